@@ -1,0 +1,82 @@
+//! Kernels: each a Rust half here and a hand-written shader of the same stem in `shaders/`.
+//!
+//! The Rust half states the parameters, the variants and the grid as plain data; no wgpu is in sight. A variant is a
+//! generated [`Prelude`] put before the untouched shader. Storage buffers are `@group(0)`, in the order of
+//! [`Dispatch::bindings`]; the parameter block is `@group(1) @binding(0)`.
+
+mod prelude;
+
+pub use prelude::Prelude;
+
+use crate::error::Result;
+use crate::plan::PlaceId;
+use crate::tensor::Tensor;
+
+/// The most bytes that a parameter block may take: the size of the binding's window.
+pub const PARAMS_WINDOW: usize = 512;
+
+/// A kernel family: a shader and what its variants are.
+pub struct Kernel {
+    /// The stem of the shader's file and of the Rust half.
+    pub stem: &'static str,
+    /// The shader as written, without a prelude.
+    pub shader: &'static str,
+    /// Bytes of the parameter block; a test holds the WGSL struct to it.
+    pub params_size: usize,
+    /// A prelude for each kind of variant: what the test without a device translates.
+    pub variants: fn() -> Vec<Prelude>,
+}
+
+/// Every kernel family.
+pub const KERNELS: &[&Kernel] = &[];
+
+/// How a dispatch uses a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Access {
+    Read,
+    /// Written, possibly read too.
+    Write,
+}
+
+/// One run of one kernel: plain data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dispatch {
+    /// The kernel's stem.
+    pub kernel: &'static str,
+    /// The whole WGSL: prelude and shader. Equal sources share a pipeline.
+    pub source: std::sync::Arc<str>,
+    /// In the order of `@binding` in `@group(0)`.
+    pub bindings: Vec<(PlaceId, Access)>,
+    /// The parameter block; [`Plan::params`](crate::plan::Plan) holds it at `params_offset`.
+    pub params: Vec<u8>,
+    pub params_offset: u32,
+    pub grid: [u32; 3],
+}
+
+/// How a constant is rearranged for a kernel.
+#[derive(Debug, Clone)]
+pub struct Packing {
+    /// With `args`, tells packings of one constant apart.
+    pub name: &'static str,
+    pub args: Vec<usize>,
+    /// The shape of the packed tensor.
+    pub shape: Vec<usize>,
+    /// Makes the packed tensor, dense, of the same type, from the constant and `args`.
+    pub pack: fn(&Tensor, &[usize]) -> Result<Tensor>,
+}
+
+impl PartialEq for Packing {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.args == other.args && self.shape == other.shape
+    }
+}
+
+/// A grid of at least `groups` workgroups, folded into two dimensions where one is not enough. A shader that uses it
+/// finds its index as `group.y * groups_per_row + group.x` and returns beyond its range.
+pub fn folded_grid(groups: u64, max: u32) -> [u32; 3] {
+    if groups <= max as u64 {
+        return [groups as u32, 1, 1];
+    }
+    let rows = groups.div_ceil(max as u64);
+    [groups.div_ceil(rows) as u32, u32::try_from(rows).unwrap_or(u32::MAX), 1]
+}

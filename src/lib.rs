@@ -1,0 +1,21 @@
+//! ONNX inference on any GPU that wgpu reaches, on the CPU where there is none, and a comparison of the two node by node.
+
+pub mod bench;
+pub mod compare;
+pub mod cpu;
+pub mod error;
+pub mod gpu;
+pub mod graph;
+#[cfg(feature = "image")]
+pub mod image;
+pub mod kernels;
+pub mod onnx;
+pub mod ops;
+pub mod passes;
+pub mod plan;
+pub mod session;
+pub mod tensor;
+
+pub use error::{Error, ErrorKind, Result};
+pub use session::Session;
+pub use tensor::{DType, Tensor};

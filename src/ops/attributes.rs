@@ -1,0 +1,160 @@
+//! What `parse` sees of an ONNX node: attributes, inputs, version.
+
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The value of an attribute. (Graphs belong to control flow, which this version refuses while reading.)
+#[derive(Debug, Clone, PartialEq)]
+pub enum Attribute {
+    Int(i64),
+    Float(f32),
+    String(String),
+    Tensor(Tensor),
+    Ints(Vec<i64>),
+    Floats(Vec<f32>),
+    Strings(Vec<String>),
+    Tensors(Vec<Tensor>),
+    /// A kind that no operator here reads, by its name.
+    Other(&'static str),
+}
+
+/// An input as `parse` may leave it: a name of the model, or a constant that an older version wrote as an attribute.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    Absent,
+    Named(String),
+    Constant(Tensor),
+}
+
+/// A node on its way from ONNX into a room.
+#[derive(Debug)]
+pub struct NodeView {
+    pub name: String,
+    pub op_type: String,
+    /// The version of the operator's domain that the model imports.
+    pub version: i64,
+    pub inputs: Vec<Input>,
+    pub output_count: usize,
+    attributes: BTreeMap<String, Attribute>,
+    /// Attributes that the room asked for: what is left over was not understood.
+    asked: RefCell<BTreeSet<String>>,
+}
+
+impl NodeView {
+    pub fn new(name: impl Into<String>, op_type: impl Into<String>, version: i64, attributes: BTreeMap<String, Attribute>, inputs: Vec<Input>, output_count: usize) -> Self {
+        Self { name: name.into(), op_type: op_type.into(), version, inputs, output_count, attributes, asked: RefCell::default() }
+    }
+
+    /// An attribute as it is, if the node has it.
+    pub fn get(&self, name: &str) -> Option<&Attribute> {
+        self.asked.borrow_mut().insert(name.to_string());
+        self.attributes.get(name)
+    }
+    fn wrong(&self, name: &str, wanted: &str) -> Error {
+        Error::model(format!("attribute '{name}' is {:?}, not {wanted}", self.attributes.get(name)))
+    }
+    pub fn optional_int(&self, name: &str) -> Result<Option<i64>> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Attribute::Int(value)) => Ok(Some(*value)),
+            Some(_) => Err(self.wrong(name, "an integer")),
+        }
+    }
+    pub fn int(&self, name: &str, default: i64) -> Result<i64> {
+        Ok(self.optional_int(name)?.unwrap_or(default))
+    }
+    /// An integer attribute that ONNX uses as a truth value.
+    pub fn flag(&self, name: &str, default: bool) -> Result<bool> {
+        Ok(self.int(name, default as i64)? != 0)
+    }
+    pub fn optional_float(&self, name: &str) -> Result<Option<f32>> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Attribute::Float(value)) => Ok(Some(*value)),
+            Some(_) => Err(self.wrong(name, "a float")),
+        }
+    }
+    pub fn float(&self, name: &str, default: f32) -> Result<f32> {
+        Ok(self.optional_float(name)?.unwrap_or(default))
+    }
+    pub fn string(&self, name: &str, default: &str) -> Result<String> {
+        match self.get(name) {
+            None => Ok(default.to_string()),
+            Some(Attribute::String(value)) => Ok(value.clone()),
+            Some(_) => Err(self.wrong(name, "a string")),
+        }
+    }
+    /// A string attribute that must be one of a few.
+    pub fn choice(&self, name: &str, default: &str, allowed: &[&str]) -> Result<String> {
+        let value = self.string(name, default)?;
+        if allowed.contains(&value.as_str()) {
+            return Ok(value);
+        }
+        Err(Error::unsupported(format!("attribute '{name}' is '{value}'")).remedy(format!("supported: {}", allowed.join(", "))))
+    }
+    pub fn ints(&self, name: &str) -> Result<Option<Vec<i64>>> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Attribute::Ints(values)) => Ok(Some(values.clone())),
+            // An empty list has no kind of its own in protobuf.
+            Some(Attribute::Floats(values)) if values.is_empty() => Ok(Some(vec![])),
+            Some(_) => Err(self.wrong(name, "a list of integers")),
+        }
+    }
+    /// A list of sizes: none may be negative.
+    pub fn sizes(&self, name: &str) -> Result<Option<Vec<usize>>> {
+        let Some(list) = self.ints(name)? else { return Ok(None) };
+        let sizes = list.iter().map(|&value| usize::try_from(value).ok().filter(|&size| size <= i32::MAX as usize));
+        sizes.collect::<Option<Vec<_>>>().map(Some).ok_or_else(|| Error::model(format!("attribute '{name}' is {list:?}: sizes can't be negative or beyond int32")))
+    }
+    pub fn floats(&self, name: &str) -> Result<Option<Vec<f32>>> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Attribute::Floats(values)) => Ok(Some(values.clone())),
+            Some(Attribute::Ints(values)) if values.is_empty() => Ok(Some(vec![])),
+            Some(_) => Err(self.wrong(name, "a list of floats")),
+        }
+    }
+    pub fn tensor(&self, name: &str) -> Result<Option<Tensor>> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Attribute::Tensor(value)) => Ok(Some(value.clone())),
+            Some(_) => Err(self.wrong(name, "a tensor")),
+        }
+    }
+    /// Attributes that older versions carried and that change nothing.
+    pub fn ignore(&self, names: &[&str]) {
+        self.asked.borrow_mut().extend(names.iter().map(|name| name.to_string()));
+    }
+
+    /// Whether an input is there.
+    pub fn has_input(&self, index: usize) -> bool {
+        !matches!(self.inputs.get(index), None | Some(Input::Absent))
+    }
+    /// Makes an input a constant: what older versions wrote as an attribute.
+    pub fn set_constant(&mut self, index: usize, tensor: Tensor) {
+        while self.inputs.len() <= index {
+            self.inputs.push(Input::Absent);
+        }
+        self.inputs[index] = Input::Constant(tensor);
+    }
+    /// An old attribute of integers becomes the input it is in newer versions.
+    pub fn ints_to_input(&mut self, name: &str, index: usize) -> Result<()> {
+        if let Some(list) = self.ints(name)? {
+            self.set_constant(index, Tensor::int64s(list));
+        }
+        Ok(())
+    }
+    /// Errors unless the node has this many inputs, optional ones counted.
+    pub fn expect_inputs(&self, range: std::ops::RangeInclusive<usize>) -> Result<()> {
+        let count = self.inputs.iter().rposition(|input| *input != Input::Absent).map_or(0, |last| last + 1);
+        if range.contains(&count) { Ok(()) } else { Err(Error::model(format!("has {count} inputs; {} to {} are allowed", range.start(), range.end()))) }
+    }
+    /// The first attribute that the room never asked for.
+    pub fn unread(&self) -> Option<&str> {
+        let asked = self.asked.borrow();
+        self.attributes.keys().find(|name| !asked.contains(*name)).map(String::as_str)
+    }
+}

@@ -1,0 +1,173 @@
+//! What an operator is: the trait that every room implements, and what passes through it.
+
+use crate::compare::Bound;
+use crate::error::{Error, Result};
+use crate::ops::attributes::NodeView;
+use crate::plan::{Lowering, Unsupported};
+use crate::tensor::{DType, Tensor};
+use std::any::Any;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+/// A row of the register: which ONNX operator a room reads.
+pub struct OpDef {
+    /// ONNX's domain; empty for ai.onnx.
+    pub domain: &'static str,
+    pub name: &'static str,
+    /// The first version of the operator.
+    pub since: i64,
+    /// Reads a node of any version; older forms become the newest.
+    pub parse: fn(&mut NodeView) -> Result<Arc<dyn Operator>>,
+}
+
+/// What is known of a value when a plan is made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fact {
+    pub dtype: DType,
+    pub shape: Vec<usize>,
+    /// The elements, where they follow from constants, shapes and inputs needed by value.
+    pub value: Option<Tensor>,
+}
+
+impl Fact {
+    pub fn new(dtype: DType, shape: impl Into<Vec<usize>>) -> Self {
+        Self { dtype, shape: shape.into(), value: None }
+    }
+    pub fn of(tensor: &Tensor) -> Self {
+        Self { dtype: tensor.dtype(), shape: tensor.shape().to_vec(), value: Some(tensor.clone()) }
+    }
+    pub fn rank(&self) -> usize {
+        self.shape.len()
+    }
+    pub fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// Why `infer` has no answer.
+#[derive(Debug)]
+pub enum Infer {
+    /// The shape depends on the elements of this input.
+    NeedsValue(usize),
+    Error(Error),
+}
+impl From<Error> for Infer {
+    fn from(error: Error) -> Self {
+        Infer::Error(error)
+    }
+}
+
+/// A node's inputs in order, optional ones possibly absent.
+pub struct Operands<'a, T> {
+    items: &'a [Option<&'a T>],
+}
+impl<T> Clone for Operands<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Operands<'_, T> {}
+
+impl<'a, T> Operands<'a, T> {
+    pub fn new(items: &'a [Option<&'a T>]) -> Self {
+        Self { items }
+    }
+    /// An input that must be there.
+    pub fn required(&self, index: usize) -> Result<&'a T> {
+        self.optional(index).ok_or_else(|| Error::model(format!("input {index} is missing")))
+    }
+    /// An input that may be left out.
+    pub fn optional(&self, index: usize) -> Option<&'a T> {
+        self.items.get(index).copied().flatten()
+    }
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+    /// The inputs that are there, of an operator that takes any number.
+    pub fn present(&self) -> impl Iterator<Item = &'a T> {
+        self.items.iter().copied().flatten()
+    }
+    /// The inputs without the first `count`.
+    pub fn skip(&self, count: usize) -> Operands<'a, T> {
+        Operands { items: self.items.get(count..).unwrap_or_default() }
+    }
+}
+
+impl<'a> Operands<'a, Fact> {
+    /// The int64 (or int32) elements of an input that a shape depends on.
+    pub fn ints(&self, index: usize) -> Result<Vec<i64>, Infer> {
+        match &self.required(index)?.value {
+            Some(value) => Ok(value.to_i64s()?),
+            None => Err(Infer::NeedsValue(index)),
+        }
+    }
+    /// The same for an optional input.
+    pub fn optional_ints(&self, index: usize) -> Result<Option<Vec<i64>>, Infer> {
+        self.optional(index).map(|_| self.ints(index)).transpose()
+    }
+}
+
+/// What the CPU computes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Each type as the model declares it.
+    Declared,
+    /// The oracle: every float32 (and float16, bfloat16) is held as float64.
+    Oracle,
+    /// The f16 reference: as declared, each float32 result rounded to float16 when stored.
+    F16,
+}
+
+impl Mode {
+    /// The type in which a type that the model *names* (a Cast target, a constant) is held.
+    pub fn held(self, declared: DType) -> DType {
+        if self == Mode::Oracle && declared.is_float() { DType::F64 } else { declared }
+    }
+}
+
+/// An operator with its attributes read: what a node applies.
+pub trait Operator: Any + Debug + Send + Sync {
+    /// The types and shapes of the outputs.
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer>;
+
+    /// The reference: plain to read, right by construction, on any type that ONNX allows. Float inputs arrive as
+    /// float32 or float64 alone, unless [`Operator::moves`] says that elements are only moved.
+    fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>>;
+
+    /// Whether `eval` takes every type as it is (data movement, casts); else float16 and bfloat16 arrive as float32 and
+    /// the results are rounded back.
+    fn moves(&self) -> bool {
+        false
+    }
+
+    /// Emits GPU work, or says why there is none.
+    fn lower(&self, _at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        Err(Unsupported::new("no GPU kernel yet"))
+    }
+
+    /// How far a right answer may lie from another: what `compare` holds a step to.
+    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
+        let _ = inputs;
+        Bound::Elementwise
+    }
+
+    /// Floating-point operations of one application: a multiply-add counts as two.
+    fn flops(&self, _inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
+        outputs.iter().map(|fact| fact.count() as u64).sum()
+    }
+
+    /// Whether results are drawn at random.
+    fn is_random(&self) -> bool {
+        false
+    }
+}
+
+impl dyn Operator {
+    /// The operator as its own type, for a pass that knows it.
+    pub fn downcast<T: Operator>(&self) -> Option<&T> {
+        (self as &dyn Any).downcast_ref()
+    }
+}

@@ -1,0 +1,55 @@
+//! What a plan needs to know of a device: plain data, so that plans are made and tested without one.
+
+use serde::{Deserialize, Serialize};
+
+/// How float32 tensors are stored on the device. Sums are float32 either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    #[default]
+    F32,
+    F16,
+}
+
+/// The features and limits of an adapter that planning depends on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Capabilities {
+    /// A software adapter: kernels without barriers, rows uniform across the workgroup.
+    pub software: bool,
+    /// SHADER_F16: f16 in storage buffers. Without it f16 is stored packed, two in a u32.
+    pub shader_f16: bool,
+    /// Storage buffers that one dispatch may bind.
+    pub max_storage_buffers: u32,
+    /// Bytes of one binding.
+    pub max_binding_bytes: u64,
+    /// Bytes of one buffer.
+    pub max_buffer_bytes: u64,
+    /// Bytes of workgroup memory: wgpu doesn't enforce it, the planner does.
+    pub max_workgroup_bytes: u32,
+    /// Invocations of a workgroup.
+    pub max_invocations: u32,
+    /// Workgroups in each dimension of a grid.
+    pub max_grid: u32,
+    /// Alignment of a dynamic offset into a uniform buffer.
+    pub uniform_alignment: u32,
+    /// Bytes of device memory that a plan's buffers may take together.
+    pub memory_budget: u64,
+}
+
+impl Capabilities {
+    /// What WebGPU promises everywhere: `--limits webgpu`.
+    pub fn webgpu() -> Self {
+        Self {
+            software: false,
+            shader_f16: false,
+            max_storage_buffers: 8,
+            max_binding_bytes: 128 << 20,
+            max_buffer_bytes: 256 << 20,
+            max_workgroup_bytes: 16 << 10,
+            max_invocations: 256,
+            max_grid: 65_535,
+            uniform_alignment: 256,
+            memory_budget: 16 << 30,
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Planning: a graph, concrete input shapes and a device's capabilities become a [`Plan`], plain data made without a device.
+//!
+//! A value lives in a [`Place`]: a buffer's contents in one of three layouts. What an operator sees of it is a [`View`]
+//! (sizes, strides, offset), so that Reshape, Transpose, Slice, Split and Expand cost nothing by themselves; a kernel
+//! that wants a certain layout asks for it, and the planner emits the copy where the view isn't in it already.
+
+mod capabilities;
+mod facts;
+mod inspect;
+mod layout;
+mod lowering;
+mod memory;
+mod planner;
+
+pub use capabilities::{Capabilities, Precision};
+pub use facts::{Known, infer_node};
+pub use layout::{Layout, Storage, View, decode, encode};
+pub use lowering::{Lowering, Unsupported};
+pub use memory::{Lifetime, assign};
+pub use planner::{PlanRequest, plan};
+
+use crate::graph::ValueId;
+use crate::kernels::{Dispatch, Packing};
+use crate::ops::{Fact, Operator};
+use crate::tensor::Tensor;
+use std::sync::Arc;
+
+/// Names a place of one plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PlaceId(pub u32);
+
+/// Where a place's bytes are.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Home {
+    /// A part-time tenant of an activation buffer of the plan's pool.
+    Slot(usize),
+    /// A constant, packed for a kernel and uploaded once: an index of [`Plan::constants`].
+    Constant(usize),
+    /// Not assigned yet: only while planning.
+    Unassigned,
+}
+
+/// A buffer's contents: one value (or a view of one, made contiguous) in one layout.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The value that it holds; intermediate results inside a step have none.
+    pub value: Option<ValueId>,
+    /// The value's name, or what the place is for.
+    pub label: String,
+    pub fact: Fact,
+    pub layout: Layout,
+    pub storage: Storage,
+    pub home: Home,
+}
+
+impl Place {
+    /// Bytes that the contents take, padded to 16.
+    pub fn bytes(&self) -> u64 {
+        (self.layout.elements(&self.fact.shape) * self.storage.element_bytes()).next_multiple_of(16).max(16) as u64
+    }
+}
+
+/// A constant in the form in which a kernel reads it.
+#[derive(Debug, Clone)]
+pub struct Constant {
+    pub label: String,
+    pub tensor: Tensor,
+    pub packing: Packing,
+    pub storage: Storage,
+    pub bytes: u64,
+}
+
+/// What a step does.
+#[derive(Debug, Clone)]
+pub enum StepKind {
+    /// Host to device: the graph's inputs at the edge, a CPU node's results behind a fallback.
+    Upload { value: ValueId, to: PlaceId },
+    /// Device to host.
+    Download { from: PlaceId, value: ValueId },
+    /// Work on the GPU.
+    Gpu { dispatches: Vec<Dispatch> },
+    /// An operator that runs on the CPU, and why.
+    Cpu { op: Arc<dyn Operator>, inputs: Vec<Option<ValueId>>, outputs: Vec<Option<ValueId>>, reason: String },
+}
+
+/// A step of a plan: what one node (with those fused into it) does.
+#[derive(Debug, Clone)]
+pub struct Step {
+    pub kind: StepKind,
+    /// The node's index in the planned graph; `None` for uploads, downloads and conversions at the edge.
+    pub node: Option<usize>,
+    /// The node's name, or the value's for a copy.
+    pub label: String,
+    pub op_type: String,
+    /// Places that are read and written, constants included.
+    pub reads: Vec<PlaceId>,
+    pub writes: Vec<PlaceId>,
+}
+
+/// Where a node ended up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Placement {
+    /// Dispatched.
+    Gpu,
+    /// A view of its input: costs nothing.
+    View,
+    /// Computed when the plan was made, from constants, shapes and inputs needed by value.
+    Plan,
+    /// On the CPU at every run, and why: a fallback.
+    Cpu(String),
+}
+
+impl Placement {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Placement::Gpu => "gpu",
+            Placement::View => "view",
+            Placement::Plan => "plan",
+            Placement::Cpu(_) => "cpu",
+        }
+    }
+}
+
+/// A graph made concrete for one set of input shapes on one kind of device. Immutable, printable, comparable.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The graph after the rewrites that need shapes: what the steps' node indices refer to.
+    pub graph: crate::graph::Graph,
+    pub places: Vec<Place>,
+    pub steps: Vec<Step>,
+    /// Bytes of each activation buffer.
+    pub slots: Vec<u64>,
+    pub constants: Vec<Constant>,
+    /// All parameter blocks; a dispatch names its offset.
+    pub params: Vec<u8>,
+    /// Type, shape and, where known, elements of each value of `graph`.
+    pub facts: Vec<Option<Fact>>,
+    /// Where each node of `graph` ended up.
+    pub placements: Vec<Placement>,
+    /// Graph inputs whose elements are part of the plan.
+    pub by_value: Vec<ValueId>,
+    /// The storage of floats.
+    pub precision: Precision,
+}
+
+impl Plan {
+    pub fn place(&self, id: PlaceId) -> &Place {
+        &self.places[id.0 as usize]
+    }
+    /// Every dispatch with its step's index, in order.
+    pub fn dispatches(&self) -> impl Iterator<Item = (usize, &Dispatch)> {
+        self.steps.iter().enumerate().flat_map(|(index, step)| {
+            let list: &[Dispatch] = if let StepKind::Gpu { dispatches } = &step.kind { dispatches } else { &[] };
+            list.iter().map(move |dispatch| (index, dispatch))
+        })
+    }
+    /// The nodes that run on the CPU at every run: (node, operator, reason).
+    pub fn fallbacks(&self) -> Vec<(String, String, String)> {
+        let reasons = self.graph.nodes.iter().zip(&self.placements);
+        reasons
+            .filter_map(|(node, placement)| match placement {
+                Placement::Cpu(reason) => Some((node.name.clone(), node.op_type.clone(), reason.clone())),
+                _ => None,
+            })
+            .collect()
+    }
+    /// Bytes of activation buffers.
+    pub fn activation_bytes(&self) -> u64 {
+        self.slots.iter().sum()
+    }
+    /// Bytes that activations would take without sharing.
+    pub fn unshared_bytes(&self) -> u64 {
+        self.places.iter().filter(|place| matches!(place.home, Home::Slot(_))).map(Place::bytes).sum()
+    }
+    /// Bytes of packed constants.
+    pub fn constant_bytes(&self) -> u64 {
+        self.constants.iter().map(|constant| constant.bytes).sum()
+    }
+}

@@ -1,0 +1,303 @@
+//! Conversions between element types, by the rules of [ONNX's Cast](https://onnx.ai/onnx/operators/onnx__Cast.html).
+
+use super::{Boolean, DType, Element, Tensor, allocate};
+use crate::error::{Error, Result};
+use half::{bf16, f16};
+
+/// float32 and float64: what the reference operators are generic over.
+pub trait Real:
+    Element
+    + PartialOrd
+    + Copy
+    + std::ops::Add<Output = Self>
+    + std::ops::Sub<Output = Self>
+    + std::ops::Mul<Output = Self>
+    + std::ops::Div<Output = Self>
+    + std::ops::Neg<Output = Self>
+    + std::ops::AddAssign
+    + std::iter::Sum
+    + 'static
+{
+    fn of(value: f64) -> Self;
+    fn f64(self) -> f64;
+}
+impl Real for f32 {
+    fn of(value: f64) -> Self {
+        value as f32
+    }
+    fn f64(self) -> f64 {
+        self as f64
+    }
+}
+impl Real for f64 {
+    fn of(value: f64) -> Self {
+        value
+    }
+    fn f64(self) -> f64 {
+        self
+    }
+}
+
+/// The 8-bit and 4-bit float kinds as (exponent bits, mantissa bits, bias, kind of specials).
+#[derive(Clone, Copy, PartialEq)]
+enum Specials {
+    /// Infinities and NaN as in IEEE 754.
+    Ieee,
+    /// NaN is all ones; no infinity.
+    AllOnes,
+    /// NaN is negative zero; no infinity.
+    NegativeZero,
+    /// Neither.
+    None,
+}
+
+fn small_float(dtype: DType) -> Option<(u32, u32, i32, Specials)> {
+    Some(match dtype {
+        DType::F8E4M3FN => (4, 3, 7, Specials::AllOnes),
+        DType::F8E4M3FNUZ => (4, 3, 8, Specials::NegativeZero),
+        DType::F8E5M2 => (5, 2, 15, Specials::Ieee),
+        DType::F8E5M2FNUZ => (5, 2, 16, Specials::NegativeZero),
+        DType::F4E2M1 => (2, 1, 1, Specials::None),
+        _ => return None,
+    })
+}
+
+fn decode_small(dtype: DType, byte: u8) -> f64 {
+    if dtype == DType::F8E8M0 {
+        return if byte == 0xff { f64::NAN } else { 2f64.powi(byte as i32 - 127) };
+    }
+    let Some((e_bits, m_bits, bias, specials)) = small_float(dtype) else { return f64::NAN };
+    let sign = if byte >> (e_bits + m_bits) & 1 == 1 { -1.0 } else { 1.0 };
+    let exponent = (byte >> m_bits) as u32 & ((1 << e_bits) - 1);
+    let mantissa = byte as u32 & ((1 << m_bits) - 1);
+    let all = exponent == (1 << e_bits) - 1;
+    match specials {
+        Specials::Ieee if all => return if mantissa == 0 { sign * f64::INFINITY } else { f64::NAN },
+        Specials::AllOnes if all && mantissa == (1 << m_bits) - 1 => return f64::NAN,
+        Specials::NegativeZero if byte == 0x80 => return f64::NAN,
+        _ => {}
+    }
+    let scale = 2f64.powi(exponent.max(1) as i32 - bias - m_bits as i32);
+    let hidden = if exponent == 0 { 0 } else { 1 << m_bits };
+    sign * (hidden + mantissa) as f64 * scale
+}
+
+/// To nearest even; out of range saturates, or becomes infinity or NaN where `saturate` is off.
+fn encode_small(dtype: DType, x: f64, saturate: bool) -> u8 {
+    if dtype == DType::F8E8M0 {
+        if x.is_nan() || x <= 0.0 {
+            return if x == 0.0 { 0 } else { 0xff };
+        }
+        return (x.log2().round() + 127.0).clamp(0.0, 254.0) as u8;
+    }
+    let Some((e_bits, m_bits, bias, specials)) = small_float(dtype) else { return 0 };
+    let sign = if x.is_sign_negative() { 1u8 << (e_bits + m_bits) } else { 0 };
+    let nan = match specials {
+        Specials::Ieee => sign | (((1u8 << e_bits) - 1) << m_bits) | 1 << (m_bits - 1),
+        Specials::AllOnes => sign | ((1u8 << (e_bits + m_bits)) - 1),
+        Specials::NegativeZero => 0x80,
+        Specials::None => sign,
+    };
+    // The largest finite code, and what lies beyond it.
+    let (largest, beyond) = match specials {
+        Specials::Ieee => ((((1u8 << e_bits) - 2) << m_bits) | ((1 << m_bits) - 1), sign | ((1u8 << e_bits) - 1) << m_bits),
+        Specials::AllOnes => ((1u8 << (e_bits + m_bits)) - 2, nan),
+        Specials::NegativeZero => ((1u8 << (e_bits + m_bits)) - 1, nan),
+        Specials::None => ((1u8 << (e_bits + m_bits)) - 1, sign | ((1u8 << (e_bits + m_bits)) - 1)),
+    };
+    if x.is_nan() {
+        return nan;
+    }
+    let magnitude = x.abs();
+    if magnitude.is_infinite() {
+        return if saturate && specials != Specials::Ieee || saturate { sign | largest } else { beyond };
+    }
+    let lowest = 1 - bias;
+    let exponent = if magnitude == 0.0 { lowest } else { (magnitude.log2().floor() as i32).max(lowest) };
+    let step = 2f64.powi(exponent - m_bits as i32);
+    let units = (magnitude / step).round_ties_even() as u32;
+    // Units run past a binade's end into the next one by themselves.
+    let code = if exponent == lowest && units < 1 << m_bits { units } else { (((exponent - lowest + 1) as u32) << m_bits) + (units - (1 << m_bits)) };
+    if code > largest as u32 {
+        return if saturate { sign | largest } else { beyond };
+    }
+    if code == 0 && specials == Specials::NegativeZero {
+        return 0;
+    }
+    sign | code as u8
+}
+
+/// Calls `$body` with `$T` bound to the Rust type of a dtype; the last arm is for all others.
+macro_rules! by_type {
+    ($dtype:expr, $T:ident => $body:expr, _ => $other:expr) => {
+        match $dtype {
+            DType::F64 => { type $T = f64; $body }
+            DType::F32 => { type $T = f32; $body }
+            DType::F16 => { type $T = f16; $body }
+            DType::BF16 => { type $T = bf16; $body }
+            DType::I8 => { type $T = i8; $body }
+            DType::I16 => { type $T = i16; $body }
+            DType::I32 => { type $T = i32; $body }
+            DType::I64 => { type $T = i64; $body }
+            DType::U8 => { type $T = u8; $body }
+            DType::U16 => { type $T = u16; $body }
+            DType::U32 => { type $T = u32; $body }
+            DType::U64 => { type $T = u64; $body }
+            _ => $other,
+        }
+    };
+}
+
+/// Any value on its way between types: integers stay exact.
+#[derive(Clone, Copy)]
+enum Wide {
+    Integer(i128),
+    Real(f64),
+}
+
+trait Number: Element {
+    fn wide(self) -> Wide;
+    fn narrow(value: Wide) -> Self;
+}
+macro_rules! integers { ($($t:ty),*) => { $(impl Number for $t {
+    fn wide(self) -> Wide { Wide::Integer(self as i128) }
+    // Integers wrap; a float outside the range saturates, as on every platform that matters, and NaN is 0.
+    fn narrow(value: Wide) -> Self { match value { Wide::Integer(x) => x as $t, Wide::Real(x) => x as $t } }
+})* } }
+integers!(i8, i16, i32, i64, u8, u16, u32, u64);
+impl Number for f64 {
+    fn wide(self) -> Wide {
+        Wide::Real(self)
+    }
+    fn narrow(value: Wide) -> Self {
+        match value {
+            Wide::Integer(x) => x as f64,
+            Wide::Real(x) => x,
+        }
+    }
+}
+impl Number for f32 {
+    fn wide(self) -> Wide {
+        Wide::Real(self as f64)
+    }
+    fn narrow(value: Wide) -> Self {
+        match value {
+            Wide::Integer(x) => x as f32,
+            Wide::Real(x) => x as f32,
+        }
+    }
+}
+impl Number for f16 {
+    fn wide(self) -> Wide {
+        Wide::Real(self.to_f64())
+    }
+    fn narrow(value: Wide) -> Self {
+        f16::from_f64(f64::narrow(value))
+    }
+}
+impl Number for bf16 {
+    fn wide(self) -> Wide {
+        Wide::Real(self.to_f64())
+    }
+    fn narrow(value: Wide) -> Self {
+        bf16::from_f64(f64::narrow(value))
+    }
+}
+
+fn widen(tensor: &Tensor) -> Result<Vec<Wide>> {
+    let mut all = allocate(tensor.len())?;
+    match tensor.dtype() {
+        DType::Bool => all.extend(tensor.as_slice::<Boolean>()?.iter().map(|b| Wide::Integer(b.get() as i128))),
+        DType::U4 | DType::U2 => all.extend(tensor.bytes().iter().map(|&b| Wide::Integer(b as i128))),
+        DType::I4 | DType::I2 => all.extend(tensor.bytes().iter().map(|&b| Wide::Integer(b as i8 as i128))),
+        DType::F8E4M3FN | DType::F8E4M3FNUZ | DType::F8E5M2 | DType::F8E5M2FNUZ | DType::F4E2M1 | DType::F8E8M0 => {
+            all.extend(tensor.bytes().iter().map(|&b| Wide::Real(decode_small(tensor.dtype(), b))))
+        }
+        DType::String => {
+            for text in tensor.as_strings()? {
+                let value = text.trim().parse::<f64>().map_err(|_| Error::input(format!("the string '{text}' is not a number")))?;
+                all.push(text.trim().parse::<i64>().map_or(Wide::Real(value), |whole| Wide::Integer(whole as i128)));
+            }
+        }
+        other => by_type!(other, T => all.extend(tensor.as_slice::<T>()?.iter().map(|x| x.wide())), _ => return Err(Error::internal("a type without a conversion"))),
+    }
+    Ok(all)
+}
+
+/// Converts to another type. `saturate` concerns the 8-bit floats alone (ONNX's attribute of Cast).
+pub fn cast(tensor: &Tensor, to: DType, saturate: bool) -> Result<Tensor> {
+    if tensor.dtype() == to {
+        return Ok(tensor.clone());
+    }
+    if to == DType::String {
+        return strings(tensor);
+    }
+    let from = widen(tensor)?;
+    let shape = tensor.shape();
+    let byte = |x: Wide| -> u8 {
+        match to {
+            DType::U4 => (i32::narrow(x) & 15) as u8,
+            DType::U2 => (i32::narrow(x) & 3) as u8,
+            DType::I4 => ((i32::narrow(x) << 28) >> 28) as u8,
+            DType::I2 => ((i32::narrow(x) << 30) >> 30) as u8,
+            _ => encode_small(to, f64::narrow(x), saturate),
+        }
+    };
+    match to {
+        DType::Bool => {
+            let truth = |x: &Wide| Boolean::from(match *x { Wide::Integer(x) => x != 0, Wide::Real(x) => x != 0.0 });
+            Tensor::new(shape, from.iter().map(truth).collect::<Vec<_>>())
+        }
+        other => by_type!(other, T => Tensor::new(shape, from.iter().map(|&x| T::narrow(x)).collect::<Vec<_>>()), _ => {
+            Tensor::from_bytes(to, shape, &from.iter().map(|&x| byte(x)).collect::<Vec<_>>())
+        }),
+    }
+}
+
+fn strings(tensor: &Tensor) -> Result<Tensor> {
+    let text = |x: &Wide| match *x {
+        Wide::Integer(x) => x.to_string(),
+        Wide::Real(x) if tensor.dtype() == DType::F64 => x.to_string(),
+        Wide::Real(x) => (x as f32).to_string(),
+    };
+    Tensor::strings(tensor.shape(), widen(tensor)?.iter().map(text).collect())
+}
+
+pub(super) fn to_i64s(tensor: &Tensor) -> Result<Vec<i64>> {
+    let whole = |x: &Wide| match *x {
+        Wide::Integer(x) => i64::try_from(x).map_err(|_| Error::input(format!("{x} is beyond int64"))),
+        Wide::Real(_) => Err(Error::input(format!("found a {} tensor where integers were expected", tensor.dtype()))),
+    };
+    widen(tensor)?.iter().map(whole).collect()
+}
+
+pub(super) fn to_f64s(tensor: &Tensor) -> Result<Vec<f64>> {
+    Ok(widen(tensor)?.into_iter().map(f64::narrow).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_floats_come_back() {
+        for dtype in [DType::F8E4M3FN, DType::F8E4M3FNUZ, DType::F8E5M2, DType::F8E5M2FNUZ, DType::F4E2M1] {
+            let codes = if dtype == DType::F4E2M1 { 0..=15u8 } else { 0..=255u8 };
+            for code in codes {
+                let value = decode_small(dtype, code);
+                let back = encode_small(dtype, value, false);
+                assert!(back == code || value.is_nan() && decode_small(dtype, back).is_nan(), "{dtype} {code:#x} {value} {back:#x}");
+            }
+        }
+        assert_eq!(decode_small(DType::F8E4M3FN, 0x7e), 448.0);
+        assert_eq!(decode_small(DType::F8E5M2, 0x7b), 57344.0);
+        assert_eq!(encode_small(DType::F8E4M3FN, 1e9, true), 0x7e);
+    }
+
+    #[test]
+    fn integers_wrap_and_keep_their_bits() {
+        let big = Tensor::new([2], vec![i64::MAX, -1]).unwrap();
+        assert_eq!(cast(&big, DType::I32, true).unwrap().as_slice::<i32>().unwrap(), [-1, -1]);
+        assert_eq!(cast(&big, DType::U64, true).unwrap().as_slice::<u64>().unwrap(), [i64::MAX as u64, u64::MAX]);
+    }
+}
