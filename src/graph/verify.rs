@@ -16,10 +16,10 @@ impl Graph {
             if let (Some(constant), Some(declared)) = (&value.constant, &value.declared) {
                 let dims = declared.dims.as_deref().unwrap_or(&[]);
                 let agree = declared.dims.is_none()
-                    || dims.len() == constant.rank()
-                        && dims.iter().zip(constant.shape()).all(|(dim, size)| !matches!(dim, Dim::Known(known) if known != size));
+                    || dims.len() == constant.rank() && dims.iter().zip(constant.shape()).all(|(dim, size)| !matches!(dim, Dim::Known(known) if known != size));
                 if !agree || declared.dtype != constant.dtype() {
-                    return Err(Error::model(format!("declared as {declared:?}, but the constant is {} {:?}", constant.dtype(), constant.shape())).at_tensor(&value.name));
+                    return Err(Error::model(format!("declared as {declared:?}, but the constant is {} {:?}", constant.dtype(), constant.shape()))
+                        .at_tensor(&value.name));
                 }
             }
         }
@@ -37,7 +37,10 @@ impl Graph {
             for id in node.outputs.iter().flatten() {
                 if !exists(id) || !ready.insert(*id) {
                     let name = self.values.get(id.0 as usize).map_or("?", |value| &value.name);
-                    return Err(Error::model("made twice, or made though it is an input or a constant").at_tensor(name).at_node(&node.name).at_operator(&node.op_type));
+                    return Err(Error::model("made twice, or made though it is an input or a constant")
+                        .at_tensor(name)
+                        .at_node(&node.name)
+                        .at_operator(&node.op_type));
                 }
             }
         }

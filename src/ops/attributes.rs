@@ -43,7 +43,14 @@ pub struct NodeView {
 }
 
 impl NodeView {
-    pub fn new(name: impl Into<String>, op_type: impl Into<String>, version: i64, attributes: BTreeMap<String, Attribute>, inputs: Vec<Input>, output_count: usize) -> Self {
+    pub fn new(
+        name: impl Into<String>,
+        op_type: impl Into<String>,
+        version: i64,
+        attributes: BTreeMap<String, Attribute>,
+        inputs: Vec<Input>,
+        output_count: usize,
+    ) -> Self {
         Self { name: name.into(), op_type: op_type.into(), version, inputs, output_count, attributes, asked: RefCell::default() }
     }
 
@@ -107,7 +114,10 @@ impl NodeView {
     pub fn sizes(&self, name: &str) -> Result<Option<Vec<usize>>> {
         let Some(list) = self.ints(name)? else { return Ok(None) };
         let sizes = list.iter().map(|&value| usize::try_from(value).ok().filter(|&size| size <= i32::MAX as usize));
-        sizes.collect::<Option<Vec<_>>>().map(Some).ok_or_else(|| Error::model(format!("attribute '{name}' is {list:?}: sizes can't be negative or beyond int32")))
+        sizes
+            .collect::<Option<Vec<_>>>()
+            .map(Some)
+            .ok_or_else(|| Error::model(format!("attribute '{name}' is {list:?}: sizes can't be negative or beyond int32")))
     }
     pub fn floats(&self, name: &str) -> Result<Option<Vec<f32>>> {
         match self.get(name) {

@@ -123,7 +123,12 @@ impl View {
     }
     /// The view broadcast to a larger shape.
     pub fn broadcast(&self, shape: &[usize]) -> Self {
-        Self { place: self.place, shape: shape.to_vec(), strides: crate::tensor::index::broadcast_strides(&self.shape, &self.strides, shape), offset: self.offset }
+        Self {
+            place: self.place,
+            shape: shape.to_vec(),
+            strides: crate::tensor::index::broadcast_strides(&self.shape, &self.strides, shape),
+            offset: self.offset,
+        }
     }
     /// The view in another shape of as many elements, if strides can express it without moving anything.
     pub fn reshaped(&self, shape: &[usize]) -> Option<Self> {

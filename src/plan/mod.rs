@@ -5,19 +5,14 @@
 //! that wants a certain layout asks for it, and the planner emits the copy where the view isn't in it already.
 
 mod capabilities;
-mod facts;
-mod inspect;
+
 mod layout;
 mod lowering;
-mod memory;
-mod planner;
 
 pub use capabilities::{Capabilities, Precision};
-pub use facts::{Known, infer_node};
+
 pub use layout::{Layout, Storage, View, decode, encode};
 pub use lowering::{Lowering, Unsupported};
-pub use memory::{Lifetime, assign};
-pub use planner::{PlanRequest, plan};
 
 use crate::graph::ValueId;
 use crate::kernels::{Dispatch, Packing};

@@ -131,18 +131,54 @@ fn encode_small(dtype: DType, x: f64, saturate: bool) -> u8 {
 macro_rules! by_type {
     ($dtype:expr, $T:ident => $body:expr, _ => $other:expr) => {
         match $dtype {
-            DType::F64 => { type $T = f64; $body }
-            DType::F32 => { type $T = f32; $body }
-            DType::F16 => { type $T = f16; $body }
-            DType::BF16 => { type $T = bf16; $body }
-            DType::I8 => { type $T = i8; $body }
-            DType::I16 => { type $T = i16; $body }
-            DType::I32 => { type $T = i32; $body }
-            DType::I64 => { type $T = i64; $body }
-            DType::U8 => { type $T = u8; $body }
-            DType::U16 => { type $T = u16; $body }
-            DType::U32 => { type $T = u32; $body }
-            DType::U64 => { type $T = u64; $body }
+            DType::F64 => {
+                type $T = f64;
+                $body
+            }
+            DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            DType::F16 => {
+                type $T = f16;
+                $body
+            }
+            DType::BF16 => {
+                type $T = bf16;
+                $body
+            }
+            DType::I8 => {
+                type $T = i8;
+                $body
+            }
+            DType::I16 => {
+                type $T = i16;
+                $body
+            }
+            DType::I32 => {
+                type $T = i32;
+                $body
+            }
+            DType::I64 => {
+                type $T = i64;
+                $body
+            }
+            DType::U8 => {
+                type $T = u8;
+                $body
+            }
+            DType::U16 => {
+                type $T = u16;
+                $body
+            }
+            DType::U32 => {
+                type $T = u32;
+                $body
+            }
+            DType::U64 => {
+                type $T = u64;
+                $body
+            }
             _ => $other,
         }
     };
@@ -219,7 +255,9 @@ fn widen(tensor: &Tensor) -> Result<Vec<Wide>> {
                 all.push(text.trim().parse::<i64>().map_or(Wide::Real(value), |whole| Wide::Integer(whole as i128)));
             }
         }
-        other => by_type!(other, T => all.extend(tensor.as_slice::<T>()?.iter().map(|x| x.wide())), _ => return Err(Error::internal("a type without a conversion"))),
+        other => {
+            by_type!(other, T => all.extend(tensor.as_slice::<T>()?.iter().map(|x| x.wide())), _ => return Err(Error::internal("a type without a conversion")))
+        }
     }
     Ok(all)
 }
@@ -245,7 +283,12 @@ pub fn cast(tensor: &Tensor, to: DType, saturate: bool) -> Result<Tensor> {
     };
     match to {
         DType::Bool => {
-            let truth = |x: &Wide| Boolean::from(match *x { Wide::Integer(x) => x != 0, Wide::Real(x) => x != 0.0 });
+            let truth = |x: &Wide| {
+                Boolean::from(match *x {
+                    Wide::Integer(x) => x != 0,
+                    Wide::Real(x) => x != 0.0,
+                })
+            };
             Tensor::new(shape, from.iter().map(truth).collect::<Vec<_>>())
         }
         other => by_type!(other, T => Tensor::new(shape, from.iter().map(|&x| T::narrow(x)).collect::<Vec<_>>()), _ => {

@@ -62,9 +62,7 @@ pub fn element_count(shape: &[usize]) -> Result<usize> {
 /// An empty vector with room for `count` elements, or an error where the allocator refuses.
 pub fn allocate<T>(count: usize) -> Result<Vec<T>> {
     let mut vector = Vec::new();
-    vector
-        .try_reserve_exact(count)
-        .map_err(|_| Error::memory(format!("{count} elements of {} bytes could not be allocated", size_of::<T>())))?;
+    vector.try_reserve_exact(count).map_err(|_| Error::memory(format!("{count} elements of {} bytes could not be allocated", size_of::<T>())))?;
     Ok(vector)
 }
 
