@@ -9,6 +9,8 @@ pub enum Bound {
     Elementwise,
     /// Sums of `length` products of the first two inputs, with the third added.
     Contraction { length: usize },
+    /// Exponentials divided by their sum over `length` elements, or the logarithm of that.
+    Softmax { length: usize, logarithm: bool },
     /// A result scaled by the largest magnitude of its inputs: sums of `length` terms.
     Sum { length: usize },
 }

@@ -1,1 +1,94 @@
-//! (being written)
+//! The CPU backend: runs a graph in memory, node after node; the reference for every other backend.
+
+pub mod gemm;
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, ValueId};
+use crate::ops::{Mode, Operands, Operator};
+use crate::tensor::{DType, Tensor, cast, round_f16};
+use std::collections::HashMap;
+
+/// Runs one operator. Float16 and bfloat16 are computed in float32 and rounded, unless the operator only moves elements;
+/// in [`Mode::F16`] float32 results are rounded to float16 as a store would.
+pub fn eval_node(op: &dyn Operator, inputs: &[Option<&Tensor>], mode: Mode) -> Result<Vec<Tensor>> {
+    let narrow = |dtype: DType| matches!(dtype, DType::F16 | DType::BF16);
+    let outputs = match inputs.iter().flatten().map(|tensor| tensor.dtype()).find(|&dtype| narrow(dtype)) {
+        Some(dtype) if !op.moves() => {
+            let wide = inputs
+                .iter()
+                .map(|input| input.map(|tensor| if narrow(tensor.dtype()) { cast(tensor, DType::F32, true) } else { Ok(tensor.clone()) }).transpose());
+            let wide = wide.collect::<Result<Vec<_>>>()?;
+            let refs: Vec<Option<&Tensor>> = wide.iter().map(Option::as_ref).collect();
+            let results = op.eval(Operands::new(&refs), mode)?;
+            results
+                .iter()
+                .map(|result| if result.dtype() == DType::F32 { cast(result, dtype, true) } else { Ok(result.clone()) })
+                .collect::<Result<Vec<_>>>()?
+        }
+        _ => op.eval(Operands::new(inputs), mode)?,
+    };
+    if mode == Mode::F16 { outputs.iter().map(stored_f16).collect() } else { Ok(outputs) }
+}
+
+/// A tensor as f16 storage would give it back: float32 rounded, the rest untouched.
+pub fn stored_f16(tensor: &Tensor) -> Result<Tensor> {
+    if tensor.dtype() != DType::F32 {
+        return Ok(tensor.clone());
+    }
+    Tensor::new(tensor.shape(), tensor.as_slice::<f32>()?.iter().map(|&x| round_f16(x)).collect::<Vec<_>>())
+}
+
+/// A tensor as a mode holds it: the oracle widens every float to float64, the f16 reference rounds float32.
+pub fn held(tensor: &Tensor, mode: Mode) -> Result<Tensor> {
+    match mode {
+        Mode::Declared => Ok(tensor.clone()),
+        Mode::Oracle => cast(tensor, mode.held(tensor.dtype()), true),
+        Mode::F16 => stored_f16(tensor),
+    }
+}
+
+/// Runs a graph. `watch` sees every value that a node makes, in order; values are freed after their last use.
+///
+/// Returns the graph's outputs in order. Errors name the node.
+pub fn run(graph: &Graph, inputs: &HashMap<ValueId, Tensor>, mode: Mode, watch: &mut dyn FnMut(ValueId, &Tensor)) -> Result<Vec<Tensor>> {
+    let mut last_use: HashMap<ValueId, usize> = HashMap::new();
+    for (index, node) in graph.nodes.iter().enumerate() {
+        last_use.extend(node.inputs.iter().flatten().map(|&id| (id, index)));
+    }
+    last_use.extend(graph.outputs.iter().map(|&id| (id, usize::MAX)));
+    let mut values: HashMap<ValueId, Tensor> = HashMap::new();
+    for &id in &graph.inputs {
+        let given = inputs.get(&id).ok_or_else(|| Error::input("this input is missing").at_tensor(&graph.value(id).name))?;
+        values.insert(id, held(given, mode)?);
+    }
+    for (index, node) in graph.nodes.iter().enumerate() {
+        let here = |error: Error| error.at_node(&node.name).at_operator(&node.op_type);
+        for id in node.inputs.iter().flatten() {
+            if !values.contains_key(id) {
+                let constant = graph.constant(*id).ok_or_else(|| here(Error::internal(format!("'{}' has no value", graph.value(*id).name))))?;
+                values.insert(*id, held(constant, mode)?);
+            }
+        }
+        let operands: Vec<Option<&Tensor>> = node.inputs.iter().map(|id| id.and_then(|id| values.get(&id))).collect();
+        let results = eval_node(&*node.op, &operands, mode).map_err(here)?;
+        for (id, tensor) in node.outputs.iter().zip(results) {
+            if let Some(id) = id {
+                watch(*id, &tensor);
+                if last_use.contains_key(id) {
+                    values.insert(*id, tensor);
+                }
+            }
+        }
+        for id in node.inputs.iter().flatten() {
+            if last_use.get(id) == Some(&index) {
+                values.remove(id);
+            }
+        }
+    }
+    let output = |id: &ValueId| match (values.get(id), graph.constant(*id)) {
+        (Some(tensor), _) => Ok(tensor.clone()),
+        (None, Some(constant)) => held(constant, mode),
+        (None, None) => Err(Error::internal("an output was not made").at_tensor(&graph.value(*id).name)),
+    };
+    graph.outputs.iter().map(output).collect()
+}

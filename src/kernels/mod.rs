@@ -4,7 +4,15 @@
 //! generated [`Prelude`] put before the untouched shader. Storage buffers are `@group(0)`, in the order of
 //! [`Dispatch::bindings`]; the parameter block is `@group(1) @binding(0)`.
 
+pub mod conv;
+pub mod copy;
+mod epilogue;
+pub mod matmul;
+pub mod pointwise;
+pub mod pool;
 mod prelude;
+pub mod reduce;
+pub mod softmax;
 
 pub use prelude::Prelude;
 
@@ -28,7 +36,8 @@ pub struct Kernel {
 }
 
 /// Every kernel family.
-pub const KERNELS: &[&Kernel] = &[];
+pub static KERNELS: &[&Kernel] =
+    &[&conv::CONV, &conv::DEPTHWISE, &copy::COPY, &matmul::MATMUL, &pointwise::POINTWISE, &pool::POOL, &reduce::REDUCE, &softmax::SOFTMAX];
 
 /// How a dispatch uses a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

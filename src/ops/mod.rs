@@ -1,16 +1,48 @@
 //! Operators: one room, one file, for each; this module is their register.
 
 pub mod attributes;
+pub mod matrix;
+pub mod nn;
 mod operator;
+pub mod pointwise;
+pub mod reduce;
+pub mod shape;
 
 pub use attributes::{Attribute, Input, NodeView};
 pub use operator::{Fact, Infer, Mode, OpDef, Operands, Operator};
 
-/// The rooms: an operator is known because its row is here, and nowhere else.
-pub static OPERATORS: &[&OpDef] = &[];
+/// The rooms: an operator is known because its row is here, or in one of the tables of operators that share a room.
+static ROOMS: &[&OpDef] = &[
+    &matrix::gemm::DEF,
+    &matrix::matmul::DEF,
+    &nn::batch_normalization::DEF,
+    &nn::conv::DEF,
+    &nn::global_pool::AVERAGE,
+    &nn::global_pool::MAX,
+    &nn::pool::AVERAGE,
+    &nn::pool::LP,
+    &nn::pool::MAX,
+    &nn::softmax::LOG_SOFTMAX,
+    &nn::softmax::SOFTMAX,
+    &shape::concat::DEF,
+    &shape::constant::DEF,
+    &shape::dropout::DEF,
+    &shape::reshape::FLATTEN,
+    &shape::reshape::RESHAPE,
+    &shape::reshape::SQUEEZE,
+    &shape::reshape::UNSQUEEZE,
+    &shape::shape_of::SHAPE,
+    &shape::shape_of::SIZE,
+    &shape::transpose::DEF,
+];
+
+/// Every operator that a model may use.
+pub fn operators() -> impl Iterator<Item = &'static OpDef> {
+    ROOMS.iter().chain(pointwise::DEFS).chain(reduce::reduce::DEFS).copied()
+}
 
 /// The room of an ONNX operator. The domain "ai.onnx" is the same as the empty one.
 pub fn find(domain: &str, name: &str) -> Option<&'static OpDef> {
     let domain = if domain == "ai.onnx" { "" } else { domain };
-    OPERATORS.iter().copied().find(|def| def.domain == domain && def.name == name)
+    operators().find(|def| def.domain == domain && def.name == name)
 }

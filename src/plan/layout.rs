@@ -93,22 +93,22 @@ impl Layout {
 pub struct View {
     pub place: PlaceId,
     pub shape: Vec<usize>,
-    /// In elements; 0 repeats (broadcasting).
-    pub strides: Vec<usize>,
+    /// In elements; 0 repeats (broadcasting), negative runs backwards.
+    pub strides: Vec<isize>,
     pub offset: usize,
 }
 
 impl View {
     /// A whole place.
     pub fn whole(place: PlaceId, layout: Layout, shape: &[usize]) -> Self {
-        Self { place, shape: shape.to_vec(), strides: layout.strides(shape), offset: 0 }
+        Self { place, shape: shape.to_vec(), strides: signed(&layout.strides(shape)), offset: 0 }
     }
     pub fn count(&self) -> usize {
         self.shape.iter().product()
     }
     /// Whether the elements lie as in `layout`, from the start of the place.
     pub fn is(&self, layout: Layout) -> bool {
-        let wanted = layout.strides(&self.shape);
+        let wanted = signed(&layout.strides(&self.shape));
         // The stride of a dimension of size 1 is never used.
         self.offset == 0 && self.shape.iter().zip(&self.strides).zip(&wanted).all(|((&size, have), want)| size <= 1 || have == want)
     }
@@ -136,15 +136,15 @@ impl View {
             return None;
         }
         // Runs of dimensions that lie contiguously within each other, from the outermost: (size, stride of the innermost).
-        let mut runs: Vec<(usize, usize)> = vec![];
+        let mut runs: Vec<(usize, isize)> = vec![];
         for (&size, &stride) in self.shape.iter().zip(&self.strides).filter(|(size, _)| **size != 1) {
             match runs.last_mut() {
-                Some(run) if run.1 == size * stride && stride != 0 => *run = (run.0 * size, stride),
+                Some(run) if run.1 == size as isize * stride && stride != 0 => *run = (run.0 * size, stride),
                 _ => runs.push((size, stride)),
             }
         }
         // Each new dimension must come from within one run.
-        let mut result = vec![0; shape.len()];
+        let mut result = vec![0isize; shape.len()];
         let mut left = runs.pop().unwrap_or((1, 1));
         let mut stride = left.1;
         for axis in (0..shape.len()).rev() {
@@ -162,10 +162,14 @@ impl View {
             }
             result[axis] = stride;
             left.0 /= size;
-            stride *= size;
+            stride *= size as isize;
         }
         (left.0 == 1 && runs.is_empty()).then(|| Self { place: self.place, shape: shape.to_vec(), strides: result, offset: self.offset })
     }
+}
+
+fn signed(strides: &[usize]) -> Vec<isize> {
+    strides.iter().map(|&stride| stride as isize).collect()
 }
 
 /// A tensor's bytes as they lie on the device; padding is zero.

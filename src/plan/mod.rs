@@ -5,14 +5,20 @@
 //! that wants a certain layout asks for it, and the planner emits the copy where the view isn't in it already.
 
 mod capabilities;
-
+mod facts;
+mod inspect;
 mod layout;
 mod lowering;
+mod memory;
+mod planner;
 
 pub use capabilities::{Capabilities, Precision};
-
+pub use facts::{Inference, infer, infer_node};
 pub use layout::{Layout, Storage, View, decode, encode};
 pub use lowering::{Lowering, Unsupported};
+pub use memory::{Lifetime, assign};
+pub(crate) use planner::Builder;
+pub use planner::{PlanRequest, mode_of, plan};
 
 use crate::graph::ValueId;
 use crate::kernels::{Dispatch, Packing};

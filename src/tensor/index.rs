@@ -27,9 +27,9 @@ pub fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
 }
 
 /// Strides with which a tensor of shape `from` is read at the coordinates of the broadcast shape `to`: 0 where it repeats.
-pub fn broadcast_strides(from: &[usize], own: &[usize], to: &[usize]) -> Vec<usize> {
+pub fn broadcast_strides<S: Copy + Default>(from: &[usize], own: &[S], to: &[usize]) -> Vec<S> {
     let missing = to.len().saturating_sub(from.len());
-    (0..to.len()).map(|axis| if axis < missing || from[axis - missing] == 1 { 0 } else { own[axis - missing] }).collect()
+    (0..to.len()).map(|axis| if axis < missing || from[axis - missing] == 1 { S::default() } else { own[axis - missing] }).collect()
 }
 
 /// Resolves ONNX's negative axes; an error outside [−rank, rank).
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(broadcast(&[3, 1, 5], &[4, 1]).unwrap(), [3, 4, 5]);
         assert_eq!(broadcast(&[], &[0, 2]).unwrap(), [0, 2]);
         assert!(broadcast(&[2], &[3]).is_err());
-        assert_eq!(broadcast_strides(&[4, 1], &[1, 1], &[3, 4, 5]), [0, 1, 0]);
+        assert_eq!(broadcast_strides(&[4, 1], &[1usize, 1], &[3, 4, 5]), [0, 1, 0]);
     }
 
     #[test]

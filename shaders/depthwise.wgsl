@@ -1,0 +1,53 @@
+// Depthwise convolution (one filter a channel) on channels-last groups of 4: an invocation makes 4 channels of PIXELS
+// neighbouring pixels of a row, so that a tap's weights are loaded once for all of them.
+// Prelude: Stored4, load4, store4, PIXELS, WIDTH, GENERATED, generated4, accumulate4.
+
+struct Params {
+    in_h: u32, in_w: u32, c4: u32, out_h: u32,
+    out_w: u32, blocks_w: u32, rows: u32, kernel_h: u32,
+    kernel_w: u32, stride_h: u32, stride_w: u32, pad_h: i32,
+    pad_w: i32, dilation_h: u32, dilation_w: u32, limit_w: u32,
+    flags: u32, alpha: f32, low: f32, high: f32,
+    row_groups: u32, spare0: u32, spare1: u32, spare2: u32,
+}
+
+@group(0) @binding(0) var<storage, read> input: array<Stored4>;
+@group(0) @binding(1) var<storage, read> weights: array<Stored4>;
+@group(0) @binding(2) var<storage, read> bias: array<Stored4>;
+@group(0) @binding(3) var<storage, read> residual: array<Stored4>;
+@group(0) @binding(4) var<storage, read_write> output: array<Stored4>;
+@group(1) @binding(0) var<uniform> p: Params;
+
+@compute @workgroup_size(WIDTH)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
+    let channel = id.x;
+    let block = group.z * p.row_groups + group.y;
+    let row = block / p.blocks_w;                               // of all images' output rows
+    let first = (block % p.blocks_w) * PIXELS;
+    if channel >= p.c4 || row >= p.rows { return; }
+    let n = row / p.out_h;
+    let corner_y = i32((row - n * p.out_h) * p.stride_h) - p.pad_h;
+
+    var sum: array<vec4<f32>, PIXELS>;
+    for (var r = 0u; r < PIXELS; r++) { sum[r] = vec4(0.0); }
+    for (var ky = 0u; ky < p.kernel_h; ky++) {
+        let y = corner_y + i32(ky * p.dilation_h);
+        if y < 0 || y >= i32(p.in_h) { continue; }
+        let line = (n * p.in_h + u32(y)) * p.in_w;
+        for (var kx = 0u; kx < p.kernel_w; kx++) {
+            let w = load4(weights[(ky * p.kernel_w + kx) * p.c4 + channel]);
+            for (var r = 0u; r < PIXELS; r++) {
+                let x = i32((first + r) * p.stride_w + kx * p.dilation_w) - p.pad_w;
+                let inside = x >= 0 && x < i32(p.limit_w);
+                let value = load4(input[select(0u, (line + u32(x)) * p.c4, inside) + channel]);
+                sum[r] = accumulate4(sum[r] + select(vec4(0.0), value, inside) * w);
+            }
+        }
+    }
+    for (var r = 0u; r < PIXELS; r++) {
+        if first + r < p.out_w {
+            let at = (row * p.out_w + first + r) * p.c4 + channel;
+            output[at] = store4(finish(sum[r], channel, at));
+        }
+    }
+}

@@ -1,0 +1,23 @@
+// What every contraction does with its sum, in this order: scale, bias, then either the standard epilogue (residual,
+// clamp; switched by flags, so that they make no variant) or a generated one.
+
+const HAS_BIAS: u32 = 1u;
+const HAS_RESIDUAL: u32 = 2u;
+const HAS_CLAMP: u32 = 4u;
+
+fn finish(sum: vec4<f32>, column: u32, at: u32) -> vec4<f32> {
+    var value = sum * p.alpha;
+    if (p.flags & HAS_BIAS) != 0u { value += load4(bias[column]); }
+    if GENERATED {
+        var other = vec4(0.0);
+        if (p.flags & HAS_RESIDUAL) != 0u { other = load4(residual[at]); }
+        return generated4(value, other);
+    }
+    if (p.flags & HAS_RESIDUAL) != 0u { value += load4(residual[at]); }
+    // Comparisons, not clamp(): NaN passes.
+    if (p.flags & HAS_CLAMP) != 0u {
+        value = select(value, vec4(p.low), value < vec4(p.low));
+        value = select(value, vec4(p.high), value > vec4(p.high));
+    }
+    return value;
+}

@@ -1,0 +1,121 @@
+// Float functions that WGSL lacks, or whose built-in forms drivers get wrong at the edges. The prelude takes from here
+// what a variant calls.
+
+// By bits: drivers may assume that NaN and infinity don't occur.
+fn is_nan(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }
+fn is_inf(x: f32, negative: f32, positive: f32) -> bool {
+    let bits = bitcast<u32>(x);
+    return (bits == 0x7f800000u && positive != 0.0) || (bits == 0xff800000u && negative != 0.0);
+}
+// A function, because a constant expression may not be infinite.
+var<private> bits_mask: u32 = 0xffffffffu;
+fn from_bits(bits: u32) -> f32 { return bitcast<f32>(bits & bits_mask); }
+
+fn sigmoid(x: f32) -> f32 { return 1.0 / (1.0 + exp(-x)); }
+
+// e^x − 1 without cancellation near 0.
+fn expm1(x: f32) -> f32 {
+    let series = x * (1.0 + x * (0.5 + x * (0.16666667 + x * (0.041666668 + x * (0.008333334 + x * 0.0013888889)))));
+    return select(exp(x) - 1.0, series, abs(x) < 0.35);
+}
+
+// ln(1 + x) without cancellation near 0 (Kahan's correction).
+fn log1p(x: f32) -> f32 {
+    let u = 1.0 + x;
+    return select(log(u) * (x / (u - 1.0)), x, u == 1.0);
+}
+fn softplus(x: f32) -> f32 { return max(x, 0.0) + log1p(exp(-abs(x))); }
+
+// Drivers overflow in tanh beyond ±15 and lose digits near 0.
+fn tanh_(x: f32) -> f32 {
+    let e = expm1(-2.0 * min(abs(x), 20.0));
+    return select(sign(x) * (-e / (2.0 + e)), x, is_nan(x));
+}
+fn sinh_(x: f32) -> f32 {
+    let e = expm1(abs(x));
+    return sign(x) * 0.5 * (e + e / (e + 1.0));
+}
+fn asinh_(x: f32) -> f32 {
+    let z = abs(x);
+    return sign(x) * log1p(z + z * z / (1.0 + sqrt(z * z + 1.0)));
+}
+fn atanh_(x: f32) -> f32 { return 0.5 * log1p(2.0 * x / (1.0 - x)); }
+
+// asin and acos by one polynomial for |x| ≤ 1/2 and the half-angle identity beyond (Cephes' coefficients).
+fn asin_core(z: f32) -> f32 {
+    let t = z * z;
+    return z + z * t * (0.16666752422 + t * (0.074953002686 + t * (0.045470025998 + t * (0.024181311049 + t * 0.042163199048))));
+}
+fn asin_(x: f32) -> f32 {
+    let z = abs(x);
+    let far = 1.5707963268 - 2.0 * asin_core(sqrt(max(0.0, 0.5 * (1.0 - z))));
+    let value = sign(x) * select(asin_core(z), far, z > 0.5);
+    return select(value, from_bits(0x7fc00000u), z > 1.0);
+}
+fn acos_(x: f32) -> f32 {
+    let z = abs(x);
+    let far = 2.0 * asin_core(sqrt(max(0.0, 0.5 * (1.0 - z))));
+    let value = select(1.5707963268 - sign(x) * asin_core(z), select(far, 3.1415926536 - far, x < 0.0), z > 0.5);
+    return select(value, from_bits(0x7fc00000u), z > 1.0);
+}
+fn atan_(x: f32) -> f32 {
+    let z = abs(x);
+    let big = z > 2.414213562373095;
+    let mid = z > 0.4142135623730950 && !big;
+    let base = select(select(0.0, 0.7853981634, mid), 1.5707963268, big);
+    let r = select(select(z, (z - 1.0) / (z + 1.0), mid), -1.0 / z, big);
+    let t = r * r;
+    return sign(x) * (base + r + r * t * (-0.333329491539 + t * (0.199777106478 + t * (-0.138776856032 + t * 0.0805374449538))));
+}
+
+// sin and cos after reduction by π/2 in three parts: Vulkan promises only 2⁻¹¹ absolute for the built-ins.
+fn sincos_part(x: f32, shift: u32) -> f32 {
+    let k = round(x * 0.63661977);
+    let r = ((x - k * 1.5703125) - k * 4.837512969970703125e-4) - k * 7.549789948768648e-8;
+    let t = r * r;
+    let s = r + r * t * (-0.16666654611 + t * (0.0083321608736 - t * 0.00019515295891));
+    let c = 1.0 - 0.5 * t + t * t * (0.041666645683 + t * (-0.0013887316255 + t * 0.000024433157118));
+    let quadrant = (u32(i32(k)) + shift) & 3u;
+    let value = select(s, c, (quadrant & 1u) == 1u);
+    return select(value, -value, quadrant >= 2u);
+}
+fn sin_(x: f32) -> f32 { return sincos_part(x, 0u); }
+fn cos_(x: f32) -> f32 { return sincos_part(x, 1u); }
+
+// erf: the Taylor series for |x| < 1, and 1 − e^(−x²)·P(1/(1 + x/2)) beyond (Numerical Recipes' erfc, 1.2e-7).
+fn erf(x: f32) -> f32 {
+    let z = abs(x);
+    let t = z * z;
+    let near = z * (1.1283791671 + t * (-0.3761263890 + t * (0.1128379167 + t * (-0.0268661706 + t * (0.0052239776
+        + t * (-0.0008548327 + t * (0.0001205533 + t * (-0.0000149257 + t * 0.0000016462))))))));
+    let u = 1.0 / (1.0 + 0.5 * z);
+    let p = -1.26551223 + u * (1.00002368 + u * (0.37409196 + u * (0.09678418 + u * (-0.18628806
+        + u * (0.27886807 + u * (-1.13520398 + u * (1.48851587 + u * (-0.82215223 + u * 0.17087277))))))));
+    let far = 1.0 - u * exp(-t + p);
+    let value = sign(x) * select(near, far, z > 1.0);
+    return select(value, x, is_nan(x));
+}
+
+// x^y for any sign of x: WGSL's pow is defined for positive x alone. Small whole exponents multiply.
+fn pow_(x: f32, y: f32) -> f32 {
+    if y == 2.0 { return x * x; }
+    if y == 0.5 { return sqrt(x); }
+    if y == 1.0 { return x; }
+    if y == 0.0 { return 1.0; }
+    if y == 3.0 { return x * x * x; }
+    if y == -1.0 { return 1.0 / x; }
+    let whole = floor(y) == y;
+    let odd = whole && abs(y) < 16777216.0 && (i32(y) & 1) != 0;
+    if x == 0.0 { return select(0.0, from_bits(0x7f800000u), y < 0.0); }
+    let magnitude = pow(abs(x), y);
+    if x > 0.0 || is_nan(x) { return select(magnitude, x, is_nan(x)); }
+    return select(from_bits(0x7fc00000u), select(magnitude, -magnitude, odd), whole);
+}
+fn fmod(a: f32, b: f32) -> f32 { return a - b * trunc(a / b); }
+
+// Integer division by 0 is undefined in ONNX; 0 keeps every platform alive.
+fn div32(a: i32, b: i32) -> i32 { return select(a / select(b, 1, b == 0), 0, b == 0); }
+fn mod32(a: i32, b: i32) -> i32 {
+    let d = select(b, 1, b == 0);
+    return select(((a % d) + d) % d, 0, b == 0);
+}

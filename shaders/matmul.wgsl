@@ -1,0 +1,65 @@
+// C[b] = finish(A[b] · B[b]): an invocation makes a ROWS × 4 block of C.
+//
+// Rows come from workgroup_id alone, so that A's loads are uniform: one scalar load and a broadcast on a software
+// adapter, one transaction on hardware. B's groups of 4 columns lie side by side across the workgroup.
+// Prelude: Stored4, load4, store4, ROWS, WIDTH, GENERATED, generated4, accumulate4.
+
+// Strides and offsets in groups of 4 elements; k in elements. A batch is (outer, inner) with strides for each operand.
+struct Params {
+    m: u32, n4: u32, k: u32, inner: u32,
+    a_offset: u32, a_row: u32, a_outer: u32, a_inner: u32,
+    b_offset: u32, b_row: u32, b_outer: u32, b_inner: u32,
+    c_row: u32, c_batch: u32, flags: u32, alpha: f32,
+    low: f32, high: f32, spare0: u32, spare1: u32,
+}
+
+@group(0) @binding(0) var<storage, read> a: array<Stored4>;
+@group(0) @binding(1) var<storage, read> b: array<Stored4>;
+@group(0) @binding(2) var<storage, read> bias: array<Stored4>;
+@group(0) @binding(3) var<storage, read> residual: array<Stored4>;
+@group(0) @binding(4) var<storage, read_write> c: array<Stored4>;
+@group(1) @binding(0) var<uniform> p: Params;
+
+@compute @workgroup_size(WIDTH)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
+    let column = id.x;
+    if column >= p.n4 { return; }
+    let outer = group.z / p.inner;
+    let inner = group.z % p.inner;
+    let first = group.y * ROWS;
+    let a_base = p.a_offset + outer * p.a_outer + inner * p.a_inner;
+    let b_base = p.b_offset + outer * p.b_outer + inner * p.b_inner + column;
+
+    var sum: array<vec4<f32>, ROWS>;
+    var a_at: array<u32, ROWS>;
+    for (var r = 0u; r < ROWS; r++) {
+        sum[r] = vec4(0.0);
+        a_at[r] = a_base + min(first + r, p.m - 1u) * p.a_row;     // a row beyond the last repeats it and isn't stored
+    }
+    let whole = p.k >> 2u;
+    for (var k = 0u; k < whole; k++) {
+        let b_at = b_base + 4u * k * p.b_row;
+        let b0 = load4(b[b_at]);
+        let b1 = load4(b[b_at + p.b_row]);
+        let b2 = load4(b[b_at + 2u * p.b_row]);
+        let b3 = load4(b[b_at + 3u * p.b_row]);
+        for (var r = 0u; r < ROWS; r++) {
+            let x = load4(a[a_at[r] + k]);
+            sum[r] = accumulate4(sum[r] + x.x * b0 + x.y * b1 + x.z * b2 + x.w * b3);
+        }
+    }
+    // The last k % 4 rows of B: the lanes of A beyond them are padding, which may hold anything.
+    for (var k = whole * 4u; k < p.k; k++) {
+        let bk = load4(b[b_base + k * p.b_row]);
+        for (var r = 0u; r < ROWS; r++) {
+            sum[r] = accumulate4(sum[r] + load4(a[a_at[r] + whole])[k & 3u] * bk);
+        }
+    }
+    let c_base = group.z * p.c_batch + column;
+    for (var r = 0u; r < ROWS; r++) {
+        if first + r < p.m {
+            let at = c_base + (first + r) * p.c_row;
+            c[at] = store4(finish(sum[r], column, at));
+        }
+    }
+}

@@ -1,0 +1,58 @@
+// Pools in two dimensions on channels-last groups of 4: an invocation makes 4 channels of one output pixel.
+// Prelude: Stored4, load4, store4, WIDTH, MODE (0 maximum, 1 average, 2 p-norm).
+
+// count_all: the divisor of an average counts the padding too (count_include_pad), limited to `limit`, the padded input.
+struct Params {
+    in_h: u32, in_w: u32, c4: u32, out_h: u32,
+    out_w: u32, groups: u32, per_row: u32, kernel_h: u32,
+    kernel_w: u32, stride_h: u32, stride_w: u32, pad_h: i32,
+    pad_w: i32, dilation_h: u32, dilation_w: u32, count_all: u32,
+    limit_h: i32, limit_w: i32, exponent: f32, spare: u32,
+}
+
+@group(0) @binding(0) var<storage, read> input: array<Stored4>;
+@group(0) @binding(1) var<storage, read_write> output: array<Stored4>;
+@group(1) @binding(0) var<uniform> p: Params;
+
+@compute @workgroup_size(WIDTH)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let index = (group.y * p.per_row + group.x) * WIDTH + local;
+    if index >= p.groups { return; }
+    let channel = index % p.c4;
+    let pixel = index / p.c4;
+    let ox = pixel % p.out_w;
+    let row = pixel / p.out_w;
+    let oy = row % p.out_h;
+    let image = (row / p.out_h) * p.in_h;
+    let corner_y = i32(oy * p.stride_h) - p.pad_h;
+    let corner_x = i32(ox * p.stride_w) - p.pad_w;
+
+    var value = vec4(0.0);
+    if MODE == 0u { value = vec4(-3.4028235e38); }
+    var seen = false;
+    var count = 0u;
+    for (var ky = 0u; ky < p.kernel_h; ky++) {
+        let y = corner_y + i32(ky * p.dilation_h);
+        for (var kx = 0u; kx < p.kernel_w; kx++) {
+            let x = corner_x + i32(kx * p.dilation_w);
+            if y < 0 || x < 0 || y >= i32(p.in_h) || x >= i32(p.in_w) {
+                if y < p.limit_h && x < p.limit_w { count += p.count_all; }
+                continue;
+            }
+            count += 1u;
+            let v = load4(input[((image + u32(y)) * p.in_w + u32(x)) * p.c4 + channel]);
+            if MODE == 0u {
+                // The first value is taken as it is: it may be −∞.
+                value = select(select(value, v, v > value), v, vec4(!seen));
+                seen = true;
+            } else if MODE == 1u {
+                value += v;
+            } else {
+                value += pow(abs(v), vec4(p.exponent));
+            }
+        }
+    }
+    if MODE == 1u { value /= f32(max(count, 1u)); }
+    if MODE == 2u { value = pow(value, vec4(1.0 / p.exponent)); }
+    output[index] = store4(value);
+}

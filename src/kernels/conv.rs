@@ -1,0 +1,230 @@
+//! Convolution in two dimensions: `shaders/conv.wgsl`, and `shaders/depthwise.wgsl` for one filter a channel.
+
+use super::epilogue::{Epilogue, samples};
+use super::{Access, Kernel, Packing, Prelude, matmul};
+use crate::error::{Error, Result};
+use crate::ops::pointwise::Pointwise;
+use crate::plan::{Lowering, PlaceId, Storage, Unsupported};
+use crate::tensor::Tensor;
+
+pub static CONV: Kernel = Kernel { stem: "conv", shader: include_str!("../../shaders/conv.wgsl"), params_size: size_of::<Params>(), variants };
+pub static DEPTHWISE: Kernel =
+    Kernel { stem: "depthwise", shader: include_str!("../../shaders/depthwise.wgsl"), params_size: size_of::<DepthwiseParams>(), variants: depthwise_variants };
+
+/// Sizes of a convolution `[n, in_c, in_h, in_w] → [n, out_c, out_h, out_w]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    pub n: usize,
+    pub in_c: usize,
+    pub in_h: usize,
+    pub in_w: usize,
+    pub out_c: usize,
+    pub out_h: usize,
+    pub out_w: usize,
+    pub kernel: [usize; 2],
+    pub stride: [usize; 2],
+    pub pad: [usize; 2],
+    pub dilation: [usize; 2],
+    pub groups: usize,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    in_h: u32,
+    in_w: u32,
+    in_c4: u32,
+    out_h: u32,
+    out_w: u32,
+    out_c4: u32,
+    pixels: u32,
+    kernel: [u32; 2],
+    stride: [u32; 2],
+    pad: [i32; 2],
+    dilation: [u32; 2],
+    in_group4: u32,
+    out_group4: u32,
+    tail: u32,
+    flags: u32,
+    alpha: f32,
+    low: f32,
+    high: f32,
+    limit_w: u32,
+    row_groups: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct DepthwiseParams {
+    in_h: u32,
+    in_w: u32,
+    c4: u32,
+    out_h: u32,
+    out_w: u32,
+    blocks_w: u32,
+    rows: u32,
+    kernel: [u32; 2],
+    stride: [u32; 2],
+    pad: [i32; 2],
+    dilation: [u32; 2],
+    limit_w: u32,
+    flags: u32,
+    alpha: f32,
+    low: f32,
+    high: f32,
+    row_groups: u32,
+    spare: [u32; 3],
+}
+
+const PIXELS: u32 = 8;
+const DEPTHWISE_PIXELS: u32 = 4;
+
+fn prelude(storage: Storage, width: u32, grouped: bool, tail: bool, epilogue: &Epilogue) -> Prelude {
+    let base = Prelude::new().storage(storage).constant("PIXELS", PIXELS).constant("WIDTH", width).flag("GROUPED", grouped).flag("TAIL", tail);
+    epilogue.prelude(base, false)
+}
+
+fn depthwise_prelude(storage: Storage, width: u32, epilogue: &Epilogue) -> Prelude {
+    epilogue.prelude(Prelude::new().storage(storage).constant("PIXELS", DEPTHWISE_PIXELS).constant("WIDTH", width), false)
+}
+
+fn variants() -> Vec<Prelude> {
+    let mut list = vec![];
+    for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
+        for (grouped, tail) in [(false, false), (true, false), (false, true)] {
+            list.extend(samples().iter().map(|epilogue| prelude(storage, 16, grouped, tail, epilogue)));
+        }
+    }
+    list
+}
+
+fn depthwise_variants() -> Vec<Prelude> {
+    [Storage::F32, Storage::F16, Storage::F16Packed]
+        .into_iter()
+        .flat_map(|storage| samples().into_iter().map(move |epilogue| depthwise_prelude(storage, 16, &epilogue)))
+        .collect()
+}
+
+/// `[out_c, in_c/groups, h, w]` to `[h, w, in_c/groups padded to 4, out_c padded to 4]`: a tap's weights for 4 output channels side by side.
+fn pack_weights(weights: &Tensor, _: &[usize]) -> Result<Tensor> {
+    let &[out_c, in_c, h, w] = weights.shape() else { return Err(Error::internal("convolution weights of another rank")) };
+    let (out4, in4) = (out_c.next_multiple_of(4), in_c.next_multiple_of(4));
+    weights.pick([h, w, in4, out4], |index| {
+        let (o, rest) = (index % out4, index / out4);
+        let (i, tap) = (rest % in4, rest / in4);
+        (o < out_c && i < in_c).then(|| (o * in_c + i) * h * w + tap)
+    })
+}
+
+/// `[c, 1, h, w]` to `[h, w, c padded to 4]`.
+fn pack_depthwise(weights: &Tensor, _: &[usize]) -> Result<Tensor> {
+    let &[c, 1, h, w] = weights.shape() else { return Err(Error::internal("depthwise weights of another shape")) };
+    let c4 = c.next_multiple_of(4);
+    weights.pick([h, w, c4], |index| (index % c4 < c).then(|| (index % c4) * h * w + index / c4))
+}
+
+/// Whether this kernel serves the sizes: groups are whole groups of 4 channels, or there is one.
+pub fn serves(sizes: &Sizes) -> bool {
+    sizes.groups == 1 || sizes.in_c / sizes.groups % 4 == 0 && sizes.out_c / sizes.groups % 4 == 0 || is_depthwise(sizes)
+}
+
+pub fn is_depthwise(sizes: &Sizes) -> bool {
+    sizes.groups > 1 && sizes.groups == sizes.in_c && sizes.in_c == sizes.out_c
+}
+
+/// Emits a convolution. Places are channels-last; the weights are input `weights` of the node, a constant.
+#[allow(clippy::too_many_arguments)] // the operands of a convolution are what they are
+pub fn emit(
+    at: &mut Lowering<'_>,
+    storage: Storage,
+    s: &Sizes,
+    input: PlaceId,
+    weights: usize,
+    bias: Option<PlaceId>,
+    residual: Option<PlaceId>,
+    output: PlaceId,
+    epilogue: &Pointwise,
+) -> Result<(), Unsupported> {
+    let epilogue = Epilogue::new(epilogue, bias.is_some())?;
+    let capabilities = at.capabilities();
+    let too_large = || Unsupported::new("a convolution beyond 2³¹ pixels or channels");
+    let narrow = |value: usize| u32::try_from(value).ok().filter(|&value| value <= i32::MAX as u32).ok_or_else(too_large);
+    let pair = |values: [usize; 2]| Ok::<_, Unsupported>([narrow(values[0])?, narrow(values[1])?]);
+    let dummy = at.dummy(storage)?;
+    let (in_c4, out_c4) = (s.in_c.div_ceil(4), s.out_c.div_ceil(4));
+    let width = matmul::width(&capabilities, out_c4);
+    let columns = narrow(out_c4)?.div_ceil(width);
+    let pad = pair(s.pad)?.map(|value| value as i32);
+    let fold = |blocks: u64| super::folded_grid(blocks, capabilities.max_grid);
+    if is_depthwise(s) {
+        let shape = vec![s.kernel[0], s.kernel[1], in_c4 * 4];
+        let packed = at.packed(weights, Packing { name: "depthwise", args: vec![], shape, pack: pack_depthwise })?;
+        let blocks_w = narrow(s.out_w)?.div_ceil(DEPTHWISE_PIXELS);
+        let rows = narrow(s.n.saturating_mul(s.out_h))?;
+        let grid = fold(rows as u64 * blocks_w as u64);
+        let params = DepthwiseParams {
+            in_h: narrow(s.in_h)?,
+            in_w: narrow(s.in_w)?,
+            c4: narrow(in_c4)?,
+            out_h: narrow(s.out_h)?,
+            out_w: narrow(s.out_w)?,
+            blocks_w,
+            rows,
+            kernel: pair(s.kernel)?,
+            stride: pair(s.stride)?,
+            pad,
+            dilation: pair(s.dilation)?,
+            limit_w: narrow(s.in_w)?,
+            flags: epilogue.flags,
+            alpha: 1.0,
+            low: epilogue.low,
+            high: epilogue.high,
+            row_groups: grid[0],
+            spare: [0; 3],
+        };
+        let bindings = [
+            (input, Access::Read),
+            (packed, Access::Read),
+            (bias.unwrap_or(dummy), Access::Read),
+            (residual.unwrap_or(dummy), Access::Read),
+            (output, Access::Write),
+        ];
+        return at.emit(&DEPTHWISE, depthwise_prelude(storage, width, &epilogue), params, &bindings, [columns, grid[0], grid[1]]);
+    }
+    let in_group = s.in_c / s.groups;
+    let in_group4 = in_group.div_ceil(4);
+    let shape = vec![s.kernel[0], s.kernel[1], in_group4 * 4, out_c4 * 4];
+    let packed = at.packed(weights, Packing { name: "conv", args: vec![], shape, pack: pack_weights })?;
+    let pixels = narrow(s.n.saturating_mul(s.out_h).saturating_mul(s.out_w))?;
+    let grid = fold(pixels.div_ceil(PIXELS) as u64);
+    let params = Params {
+        in_h: narrow(s.in_h)?,
+        in_w: narrow(s.in_w)?,
+        in_c4: narrow(in_c4)?,
+        out_h: narrow(s.out_h)?,
+        out_w: narrow(s.out_w)?,
+        out_c4: narrow(out_c4)?,
+        pixels,
+        kernel: pair(s.kernel)?,
+        stride: pair(s.stride)?,
+        pad,
+        dilation: pair(s.dilation)?,
+        in_group4: narrow(in_group4)?,
+        out_group4: narrow((s.out_c / s.groups).div_ceil(4))?,
+        tail: narrow((in_group + 3) % 4 + 1)?,
+        flags: epilogue.flags,
+        alpha: 1.0,
+        low: epilogue.low,
+        high: epilogue.high,
+        limit_w: narrow(s.in_w)?,
+        row_groups: grid[0],
+    };
+    let bindings = [
+        (input, Access::Read),
+        (packed, Access::Read),
+        (bias.unwrap_or(dummy), Access::Read),
+        (residual.unwrap_or(dummy), Access::Read),
+        (output, Access::Write),
+    ];
+    at.emit(&CONV, prelude(storage, width, s.groups > 1, in_group % 4 != 0, &epilogue), params, &bindings, [columns, grid[0], grid[1]])
+}

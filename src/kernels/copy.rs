@@ -1,0 +1,148 @@
+//! The one copy kernel: `shaders/copy.wgsl`. Any view into any box of a place.
+
+use super::{Access, Kernel, Prelude, folded_grid};
+use crate::plan::{Builder, Layout, Storage, Unsupported, View};
+
+pub static COPY: Kernel = Kernel { stem: "copy", shader: include_str!("../../shaders/copy.wgsl"), params_size: size_of::<Params>(), variants };
+
+const MAX_RANK: usize = 8;
+const WIDTH: u32 = 64;
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    groups: u32,
+    per_row: u32,
+    row_groups: u32,
+    lead: u32,
+    inner: u32,
+    target_offset: u32,
+    source_offset: u32,
+    source_inner: u32,
+    sizes: [u32; MAX_RANK],
+    target_strides: [u32; MAX_RANK],
+    source_strides: [u32; MAX_RANK],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// The target is dense and its rows don't fill groups.
+    Dense,
+    /// Rows of groups of 4; some lanes of a row's first or last group are another's.
+    Partial,
+    /// Rows of groups of 4, all the box's own.
+    Rows,
+    /// The same, and the source's groups are the target's.
+    Whole,
+}
+
+fn prelude(storage: Storage, rank: usize, form: Form) -> Prelude {
+    Prelude::new()
+        .movable(storage)
+        .constant("RANK", rank as u32)
+        .constant("WIDTH", WIDTH)
+        .flag("DENSE", form == Form::Dense)
+        .flag("ROWS_ALIGNED", form != Form::Partial)
+        .flag("WHOLE_GROUPS", form == Form::Whole)
+}
+
+fn variants() -> Vec<Prelude> {
+    let mut list = vec![];
+    for storage in [Storage::F32, Storage::F16, Storage::F16Packed, Storage::I32, Storage::U32, Storage::I64] {
+        list.extend([Form::Dense, Form::Partial, Form::Rows, Form::Whole].map(|form| prelude(storage, 2, form)));
+    }
+    list
+}
+
+/// Copies `from` into the box `to`, a view into a place whose layout makes its innermost axis contiguous. A box that is
+/// not the whole place must lie in a padded layout, so that no two of its rows share a group.
+pub(crate) fn emit(builder: &mut Builder, from: &View, to: &View) -> Result<(), Unsupported> {
+    let place = builder.place(to.place).clone();
+    let count = to.count();
+    if count == 0 {
+        return Ok(());
+    }
+    let storage = place.storage;
+    if builder.place(from.place).storage != storage {
+        return Err(Unsupported::new("a copy between storage types"));
+    }
+    let whole = to.shape == place.fact.shape && to.is(place.layout);
+    // Axes from the outermost to the innermost of the target's buffer.
+    let mut order: Vec<usize> = place.layout.physical(&to.shape).iter().map(|dim| dim.0).collect();
+    if to.shape.is_empty() {
+        order.clear();
+    }
+    let mut dims: Vec<(usize, isize, isize)> = order.iter().map(|&axis| (to.shape[axis], to.strides[axis], from.strides[axis])).collect();
+    let inner_axis = dims.pop().unwrap_or((1, 1, 0));
+    let inner_aligned = place.layout != Layout::Dense || place.fact.shape.last().is_none_or(|size| size % 4 == 0);
+    let mut outer: Vec<(usize, isize, isize)> = vec![];
+    for dim in dims.into_iter().filter(|dim| dim.0 != 1) {
+        match outer.last_mut() {
+            Some(last) if last.1 == dim.1 * dim.0 as isize && last.2 == dim.2 * dim.0 as isize => *last = (last.0 * dim.0, dim.1, dim.2),
+            _ => outer.push(dim),
+        }
+    }
+    let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a copy beyond 2³² elements"));
+    let wrap = |value: isize| value as i32 as u32;
+    let mut params = Params {
+        groups: 0,
+        per_row: 0,
+        row_groups: 1,
+        lead: 0,
+        inner: 0,
+        target_offset: 0,
+        source_offset: narrow(from.offset)?,
+        source_inner: wrap(inner_axis.2),
+        sizes: [1; MAX_RANK],
+        target_strides: [0; MAX_RANK],
+        source_strides: [0; MAX_RANK],
+    };
+    let (form, rank) = if !inner_aligned {
+        if !whole {
+            return Err(Unsupported::new("a copy into a part of a dense tensor whose rows are not whole groups of 4"));
+        }
+        outer.push(inner_axis);
+        params.inner = narrow(count)?;
+        params.groups = narrow(count.div_ceil(4))?;
+        (Form::Dense, outer.len())
+    } else {
+        // A box that reaches the end of the axis owns the padding behind it.
+        let lead = to.offset % 4;
+        let full_inner = place.layout.inner(&place.fact.shape);
+        let start_inner = if let Some(&(axis, padded)) = place.layout.physical(&place.fact.shape).last() {
+            let _ = axis;
+            to.offset % padded.max(1)
+        } else {
+            0
+        };
+        let owns_end = (lead + inner_axis.0) % 4 == 0 || start_inner + inner_axis.0 == full_inner;
+        let row_groups = (lead + inner_axis.0).div_ceil(4);
+        let aligned = from.offset % 4 == 0 && outer.iter().all(|dim| dim.2 % 4 == 0) && inner_axis.2 == 1;
+        let mine = lead == 0 && owns_end;
+        // Whole groups carry the source's lanes into the padding; any value may lie there.
+        let form = if mine && aligned {
+            Form::Whole
+        } else if mine {
+            Form::Rows
+        } else {
+            Form::Partial
+        };
+        params.row_groups = narrow(row_groups)?;
+        params.lead = narrow(lead)?;
+        params.inner = narrow(inner_axis.0)?;
+        params.target_offset = narrow(to.offset - lead)?;
+        params.groups = narrow(outer.iter().map(|dim| dim.0).product::<usize>() * row_groups)?;
+        (form, outer.len())
+    };
+    if rank > MAX_RANK {
+        return Err(Unsupported::new(format!("a copy over {rank} dimensions")));
+    }
+    for (d, dim) in outer.iter().enumerate() {
+        params.sizes[d] = narrow(dim.0)?;
+        params.target_strides[d] = wrap(dim.1);
+        params.source_strides[d] = wrap(dim.2);
+    }
+    let grid = folded_grid(params.groups.div_ceil(WIDTH) as u64, builder.capabilities().max_grid);
+    params.per_row = grid[0];
+    builder.emit(&COPY, &prelude(storage, rank, form), bytemuck::bytes_of(&params), &[(from.place, Access::Read), (to.place, Access::Write)], grid)
+}

@@ -1,0 +1,113 @@
+//! What a contraction does with its sum, on the kernel's side: bias, residual and clamp as flags, anything else as a variant.
+
+use super::Prelude;
+use crate::ops::pointwise::{Arg, Pointwise, emit, table};
+use crate::plan::Unsupported;
+use crate::tensor::DType;
+
+/// The shared end of the contraction shaders.
+const FINISH: &str = include_str!("../../shaders/lib/finish.wgsl");
+
+const HAS_BIAS: u32 = 1;
+const HAS_RESIDUAL: u32 = 2;
+const HAS_CLAMP: u32 = 4;
+
+/// An epilogue as flags and bounds, and as the text of its variant.
+#[derive(Debug, Clone)]
+pub struct Epilogue {
+    pub flags: u32,
+    pub low: f32,
+    pub high: f32,
+    generated: Option<String>,
+}
+
+impl Epilogue {
+    /// Reads an expression whose operand 0 is the sum (with its bias) and whose operand 1, if any, is a residual.
+    pub fn new(expression: &Pointwise, bias: bool) -> Result<Self, Unsupported> {
+        let residual = expression.operands > 1;
+        if expression.operands > 2 {
+            return Err(Unsupported::new("an epilogue of more than one other tensor"));
+        }
+        let flags = if bias { HAS_BIAS } else { 0 } | if residual { HAS_RESIDUAL } else { 0 };
+        if let Some((low, high)) = standard(expression) {
+            let clamp = low != f32::NEG_INFINITY || high != f32::INFINITY;
+            return Ok(Self { flags: flags | if clamp { HAS_CLAMP } else { 0 }, low, high, generated: None });
+        }
+        let operands = vec![DType::F32; expression.operands];
+        let mut text = emit("generated", expression, &operands)?;
+        let call = |lane: &str| if residual { format!("generated(v.{lane}, r.{lane})") } else { format!("generated(v.{lane})") };
+        text +=
+            &format!("fn generated4(v: vec4<f32>, r: vec4<f32>) -> vec4<f32> {{ return vec4({}, {}, {}, {}); }}\n", call("x"), call("y"), call("z"), call("w"));
+        Ok(Self { flags, low: 0.0, high: 0.0, generated: Some(text) })
+    }
+
+    /// Adds to a contraction's prelude what the end of its shader needs.
+    pub fn prelude(&self, prelude: Prelude, half_sums: bool) -> Prelude {
+        let accumulate = if half_sums {
+            "fn accumulate4(v: vec4<f32>) -> vec4<f32> { return vec4(unpack2x16float(pack2x16float(v.xy)), unpack2x16float(pack2x16float(v.zw))); }\n"
+        } else {
+            "fn accumulate4(v: vec4<f32>) -> vec4<f32> { return v; }\n"
+        };
+        let none = "fn generated4(v: vec4<f32>, r: vec4<f32>) -> vec4<f32> { return v; }\n";
+        prelude.flag("GENERATED", self.generated.is_some()).code(self.generated.as_deref().unwrap_or(none)).code(accumulate).code(FINISH)
+    }
+}
+
+/// The clamp bounds of an expression that is `[+ residual] [Relu | Max c | Min c]…`, the order that the flags run in.
+fn standard(expression: &Pointwise) -> Option<(f32, f32)> {
+    let (mut low, mut high) = (f32::NEG_INFINITY, f32::INFINITY);
+    let mut value = Arg::Operand(0);
+    let mut added = expression.operands < 2;
+    for (index, step) in expression.steps.iter().enumerate() {
+        let bound = match step.args.as_slice() {
+            [first, Arg::Const(bound)] if *first == value => Some(*bound as f32),
+            _ => None,
+        };
+        if step.row == &table::ADD
+            && !added
+            && (step.args == [value, Arg::Operand(1)] || step.args == [Arg::Operand(1), value])
+            && low == f32::NEG_INFINITY
+            && high == f32::INFINITY
+        {
+            added = true;
+        } else if step.row == &table::RELU && step.args == [value] {
+            (low, high) = (low.max(0.0), high.max(0.0));
+        } else if step.row == &table::MAX && bound.is_some() {
+            (low, high) = (low.max(bound?), high.max(bound?));
+        } else if step.row == &table::MIN && bound.is_some() {
+            (low, high) = (low.min(bound?), high.min(bound?));
+        } else {
+            return None;
+        }
+        value = Arg::Step(index);
+    }
+    added.then_some((low, high))
+}
+
+/// The variants that the test without a device translates: the standard one and a generated one with a residual.
+pub fn samples() -> Vec<Epilogue> {
+    let mut silu = Pointwise { operands: 2, steps: vec![] };
+    let value = silu.push(&table::SILU, vec![Arg::Operand(0)]);
+    silu.push(&table::ADD, vec![value, Arg::Operand(1)]);
+    [Pointwise::identity(), silu, Pointwise::of(&table::GELU, 1, &[])].iter().filter_map(|expression| Epilogue::new(expression, true).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_standard_epilogue_makes_no_variant() {
+        let mut chain = Pointwise { operands: 2, steps: vec![] };
+        let sum = chain.push(&table::ADD, vec![Arg::Operand(1), Arg::Operand(0)]);
+        let low = chain.push(&table::MAX, vec![sum, Arg::Const(0.0)]);
+        chain.push(&table::MIN, vec![low, Arg::Const(6.0)]);
+        let epilogue = Epilogue::new(&chain, true).unwrap();
+        assert_eq!((epilogue.flags, epilogue.low, epilogue.high, epilogue.generated.is_none()), (7, 0.0, 6.0, true));
+        // Relu before the residual is another thing.
+        let mut other = Pointwise { operands: 2, steps: vec![] };
+        let relu = other.push(&table::RELU, vec![Arg::Operand(0)]);
+        other.push(&table::ADD, vec![relu, Arg::Operand(1)]);
+        assert!(Epilogue::new(&other, true).unwrap().generated.is_some());
+    }
+}

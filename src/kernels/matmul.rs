@@ -1,0 +1,181 @@
+//! The matrix product: `shaders/matmul.wgsl`.
+
+use super::epilogue::{Epilogue, samples};
+use super::{Access, Kernel, Prelude};
+use crate::ops::pointwise::Pointwise;
+use crate::plan::{Capabilities, Layout, Lowering, PlaceId, Storage, Unsupported, View};
+
+pub static MATMUL: Kernel = Kernel { stem: "matmul", shader: include_str!("../../shaders/matmul.wgsl"), params_size: size_of::<Params>(), variants };
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    m: u32,
+    n4: u32,
+    k: u32,
+    inner: u32,
+    a_offset: u32,
+    a_row: u32,
+    a_outer: u32,
+    a_inner: u32,
+    b_offset: u32,
+    b_row: u32,
+    b_outer: u32,
+    b_inner: u32,
+    c_row: u32,
+    c_batch: u32,
+    flags: u32,
+    alpha: f32,
+    low: f32,
+    high: f32,
+    spare: [u32; 2],
+}
+
+/// An operand as the kernel reads it, in groups of 4 elements.
+#[derive(Debug, Clone, Copy)]
+pub struct Matrix {
+    pub place: PlaceId,
+    pub offset: u32,
+    pub row: u32,
+    pub outer: u32,
+    pub inner: u32,
+}
+
+/// Sizes of a batch of products: `outer × inner` of `[m, k] · [k, n]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub outer: usize,
+    pub inner: usize,
+}
+
+/// The widths that a workgroup may have: narrow on a software adapter, where 8 invocations make one vector.
+pub fn width(capabilities: &Capabilities, columns: usize) -> u32 {
+    if capabilities.software {
+        8
+    } else if columns > 16 {
+        64
+    } else {
+        16
+    }
+}
+
+/// The rows that an invocation makes.
+pub fn rows(m: usize) -> u32 {
+    match m {
+        0..=1 => 1,
+        2..=5 => 4,
+        _ => 8,
+    }
+}
+
+fn prelude(storage: Storage, rows: u32, width: u32, epilogue: &Epilogue) -> Prelude {
+    epilogue.prelude(Prelude::new().storage(storage).constant("ROWS", rows).constant("WIDTH", width), false)
+}
+
+fn variants() -> Vec<Prelude> {
+    let mut list = vec![];
+    for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
+        for rows in [1, 4, 8] {
+            list.extend(samples().iter().map(|epilogue| prelude(storage, rows, 16, epilogue)));
+        }
+    }
+    list
+}
+
+/// Two views as matrix operands of a batch of products, with the batch's sizes (outer, inner). The last two axes are rows
+/// and columns; a view whose columns are not contiguous groups of 4 is copied.
+pub fn operands(at: &mut Lowering<'_>, a: View, b: View, batch: &[usize]) -> Result<(Matrix, Matrix, (usize, usize)), Unsupported> {
+    let a = if readable(&a) { a } else { at.in_layout(a, Layout::Rows4)? };
+    let b = if readable(&b) { b } else { at.in_layout(b, Layout::Rows4)? };
+    let wide = |view: &View| {
+        let mut shape = batch.to_vec();
+        shape.extend(&view.shape[view.shape.len() - 2..]);
+        view.broadcast(&shape).strides
+    };
+    let (sa, sb) = (wide(&a), wide(&b));
+    let mut merged: Vec<(usize, isize, isize)> = vec![];
+    for (axis, &size) in batch.iter().enumerate().filter(|(_, size)| **size != 1) {
+        match merged.last_mut() {
+            Some(last) if last.1 == size as isize * sa[axis] && last.2 == size as isize * sb[axis] => *last = (last.0 * size, sa[axis], sb[axis]),
+            _ => merged.push((size, sa[axis], sb[axis])),
+        }
+    }
+    if merged.len() > 2 {
+        return Err(Unsupported::new(format!("a batch of shape {batch:?} that broadcasts in more than two parts")));
+    }
+    while merged.len() < 2 {
+        merged.insert(0, (1, 0, 0));
+    }
+    let (outer, inner) = (merged[0], merged[1]);
+    Ok((matrix(&a, outer.1, inner.1)?, matrix(&b, outer.2, inner.2)?, (outer.0, inner.0)))
+}
+
+/// Whether the kernel can read a view where it lies.
+fn readable(view: &View) -> bool {
+    let rank = view.shape.len();
+    let groups = |axis: usize| view.shape[axis] <= 1 || view.strides[axis] >= 0 && view.strides[axis] % 4 == 0;
+    view.offset % 4 == 0 && (view.shape[rank - 1] <= 1 || view.strides[rank - 1] == 1) && (0..rank - 1).all(groups)
+}
+
+fn matrix(view: &View, outer: isize, inner: isize) -> Result<Matrix, Unsupported> {
+    let group = |stride: isize| u32::try_from(stride / 4).map_err(|_| Unsupported::new("a matrix beyond 2³² elements"));
+    let row = view.shape.len() - 2;
+    let row = if view.shape[row] > 1 { group(view.strides[row])? } else { 0 };
+    let offset = u32::try_from(view.offset / 4).map_err(|_| Unsupported::new("a matrix beyond 2³² elements"))?;
+    Ok(Matrix { place: view.place, offset, row, outer: group(outer)?, inner: group(inner)? })
+}
+
+/// Emits one product. `c` is contiguous, its rows padded to 4; `residual` lies like it.
+#[allow(clippy::too_many_arguments)] // the operands of a GEMM are what they are
+pub fn emit(
+    at: &mut Lowering<'_>,
+    storage: Storage,
+    sizes: Sizes,
+    a: Matrix,
+    b: Matrix,
+    bias: Option<PlaceId>,
+    residual: Option<PlaceId>,
+    c: PlaceId,
+    alpha: f32,
+    epilogue: &Pointwise,
+) -> Result<(), Unsupported> {
+    let epilogue = Epilogue::new(epilogue, bias.is_some())?;
+    let capabilities = at.capabilities();
+    let (rows, n4) = (rows(sizes.m), sizes.n.div_ceil(4));
+    let width = width(&capabilities, n4);
+    let dummy = at.dummy(storage)?;
+    let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a matrix beyond 2³² elements"));
+    let params = Params {
+        m: narrow(sizes.m)?,
+        n4: narrow(n4)?,
+        k: narrow(sizes.k)?,
+        inner: narrow(sizes.inner)?,
+        a_offset: a.offset,
+        a_row: a.row,
+        a_outer: a.outer,
+        a_inner: a.inner,
+        b_offset: b.offset,
+        b_row: b.row,
+        b_outer: b.outer,
+        b_inner: b.inner,
+        c_row: narrow(n4)?,
+        c_batch: narrow(n4 * sizes.m)?,
+        flags: epilogue.flags,
+        alpha,
+        low: epilogue.low,
+        high: epilogue.high,
+        spare: [0; 2],
+    };
+    let bindings = [
+        (a.place, Access::Read),
+        (b.place, Access::Read),
+        (bias.unwrap_or(dummy), Access::Read),
+        (residual.unwrap_or(dummy), Access::Read),
+        (c, Access::Write),
+    ];
+    let grid = [narrow(n4)?.div_ceil(width), narrow(sizes.m)?.div_ceil(rows), narrow(sizes.outer * sizes.inner)?];
+    at.emit(&MATMUL, prelude(storage, rows, width, &epilogue), params, &bindings, grid)
+}

@@ -1,0 +1,88 @@
+//! Pools in two dimensions: `shaders/pool.wgsl`.
+
+use super::{Access, Kernel, Prelude, folded_grid};
+use crate::ops::nn::window::Geometry;
+use crate::plan::{Layout, Lowering, Storage, Unsupported};
+
+pub static POOL: Kernel = Kernel { stem: "pool", shader: include_str!("../../shaders/pool.wgsl"), params_size: size_of::<Params>(), variants };
+
+/// What a window becomes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Mode {
+    Maximum,
+    /// Divided by the elements inside, or by the window's size.
+    Average {
+        count_padding: bool,
+    },
+    /// (Σ |x|^p)^(1/p)
+    Norm {
+        p: f32,
+    },
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    in_h: u32,
+    in_w: u32,
+    c4: u32,
+    out_h: u32,
+    out_w: u32,
+    groups: u32,
+    per_row: u32,
+    kernel: [u32; 2],
+    stride: [u32; 2],
+    pad: [i32; 2],
+    dilation: [u32; 2],
+    count_all: u32,
+    limit: [i32; 2],
+    exponent: f32,
+    spare: u32,
+}
+
+const WIDTH: u32 = 64;
+
+fn prelude(storage: Storage, mode: u32) -> Prelude {
+    Prelude::new().storage(storage).constant("WIDTH", WIDTH).constant("MODE", mode)
+}
+
+fn variants() -> Vec<Prelude> {
+    [Storage::F32, Storage::F16, Storage::F16Packed].into_iter().flat_map(|storage| (0..3).map(move |mode| prelude(storage, mode))).collect()
+}
+
+/// Lowers a pool of input 0 `[n, c, d…]` over one or two spatial axes.
+pub fn lower(at: &mut Lowering<'_>, geometry: &Geometry, mode: Mode) -> Result<(), Unsupported> {
+    let g = geometry.two().ok_or_else(|| Unsupported::new("a pool over three or more spatial dimensions"))?;
+    let storage = at.float_storage(0)?;
+    let input = at.input(0, Layout::ChannelsLast4)?;
+    let output = at.output(0, Layout::ChannelsLast4)?;
+    let narrow = |value: usize| i32::try_from(value).map(|value| value as u32).map_err(|_| Unsupported::new("a pool beyond 2³¹ elements"));
+    let pair = |list: &[usize]| Ok::<_, Unsupported>([narrow(list[0])?, narrow(list[1])?]);
+    let c4 = input.shape[1].div_ceil(4);
+    let groups = input.shape[0] * c4 * g.output[0] * g.output[1];
+    let grid = folded_grid((groups as u64).div_ceil(WIDTH as u64), at.capabilities().max_grid);
+    let limit = |axis: usize| narrow(g.input[axis] + g.end[axis]).map(|value| value as i32);
+    let (number, count_all, exponent) = match mode {
+        Mode::Maximum => (0, 0, 1.0),
+        Mode::Average { count_padding } => (1, count_padding as u32, 1.0),
+        Mode::Norm { p } => (2, 0, p),
+    };
+    let params = Params {
+        in_h: narrow(g.input[0])?,
+        in_w: narrow(g.input[1])?,
+        c4: narrow(c4)?,
+        out_h: narrow(g.output[0])?,
+        out_w: narrow(g.output[1])?,
+        groups: narrow(groups)?,
+        per_row: grid[0],
+        kernel: pair(&g.kernel)?,
+        stride: pair(&g.stride)?,
+        pad: pair(&g.begin)?.map(|value| value as i32),
+        dilation: pair(&g.dilation)?,
+        count_all,
+        limit: [limit(0)?, limit(1)?],
+        exponent,
+        spare: 0,
+    };
+    at.emit(&POOL, prelude(storage, number), params, &[(input.place, Access::Read), (output.place, Access::Write)], grid)
+}

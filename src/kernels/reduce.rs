@@ -1,0 +1,174 @@
+//! Reductions over any axes: `shaders/reduce.wgsl`.
+
+use super::{Access, Kernel, Prelude, folded_grid};
+use crate::ops::Fact;
+use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
+
+pub static REDUCE: Kernel = Kernel { stem: "reduce", shader: include_str!("../../shaders/reduce.wgsl"), params_size: size_of::<Params>(), variants };
+
+/// The ten reductions of ONNX.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reduction {
+    Sum,
+    Mean,
+    Max,
+    Min,
+    Prod,
+    L1,
+    L2,
+    SumSquare,
+    LogSum,
+    LogSumExp,
+}
+
+impl Reduction {
+    pub const ALL: [Reduction; 10] = {
+        use Reduction::*;
+        [Sum, Mean, Max, Min, Prod, L1, L2, SumSquare, LogSum, LogSumExp]
+    };
+    /// WGSL of the start value, a step, what a term becomes first, and the end.
+    fn wgsl(self) -> String {
+        let (first, next, prepare, last) = match self {
+            Reduction::Sum => ("0.0", "a + x", "x", "a"),
+            Reduction::Mean => ("0.0", "a + x", "x", "a / p.count"),
+            Reduction::Max => ("-3.4028235e38", "select(a, x, (x > a) | (a == vec4(-3.4028235e38)) | is_nan4(x))", "x", "a"),
+            Reduction::Min => ("3.4028235e38", "select(a, x, (x < a) | (a == vec4(3.4028235e38)) | is_nan4(x))", "x", "a"),
+            Reduction::Prod => ("1.0", "a * x", "x", "a"),
+            Reduction::L1 => ("0.0", "a + x", "abs(x)", "a"),
+            Reduction::L2 => ("0.0", "a + x", "x * x", "sqrt(a)"),
+            Reduction::SumSquare => ("0.0", "a + x", "x * x", "a"),
+            Reduction::LogSum => ("0.0", "a + x", "x", "log(a)"),
+            Reduction::LogSumExp => ("0.0", "a + x", "exp(x)", "log(a) + high"),
+        };
+        // Extremes begin with the largest finite number, which gives way to any term, infinite ones too.
+        format!(
+            "fn is_nan4(x: vec4<f32>) -> vec4<bool> {{ return (bitcast<vec4<u32>>(x) & vec4(0x7fffffffu)) > vec4(0x7f800000u); }}\n\
+             fn first() -> vec4<f32> {{ return vec4({first}); }}\n\
+             fn next(a: vec4<f32>, x: vec4<f32>) -> vec4<f32> {{ return {next}; }}\n\
+             fn prepare(x: vec4<f32>) -> vec4<f32> {{ return {prepare}; }}\n\
+             fn last(a: vec4<f32>, high: vec4<f32>) -> vec4<f32> {{ return {last}; }}\n"
+        )
+    }
+}
+
+const MAX_RANK: usize = 8;
+const WIDTH: u32 = 64;
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    groups: u32,
+    per_row: u32,
+    elements: u32,
+    offset: u32,
+    length0: u32,
+    step0: u32,
+    length1: u32,
+    step1: u32,
+    sizes: [u32; MAX_RANK],
+    strides: [u32; MAX_RANK],
+    count: f32,
+    spare: [u32; 3],
+}
+
+fn prelude(storage: Storage, reduction: Reduction, rank: usize, together: bool) -> Prelude {
+    Prelude::new()
+        .storage(storage)
+        .constant("RANK", rank as u32)
+        .constant("WIDTH", WIDTH)
+        .flag("TOGETHER", together)
+        .flag("TWO_PASSES", reduction == Reduction::LogSumExp)
+        .code(&reduction.wgsl())
+}
+
+fn variants() -> Vec<Prelude> {
+    let mut list: Vec<Prelude> = Reduction::ALL.iter().map(|&reduction| prelude(Storage::F32, reduction, 2, false)).collect();
+    list.extend([Storage::F16, Storage::F16Packed].map(|storage| prelude(storage, Reduction::Mean, 2, true)));
+    list
+}
+
+/// Merges neighbouring dimensions of (size, stride).
+fn merged(dims: impl Iterator<Item = (usize, isize)>) -> Vec<(usize, isize)> {
+    let mut list: Vec<(usize, isize)> = vec![];
+    for (size, stride) in dims.filter(|dim| dim.0 != 1) {
+        match list.last_mut() {
+            Some(last) if last.1 == stride * size as isize => *last = (last.0 * size, stride),
+            _ => list.push((size, stride)),
+        }
+    }
+    list
+}
+
+/// Lowers a reduction of input 0 over `axes`; the result keeps them as 1 or drops them, as output 0's shape says.
+pub fn lower(at: &mut Lowering<'_>, reduction: Reduction, axes: &[usize]) -> Result<(), Unsupported> {
+    let storage = at.float_storage(0)?;
+    let mut input = at.view(0)?;
+    let rank = input.shape.len();
+    let kept_shape: Vec<usize> = (0..rank).map(|axis| if axes.contains(&axis) { 1 } else { input.shape[axis] }).collect();
+    if input.count() == 0 {
+        return Err(Unsupported::new("a reduction of no elements"));
+    }
+    // The result lies like the input where that keeps its groups together (a mean over the pixels of channels-last).
+    let last = at.layout_of(&input) == Layout::ChannelsLast4 && !axes.contains(&1);
+    let layout = if last { Layout::ChannelsLast4 } else { Layout::Dense };
+    let reduced =
+        |view: &View| merged(layout.physical(&view.shape).iter().filter(|dim| axes.contains(&dim.0)).map(|dim| (view.shape[dim.0], view.strides[dim.0])));
+    let mut terms = reduced(&input);
+    if terms.len() > 2 {
+        input = at.in_layout(input, Layout::Dense)?;
+        terms = reduced(&input);
+        if terms.len() > 2 {
+            return Err(Unsupported::new(format!("a reduction over {} separate runs of axes", terms.len())));
+        }
+    }
+    while terms.len() < 2 {
+        terms.insert(0, (1, 0));
+    }
+    // A long single run is cut into blocks, so that its sum's error grows with the square root of its length.
+    if terms[0].0 == 1 && terms[1].0 >= 64 {
+        let (length, stride) = terms[1];
+        if let Some(block) = (8..=length.isqrt()).rev().find(|block| length % block == 0) {
+            terms = vec![(length / block, stride * block as isize), (block, stride)];
+        }
+    }
+    let fact = Fact::new(at.output_fact(0)?.dtype, kept_shape.clone());
+    let result = at.scratch(&fact, layout)?;
+    let physical = layout.physical(&kept_shape);
+    let kept = merged(physical.iter().map(|&(axis, size)| (size, if axes.contains(&axis) { 0 } else { input.strides[axis] })));
+    let elements: usize = physical.iter().map(|dim| dim.1).product();
+    let inner = kept.last().copied().unwrap_or((1, 0));
+    let aligned = input.offset % 4 == 0 && kept[..kept.len().saturating_sub(1)].iter().all(|dim| dim.1 % 4 == 0) && terms.iter().all(|term| term.1 % 4 == 0);
+    let together = aligned && inner.1 == 1 && inner.0 % 4 == 0;
+    if kept.len() > MAX_RANK {
+        return Err(Unsupported::new(format!("a reduction that keeps {} dimensions", kept.len())));
+    }
+    let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a reduction beyond 2³² elements"));
+    let groups = narrow(elements.div_ceil(4))?;
+    let grid = folded_grid(groups.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
+    let count: usize = terms.iter().map(|term| term.0).product();
+    let mut params = Params {
+        groups,
+        per_row: grid[0],
+        elements: narrow(elements)?,
+        offset: narrow(input.offset)?,
+        length0: narrow(terms[0].0)?,
+        step0: terms[0].1 as i32 as u32,
+        length1: narrow(terms[1].0)?,
+        step1: terms[1].1 as i32 as u32,
+        sizes: [1; MAX_RANK],
+        strides: [0; MAX_RANK],
+        count: count as f32,
+        spare: [0; 3],
+    };
+    for (d, dim) in kept.iter().enumerate() {
+        (params.sizes[d], params.strides[d]) = (narrow(dim.0)?, dim.1 as i32 as u32);
+    }
+    at.emit(&REDUCE, prelude(storage, reduction, kept.len(), together), params, &[(input.place, Access::Read), (result.place, Access::Write)], grid)?;
+    let shape = at.output_fact(0)?.shape.clone();
+    let view = match result.reshaped(&shape) {
+        Some(view) => view,
+        None => at.in_layout(result, Layout::Dense)?.reshaped(&shape).ok_or_else(|| Unsupported::new("an empty reduction"))?,
+    };
+    at.alias(0, view);
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! [Gemm](https://onnx.ai/onnx/operators/onnx__Gemm.html), versions 1, 6, 7, 9, 11, 13: α·A'·B' + β·C, transposed where asked.
+//!
+//! Inputs: A `[m, k]` (or `[k, m]`), B `[k, n]` (or `[n, k]`), C broadcast to `[m, n]`, optional; then the epilogue's operands.
+
+use crate::compare::Bound;
+use crate::cpu::gemm::{MatrixRef, gemm};
+use crate::error::{Error, Result};
+use crate::kernels::matmul as kernel;
+use crate::ops::pointwise::{Arg, Pointwise, table};
+use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::{Layout, Lowering, Unsupported};
+use crate::tensor::{DType, Real, Tensor, cast, element_count, zeros};
+use std::sync::Arc;
+
+pub const DEF: OpDef = OpDef { domain: "", name: "Gemm", since: 1, parse };
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gemm {
+    pub alpha: f32,
+    pub beta: f32,
+    pub trans_a: bool,
+    pub trans_b: bool,
+    pub epilogue: Pointwise,
+}
+
+fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(2..=3)?;
+    node.ignore(&["broadcast"]); // before version 7, C had to be said to broadcast
+    Ok(Arc::new(Gemm {
+        alpha: node.float("alpha", 1.0)?,
+        beta: node.float("beta", 1.0)?,
+        trans_a: node.flag("transA", false)?,
+        trans_b: node.flag("transB", false)?,
+        epilogue: Pointwise::identity(),
+    }))
+}
+
+impl Gemm {
+    /// (m, n, k)
+    fn sizes(&self, a: &[usize], b: &[usize]) -> Result<(usize, usize, usize)> {
+        let (&[a0, a1], &[b0, b1]) = (a, b) else { return Err(Error::model(format!("the shapes {a:?} and {b:?}: both need rank 2"))) };
+        let (m, k) = if self.trans_a { (a1, a0) } else { (a0, a1) };
+        let (inner, n) = if self.trans_b { (b1, b0) } else { (b0, b1) };
+        if k != inner {
+            return Err(Error::model(format!("the shapes {a:?} and {b:?} have no product with transA = {}, transB = {}", self.trans_a, self.trans_b)));
+        }
+        Ok((m, n, k))
+    }
+    fn compute<T: Real>(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        let (m, n, k) = self.sizes(a.shape(), b.shape())?;
+        let mut result: Vec<T> = zeros(element_count(&[m, n])?)?;
+        let (ra, ca) = if self.trans_a { (1, m) } else { (k, 1) };
+        let (rb, cb) = if self.trans_b { (1, k) } else { (n, 1) };
+        let x = MatrixRef { data: a.as_slice::<T>()?, rows: m, columns: k, row_stride: ra, column_stride: ca };
+        let y = MatrixRef { data: b.as_slice::<T>()?, rows: k, columns: n, row_stride: rb, column_stride: cb };
+        gemm(x, y, &mut result);
+        if self.alpha != 1.0 {
+            result.iter_mut().for_each(|value| *value = *value * T::of(self.alpha as f64));
+        }
+        Tensor::new([m, n], result)
+    }
+    /// product + β·C
+    fn addition(&self) -> Pointwise {
+        let mut sum = Pointwise { operands: 2, steps: vec![] };
+        let scaled = if self.beta == 1.0 { Arg::Operand(1) } else { sum.push(&table::MUL, vec![Arg::Operand(1), Arg::Const(self.beta as f64)]) };
+        sum.push(&table::ADD, vec![Arg::Operand(0), scaled]);
+        sum
+    }
+}
+
+impl Operator for Gemm {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        let (a, b) = (inputs.required(0)?, inputs.required(1)?);
+        let (m, n, _) = self.sizes(&a.shape, &b.shape)?;
+        if let Some(c) = inputs.optional(2)
+            && crate::tensor::index::broadcast(&c.shape, &[m, n])? != [m, n]
+        {
+            return Err(Error::model(format!("C of shape {:?} doesn't broadcast to [{m}, {n}]", c.shape)).into());
+        }
+        Ok(vec![Fact::new(a.dtype, [m, n])])
+    }
+
+    fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
+        let (a, b) = (inputs.required(0)?, inputs.required(1)?);
+        let wide = |tensor: &Tensor| if tensor.dtype().is_float() { Ok(tensor.clone()) } else { cast(tensor, DType::F64, true) };
+        let (x, y) = (wide(a)?, wide(b)?);
+        let mut result = if x.dtype() == DType::F64 { self.compute::<f64>(&x, &y)? } else { self.compute::<f32>(&x, &y)? };
+        if let Some(c) = inputs.optional(2) {
+            result = self.addition().eval(&[&result, &wide(c)?], mode)?;
+        }
+        // Integer forms are exact below 2⁵³, which their sizes here never reach.
+        let result = cast(&result, a.dtype(), true)?;
+        crate::ops::nn::epilogue(&self.epilogue, result, inputs.skip(3), mode)
+    }
+
+    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        let storage = at.float_storage(0)?;
+        let (m, n, k) = self.sizes(&at.fact(0)?.shape, &at.fact(1)?.shape).map_err(|error| Unsupported::new(error.message()))?;
+        let (a, b) = (at.view(0)?, at.view(1)?);
+        let a = if self.trans_a { a.permuted(&[1, 0]) } else { a };
+        let b = if self.trans_b { b.permuted(&[1, 0]) } else { b };
+        let (a, b, _) = kernel::operands(at, a, b, &[])?;
+        // A row of C for all rows is a bias; any other C is a residual.
+        let mut bias = None;
+        let mut residual = None;
+        let mut epilogue = self.epilogue.clone();
+        if at.has_input(2) {
+            let c = at.view(2)?;
+            let row = self.beta == 1.0 && c.count() == n && c.shape.last() == Some(&n) && c.shape.iter().rev().skip(1).all(|&size| size == 1);
+            if row {
+                let flat = c.reshaped(&[n]).ok_or_else(|| Unsupported::new("a bias that is not contiguous"))?;
+                bias = Some(at.in_layout(flat, Layout::Dense)?.place);
+            } else {
+                if epilogue.operands > 1 {
+                    return Err(Unsupported::new("C that is no row, with a residual"));
+                }
+                residual = Some(at.in_layout(c.broadcast(&[m, n]), Layout::Rows4)?.place);
+                epilogue = self.addition().then(&epilogue, 0);
+            }
+        }
+        if self.epilogue.operands > 1 {
+            residual = Some(at.input(3, Layout::Rows4)?.place);
+        }
+        let output = at.output(0, Layout::Rows4)?.place;
+        kernel::emit(at, storage, kernel::Sizes { m, n, k, outer: 1, inner: 1 }, a, b, bias, residual, output, self.alpha, &epilogue)
+    }
+
+    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
+        let k = inputs.optional(0).and_then(|a| a.shape.get(if self.trans_a { 0 } else { 1 })).copied().unwrap_or(1);
+        Bound::Contraction { length: k + 1 }
+    }
+
+    fn flops(&self, inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
+        let k = inputs.optional(0).and_then(|a| a.shape.get(if self.trans_a { 0 } else { 1 })).copied().unwrap_or(0) as u64;
+        outputs.first().map_or(0, |out| 2 * out.count() as u64 * k)
+    }
+}

@@ -1,0 +1,169 @@
+//! [MatMul](https://onnx.ai/onnx/operators/onnx__MatMul.html), versions 1, 9, 13: the matrix product of numpy's `matmul`.
+//!
+//! Inputs: A `[…, m, k]`, B `[…, k, n]`, either possibly 1-D; input 2 is a bias `[n]` that a pass put there; then the
+//! epilogue's operands, each of the result's shape.
+
+use crate::compare::Bound;
+use crate::cpu::gemm::{MatrixRef, gemm};
+use crate::error::{Error, Result};
+use crate::kernels::matmul as kernel;
+use crate::ops::pointwise::Pointwise;
+use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::{Layout, Lowering, Unsupported};
+use crate::tensor::index::{Odometer, broadcast, broadcast_strides, strides};
+use crate::tensor::{DType, Real, Tensor, cast, element_count, zeros};
+use std::sync::Arc;
+
+pub const DEF: OpDef = OpDef { domain: "", name: "MatMul", since: 1, parse };
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct MatMul {
+    pub epilogue: Pointwise,
+}
+
+fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(2..=2)?;
+    Ok(Arc::new(MatMul { epilogue: Pointwise::identity() }))
+}
+
+/// The shapes of a product: each operand with two matrix axes, the batch, the result.
+struct Shapes {
+    a: Vec<usize>,
+    b: Vec<usize>,
+    batch: Vec<usize>,
+    m: usize,
+    n: usize,
+    k: usize,
+    result: Vec<usize>,
+}
+
+fn shapes(a: &[usize], b: &[usize]) -> Result<Shapes> {
+    if a.is_empty() || b.is_empty() {
+        return Err(Error::model("a scalar has no matrix product"));
+    }
+    let (mut wide_a, mut wide_b) = (a.to_vec(), b.to_vec());
+    if a.len() == 1 {
+        wide_a.insert(0, 1);
+    }
+    if b.len() == 1 {
+        wide_b.push(1);
+    }
+    let (ra, rb) = (wide_a.len(), wide_b.len());
+    let (m, k, n) = (wide_a[ra - 2], wide_a[ra - 1], wide_b[rb - 1]);
+    if k != wide_b[rb - 2] {
+        return Err(Error::model(format!("the shapes {a:?} and {b:?} have no matrix product")));
+    }
+    let batch = broadcast(&wide_a[..ra - 2], &wide_b[..rb - 2])?;
+    let mut result = batch.clone();
+    if a.len() > 1 {
+        result.push(m);
+    }
+    if b.len() > 1 {
+        result.push(n);
+    }
+    Ok(Shapes { a: wide_a, b: wide_b, batch, m, n, k, result })
+}
+
+impl Operator for MatMul {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        let (a, b) = (inputs.required(0)?, inputs.required(1)?);
+        Ok(vec![Fact::new(a.dtype, shapes(&a.shape, &b.shape)?.result)])
+    }
+
+    fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
+        let (a, b) = (inputs.required(0)?, inputs.required(1)?);
+        let mut result = match a.dtype() {
+            DType::F64 => product::<f64>(a, b)?,
+            DType::F32 => product::<f32>(a, b)?,
+            DType::I32 | DType::I64 | DType::U32 | DType::U64 => integers(a, b)?,
+            other => return Err(Error::unsupported(format!("a matrix product of {other}"))),
+        };
+        if let Some(bias) = inputs.optional(2) {
+            result = Pointwise::of(&crate::ops::pointwise::table::ADD, 2, &[]).eval(&[&result, bias], mode)?;
+        }
+        crate::ops::nn::epilogue(&self.epilogue, result, inputs.skip(3), mode)
+    }
+
+    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        let storage = at.float_storage(0)?;
+        let (a_shape, b_shape) = (at.fact(0)?.shape.clone(), at.fact(1)?.shape.clone());
+        let mut s = shapes(&a_shape, &b_shape).map_err(|error| Unsupported::new(error.message()))?;
+        let (a, b) = (at.view(0)?, at.view(1)?);
+        let refuse = || Unsupported::new("a vector that is not contiguous");
+        let a = if a.shape == s.a { a } else { at.in_layout(a, Layout::Dense)?.reshaped(&s.a).ok_or_else(refuse)? };
+        let b = if b.shape == s.b { b } else { at.in_layout(b, Layout::Dense)?.reshaped(&s.b).ok_or_else(refuse)? };
+        // A batch of A against one B is one tall matrix.
+        let mut a = a;
+        if s.b[..s.b.len() - 2].iter().all(|&size| size == 1) && s.batch.iter().product::<usize>() > 1 {
+            let tall = s.batch.iter().product::<usize>() * s.m;
+            let padded = if a.reshaped(&[tall, s.k]).is_some() { a.clone() } else { at.in_layout(a.clone(), Layout::Rows4)? };
+            if let Some(view) = padded.reshaped(&[tall, s.k]) {
+                (a, s.m, s.batch) = (view, tall, vec![]);
+            }
+        }
+        let b = if s.batch.is_empty() { b.reshaped(&[s.k, s.n]).unwrap_or(b) } else { b };
+        let (a, b, (outer, inner)) = kernel::operands(at, a, b, &s.batch)?;
+        let bias = if at.has_input(2) { Some(at.input(2, Layout::Dense)?.place) } else { None };
+        let residual = if self.epilogue.operands > 1 { Some(at.input(3, Layout::Rows4)?.place) } else { None };
+        // A vector's result is a row or a column: the kernel writes rows padded to 4.
+        let column = b_shape.len() == 1;
+        let fact = at.output_fact(0)?.clone();
+        let matrix_shape: Vec<usize> = if column { fact.shape.iter().copied().chain([1]).collect() } else { fact.shape.clone() };
+        let output = if column { at.scratch(&Fact::new(fact.dtype, matrix_shape), Layout::Rows4)? } else { at.output(0, Layout::Rows4)? };
+        let sizes = kernel::Sizes { m: s.m, n: s.n, k: s.k, outer, inner };
+        kernel::emit(at, storage, sizes, a, b, bias, residual, output.place, 1.0, &self.epilogue)?;
+        if column {
+            let view = output.reshaped(&fact.shape).ok_or_else(refuse)?;
+            at.alias(0, view);
+        }
+        Ok(())
+    }
+
+    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Contraction { length: inputs.optional(0).and_then(|a| a.shape.last().copied()).unwrap_or(1) + inputs.optional(2).is_some() as usize }
+    }
+
+    fn flops(&self, inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
+        let k = inputs.optional(0).and_then(|a| a.shape.last().copied()).unwrap_or(0) as u64;
+        outputs.first().map_or(0, |out| 2 * out.count() as u64 * k)
+    }
+}
+
+fn product<T: Real>(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let s = shapes(a.shape(), b.shape())?;
+    let (xs, ys) = (a.as_slice::<T>()?, b.as_slice::<T>()?);
+    let mut result: Vec<T> = zeros(element_count(&s.result)?)?;
+    let one_b = s.b[..s.b.len() - 2].iter().all(|&size| size == 1);
+    let dense = |data, rows, columns| MatrixRef { data, rows, columns, row_stride: columns, column_stride: 1 };
+    if one_b && !s.result.is_empty() {
+        let rows = result.len() / s.n.max(1);
+        gemm(dense(xs, if s.n == 0 { 0 } else { rows }, s.k), dense(ys, s.k, s.n), &mut result);
+        return Tensor::new(s.result, result);
+    }
+    let (sa, sb) = (strides(&s.a), strides(&s.b));
+    let (sa, sb) =
+        (broadcast_strides(&s.a[..s.a.len() - 2], &sa[..s.a.len() - 2], &s.batch), broadcast_strides(&s.b[..s.b.len() - 2], &sb[..s.b.len() - 2], &s.batch));
+    for (index, [at_a, at_b]) in Odometer::new(&s.batch, [&sa, &sb]).enumerate() {
+        let c = &mut result[index * s.m * s.n..][..s.m * s.n];
+        gemm(dense(&xs[at_a..][..s.m * s.k], s.m, s.k), dense(&ys[at_b..][..s.k * s.n], s.k, s.n), c);
+    }
+    Tensor::new(s.result, result)
+}
+
+/// Integer products wrap at their own width.
+fn integers(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let s = shapes(a.shape(), b.shape())?;
+    let (x, y) = (cast(a, DType::I64, true)?, cast(b, DType::I64, true)?);
+    let (xs, ys) = (x.as_slice::<i64>()?, y.as_slice::<i64>()?);
+    let (sa, sb) = (strides(&s.a), strides(&s.b));
+    let (sa, sb) =
+        (broadcast_strides(&s.a[..s.a.len() - 2], &sa[..s.a.len() - 2], &s.batch), broadcast_strides(&s.b[..s.b.len() - 2], &sb[..s.b.len() - 2], &s.batch));
+    let mut result: Vec<i64> = zeros(element_count(&s.result)?)?;
+    for (index, [at_a, at_b]) in Odometer::new(&s.batch, [&sa, &sb]).enumerate() {
+        for (at, to) in result[index * s.m * s.n..][..s.m * s.n].iter_mut().enumerate() {
+            let (row, column) = (at / s.n, at % s.n);
+            *to = (0..s.k).fold(0i64, |sum, k| sum.wrapping_add(xs[at_a + row * s.k + k].wrapping_mul(ys[at_b + k * s.n + column])));
+        }
+    }
+    cast(&Tensor::new(s.result, result)?, a.dtype(), true)
+}

@@ -1,0 +1,4 @@
+//! Matrix products.
+
+pub mod gemm;
+pub mod matmul;

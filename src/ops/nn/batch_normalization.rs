@@ -1,0 +1,82 @@
+//! [BatchNormalization](https://onnx.ai/onnx/operators/onnx__BatchNormalization.html), versions 1, 6, 7, 9, 14, 15: by running statistics.
+//!
+//! Inputs: X `[n, c, …]`, scale, bias, mean and variance `[c]`. The training mode is refused.
+
+use crate::error::{Error, Result};
+use crate::ops::pointwise::{Arg, Pointwise, table};
+use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::{Lowering, Unsupported};
+use crate::tensor::Tensor;
+use std::sync::Arc;
+
+pub const DEF: OpDef = OpDef { domain: "", name: "BatchNormalization", since: 1, parse };
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchNormalization {
+    pub epsilon: f32,
+}
+
+fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(5..=5)?;
+    node.ignore(&["momentum", "consumed_inputs", "is_test"]);
+    if node.flag("training_mode", false)? || node.version < 9 && node.int("spatial", 1)? == 0 {
+        return Err(Error::unsupported("batch normalization in training mode, or not spatial").remedy("export the model for inference"));
+    }
+    node.ignore(&["spatial"]);
+    Ok(Arc::new(BatchNormalization { epsilon: node.float("epsilon", 1e-5)? }))
+}
+
+impl BatchNormalization {
+    /// (x − mean) / √(variance + ε) · scale + bias over operands x, scale, bias, mean, variance.
+    fn expression(&self) -> Pointwise {
+        let mut e = Pointwise { operands: 5, steps: vec![] };
+        let centred = e.push(&table::SUB, vec![Arg::Operand(0), Arg::Operand(3)]);
+        let shifted = e.push(&table::ADD, vec![Arg::Operand(4), Arg::Const(self.epsilon as f64)]);
+        let deviation = e.push(&table::SQRT, vec![shifted]);
+        let normal = e.push(&table::DIV, vec![centred, deviation]);
+        let scaled = e.push(&table::MUL, vec![normal, Arg::Operand(1)]);
+        e.push(&table::ADD, vec![scaled, Arg::Operand(2)]);
+        e
+    }
+}
+
+/// `[c]` against `[n, c, …]`: one entry for each axis behind the channels.
+fn channel_shape(c: usize, rank: usize) -> Vec<usize> {
+    std::iter::once(c).chain(std::iter::repeat_n(1, rank.saturating_sub(2))).collect()
+}
+
+impl Operator for BatchNormalization {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        let x = inputs.required(0)?;
+        let c = x.shape.get(1).copied().unwrap_or(1);
+        for index in 1..5 {
+            let shape = &inputs.required(index)?.shape;
+            if *shape != [c] {
+                return Err(Error::model(format!("input {index} has shape {shape:?}; [{c}] is needed")).into());
+            }
+        }
+        Ok(vec![Fact::new(x.dtype, x.shape.clone())])
+    }
+
+    fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        let mut operands = vec![x.clone()];
+        for index in 1..5 {
+            let vector = inputs.required(index)?;
+            let vector = crate::tensor::cast(vector, x.dtype(), true)?;
+            operands.push(vector.reshape(channel_shape(vector.len(), x.rank()))?);
+        }
+        Ok(vec![self.expression().eval(&operands.iter().collect::<Vec<_>>(), mode)?])
+    }
+
+    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        let x = at.view(0)?;
+        let mut views = vec![x.clone()];
+        for index in 1..5 {
+            let vector = at.view(index)?;
+            let shape = channel_shape(vector.count(), x.shape.len());
+            views.push(vector.reshaped(&shape).ok_or_else(|| Unsupported::new("statistics that are not contiguous"))?);
+        }
+        crate::kernels::pointwise::lower_views(&self.expression(), at, &views)
+    }
+}

@@ -1,0 +1,187 @@
+//! [Conv](https://onnx.ai/onnx/operators/onnx__Conv.html), versions 1, 11, 22: convolution of any rank, with groups.
+//!
+//! Inputs: X `[n, c, d…]`, W `[m, c/groups, k…]`, B `[m]` optional; then the epilogue's operands.
+
+use super::window::{Geometry, Window};
+use crate::compare::Bound;
+use crate::cpu::gemm::{MatrixRef, gemm};
+use crate::error::{Error, Result};
+use crate::kernels::{conv, matmul};
+use crate::ops::pointwise::Pointwise;
+use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::{Layout, Lowering, Unsupported, View};
+use crate::tensor::{DType, Real, Tensor, element_count, zeros};
+use std::sync::Arc;
+
+pub const DEF: OpDef = OpDef { domain: "", name: "Conv", since: 1, parse };
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conv {
+    pub window: Window,
+    pub groups: usize,
+    /// Over the result (with its bias) as operand 0; further operands are the node's inputs from 3 on.
+    pub epilogue: Pointwise,
+}
+
+fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(2..=3)?;
+    let groups = usize::try_from(node.int("group", 1)?).ok().filter(|&groups| groups > 0).ok_or_else(|| Error::model("attribute 'group' must be positive"))?;
+    Ok(Arc::new(Conv { window: Window::parse(node)?, groups, epilogue: Pointwise::identity() }))
+}
+
+impl Conv {
+    fn geometry(&self, x: &[usize], w: &[usize], bias: Option<&[usize]>) -> Result<Geometry> {
+        if x.len() < 3 || x.len() != w.len() {
+            return Err(Error::model(format!("input of shape {x:?} and weights of shape {w:?}: both need the same rank, 3 or more")));
+        }
+        if Some(x[1]) != w[1].checked_mul(self.groups) || w[0] % self.groups != 0 {
+            return Err(Error::model(format!("{} input channels don't fit weights of shape {w:?} in {} groups", x[1], self.groups)));
+        }
+        if let Some(bias) = bias.filter(|&bias| bias != [w[0]]) {
+            return Err(Error::model(format!("the bias has shape {bias:?}; [{}] is needed", w[0])));
+        }
+        self.window.geometry(&x[2..], &w[2..])
+    }
+    /// Terms of each sum, the bias included.
+    fn length(&self, w: &[usize]) -> usize {
+        w[1..].iter().product::<usize>() + 1
+    }
+}
+
+impl Operator for Conv {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        let (x, w) = (inputs.required(0)?, inputs.required(1)?);
+        let geometry = self.geometry(&x.shape, &w.shape, inputs.optional(2).map(|bias| bias.shape.as_slice()))?;
+        let mut shape = vec![x.shape[0], w.shape[0]];
+        shape.extend(geometry.output);
+        Ok(vec![Fact::new(x.dtype, shape)])
+    }
+
+    fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        let result = match x.dtype() {
+            DType::F64 => self.compute::<f64>(inputs)?,
+            _ => self.compute::<f32>(inputs)?,
+        };
+        super::epilogue(&self.epilogue, result, inputs.skip(3), mode)
+    }
+
+    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        let storage = at.float_storage(0)?;
+        let (x, w) = (at.fact(0)?.shape.clone(), at.fact(1)?.shape.clone());
+        if at.constant(1).is_none() {
+            return Err(Unsupported::new("convolution weights that are not constant"));
+        }
+        let geometry = self.geometry(&x, &w, None).map_err(|error| Unsupported::new(error.message()))?;
+        let g = geometry.two().ok_or_else(|| Unsupported::new("convolution over three or more spatial dimensions"))?;
+        let sizes = conv::Sizes {
+            n: x[0],
+            in_c: x[1],
+            in_h: g.input[0],
+            in_w: g.input[1],
+            out_c: w[0],
+            out_h: g.output[0],
+            out_w: g.output[1],
+            kernel: [g.kernel[0], g.kernel[1]],
+            stride: [g.stride[0], g.stride[1]],
+            pad: [g.begin[0], g.begin[1]],
+            dilation: [g.dilation[0], g.dilation[1]],
+            groups: self.groups,
+        };
+        if !conv::serves(&sizes) {
+            return Err(Unsupported::new(format!("groups of {} input and {} output channels", x[1] / self.groups, w[0] / self.groups)));
+        }
+        let bias = if at.has_input(2) { Some(at.input(2, Layout::Dense)?.place) } else { None };
+        let residual = if self.epilogue.operands > 1 { Some(at.input(3, Layout::ChannelsLast4)?.place) } else { None };
+        let input = at.input(0, Layout::ChannelsLast4)?.place;
+        let output = at.output(0, Layout::ChannelsLast4)?.place;
+        let pointwise = g.kernel == [1, 1] && g.stride == [1, 1] && g.begin == [0, 0] && g.end == [0, 0] && self.groups == 1;
+        if pointwise {
+            // A matrix product of [pixels, channels] and the weights' transpose.
+            let weights = at.view(1)?;
+            let weights = weights.reshaped(&[w[0], w[1]]).ok_or_else(|| Unsupported::new("weights that are not contiguous"))?.permuted(&[1, 0]);
+            let pixels = x[0] * g.output[0] * g.output[1];
+            let rows = View { place: input, shape: vec![pixels, x[1]], strides: vec![x[1].next_multiple_of(4) as isize, 1], offset: 0 };
+            let (a, b, _) = matmul::operands(at, rows, weights, &[])?;
+            let sizes = matmul::Sizes { m: pixels, n: w[0], k: w[1], outer: 1, inner: 1 };
+            return matmul::emit(at, storage, sizes, a, b, bias, residual, output, 1.0, &self.epilogue);
+        }
+        conv::emit(at, storage, &sizes, input, 1, bias, residual, output, &self.epilogue)
+    }
+
+    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Contraction { length: inputs.optional(1).map_or(1, |w| self.length(&w.shape)) }
+    }
+
+    fn flops(&self, inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
+        let terms = inputs.optional(1).map_or(0, |w| self.length(&w.shape) - 1) as u64;
+        outputs.first().map_or(0, |out| 2 * out.count() as u64 * terms)
+    }
+}
+
+impl Conv {
+    /// One image and one group at a time: the windows become columns, the product is a GEMM.
+    fn compute<T: Real>(&self, inputs: Operands<'_, Tensor>) -> Result<Tensor> {
+        let (x, w) = (inputs.required(0)?, inputs.required(1)?);
+        let bias = inputs.optional(2);
+        let geometry = self.geometry(x.shape(), w.shape(), bias.map(Tensor::shape))?;
+        let (images, channels, out_c) = (x.shape()[0], x.shape()[1] / self.groups, w.shape()[0]);
+        let mut shape = vec![images, out_c];
+        shape.extend(&geometry.output);
+        let in_area: usize = geometry.input.iter().product();
+        let out_area: usize = geometry.output.iter().product();
+        let taps: usize = geometry.kernel.iter().product();
+        let (xs, ws) = (x.as_slice::<T>()?, w.as_slice::<T>()?);
+        let mut result: Vec<T> = zeros(element_count(&shape)?)?;
+        let direct =
+            taps == 1 && geometry.output == geometry.input && geometry.stride.iter().all(|&stride| stride == 1) && geometry.begin.iter().all(|&pad| pad == 0);
+        let mut columns: Vec<T> = if direct { vec![] } else { zeros(element_count(&[channels, taps, out_area])?)? };
+        let sources = if direct { vec![] } else { sources(&geometry)? };
+        let group_c = out_c / self.groups;
+        for image in 0..images {
+            for group in 0..self.groups {
+                let input = &xs[(image * self.groups + group) * channels * in_area..][..channels * in_area];
+                if !direct {
+                    for (row, to) in columns.chunks_exact_mut(out_area.max(1)).enumerate() {
+                        let (channel, tap) = (row / taps, row % taps);
+                        let plane = &input[channel * in_area..][..in_area];
+                        for (to, &from) in to.iter_mut().zip(&sources[tap * out_area..][..out_area]) {
+                            *to = if from == usize::MAX { T::default() } else { plane[from] };
+                        }
+                    }
+                }
+                let k = channels * taps;
+                let a = MatrixRef { data: &ws[group * group_c * k..][..group_c * k], rows: group_c, columns: k, row_stride: k, column_stride: 1 };
+                let b = MatrixRef { data: if direct { input } else { &columns }, rows: k, columns: out_area, row_stride: out_area, column_stride: 1 };
+                gemm(a, b, &mut result[(image * self.groups + group) * group_c * out_area..][..group_c * out_area]);
+            }
+        }
+        if let Some(bias) = bias {
+            let bias = bias.as_slice::<T>()?;
+            for (index, plane) in result.chunks_exact_mut(out_area.max(1)).enumerate() {
+                plane.iter_mut().for_each(|value| *value += bias[index % out_c]);
+            }
+        }
+        Tensor::new(shape, result)
+    }
+}
+
+/// For each tap and output position the input position of a plane, or `usize::MAX` in the padding.
+fn sources(geometry: &Geometry) -> Result<Vec<usize>> {
+    let taps: usize = geometry.kernel.iter().product();
+    let area: usize = geometry.output.iter().product();
+    let mut all = crate::tensor::allocate(element_count(&[taps, area])?)?;
+    for tap in 0..taps {
+        for out in 0..area {
+            let (mut tap, mut out, mut at, mut scale) = (tap, out, Some(0), 1);
+            for axis in (0..geometry.input.len()).rev() {
+                let here = geometry.source(axis, out % geometry.output[axis], tap % geometry.kernel[axis]);
+                at = at.zip(here).map(|(at, here)| at + here * scale);
+                scale *= geometry.input[axis];
+                (tap, out) = (tap / geometry.kernel[axis], out / geometry.output[axis]);
+            }
+            all.push(at.unwrap_or(usize::MAX));
+        }
+    }
+    Ok(all)
+}

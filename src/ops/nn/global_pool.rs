@@ -1,0 +1,50 @@
+//! [GlobalAveragePool](https://onnx.ai/onnx/operators/onnx__GlobalAveragePool.html),
+//! [GlobalMaxPool](https://onnx.ai/onnx/operators/onnx__GlobalMaxPool.html), versions 1, 22: reductions over all spatial axes, kept as 1.
+
+use crate::compare::Bound;
+use crate::error::{Error, Result};
+use crate::kernels::reduce::Reduction;
+use crate::ops::reduce::reduce::evaluate;
+use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::{Lowering, Unsupported};
+use crate::tensor::Tensor;
+use std::sync::Arc;
+
+pub const AVERAGE: OpDef = OpDef { domain: "", name: "GlobalAveragePool", since: 1, parse: |node| parse(node, Reduction::Mean) };
+pub const MAX: OpDef = OpDef { domain: "", name: "GlobalMaxPool", since: 1, parse: |node| parse(node, Reduction::Max) };
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct GlobalPool {
+    pub reduction: Reduction,
+}
+
+fn parse(node: &mut NodeView, reduction: Reduction) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(1..=1)?;
+    Ok(Arc::new(GlobalPool { reduction }))
+}
+
+impl Operator for GlobalPool {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        let x = inputs.required(0)?;
+        if x.rank() < 2 {
+            return Err(Error::model(format!("needs a tensor of rank 2 or more; found shape {:?}", x.shape)).into());
+        }
+        let shape: Vec<usize> = x.shape.iter().enumerate().map(|(axis, &size)| if axis < 2 { size } else { 1 }).collect();
+        Ok(vec![Fact::new(x.dtype, shape)])
+    }
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        Ok(vec![evaluate(self.reduction, x, &(2..x.rank()).collect::<Vec<_>>(), true)?])
+    }
+    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        let rank = at.fact(0)?.rank();
+        crate::kernels::reduce::lower(at, self.reduction, &(2..rank).collect::<Vec<_>>())
+    }
+    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
+        let length = inputs.optional(0).map_or(1, |x| x.shape.iter().skip(2).product());
+        if self.reduction == Reduction::Max { Bound::Exact } else { Bound::Sum { length } }
+    }
+    fn flops(&self, inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
+        inputs.optional(0).map_or(0, |x| x.count() as u64)
+    }
+}

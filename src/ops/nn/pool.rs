@@ -1,0 +1,160 @@
+//! [MaxPool](https://onnx.ai/onnx/operators/onnx__MaxPool.html) (1, 8, 10, 11, 12, 22),
+//! [AveragePool](https://onnx.ai/onnx/operators/onnx__AveragePool.html) (1, 7, 10, 11, 19, 22) and
+//! [LpPool](https://onnx.ai/onnx/operators/onnx__LpPool.html) (1, 2, 11, 18, 22) over `[n, c, d…]`.
+
+use super::window::{Geometry, Window};
+use crate::compare::Bound;
+use crate::error::{Error, Result};
+use crate::kernels::pool::{Mode as Kind, lower};
+use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::{Lowering, Unsupported};
+use crate::tensor::{DType, Tensor, cast, element_count, zeros};
+use std::sync::Arc;
+
+pub const MAX: OpDef = OpDef { domain: "", name: "MaxPool", since: 1, parse: parse_max };
+pub const AVERAGE: OpDef = OpDef { domain: "", name: "AveragePool", since: 1, parse: parse_average };
+pub const LP: OpDef = OpDef { domain: "", name: "LpPool", since: 1, parse: parse_lp };
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pool {
+    pub window: Window,
+    pub kind: Kind,
+    /// MaxPool's second output: the position of each maximum, and whether its axes are counted column-major.
+    pub indices: bool,
+    pub column_major: bool,
+}
+
+fn window(node: &NodeView) -> Result<Window> {
+    let window = Window { ceil_mode: node.flag("ceil_mode", false)?, ..Window::parse(node)? };
+    if window.kernel.is_none() {
+        return Err(Error::model("attribute 'kernel_shape' is missing"));
+    }
+    Ok(window)
+}
+
+fn parse_max(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(1..=1)?;
+    let column_major = node.flag("storage_order", false)?;
+    Ok(Arc::new(Pool { window: window(node)?, kind: Kind::Maximum, indices: node.output_count > 1, column_major }))
+}
+
+fn parse_average(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(1..=1)?;
+    let kind = Kind::Average { count_padding: node.flag("count_include_pad", false)? };
+    Ok(Arc::new(Pool { window: window(node)?, kind, indices: false, column_major: false }))
+}
+
+fn parse_lp(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(1..=1)?;
+    // Version 1 wrote p as a float.
+    let p = match node.get("p") {
+        Some(crate::ops::Attribute::Float(p)) => *p,
+        _ => node.int("p", 2)? as f32,
+    };
+    Ok(Arc::new(Pool { window: window(node)?, kind: Kind::Norm { p }, indices: false, column_major: false }))
+}
+
+impl Pool {
+    fn geometry(&self, shape: &[usize]) -> Result<Geometry> {
+        if shape.len() < 3 {
+            return Err(Error::model(format!("a pool needs a tensor of rank 3 or more; found shape {shape:?}")));
+        }
+        self.window.geometry(&shape[2..], self.window.kernel.as_deref().unwrap_or_default())
+    }
+}
+
+impl Operator for Pool {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        let x = inputs.required(0)?;
+        let mut shape = x.shape.get(..2).unwrap_or_default().to_vec();
+        shape.extend(self.geometry(&x.shape)?.output);
+        let mut facts = vec![Fact::new(x.dtype, shape.clone())];
+        if self.indices {
+            facts.push(Fact::new(DType::I64, shape));
+        }
+        Ok(facts)
+    }
+
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        let geometry = self.geometry(x.shape())?;
+        let xs = x.to_f64s()?;
+        let planes = x.shape()[0] * x.shape()[1];
+        let (area_in, area_out): (usize, usize) = (geometry.input.iter().product(), geometry.output.iter().product());
+        let mut shape = x.shape()[..2].to_vec();
+        shape.extend(&geometry.output);
+        let mut result: Vec<f64> = zeros(element_count(&shape)?)?;
+        let mut indices: Vec<i64> = zeros(if self.indices { result.len() } else { 0 })?;
+        for plane in 0..planes {
+            for out in 0..area_out {
+                let seen = self.window_of(&geometry, out, &xs[plane * area_in..][..area_in]);
+                result[plane * area_out + out] = seen.0;
+                if self.indices {
+                    indices[plane * area_out + out] = (plane * area_in + seen.1) as i64;
+                }
+            }
+        }
+        let mut outputs = vec![cast(&Tensor::new(shape.clone(), result)?, x.dtype(), true)?];
+        if self.indices {
+            outputs.push(Tensor::new(shape, indices)?);
+        }
+        Ok(outputs)
+    }
+
+    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        if self.indices {
+            return Err(Unsupported::new("MaxPool's indices"));
+        }
+        let geometry = self.geometry(&at.fact(0)?.shape).map_err(|error| Unsupported::new(error.message()))?;
+        lower(at, &geometry, self.kind)
+    }
+
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        let length: usize = self.window.kernel.iter().flatten().product();
+        if self.kind == Kind::Maximum { Bound::Exact } else { Bound::Sum { length } }
+    }
+
+    fn flops(&self, _inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
+        let taps: usize = self.window.kernel.iter().flatten().product();
+        outputs.first().map_or(0, |out| (out.count() * taps) as u64)
+    }
+}
+
+impl Pool {
+    /// The value of one window of a plane, and where its maximum lies.
+    fn window_of(&self, g: &Geometry, out: usize, plane: &[f64]) -> (f64, usize) {
+        let rank = g.input.len();
+        let taps: usize = g.kernel.iter().product();
+        let (mut value, mut best, mut inside, mut counted) = (if self.kind == Kind::Maximum { f64::NEG_INFINITY } else { 0.0 }, 0, 0usize, 0usize);
+        for tap in 0..taps {
+            let (mut tap, mut out, mut at, mut scale, mut position, mut column_scale) = (tap, out, Some(0), 1, 0, g.input.iter().product::<usize>());
+            let mut in_padded = true;
+            for axis in (0..rank).rev() {
+                let (o, t) = (out % g.output[axis], tap % g.kernel[axis]);
+                (out, tap) = (out / g.output[axis], tap / g.kernel[axis]);
+                column_scale /= g.input[axis].max(1);
+                in_padded &= o * g.stride[axis] + t * g.dilation[axis] < g.begin[axis] + g.input[axis] + g.end[axis];
+                let here = g.source(axis, o, t);
+                position += here.unwrap_or(0) * if self.column_major { column_scale } else { scale };
+                at = at.zip(here).map(|(at, here)| at + here * scale);
+                scale *= g.input[axis];
+            }
+            counted += in_padded as usize;
+            let Some(at) = at else { continue };
+            let x = plane[at];
+            match self.kind {
+                Kind::Maximum if inside == 0 || x > value || x.is_nan() => (value, best) = (x, position),
+                Kind::Maximum => {}
+                Kind::Average { .. } => value += x,
+                Kind::Norm { p } => value += x.abs().powf(p as f64),
+            }
+            inside += 1;
+        }
+        let value = match self.kind {
+            Kind::Maximum => value,
+            Kind::Average { count_padding } => value / if count_padding { counted } else { inside }.max(1) as f64,
+            Kind::Norm { p } => value.powf(1.0 / p as f64),
+        };
+        (value, best)
+    }
+}

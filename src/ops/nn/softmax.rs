@@ -1,0 +1,97 @@
+//! [Softmax](https://onnx.ai/onnx/operators/onnx__Softmax.html) and
+//! [LogSoftmax](https://onnx.ai/onnx/operators/onnx__LogSoftmax.html), versions 1, 11, 13.
+//!
+//! Before version 13 the axis and all behind it were one: `flat` says so.
+
+use crate::compare::Bound;
+use crate::error::Result;
+use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::{Layout, Lowering, Unsupported};
+use crate::tensor::index::axis;
+use crate::tensor::{DType, Real, Tensor, zeros};
+use std::sync::Arc;
+
+pub const SOFTMAX: OpDef = OpDef { domain: "", name: "Softmax", since: 1, parse: |node| parse(node, false) };
+pub const LOG_SOFTMAX: OpDef = OpDef { domain: "", name: "LogSoftmax", since: 1, parse: |node| parse(node, true) };
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Softmax {
+    pub axis: i64,
+    pub flat: bool,
+    pub logarithm: bool,
+}
+
+fn parse(node: &mut NodeView, logarithm: bool) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(1..=1)?;
+    let flat = node.version < 13;
+    Ok(Arc::new(Softmax { axis: node.int("axis", if flat { 1 } else { -1 })?, flat, logarithm }))
+}
+
+impl Softmax {
+    /// (elements before the axis, on it, behind it)
+    fn split(&self, shape: &[usize]) -> Result<(usize, usize, usize)> {
+        if shape.is_empty() || self.flat && self.axis == shape.len() as i64 {
+            return Ok((shape.iter().product(), 1, 1));
+        }
+        let at = axis(self.axis, shape.len())?;
+        let before = shape[..at].iter().product();
+        let after = shape[at + 1..].iter().product();
+        Ok(if self.flat { (before, shape[at] * after, 1) } else { (before, shape[at], after) })
+    }
+    fn compute<T: Real>(&self, input: &Tensor) -> Result<Tensor> {
+        let (before, length, after) = self.split(input.shape())?;
+        let xs = input.as_slice::<T>()?;
+        let mut result: Vec<T> = zeros(xs.len())?;
+        for outer in 0..before {
+            for inner in 0..after {
+                let at = |k: usize| (outer * length + k) * after + inner;
+                let high = (0..length).map(|k| xs[at(k)].f64()).fold(f64::NEG_INFINITY, f64::max);
+                let sum: f64 = (0..length).map(|k| (xs[at(k)].f64() - high).exp()).sum();
+                for k in 0..length {
+                    let x = xs[at(k)].f64() - high;
+                    result[at(k)] = T::of(if self.logarithm { x - sum.ln() } else { x.exp() / sum });
+                }
+            }
+        }
+        Tensor::new(input.shape(), result)
+    }
+}
+
+impl Operator for Softmax {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        let x = inputs.required(0)?;
+        self.split(&x.shape)?;
+        Ok(vec![Fact::new(x.dtype, x.shape.clone())])
+    }
+
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        Ok(vec![if x.dtype() == DType::F64 { self.compute::<f64>(x)? } else { self.compute::<f32>(x)? }])
+    }
+
+    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        let shape = at.fact(0)?.shape.clone();
+        let problem = |error: crate::Error| Unsupported::new(error.message());
+        let (before, length, after) = self.split(&shape).map_err(problem)?;
+        if shape.is_empty() {
+            return Err(Unsupported::new("softmax of a scalar"));
+        }
+        let resolved = axis(self.axis, shape.len());
+        if self.flat && resolved.as_ref().is_ok_and(|&at| shape[at + 1..].iter().product::<usize>() != 1) || resolved.is_err() {
+            // Rows of everything behind the axis.
+            let view = at.input(0, Layout::Dense)?;
+            let rows = view.reshaped(&[before, length * after]).ok_or_else(|| Unsupported::new("an empty softmax"))?;
+            return crate::kernels::softmax::lower_rows(at, rows, &shape, self.logarithm);
+        }
+        crate::kernels::softmax::lower(at, resolved.map_err(problem)?, self.logarithm)
+    }
+
+    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
+        let length = inputs.optional(0).and_then(|x| self.split(&x.shape).ok()).map_or(1, |split| split.1);
+        Bound::Softmax { length, logarithm: self.logarithm }
+    }
+
+    fn flops(&self, _inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
+        outputs.first().map_or(0, |out| 5 * out.count() as u64)
+    }
+}

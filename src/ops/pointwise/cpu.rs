@@ -1,0 +1,183 @@
+//! The interpreter: a [`Pointwise`] on host tensors, step by step.
+
+use super::table::{Apply, Float};
+use super::{Arg, Pointwise, Row, Step};
+use crate::error::{Error, Result};
+use crate::ops::Mode;
+use crate::tensor::index::{Odometer, broadcast, broadcast_strides, strides};
+use crate::tensor::{Boolean, DType, Element, Real, Tensor, cast, element_count, zeros};
+
+impl Pointwise {
+    /// The value of the expression over operands that broadcast together. Float16 and bfloat16 are computed in float32
+    /// and rounded after each step.
+    pub fn eval(&self, operands: &[&Tensor], mode: Mode) -> Result<Tensor> {
+        let mut shape = vec![];
+        for operand in operands {
+            shape = broadcast(&shape, operand.shape())?;
+        }
+        let spread = operands.iter().map(|operand| spread(operand, &shape)).collect::<Result<Vec<_>>>()?;
+        let mut results: Vec<Tensor> = Vec::with_capacity(self.steps.len());
+        for step in &self.steps {
+            let result = apply(step, &spread, &results, &shape, mode)?;
+            results.push(result);
+        }
+        match results.pop() {
+            Some(last) => spread_scalar(&last, &shape),
+            None => spread_scalar(spread.first().ok_or_else(|| Error::internal("an expression without operands"))?, &shape),
+        }
+    }
+}
+
+/// The operand in the full shape, or as one element where it has just one.
+fn spread(operand: &Tensor, shape: &[usize]) -> Result<Tensor> {
+    if operand.shape() == shape || operand.len() == 1 {
+        return Ok(operand.clone());
+    }
+    let own = broadcast_strides(operand.shape(), &strides(operand.shape()), shape);
+    let mut walk = Odometer::new(shape, [&own]);
+    operand.pick(shape, |_| walk.next().map(|[at]| at))
+}
+
+fn spread_scalar(tensor: &Tensor, shape: &[usize]) -> Result<Tensor> {
+    if tensor.shape() == shape {
+        return Ok(tensor.clone());
+    }
+    if tensor.len() == element_count(shape)? { tensor.reshape(shape) } else { tensor.pick(shape, |_| Some(0)) }
+}
+
+fn apply(step: &Step, operands: &[Tensor], results: &[Tensor], shape: &[usize], mode: Mode) -> Result<Tensor> {
+    let row = step.row;
+    let missing = || Error::internal("a step reads what isn't there").at_operator(row.name);
+    let given = |arg: &Arg| match *arg {
+        Arg::Operand(k) => operands.get(k),
+        Arg::Step(k) => results.get(k),
+        Arg::Const(_) => None,
+    };
+    let typed = step.args.get(row.typed_by).and_then(given).or_else(|| step.args.iter().find_map(given)).ok_or_else(missing)?;
+    let dtype = typed.dtype();
+    let args = step
+        .args
+        .iter()
+        .map(|arg| match *arg {
+            Arg::Const(value) => cast(&Tensor::scalar(value), dtype, true),
+            _ => given(arg).cloned().ok_or_else(missing),
+        })
+        .collect::<Result<Vec<Tensor>>>()?;
+    // All scalars: one element is enough until the end.
+    let count = if args.iter().all(|arg| arg.len() == 1) { 1 } else { element_count(shape)? };
+    let out_shape: &[usize] = if count == 1 && element_count(shape)? != 1 { &[1] } else { shape };
+    match row.name {
+        "Identity" => return Ok(args[0].clone()),
+        "Cast" => return cast(&args[0], mode.held(step.to.unwrap_or(dtype)), true),
+        "Where" => return choose(&args, count, out_shape),
+        _ => {}
+    }
+    if let Some(other) = args.iter().find(|arg| arg.dtype() != dtype && row.name != "Pow") {
+        return Err(Error::model(format!("found {dtype} and {} together", other.dtype())).at_operator(row.name));
+    }
+    let wrong = || Error::unsupported(format!("{dtype} is not a type of this operator")).at_operator(row.name);
+    if dtype == DType::Bool {
+        let logic = row.logic.as_ref().ok_or_else(wrong)?;
+        let slices = args.iter().map(|arg| arg.as_slice::<Boolean>()).collect::<Result<Vec<_>>>()?;
+        return collect(out_shape, count, &slices, |v: &[Boolean]| Boolean::from((logic.cpu)(&v.iter().map(|b| b.get()).collect::<Vec<_>>())));
+    }
+    if dtype.is_float() {
+        if let Some(test) = &row.test {
+            let test = test.float.ok_or_else(wrong)?;
+            let wide = args.iter().map(Tensor::to_f64s).collect::<Result<Vec<_>>>()?;
+            let slices: Vec<&[f64]> = wide.iter().map(Vec::as_slice).collect();
+            return collect(out_shape, count, &slices, |v: &[f64]| Boolean::from(test(v)));
+        }
+        let float = row.float.as_ref().ok_or_else(wrong)?;
+        let held = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+        let wide = args.iter().map(|arg| cast(arg, held, true)).collect::<Result<Vec<_>>>()?;
+        let result = if held == DType::F64 { run::<f64>(float, &wide, count, out_shape)? } else { run::<f32>(float, &wide, count, out_shape)? };
+        return cast(&result, dtype, true);
+    }
+    if dtype == DType::String && row.name == "Equal" {
+        let (a, b) = (args[0].as_strings()?, args[1].as_strings()?);
+        let same = (0..count).map(|i| Boolean::from(a[if a.len() == 1 { 0 } else { i }] == b[if b.len() == 1 { 0 } else { i }]));
+        return Tensor::new(out_shape, same.collect::<Vec<_>>());
+    }
+    integers(row, &args, dtype, count, out_shape, wrong)
+}
+
+fn integers(row: &Row, args: &[Tensor], dtype: DType, count: usize, shape: &[usize], wrong: impl Fn() -> Error) -> Result<Tensor> {
+    if !dtype.is_integer() {
+        return Err(wrong());
+    }
+    let wide = args.iter().map(exact).collect::<Result<Vec<_>>>()?;
+    let slices: Vec<&[i128]> = wide.iter().map(Vec::as_slice).collect();
+    if let Some(test) = &row.test {
+        let test = test.integer.ok_or_else(&wrong)?;
+        return collect(shape, count, &slices, |v: &[i128]| Boolean::from(test(v)));
+    }
+    let integer = row.integer.as_ref().ok_or_else(&wrong)?.cpu;
+    macro_rules! wrapped {
+        ($t:ty) => {
+            collect(shape, count, &slices, |v: &[i128]| integer(v) as $t)
+        };
+    }
+    match dtype {
+        DType::I8 => wrapped!(i8),
+        DType::I16 => wrapped!(i16),
+        DType::I32 => wrapped!(i32),
+        DType::I64 => wrapped!(i64),
+        DType::U8 => wrapped!(u8),
+        DType::U16 => wrapped!(u16),
+        DType::U32 => wrapped!(u32),
+        _ => wrapped!(u64),
+    }
+}
+
+/// Integers without loss; the exponent of a Pow may be a float.
+fn exact(tensor: &Tensor) -> Result<Vec<i128>> {
+    Ok(match tensor.dtype() {
+        DType::U64 => tensor.as_slice::<u64>()?.iter().map(|&x| x as i128).collect(),
+        dtype if dtype.is_float() => tensor.to_f64s()?.iter().map(|&x| x as i128).collect(),
+        _ => tensor.to_i64s()?.iter().map(|&x| x as i128).collect(),
+    })
+}
+
+fn collect<A: Copy, T: Element>(shape: &[usize], count: usize, args: &[&[A]], f: impl Fn(&[A]) -> T) -> Result<Tensor> {
+    let mut out: Vec<T> = zeros(count)?;
+    let mut here: Vec<A> = Vec::with_capacity(args.len());
+    for (index, to) in out.iter_mut().enumerate() {
+        here.clear();
+        here.extend(args.iter().map(|slice| slice[if slice.len() == 1 { 0 } else { index }]));
+        *to = f(&here);
+    }
+    Tensor::new(shape, out)
+}
+
+trait Choose: Real {
+    fn part(float: &Float) -> Apply<Self>;
+}
+impl Choose for f32 {
+    fn part(float: &Float) -> Apply<f32> {
+        float.f32
+    }
+}
+impl Choose for f64 {
+    fn part(float: &Float) -> Apply<f64> {
+        float.f64
+    }
+}
+
+fn run<T: Choose>(float: &Float, args: &[Tensor], count: usize, shape: &[usize]) -> Result<Tensor> {
+    let slices = args.iter().map(|arg| arg.as_slice::<T>()).collect::<Result<Vec<_>>>()?;
+    let mut out: Vec<T> = zeros(count)?;
+    T::part(float)(&slices, &mut out);
+    Tensor::new(shape, out)
+}
+
+/// Where: any type; the condition picks.
+fn choose(args: &[Tensor], count: usize, shape: &[usize]) -> Result<Tensor> {
+    let condition = args[0].as_slice::<Boolean>()?;
+    let pool = Tensor::chain(&[&args[1], &args[2]])?;
+    let (a, b) = (args[1].len(), args[2].len());
+    pool.pick(if count == 1 && shape.is_empty() { &[] } else { shape }, |index| {
+        let truth = condition[if condition.len() == 1 { 0 } else { index }].get();
+        Some(if truth { if a == 1 { 0 } else { index } } else { a + if b == 1 { 0 } else { index } })
+    })
+}

@@ -1,0 +1,215 @@
+//! The operators that are rows of the table, as nodes: parsing, inference, evaluation and lowering, once for all.
+
+use super::table::{self, Row};
+use super::{Arg, Pointwise};
+use crate::error::{Error, Result};
+use crate::ops::{Fact, Infer, Input, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::{Lowering, Unsupported};
+use crate::tensor::index::broadcast;
+use crate::tensor::{DType, Tensor};
+use std::sync::Arc;
+
+/// A node whose elements depend on the elements at the same (broadcast) place of its inputs alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Elementwise {
+    pub expression: Pointwise,
+}
+
+impl Operator for Elementwise {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        let mut shape = vec![];
+        let mut types = vec![];
+        for index in 0..self.expression.operands {
+            let fact = inputs.required(index)?;
+            shape = broadcast(&shape, &fact.shape)?;
+            types.push(fact.dtype);
+        }
+        Ok(vec![Fact::new(self.expression.result_type(&types)?, shape)])
+    }
+
+    fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
+        let operands = (0..self.expression.operands).map(|index| inputs.required(index)).collect::<Result<Vec<_>>>()?;
+        Ok(vec![self.expression.eval(&operands, mode)?])
+    }
+
+    fn moves(&self) -> bool {
+        true // the interpreter widens step by step
+    }
+
+    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        crate::kernels::pointwise::lower(&self.expression, at)
+    }
+
+    fn flops(&self, _inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
+        outputs.iter().map(|fact| fact.count() as u64).sum::<u64>() * self.expression.steps.len() as u64
+    }
+}
+
+fn elementwise(expression: Pointwise) -> Result<Arc<dyn Operator>> {
+    Ok(Arc::new(Elementwise { expression }))
+}
+
+fn unary(node: &mut NodeView, row: &'static Row, constants: &[f64]) -> Result<Arc<dyn Operator>> {
+    node.ignore(&["consumed_inputs"]);
+    node.expect_inputs(1..=1)?;
+    elementwise(Pointwise::of(row, 1, constants))
+}
+
+fn binary(node: &mut NodeView, row: &'static Row) -> Result<Arc<dyn Operator>> {
+    node.ignore(&["consumed_inputs"]);
+    // Before version 7, broadcasting had to be asked for, and `axis` aligned the second input from the left.
+    node.ignore(&["broadcast"]);
+    if node.version < 7 && node.optional_int("axis")?.is_some() {
+        return Err(Error::unsupported("broadcasting along 'axis', as before version 7").remedy("convert the model to opset 7 or newer"));
+    }
+    node.expect_inputs(2..=2)?;
+    elementwise(Pointwise::of(row, 2, &[]))
+}
+
+/// Min, Max, Sum, Mean: a left fold over any number of inputs.
+fn variadic(node: &mut NodeView, row: &'static Row, mean: bool) -> Result<Arc<dyn Operator>> {
+    node.ignore(&["consumed_inputs"]);
+    let count = node.inputs.len();
+    if count == 0 || node.inputs.contains(&Input::Absent) {
+        return Err(Error::model("needs at least one input, and none left out"));
+    }
+    let mut expression = Pointwise { operands: count, steps: vec![] };
+    let mut total = Arg::Operand(0);
+    for index in 1..count {
+        total = expression.push(row, vec![total, Arg::Operand(index)]);
+    }
+    if mean {
+        expression.push(&table::DIV, vec![total, Arg::Const(count as f64)]);
+    }
+    elementwise(expression)
+}
+
+/// Clip: bounds are inputs since version 11, attributes before; the lower one is applied first.
+fn clip(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.ignore(&["consumed_inputs"]);
+    node.expect_inputs(1..=3)?;
+    for (name, index) in [("min", 1), ("max", 2)] {
+        if let Some(bound) = node.optional_float(name)? {
+            node.set_constant(index, Tensor::scalar(bound));
+        }
+    }
+    let (low, high) = (node.has_input(1), node.has_input(2));
+    let kept = std::mem::take(&mut node.inputs);
+    node.inputs = kept.into_iter().filter(|input| *input != Input::Absent).collect();
+    let mut expression = Pointwise { operands: node.inputs.len(), steps: vec![] };
+    let mut value = Arg::Operand(0);
+    if low {
+        value = expression.push(&table::MAX, vec![value, Arg::Operand(1)]);
+    }
+    if high {
+        expression.push(&table::MIN, vec![value, Arg::Operand(expression.operands - 1)]);
+    }
+    elementwise(expression)
+}
+
+fn cast(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(1..=1)?;
+    let saturate = node.flag("saturate", true)?;
+    node.ignore(&["round_mode"]);
+    let number = match node.get("to") {
+        // Version 1 wrote the type's name.
+        Some(crate::ops::Attribute::String(name)) => {
+            [(1, "FLOAT"), (7, "INT64"), (6, "INT32"), (9, "BOOL"), (10, "FLOAT16"), (11, "DOUBLE")].iter().find(|row| row.1 == name).map_or(0, |row| row.0)
+        }
+        _ => node.int("to", 0)?,
+    };
+    let to = i32::try_from(number).ok().and_then(DType::from_onnx).ok_or_else(|| Error::unsupported(format!("a cast to element type {number}")))?;
+    if !saturate {
+        return Err(Error::unsupported("saturate = 0").remedy("set saturate to 1"));
+    }
+    let mut expression = Pointwise::of(&table::CAST, 1, &[]);
+    expression.steps[0].to = Some(to);
+    elementwise(expression)
+}
+
+fn gelu(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    let tanh = node.choice("approximate", "none", &["none", "tanh"])? == "tanh";
+    unary(node, if tanh { &table::GELU_TANH } else { &table::GELU }, &[])
+}
+
+macro_rules! defs {
+    ($($domain:literal $name:literal $since:literal => $parse:expr,)*) => {
+        /// The register's rows of the elementwise operators.
+        pub static DEFS: &[&OpDef] = &[$(&OpDef { domain: $domain, name: $name, since: $since, parse: $parse }),*];
+    };
+}
+
+defs! {
+    "" "Abs" 1 => |n| unary(n, &table::ABS, &[]),
+    "" "Acos" 7 => |n| unary(n, &table::ACOS, &[]),
+    "" "Acosh" 9 => |n| unary(n, &table::ACOSH, &[]),
+    "" "Asin" 7 => |n| unary(n, &table::ASIN, &[]),
+    "" "Asinh" 9 => |n| unary(n, &table::ASINH, &[]),
+    "" "Atan" 7 => |n| unary(n, &table::ATAN, &[]),
+    "" "Atanh" 9 => |n| unary(n, &table::ATANH, &[]),
+    "" "BitwiseNot" 18 => |n| unary(n, &table::BITWISE_NOT, &[]),
+    "" "Ceil" 1 => |n| unary(n, &table::CEIL, &[]),
+    "" "Celu" 12 => |n| { let a = n.float("alpha", 1.0)?; unary(n, &table::CELU, &[a as f64]) },
+    "" "Cos" 7 => |n| unary(n, &table::COS, &[]),
+    "" "Cosh" 9 => |n| unary(n, &table::COSH, &[]),
+    "" "Elu" 1 => |n| { let a = n.float("alpha", 1.0)?; unary(n, &table::ELU, &[a as f64]) },
+    "" "Erf" 9 => |n| unary(n, &table::ERF, &[]),
+    "" "Exp" 1 => |n| unary(n, &table::EXP, &[]),
+    "" "Floor" 1 => |n| unary(n, &table::FLOOR, &[]),
+    "" "Gelu" 20 => gelu,
+    "" "HardSigmoid" 1 => |n| { let (a, b) = (n.float("alpha", 0.2)?, n.float("beta", 0.5)?); unary(n, &table::HARD_SIGMOID, &[a as f64, b as f64]) },
+    "" "HardSwish" 14 => |n| unary(n, &table::HARD_SWISH, &[]),
+    "" "Identity" 1 => |n| unary(n, &table::IDENTITY, &[]),
+    "" "IsInf" 10 => |n| { let (a, b) = (n.int("detect_negative", 1)?, n.int("detect_positive", 1)?); unary(n, &table::IS_INF, &[a as f64, b as f64]) },
+    "" "IsNaN" 9 => |n| unary(n, &table::IS_NAN, &[]),
+    "" "LeakyRelu" 1 => |n| { let a = n.float("alpha", 0.01)?; unary(n, &table::LEAKY_RELU, &[a as f64]) },
+    "" "Log" 1 => |n| unary(n, &table::LOG, &[]),
+    "" "Mish" 18 => |n| unary(n, &table::MISH, &[]),
+    "" "Neg" 1 => |n| unary(n, &table::NEG, &[]),
+    "" "Not" 1 => |n| unary(n, &table::NOT, &[]),
+    "" "Reciprocal" 1 => |n| unary(n, &table::RECIPROCAL, &[]),
+    "" "Relu" 1 => |n| unary(n, &table::RELU, &[]),
+    "" "Round" 11 => |n| unary(n, &table::ROUND, &[]),
+    "" "Selu" 1 => |n| { let (a, g) = (n.float("alpha", 1.673_263_2)?, n.float("gamma", 1.050_701)?); unary(n, &table::SELU, &[a as f64, g as f64]) },
+    "" "Shrink" 9 => |n| { let (l, b) = (n.float("lambd", 0.5)?, n.float("bias", 0.0)?); unary(n, &table::SHRINK, &[l as f64, b as f64]) },
+    "" "Sigmoid" 1 => |n| unary(n, &table::SIGMOID, &[]),
+    "" "Sign" 9 => |n| unary(n, &table::SIGN, &[]),
+    "" "Sin" 7 => |n| unary(n, &table::SIN, &[]),
+    "" "Sinh" 9 => |n| unary(n, &table::SINH, &[]),
+    "" "Softplus" 1 => |n| unary(n, &table::SOFTPLUS, &[]),
+    "" "Softsign" 1 => |n| unary(n, &table::SOFTSIGN, &[]),
+    "" "Sqrt" 1 => |n| unary(n, &table::SQRT, &[]),
+    "" "Swish" 24 => |n| { let a = n.float("alpha", 1.0)?; unary(n, &table::SWISH, &[a as f64]) },
+    "" "Tan" 7 => |n| unary(n, &table::TAN, &[]),
+    "" "Tanh" 1 => |n| unary(n, &table::TANH, &[]),
+    "" "ThresholdedRelu" 10 => |n| { let a = n.float("alpha", 1.0)?; unary(n, &table::THRESHOLDED_RELU, &[a as f64]) },
+    "" "Add" 1 => |n| binary(n, &table::ADD),
+    "" "And" 1 => |n| binary(n, &table::AND),
+    "" "BitShift" 11 => |n| {
+        let left = n.choice("direction", "", &["LEFT", "RIGHT"])? == "LEFT";
+        binary(n, if left { &table::BIT_SHIFT_LEFT } else { &table::BIT_SHIFT_RIGHT })
+    },
+    "" "BitwiseAnd" 18 => |n| binary(n, &table::BITWISE_AND),
+    "" "BitwiseOr" 18 => |n| binary(n, &table::BITWISE_OR),
+    "" "BitwiseXor" 18 => |n| binary(n, &table::BITWISE_XOR),
+    "" "Div" 1 => |n| binary(n, &table::DIV),
+    "" "Equal" 1 => |n| binary(n, &table::EQUAL),
+    "" "Greater" 1 => |n| binary(n, &table::GREATER),
+    "" "GreaterOrEqual" 12 => |n| binary(n, &table::GREATER_OR_EQUAL),
+    "" "Less" 1 => |n| binary(n, &table::LESS),
+    "" "LessOrEqual" 12 => |n| binary(n, &table::LESS_OR_EQUAL),
+    "" "Mod" 10 => |n| { let fmod = n.flag("fmod", false)?; binary(n, if fmod { &table::FMOD } else { &table::MOD }) },
+    "" "Mul" 1 => |n| binary(n, &table::MUL),
+    "" "Or" 1 => |n| binary(n, &table::OR),
+    "" "Pow" 1 => |n| binary(n, &table::POW),
+    "" "PRelu" 1 => |n| binary(n, &table::PRELU),
+    "" "Sub" 1 => |n| binary(n, &table::SUB),
+    "" "Xor" 1 => |n| binary(n, &table::XOR),
+    "" "Max" 1 => |n| variadic(n, &table::MAX, false),
+    "" "Mean" 1 => |n| variadic(n, &table::ADD, true),
+    "" "Min" 1 => |n| variadic(n, &table::MIN, false),
+    "" "Sum" 1 => |n| variadic(n, &table::ADD, false),
+    "" "Clip" 1 => clip,
+    "" "Cast" 1 => cast,
+    "" "Where" 9 => |n| { n.expect_inputs(3..=3)?; elementwise(Pointwise::of(&table::WHERE, 3, &[])) },
+}

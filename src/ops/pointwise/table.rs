@@ -1,0 +1,257 @@
+//! The one table of elementwise functions: what each computes on the CPU and in WGSL.
+//!
+//! The CPU's and the shader's texts stand side by side so that a reader can hold one against the other. Floats are
+//! written once for float32 and float64; integers once, in 128 bits, and wrapped to their own width afterwards.
+#![allow(clippy::excessive_precision)] // one text serves float32 and float64
+
+use crate::tensor::Real;
+
+/// A float function over slices, one for each argument; a slice of one element repeats.
+pub type Apply<T> = fn(&[&[T]], &mut [T]);
+
+/// How a float part is computed.
+pub struct Float {
+    pub f32: Apply<f32>,
+    pub f64: Apply<f64>,
+    /// An expression in the row's parameters.
+    pub wgsl: &'static str,
+}
+
+/// How an integer part is computed: exact in 128 bits on arguments of at most 64.
+pub struct Integer {
+    pub cpu: fn(&[i128]) -> i128,
+    /// Empty: no GPU form.
+    pub i32: &'static str,
+    pub i64: &'static str,
+}
+
+/// A predicate.
+pub struct Test {
+    pub float: Option<fn(&[f64]) -> bool>,
+    pub integer: Option<fn(&[i128]) -> bool>,
+    pub wgsl: &'static str,
+    /// Empty: no GPU form.
+    pub i64: &'static str,
+}
+
+/// A function of truth values.
+pub struct Logic {
+    pub cpu: fn(&[bool]) -> bool,
+    pub wgsl: &'static str,
+}
+
+/// The type of a row's result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Result_ {
+    Same,
+    Bool,
+    /// The step's `to`.
+    Target,
+}
+
+/// A row: a function by ONNX's name where it has one.
+pub struct Row {
+    pub name: &'static str,
+    /// The parameters' names in the WGSL texts.
+    pub params: &'static str,
+    pub float: Option<Float>,
+    pub integer: Option<Integer>,
+    pub test: Option<Test>,
+    pub logic: Option<Logic>,
+    pub result: Result_,
+    /// Which argument gives the type.
+    pub typed_by: usize,
+}
+
+impl std::fmt::Debug for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+impl PartialEq for Row {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+/// One closure text, compiled for float32 and for float64 and looped over slices, so that the loop vectorises.
+macro_rules! float {
+    (|$x:ident| $body:expr, $wgsl:expr) => {
+        Some(Float { f32: |a, out| one(a, out, |$x: f32| -> f32 { $body }), f64: |a, out| one(a, out, |$x: f64| -> f64 { $body }), wgsl: $wgsl })
+    };
+    (|$x:ident, $y:ident| $body:expr, $wgsl:expr) => {
+        Some(Float {
+            f32: |a, out| two(a, out, |$x: f32, $y: f32| -> f32 { $body }),
+            f64: |a, out| two(a, out, |$x: f64, $y: f64| -> f64 { $body }),
+            wgsl: $wgsl,
+        })
+    };
+    (|$x:ident, $y:ident, $z:ident| $body:expr, $wgsl:expr) => {
+        Some(Float {
+            f32: |a, out| three(a, out, |$x: f32, $y: f32, $z: f32| -> f32 { $body }),
+            f64: |a, out| three(a, out, |$x: f64, $y: f64, $z: f64| -> f64 { $body }),
+            wgsl: $wgsl,
+        })
+    };
+}
+
+fn at<T: Copy>(slice: &[T], index: usize) -> T {
+    if slice.len() == 1 { slice[0] } else { slice[index] }
+}
+fn one<T: Real>(args: &[&[T]], out: &mut [T], f: impl Fn(T) -> T) {
+    for (index, to) in out.iter_mut().enumerate() {
+        *to = f(at(args[0], index));
+    }
+}
+fn two<T: Real>(args: &[&[T]], out: &mut [T], f: impl Fn(T, T) -> T) {
+    for (index, to) in out.iter_mut().enumerate() {
+        *to = f(at(args[0], index), at(args[1], index));
+    }
+}
+fn three<T: Real>(args: &[&[T]], out: &mut [T], f: impl Fn(T, T, T) -> T) {
+    for (index, to) in out.iter_mut().enumerate() {
+        *to = f(at(args[0], index), at(args[1], index), at(args[2], index));
+    }
+}
+
+const EMPTY: Row = Row { name: "", params: "x", float: None, integer: None, test: None, logic: None, result: Result_::Same, typed_by: 0 };
+const UNARY: Row = Row { params: "x", ..EMPTY };
+const BINARY: Row = Row { params: "a,b", ..EMPTY };
+const COMPARE: Row = Row { params: "a,b", result: Result_::Bool, ..EMPTY };
+const WITH_ONE: Row = Row { params: "x,a", ..EMPTY };
+const WITH_TWO: Row = Row { params: "x,a,b", ..EMPTY };
+
+/// erf to the precision of each type: the power series near 0, the continued fraction of erfc beyond.
+pub(crate) trait Special: Real {
+    fn erf_(self) -> Self;
+}
+impl<T: Real> Special for T {
+    fn erf_(self) -> T {
+        let x = self.f64();
+        let z = x.abs();
+        if x.is_nan() {
+            return self;
+        }
+        let magnitude = if z < 2.0 {
+            // 2/√π · Σ (−1)ⁿ x^(2n+1) / (n! (2n+1))
+            let (mut term, mut sum, mut n) = (z, z, 0.0);
+            while term.abs() > 1e-17 * sum.abs() && n < 100.0 {
+                n += 1.0;
+                term *= -z * z / n;
+                sum += term / (2.0 * n + 1.0);
+            }
+            sum * std::f64::consts::FRAC_2_SQRT_PI
+        } else {
+            // erfc(z) = e^(−z²)/√π · 1/(z + ½/(z + 1/(z + 3⁄2/(z + …)))), evaluated from the inside.
+            let fraction = (1..60).rev().fold(z, |tail, k| z + k as f64 / 2.0 / tail);
+            1.0 - (-z * z).exp() * std::f64::consts::FRAC_2_SQRT_PI / 2.0 / fraction
+        };
+        T::of(magnitude.copysign(x))
+    }
+}
+
+macro_rules! rows {
+    ($($constant:ident = $row:expr;)*) => {
+        $(pub static $constant: Row = $row;)*
+        /// Every row.
+        pub static ROWS: &[&Row] = &[$(&$constant),*];
+    };
+}
+
+rows! {
+    // --- unary ---
+    ABS = Row { name: "Abs", float: float!(|x| x.abs(), "abs(x)"), integer: Some(Integer { cpu: |x| x[0].abs(), i32: "abs(x)", i64: "abs64(x)" }), ..UNARY };
+    NEG = Row { name: "Neg", float: float!(|x| -x, "-x"), integer: Some(Integer { cpu: |x| -x[0], i32: "-x", i64: "neg64(x)" }), ..UNARY };
+    SIGN = Row { name: "Sign", float: float!(|x| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x }, "select(sign(x), x, is_nan(x))"), integer: Some(Integer { cpu: |x| x[0].signum(), i32: "sign(x)", i64: "" }), ..UNARY };
+    ACOS = Row { name: "Acos", float: float!(|x| x.acos(), "acos_(x)"), ..UNARY };
+    ACOSH = Row { name: "Acosh", float: float!(|x| x.acosh(), "log(x + sqrt(x - 1.0) * sqrt(x + 1.0))"), ..UNARY };
+    ASIN = Row { name: "Asin", float: float!(|x| x.asin(), "asin_(x)"), ..UNARY };
+    ASINH = Row { name: "Asinh", float: float!(|x| x.asinh(), "asinh_(x)"), ..UNARY };
+    ATAN = Row { name: "Atan", float: float!(|x| x.atan(), "atan_(x)"), ..UNARY };
+    ATANH = Row { name: "Atanh", float: float!(|x| x.atanh(), "atanh_(x)"), ..UNARY };
+    CEIL = Row { name: "Ceil", float: float!(|x| x.ceil(), "ceil(x)"), ..UNARY };
+    COS = Row { name: "Cos", float: float!(|x| x.cos(), "cos_(x)"), ..UNARY };
+    COSH = Row { name: "Cosh", float: float!(|x| x.cosh(), "0.5 * (exp(x) + exp(-x))"), ..UNARY };
+    ERF = Row { name: "Erf", float: float!(|x| x.erf_(), "erf(x)"), ..UNARY };
+    EXP = Row { name: "Exp", float: float!(|x| x.exp(), "exp(x)"), ..UNARY };
+    FLOOR = Row { name: "Floor", float: float!(|x| x.floor(), "floor(x)"), ..UNARY };
+    LOG = Row { name: "Log", float: float!(|x| x.ln(), "log(x)"), ..UNARY };
+    RECIPROCAL = Row { name: "Reciprocal", float: float!(|x| 1.0 / x, "1.0 / x"), ..UNARY };
+    RELU = Row { name: "Relu", float: float!(|x| if x < 0.0 { 0.0 } else { x }, "select(x, 0.0, x < 0.0)"), integer: Some(Integer { cpu: |x| x[0].max(0), i32: "max(x, 0)", i64: "select(x, vec2(0u), lt64(x, vec2(0u)))" }), ..UNARY };
+    ROUND = Row { name: "Round", float: float!(|x| x.round_ties_even(), "round(x)"), ..UNARY };
+    SIGMOID = Row { name: "Sigmoid", float: float!(|x| 1.0 / (1.0 + (-x).exp()), "sigmoid(x)"), ..UNARY };
+    SIN = Row { name: "Sin", float: float!(|x| x.sin(), "sin_(x)"), ..UNARY };
+    SINH = Row { name: "Sinh", float: float!(|x| x.sinh(), "sinh_(x)"), ..UNARY };
+    SOFTPLUS = Row { name: "Softplus", float: float!(|x| if x > 0.0 { x + (-x).exp().ln_1p() } else { x.exp().ln_1p() }, "softplus(x)"), ..UNARY };
+    SOFTSIGN = Row { name: "Softsign", float: float!(|x| x / (1.0 + x.abs()), "x / (1.0 + abs(x))"), ..UNARY };
+    SQRT = Row { name: "Sqrt", float: float!(|x| x.sqrt(), "sqrt(x)"), ..UNARY };
+    TAN = Row { name: "Tan", float: float!(|x| x.tan(), "sin_(x) / cos_(x)"), ..UNARY };
+    TANH = Row { name: "Tanh", float: float!(|x| x.tanh(), "tanh_(x)"), ..UNARY };
+    MISH = Row { name: "Mish", float: float!(|x| x * (if x > 0.0 { x + (-x).exp().ln_1p() } else { x.exp().ln_1p() }).tanh(), "x * tanh_(softplus(x))"), ..UNARY };
+    HARD_SWISH = Row { name: "HardSwish", float: float!(|x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0), "x * clamp(x / 6.0 + 0.5, 0.0, 1.0)"), ..UNARY };
+    GELU = Row { name: "Gelu", float: float!(|x| 0.5 * x * (1.0 + (x * 0.707_106_781_186_547_6).erf_()), "0.5 * x * (1.0 + erf(x * 0.70710678))"), ..UNARY };
+    GELU_TANH = Row { name: "GeluTanh", float: float!(|x| 0.5 * x * (1.0 + (0.7978845608028654 * (x + 0.044715 * x * x * x)).tanh()), "0.5 * x * (1.0 + tanh_(0.79788456 * (x + 0.044715 * x * x * x)))"), ..UNARY };
+    BITWISE_NOT = Row { name: "BitwiseNot", integer: Some(Integer { cpu: |x| !x[0], i32: "~x", i64: "~x" }), ..UNARY };
+    NOT = Row { name: "Not", logic: Some(Logic { cpu: |x| !x[0], wgsl: "!x" }), result: Result_::Bool, ..UNARY };
+    IS_NAN = Row { name: "IsNaN", test: Some(Test { float: Some(|x| x[0].is_nan()), integer: None, wgsl: "is_nan(x)", i64: "" }), result: Result_::Bool, ..UNARY };
+
+    // --- unary with attributes, passed as constants ---
+    IS_INF = Row { name: "IsInf", test: Some(Test { float: Some(|x| x[0] == f64::INFINITY && x[2] != 0.0 || x[0] == f64::NEG_INFINITY && x[1] != 0.0), integer: None, wgsl: "is_inf(x, a, b)", i64: "" }), result: Result_::Bool, ..WITH_TWO };
+    LEAKY_RELU = Row { name: "LeakyRelu", float: float!(|x, a| if x < 0.0 { a * x } else { x }, "select(x, a * x, x < 0.0)"), ..WITH_ONE };
+    ELU = Row { name: "Elu", float: float!(|x, a| if x < 0.0 { a * x.exp_m1() } else { x }, "select(x, a * expm1(x), x < 0.0)"), ..WITH_ONE };
+    CELU = Row { name: "Celu", float: float!(|x, a| if x < 0.0 { a * (x / a).exp_m1() } else { x }, "select(x, a * expm1(x / a), x < 0.0)"), ..WITH_ONE };
+    SELU = Row { name: "Selu", float: float!(|x, a, b| if x > 0.0 { b * x } else { b * a * x.exp_m1() }, "select(b * a * expm1(x), b * x, x > 0.0)"), ..WITH_TWO };
+    THRESHOLDED_RELU = Row { name: "ThresholdedRelu", float: float!(|x, a| if x > a { x } else { 0.0 }, "select(0.0, x, x > a)"), ..WITH_ONE };
+    HARD_SIGMOID = Row { name: "HardSigmoid", float: float!(|x, a, b| (a * x + b).clamp(0.0, 1.0), "clamp(a * x + b, 0.0, 1.0)"), ..WITH_TWO };
+    SHRINK = Row { name: "Shrink", float: float!(|x, a, b| if x < -a { x + b } else if x > a { x - b } else { 0.0 }, "select(select(0.0, x - b, x > a), x + b, x < -a)"), integer: Some(Integer { cpu: |v| if v[0] < -v[1] { v[0] + v[2] } else if v[0] > v[1] { v[0] - v[2] } else { 0 }, i32: "select(select(0, x - b, x > a), x + b, x < -a)", i64: "" }), ..WITH_TWO };
+    SWISH = Row { name: "Swish", float: float!(|x, a| x / (1.0 + (-a * x).exp()), "x * sigmoid(a * x)"), ..WITH_ONE };
+    SILU = Row { name: "Silu", float: float!(|x| x / (1.0 + (-x).exp()), "x * sigmoid(x)"), ..UNARY };
+
+    // --- binary ---
+    ADD = Row { name: "Add", float: float!(|a, b| a + b, "a + b"), integer: Some(Integer { cpu: |v| v[0] + v[1], i32: "a + b", i64: "add64(a, b)" }), ..BINARY };
+    SUB = Row { name: "Sub", float: float!(|a, b| a - b, "a - b"), integer: Some(Integer { cpu: |v| v[0] - v[1], i32: "a - b", i64: "add64(a, neg64(b))" }), ..BINARY };
+    MUL = Row { name: "Mul", float: float!(|a, b| a * b, "a * b"), integer: Some(Integer { cpu: |v| v[0].wrapping_mul(v[1]), i32: "a * b", i64: "mul64(a, b)" }), ..BINARY };
+    // A division by zero has no value in ONNX; 0 is what no platform traps on.
+    DIV = Row { name: "Div", float: float!(|a, b| a / b, "a / b"), integer: Some(Integer { cpu: |v| v[0].checked_div(v[1]).unwrap_or(0), i32: "div32(a, b)", i64: "" }), ..BINARY };
+    POW = Row { name: "Pow", float: float!(|a, b| a.powf(b), "pow_(a, b)"), integer: Some(Integer { cpu: |v| wrapping_pow(v[0], v[1]), i32: "", i64: "" }), ..BINARY };
+    // Mod with fmod = 0 takes the sign of the divisor, with fmod = 1 that of the dividend.
+    MOD = Row { name: "Mod", float: float!(|a, b| a - b * (a / b).floor(), "a - b * floor(a / b)"), integer: Some(Integer { cpu: |v| if v[1] == 0 { 0 } else { ((v[0] % v[1]) + v[1]) % v[1] }, i32: "mod32(a, b)", i64: "" }), ..BINARY };
+    FMOD = Row { name: "Fmod", float: float!(|a, b| a % b, "fmod(a, b)"), integer: Some(Integer { cpu: |v| v[0].checked_rem(v[1]).unwrap_or(0), i32: "", i64: "" }), ..BINARY };
+    MIN = Row { name: "Min", float: float!(|a, b| if a < b || a.is_nan() { a } else { b }, "select(b, a, a < b || is_nan(a))"), integer: Some(Integer { cpu: |v| v[0].min(v[1]), i32: "min(a, b)", i64: "select(b, a, lt64(a, b))" }), ..BINARY };
+    MAX = Row { name: "Max", float: float!(|a, b| if a > b || a.is_nan() { a } else { b }, "select(b, a, a > b || is_nan(a))"), integer: Some(Integer { cpu: |v| v[0].max(v[1]), i32: "max(a, b)", i64: "select(a, b, lt64(a, b))" }), ..BINARY };
+    PRELU = Row { name: "PRelu", float: float!(|x, a| if x < 0.0 { a * x } else { x }, "select(x, a * x, x < 0.0)"), integer: Some(Integer { cpu: |v| if v[0] < 0 { v[0].wrapping_mul(v[1]) } else { v[0] }, i32: "select(x, a * x, x < 0)", i64: "" }), ..WITH_ONE };
+    BIT_SHIFT_LEFT = Row { name: "BitShiftLeft", integer: Some(Integer { cpu: |v| v[0].checked_shl(v[1].try_into().unwrap_or(u32::MAX)).unwrap_or(0), i32: "", i64: "" }), ..BINARY };
+    BIT_SHIFT_RIGHT = Row { name: "BitShiftRight", integer: Some(Integer { cpu: |v| v[0].checked_shr(v[1].try_into().unwrap_or(u32::MAX)).unwrap_or(0), i32: "", i64: "" }), ..BINARY };
+    BITWISE_AND = Row { name: "BitwiseAnd", integer: Some(Integer { cpu: |v| v[0] & v[1], i32: "a & b", i64: "a & b" }), ..BINARY };
+    BITWISE_OR = Row { name: "BitwiseOr", integer: Some(Integer { cpu: |v| v[0] | v[1], i32: "a | b", i64: "a | b" }), ..BINARY };
+    BITWISE_XOR = Row { name: "BitwiseXor", integer: Some(Integer { cpu: |v| v[0] ^ v[1], i32: "a ^ b", i64: "a ^ b" }), ..BINARY };
+    AND = Row { name: "And", logic: Some(Logic { cpu: |v| v[0] && v[1], wgsl: "a && b" }), ..COMPARE };
+    OR = Row { name: "Or", logic: Some(Logic { cpu: |v| v[0] || v[1], wgsl: "a || b" }), ..COMPARE };
+    XOR = Row { name: "Xor", logic: Some(Logic { cpu: |v| v[0] != v[1], wgsl: "a != b" }), ..COMPARE };
+    EQUAL = Row { name: "Equal", test: Some(Test { float: Some(|v| v[0] == v[1]), integer: Some(|v| v[0] == v[1]), wgsl: "a == b", i64: "all(a == b)" }), logic: Some(Logic { cpu: |v| v[0] == v[1], wgsl: "a == b" }), ..COMPARE };
+    GREATER = Row { name: "Greater", test: Some(Test { float: Some(|v| v[0] > v[1]), integer: Some(|v| v[0] > v[1]), wgsl: "a > b", i64: "lt64(b, a)" }), ..COMPARE };
+    GREATER_OR_EQUAL = Row { name: "GreaterOrEqual", test: Some(Test { float: Some(|v| v[0] >= v[1]), integer: Some(|v| v[0] >= v[1]), wgsl: "a >= b", i64: "!lt64(a, b)" }), ..COMPARE };
+    LESS = Row { name: "Less", test: Some(Test { float: Some(|v| v[0] < v[1]), integer: Some(|v| v[0] < v[1]), wgsl: "a < b", i64: "lt64(a, b)" }), ..COMPARE };
+    LESS_OR_EQUAL = Row { name: "LessOrEqual", test: Some(Test { float: Some(|v| v[0] <= v[1]), integer: Some(|v| v[0] <= v[1]), wgsl: "a <= b", i64: "!lt64(b, a)" }), ..COMPARE };
+
+    // --- of types of their own: the CPU and the emitter know these three ---
+    WHERE = Row { name: "Where", params: "c,a,b", typed_by: 1, ..EMPTY };
+    CAST = Row { name: "Cast", result: Result_::Target, ..UNARY };
+    IDENTITY = Row { name: "Identity", ..UNARY };
+}
+
+/// a^b, wrapping; a negative exponent gives 0 but for ±1, as integer division would.
+fn wrapping_pow(a: i128, b: i128) -> i128 {
+    match (a, b) {
+        (_, 0) | (1, _) => 1,
+        (-1, _) => {
+            if b % 2 == 0 {
+                1
+            } else {
+                -1
+            }
+        }
+        (_, b) if b < 0 => 0,
+        _ => a.wrapping_pow(u32::try_from(b).unwrap_or(u32::MAX)),
+    }
+}

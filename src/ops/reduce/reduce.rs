@@ -1,0 +1,160 @@
+//! The ten reductions, [ReduceSum](https://onnx.ai/onnx/operators/onnx__ReduceSum.html) to ReduceLogSumExp, versions 1, 11, 12, 13, 18, 20.
+//!
+//! Inputs: X, and the axes since version 18 (ReduceSum: 13), an attribute before. No axes: all, or none with `noop_with_empty_axes`.
+
+use crate::compare::Bound;
+use crate::error::{Error, Result};
+use crate::kernels::reduce::Reduction;
+use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::{Lowering, Unsupported};
+use crate::tensor::index::{Odometer, axes, strides};
+use crate::tensor::{DType, Tensor, cast, element_count, zeros};
+use std::sync::Arc;
+
+macro_rules! defs {
+    ($($name:literal $reduction:ident),*) => {
+        pub static DEFS: &[&OpDef] = &[$(&OpDef { domain: "", name: $name, since: 1, parse: |node| parse(node, Reduction::$reduction) }),*];
+    };
+}
+defs!("ReduceSum" Sum, "ReduceMean" Mean, "ReduceMax" Max, "ReduceMin" Min, "ReduceProd" Prod, "ReduceL1" L1, "ReduceL2" L2,
+      "ReduceSumSquare" SumSquare, "ReduceLogSum" LogSum, "ReduceLogSumExp" LogSumExp);
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reduce {
+    pub reduction: Reduction,
+    pub keep: bool,
+    pub noop_with_empty_axes: bool,
+}
+
+fn parse(node: &mut NodeView, reduction: Reduction) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(1..=2)?;
+    node.ints_to_input("axes", 1)?;
+    Ok(Arc::new(Reduce { reduction, keep: node.flag("keepdims", true)?, noop_with_empty_axes: node.flag("noop_with_empty_axes", false)? }))
+}
+
+impl Reduce {
+    fn axes(&self, given: Option<Vec<i64>>, rank: usize) -> Result<Vec<usize>> {
+        match given {
+            Some(list) if !list.is_empty() => axes(&list, rank),
+            _ if self.noop_with_empty_axes => Ok(vec![]),
+            _ => Ok((0..rank).collect()),
+        }
+    }
+}
+
+fn shape_of(shape: &[usize], axes: &[usize], keep: bool) -> Vec<usize> {
+    let kept = shape.iter().enumerate().filter(|(axis, _)| keep || !axes.contains(axis));
+    kept.map(|(axis, &size)| if axes.contains(&axis) { 1 } else { size }).collect()
+}
+
+impl Operator for Reduce {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        let x = inputs.required(0)?;
+        let axes = self.axes(inputs.optional_ints(1)?, x.rank())?;
+        Ok(vec![Fact::new(x.dtype, shape_of(&x.shape, &axes, self.keep))])
+    }
+
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        let axes = self.axes(inputs.optional(1).map(Tensor::to_i64s).transpose()?, x.rank())?;
+        // No axes and noop: the element itself goes through the reduction's function where it has one (L1, SumSquare, …).
+        Ok(vec![evaluate(self.reduction, x, &axes, self.keep)?])
+    }
+
+    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        let rank = at.fact(0)?.rank();
+        let given = if at.has_input(1) { Some(at.ints(1)?) } else { None };
+        let axes = self.axes(given, rank).map_err(|error| Unsupported::new(error.message()))?;
+        if axes.is_empty()
+            && self.noop_with_empty_axes
+            && matches!(self.reduction, Reduction::Sum | Reduction::Mean | Reduction::Max | Reduction::Min | Reduction::Prod)
+        {
+            let view = at.view(0)?;
+            at.alias(0, view);
+            return Ok(());
+        }
+        crate::kernels::reduce::lower(at, self.reduction, &axes)
+    }
+
+    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
+        match self.reduction {
+            Reduction::Max | Reduction::Min => Bound::Exact,
+            _ => Bound::Sum { length: inputs.optional(0).map_or(1, Fact::count) },
+        }
+    }
+
+    fn flops(&self, inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
+        inputs.optional(0).map_or(0, |x| x.count() as u64)
+    }
+}
+
+/// Reduces on the CPU, in f64 (integers in i128, wrapped to their width).
+pub fn evaluate(reduction: Reduction, x: &Tensor, axes: &[usize], keep: bool) -> Result<Tensor> {
+    let shape = shape_of(x.shape(), axes, keep);
+    let own = strides(x.shape());
+    let (mut outer, mut outer_strides, mut inner, mut inner_strides) = (vec![], vec![], vec![], vec![]);
+    for (axis, &size) in x.shape().iter().enumerate() {
+        let (sizes, steps) = if axes.contains(&axis) { (&mut inner, &mut inner_strides) } else { (&mut outer, &mut outer_strides) };
+        sizes.push(size);
+        steps.push(own[axis]);
+    }
+    let count: usize = inner.iter().product();
+    let bases = Odometer::new(&outer, [&outer_strides]);
+    let terms: Vec<usize> = Odometer::new(&inner, [&inner_strides]).map(|[at]| at).collect();
+    if x.dtype().is_float() {
+        let xs = x.to_f64s()?;
+        let mut result: Vec<f64> = zeros(element_count(&shape)?)?;
+        for ([base], to) in bases.zip(&mut result) {
+            *to = float(reduction, terms.iter().map(|at| xs[base + at]), count);
+        }
+        return cast(&Tensor::new(shape, result)?, x.dtype(), true);
+    }
+    if x.dtype() == DType::Bool && matches!(reduction, Reduction::Max | Reduction::Min) || x.dtype().is_integer() {
+        let wide: Vec<i128> =
+            if x.dtype() == DType::U64 { x.as_slice::<u64>()?.iter().map(|&v| v as i128).collect() } else { x.to_i64s()?.iter().map(|&v| v as i128).collect() };
+        let mut result: Vec<i64> = zeros(element_count(&shape)?)?;
+        for ([base], to) in bases.zip(&mut result) {
+            *to = integer(reduction, terms.iter().map(|at| wide[base + at]), count, x.dtype()) as i64;
+        }
+        return cast(&Tensor::new(shape, result)?, x.dtype(), true);
+    }
+    Err(Error::unsupported(format!("a reduction of {}", x.dtype())))
+}
+
+fn float(reduction: Reduction, terms: impl Iterator<Item = f64> + Clone, count: usize) -> f64 {
+    let extreme = |better: fn(f64, f64) -> bool, start: f64| terms.clone().fold(start, |a, x| if better(x, a) || x.is_nan() { x } else { a });
+    match reduction {
+        Reduction::Sum => terms.sum(),
+        Reduction::Mean => terms.sum::<f64>() / count as f64,
+        Reduction::Max => extreme(|x, a| x > a, f64::NEG_INFINITY),
+        Reduction::Min => extreme(|x, a| x < a, f64::INFINITY),
+        Reduction::Prod => terms.product(),
+        Reduction::L1 => terms.map(f64::abs).sum(),
+        Reduction::L2 => terms.map(|x| x * x).sum::<f64>().sqrt(),
+        Reduction::SumSquare => terms.map(|x| x * x).sum(),
+        Reduction::LogSum => terms.sum::<f64>().ln(),
+        Reduction::LogSumExp => {
+            let high = terms.clone().fold(f64::NEG_INFINITY, f64::max);
+            if high.is_infinite() { high } else { terms.map(|x| (x - high).exp()).sum::<f64>().ln() + high }
+        }
+    }
+}
+
+fn integer(reduction: Reduction, terms: impl Iterator<Item = i128> + Clone, count: usize, dtype: DType) -> i128 {
+    let lowest = if dtype == DType::Bool || format!("{dtype}").starts_with('u') { 0 } else { -(1i128 << (dtype.size() * 8 - 1)) };
+    let highest = match dtype {
+        DType::Bool => 1,
+        _ if lowest == 0 => (1i128 << (dtype.size() * 8)) - 1,
+        _ => -lowest - 1,
+    };
+    match reduction {
+        Reduction::Sum => terms.sum(),
+        Reduction::Mean => terms.sum::<i128>() / (count.max(1) as i128),
+        Reduction::Max => terms.fold(lowest, i128::max),
+        Reduction::Min => terms.fold(highest, i128::min),
+        Reduction::Prod => terms.fold(1, i128::wrapping_mul),
+        Reduction::L1 => terms.map(i128::abs).sum(),
+        Reduction::SumSquare => terms.fold(0, |sum, x| sum + x.wrapping_mul(x)),
+        _ => float(reduction, terms.map(|x| x as f64), count) as i128,
+    }
+}

@@ -1,0 +1,87 @@
+//! [Concat](https://onnx.ai/onnx/operators/onnx__Concat.html), versions 1, 4, 11, 13: tensors one after the other along an axis.
+
+use crate::compare::Bound;
+use crate::error::{Error, Result};
+use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::{Layout, Lowering, Unsupported, View};
+use crate::tensor::{Tensor, index};
+use std::sync::Arc;
+
+pub const DEF: OpDef = OpDef { domain: "", name: "Concat", since: 1, parse };
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Concat {
+    pub axis: i64,
+}
+
+fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    // Version 1 had a default.
+    let axis = if node.version < 4 { node.int("axis", 1)? } else { node.optional_int("axis")?.ok_or_else(|| Error::model("attribute 'axis' is missing"))? };
+    Ok(Arc::new(Concat { axis }))
+}
+
+impl Operator for Concat {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        let first = inputs.required(0)?;
+        let axis = index::axis(self.axis, first.rank())?;
+        let mut shape = first.shape.clone();
+        shape[axis] = 0;
+        for part in inputs.present() {
+            let fits = part.rank() == shape.len() && part.dtype == first.dtype && (0..shape.len()).all(|at| at == axis || part.shape[at] == first.shape[at]);
+            if !fits {
+                return Err(Error::model(format!("{} {:?} and {} {:?} don't join along axis {axis}", first.dtype, first.shape, part.dtype, part.shape)).into());
+            }
+            shape[axis] = shape[axis].saturating_add(part.shape[axis]);
+        }
+        Ok(vec![Fact::new(first.dtype, shape)])
+    }
+
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+        let parts: Vec<&Tensor> = inputs.present().collect();
+        let first = inputs.required(0)?;
+        let axis = index::axis(self.axis, first.rank())?;
+        let inner: usize = first.shape()[axis + 1..].iter().product();
+        let mut shape = first.shape().to_vec();
+        shape[axis] = parts.iter().map(|part| part.shape()[axis]).sum();
+        // For each position on the axis: the element of the chained parts where it begins, and the part's size there.
+        let mut columns = vec![];
+        let mut start = 0;
+        for part in &parts {
+            let size = part.shape()[axis];
+            columns.extend((0..size).map(|at| (start + at * inner, size * inner)));
+            start += part.len();
+        }
+        let row = shape[axis] * inner;
+        let result = Tensor::chain(&parts)?.pick(shape, |index| {
+            let (outer, rest) = (index / row, index % row);
+            let (begin, step) = columns[rest / inner];
+            Some(begin + outer * step + rest % inner)
+        })?;
+        Ok(vec![result])
+    }
+
+    fn moves(&self) -> bool {
+        true
+    }
+
+    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        let fact = at.output_fact(0)?.clone();
+        let axis = index::axis(self.axis, fact.rank()).map_err(|error| Unsupported::new(error.message()))?;
+        let parts = (0..at.input_count()).map(|part| at.view(part)).collect::<Result<Vec<_>, _>>()?;
+        // A padded layout, so that no two rows of a part share a group of 4.
+        let last = parts.iter().any(|part| part.count() > 0 && at.layout_of(part) == Layout::ChannelsLast4 && !part.is(Layout::Dense));
+        let output = at.output(0, if last { Layout::ChannelsLast4 } else { Layout::Rows4 })?;
+        let mut start = 0;
+        for part in parts {
+            let stride = output.strides[axis] as usize;
+            let target = View { place: output.place, shape: part.shape.clone(), strides: output.strides.clone(), offset: start * stride };
+            start += part.shape[axis];
+            at.copy(&part, &target)?;
+        }
+        Ok(())
+    }
+
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Exact
+    }
+}

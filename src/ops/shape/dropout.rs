@@ -1,0 +1,69 @@
+//! [Dropout](https://onnx.ai/onnx/operators/onnx__Dropout.html), versions 1, 6, 7, 10, 12, 13, 22: for inference, the identity and a mask of ones.
+
+use crate::compare::Bound;
+use crate::error::{Error, Result};
+use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::{Lowering, Unsupported};
+use crate::tensor::{Boolean, DType, Tensor};
+use std::sync::Arc;
+
+pub const DEF: OpDef = OpDef { domain: "", name: "Dropout", since: 1, parse };
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dropout {
+    /// Before version 10 the mask had the input's type.
+    pub typed_mask: bool,
+}
+
+fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(1..=3)?;
+    node.ignore(&["ratio", "seed", "consumed_inputs"]);
+    if node.version < 7 && node.int("is_test", 0)? == 0 {
+        // Models of that time leave is_test at its default and mean inference all the same.
+        tracing::debug!("Dropout of version {} without is_test: taken as inference", node.version);
+    }
+    Ok(Arc::new(Dropout { typed_mask: node.version < 10 }))
+}
+
+impl Dropout {
+    /// Errors where training is switched on and something would be dropped.
+    fn check(training: Option<&Tensor>, ratio: Option<&Tensor>) -> Result<()> {
+        let on = training.is_some_and(|flag| flag.to_i64s().is_ok_and(|values| values.first().is_some_and(|&value| value != 0)));
+        let none = ratio.is_some_and(|ratio| ratio.to_f64s().is_ok_and(|values| values.first() == Some(&0.0)));
+        if on && !none { Err(Error::unsupported("dropout in training mode").remedy("export the model for inference")) } else { Ok(()) }
+    }
+}
+
+impl Operator for Dropout {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        let x = inputs.required(0)?;
+        if inputs.optional(2).is_some_and(|flag| flag.value.is_none()) {
+            return Err(Infer::NeedsValue(2));
+        }
+        Self::check(inputs.optional(2).and_then(|flag| flag.value.as_ref()), inputs.optional(1).and_then(|ratio| ratio.value.as_ref()))?;
+        Ok(vec![Fact::new(x.dtype, x.shape.clone()), Fact::new(if self.typed_mask { x.dtype } else { DType::Bool }, x.shape.clone())])
+    }
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        Self::check(inputs.optional(2), inputs.optional(1))?;
+        let ones = Tensor::new(x.shape(), vec![Boolean::from(true); x.len()])?;
+        Ok(vec![x.clone(), if self.typed_mask { crate::tensor::cast(&ones, x.dtype(), true)? } else { ones }])
+    }
+    fn moves(&self) -> bool {
+        true
+    }
+    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        if at.output_count() > 1 {
+            return Err(Unsupported::new("Dropout's mask"));
+        }
+        let view = at.view(0)?;
+        at.alias(0, view);
+        Ok(())
+    }
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Exact
+    }
+    fn flops(&self, _inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
+        0
+    }
+}

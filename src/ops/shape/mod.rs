@@ -1,0 +1,21 @@
+//! Shapes and data movement: on the GPU mostly views, which cost nothing.
+
+pub mod concat;
+pub mod constant;
+pub mod dropout;
+pub mod reshape;
+pub mod shape_of;
+pub mod transpose;
+
+use crate::plan::{Layout, Lowering, Unsupported, View};
+
+/// Makes output 0 a view of `view` in another shape of as many elements; a copy only where strides can't express it.
+pub fn alias_reshaped(at: &mut Lowering<'_>, view: View, shape: &[usize]) -> Result<(), Unsupported> {
+    let reshaped = match view.reshaped(shape) {
+        Some(reshaped) => reshaped,
+        None if view.count() == 0 => return Err(Unsupported::new("a tensor without elements")),
+        None => at.in_layout(view, Layout::Dense)?.reshaped(shape).ok_or_else(|| Unsupported::new("a shape of another size"))?,
+    };
+    at.alias(0, reshaped);
+    Ok(())
+}

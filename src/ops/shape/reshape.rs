@@ -1,0 +1,146 @@
+//! [Reshape](https://onnx.ai/onnx/operators/onnx__Reshape.html) (1, 5, 13, 14, 19, 21, 23–),
+//! [Flatten](https://onnx.ai/onnx/operators/onnx__Flatten.html), [Squeeze](https://onnx.ai/onnx/operators/onnx__Squeeze.html) and
+//! [Unsqueeze](https://onnx.ai/onnx/operators/onnx__Unsqueeze.html): the same elements in another shape.
+
+use crate::compare::Bound;
+use crate::error::{Error, Result};
+use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::{Lowering, Unsupported};
+use crate::tensor::{Tensor, index};
+use std::sync::Arc;
+
+pub const RESHAPE: OpDef = OpDef { domain: "", name: "Reshape", since: 1, parse: parse_reshape };
+pub const FLATTEN: OpDef = OpDef { domain: "", name: "Flatten", since: 1, parse: parse_flatten };
+pub const SQUEEZE: OpDef = OpDef { domain: "", name: "Squeeze", since: 1, parse: |node| parse_axes(node, Reshape::Squeeze) };
+pub const UNSQUEEZE: OpDef = OpDef { domain: "", name: "Unsqueeze", since: 1, parse: |node| parse_axes(node, Reshape::Unsqueeze) };
+
+/// How the new shape follows from the old one, and for all but Flatten from input 1.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reshape {
+    /// By a shape with −1 (the rest) and, unless `allow_zero`, 0 (as before).
+    To {
+        allow_zero: bool,
+    },
+    /// Into a matrix: the axes before `axis`, and the others.
+    Flatten {
+        axis: i64,
+    },
+    Squeeze,
+    Unsqueeze,
+}
+
+fn parse_reshape(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.ignore(&["consumed_inputs"]);
+    node.ints_to_input("shape", 1)?;
+    node.expect_inputs(2..=2)?;
+    Ok(Arc::new(Reshape::To { allow_zero: node.flag("allowzero", false)? }))
+}
+
+fn parse_flatten(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(1..=1)?;
+    Ok(Arc::new(Reshape::Flatten { axis: node.int("axis", 1)? }))
+}
+
+fn parse_axes(node: &mut NodeView, kind: Reshape) -> Result<Arc<dyn Operator>> {
+    node.ints_to_input("axes", 1)?;
+    node.expect_inputs(if kind == Reshape::Squeeze { 1 } else { 2 }..=2)?;
+    Ok(Arc::new(kind))
+}
+
+impl Reshape {
+    fn shape(&self, old: &[usize], given: Option<&[i64]>) -> Result<Vec<usize>> {
+        let given_or = |what: &str| given.ok_or_else(|| Error::model(format!("{what} is missing")));
+        match self {
+            Reshape::To { allow_zero } => target(old, given_or("the shape")?, *allow_zero),
+            Reshape::Flatten { axis } => {
+                let at = if *axis == old.len() as i64 { old.len() } else { index::axis(*axis, old.len())? };
+                Ok(vec![old[..at].iter().product(), old[at..].iter().product()])
+            }
+            Reshape::Squeeze => {
+                let axes = match given {
+                    Some(list) => index::axes(list, old.len())?,
+                    None => (0..old.len()).filter(|&axis| old[axis] == 1).collect(),
+                };
+                if let Some(axis) = axes.iter().find(|&&axis| old[axis] != 1) {
+                    return Err(Error::model(format!("axis {axis} of shape {old:?} can't be squeezed")));
+                }
+                Ok(old.iter().enumerate().filter(|(axis, _)| !axes.contains(axis)).map(|(_, &size)| size).collect())
+            }
+            Reshape::Unsqueeze => {
+                let list = given_or("the axes")?;
+                let rank = old.len() + list.len();
+                let axes = index::axes(list, rank)?;
+                let mut rest = old.iter();
+                Ok((0..rank).map(|axis| if axes.contains(&axis) { 1 } else { rest.next().copied().unwrap_or(1) }).collect())
+            }
+        }
+    }
+}
+
+fn target(old: &[usize], wanted: &[i64], allow_zero: bool) -> Result<Vec<usize>> {
+    let wrong = || Error::model(format!("the shape {old:?} can't become {wanted:?}"));
+    let mut shape = vec![];
+    let mut open = None;
+    for (axis, &size) in wanted.iter().enumerate() {
+        shape.push(match size {
+            -1 if open.is_none() => {
+                open = Some(axis);
+                1
+            }
+            0 if !allow_zero => *old.get(axis).ok_or_else(wrong)?,
+            size => usize::try_from(size).map_err(|_| wrong())?,
+        });
+    }
+    let count = crate::tensor::element_count(old)?;
+    let known = crate::tensor::element_count(&shape)?;
+    if let Some(axis) = open {
+        shape[axis] = if known == 0 { 0 } else { count / known };
+    }
+    if crate::tensor::element_count(&shape)? == count { Ok(shape) } else { Err(wrong()) }
+}
+
+impl Operator for Reshape {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        let x = inputs.required(0)?;
+        let given = if matches!(self, Reshape::Flatten { .. }) { None } else { inputs.optional_ints(1)? };
+        let shape = self.shape(&x.shape, given.as_deref())?;
+        Ok(vec![Fact::new(x.dtype, shape)])
+    }
+
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        let given = inputs.optional(1).map(Tensor::to_i64s).transpose()?;
+        Ok(vec![x.reshape(self.shape(x.shape(), given.as_deref())?)?])
+    }
+
+    fn moves(&self) -> bool {
+        true
+    }
+
+    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        let view = at.view(0)?;
+        let shape = at.output_fact(0)?.shape.clone();
+        super::alias_reshaped(at, view, &shape)
+    }
+
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Exact
+    }
+
+    fn flops(&self, _inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minus_one_and_zero() {
+        assert_eq!(target(&[2, 3, 4], &[0, -1], false).unwrap(), [2, 12]);
+        assert_eq!(target(&[0, 3], &[3, 0], true).unwrap(), [3, 0]);
+        assert!(target(&[2, 3], &[4, -1], false).is_err());
+        assert!(target(&[2, 3], &[-1, -1], false).is_err());
+    }
+}

@@ -1,0 +1,68 @@
+//! [Transpose](https://onnx.ai/onnx/operators/onnx__Transpose.html), versions 1, 13, 21, 23: axes in another order.
+
+use crate::compare::Bound;
+use crate::error::{Error, Result};
+use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::{Lowering, Unsupported};
+use crate::tensor::Tensor;
+use crate::tensor::index::{Odometer, axes, strides};
+use std::sync::Arc;
+
+pub const DEF: OpDef = OpDef { domain: "", name: "Transpose", since: 1, parse };
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Transpose {
+    /// `None` reverses the axes.
+    pub perm: Option<Vec<i64>>,
+}
+
+fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(1..=1)?;
+    Ok(Arc::new(Transpose { perm: node.ints("perm")? }))
+}
+
+impl Transpose {
+    pub fn order(&self, rank: usize) -> Result<Vec<usize>> {
+        match &self.perm {
+            None => Ok((0..rank).rev().collect()),
+            Some(perm) if perm.len() == rank => axes(perm, rank),
+            Some(perm) => Err(Error::model(format!("perm {perm:?} doesn't order the axes of a tensor of rank {rank}"))),
+        }
+    }
+}
+
+impl Operator for Transpose {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        let x = inputs.required(0)?;
+        let shape: Vec<usize> = self.order(x.rank())?.iter().map(|&axis| x.shape[axis]).collect();
+        Ok(vec![Fact::new(x.dtype, shape)])
+    }
+
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        let (order, own) = (self.order(x.rank())?, strides(x.shape()));
+        let shape: Vec<usize> = order.iter().map(|&axis| x.shape()[axis]).collect();
+        let steps: Vec<usize> = order.iter().map(|&axis| own[axis]).collect();
+        let mut walk = Odometer::new(&shape, [&steps]);
+        Ok(vec![x.pick(shape.clone(), |_| walk.next().map(|[at]| at))?])
+    }
+
+    fn moves(&self) -> bool {
+        true
+    }
+
+    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        let view = at.view(0)?;
+        let order = self.order(view.shape.len()).map_err(|error| Unsupported::new(error.message()))?;
+        at.alias(0, view.permuted(&order));
+        Ok(())
+    }
+
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Exact
+    }
+
+    fn flops(&self, _inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
+        0
+    }
+}

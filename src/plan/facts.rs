@@ -1,0 +1,97 @@
+//! Inference of every type and shape, and of the values that follow from constants and shapes.
+
+use crate::cpu;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Node, ValueId};
+use crate::ops::{Fact, Infer, Mode, Operands};
+use std::collections::HashMap;
+
+/// Values that follow from constants are computed with the plan up to this many bytes.
+pub const KNOWN_BYTES: usize = 1 << 20;
+
+/// The most elements of an input that may become part of a plan.
+pub const BY_VALUE_ELEMENTS: usize = 1024;
+
+/// What inference came to.
+#[derive(Debug)]
+pub enum Inference {
+    /// A fact for every value that is used.
+    Complete(Vec<Option<Fact>>),
+    /// A shape depends on the elements of these graph inputs: infer again with their values.
+    NeedsInputs(Vec<ValueId>),
+    /// A shape depends on data that only a run can know: the node, and why.
+    DependsOnData { node: String, op_type: String, reason: String },
+}
+
+/// Infers one node's outputs.
+pub fn infer_node(node: &Node, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>, Infer> {
+    node.op.infer(Operands::new(inputs)).map_err(|problem| match problem {
+        Infer::Error(error) => Infer::Error(error.at_node(&node.name).at_operator(&node.op_type)),
+        needs => needs,
+    })
+}
+
+/// Infers the whole graph from the inputs' facts. A fact with a value (an input that a shape depends on) is used by it.
+pub fn infer(graph: &Graph, inputs: &HashMap<ValueId, Fact>) -> Result<Inference> {
+    let mut facts: Vec<Option<Fact>> = graph.values.iter().map(|value| value.constant.as_ref().map(Fact::of)).collect();
+    for (&id, fact) in inputs {
+        facts[id.0 as usize] = Some(fact.clone());
+    }
+    for node in &graph.nodes {
+        let known: Vec<Option<&Fact>> = node.inputs.iter().map(|id| id.and_then(|id| facts[id.0 as usize].as_ref())).collect();
+        if let Some(index) = (0..known.len()).find(|&index| known[index].is_none() && node.inputs[index].is_some()) {
+            return Err(Error::internal(format!("input {index} has no type")).at_node(&node.name).at_operator(&node.op_type));
+        }
+        let mut results = match infer_node(node, &known) {
+            Ok(results) => results,
+            Err(Infer::Error(error)) => return Err(error),
+            Err(Infer::NeedsValue(index)) => {
+                let sources = node.inputs.get(index).copied().flatten().map(|id| sources(graph, id)).unwrap_or_default();
+                let small = |id: &ValueId| inputs.get(id).is_some_and(|fact| fact.value.is_none() && fact.count() <= BY_VALUE_ELEMENTS);
+                let wanted: Vec<ValueId> = sources.iter().copied().filter(small).collect();
+                if !wanted.is_empty() {
+                    return Ok(Inference::NeedsInputs(wanted));
+                }
+                let reason = format!("its shape depends on the elements of input {index}, which only a run can know");
+                return Ok(Inference::DependsOnData { node: node.name.clone(), op_type: node.op_type.clone(), reason });
+            }
+        };
+        if results.len() < node.outputs.len() {
+            return Err(Error::model(format!("has {} outputs; {} are known", node.outputs.len(), results.len()))
+                .at_node(&node.name)
+                .at_operator(&node.op_type));
+        }
+        let bytes = |fact: &Fact| fact.count().saturating_mul(fact.dtype.size());
+        let computable =
+            known.iter().flatten().all(|fact| fact.value.is_some()) && results.iter().all(|fact| bytes(fact) <= KNOWN_BYTES) && !node.op.is_random();
+        if computable && results.iter().any(|fact| fact.value.is_none()) {
+            let operands: Vec<_> = known.iter().map(|fact| fact.and_then(|fact| fact.value.as_ref())).collect();
+            let values = cpu::eval_node(&*node.op, &operands, Mode::Declared).map_err(|error| error.at_node(&node.name).at_operator(&node.op_type))?;
+            results = values.iter().map(Fact::of).collect();
+        }
+        for (id, fact) in node.outputs.iter().zip(results) {
+            if let Some(id) = id {
+                crate::tensor::element_count(&fact.shape).map_err(|error| error.at_tensor(&graph.value(*id).name).at_node(&node.name))?;
+                facts[id.0 as usize] = Some(fact);
+            }
+        }
+    }
+    Ok(Inference::Complete(facts))
+}
+
+/// The graph inputs that a value follows from.
+fn sources(graph: &Graph, value: ValueId) -> Vec<ValueId> {
+    let producers = graph.producers();
+    let (mut found, mut seen, mut stack) = (vec![], std::collections::HashSet::new(), vec![value]);
+    while let Some(id) = stack.pop() {
+        if !seen.insert(id) {
+            continue;
+        }
+        match producers.get(&id) {
+            Some(&node) => stack.extend(graph.nodes[node].inputs.iter().flatten()),
+            None if graph.inputs.contains(&id) => found.push(id),
+            None => {}
+        }
+    }
+    found
+}
