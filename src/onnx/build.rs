@@ -120,7 +120,9 @@ impl Builder {
         let mut view = NodeView::new(name, &proto.op_type, version, attributes, inputs, proto.output.len());
         let op = (def.parse)(&mut view)?;
         if let Some(unread) = view.unread() {
-            return Err(Error::unsupported(format!("attribute '{unread}' is not known")).remedy("convert the model to a standard opset or leave the attribute out"));
+            return Err(
+                Error::unsupported(format!("attribute '{unread}' is not known")).remedy("convert the model to a standard opset or leave the attribute out")
+            );
         }
         let mut inputs = vec![];
         for (index, input) in view.inputs.into_iter().enumerate() {

@@ -113,7 +113,9 @@ fn elements(kind: &str, shape: Vec<usize>, count: usize, data: &[u8]) -> Result<
     }
     let all = [DType::F64, DType::F32, DType::F16, DType::I8, DType::I16, DType::I32, DType::I64, DType::U8, DType::U16, DType::U32, DType::U64, DType::Bool];
     let Some(dtype) = all.into_iter().find(|&dtype| code(dtype) == Some(name)) else {
-        return Err(Error::unsupported(format!("the .npy element type '{}' is not supported", kind.trim())).remedy("save numbers, bool or str; a .pb holds bfloat16"));
+        return Err(
+            Error::unsupported(format!("the .npy element type '{}' is not supported", kind.trim())).remedy("save numbers, bool or str; a .pb holds bfloat16")
+        );
     };
     let data = enough(dtype.size())?;
     if dtype == DType::Bool {
