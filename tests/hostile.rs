@@ -121,7 +121,8 @@ fn nesting_and_groups_are_refused_before_they_are_decoded() {
 
 #[test]
 fn shapes_that_no_data_fill_are_refused() {
-    for dims in [vec![i64::MAX], vec![1 << 40], vec![1 << 32, 1 << 32], vec![-1], vec![i64::MIN, 2], vec![1 << 20, 1 << 20, 1 << 20, 1 << 20], vec![1; 10_000]] {
+    for dims in [vec![i64::MAX], vec![1 << 40], vec![1 << 32, 1 << 32], vec![-1], vec![i64::MIN, 2], vec![1 << 20, 1 << 20, 1 << 20, 1 << 20], vec![1; 10_000]]
+    {
         let error = with_initializer(|tensor| tensor.dims = dims.clone()).unwrap();
         assert!(error.contains("'floats'"), "{error}");
     }
@@ -140,8 +141,7 @@ fn external_data_can_not_leave_the_folder() {
         let error = with_initializer(|tensor| {
             tensor.raw_data.clear();
             tensor.data_location = onnx_protobuf::tensor_proto::DataLocation::EXTERNAL.into();
-            tensor.external_data =
-                vec![onnx_protobuf::StringStringEntryProto { key: "location".into(), value: location.into(), ..Default::default() }];
+            tensor.external_data = vec![onnx_protobuf::StringStringEntryProto { key: "location".into(), value: location.into(), ..Default::default() }];
         });
         assert!(error.unwrap().contains("'floats'"), "{location}");
     }

@@ -258,20 +258,3 @@ fn what_is_not_onnx_is_said_so() {
     }
     assert!(read(Path::new("/nowhere/at.onnx")).unwrap_err().to_string().starts_with("/nowhere/at.onnx: can't be read"));
 }
-
-/// Counts nodes and constants of the models named in SARDONYX_READ (separated by colons), for comparison with other readers.
-#[test]
-fn models_of_the_environment_are_read() {
-    for path in std::env::var("SARDONYX_READ").unwrap_or_default().split(':').filter(|path| !path.is_empty()) {
-        let path = Path::new(path);
-        match external::map_file(path).and_then(|bytes| read_with(&bytes, path.parent(), all_rooms)) {
-            Ok(model) => {
-                let graph = model.graph;
-                let constants = graph.values.iter().filter_map(|value| value.constant.as_ref());
-                let (count, elements) = constants.fold((0, 0), |(count, elements), tensor| (count + 1, elements + tensor.len()));
-                println!("{}\t{}\t{count}\t{elements}\t{}\t{}", path.display(), graph.nodes.len(), graph.inputs.len(), graph.outputs.len());
-            }
-            Err(error) => println!("{}\tERROR {error}", path.display()),
-        }
-    }
-}
