@@ -1,1 +1,95 @@
-//! (being written)
+//! Reading ONNX: a file's bytes to a verified [`Graph`], and tensor files (`.npy`, `.npz`, `.pb`).
+//!
+//! bytes → [`wire`] (well-formed?) → protobuf's messages → `functions` (inlined) → `order` (sorted) → `build` (each node through its
+//! room). Nothing here panics on a file, and sizes are checked before anything is allocated for them.
+
+mod attributes;
+mod build;
+mod external;
+mod files;
+mod functions;
+mod npy;
+mod order;
+mod sparse;
+mod tensor;
+mod wire;
+
+pub use files::{file_name, read_npz, read_pb, read_tensor, write_npy, write_npz, write_pb};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::graph::Graph;
+use crate::ops::{self, OpDef};
+use onnx_protobuf::{Message, ModelProto};
+use std::path::Path;
+
+/// How a room is found: [`ops::find`], or a test's own.
+type Find = fn(&str, &str) -> Option<&'static OpDef>;
+
+/// A model as read: nothing rewritten yet but older forms of operators.
+#[derive(Debug, Clone)]
+pub struct Model {
+    pub graph: Graph,
+    pub info: ModelInfo,
+}
+
+/// What a model says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ModelInfo {
+    /// [The version of the format](https://onnx.ai/onnx/repo-docs/Versioning.html).
+    pub ir_version: i64,
+    /// The exporter's name and version, as far as given.
+    pub producer: String,
+    /// Imported operator sets: domain (empty for ai.onnx) and version.
+    pub opsets: Vec<(String, i64)>,
+    /// The exporter's free entries.
+    pub metadata: Vec<(String, String)>,
+}
+
+/// Reads a model. External data are looked for in the model's folder and stay mapped as long as the graph lives: those files must
+/// not be changed meanwhile.
+///
+/// Errors name the file and, where it lies in one, the node, the operator and the tensor.
+pub fn read(path: &Path) -> Result<Model> {
+    let bytes = external::map_file(path)?;
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    read_bytes(&bytes, Some(folder), &path.display().to_string())
+}
+
+/// Reads a model from memory. `folder` is where its external data lie, if it has any; `name` stands for the file in errors.
+pub fn read_bytes(bytes: &[u8], folder: Option<&Path>, name: &str) -> Result<Model> {
+    read_with(bytes, folder, ops::find).map_err(|error| error.in_file(name))
+}
+
+fn read_with(bytes: &[u8], folder: Option<&Path>, find: Find) -> Result<Model> {
+    let proto = decode::<ModelProto>(bytes, wire::Kind::Model)?;
+    let graph = proto.graph.into_option().ok_or_else(|| not_onnx("holds no graph"))?;
+    let opsets = functions::opsets(&proto.opset_import);
+    let entry = |entry: onnx_protobuf::StringStringEntryProto| (entry.key, entry.value);
+    let info = ModelInfo {
+        ir_version: proto.ir_version,
+        producer: format!("{} {}", proto.producer_name, proto.producer_version).trim().to_string(),
+        opsets: opsets.iter().map(|(domain, &version)| (domain.clone(), version)).collect(),
+        metadata: proto.metadata_props.into_iter().map(entry).collect(),
+    };
+    let mut files = external::ExternalFiles::new(folder);
+    Ok(Model { graph: build::build(graph, &proto.functions, opsets, &mut files, find)?, info })
+}
+
+/// Decodes a protobuf message after the walk that makes decoding safe.
+fn decode<M: Message>(bytes: &[u8], kind: wire::Kind) -> Result<M> {
+    if bytes.is_empty() {
+        return Err(not_onnx("is empty"));
+    }
+    wire::check(bytes, kind)?;
+    M::parse_from_bytes(bytes).map_err(|problem| not_onnx(&format!("can't be decoded: {problem}")))
+}
+
+fn not_onnx(what: &str) -> Error {
+    Error::new(ErrorKind::File, what).remedy("the file is damaged or not ONNX: export or download it again")
+}
+
+#[cfg(test)]
+mod tests;

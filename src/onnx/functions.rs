@@ -1,0 +1,169 @@
+//! Model-local [functions](https://onnx.ai/onnx/repo-docs/IR.html#model-functions), replaced by their bodies.
+//!
+//! *Given* `y = F(x)` named `call` and `F(a) -> b: t = Relu(a); b = Neg(t)`
+//! → *Result* `call/t = Relu(x); y = Neg(call/t)`.
+//!
+//! Names of a body get the calling node's name before them. An operator that has a room is left to it, function or not.
+
+use super::Find;
+use crate::error::{Error, Result};
+use onnx_protobuf::{AttributeProto, FunctionProto, Message, NodeProto, OperatorSetIdProto};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
+
+/// How deep functions may call each other.
+const MAX_CALLS: usize = 32;
+/// A few functions that call each other twice can stand for any number of nodes: these bounds end it.
+const MAX_NODES: usize = 1 << 20;
+const MAX_BYTES: u64 = 1 << 30;
+
+/// Versions of operator sets by domain.
+pub type Opsets = BTreeMap<String, i64>;
+
+/// The operator sets that a model or a function imports.
+pub fn opsets(imports: &[OperatorSetIdProto]) -> Opsets {
+    let mut all = Opsets::new();
+    for import in imports {
+        let version = all.entry(domain(&import.domain).to_string()).or_insert(import.version);
+        *version = import.version.max(*version);
+    }
+    all
+}
+
+/// A domain's one name: "ai.onnx" is the empty one.
+pub fn domain(name: &str) -> &str {
+    if name == "ai.onnx" { "" } else { name }
+}
+
+/// A node's name, or that of its first output where it has none.
+pub fn node_name(node: &NodeProto) -> &str {
+    let first = || node.output.iter().find(|name| !name.is_empty()).map_or("", String::as_str);
+    if node.name.is_empty() { first() } else { &node.name }
+}
+
+/// A node and the operator sets that hold for it.
+pub struct Versioned {
+    pub node: NodeProto,
+    pub opsets: Rc<Opsets>,
+}
+
+type Key = (String, String, String);
+
+struct Inliner<'a> {
+    functions: HashMap<Key, &'a FunctionProto>,
+    find: Find,
+    /// Value names that are taken.
+    names: HashSet<String>,
+    done: Vec<Versioned>,
+    /// What the expansion has cost so far.
+    nodes: usize,
+    bytes: u64,
+}
+
+/// Replaces calls of functions by the functions' nodes, over and over; `names` are the value names of the graph.
+pub fn inline(nodes: Vec<NodeProto>, functions: &[FunctionProto], opsets: Opsets, names: HashSet<String>, find: Find) -> Result<Vec<Versioned>> {
+    let key = |function: &FunctionProto| (domain(&function.domain).to_string(), function.name.clone(), function.overload.clone());
+    let functions = functions.iter().map(|function| (key(function), function)).collect();
+    let mut inliner = Inliner { functions, find, names, done: vec![], nodes: 0, bytes: 0 };
+    let opsets = Rc::new(opsets);
+    for node in nodes {
+        inliner.node(node, &opsets, &mut vec![])?;
+    }
+    Ok(inliner.done)
+}
+
+impl Inliner<'_> {
+    fn node(&mut self, node: NodeProto, opsets: &Rc<Opsets>, calls: &mut Vec<Key>) -> Result<()> {
+        let domain = domain(&node.domain);
+        let key = (domain.to_string(), node.op_type.clone(), node.overload.clone());
+        let Some(&function) = self.functions.get(&key).filter(|_| (self.find)(domain, &node.op_type).is_none()) else {
+            self.done.push(Versioned { node, opsets: opsets.clone() });
+            return Ok(());
+        };
+        let at_call = |error: Error| error.at_node(node_name(&node)).at_operator(&node.op_type);
+        if calls.contains(&key) {
+            return Err(at_call(Error::model("the function calls itself").remedy("ONNX allows no recursion")));
+        }
+        if calls.len() >= MAX_CALLS {
+            return Err(at_call(Error::unsupported(format!("functions call each other more than {MAX_CALLS} deep"))));
+        }
+        if node.input.len() > function.input.len() || node.output.len() > function.output.len() {
+            return Err(at_call(Error::model("passes more inputs or outputs than its function declares")));
+        }
+        calls.push(key);
+        self.call(&node, function, opsets, calls).map_err(at_call)?;
+        calls.pop();
+        Ok(())
+    }
+
+    fn call(&mut self, node: &NodeProto, function: &FunctionProto, outer: &Opsets, calls: &mut Vec<Key>) -> Result<()> {
+        // What a function doesn't import it takes from the model.
+        let mut opsets = outer.clone();
+        opsets.extend(self::opsets(&function.opset_import));
+        let opsets = Rc::new(opsets);
+        let prefix = format!("{}/", node_name(node));
+        // Every name of the body: the caller's for inputs and outputs, a fresh one for the rest.
+        let mut names: HashMap<&str, String> = HashMap::new();
+        for (index, name) in function.input.iter().enumerate() {
+            names.insert(name, node.input.get(index).cloned().unwrap_or_default());
+        }
+        let mut copies = vec![];
+        for (name, result) in function.output.iter().zip(&node.output).filter(|(_, result)| !result.is_empty()) {
+            match names.get(name.as_str()) {
+                Some(source) => copies.push((source.clone(), result.clone())),
+                None => drop(names.insert(name, result.clone())),
+            }
+        }
+        for inner in &function.node {
+            self.nodes += 1;
+            self.bytes += inner.compute_size();
+            if self.nodes > MAX_NODES || self.bytes > MAX_BYTES {
+                return Err(Error::memory("the model's functions expand to more than may be held").remedy("export the model without functions"));
+            }
+            for name in inner.input.iter().chain(&inner.output).filter(|name| !name.is_empty()) {
+                if !names.contains_key(name.as_str()) {
+                    names.insert(name, self.fresh(format!("{prefix}{name}")));
+                }
+            }
+            let renamed = |list: &[String]| list.iter().map(|name| names.get(name.as_str()).cloned().unwrap_or_default()).collect();
+            let body = NodeProto {
+                input: renamed(&inner.input),
+                output: renamed(&inner.output),
+                name: if inner.name.is_empty() { String::new() } else { format!("{prefix}{}", inner.name) },
+                op_type: inner.op_type.clone(),
+                domain: inner.domain.clone(),
+                overload: inner.overload.clone(),
+                attribute: inner.attribute.iter().filter_map(|attribute| resolve(attribute, node, function)).collect(),
+                ..Default::default()
+            };
+            self.node(body, &opsets, calls)?;
+        }
+        // An output that is an input, or another output, as it is.
+        for (source, result) in copies {
+            let identity = NodeProto { input: vec![source], output: vec![result], op_type: "Identity".into(), ..Default::default() };
+            self.done.push(Versioned { node: identity, opsets: opsets.clone() });
+        }
+        Ok(())
+    }
+
+    /// A value name that is not taken, made from `hint`.
+    fn fresh(&mut self, hint: String) -> String {
+        let mut name = hint.clone();
+        let mut count = 1;
+        while !self.names.insert(name.clone()) {
+            count += 1;
+            name = format!("{hint}.{count}");
+        }
+        name
+    }
+}
+
+/// An attribute of a body's node. One that refers to the function's takes the caller's value, else the default, else is left out.
+fn resolve(attribute: &AttributeProto, caller: &NodeProto, function: &FunctionProto) -> Option<AttributeProto> {
+    if attribute.ref_attr_name.is_empty() {
+        return Some(attribute.clone());
+    }
+    let mut candidates = caller.attribute.iter().chain(&function.attribute_proto);
+    let value = candidates.find(|candidate| candidate.name == attribute.ref_attr_name)?;
+    Some(AttributeProto { name: attribute.name.clone(), ..value.clone() })
+}
