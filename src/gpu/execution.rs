@@ -15,8 +15,17 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Tensors on the host, by the value of the plan's graph that they are.
+pub type Values = HashMap<ValueId, Tensor>;
+
 /// Runs an operator on the CPU, for the steps that fall back.
 pub type Evaluate<'a> = dyn Fn(&dyn Operator, &[Option<&Tensor>]) -> Result<Vec<Tensor>> + 'a;
+
+/// The contents of a place, as they lie on the device.
+pub type PlaceBytes = (PlaceId, Vec<u8>);
+
+/// Is given each step's index and what it wrote.
+pub type After<'a> = dyn FnMut(usize, &[PlaceBytes]) -> Result<()> + 'a;
 
 /// What one run of one plan needs on a device. Several executions of a plan may run at once; one runs once at a time.
 pub struct Execution {
@@ -43,7 +52,7 @@ struct Recorded {
 pub(super) enum Watch<'a> {
     Nobody,
     /// Is given what each step wrote.
-    Probe(&'a mut dyn FnMut(usize, &[(PlaceId, Vec<u8>)]) -> Result<()>),
+    Probe(&'a mut After<'a>),
     Timer(&'a mut Timer),
 }
 
@@ -144,14 +153,14 @@ impl Execution {
     /// Runs the plan: graph inputs by id to everything that was read back or made on the CPU, by id.
     ///
     /// Errors: an input that is missing or of another shape than planned, what `evaluate` returns, a lost device.
-    pub fn run(&mut self, inputs: &HashMap<ValueId, Tensor>, evaluate: &Evaluate) -> Result<HashMap<ValueId, Tensor>> {
+    pub fn run(&mut self, inputs: &Values, evaluate: &Evaluate) -> Result<Values> {
         self.walk(inputs, evaluate, Watch::Nobody)
     }
 
-    pub(super) fn walk(&mut self, inputs: &HashMap<ValueId, Tensor>, evaluate: &Evaluate, mut watch: Watch) -> Result<HashMap<ValueId, Tensor>> {
+    pub(super) fn walk(&mut self, inputs: &Values, evaluate: &Evaluate, mut watch: Watch) -> Result<Values> {
         self.device.check()?;
         let plan = self.plan.clone();
-        let mut made: HashMap<ValueId, Tensor> = HashMap::new();
+        let mut made = Values::new();
         let mut pending: Option<wgpu::CommandEncoder> = None;
         let mut at = 0;
         while let Some(step) = plan.steps.get(at) {
@@ -217,7 +226,7 @@ impl Execution {
         buffer.write(&self.device, &encode(tensor, place.layout, place.storage)?)
     }
 
-    fn download(&self, pending: Option<wgpu::CommandEncoder>, steps: Range<usize>, made: &mut HashMap<ValueId, Tensor>) -> Result<()> {
+    fn download(&self, pending: Option<wgpu::CommandEncoder>, steps: Range<usize>, made: &mut Values) -> Result<()> {
         let (mut sources, mut targets) = (vec![], vec![]);
         for step in self.plan.steps.get(steps).unwrap_or_default() {
             if let StepKind::Download { from, value } = step.kind {
@@ -238,8 +247,8 @@ impl Execution {
         &self,
         op: &dyn Operator,
         (reads, outputs): (&[Option<ValueId>], &[Option<ValueId>]),
-        inputs: &HashMap<ValueId, Tensor>,
-        made: &mut HashMap<ValueId, Tensor>,
+        inputs: &Values,
+        made: &mut Values,
         evaluate: &Evaluate,
     ) -> Result<()> {
         let operands = reads.iter().map(|id| id.map(|id| self.host_value(id, inputs, made)).transpose()).collect::<Result<Vec<_>>>()?;
@@ -252,7 +261,7 @@ impl Execution {
     }
 
     /// A value that is on the host: read back or made there, given, a constant, or known when the plan was made.
-    fn host_value<'a>(&'a self, id: ValueId, inputs: &'a HashMap<ValueId, Tensor>, made: &'a HashMap<ValueId, Tensor>) -> Result<&'a Tensor> {
+    fn host_value<'a>(&'a self, id: ValueId, inputs: &'a Values, made: &'a Values) -> Result<&'a Tensor> {
         let value = self.plan.graph.values.get(id.0 as usize);
         let known = || self.plan.facts.get(id.0 as usize)?.as_ref()?.value.as_ref();
         let found = made.get(&id).or_else(|| inputs.get(&id)).or_else(|| value?.constant.as_ref()).or_else(known);

@@ -18,11 +18,18 @@ mod timing;
 pub use adapter::{AdapterInfo, DeviceType, Found, Selection, adapters, select};
 pub use constants::Constants;
 pub use device::Device;
-pub use execution::{Evaluate, Execution};
+pub use execution::{After, Evaluate, Execution, PlaceBytes, Values};
 pub use limits::LimitsOption;
 pub use measure::{Measured, measure};
 pub use pipelines::Pipelines;
 pub use probe::POISON;
+
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Device>();
+    shared::<Execution>();
+    shared::<Constants>();
+};
 
 /// The device that tests run on: the best adapter, a software one included, opened once for the process.
 ///

@@ -1,13 +1,10 @@
 //! Running a plan under observation: what each step wrote, and one step by itself.
 
 use super::buffers::Buffer;
-use super::execution::{Evaluate, Execution, Watch, at_step};
+use super::execution::{After, Evaluate, Execution, PlaceBytes, Values, Watch, at_step};
 use super::readback;
 use crate::error::{Error, Result};
-use crate::graph::ValueId;
 use crate::plan::{Home, PlaceId, StepKind};
-use crate::tensor::Tensor;
-use std::collections::HashMap;
 
 /// Fills what a step is about to write, so that a store left out is seen: a NaN as an f32 and as two f16, and no likely integer.
 pub const POISON: u32 = 0x7fc0_7fc0;
@@ -17,12 +14,7 @@ impl Execution {
     /// places that it wrote, as they lie on the device (none for a download or a CPU step).
     ///
     /// Errors: those of `run`, and what `after` returns.
-    pub fn run_probed(
-        &mut self,
-        inputs: &HashMap<ValueId, Tensor>,
-        evaluate: &Evaluate,
-        after: &mut dyn FnMut(usize, &[(PlaceId, Vec<u8>)]) -> Result<()>,
-    ) -> Result<HashMap<ValueId, Tensor>> {
+    pub fn run_probed(&mut self, inputs: &Values, evaluate: &Evaluate, after: &mut After) -> Result<Values> {
         self.walk(inputs, evaluate, Watch::Probe(after))
     }
 
@@ -31,7 +23,7 @@ impl Execution {
     ///
     /// Constants are on the device already: bytes fed for them are passed over.
     /// Errors: a step that isn't one of the GPU's, bytes that don't fit their place, a lost device.
-    pub fn run_step(&mut self, step: usize, feed: &[(PlaceId, Vec<u8>)]) -> Result<Vec<(PlaceId, Vec<u8>)>> {
+    pub fn run_step(&mut self, step: usize, feed: &[PlaceBytes]) -> Result<Vec<PlaceBytes>> {
         let plan = self.plan.clone();
         let Some((index, step)) = plan.steps.get(step).map(|found| (step, found)).filter(|(_, found)| matches!(found.kind, StepKind::Gpu { .. })) else {
             return Err(Error::internal(format!("step {step} is not one that the GPU runs")));
@@ -46,7 +38,7 @@ impl Execution {
             if matches!(place.home, Home::Constant(_)) {
                 continue;
             }
-            if bytes.len() as u64 > place.bytes() || bytes.len() % 4 != 0 {
+            if bytes.len() as u64 > place.bytes() || !bytes.len().is_multiple_of(4) {
                 return Err(Error::internal(format!("{} bytes don't fit a place of {}", bytes.len(), place.bytes())).at_tensor(&place.label));
             }
             buffer.write(&self.device, bytes)?;
@@ -63,7 +55,7 @@ impl Execution {
     }
 
     /// Submits what is pending and reads the bytes of those places that are activations.
-    pub(super) fn read_places(&self, mut pending: Option<wgpu::CommandEncoder>, places: &[PlaceId]) -> Result<Vec<(PlaceId, Vec<u8>)>> {
+    pub(super) fn read_places(&self, mut pending: Option<wgpu::CommandEncoder>, places: &[PlaceId]) -> Result<Vec<PlaceBytes>> {
         let ids = self.activations(places);
         let mut all = Vec::with_capacity(ids.len());
         // One at a time: together they may exceed the largest buffer.

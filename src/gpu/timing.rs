@@ -2,12 +2,9 @@
 
 use super::buffers::Buffer;
 use super::device::Device;
-use super::execution::{Evaluate, Execution, Watch};
+use super::execution::{Evaluate, Execution, Values, Watch};
 use super::readback;
 use crate::error::{Error, Result};
-use crate::graph::ValueId;
-use crate::tensor::Tensor;
-use std::collections::HashMap;
 
 /// Timestamps of the steps of one run, two each.
 #[derive(Default)]
@@ -57,7 +54,7 @@ impl Execution {
     /// Runs as [`Execution::run`] does, each GPU step in a pass of its own, and returns the nanoseconds of each, by step, too.
     ///
     /// Errors: those of `run`, and an adapter without timestamps ([`Device::has_timestamps`]).
-    pub fn run_timed(&mut self, inputs: &HashMap<ValueId, Tensor>, evaluate: &Evaluate) -> Result<(HashMap<ValueId, Tensor>, Vec<(usize, u64)>)> {
+    pub fn run_timed(&mut self, inputs: &Values, evaluate: &Evaluate) -> Result<(Values, Vec<(usize, u64)>)> {
         if !self.device.has_timestamps() {
             return Err(Error::unsupported(format!("'{}' has no timestamps", self.device.info().name)).remedy("measure without per-step times"));
         }
