@@ -254,6 +254,19 @@ fn a_cpu_step_goes_between() {
 }
 
 #[test]
+fn an_upload_waits_for_the_dispatches_before_it() {
+    let Some(device) = gpu::test_device() else { return };
+    let mut plan = axpy_plan(&device, AXPY, &[6]);
+    // x's buffer gets a constant as soon as y has been computed from x; z reads it there.
+    plan.graph.values[1].constant = Some(Tensor::new([6], vec![100f32; 6]).unwrap());
+    plan.steps.insert(2, step(StepKind::Upload { value: W, to: PlaceId(0) }, vec![], vec![PlaceId(0)]));
+    let (inputs, x, _) = input(&[6]);
+    let outputs = execution(&device, plan).unwrap().run(&inputs, &no_cpu).unwrap();
+    let z: Vec<f32> = x.iter().enumerate().map(|(i, x)| (x * 2.0 + i as f32 * 0.5) * 3.0 + 100.0).collect();
+    assert_eq!(outputs[&Z].as_slice::<f32>().unwrap(), z);
+}
+
+#[test]
 fn bad_inputs_are_errors() {
     let Some(device) = gpu::test_device() else { return };
     let mut execution = execution(&device, axpy_plan(&device, AXPY, &[6])).unwrap();
