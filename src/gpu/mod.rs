@@ -1,1 +1,64 @@
-//! (being written)
+//! Everything that touches wgpu: adapters and limits, pipelines and their cache, buffers, encoding, timestamps, readback, errors.
+//!
+//! No other room names wgpu. A [`Device`] is opened by a [`Selection`] and [`LimitsOption`]; an [`Execution`] holds what one run of
+//! one plan needs on it; [`Constants`] are packed weights that executions share.
+
+mod adapter;
+mod buffers;
+mod constants;
+mod device;
+mod execution;
+mod limits;
+mod measure;
+mod pipelines;
+mod probe;
+mod readback;
+mod timing;
+
+pub use adapter::{AdapterInfo, DeviceType, Found, Selection, adapters, select};
+pub use constants::Constants;
+pub use device::Device;
+pub use execution::{After, Evaluate, Execution, PlaceBytes, Values};
+pub use limits::LimitsOption;
+pub use measure::{Measured, measure};
+pub use pipelines::Pipelines;
+pub use probe::POISON;
+
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Device>();
+    shared::<Execution>();
+    shared::<Constants>();
+};
+
+/// The device that tests run on: the best adapter, a software one included, opened once for the process.
+///
+/// `SARDONYX_TEST_LIMITS` (`webgpu` or a file) is a test's `--limits`. Without an adapter this says so on standard error and is
+/// `None`, unless `SARDONYX_REQUIRE_GPU=1`.
+///
+/// # Panics
+/// With `SARDONYX_REQUIRE_GPU=1` where no device opens: a test that must not be skipped fails.
+#[doc(hidden)]
+pub fn test_device() -> Option<Device> {
+    use std::sync::OnceLock;
+    static DEVICE: OnceLock<Result<Option<Device>, String>> = OnceLock::new();
+    let opened = DEVICE.get_or_init(|| {
+        let limits = std::env::var("SARDONYX_TEST_LIMITS").map_or(Ok(LimitsOption::Adapter), |text| LimitsOption::parse(&text));
+        let found = adapters();
+        if found.is_empty() {
+            return Ok(None);
+        }
+        limits.and_then(|limits| Device::open(&Selection::Gpu, &limits)).map_err(|error| error.to_string())
+    });
+    let required = std::env::var("SARDONYX_REQUIRE_GPU").is_ok_and(|value| value == "1");
+    match opened {
+        Ok(Some(device)) => Some(device.clone()),
+        Ok(None) if required => panic!("no adapter, and SARDONYX_REQUIRE_GPU=1"),
+        Ok(None) => {
+            eprintln!("skipped: no adapter");
+            None
+        }
+        // An adapter that is there and doesn't open is a fault, not a reason to skip.
+        Err(message) => panic!("{message}"),
+    }
+}

@@ -132,7 +132,7 @@ impl View {
     }
     /// The view in another shape of as many elements, if strides can express it without moving anything.
     pub fn reshaped(&self, shape: &[usize]) -> Option<Self> {
-        if self.count() == 0 || self.count() != shape.iter().product() {
+        if self.count() == 0 || self.count() != shape.iter().product::<usize>() {
             return None;
         }
         // Runs of dimensions that lie contiguously within each other, from the outermost: (size, stride of the innermost).

@@ -1,0 +1,75 @@
+//! Buffers that count against the device's memory budget.
+
+use super::device::{Device, Memory};
+use crate::error::{Error, Result};
+use std::sync::Arc;
+
+/// A device buffer; its bytes are given back to the budget when it is dropped.
+pub(super) struct Buffer {
+    pub(super) raw: wgpu::Buffer,
+    memory: Arc<Memory>,
+    bytes: u64,
+}
+
+impl Buffer {
+    /// A buffer of at least `bytes`, zeroed, that shaders read and write and that copies go to and from.
+    ///
+    /// Errors where it exceeds the device's largest buffer or the budget.
+    pub(super) fn storage(device: &Device, label: &str, bytes: u64) -> Result<Self> {
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        Self::new(device, label, bytes, usage)
+    }
+    /// A buffer for parameter blocks.
+    pub(super) fn uniform(device: &Device, label: &str, bytes: u64) -> Result<Self> {
+        Self::new(device, label, bytes, wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST)
+    }
+    /// A buffer that the host reads.
+    pub(super) fn staging(device: &Device, bytes: u64) -> Result<Self> {
+        Self::new(device, "staging", bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)
+    }
+    /// A buffer that timestamps are resolved into.
+    pub(super) fn queries(device: &Device, bytes: u64) -> Result<Self> {
+        Self::new(device, "timestamps", bytes, wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC)
+    }
+
+    fn new(device: &Device, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<Self> {
+        let capabilities = device.capabilities();
+        let bytes = bytes.max(16).checked_next_multiple_of(16).unwrap_or(u64::MAX);
+        if bytes > capabilities.max_buffer_bytes {
+            let message = format!("a buffer of {bytes} bytes exceeds the device's largest, {} bytes", capabilities.max_buffer_bytes);
+            return Err(Error::memory(message).at_tensor(label).remedy("use a smaller input or --device cpu"));
+        }
+        let memory = device.memory().clone();
+        memory.reserve(bytes, capabilities.memory_budget).map_err(|used| {
+            let message = format!("{bytes} bytes more than the {used} in use exceed the device's memory budget of {} bytes", capabilities.memory_budget);
+            Error::memory(message).at_tensor(label).remedy("use --precision f16, a smaller input, or --device cpu")
+        })?;
+        let descriptor = wgpu::BufferDescriptor { label: Some(label), size: bytes, usage, mapped_at_creation: false };
+        let created = device.capture(&format!("the buffer '{label}' of {bytes} bytes"), || device.raw().create_buffer(&descriptor));
+        match created {
+            Ok(raw) => Ok(Self { raw, memory, bytes }),
+            Err(error) => {
+                memory.release(bytes);
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Writes from the start of the buffer, before whatever is submitted next. Errors where `data` is too long.
+    pub(super) fn write(&self, device: &Device, data: &[u8]) -> Result<()> {
+        if data.len() as u64 > self.bytes {
+            return Err(Error::internal(format!("{} bytes were written to a buffer of {}", data.len(), self.bytes)));
+        }
+        device.capture("an upload", || device.queue().write_buffer(&self.raw, 0, data))
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.memory.release(self.bytes);
+    }
+}

@@ -1,0 +1,102 @@
+//! Weights on the device: packed once for a kernel and shared by every execution that reads them.
+
+use super::buffers::Buffer;
+use super::device::Device;
+use crate::error::{Error, Result};
+use crate::kernels::Packing;
+use crate::plan::{Constant, Layout, Storage, encode};
+use crate::tensor::Tensor;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// A packed constant in a device buffer.
+pub(super) struct Resident {
+    pub(super) buffer: Buffer,
+    /// Kept alive: the key holds its identity, which must not pass to another tensor.
+    _source: Tensor,
+}
+
+/// Tells packed constants apart. Tensors that share their elements may differ in shape.
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    identity: usize,
+    shape: Vec<usize>,
+    packing: &'static str,
+    args: Vec<usize>,
+    packed_shape: Vec<usize>,
+    storage: Storage,
+}
+
+impl Key {
+    fn new(constant: &Constant) -> Self {
+        let Packing { name, args, shape, .. } = &constant.packing;
+        let tensor = &constant.tensor;
+        Self {
+            identity: tensor.identity(),
+            shape: tensor.shape().to_vec(),
+            packing: name,
+            args: args.clone(),
+            packed_shape: shape.clone(),
+            storage: constant.storage,
+        }
+    }
+}
+
+/// The packed constants of one session on one device; freed with the last execution that reads them.
+#[derive(Clone, Default)]
+pub struct Constants {
+    resident: Arc<Mutex<HashMap<Key, Weak<Resident>>>>,
+}
+
+/// Bytes of uploads after which they are submitted, so that wgpu's own copies of them are freed.
+const FLUSH_BYTES: u64 = 64 << 20;
+
+impl Constants {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The buffers of a plan's constants, in order; what isn't on the device yet is packed and uploaded.
+    pub(super) fn upload(&self, device: &Device, constants: &[Constant]) -> Result<Vec<Arc<Resident>>> {
+        // Held throughout: a second execution of the same plan waits for the first's uploads instead of repeating them.
+        let mut known = self.resident.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, resident| resident.strong_count() > 0);
+        let mut unsubmitted = 0;
+        let mut all = Vec::with_capacity(constants.len());
+        for constant in constants {
+            let key = Key::new(constant);
+            if let Some(resident) = known.get(&key).and_then(Weak::upgrade) {
+                all.push(resident);
+                continue;
+            }
+            let resident = Arc::new(pack(device, constant).map_err(|error| error.at_tensor(&constant.label))?);
+            unsubmitted += resident.buffer.bytes();
+            if unsubmitted >= FLUSH_BYTES {
+                let submission = device.capture("an upload", || device.queue().submit([]))?;
+                device.wait(submission)?;
+                unsubmitted = 0;
+            }
+            known.insert(key, Arc::downgrade(&resident));
+            all.push(resident);
+        }
+        Ok(all)
+    }
+
+    /// Bytes of the constants that some execution holds.
+    pub fn bytes(&self) -> u64 {
+        let known = self.resident.lock().unwrap_or_else(PoisonError::into_inner);
+        known.values().filter_map(Weak::upgrade).map(|resident| resident.buffer.bytes()).sum()
+    }
+}
+
+fn pack(device: &Device, constant: &Constant) -> Result<Resident> {
+    let Packing { name, args, shape, pack } = &constant.packing;
+    let packed = pack(&constant.tensor, args)?;
+    if packed.shape() != shape {
+        return Err(Error::internal(format!("packing '{name}' made the shape {:?} instead of {shape:?}", packed.shape())));
+    }
+    let bytes = encode(&packed, Layout::Dense, constant.storage)?;
+    let buffer = Buffer::storage(device, &constant.label, constant.bytes.max(bytes.len() as u64))?;
+    buffer.write(device, &bytes)?;
+    Ok(Resident { buffer, _source: constant.tensor.clone() })
+}

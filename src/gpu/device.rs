@@ -1,0 +1,255 @@
+//! An open device: its capabilities, its memory, and wgpu's errors turned into ours.
+
+use super::adapter::{AdapterInfo, Found, Selection, select};
+use super::limits::LimitsOption;
+use super::pipelines::Pipelines;
+use crate::error::{Error, Result};
+use crate::plan::Capabilities;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Features that sardonyx uses where an adapter has them.
+const USEFUL: wgpu::Features =
+    wgpu::Features::SHADER_F16.union(wgpu::Features::SHADER_INT64).union(wgpu::Features::SUBGROUP).union(wgpu::Features::TIMESTAMP_QUERY);
+
+/// Bytes of device memory that may be in use together where the caller doesn't say: no API tells what is free, and
+/// lavapipe doesn't even report when it runs out.
+const DEFAULT_MEMORY_BUDGET: u64 = 16 << 30;
+
+/// An open device. Cloning shares it; it may be used from several threads.
+#[derive(Clone)]
+pub struct Device {
+    inner: Arc<Inner>,
+    capabilities: Arc<Capabilities>,
+}
+
+struct Inner {
+    raw: wgpu::Device,
+    queue: wgpu::Queue,
+    info: AdapterInfo,
+    pipelines: Pipelines,
+    faults: Arc<Mutex<Faults>>,
+    memory: Arc<Memory>,
+}
+
+/// What went wrong outside of any call.
+#[derive(Default)]
+struct Faults {
+    lost: Option<String>,
+    uncaptured: Option<String>,
+}
+
+/// Bytes of the device's live buffers.
+#[derive(Default)]
+pub(super) struct Memory {
+    used: AtomicU64,
+    peak: AtomicU64,
+}
+
+impl Memory {
+    /// Counts `bytes` as used, unless that would exceed `budget`; gives what is used already if so.
+    pub(super) fn reserve(&self, bytes: u64, budget: u64) -> Result<(), u64> {
+        let fits = |used: u64| used.checked_add(bytes).filter(|&sum| sum <= budget);
+        let used = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)?;
+        self.peak.fetch_max(used.saturating_add(bytes), Ordering::Relaxed);
+        Ok(())
+    }
+    pub(super) fn release(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Device {
+    /// Opens the device that a selection means; `None` is the CPU.
+    ///
+    /// Errors: no adapter or several match; it lacks what `limits` asks for; the driver refuses.
+    pub fn open(selection: &Selection, limits: &LimitsOption) -> Result<Option<Self>> {
+        select(selection)?.map(|found| Self::request(found, limits)).transpose()
+    }
+
+    fn request(found: Found, limits: &LimitsOption) -> Result<Self> {
+        let Found { info, adapter } = found;
+        let (required_features, required_limits) = limits.request(adapter.features(), &adapter.limits(), USEFUL)?;
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("sardonyx"),
+            required_features,
+            required_limits,
+            memory_hints: wgpu::MemoryHints::Performance,
+            ..Default::default()
+        };
+        let refused = |problem: wgpu::RequestDeviceError| {
+            Error::device(format!("'{}' could not be opened: {problem}", info.name)).remedy("try another --device, or --device cpu")
+        };
+        let (raw, queue) = pollster::block_on(adapter.request_device(&descriptor)).map_err(refused)?;
+        let faults = Arc::<Mutex<Faults>>::default();
+        let (for_errors, for_loss) = (faults.clone(), faults.clone());
+        raw.on_uncaptured_error(Arc::new(move |error| {
+            lock(&for_errors).uncaptured.get_or_insert_with(|| describe(&error));
+        }));
+        raw.set_device_lost_callback(move |reason, message| {
+            lock(&for_loss).lost.get_or_insert_with(|| format!("{reason:?}: {message}"));
+        });
+        let capabilities = capabilities(info.software, raw.features(), &raw.limits());
+        let pipelines = Pipelines::new(&raw);
+        let inner = Inner { raw, queue, info, pipelines, faults, memory: Arc::default() };
+        let device = Self { inner: Arc::new(inner), capabilities: Arc::new(capabilities) };
+        device.check()?;
+        Ok(device)
+    }
+
+    /// What planning needs to know.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+    pub fn info(&self) -> &AdapterInfo {
+        &self.inner.info
+    }
+    /// The compiled kernels, shared by every clone.
+    pub fn pipelines(&self) -> &Pipelines {
+        &self.inner.pipelines
+    }
+    /// The same device, plans for which store f16 packed in u32, as on an adapter without SHADER_F16.
+    pub fn with_packed_f16(&self) -> Self {
+        self.with_capabilities(|capabilities| capabilities.shader_f16 = false)
+    }
+    /// The same device with another bound on the bytes of its buffers; 16 GiB unless said here.
+    pub fn with_memory_budget(&self, bytes: u64) -> Self {
+        self.with_capabilities(|capabilities| capabilities.memory_budget = bytes)
+    }
+    fn with_capabilities(&self, change: impl FnOnce(&mut Capabilities)) -> Self {
+        let mut capabilities = (*self.capabilities).clone();
+        change(&mut capabilities);
+        Self { inner: self.inner.clone(), capabilities: Arc::new(capabilities) }
+    }
+    /// Bytes of the device's live buffers: now, and the most there ever were.
+    pub fn memory_in_use(&self) -> (u64, u64) {
+        (self.inner.memory.used.load(Ordering::Relaxed), self.inner.memory.peak.load(Ordering::Relaxed))
+    }
+    /// Whether steps can be timed.
+    pub fn has_timestamps(&self) -> bool {
+        self.inner.raw.features().contains(wgpu::Features::TIMESTAMP_QUERY)
+    }
+
+    /// An error if the device was lost, or if an error arose that no call was there to return.
+    pub fn check(&self) -> Result<()> {
+        let mut faults = lock(&self.inner.faults);
+        if let Some(reason) = &faults.lost {
+            return Err(Error::device(format!("the device was lost: {reason}")).remedy("make a new session"));
+        }
+        faults.uncaptured.take().map_or(Ok(()), |message| Err(Error::device(message)))
+    }
+
+    /// Gives the device up, as a driver's reset would: every later call errs.
+    #[doc(hidden)]
+    pub fn destroy(&self) {
+        self.inner.raw.destroy();
+        let _ = self.poll(wgpu::PollType::Poll);
+    }
+
+    pub(super) fn raw(&self) -> &wgpu::Device {
+        &self.inner.raw
+    }
+    pub(super) fn queue(&self) -> &wgpu::Queue {
+        &self.inner.queue
+    }
+    pub(super) fn memory(&self) -> &Arc<Memory> {
+        &self.inner.memory
+    }
+
+    /// Does `work`, and returns what wgpu had to say against it, named by `what`. Scopes are per thread.
+    pub(super) fn capture<T>(&self, what: &str, work: impl FnOnce() -> T) -> Result<T> {
+        let scopes = [wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal];
+        let scopes = scopes.map(|filter| self.inner.raw.push_error_scope(filter));
+        let result = work();
+        let mut found = None;
+        // A stack: the last is popped first.
+        for scope in scopes.into_iter().rev() {
+            if let Some(error) = pollster::block_on(scope.pop()) {
+                found.get_or_insert(error);
+            }
+        }
+        // Of a lost device every other error is a consequence.
+        self.check()?;
+        match found {
+            None => Ok(result),
+            Some(wgpu::Error::OutOfMemory { .. }) => {
+                Err(Error::memory(format!("{what}: the device is out of memory")).remedy("use --precision f16, a smaller input, or --device cpu"))
+            }
+            Some(error @ wgpu::Error::Internal { .. }) => Err(Error::device(format!("{what}: {}", describe(&error))).remedy("try another driver or --device")),
+            Some(error) => Err(Error::internal(format!("{what}: {}", describe(&error)))),
+        }
+    }
+
+    /// Waits until a submission is done and its callbacks have run.
+    pub(super) fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
+        self.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None })
+    }
+
+    fn poll(&self, how: wgpu::PollType) -> Result<()> {
+        // wgpu panics in `poll` where a driver reports the loss of its device while it is waited for.
+        let polled = catch_unwind(AssertUnwindSafe(|| self.inner.raw.poll(how)));
+        if polled.is_err() {
+            lock(&self.inner.faults).lost.get_or_insert_with(|| "the driver failed while it was waited for".to_string());
+        }
+        self.check()?;
+        match polled {
+            Ok(Err(problem)) => Err(Error::device(format!("waiting for the device failed: {problem}"))),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Device({} by {})", self.inner.info.name, self.inner.info.backend)
+    }
+}
+
+fn lock(faults: &Mutex<Faults>) -> std::sync::MutexGuard<'_, Faults> {
+    faults.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An error with its causes: wgpu's own text is often only "Validation Error".
+fn describe(error: &wgpu::Error) -> String {
+    match error {
+        wgpu::Error::OutOfMemory { .. } => "out of memory".to_string(),
+        wgpu::Error::Validation { description, .. } | wgpu::Error::Internal { description, .. } => description.clone(),
+    }
+}
+
+fn capabilities(software: bool, features: wgpu::Features, limits: &wgpu::Limits) -> Capabilities {
+    Capabilities {
+        software,
+        shader_f16: features.contains(wgpu::Features::SHADER_F16),
+        max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+        max_binding_bytes: limits.max_storage_buffer_binding_size,
+        max_buffer_bytes: limits.max_buffer_size,
+        max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        max_invocations: limits.max_compute_invocations_per_workgroup,
+        max_grid: limits.max_compute_workgroups_per_dimension,
+        uniform_alignment: limits.min_uniform_buffer_offset_alignment,
+        memory_budget: DEFAULT_MEMORY_BUDGET,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_held_to_its_budget() {
+        let memory = Memory::default();
+        memory.reserve(60, 100).unwrap();
+        assert_eq!(memory.reserve(41, 100), Err(60));
+        assert!(memory.reserve(u64::MAX, u64::MAX).is_err());
+        memory.release(60);
+        memory.reserve(100, 100).unwrap();
+        assert_eq!(memory.peak.load(Ordering::Relaxed), 100);
+    }
+
+    #[test]
+    fn webgpu_capabilities_are_wgpus() {
+        assert_eq!(capabilities(false, wgpu::Features::empty(), &wgpu::Limits::defaults()), Capabilities::webgpu());
+    }
+}

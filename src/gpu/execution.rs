@@ -1,0 +1,312 @@
+//! Running a plan: activation buffers, bind groups and staging, and the walk over its steps.
+
+use super::buffers::Buffer;
+use super::constants::{Constants, Resident};
+use super::device::Device;
+use super::readback;
+use super::timing::Timer;
+use crate::error::{Error, Result};
+use crate::graph::ValueId;
+use crate::kernels::{Access, Dispatch, PARAMS_WINDOW};
+use crate::ops::Operator;
+use crate::plan::{Home, Place, PlaceId, Plan, Step, StepKind, decode, encode};
+use crate::tensor::Tensor;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Tensors on the host, by the value of the plan's graph that they are.
+pub type Values = HashMap<ValueId, Tensor>;
+
+/// Runs an operator on the CPU, for the steps that fall back.
+pub type Evaluate<'a> = dyn Fn(&dyn Operator, &[Option<&Tensor>]) -> Result<Vec<Tensor>> + 'a;
+
+/// The contents of a place, as they lie on the device.
+pub type PlaceBytes = (PlaceId, Vec<u8>);
+
+/// Is given each step's index and what it wrote.
+pub type After<'a> = dyn FnMut(usize, &[PlaceBytes]) -> Result<()> + 'a;
+
+/// What one run of one plan needs on a device. Several executions of a plan may run at once; one runs once at a time.
+pub struct Execution {
+    pub(super) device: Device,
+    pub(super) plan: Arc<Plan>,
+    slots: Vec<Buffer>,
+    constants: Vec<Arc<Resident>>,
+    _params: Buffer,
+    params_group: wgpu::BindGroup,
+    /// The dispatches of each step.
+    recorded: Vec<Vec<Recorded>>,
+    staging: Buffer,
+}
+
+/// A dispatch with all that recording it takes.
+struct Recorded {
+    pipeline: wgpu::ComputePipeline,
+    group: wgpu::BindGroup,
+    params_offset: u32,
+    grid: [u32; 3],
+}
+
+/// Who looks on while a plan runs.
+pub(super) enum Watch<'a> {
+    Nobody,
+    /// Is given what each step wrote.
+    Probe(&'a mut After<'a>),
+    Timer(&'a mut Timer),
+}
+
+impl Execution {
+    /// Makes the buffers and bind groups of a plan, compiles the kernels and uploads the constants that aren't there yet.
+    ///
+    /// Errors: the memory budget or a buffer limit exceeded, a kernel refused, the device lost.
+    pub fn new(device: &Device, plan: &Arc<Plan>, constants: &Constants) -> Result<Self> {
+        let accesses = |dispatch: &Dispatch| dispatch.bindings.iter().map(|binding| binding.1).collect::<Vec<Access>>();
+        let kernels: Vec<_> = plan.dispatches().map(|(_, dispatch)| (dispatch.source.clone(), accesses(dispatch), dispatch.kernel)).collect();
+        device.pipelines().prepare(device, &kernels)?;
+        let constants = constants.upload(device, &plan.constants)?;
+        let slot = |(index, bytes): (usize, &u64)| Buffer::storage(device, &format!("activations {index}"), *bytes);
+        let slots = plan.slots.iter().enumerate().map(slot).collect::<Result<Vec<_>>>()?;
+        // A window may reach beyond the last block.
+        let params = Buffer::uniform(device, "params", (plan.params.len() + PARAMS_WINDOW) as u64)?;
+        if !plan.params.is_empty() {
+            let mut bytes = plan.params.clone();
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            params.write(device, &bytes)?;
+        }
+        let params_group = device.capture("the bind group of the parameters", || {
+            let size = std::num::NonZeroU64::new(PARAMS_WINDOW as u64);
+            let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &params.raw, offset: 0, size });
+            let entries = [wgpu::BindGroupEntry { binding: 0, resource }];
+            device.raw().create_bind_group(&wgpu::BindGroupDescriptor { label: Some("params"), layout: device.pipelines().params_layout(), entries: &entries })
+        })?;
+        let staged = download_batches(plan, device.capabilities().max_buffer_bytes).map(|(_, bytes)| bytes).max().unwrap_or(0);
+        let staging = Buffer::staging(device, staged)?;
+        let recorded = vec![];
+        let mut execution = Self { device: device.clone(), plan: plan.clone(), slots, constants, _params: params, params_group, recorded, staging };
+        execution.recorded = plan.steps.iter().map(|step| execution.prepare_step(step)).collect::<Result<_>>()?;
+        Ok(execution)
+    }
+
+    fn prepare_step(&self, step: &Step) -> Result<Vec<Recorded>> {
+        let StepKind::Gpu { dispatches } = &step.kind else { return Ok(vec![]) };
+        // An empty grid has nothing to do.
+        let prepare = dispatches.iter().filter(|dispatch| !dispatch.grid.contains(&0)).map(|dispatch| self.prepare_dispatch(dispatch));
+        prepare.collect::<Result<Vec<_>>>().map_err(|error| at_step(error, step))
+    }
+
+    fn prepare_dispatch(&self, dispatch: &Dispatch) -> Result<Recorded> {
+        let (device, pipelines) = (&self.device, self.device.pipelines());
+        let accesses: Vec<Access> = dispatch.bindings.iter().map(|binding| binding.1).collect();
+        let layout = pipelines.layout(device, &accesses)?;
+        let mut entries = Vec::with_capacity(dispatch.bindings.len());
+        for (binding, (id, _)) in dispatch.bindings.iter().enumerate() {
+            let (place, buffer) = self.place(*id)?;
+            // Not the whole slot: a tenant larger than this one may be beyond what one binding may span.
+            let size = std::num::NonZeroU64::new(place.bytes());
+            let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &buffer.raw, offset: 0, size });
+            entries.push(wgpu::BindGroupEntry { binding: binding as u32, resource });
+        }
+        let descriptor = wgpu::BindGroupDescriptor { label: Some(dispatch.kernel), layout: &layout, entries: &entries };
+        let group = device.capture(&format!("the bind group of '{}'", dispatch.kernel), || device.raw().create_bind_group(&descriptor))?;
+        let pipeline = pipelines.get(&dispatch.source, accesses)?;
+        Ok(Recorded { pipeline, group, params_offset: dispatch.params_offset, grid: dispatch.grid })
+    }
+
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+    /// Bytes of device memory that are this execution's own: activations, parameters and staging, without constants.
+    pub fn bytes(&self) -> u64 {
+        self.slots.iter().map(Buffer::bytes).sum::<u64>() + self._params.bytes() + self.staging.bytes()
+    }
+
+    /// A place and the buffer that it lives in.
+    pub(super) fn place(&self, id: PlaceId) -> Result<(&Place, &Buffer)> {
+        let place = self.plan.places.get(id.0 as usize).ok_or_else(|| Error::internal(format!("the plan has no place {}", id.0)))?;
+        let buffer = match place.home {
+            Home::Slot(index) => self.slots.get(index),
+            Home::Constant(index) => self.constants.get(index).map(|resident| &resident.buffer),
+            Home::Unassigned => None,
+        };
+        match buffer {
+            Some(buffer) if buffer.bytes() >= place.bytes() => Ok((place, buffer)),
+            _ => Err(Error::internal("a place has no buffer that holds it").at_tensor(&place.label)),
+        }
+    }
+
+    /// Has the driver translate every kernel, without any work done: lavapipe does it only at the first dispatch.
+    pub fn warm(&mut self) -> Result<()> {
+        let (device, mut seen) = (&self.device, std::collections::HashSet::new());
+        let mut encoder = device.capture("an encoder", || readback::encoder(device, None))?;
+        let submission = device.capture("the first dispatches", || {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            for recorded in self.recorded.iter().flatten().filter(|recorded| seen.insert(&recorded.pipeline)) {
+                recorded.dispatch(&mut pass, &self.params_group, [0, 1, 1]);
+            }
+            drop(pass);
+            device.queue().submit([encoder.finish()])
+        })?;
+        device.wait(submission)
+    }
+
+    /// Runs the plan: graph inputs by id to everything that was read back or made on the CPU, by id.
+    ///
+    /// Errors: an input that is missing or of another shape than planned, what `evaluate` returns, a lost device.
+    pub fn run(&mut self, inputs: &Values, evaluate: &Evaluate) -> Result<Values> {
+        self.walk(inputs, evaluate, Watch::Nobody)
+    }
+
+    pub(super) fn walk(&mut self, inputs: &Values, evaluate: &Evaluate, mut watch: Watch) -> Result<Values> {
+        self.device.check()?;
+        let plan = self.plan.clone();
+        let mut made = Values::new();
+        let mut pending: Option<wgpu::CommandEncoder> = None;
+        let mut at = 0;
+        while let Some(step) = plan.steps.get(at) {
+            let end = if matches!(watch, Watch::Nobody) { self.batch_end(at) } else { at + 1 };
+            let done = match &step.kind {
+                StepKind::Upload { value, to } => {
+                    // A write takes effect before what is submitted after it, so what comes before must be submitted first.
+                    readback::submit(&self.device, pending.take()).and_then(|()| self.upload(self.host_value(*value, inputs, &made)?, *to))
+                }
+                StepKind::Gpu { .. } => self.record(&mut pending, at..end, &mut watch),
+                StepKind::Download { .. } => self.download(pending.take(), at..end, &mut made),
+                StepKind::Cpu { op, inputs: reads, outputs, .. } => self.evaluate(op.as_ref(), (reads, outputs), inputs, &mut made, evaluate),
+            };
+            done.map_err(|error| at_step(error, step))?;
+            if let Watch::Probe(after) = &mut watch {
+                let written = self.read_places(pending.take(), &step.writes)?;
+                after(at, &written)?;
+            }
+            at = end;
+        }
+        readback::submit(&self.device, pending)?;
+        Ok(made)
+    }
+
+    /// The end of the steps from `at` that are done at once: dispatches in one pass, downloads in one readback.
+    fn batch_end(&self, at: usize) -> usize {
+        let gpu = |step: &&Step| matches!(step.kind, StepKind::Gpu { .. });
+        let steps = self.plan.steps.get(at..).unwrap_or_default();
+        match steps.first().map(|step| &step.kind) {
+            Some(StepKind::Gpu { .. }) => at + steps.iter().take_while(gpu).count(),
+            Some(StepKind::Download { .. }) => download_batch(&self.plan, at, self.device.capabilities().max_buffer_bytes).0,
+            _ => at + 1,
+        }
+    }
+
+    pub(super) fn record(&self, pending: &mut Option<wgpu::CommandEncoder>, steps: Range<usize>, watch: &mut Watch) -> Result<()> {
+        let device = &self.device;
+        let first = steps.start;
+        let timer = if let Watch::Timer(timer) = watch { Some(timer) } else { None };
+        let times = timer.map(|timer| timer.next(device, first)).transpose()?;
+        let timestamp_writes = times.as_ref().map(|(query_set, index)| wgpu::ComputePassTimestampWrites {
+            query_set,
+            beginning_of_pass_write_index: Some(*index),
+            end_of_pass_write_index: Some(*index + 1),
+        });
+        device.capture("recording", || {
+            let mut encoder = readback::encoder(device, pending.take());
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
+            for recorded in self.recorded.get(steps).unwrap_or_default().iter().flatten() {
+                recorded.dispatch(&mut pass, &self.params_group, recorded.grid);
+            }
+            drop(pass);
+            *pending = Some(encoder);
+        })
+    }
+
+    fn upload(&self, tensor: &Tensor, to: PlaceId) -> Result<()> {
+        let (place, buffer) = self.place(to)?;
+        if tensor.shape() != place.fact.shape {
+            let message = format!("the shape is {:?} where {:?} was planned", tensor.shape(), place.fact.shape);
+            return Err(Error::input(message).at_tensor(&place.label));
+        }
+        buffer.write(&self.device, &encode(tensor, place.layout, place.storage)?)
+    }
+
+    fn download(&self, pending: Option<wgpu::CommandEncoder>, steps: Range<usize>, made: &mut Values) -> Result<()> {
+        let (mut sources, mut targets) = (vec![], vec![]);
+        for step in self.plan.steps.get(steps).unwrap_or_default() {
+            if let StepKind::Download { from, value } = step.kind {
+                let (place, buffer) = self.place(from)?;
+                sources.push((buffer, place.bytes()));
+                targets.push((place, value));
+            }
+        }
+        readback::read(&self.device, pending, &sources, &self.staging, |index, bytes| {
+            if let Some((place, value)) = targets.get(index) {
+                made.insert(*value, decode(bytes, place.fact.dtype, &place.fact.shape, place.layout, place.storage)?);
+            }
+            Ok(())
+        })
+    }
+
+    fn evaluate(
+        &self,
+        op: &dyn Operator,
+        (reads, outputs): (&[Option<ValueId>], &[Option<ValueId>]),
+        inputs: &Values,
+        made: &mut Values,
+        evaluate: &Evaluate,
+    ) -> Result<()> {
+        let operands = reads.iter().map(|id| id.map(|id| self.host_value(id, inputs, made)).transpose()).collect::<Result<Vec<_>>>()?;
+        let results = evaluate(op, &operands)?;
+        if results.len() < outputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1) {
+            return Err(Error::internal(format!("{} results for {} outputs", results.len(), outputs.len())));
+        }
+        made.extend(outputs.iter().zip(results).filter_map(|(id, result)| Some(((*id)?, result))));
+        Ok(())
+    }
+
+    /// A value that is on the host: read back or made there, given, a constant, or known when the plan was made.
+    fn host_value<'a>(&'a self, id: ValueId, inputs: &'a Values, made: &'a Values) -> Result<&'a Tensor> {
+        let value = self.plan.graph.values.get(id.0 as usize);
+        let known = || self.plan.facts.get(id.0 as usize)?.as_ref()?.value.as_ref();
+        let found = made.get(&id).or_else(|| inputs.get(&id)).or_else(|| value?.constant.as_ref()).or_else(known);
+        found.ok_or_else(|| {
+            let name = value.map_or_else(|| id.0.to_string(), |value| value.name.clone());
+            let missing = if self.plan.graph.inputs.contains(&id) { Error::input("the input is missing") } else { Error::internal("not on the host") };
+            missing.at_tensor(name)
+        })
+    }
+}
+
+impl Recorded {
+    fn dispatch(&self, pass: &mut wgpu::ComputePass, params: &wgpu::BindGroup, [x, y, z]: [u32; 3]) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        pass.set_bind_group(1, params, &[self.params_offset]);
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
+
+/// Names the step in an error, unless a place nearer to the cause is named already.
+pub(super) fn at_step(error: Error, step: &Step) -> Error {
+    if step.node.is_some() { error.at_node(&step.label).at_operator(&step.op_type) } else { error }
+}
+
+/// The end of the downloads from step `at` that one staging buffer of at most `limit` bytes takes, and their bytes.
+fn download_batch(plan: &Plan, at: usize, limit: u64) -> (usize, u64) {
+    let (mut end, mut total) = (at, 0u64);
+    while let Some(StepKind::Download { from, .. }) = plan.steps.get(end).map(|step| &step.kind) {
+        let bytes = plan.places.get(from.0 as usize).map_or(0, Place::bytes);
+        if end > at && total.saturating_add(bytes) > limit {
+            break;
+        }
+        total = total.saturating_add(bytes);
+        end += 1;
+    }
+    (end.max(at + 1), total)
+}
+
+/// Every batch of downloads of a plan: its end and bytes.
+fn download_batches(plan: &Plan, limit: u64) -> impl Iterator<Item = (usize, u64)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let batch = (at < plan.steps.len()).then(|| download_batch(plan, at, limit))?;
+        at = batch.0;
+        Some(batch)
+    })
+}

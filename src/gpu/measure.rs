@@ -1,0 +1,103 @@
+//! What a device measures: the bandwidth of a copy and the rate of float32 multiply-adds.
+
+use super::constants::Constants;
+use super::device::Device;
+use super::execution::Execution;
+use crate::error::{Error, Result};
+use crate::kernels::{Access, Dispatch};
+use crate::ops::Fact;
+use crate::plan::{Home, Layout, Place, PlaceId, Plan, Precision, Step, StepKind, Storage};
+use crate::tensor::DType;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Measured {
+    /// Bytes read and written by a copy, in 10⁹ a second.
+    pub copy_gb_per_s: f64,
+    /// Operations of float32 multiply-adds, each two, in 10⁹ a second.
+    pub fma_gflops: f64,
+}
+
+/// How long one measurement goes on.
+const DURATION: Duration = Duration::from_millis(200);
+
+/// Measures an open device: well under a second.
+pub fn measure(device: &Device) -> Result<Measured> {
+    // Larger than a cache, and small enough for every device.
+    let floats: u32 = if device.capabilities().software { 4 << 20 } else { 16 << 20 };
+    let vectors = floats / 4;
+    let groups = vectors.div_ceil(256);
+    let row = groups.min(32_768);
+    let copy = plan("measure_copy", include_str!("../../shaders/measure_copy.wgsl"), floats, [vectors, row], [row, groups.div_ceil(row), 1]);
+    let (invocations, rounds) = if device.capabilities().software { (16_384, 64) } else { (1 << 18, 1024) };
+    let flops = plan("measure_flops", include_str!("../../shaders/measure_flops.wgsl"), invocations * 4, [invocations, rounds], [invocations / 64, 1, 1]);
+    Ok(Measured {
+        copy_gb_per_s: 2.0 * 4.0 * floats as f64 / best(device, copy)? / 1e9,
+        fma_gflops: 32.0 * invocations as f64 * rounds as f64 / best(device, flops)? / 1e9,
+    })
+}
+
+/// Seconds that the plan's dispatch takes: the least over repeated runs of many.
+fn best(device: &Device, plan: Plan) -> Result<f64> {
+    let repeat = plan.steps.len() as f64;
+    let mut execution = Execution::new(device, &Arc::new(plan), &Constants::new())?;
+    let mut run = || {
+        let start = Instant::now();
+        execution.run(&HashMap::new(), &|_, _| Err(Error::internal("a measurement has no CPU step")))?;
+        let submission = device.capture("a measurement", || device.queue().submit([]))?;
+        device.wait(submission)?;
+        Ok::<_, Error>(start.elapsed().as_secs_f64() / repeat)
+    };
+    run()?;
+    let start = Instant::now();
+    let mut least = f64::INFINITY;
+    while start.elapsed() < DURATION {
+        least = least.min(run()?);
+    }
+    if least.is_finite() && least > 0.0 { Ok(least) } else { Err(Error::device("nothing could be measured")) }
+}
+
+/// A plan of one kernel from one place of `floats` to another, eight times over.
+fn plan(kernel: &'static str, source: &str, floats: u32, params: [u32; 2], grid: [u32; 3]) -> Plan {
+    let place = |slot| Place {
+        value: None,
+        label: kernel.to_string(),
+        fact: Fact::new(DType::F32, [floats as usize]),
+        layout: Layout::Dense,
+        storage: Storage::F32,
+        home: Home::Slot(slot),
+    };
+    let (from, to) = (PlaceId(0), PlaceId(1));
+    let dispatch = Dispatch {
+        kernel,
+        source: source.into(),
+        bindings: vec![(from, Access::Read), (to, Access::Write)],
+        params: bytemuck::cast_slice(&params).to_vec(),
+        params_offset: 0,
+        grid,
+    };
+    let step = Step {
+        node: None,
+        label: kernel.to_string(),
+        op_type: String::new(),
+        reads: vec![from],
+        writes: vec![to],
+        kind: StepKind::Gpu { dispatches: vec![dispatch.clone()] },
+    };
+    Plan {
+        graph: Default::default(),
+        places: vec![place(0), place(1)],
+        steps: vec![step; 8],
+        slots: vec![floats as u64 * 4; 2],
+        constants: vec![],
+        params: dispatch.params,
+        facts: vec![],
+        placements: vec![],
+        by_value: vec![],
+        precision: Precision::F32,
+    }
+}

@@ -1,0 +1,127 @@
+//! Compute pipelines, compiled once for a device and kept by their source.
+
+use super::device::Device;
+use crate::error::{Error, Result};
+use crate::kernels::{Access, PARAMS_WINDOW};
+use rayon::prelude::*;
+use std::collections::{HashMap, HashSet};
+use std::num::NonZeroU64;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// What tells pipelines apart: the whole WGSL, and how each storage buffer of group 0 is bound.
+type Key = (Arc<str>, Vec<Access>);
+
+/// The cache of compute pipelines and of the layouts they share.
+///
+/// Group 0 holds the storage buffers in order; group 1 binding 0 the parameter block, a window of [`PARAMS_WINDOW`] bytes at
+/// a dynamic offset. The entry point is `main`.
+pub struct Pipelines {
+    params: wgpu::BindGroupLayout,
+    layouts: RwLock<HashMap<Vec<Access>, wgpu::BindGroupLayout>>,
+    pipelines: RwLock<HashMap<Key, wgpu::ComputePipeline>>,
+}
+
+impl Pipelines {
+    pub(super) fn new(raw: &wgpu::Device) -> Self {
+        let window = wgpu::BindingType::Buffer {
+            ty: wgpu::BufferBindingType::Uniform,
+            has_dynamic_offset: true,
+            min_binding_size: NonZeroU64::new(PARAMS_WINDOW as u64),
+        };
+        let entry = wgpu::BindGroupLayoutEntry { binding: 0, visibility: wgpu::ShaderStages::COMPUTE, ty: window, count: None };
+        let params = raw.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some("params"), entries: &[entry] });
+        Self { params, layouts: RwLock::default(), pipelines: RwLock::default() }
+    }
+
+    /// The number of pipelines compiled so far.
+    pub fn len(&self) -> usize {
+        self.pipelines.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Compiles what is missing, in parallel: for each kernel its source, how its storage buffers are bound, and a label.
+    ///
+    /// Errors, by label, where WGSL or a driver refuses one.
+    pub fn prepare(&self, device: &Device, wanted: &[(Arc<str>, Vec<Access>, &str)]) -> Result<()> {
+        let missing: Vec<(Key, &str)> = {
+            let known = self.pipelines.read().unwrap_or_else(PoisonError::into_inner);
+            let mut seen = HashSet::new();
+            let keys = wanted.iter().map(|(source, accesses, label)| ((source.clone(), accesses.clone()), *label));
+            keys.filter(|(key, _)| !known.contains_key(key) && seen.insert(key.clone())).collect()
+        };
+        let compiled = missing.into_par_iter().map(|(key, label)| Ok((self.compile(device, &key, label)?, key)));
+        let compiled = compiled.collect::<Result<Vec<_>>>()?;
+        let mut known = self.pipelines.write().unwrap_or_else(PoisonError::into_inner);
+        known.extend(compiled.into_iter().map(|(pipeline, key)| (key, pipeline)));
+        Ok(())
+    }
+
+    /// A pipeline that was prepared.
+    pub(super) fn get(&self, source: &Arc<str>, accesses: Vec<Access>) -> Result<wgpu::ComputePipeline> {
+        let known = self.pipelines.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(&(source.clone(), accesses)).cloned().ok_or_else(|| Error::internal("a pipeline was used before it was prepared"))
+    }
+
+    /// The layout of the parameters' bind group.
+    pub(super) fn params_layout(&self) -> &wgpu::BindGroupLayout {
+        &self.params
+    }
+
+    /// The layout of storage buffers bound in these ways.
+    pub(super) fn layout(&self, device: &Device, accesses: &[Access]) -> Result<wgpu::BindGroupLayout> {
+        if let Some(layout) = self.layouts.read().unwrap_or_else(PoisonError::into_inner).get(accesses) {
+            return Ok(layout.clone());
+        }
+        let entry = |(binding, access): (usize, &Access)| wgpu::BindGroupLayoutEntry {
+            binding: binding as u32,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty: wgpu::BufferBindingType::Storage { read_only: *access == Access::Read },
+                has_dynamic_offset: false,
+                min_binding_size: None,
+            },
+            count: None,
+        };
+        let entries: Vec<_> = accesses.iter().enumerate().map(entry).collect();
+        let descriptor = wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries };
+        let layout = device.capture("a bind group layout", || device.raw().create_bind_group_layout(&descriptor))?;
+        self.layouts.write().unwrap_or_else(PoisonError::into_inner).insert(accesses.to_vec(), layout.clone());
+        Ok(layout)
+    }
+
+    fn compile(&self, device: &Device, (source, accesses): &Key, label: &str) -> Result<wgpu::ComputePipeline> {
+        let storages = self.layout(device, accesses)?;
+        device.capture(&format!("the kernel '{label}'"), || {
+            let raw = device.raw();
+            let descriptor = wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(source.as_ref().into()) };
+            let module = if checked() {
+                raw.create_shader_module(descriptor)
+            } else {
+                // SAFETY: the shaders are the crate's own, their indices stay within the places that plans bind, their loops end;
+                // checked builds and the comparison with the CPU hold them to it. A model's data is never code.
+                unsafe { raw.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+            };
+            let layout = raw.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(label),
+                bind_group_layouts: &[Some(&storages), Some(&self.params)],
+                immediate_size: 0,
+            });
+            raw.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(label),
+                layout: Some(&layout),
+                module: &module,
+                entry_point: Some("main"),
+                // Kernels write workgroup memory before they read it.
+                compilation_options: wgpu::PipelineCompilationOptions { constants: &[], zero_initialize_workgroup_memory: false },
+                cache: None,
+            })
+        })
+    }
+}
+
+/// Whether shaders check their bounds: in debug builds, unless `SARDONYX_CHECKED` says so (`1`) or says not (`0`).
+fn checked() -> bool {
+    std::env::var("SARDONYX_CHECKED").map_or(cfg!(debug_assertions), |value| value == "1")
+}

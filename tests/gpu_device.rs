@@ -1,0 +1,405 @@
+//! The GPU room on a real adapter, with a plan written by hand: no operator and no planner takes part.
+
+use sardonyx::gpu::{self, Constants, Device, Execution, LimitsOption, POISON, Selection};
+use sardonyx::graph::{Graph, ValueId};
+use sardonyx::kernels::{Access, Dispatch, Packing};
+use sardonyx::ops::{Fact, Infer, Mode, Operands, Operator};
+use sardonyx::plan::{Capabilities, Constant, Home, Layout, Place, PlaceId, Plan, Precision, Step, StepKind, Storage};
+use sardonyx::tensor::{DType, Tensor};
+use sardonyx::{Error, ErrorKind, Result};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// result = a · scale + b, four elements at a time.
+const AXPY: &str = "
+struct Params { count: u32, scale: f32 }
+@group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> result: array<vec4<f32>>;
+@group(1) @binding(0) var<uniform> p: Params;
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    if id.x < p.count { result[id.x] = a[id.x] * p.scale + b[id.x]; }
+}";
+
+const X: ValueId = ValueId(0);
+const W: ValueId = ValueId(1);
+const Y: ValueId = ValueId(2);
+const Z: ValueId = ValueId(3);
+
+fn place(label: &str, value: Option<ValueId>, shape: &[usize], home: Home) -> Place {
+    Place { value, label: label.into(), fact: Fact::new(DType::F32, shape), layout: Layout::Dense, storage: Storage::F32, home }
+}
+
+fn step(kind: StepKind, reads: Vec<PlaceId>, writes: Vec<PlaceId>) -> Step {
+    Step { kind, node: None, label: "step".into(), op_type: "Axpy".into(), reads, writes }
+}
+
+/// The plan of [`axpy_plan`] while it is made.
+struct Maker<'a> {
+    source: &'a str,
+    alignment: usize,
+    vectors: u32,
+    params: Vec<u8>,
+}
+
+impl Maker<'_> {
+    fn axpy(&mut self, [a, b, result]: [u32; 3], scale: f32) -> Step {
+        let block = [self.vectors.to_le_bytes(), scale.to_le_bytes()].concat();
+        self.params.resize(self.params.len().next_multiple_of(self.alignment), 0);
+        let params_offset = self.params.len() as u32;
+        self.params.extend(&block);
+        let [a, b, result] = [a, b, result].map(PlaceId);
+        let dispatch = Dispatch {
+            kernel: "axpy",
+            source: self.source.into(),
+            bindings: vec![(a, Access::Read), (b, Access::Read), (result, Access::Write)],
+            params: block,
+            params_offset,
+            grid: [self.vectors.div_ceil(64), 1, 1],
+        };
+        step(StepKind::Gpu { dispatches: vec![dispatch] }, vec![a, b], vec![result])
+    }
+}
+
+/// y = x · 2 + w, z = y · 3 + x, then 2z in x's buffer; reads 2z (as Y) and z back. Places: 0 x, 1 w, 2 y, 3 z, 4 2z.
+fn axpy_plan(device: &Device, source: &str, shape: &[usize]) -> Plan {
+    let count: usize = shape.iter().product();
+    let tensor = Tensor::new(shape, (0..count).map(|i| i as f32 * 0.5).collect()).unwrap();
+    let mut graph = Graph::default();
+    for name in ["x", "w", "y", "z"] {
+        graph.add_value(name, None, None);
+    }
+    graph.inputs = vec![X];
+    graph.outputs = vec![Y, Z];
+    let places = vec![
+        place("x", Some(X), shape, Home::Slot(0)),
+        place("w", Some(W), shape, Home::Constant(0)),
+        place("y", None, shape, Home::Slot(1)),
+        place("z", Some(Z), shape, Home::Slot(2)),
+        place("2z", Some(Y), shape, Home::Slot(0)),
+    ];
+    let alignment = device.capabilities().uniform_alignment as usize;
+    let mut maker = Maker { source, alignment, vectors: count.div_ceil(4) as u32, params: vec![] };
+    let steps = vec![
+        step(StepKind::Upload { value: X, to: PlaceId(0) }, vec![], vec![PlaceId(0)]),
+        maker.axpy([0, 1, 2], 2.0),
+        maker.axpy([2, 0, 3], 3.0),
+        maker.axpy([3, 3, 4], 1.0),
+        step(StepKind::Download { from: PlaceId(4), value: Y }, vec![PlaceId(4)], vec![]),
+        step(StepKind::Download { from: PlaceId(3), value: Z }, vec![PlaceId(3)], vec![]),
+    ];
+    let bytes = places[0].bytes();
+    let packing = Packing { name: "as is", args: vec![], shape: shape.to_vec(), pack: |tensor, _| Ok(tensor.clone()) };
+    Plan {
+        graph,
+        places,
+        steps,
+        // The first slot is larger than its tenants, as a shared one may be.
+        slots: vec![bytes + 4096, bytes, bytes],
+        constants: vec![Constant { label: "w".into(), tensor, packing, storage: Storage::F32, bytes }],
+        params: maker.params,
+        facts: vec![None; 4],
+        placements: vec![],
+        by_value: vec![],
+        precision: Precision::F32,
+    }
+}
+
+fn execution(device: &Device, plan: Plan) -> Result<Execution> {
+    Execution::new(device, &Arc::new(plan), &Constants::new())
+}
+
+fn no_cpu(_: &dyn Operator, _: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+    Err(Error::internal("no CPU step was planned"))
+}
+
+/// The input of a shape, its elements, and what z must be.
+fn input(shape: &[usize]) -> (HashMap<ValueId, Tensor>, Vec<f32>, Vec<f32>) {
+    let x: Vec<f32> = (0..shape.iter().product::<usize>()).map(|i| i as f32 - 3.0).collect();
+    let z = x.iter().enumerate().map(|(i, x)| (x * 2.0 + i as f32 * 0.5) * 3.0 + x).collect();
+    (HashMap::from([(X, Tensor::new(shape, x.clone()).unwrap())]), x, z)
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytemuck::pod_collect_to_vec(bytes)
+}
+
+fn doubled(values: &[f32]) -> Vec<f32> {
+    values.iter().map(|value| value * 2.0).collect()
+}
+
+#[test]
+fn a_plan_runs_and_runs_again() {
+    let Some(device) = gpu::test_device() else { return };
+    for shape in [vec![5], vec![3, 100], vec![0, 4], vec![]] {
+        let constants = Constants::new();
+        let plan = Arc::new(axpy_plan(&device, AXPY, &shape));
+        let mut first = Execution::new(&device, &plan, &constants).unwrap();
+        first.warm().unwrap();
+        let (inputs, _, z) = input(&shape);
+        for _ in 0..2 {
+            let outputs = first.run(&inputs, &no_cpu).unwrap();
+            assert_eq!(outputs[&Z].as_slice::<f32>().unwrap(), z, "{shape:?}");
+            assert_eq!(outputs[&Z].shape(), shape);
+            assert_eq!(outputs[&Y].as_slice::<f32>().unwrap(), doubled(&z));
+        }
+        // A second execution shares the weights; with the last one they go.
+        let held = constants.bytes();
+        let second = Execution::new(&device, &plan, &constants).unwrap();
+        assert_eq!((constants.bytes(), held), (plan.constant_bytes(), plan.constant_bytes()));
+        drop((first, second));
+        assert_eq!(constants.bytes(), 0);
+    }
+}
+
+#[test]
+fn a_probe_sees_each_step_before_its_buffer_is_reused() {
+    let Some(device) = gpu::test_device() else { return };
+    let mut execution = execution(&device, axpy_plan(&device, AXPY, &[6])).unwrap();
+    let (inputs, x, z) = input(&[6]);
+    let mut seen = vec![];
+    let mut look = |index, written: &[(PlaceId, Vec<u8>)]| {
+        seen.push((index, written.iter().map(|(id, bytes)| (id.0, floats(bytes)[..6].to_vec())).collect::<Vec<_>>()));
+        Ok(())
+    };
+    let outputs = execution.run_probed(&inputs, &no_cpu, &mut look).unwrap();
+    let y = x.iter().enumerate().map(|(i, x)| x * 2.0 + i as f32 * 0.5).collect();
+    let wanted = [(0, vec![(0, x)]), (1, vec![(2, y)]), (2, vec![(3, z.clone())]), (3, vec![(4, doubled(&z))]), (4, vec![]), (5, vec![])];
+    assert_eq!(seen, wanted);
+    assert_eq!(outputs[&Y].as_slice::<f32>().unwrap(), doubled(&z));
+    let stopped = execution.run_probed(&inputs, &no_cpu, &mut |_, _| Err(Error::input("enough")));
+    assert_eq!(stopped.unwrap_err().message(), "enough");
+}
+
+#[test]
+fn one_step_runs_by_itself() {
+    let Some(device) = gpu::test_device() else { return };
+    let mut execution = execution(&device, axpy_plan(&device, AXPY, &[6])).unwrap();
+    let bytes = |value: f32| bytemuck::cast_slice(&[value; 8]).to_vec();
+    // The last one is a constant: it stays what it is.
+    let feed = [(PlaceId(2), bytes(1.0)), (PlaceId(0), bytes(0.5)), (PlaceId(1), bytes(9.0))];
+    let written = execution.run_step(2, &feed).unwrap();
+    assert_eq!(written.len(), 1);
+    assert_eq!((written[0].0, floats(&written[0].1)), (PlaceId(3), vec![3.5; 8]));
+    let (inputs, _, z) = input(&[6]);
+    assert_eq!(execution.run(&inputs, &no_cpu).unwrap()[&Z].as_slice::<f32>().unwrap(), z);
+    assert!(execution.run_step(0, &feed).is_err(), "an upload is no step to run");
+    assert!(execution.run_step(99, &feed).is_err());
+    assert!(execution.run_step(2, &[(PlaceId(0), vec![0; 4096])]).is_err(), "too many bytes");
+    assert!(execution.run_step(2, &[(PlaceId(77), vec![0; 4])]).is_err(), "no such place");
+}
+
+#[test]
+fn a_store_left_out_is_seen() {
+    let Some(device) = gpu::test_device() else { return };
+    let source = AXPY.replace("id.x < p.count", "id.x + 1u < p.count");
+    let mut execution = execution(&device, axpy_plan(&device, &source, &[8])).unwrap();
+    let written = execution.run_step(1, &[(PlaceId(0), vec![0; 32])]).unwrap();
+    let words: Vec<u32> = bytemuck::pod_collect_to_vec(&written[0].1);
+    assert_eq!(words[4..], [POISON; 4]);
+    assert_eq!(floats(&written[0].1)[..4], [0.0, 0.5, 1.0, 1.5]);
+}
+
+#[test]
+fn steps_are_timed_where_the_adapter_can() {
+    let Some(device) = gpu::test_device() else { return };
+    let mut execution = execution(&device, axpy_plan(&device, AXPY, &[1000])).unwrap();
+    let (inputs, _, z) = input(&[1000]);
+    match execution.run_timed(&inputs, &no_cpu) {
+        Ok((outputs, times)) => {
+            assert_eq!(outputs[&Z].as_slice::<f32>().unwrap(), z);
+            assert_eq!(times.iter().map(|time| time.0).collect::<Vec<_>>(), [1, 2, 3]);
+            assert!(times.iter().any(|time| time.1 > 0) && times.iter().all(|time| time.1 < 10_000_000_000), "{times:?}");
+        }
+        Err(error) => assert!(!device.has_timestamps() && error.kind() == ErrorKind::Unsupported, "{error}"),
+    }
+}
+
+/// What a CPU step runs: adds one.
+#[derive(Debug)]
+struct AddOne;
+impl Operator for AddOne {
+    fn infer(&self, _: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        Err(Error::internal("not asked").into())
+    }
+    fn eval(&self, inputs: Operands<'_, Tensor>, _: Mode) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        Ok(vec![Tensor::new(x.shape(), x.as_slice::<f32>()?.iter().map(|x| x + 1.0).collect())?])
+    }
+}
+
+#[test]
+fn a_cpu_step_goes_between() {
+    let Some(device) = gpu::test_device() else { return };
+    let mut plan = axpy_plan(&device, AXPY, &[6]);
+    // z is read back, one is added on the CPU, the sum takes z's place and is doubled from there.
+    let cpu = StepKind::Cpu { op: Arc::new(AddOne), inputs: vec![Some(Z), None], outputs: vec![Some(W)], reason: "a test".into() };
+    let between = [
+        step(StepKind::Download { from: PlaceId(3), value: Z }, vec![PlaceId(3)], vec![]),
+        step(cpu, vec![], vec![]),
+        step(StepKind::Upload { value: W, to: PlaceId(3) }, vec![], vec![PlaceId(3)]),
+    ];
+    plan.steps.splice(3..3, between);
+    plan.steps.pop();
+    let mut execution = execution(&device, plan).unwrap();
+    let (inputs, _, z) = input(&[6]);
+    let eval = |op: &dyn Operator, inputs: &[Option<&Tensor>]| op.eval(Operands::new(inputs), Mode::Declared);
+    let outputs = execution.run(&inputs, &eval).unwrap();
+    assert_eq!(outputs[&Y].as_slice::<f32>().unwrap(), z.iter().map(|z| (z + 1.0) * 2.0).collect::<Vec<_>>());
+    let error = execution.run(&inputs, &no_cpu).unwrap_err();
+    assert!(error.message().contains("no CPU step"), "{error}");
+    let error = execution.run(&inputs, &|_, _| Ok(vec![])).unwrap_err();
+    assert!(error.message().contains("0 results for 1 outputs"), "{error}");
+}
+
+#[test]
+fn an_upload_waits_for_the_dispatches_before_it() {
+    let Some(device) = gpu::test_device() else { return };
+    let mut plan = axpy_plan(&device, AXPY, &[6]);
+    // x's buffer gets a constant as soon as y has been computed from x; z reads it there.
+    plan.graph.values[1].constant = Some(Tensor::new([6], vec![100f32; 6]).unwrap());
+    plan.steps.insert(2, step(StepKind::Upload { value: W, to: PlaceId(0) }, vec![], vec![PlaceId(0)]));
+    let (inputs, x, _) = input(&[6]);
+    let outputs = execution(&device, plan).unwrap().run(&inputs, &no_cpu).unwrap();
+    let z: Vec<f32> = x.iter().enumerate().map(|(i, x)| (x * 2.0 + i as f32 * 0.5) * 3.0 + 100.0).collect();
+    assert_eq!(outputs[&Z].as_slice::<f32>().unwrap(), z);
+}
+
+#[test]
+fn bad_inputs_are_errors() {
+    let Some(device) = gpu::test_device() else { return };
+    let mut execution = execution(&device, axpy_plan(&device, AXPY, &[6])).unwrap();
+    let missing = execution.run(&HashMap::new(), &no_cpu).unwrap_err();
+    assert_eq!((missing.kind(), missing.to_string().as_str()), (ErrorKind::Input, "'x': the input is missing"));
+    let wrong = execution.run(&input(&[7]).0, &no_cpu).unwrap_err();
+    assert!(wrong.kind() == ErrorKind::Input && wrong.to_string().contains("[7]"), "{wrong}");
+    let strings = HashMap::from([(X, Tensor::strings([6], vec![String::new(); 6]).unwrap())]);
+    assert!(execution.run(&strings, &no_cpu).is_err());
+    assert!(execution.run(&input(&[6]).0, &no_cpu).is_ok(), "an error leaves the execution usable");
+}
+
+#[test]
+fn bad_plans_are_errors() {
+    let Some(device) = gpu::test_device() else { return };
+    let refused = |plan: Plan| execution(&device, plan).err().expect("refused");
+    for source in ["fn main( {", "@compute @workgroup_size(1) fn other() {}", "@compute @workgroup_size(99999) fn main() {}"] {
+        let error = refused(axpy_plan(&device, source, &[6]));
+        assert!(error.kind() == ErrorKind::Internal && error.message().contains("the kernel 'axpy'"), "{error}");
+    }
+    let mut large = axpy_plan(&device, AXPY, &[6]);
+    large.slots[1] = 1 << 62;
+    assert_eq!(refused(large).kind(), ErrorKind::Memory);
+    let mut small = axpy_plan(&device, AXPY, &[1024]);
+    small.slots[1] = 16;
+    assert!(refused(small).message().contains("no buffer that holds it"));
+    let mut both = axpy_plan(&device, AXPY, &[6]);
+    both.places[3].home = Home::Slot(0);
+    let ran = execution(&device, both).unwrap().run(&input(&[6]).0, &no_cpu);
+    assert_eq!(ran.expect_err("one buffer is read and written in one dispatch").kind(), ErrorKind::Internal);
+    let mut grid = axpy_plan(&device, AXPY, &[6]);
+    if let StepKind::Gpu { dispatches } = &mut grid.steps[1].kind {
+        dispatches[0].grid = [1 << 30, 1, 1];
+    }
+    let ran = execution(&device, grid).unwrap().run(&input(&[6]).0, &no_cpu);
+    assert_eq!(ran.unwrap_err().kind(), ErrorKind::Internal);
+    assert!(device.check().is_ok(), "none of it outlives its call");
+}
+
+#[test]
+fn the_memory_budget_holds() {
+    let Some(device) = gpu::test_device() else { return };
+    let error = execution(&device.with_memory_budget(1000), axpy_plan(&device, AXPY, &[1024])).err().unwrap();
+    assert!(error.kind() == ErrorKind::Memory && error.message().contains("memory budget of 1000"), "{error}");
+}
+
+#[test]
+fn a_lost_device_is_named_and_can_be_replaced() {
+    if gpu::test_device().is_none() {
+        return;
+    }
+    let open = || Device::open(&Selection::Gpu, &LimitsOption::Adapter).unwrap().unwrap();
+    let device = open();
+    let plan = Arc::new(axpy_plan(&device, AXPY, &[6]));
+    let mut execution = Execution::new(&device, &plan, &Constants::new()).unwrap();
+    let (inputs, _, z) = input(&[6]);
+    execution.run(&inputs, &no_cpu).unwrap();
+    device.destroy();
+    let errors = [
+        execution.run(&inputs, &no_cpu).unwrap_err(),
+        execution.run_step(1, &[]).unwrap_err(),
+        execution.warm().unwrap_err(),
+        Execution::new(&device, &plan, &Constants::new()).err().unwrap(),
+    ];
+    for error in errors {
+        assert!(error.kind() == ErrorKind::Device && error.message().starts_with("the device was lost"), "{error}");
+        assert!(error.to_string().ends_with("; make a new session"), "{error}");
+    }
+    let device = open();
+    let mut execution = Execution::new(&device, &plan, &Constants::new()).unwrap();
+    assert_eq!(execution.run(&inputs, &no_cpu).unwrap()[&Z].as_slice::<f32>().unwrap(), z);
+}
+
+#[test]
+fn a_device_lost_in_the_middle_of_a_run_is_an_error() {
+    if gpu::test_device().is_none() {
+        return;
+    }
+    let device = Device::open(&Selection::Gpu, &LimitsOption::Adapter).unwrap().unwrap();
+    let mut execution = execution(&device, axpy_plan(&device, AXPY, &[6])).unwrap();
+    let result = execution.run_probed(&input(&[6]).0, &no_cpu, &mut |index, _| {
+        if index == 1 {
+            device.destroy();
+        }
+        Ok(())
+    });
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::Device);
+}
+
+#[test]
+fn webgpu_limits_are_what_webgpu_promises() {
+    if gpu::test_device().is_none() {
+        return;
+    }
+    let device = Device::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap().unwrap();
+    let wanted = Capabilities { software: device.info().software, ..Capabilities::webgpu() };
+    assert_eq!(*device.capabilities(), wanted);
+    let mut execution = execution(&device, axpy_plan(&device, AXPY, &[6])).unwrap();
+    let (inputs, _, z) = input(&[6]);
+    assert_eq!(execution.run(&inputs, &no_cpu).unwrap()[&Z].as_slice::<f32>().unwrap(), z);
+    let limits = LimitsOption::from_json(r#"{"limits": {"max_buffer_size": 1000000000000000000}}"#).unwrap();
+    assert_eq!(Device::open(&Selection::Gpu, &limits).unwrap_err().kind(), ErrorKind::Device);
+}
+
+#[test]
+fn packed_f16_is_an_option() {
+    let Some(device) = gpu::test_device() else { return };
+    assert!(!device.with_packed_f16().capabilities().shader_f16);
+}
+
+#[test]
+fn threads_share_a_device() {
+    let Some(device) = gpu::test_device() else { return };
+    let plan = Arc::new(axpy_plan(&device, AXPY, &[1000]));
+    let constants = Constants::new();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut execution = Execution::new(&device, &plan, &constants).unwrap();
+                let (inputs, _, z) = input(&[1000]);
+                for _ in 0..20 {
+                    assert_eq!(execution.run(&inputs, &no_cpu).unwrap()[&Z].as_slice::<f32>().unwrap(), z);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_device_is_measured_quickly() {
+    let Some(device) = gpu::test_device() else { return };
+    let start = std::time::Instant::now();
+    let measured = gpu::measure(&device).unwrap();
+    eprintln!("{measured:?} in {:?}", start.elapsed());
+    assert!(measured.copy_gb_per_s > 0.01 && measured.fma_gflops > 0.01, "{measured:?}");
+}
