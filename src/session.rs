@@ -1,2 +1,339 @@
-//! (being written)
-pub struct Session;
+//! A model ready to run: the library's front door.
+
+use crate::cpu;
+use crate::error::{Error, Result};
+use crate::gpu::{Constants, Device, Execution};
+use crate::graph::{Dim, Graph, ValueId};
+use crate::onnx;
+use crate::ops::{Fact, Mode, Operator};
+use crate::plan::{self, Inference, Plan, PlanRequest, Precision, mode_of};
+use crate::tensor::{DType, Tensor};
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Plans that a session keeps: the least recently used goes first.
+const KEPT_PLANS: usize = 8;
+
+/// How a session is to be made.
+#[derive(Default, Clone)]
+pub struct SessionBuilder {
+    device: Option<Device>,
+    precision: Precision,
+    strict: bool,
+    plain: bool,
+    fault: Option<u64>,
+}
+
+impl SessionBuilder {
+    /// The GPU to run on; without one, or with `None`, the CPU.
+    pub fn device(mut self, device: Option<Device>) -> Self {
+        self.device = device;
+        self
+    }
+    /// How float32 tensors are stored.
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+    /// Makes a fallback to the CPU an error.
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+    /// Leaves out every rewrite: the graph runs as read.
+    pub fn without_rewrites(mut self) -> Self {
+        self.plain = true;
+        self
+    }
+    /// Plants a fault, for tests of the comparison: see [`crate::compare`].
+    #[doc(hidden)]
+    pub fn plant_fault(mut self, seed: u64) -> Self {
+        self.fault = Some(seed);
+        self
+    }
+
+    /// Reads a model file. Errors name the file, and the node where one is at fault.
+    pub fn load(self, path: impl AsRef<Path>) -> Result<Session> {
+        let start = Instant::now();
+        let model = onnx::read(path.as_ref())?;
+        let parsed = start.elapsed();
+        let mut session = self.build(model).map_err(|error| error.in_file(path))?;
+        session.stages.parse = parsed;
+        Ok(session)
+    }
+
+    /// Makes a session of a model that was read already.
+    pub fn build(self, model: onnx::Model) -> Result<Session> {
+        let start = Instant::now();
+        let original = Arc::new(model.graph);
+        let mut graph = (*original).clone();
+        if !self.plain {
+            crate::passes::at_load(&mut graph)?;
+        }
+        Ok(Session {
+            options: self,
+            info: model.info,
+            original,
+            graph,
+            constants: Constants::new(),
+            plans: Mutex::default(),
+            by_value: Mutex::default(),
+            stages: Stages { optimise: start.elapsed(), ..Stages::default() },
+        })
+    }
+}
+
+/// How long the stages before the first result took.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Stages {
+    pub parse: Duration,
+    pub optimise: Duration,
+}
+
+/// What a caller must know of an input or output.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Port {
+    pub name: String,
+    pub dtype: DType,
+    /// `None` where the model leaves even the rank open.
+    pub dims: Option<Vec<Dim>>,
+}
+
+/// A plan and the executions that wait for the next run of it; without a plan the CPU runs the graph.
+pub struct Prepared {
+    pub plan: Option<Arc<Plan>>,
+    /// Why a session with a GPU runs on the CPU alone: (node, operator, reason).
+    pub whole_cpu: Option<(String, String, String)>,
+    idle: Mutex<Vec<Execution>>,
+}
+
+impl Prepared {
+    /// The nodes that run on the CPU though a GPU was asked for: (node, operator, reason).
+    pub fn fallbacks(&self) -> Vec<(String, String, String)> {
+        self.plan.as_ref().map(|plan| plan.fallbacks()).or_else(|| self.whole_cpu.clone().map(|one| vec![one])).unwrap_or_default()
+    }
+}
+
+/// What decides a plan: each input's type and shape, and the elements of those that shapes depend on.
+type Key = Vec<(DType, Vec<usize>, Option<Vec<u8>>)>;
+
+/// A model on a device. `run` may be called from several threads at once.
+pub struct Session {
+    options: SessionBuilder,
+    info: onnx::ModelInfo,
+    original: Arc<Graph>,
+    graph: Graph,
+    constants: Constants,
+    plans: Mutex<Vec<(Key, Arc<Prepared>)>>,
+    by_value: Mutex<HashSet<ValueId>>,
+    stages: Stages,
+}
+
+impl Session {
+    pub fn builder() -> SessionBuilder {
+        SessionBuilder::default()
+    }
+    pub fn device(&self) -> Option<&Device> {
+        self.options.device.as_ref()
+    }
+    pub fn precision(&self) -> Precision {
+        self.options.precision
+    }
+    pub fn info(&self) -> &onnx::ModelInfo {
+        &self.info
+    }
+    pub fn stages(&self) -> Stages {
+        self.stages
+    }
+    /// The graph as read.
+    pub fn original(&self) -> &Arc<Graph> {
+        &self.original
+    }
+    /// The graph after the rewrites that need no shapes. Its values keep the ids they have in the original.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+    pub fn inputs(&self) -> Vec<Port> {
+        self.ports(&self.original.inputs)
+    }
+    pub fn outputs(&self) -> Vec<Port> {
+        self.ports(&self.original.outputs)
+    }
+    fn ports(&self, ids: &[ValueId]) -> Vec<Port> {
+        let port = |&id: &ValueId| {
+            let value = self.original.value(id);
+            let declared = value.declared.clone();
+            Port { name: value.name.clone(), dtype: declared.as_ref().map_or(DType::F32, |d| d.dtype), dims: declared.and_then(|d| d.dims) }
+        };
+        ids.iter().map(port).collect()
+    }
+
+    /// Runs the model on inputs by name. The outputs come in the model's order, by name.
+    pub fn run(&self, inputs: &[(&str, Tensor)]) -> Result<Vec<(String, Tensor)>> {
+        let values = self.bind(inputs)?;
+        let prepared = self.prepare(&values)?;
+        self.run_prepared(&prepared, &values)
+    }
+
+    /// Matches inputs by name and checks types and shapes against the model's declarations.
+    pub fn bind(&self, inputs: &[(&str, Tensor)]) -> Result<HashMap<ValueId, Tensor>> {
+        let names = || self.inputs().iter().map(|port| port.name.clone()).collect::<Vec<_>>().join(", ");
+        let mut values = HashMap::new();
+        let mut symbols: HashMap<String, usize> = HashMap::new();
+        for (name, tensor) in inputs {
+            let id = self.graph.inputs.iter().copied().find(|&id| self.graph.value(id).name == *name);
+            let id = id.ok_or_else(|| Error::input("the model has no such input").at_tensor(*name).remedy(format!("its inputs are: {}", names())))?;
+            self.check_input(id, tensor, &mut symbols).map_err(|error| error.at_tensor(*name))?;
+            values.insert(id, tensor.clone());
+        }
+        match self.graph.inputs.iter().find(|id| !values.contains_key(id)) {
+            Some(&id) => Err(Error::input("this input is missing").at_tensor(&self.graph.value(id).name).remedy("give it with -i NAME=FILE or --inputs DIR")),
+            None => Ok(values),
+        }
+    }
+
+    fn check_input(&self, id: ValueId, tensor: &Tensor, symbols: &mut HashMap<String, usize>) -> Result<()> {
+        let Some(declared) = &self.original.value(id).declared else { return Ok(()) };
+        if declared.dtype != tensor.dtype() {
+            return Err(Error::input(format!("found type {}, the model takes {}", tensor.dtype(), declared.dtype)).remedy("convert the input"));
+        }
+        let Some(dims) = &declared.dims else { return Ok(()) };
+        if dims.len() != tensor.rank() {
+            return Err(Error::input(format!("found shape {:?}, the model takes rank {}", tensor.shape(), dims.len())).remedy("reshape the input"));
+        }
+        for (axis, (dim, &size)) in dims.iter().zip(tensor.shape()).enumerate() {
+            match dim {
+                Dim::Known(known) if *known != size => {
+                    return Err(Error::input(format!("found size {size} on axis {axis}, the model takes {known}")).remedy("resize the input"));
+                }
+                Dim::Symbol(symbol) => {
+                    let bound = *symbols.entry(symbol.clone()).or_insert(size);
+                    if bound != size {
+                        return Err(
+                            Error::input(format!("found size {size} on axis {axis}, but '{symbol}' is {bound} elsewhere")).remedy("make the inputs agree")
+                        );
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The plan for these inputs, made now or kept from before.
+    pub fn prepare(&self, inputs: &HashMap<ValueId, Tensor>) -> Result<Arc<Prepared>> {
+        let mut by_value = self.by_value.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        loop {
+            let key: Key = self
+                .graph
+                .inputs
+                .iter()
+                .filter_map(|id| inputs.get(id).map(|t| (t.dtype(), t.shape().to_vec(), by_value.contains(id).then(|| t.bytes().to_vec()))))
+                .collect();
+            let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(at) = plans.iter().position(|(known, _)| *known == key) {
+                let found = plans.remove(at);
+                plans.push(found.clone());
+                return Ok(found.1);
+            }
+            drop(plans);
+            match self.make_plan(inputs, &by_value)? {
+                Ok(prepared) => {
+                    let prepared = Arc::new(prepared);
+                    let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+                    if plans.len() >= KEPT_PLANS {
+                        plans.remove(0);
+                    }
+                    plans.push((key, prepared.clone()));
+                    return Ok(prepared);
+                }
+                Err(more) => {
+                    by_value.extend(more);
+                    self.by_value.lock().unwrap_or_else(PoisonError::into_inner).extend(by_value.iter().copied());
+                }
+            }
+        }
+    }
+
+    /// A plan, or the inputs whose elements it needs.
+    fn make_plan(&self, inputs: &HashMap<ValueId, Tensor>, by_value: &HashSet<ValueId>) -> Result<Result<Prepared, Vec<ValueId>>> {
+        let Some(device) = self.device() else { return Ok(Ok(Prepared { plan: None, whole_cpu: None, idle: Mutex::default() })) };
+        let facts: HashMap<ValueId, Fact> = inputs
+            .iter()
+            .map(|(&id, tensor)| (id, if by_value.contains(&id) { Fact::of(tensor) } else { Fact::new(tensor.dtype(), tensor.shape()) }))
+            .collect();
+        let facts = match plan::infer(&self.graph, &facts)? {
+            Inference::Complete(facts) => facts,
+            Inference::NeedsInputs(more) => return Ok(Err(more)),
+            Inference::DependsOnData { node, op_type, reason } => {
+                let whole_cpu = Some((node, op_type, format!("{reason}: the whole model runs on the CPU")));
+                return self.allow(Prepared { plan: None, whole_cpu, idle: Mutex::default() }).map(Ok);
+            }
+        };
+        let mut graph = self.graph.clone();
+        if !self.options.plain {
+            crate::passes::with_shapes(&mut graph, &facts)?;
+        }
+        // Values that rewrites added are constants.
+        let mut facts = facts;
+        facts.extend(graph.values[facts.len()..].iter().map(|value| value.constant.as_ref().map(Fact::of)));
+        let by_value = graph.inputs.iter().copied().filter(|id| by_value.contains(id)).collect();
+        let request = PlanRequest { graph, facts, by_value, capabilities: device.capabilities(), precision: self.precision() };
+        let mut plan = plan::plan(request)?;
+        if let Some(seed) = self.options.fault {
+            crate::compare::fault::plant(&mut plan, seed)?;
+        }
+        self.allow(Prepared { plan: Some(Arc::new(plan)), whole_cpu: None, idle: Mutex::default() }).map(Ok)
+    }
+
+    /// Refuses a plan with fallbacks where the session is strict.
+    fn allow(&self, prepared: Prepared) -> Result<Prepared> {
+        match prepared.fallbacks().into_iter().next().filter(|_| self.options.strict) {
+            Some((node, op, reason)) => Err(Error::unsupported(format!("would run on the CPU: {reason}"))
+                .at_node(node)
+                .at_operator(op)
+                .remedy("leave --strict out, or use --device cpu")),
+            None => Ok(prepared),
+        }
+    }
+
+    /// Runs a prepared plan.
+    pub fn run_prepared(&self, prepared: &Prepared, inputs: &HashMap<ValueId, Tensor>) -> Result<Vec<(String, Tensor)>> {
+        let mode = mode_of(self.precision());
+        let named = |(id, tensor): (&ValueId, Tensor)| (self.graph.value(*id).name.clone(), tensor);
+        let Some(plan) = &prepared.plan else {
+            let outputs = cpu::run(&self.graph, inputs, mode, &mut |_, _| {})?;
+            return Ok(self.graph.outputs.iter().zip(outputs).map(named).collect());
+        };
+        let mut execution = self.lease(prepared, plan)?;
+        let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_node(op, operands, mode);
+        let values = execution.run(inputs, &evaluate)?;
+        prepared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(execution);
+        let output = |&id: &ValueId| {
+            let known = || plan.facts.get(id.0 as usize).cloned().flatten().and_then(|fact| fact.value);
+            values
+                .get(&id)
+                .or_else(|| inputs.get(&id))
+                .cloned()
+                .or_else(known)
+                .ok_or_else(|| Error::internal("an output was not made").at_tensor(&self.graph.value(id).name))
+        };
+        self.graph.outputs.iter().map(|id| output(id).map(|tensor| named((id, tensor)))).collect()
+    }
+
+    /// An execution of the plan: one that waits, or a new one.
+    pub fn lease(&self, prepared: &Prepared, plan: &Arc<Plan>) -> Result<Execution> {
+        if let Some(execution) = prepared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            return Ok(execution);
+        }
+        let device = self.device().ok_or_else(|| Error::internal("a plan without a device"))?;
+        Execution::new(device, plan, &self.constants)
+    }
+
+    /// The mode in which the CPU computes what this session's device should.
+    pub fn mode(&self) -> Mode {
+        mode_of(self.precision())
+    }
+}

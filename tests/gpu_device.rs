@@ -86,8 +86,8 @@ fn axpy_plan(device: &Device, source: &str, shape: &[usize]) -> Plan {
         maker.axpy([0, 1, 2], 2.0),
         maker.axpy([2, 0, 3], 3.0),
         maker.axpy([3, 3, 4], 1.0),
-        step(StepKind::Download { from: PlaceId(4), value: Y }, vec![PlaceId(4)], vec![]),
-        step(StepKind::Download { from: PlaceId(3), value: Z }, vec![PlaceId(3)], vec![]),
+        step(StepKind::Download { from: PlaceId(4), value: Y, layout: Layout::Dense }, vec![PlaceId(4)], vec![]),
+        step(StepKind::Download { from: PlaceId(3), value: Z, layout: Layout::Dense }, vec![PlaceId(3)], vec![]),
     ];
     let bytes = places[0].bytes();
     let packing = Packing { name: "as is", args: vec![], shape: shape.to_vec(), pack: |tensor, _| Ok(tensor.clone()) };
@@ -236,7 +236,7 @@ fn a_cpu_step_goes_between() {
     // z is read back, one is added on the CPU, the sum takes z's place and is doubled from there.
     let cpu = StepKind::Cpu { op: Arc::new(AddOne), inputs: vec![Some(Z), None], outputs: vec![Some(W)], reason: "a test".into() };
     let between = [
-        step(StepKind::Download { from: PlaceId(3), value: Z }, vec![PlaceId(3)], vec![]),
+        step(StepKind::Download { from: PlaceId(3), value: Z, layout: Layout::Dense }, vec![PlaceId(3)], vec![]),
         step(cpu, vec![], vec![]),
         step(StepKind::Upload { value: W, to: PlaceId(3) }, vec![], vec![PlaceId(3)]),
     ];

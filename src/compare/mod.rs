@@ -1,5 +1,7 @@
 //! The comparison of two devices, node by node.
 
+pub mod fault;
+
 /// How far a right answer of a step may lie from another.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Bound {

@@ -229,15 +229,16 @@ impl Execution {
     fn download(&self, pending: Option<wgpu::CommandEncoder>, steps: Range<usize>, made: &mut Values) -> Result<()> {
         let (mut sources, mut targets) = (vec![], vec![]);
         for step in self.plan.steps.get(steps).unwrap_or_default() {
-            if let StepKind::Download { from, value } = step.kind {
+            if let StepKind::Download { from, value, layout } = step.kind {
                 let (place, buffer) = self.place(from)?;
                 sources.push((buffer, place.bytes()));
-                targets.push((place, value));
+                targets.push((place, value, layout));
             }
         }
         readback::read(&self.device, pending, &sources, &self.staging, |index, bytes| {
-            if let Some((place, value)) = targets.get(index) {
-                made.insert(*value, decode(bytes, place.fact.dtype, &place.fact.shape, place.layout, place.storage)?);
+            if let Some((place, value, layout)) = targets.get(index) {
+                let fact = self.plan.facts.get(value.0 as usize).and_then(Option::as_ref).unwrap_or(&place.fact);
+                made.insert(*value, decode(bytes, fact.dtype, &fact.shape, *layout, place.storage)?);
             }
             Ok(())
         })

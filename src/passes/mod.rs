@@ -1,1 +1,108 @@
-//! (being written)
+//! Rewrites, one to a file, each with a picture of what it makes of what. The graph is verified after every one.
+//!
+//! Those of [`at_load`] need no shapes and run once; those of [`with_shapes`] run when a plan is made.
+
+mod activation;
+mod batch_norm;
+mod chain;
+mod dead_code;
+mod fold_constants;
+mod residual;
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Node, ValueId};
+use crate::ops::Fact;
+use crate::ops::pointwise::{Elementwise, Pointwise};
+use std::sync::Arc;
+
+/// A rewrite without shapes: whether it changed the graph.
+type Rewrite = fn(&mut Graph) -> Result<bool>;
+/// A rewrite that reads shapes.
+type ShapedRewrite = fn(&mut Graph, &[Option<Fact>]) -> Result<bool>;
+
+/// The rewrites that run once, when a model is loaded: (name, rewrite).
+pub const AT_LOAD: &[(&str, Rewrite)] =
+    &[("fold_constants", fold_constants::rewrite), ("batch_norm", batch_norm::rewrite), ("activation", activation::rewrite), ("dead_code", dead_code::rewrite)];
+
+/// The rewrites that run when a plan is made.
+pub const WITH_SHAPES: &[(&str, ShapedRewrite)] = &[("residual", residual::rewrite), ("chain", chain::rewrite)];
+
+/// Runs the load-time rewrites.
+pub fn at_load(graph: &mut Graph) -> Result<()> {
+    for (name, rewrite) in AT_LOAD {
+        rewrite(graph)?;
+        check(graph, name)?;
+    }
+    Ok(())
+}
+
+/// Runs the planning-time rewrites. Facts are by value, and hold for the result: rewrites keep what values mean.
+pub fn with_shapes(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<()> {
+    for (name, rewrite) in WITH_SHAPES {
+        if rewrite(graph, facts)? {
+            dead_code::rewrite(graph)?;
+        }
+        check(graph, name)?;
+    }
+    Ok(())
+}
+
+fn check(graph: &Graph, name: &str) -> Result<()> {
+    if cfg!(debug_assertions) { graph.verify().map_err(|error| Error::internal(format!("after the rewrite {name}: {error}"))) } else { Ok(()) }
+}
+
+/// Where a pattern begins: the only reader of a value, if it has just one and is no graph output.
+fn only_reader(graph: &Graph, uses: &[usize], value: ValueId) -> Option<usize> {
+    if uses[value.0 as usize] != 1 {
+        return None;
+    }
+    graph.nodes.iter().position(|node| node.inputs.contains(&Some(value)))
+}
+
+/// The epilogue of a node whose operator carries one.
+fn epilogue_of(node: &Node) -> Option<&Pointwise> {
+    use crate::ops::{matrix, nn};
+    let op = &*node.op;
+    op.downcast::<nn::conv::Conv>()
+        .map(|conv| &conv.epilogue)
+        .or_else(|| op.downcast::<matrix::matmul::MatMul>().map(|matmul| &matmul.epilogue))
+        .or_else(|| op.downcast::<matrix::gemm::Gemm>().map(|gemm| &gemm.epilogue))
+}
+
+/// Gives a node that carries an epilogue another one. Its further operands are inputs from 3 on.
+fn set_epilogue(node: &mut Node, epilogue: Pointwise) {
+    use crate::ops::{matrix, nn};
+    let op = &*node.op;
+    if let Some(conv) = op.downcast::<nn::conv::Conv>() {
+        node.op = Arc::new(nn::conv::Conv { epilogue, ..conv.clone() });
+    } else if op.downcast::<matrix::matmul::MatMul>().is_some() {
+        node.op = Arc::new(matrix::matmul::MatMul { epilogue });
+    } else if let Some(gemm) = op.downcast::<matrix::gemm::Gemm>() {
+        node.op = Arc::new(matrix::gemm::Gemm { epilogue, ..gemm.clone() });
+    }
+}
+
+/// The expression of an elementwise node.
+fn expression_of(node: &Node) -> Option<&Pointwise> {
+    node.op.downcast::<Elementwise>().map(|op| &op.expression)
+}
+
+/// Fuses node `outer`, which alone reads node `inner`'s result, into `inner`: `inner` takes over its output and its history.
+/// The fused node stands where `outer` stood, so that everything it reads is ready.
+fn fuse_into(graph: &mut Graph, inner: usize, outer: usize) {
+    let last = graph.nodes[outer].clone();
+    let mut node = graph.nodes[inner].clone();
+    node.outputs = last.outputs;
+    // A fused node goes by its last node; what came before is listed.
+    node.fused.push((node.name.clone(), node.op_type.clone()));
+    node.fused.extend(last.fused);
+    node.name = last.name;
+    graph.nodes[outer] = node;
+    graph.nodes.remove(inner);
+}
+
+/// A constant with one element, as a number.
+fn scalar(graph: &Graph, value: Option<ValueId>) -> Option<f64> {
+    let tensor = graph.constant(value?)?;
+    if tensor.len() == 1 { tensor.to_f64s().ok()?.first().copied() } else { None }
+}

@@ -82,8 +82,8 @@ impl Lowering<'_> {
     }
     /// The layout that an input's place has, where the view is the whole of it.
     pub fn layout_of(&self, view: &View) -> Layout {
-        let layout = self.builder.places[view.place.0 as usize].layout;
-        if view.is(layout) { layout } else { Layout::Dense }
+        let place = &self.builder.places[view.place.0 as usize];
+        if view.shape == place.fact.shape && view.is(place.layout) { place.layout } else { Layout::Dense }
     }
     /// A constant input rearranged for a kernel.
     pub fn packed(&mut self, index: usize, packing: Packing) -> Result<PlaceId, Unsupported> {

@@ -76,8 +76,8 @@ pub struct Constant {
 pub enum StepKind {
     /// Host to device: the graph's inputs at the edge, a CPU node's results behind a fallback.
     Upload { value: ValueId, to: PlaceId },
-    /// Device to host.
-    Download { from: PlaceId, value: ValueId },
+    /// Device to host: the value, in its own shape, lies at the start of the place in this layout.
+    Download { from: PlaceId, value: ValueId, layout: Layout },
     /// Work on the GPU.
     Gpu { dispatches: Vec<Dispatch> },
     /// An operator that runs on the CPU, and why.

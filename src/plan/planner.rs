@@ -139,12 +139,14 @@ impl Builder {
             return Ok(());
         }
         let view = located.view.ok_or_else(|| Unsupported::new("the value is nowhere"))?;
-        let whole =
-            |place: &Place| view.is(place.layout) && (view.shape == place.fact.shape || place.layout == Layout::Dense && view.count() == place.fact.count());
-        let view = if whole(&self.places[view.place.0 as usize]) { view } else { self.in_layout(view, Layout::Dense)? };
+        let layouts: &[Layout] = if view.shape.len() > 2 { &[Layout::Dense, Layout::Rows4, Layout::ChannelsLast4] } else { &[Layout::Dense, Layout::Rows4] };
+        let (view, layout) = match layouts.iter().find(|&&layout| view.is(layout)) {
+            Some(&layout) => (view, layout),
+            None => (self.in_layout(view, Layout::Dense)?, Layout::Dense),
+        };
         let label = self.graph.value(id).name.clone();
         self.steps.push(Step {
-            kind: StepKind::Download { from: view.place, value: id },
+            kind: StepKind::Download { from: view.place, value: id, layout },
             node: None,
             label,
             op_type: "download".into(),

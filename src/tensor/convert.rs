@@ -110,7 +110,7 @@ fn encode_small(dtype: DType, x: f64, saturate: bool) -> u8 {
     }
     let magnitude = x.abs();
     if magnitude.is_infinite() {
-        return if saturate && specials != Specials::Ieee || saturate { sign | largest } else { beyond };
+        return if saturate { sign | largest } else { beyond };
     }
     let lowest = 1 - bias;
     let exponent = if magnitude == 0.0 { lowest } else { (magnitude.log2().floor() as i32).max(lowest) };

@@ -133,7 +133,7 @@ impl Tensor {
         let bytes = element_count(&shape)?.saturating_mul(dtype.size());
         let end = start.saturating_add(bytes);
         let part = map.get(start..end).ok_or_else(|| Error::input(format!("bytes {start}..{end} lie outside the file of {} bytes", map.len())))?;
-        if (part.as_ptr() as usize) % dtype.size() != 0 {
+        if !(part.as_ptr() as usize).is_multiple_of(dtype.size()) {
             return Self::from_bytes(dtype, shape, part);
         }
         Ok(Self { dtype, shape, data: Data::Bytes(Arc::new(Mapped { map, start, end })) })

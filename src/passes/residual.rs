@@ -1,0 +1,79 @@
+//! *Given* `y = Conv | MatMul | Gemm; Add(y, r)` of one shape, nobody else reading y → *Result* one node with r as the
+//! epilogue's operand. *Given* `MatMul → Add(y, b)` with b `[n]` → *Result* MatMul with a bias. Then functions of the
+//! sum alone are absorbed as in [`super::activation`].
+
+use super::activation::function_of;
+use super::{epilogue_of, expression_of, fuse_into, only_reader, set_epilogue};
+use crate::error::Result;
+use crate::graph::{Graph, ValueId};
+use crate::ops::Fact;
+use crate::ops::matrix::matmul::MatMul;
+use crate::ops::pointwise::table;
+
+pub fn rewrite(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<bool> {
+    let mut changed = false;
+    let mut index = 0;
+    while index < graph.nodes.len() {
+        if step(graph, index, facts) {
+            changed = true;
+        } else {
+            index += 1;
+        }
+    }
+    Ok(changed)
+}
+
+fn step(graph: &mut Graph, index: usize, facts: &[Option<Fact>]) -> bool {
+    let fact = |id: ValueId| facts.get(id.0 as usize).and_then(Option::as_ref);
+    let node = &graph.nodes[index];
+    let Some(epilogue) = epilogue_of(node).cloned() else { return false };
+    let Some(result) = node.outputs[0] else { return false };
+    let uses = graph.uses();
+    let Some(outer) = only_reader(graph, &uses, result) else { return false };
+    if let Some(function) = function_of(graph, outer, result) {
+        set_epilogue(&mut graph.nodes[index], epilogue.then(&function, 0));
+        fuse_into(graph, index, outer);
+        return true;
+    }
+    let adder = &graph.nodes[outer];
+    let is_add = expression_of(adder).is_some_and(|e| e.steps.len() == 1 && e.steps[0].row == &table::ADD && e.operands == 2);
+    let Some(other) = adder.inputs.iter().flatten().copied().find(|&id| id != result).filter(|_| is_add) else { return false };
+    let (Some(y), Some(r)) = (fact(result), fact(other)) else { return false };
+    if !y.dtype.is_float() || changes_type(&epilogue) {
+        return false;
+    }
+    let n = y.shape.last().copied();
+    let row = r.shape.last().copied() == n && r.count() == n.unwrap_or(0) && r.value.is_some();
+    if node.op.downcast::<MatMul>().is_some() && epilogue.is_identity() && row && node.inputs.len() == 2 && y.rank() >= r.rank() {
+        let flat = match (graph.constant(other), r.rank()) {
+            (_, 1) => other,
+            (Some(tensor), _) => match tensor.reshape([tensor.len()]) {
+                Ok(tensor) => graph.add_constant("bias", tensor),
+                Err(_) => return false,
+            },
+            _ => return false,
+        };
+        graph.nodes[index].inputs.push(Some(flat));
+        fuse_into(graph, index, outer);
+        return true;
+    }
+    // The residual must not come from behind this node: the fused node stands where the Add stood, so it can't.
+    let gemm_with_matrix = node.op.downcast::<crate::ops::matrix::gemm::Gemm>().is_some()
+        && node.inputs.get(2).copied().flatten().and_then(fact).is_some_and(|c| c.count() != n.unwrap_or(0));
+    if r.shape != y.shape || epilogue.operands > 1 || gemm_with_matrix || r.dtype != y.dtype {
+        return false;
+    }
+    let Some(at) = adder.inputs.iter().position(|&id| id == Some(result)) else { return false };
+    let addition = expression_of(adder).cloned().unwrap_or_default();
+    let node = &mut graph.nodes[index];
+    node.inputs.resize(3, None);
+    node.inputs.push(Some(other));
+    set_epilogue(node, epilogue.then(&addition, at));
+    fuse_into(graph, index, outer);
+    true
+}
+
+/// An epilogue that ends in another type takes no residual. (None does today: comparisons are not absorbed.)
+fn changes_type(epilogue: &crate::ops::pointwise::Pointwise) -> bool {
+    epilogue.steps.iter().any(|step| step.row.result != table::Result_::Same)
+}

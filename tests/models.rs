@@ -1,0 +1,56 @@
+//! Real models with recorded outputs, on the CPU and on the GPU. They live outside the repository: SARDONYX_SHARED names
+//! their folder (../shared by default); without it these tests say that they were left out.
+
+use sardonyx::gpu::test_device;
+use sardonyx::plan::Precision;
+use sardonyx::{Session, Tensor, onnx};
+use std::path::PathBuf;
+
+fn folder() -> Option<PathBuf> {
+    let path =
+        std::env::var_os("SARDONYX_SHARED").map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared")), PathBuf::from).join("models");
+    if path.is_dir() {
+        return Some(path);
+    }
+    eprintln!("skipped: no folder of models at {} (set SARDONYX_SHARED)", path.display());
+    None
+}
+
+/// The model's recorded inputs and outputs, and its tolerances from index.tsv.
+fn case(name: &str) -> Option<(PathBuf, Vec<Tensor>, Vec<Tensor>, f64, f64)> {
+    let folder = folder()?;
+    let index = std::fs::read_to_string(folder.join("index.tsv")).unwrap();
+    let header: Vec<&str> = index.lines().next().unwrap().split('\t').collect();
+    let column = |key: &str| header.iter().position(|cell| *cell == key).unwrap();
+    let row: Vec<&str> = index.lines().map(|line| line.split('\t').collect::<Vec<_>>()).find(|row| row[0] == name).unwrap();
+    let read = |kind: &str| {
+        (0..)
+            .map(|k| folder.join(name).join(format!("test_data_set_0/{kind}_{k}.pb")))
+            .take_while(|path| path.exists())
+            .map(|path| onnx::read_pb(&path).unwrap().1)
+            .collect()
+    };
+    Some((folder.join(name).join("model.onnx"), read("input"), read("output"), row[column("rtol")].parse().unwrap(), row[column("atol")].parse().unwrap()))
+}
+
+fn check(name: &str, device: Option<sardonyx::gpu::Device>) {
+    let Some((path, inputs, outputs, rtol, atol)) = case(name) else { return };
+    let session = Session::builder().device(device).precision(Precision::F32).load(&path).unwrap();
+    let ports = session.inputs();
+    let named: Vec<(&str, Tensor)> = ports.iter().zip(inputs).map(|(port, tensor)| (port.name.as_str(), tensor)).collect();
+    let results = session.run(&named).unwrap();
+    for ((output, result), expected) in results.iter().zip(&outputs) {
+        assert_eq!((result.shape(), result.dtype()), (expected.shape(), expected.dtype()), "{name} {output}");
+        let (x, y) = (result.to_f64s().unwrap(), expected.to_f64s().unwrap());
+        let worst = x.iter().zip(&y).map(|(x, y)| (x - y).abs() - rtol * y.abs()).fold(f64::MIN, f64::max);
+        assert!(worst <= atol, "{name} {output}: off by {worst} beyond rtol {rtol}, atol {atol}");
+    }
+}
+
+macro_rules! models {
+    ($($name:ident),*) => {
+        mod on_the_cpu { $(#[test] fn $name() { super::check(stringify!($name), None); })* }
+        mod on_the_gpu { $(#[test] fn $name() { if let Some(device) = super::test_device() { super::check(stringify!($name), Some(device)); } })* }
+    };
+}
+models!(mnist_ort, squeezenet_fp32, squeezenet_fp16);
