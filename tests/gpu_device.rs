@@ -97,7 +97,7 @@ fn axpy_plan(device: &Device, source: &str, shape: &[usize]) -> Plan {
         steps,
         // The first slot is larger than its tenants, as a shared one may be.
         slots: vec![bytes + 4096, bytes, bytes],
-        constants: vec![Constant { label: "w".into(), tensor, packing, storage: Storage::F32, bytes }],
+        constants: vec![Constant { label: "w".into(), tensor, packing, layout: Layout::Dense, storage: Storage::F32, bytes }],
         params: maker.params,
         facts: vec![None; 4],
         placements: vec![],

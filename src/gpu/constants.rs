@@ -24,6 +24,7 @@ struct Key {
     packing: &'static str,
     args: Vec<usize>,
     packed_shape: Vec<usize>,
+    layout: Layout,
     storage: Storage,
 }
 
@@ -37,6 +38,7 @@ impl Key {
             packing: name,
             args: args.clone(),
             packed_shape: shape.clone(),
+            layout: constant.layout,
             storage: constant.storage,
         }
     }
@@ -95,7 +97,7 @@ fn pack(device: &Device, constant: &Constant) -> Result<Resident> {
     if packed.shape() != shape {
         return Err(Error::internal(format!("packing '{name}' made the shape {:?} instead of {shape:?}", packed.shape())));
     }
-    let bytes = encode(&packed, Layout::Dense, constant.storage)?;
+    let bytes = encode(&packed, constant.layout, constant.storage)?;
     let buffer = Buffer::storage(device, &constant.label, constant.bytes.max(bytes.len() as u64))?;
     buffer.write(device, &bytes)?;
     Ok(Resident { buffer, _source: constant.tensor.clone() })

@@ -67,6 +67,8 @@ pub struct Constant {
     pub label: String,
     pub tensor: Tensor,
     pub packing: Packing,
+    /// The layout in which the packed tensor lies.
+    pub layout: Layout,
     pub storage: Storage,
     pub bytes: u64,
 }

@@ -238,8 +238,12 @@ impl Builder {
     }
 
     pub(super) fn constant(&mut self, label: &str, tensor: Tensor, packing: Packing) -> Result<PlaceId, Unsupported> {
+        self.constant_in(label, tensor, packing, Layout::Dense)
+    }
+
+    fn constant_in(&mut self, label: &str, tensor: Tensor, packing: Packing, layout: Layout) -> Result<PlaceId, Unsupported> {
         let storage = self.storage(tensor.dtype())?;
-        let same = |constant: &Constant| constant.tensor.identity() == tensor.identity() && constant.packing == packing && constant.storage == storage;
+        let same = |c: &Constant| c.tensor.identity() == tensor.identity() && c.packing == packing && c.storage == storage && c.layout == layout;
         if let Some(index) = self.constants.iter().position(same)
             && let Some(place) = self.places.iter().position(|place| place.home == Home::Constant(index))
         {
@@ -247,9 +251,9 @@ impl Builder {
         }
         let fact = Fact::new(tensor.dtype(), packing.shape.clone());
         let home = Home::Constant(self.constants.len());
-        let view = self.push_place(Place { value: None, label: label.to_string(), fact, layout: Layout::Dense, storage, home })?;
+        let view = self.push_place(Place { value: None, label: label.to_string(), fact, layout, storage, home })?;
         let bytes = self.places[view.place.0 as usize].bytes();
-        self.constants.push(Constant { label: label.to_string(), tensor, packing, storage, bytes });
+        self.constants.push(Constant { label: label.to_string(), tensor, packing, layout, storage, bytes });
         Ok(view.place)
     }
 
@@ -308,20 +312,14 @@ impl Builder {
 
     /// A view of a constant in a layout: gathered on the host, uploaded once.
     fn constant_view(&mut self, index: usize, view: &View, layout: Layout) -> Result<View, Unsupported> {
-        let failed = |error: Error| Unsupported::new(error.message());
         let constant = self.constants[index].clone();
-        let packed = (constant.packing.pack)(&constant.tensor, &constant.packing.args).map_err(failed)?;
-        let shifted: Vec<usize> = view.strides.iter().map(|&stride| stride as usize).collect();
-        let mut at = crate::tensor::index::Odometer::new(&view.shape, [&shifted]);
-        let picked = packed.pick(view.shape.clone(), |_| at.next().map(|[offset]| view.offset.wrapping_add(offset))).map_err(failed)?;
-        let storage = self.storage(picked.dtype())?;
-        let fact = Fact::new(picked.dtype(), picked.shape());
-        let home = Home::Constant(self.constants.len());
-        let to = self.push_place(Place { value: None, label: constant.label.clone(), fact, layout, storage, home })?;
-        let bytes = self.places[to.place.0 as usize].bytes();
-        let packing = Packing { name: "plain", args: vec![layout as usize], shape: picked.shape().to_vec(), pack: |tensor, _| Ok(tensor.clone()) };
-        self.constants.push(Constant { label: constant.label, tensor: picked, packing, storage, bytes });
-        Ok(to)
+        if constant.packing.name != "plain" {
+            return Err(Unsupported::new("a view of a constant that was packed for a kernel"));
+        }
+        let args = [view.offset].into_iter().chain(view.strides.iter().map(|&stride| stride as usize)).chain(view.shape.iter().copied()).collect();
+        let packing = Packing { name: "view", args, shape: view.shape.clone(), pack: gather };
+        let place = self.constant_in(&constant.label, constant.tensor, packing, layout)?;
+        Ok(View::whole(place, layout, &view.shape))
     }
 
     pub(crate) fn emit(
@@ -367,8 +365,25 @@ impl Builder {
         &self.capabilities
     }
 
+    /// Keeps only the constants that a dispatch binds: a packed form often makes the plain one needless.
+    fn drop_unread_constants(&mut self) {
+        let read: std::collections::HashSet<PlaceId> = self.steps.iter().flat_map(|step| step.reads.iter().copied()).collect();
+        let mut kept = vec![];
+        for (at, place) in self.places.iter_mut().enumerate() {
+            if let Home::Constant(index) = place.home {
+                place.home = Home::Unassigned;
+                if read.contains(&PlaceId(at as u32)) {
+                    place.home = Home::Constant(kept.len());
+                    kept.push(self.constants[index].clone());
+                }
+            }
+        }
+        self.constants = kept;
+    }
+
     /// Assigns memory and parameter offsets.
     fn finish(mut self, placements: Vec<Placement>, by_value: Vec<ValueId>) -> Result<Plan> {
+        self.drop_unread_constants();
         let mut spans: HashMap<PlaceId, (usize, usize)> = HashMap::new();
         for (index, step) in self.steps.iter().enumerate() {
             for &id in step.reads.iter().chain(&step.writes) {
@@ -416,6 +431,25 @@ impl Builder {
             precision: self.precision,
         })
     }
+}
+
+/// The elements of a view `[offset, strides…, shape…]` of a dense constant, in row-major order.
+fn gather(tensor: &Tensor, args: &[usize]) -> Result<Tensor> {
+    let [offset, rest @ ..] = args else { return Err(Error::internal("a view without arguments")) };
+    let (strides, shape) = rest.split_at(rest.len() / 2);
+    // Negative strides wrap around, and back when the offset is added.
+    let mut coordinates = vec![0usize; shape.len()];
+    tensor.pick(shape, |_| {
+        let at = coordinates.iter().zip(strides).fold(*offset, |at, (x, stride)| at.wrapping_add(x.wrapping_mul(*stride)));
+        for axis in (0..shape.len()).rev() {
+            coordinates[axis] += 1;
+            if coordinates[axis] < shape[axis] {
+                break;
+            }
+            coordinates[axis] = 0;
+        }
+        Some(at)
+    })
 }
 
 /// The mode in which the CPU computes what the plan holds in `precision`.
