@@ -31,7 +31,7 @@ NARROW, WIDE = 13, 22
 
 
 class Digits(nn.Module):
-    """Two 3x3 convolutions with a residual around the second, a third one, and a linear layer: 6,000 parameters."""
+    """Two 3x3 convolutions with a residual around the second, a third one, and a linear layer: 5,300 parameters."""
 
     def __init__(self):
         super().__init__()
