@@ -11,7 +11,7 @@ mod resize;
 
 pub use labels::{labels, top_k};
 pub use picture::{Picture, load};
-pub use preprocess::{Channels, Crop, Layout, PRESETS, Preprocess, Resize};
+pub use preprocess::{Channels, Crop, Layout, PRESETS, Preprocess, Preset, Resize};
 pub use resize::Filter;
 
 /// An array of the pictures that Pillow and torchvision made: `models/tiny/resize_golden.py`.

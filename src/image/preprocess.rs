@@ -118,42 +118,64 @@ fn one_or_more<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<f64>, D:
     })
 }
 
-/// Every preset: its name, what it is, and how it is made.
-pub const PRESETS: &[(&str, &str, fn() -> Preprocess)] = &[
-    ("imagenet", "torchvision and timm: shorter side to 256 of 224, centre, RGB, ImageNet's mean and deviation", || Preprocess {
-        size: Some([224, 224]),
-        resize: Resize::Shorter,
-        crop_fraction: 0.875,
-        mean: vec![0.485, 0.456, 0.406],
-        std: vec![0.229, 0.224, 0.225],
-        ..Preprocess::default()
-    }),
-    ("imagenet-tf", "TensorFlow's slim and Keras' \"tf\": shorter side to 256 of 224, centre, RGB, -1 to 1", || Preprocess {
-        size: Some([224, 224]),
-        resize: Resize::Shorter,
-        crop_fraction: 0.875,
-        scale: 1.0 / 127.5,
-        mean: vec![1.0],
-        ..Preprocess::default()
-    }),
-    ("imagenet-caffe", "Caffe's models (SqueezeNet, VGG): shorter side to the input's, centre, BGR, 0 to 255 less the mean", || Preprocess {
-        size: Some([224, 224]),
-        resize: Resize::Shorter,
-        scale: 1.0,
-        mean: vec![103.94, 116.78, 123.68],
-        channels: Some(Channels::Bgr),
-        ..Preprocess::default()
-    }),
-    ("raw255", "stretched, RGB or grey, 0 to 255", || Preprocess { scale: 1.0, ..Preprocess::default() }),
-    ("unit", "stretched, RGB or grey, 0 to 1", Preprocess::default),
+/// Settings that many models share.
+pub struct Preset {
+    pub name: &'static str,
+    /// Whose models it is for, and what it does.
+    pub about: &'static str,
+    make: fn() -> Preprocess,
+}
+
+/// Every preset.
+pub const PRESETS: &[Preset] = &[
+    Preset {
+        name: "imagenet",
+        about: "torchvision and timm: shorter side to 256 of 224, centre, RGB, ImageNet's mean and deviation",
+        make: || Preprocess {
+            size: Some([224, 224]),
+            resize: Resize::Shorter,
+            crop_fraction: 0.875,
+            mean: vec![0.485, 0.456, 0.406],
+            std: vec![0.229, 0.224, 0.225],
+            ..Preprocess::default()
+        },
+    },
+    Preset {
+        name: "imagenet-tf",
+        about: "TensorFlow's slim and Keras' \"tf\": shorter side to 256 of 224, centre, RGB, -1 to 1",
+        make: || Preprocess {
+            size: Some([224, 224]),
+            resize: Resize::Shorter,
+            crop_fraction: 0.875,
+            scale: 1.0 / 127.5,
+            mean: vec![1.0],
+            ..Preprocess::default()
+        },
+    },
+    Preset {
+        name: "imagenet-caffe",
+        about: "Caffe's models (SqueezeNet, VGG): shorter side to the input's, centre, BGR, 0 to 255 less the mean",
+        make: || Preprocess {
+            size: Some([224, 224]),
+            resize: Resize::Shorter,
+            scale: 1.0,
+            mean: vec![103.94, 116.78, 123.68],
+            channels: Some(Channels::Bgr),
+            ..Preprocess::default()
+        },
+    },
+    Preset { name: "raw255", about: "stretched, RGB or grey, 0 to 255", make: || Preprocess { scale: 1.0, ..Preprocess::default() } },
+    Preset { name: "unit", about: "stretched, RGB or grey, 0 to 1", make: Preprocess::default },
 ];
 
 impl Preprocess {
     /// A preset by its name, one of [`PRESETS`].
     pub fn preset(name: &str) -> Result<Self> {
-        let names = || PRESETS.iter().map(|preset| preset.0).collect::<Vec<_>>().join(", ");
-        let found = PRESETS.iter().find(|preset| preset.0 == name);
-        found.map(|preset| preset.2()).ok_or_else(|| Error::usage(format!("there is no preset '{name}'")).remedy(format!("use one of {}", names())))
+        let found = PRESETS.iter().find(|preset| preset.name == name).ok_or_else(|| {
+            let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+            Error::usage(format!("there is no preset '{name}'")).remedy(format!("use one of {}", names.join(", ")))
+        })?;
+        Ok((found.make)())
     }
 
     /// The preset if one is named, else the sidecar `MODEL.toml` beside `MODEL.onnx`, else the preset `imagenet`.
@@ -249,6 +271,6 @@ mod tests {
         }
         assert_eq!(Preprocess::parse("").unwrap(), Preprocess::default());
         assert!(Preprocess::preset("resnet").unwrap_err().to_string().contains("imagenet-tf"));
-        assert!(PRESETS.iter().all(|preset| preset.2().check().is_ok()));
+        assert!(PRESETS.iter().all(|preset| (preset.make)().check().is_ok()));
     }
 }
