@@ -1,1 +1,24 @@
-//! (being written)
+//! From a picture's file to a model's input, and from its output to labels.
+//!
+//! What happens to the pixels is stated by a [`Preprocess`]: a preset's, or that of the sidecar `MODEL.toml` beside
+//! `MODEL.onnx`. `docs/image.md` describes the keys and where the result differs from Pillow's.
+
+mod apply;
+mod labels;
+mod picture;
+mod preprocess;
+mod resize;
+
+pub use labels::{labels, top_k};
+pub use picture::{Picture, load};
+pub use preprocess::{Channels, Crop, Layout, PRESETS, Preprocess, Preset, Resize};
+pub use resize::Filter;
+
+/// An array of the pictures that Pillow and torchvision made: `models/tiny/resize_golden.py`.
+#[cfg(test)]
+fn golden<T: npyz::Deserialize>(name: &str) -> (Vec<usize>, Vec<T>) {
+    let file = std::io::Cursor::new(include_bytes!("../../models/tiny/resize_golden.npz"));
+    let mut archive = npyz::npz::NpzArchive::new(file).unwrap();
+    let array = archive.by_name(name).unwrap().expect(name);
+    (array.shape().iter().map(|&size| size as usize).collect(), array.into_vec().unwrap())
+}

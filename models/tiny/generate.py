@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+"""Writes the tiny models of this folder, each as an ONNX test case: NAME/model.onnx and NAME/test_data_set_0/*.pb.
+
+Seeded weights; the outputs come from onnxruntime's CPU with its rewrites off. Each model is there for one thing that
+goes wrong easily: sizes that are no multiple of 4, branches that change layout, an operator without a GPU kernel.
+
+    pip install numpy onnx==1.23.2 onnxruntime==1.32.0 && python generate.py
+"""
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+HERE = Path(__file__).parent
+
+
+class Model:
+    """A graph under construction: weights are drawn as they are asked for."""
+
+    def __init__(self, name, seed):
+        self.name, self.random = name, np.random.default_rng(seed)
+        self.nodes, self.constants = [], []
+
+    def noise(self, *shape, scale=1.0):
+        return (self.random.standard_normal(shape) * scale).astype(np.float32)
+
+    def constant(self, name, array):
+        self.constants.append(numpy_helper.from_array(np.asarray(array), name))
+        return name
+
+    def node(self, op, name, *inputs, outputs=None, **attributes):
+        outputs = outputs or [f"{name}_out"]
+        self.nodes.append(helper.make_node(op, inputs, outputs, name=name, **attributes))
+        return outputs[0]
+
+    def conv(self, name, x, channels_in, channels_out, kernel, **attributes):
+        """A convolution with bias, its weights scaled to keep the variance."""
+        fan_in = channels_in * kernel * kernel
+        weight = self.constant(f"{name}.weight", self.noise(channels_out, channels_in, kernel, kernel, scale=fan_in**-0.5))
+        bias = self.constant(f"{name}.bias", self.noise(channels_out, scale=0.5))
+        return self.node("Conv", name, x, weight, bias, kernel_shape=[kernel, kernel], **attributes)
+
+    def norm(self, name, x, channels):
+        parts = {
+            "scale": 1 + self.noise(channels, scale=0.2),
+            "shift": self.noise(channels, scale=0.2),
+            "mean": self.noise(channels, scale=0.2),
+            "variance": np.exp(self.noise(channels, scale=0.3)),
+        }
+        parts = [self.constant(f"{name}.{part}", array) for part, array in parts.items()]
+        return self.node("BatchNormalization", name, x, *parts)
+
+    def linear(self, name, x, k, n):
+        x = self.node("MatMul", f"{name}_matmul", x, self.constant(f"{name}.weight", self.noise(k, n, scale=k**-0.5)))
+        return self.node("Add", f"{name}_add", x, self.constant(f"{name}.bias", self.noise(n, scale=0.5)))
+
+    def save(self, input_shape, output_shape, feed_shape):
+        """Names the graph's ends `input` and `output`, checks the model, runs it and writes the case."""
+        float_info = lambda name, shape: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        ends = [float_info("input", input_shape)], [float_info("output", output_shape)]
+        graph = helper.make_graph(self.nodes, self.name, *ends, self.constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="generate.py")
+        onnx.checker.check_model(model, full_check=True)
+        data = HERE / self.name / "test_data_set_0"
+        data.mkdir(parents=True, exist_ok=True)
+        onnx.save(model, HERE / self.name / "model.onnx")
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        fed = self.noise(*feed_shape)
+        for name, array in [("input", fed), ("output", session.run(None, {"input": fed})[0])]:
+            (data / f"{name}_0.pb").write_bytes(numpy_helper.from_array(array, name).SerializeToString())
+
+
+def conv_odd():
+    """Convolutions of 3, 5 and 6 channels on 5x7 pixels, BatchNormalization, Relu, a residual Add, a stride, a pooling."""
+    m = Model("conv_odd", 1)
+    x = m.node("Relu", "relu_a", m.norm("norm_a", m.conv("conv_a", "input", 3, 5, 3, pads=[1, 1, 1, 1]), 5))
+    y = m.norm("norm_b", m.conv("conv_b", x, 5, 5, 3, pads=[1, 1, 1, 1]), 5)
+    x = m.node("Relu", "relu_b", m.node("Add", "residual", y, x))
+    x = m.conv("conv_c", x, 5, 6, 3, pads=[0, 1, 1, 0], strides=[2, 1])
+    x = m.node("Relu", "relu_c", m.norm("norm_c", x, 6))
+    m.node("GlobalAveragePool", "pool", x, outputs=["output"])
+    m.save(["batch", 3, 5, 7], ["batch", 6, 1, 1], [2, 3, 5, 7])
+
+
+def mlp():
+    """MatMul of K = 37 and N = 11, then 3; GELU as exporters before opset 20 write it, by Erf."""
+    m = Model("mlp", 2)
+    x = m.linear("first", "input", 37, 11)
+    half, one, root = (m.constant(name, np.float32(value)) for name, value in [("half", 0.5), ("one", 1.0), ("root_2", 2**0.5)])
+    erf = m.node("Erf", "gelu_erf", m.node("Div", "gelu_div", x, root))
+    gelu = m.node("Mul", "gelu_mul", x, m.node("Add", "gelu_add", erf, one))
+    x = m.node("Mul", "gelu_half", gelu, half)
+    x = m.linear("second", x, 11, 3)
+    m.node("Identity", "end", x, outputs=["output"])
+    m.save(["batch", 37], ["batch", 3], [5, 37])
+
+
+def branches():
+    """Branches of 3 and 5 channels joined by Concat, then Reshape, Transpose and Softmax: layouts meet and part."""
+    m = Model("branches", 3)
+    a = m.node("Relu", "relu_a", m.conv("conv_a", "input", 2, 3, 1))
+    b = m.node("Sigmoid", "sigmoid_b", m.conv("conv_b", "input", 2, 5, 3, pads=[1, 1, 1, 1]))
+    x = m.node("Concat", "join", a, b, axis=1)
+    x = m.node("Reshape", "rows", x, m.constant("rows_shape", np.array([0, 8, -1], np.int64)))
+    x = m.node("Transpose", "transpose", x, perm=[0, 2, 1])
+    m.node("Softmax", "softmax", x, axis=-1, outputs=["output"])
+    m.save(["batch", 2, 3, 5], ["batch", 15, 8], [2, 2, 3, 5])
+
+
+def cpu_step():
+    """An Einsum, which has no GPU kernel, between two MatMuls: a step on the CPU in the middle of a plan."""
+    m = Model("cpu_step", 4)
+    x = m.node("Relu", "relu", m.linear("first", "input", 9, 7))
+    x = m.node("Einsum", "einsum", x, m.constant("mix", m.noise(7, 6, scale=0.4)), equation="bij,jk->bik")
+    x = m.linear("second", x, 6, 5)
+    m.node("Tanh", "tanh", x, outputs=["output"])
+    m.save(["batch", 4, 9], ["batch", 4, 5], [3, 4, 9])
+
+
+if __name__ == "__main__":
+    for build in [conv_odd, mlp, branches, cpu_step]:
+        build()
+        print(build.__name__, (HERE / build.__name__ / "model.onnx").stat().st_size, "bytes")
