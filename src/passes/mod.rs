@@ -5,6 +5,7 @@
 mod activation;
 mod batch_norm;
 mod chain;
+mod conv_bias;
 mod dead_code;
 mod fold_constants;
 mod residual;
