@@ -20,10 +20,6 @@ impl Allowed {
         let get = |list: &[f64]| list.get(index).copied().unwrap_or(0.0);
         get(&self.fixed) + C * get(&self.scaled)
     }
-    /// The largest that any element is held to.
-    pub fn largest(&self) -> f64 {
-        (0..self.fixed.len()).map(|index| self.at(index)).filter(|x| x.is_finite()).fold(0.0, f64::max)
-    }
 }
 
 /// What a measure was held to.

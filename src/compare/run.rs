@@ -120,8 +120,8 @@ impl Judge<'_> {
                         Some(execution) => self.run_alone(execution, plan, index, step, &mut carried)?,
                         None => vec![],
                     };
-                    let mut kernels: Vec<&'static str> = vec![];
-                    dispatches.iter().filter(|dispatch| !kernels.contains(&dispatch.kernel)).for_each(|dispatch| kernels.push(dispatch.kernel));
+                    let mut kernels: Vec<&'static str> = dispatches.iter().map(|dispatch| dispatch.kernel).collect();
+                    kernels.dedup();
                     for (place, bytes) in written {
                         let Some((value, cumulative)) = written_value(plan, *place, bytes)? else { continue };
                         let local = alone.iter().find(|(id, _)| id == place).map(|(id, bytes)| written_value(plan, *id, bytes)).transpose()?.flatten();
