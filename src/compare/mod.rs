@@ -6,6 +6,7 @@
 
 mod accuracy;
 mod bounds;
+mod clobber;
 mod expression;
 pub mod fault;
 mod measure;
@@ -13,7 +14,7 @@ mod reference;
 mod report;
 mod run;
 
-pub use fault::Planted;
+pub use fault::{Fault, Planted};
 pub use measure::{Measure, Tolerance};
 pub use reference::Reference;
 pub use report::{Fallback, FirstDifferent, FusedPlan, NodeRow, OutputRow, Report, Verdict};

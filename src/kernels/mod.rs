@@ -6,7 +6,7 @@
 
 pub mod conv;
 pub mod copy;
-mod epilogue;
+pub(crate) mod epilogue;
 pub mod matmul;
 pub mod pointwise;
 pub mod pool;
