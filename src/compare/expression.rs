@@ -55,7 +55,8 @@ impl Uncertain {
     /// The value moved by its error, up or down; a truth value that is uncertain is turned over.
     fn moved(&self, sign: f64) -> Result<Tensor> {
         let dtype = self.value.dtype();
-        let moved: Vec<f64> = self.value.to_f64s()?.iter().zip(&self.error).map(|(x, e)| if dtype == DType::Bool && *e > 0.0 { 1.0 - x } else { x + sign * e }).collect();
+        let moved: Vec<f64> =
+            self.value.to_f64s()?.iter().zip(&self.error).map(|(x, e)| if dtype == DType::Bool && *e > 0.0 { 1.0 - x } else { x + sign * e }).collect();
         cast(&Tensor::new(self.value.shape(), moved)?, dtype, true)
     }
 }
@@ -107,7 +108,13 @@ fn apply(step: &Step, operands: &[Uncertain], results: &[Uncertain], counted: Ro
     if value.dtype().is_float() {
         let numbers = centre.iter().map(|tensor| tensor.to_f64s()).collect::<Result<Vec<_>>>()?;
         let stored = match step.to {
-            Some(DType::F16 | DType::BF16) => if step.to == Some(DType::F16) { UNIT_F16 } else { 1.0 / 256.0 },
+            Some(DType::F16 | DType::BF16) => {
+                if step.to == Some(DType::F16) {
+                    UNIT_F16
+                } else {
+                    1.0 / 256.0
+                }
+            }
             _ => 0.0,
         };
         let mut args = Vec::with_capacity(step.args.len());
@@ -120,7 +127,8 @@ fn apply(step: &Step, operands: &[Uncertain], results: &[Uncertain], counted: Ro
                 Arg::Const(number) => number,
                 Arg::Operand(k) | Arg::Step(k) => numbers[k][index],
             }));
-            let own = if counted.arithmetic > 0.0 { counted.arithmetic * (UNIT_F32 * rounding(step.row.name, &args, *v) + f32::MIN_POSITIVE as f64) } else { 0.0 };
+            let own =
+                if counted.arithmetic > 0.0 { counted.arithmetic * (UNIT_F32 * rounding(step.row.name, &args, *v) + f32::MIN_POSITIVE as f64) } else { 0.0 };
             *e += own + (counted.reference + stored) * v.abs();
         }
     }

@@ -276,7 +276,13 @@ impl Site {
                 dispatch.source = dispatch.source.replace(FULL_SUMS, HALF_SUMS).into();
             }
             _ => {
-                let place = plan.dispatches().filter(|(step, _)| *step == self.step).nth(self.dispatch).and_then(|(_, dispatch)| dispatch.bindings.get(BIAS)).ok_or_else(gone)?.0;
+                let place = plan
+                    .dispatches()
+                    .filter(|(step, _)| *step == self.step)
+                    .nth(self.dispatch)
+                    .and_then(|(_, dispatch)| dispatch.bindings.get(BIAS))
+                    .ok_or_else(gone)?
+                    .0;
                 let mut faulty = plan.place(place).clone();
                 let Home::Constant(index) = faulty.home else { return Err(gone()) };
                 let constant = plan.constants.get(index).ok_or_else(gone)?.clone();

@@ -45,7 +45,8 @@ pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<
             mode => reference::values(graph, inputs, mode)?,
         },
     };
-    let mut judge = Judge { session, options, oracle, declared, same, reference, tolerances: HashMap::new(), outputs: HashMap::new(), local: None, cumulative: None };
+    let mut judge =
+        Judge { session, options, oracle, declared, same, reference, tolerances: HashMap::new(), outputs: HashMap::new(), local: None, cumulative: None };
     let (rows, made) = match &prepared.plan {
         Some(plan) => judge.plan(&prepared, plan, inputs)?,
         None => judge.cpu(inputs)?,
@@ -151,7 +152,14 @@ impl Judge<'_> {
 
     /// Runs one step fed with the reference's values. What an earlier step made for this one alone (a copy of a view that is no
     /// value of the graph) is carried over from that step's own run.
-    fn run_alone(&self, execution: &mut Execution, plan: &Arc<Plan>, index: usize, step: &Step, carried: &mut HashMap<PlaceId, Vec<u8>>) -> Result<Vec<PlaceBytes>> {
+    fn run_alone(
+        &self,
+        execution: &mut Execution,
+        plan: &Arc<Plan>,
+        index: usize,
+        step: &Step,
+        carried: &mut HashMap<PlaceId, Vec<u8>>,
+    ) -> Result<Vec<PlaceBytes>> {
         let mut feed = vec![];
         for &id in &step.reads {
             let place = plan.place(id);
@@ -276,7 +284,11 @@ impl Judge<'_> {
         let store = unit(dtype, precision);
         let own = self.options.reference.own(dtype);
         let Some(node) = subject.node else {
-            let value = Input { value: Tensor::new([0], Vec::<f64>::new())?, unit: store, apart: if apart { self.tolerance(subject.value, subject.graph) } else { 0.0 } };
+            let value = Input {
+                value: Tensor::new([0], Vec::<f64>::new())?,
+                unit: store,
+                apart: if apart { self.tolerance(subject.value, subject.graph) } else { 0.0 },
+            };
             return Ok(exact(&[Some(value)], want));
         };
         let input = |id: ValueId| -> Result<Input> {
@@ -323,14 +335,27 @@ impl Judge<'_> {
             let mut derived = self.outputs.get(&id).cloned().unwrap_or_else(|| {
                 let (fixed, scaled) = self.parts(id, graph);
                 let store = unit(got.dtype(), self.session.precision());
-                Allowed { fixed: expected.to_f64s().unwrap_or_default().iter().map(|x| fixed + store * x.abs()).collect(), scaled: vec![scaled; got.len()], formula: "that of the value it is a view of".into() }
+                Allowed {
+                    fixed: expected.to_f64s().unwrap_or_default().iter().map(|x| fixed + store * x.abs()).collect(),
+                    scaled: vec![scaled; got.len()],
+                    formula: "that of the value it is a view of".into(),
+                }
             });
             let mut want = expected;
             if let Reference::Outputs(recorded) = &self.options.reference {
                 let found = recorded.iter().find(|(recorded, _)| *recorded == name);
-                want = found.map(|found| found.1.clone()).ok_or_else(|| Error::input("the reference has no such output").at_tensor(&name).remedy("name the arrays of the .npz after the model's outputs"))?;
+                want = found.map(|found| found.1.clone()).ok_or_else(|| {
+                    Error::input("the reference has no such output").at_tensor(&name).remedy("name the arrays of the .npz after the model's outputs")
+                })?;
                 if want.shape() != got.shape() || want.dtype() != got.dtype() {
-                    return Err(Error::input(format!("the reference is {} {:?}; the model gives {} {:?}", want.dtype(), want.shape(), got.dtype(), got.shape())).at_tensor(&name));
+                    return Err(Error::input(format!(
+                        "the reference is {} {:?}; the model gives {} {:?}",
+                        want.dtype(),
+                        want.shape(),
+                        got.dtype(),
+                        got.shape()
+                    ))
+                    .at_tensor(&name));
                 }
                 // Another implementation's float32 is as far from the oracle as ours may be.
                 let own = self.distance(&self.declared, &self.oracle, id)?;
