@@ -155,3 +155,39 @@ fn and_in_real_models() {
         println!("{} {:?}", folder.display(), faults(&folder, &device));
     }
 }
+
+#[test]
+fn every_reference_and_the_shape_of_the_json() {
+    let Some(device) = test_device() else { return };
+    let folder = own("tiny/conv_odd");
+    let other = Device::open(&Selection::Gpu, &LimitsOption::Adapter).unwrap().unwrap();
+    for reference in [Reference::Cpu, Reference::CpuF16, Reference::Adapter(other)] {
+        let precision = if matches!(reference, Reference::CpuF16) { Precision::F16 } else { Precision::F32 };
+        let report = report(&folder, Some(device.clone()), precision, None, reference.clone());
+        assert!(report.verdict == Verdict::Same, "{}\n{}", reference.name(), table(&report));
+    }
+    let recorded = onnx::read_pb(&folder.join("test_data_set_0/output_0.pb")).unwrap();
+    let recorded = |shift: f32| {
+        let moved = recorded.1.as_slice::<f32>().unwrap().iter().map(|x| x + shift).collect();
+        let name = Session::builder().load(model(&folder)).unwrap().outputs()[0].name.clone();
+        Reference::Outputs(vec![(name, Tensor::new(recorded.1.shape(), moved).unwrap())])
+    };
+    assert!(report(&folder, Some(device.clone()), Precision::F32, None, recorded(0.0)).verdict == Verdict::Same);
+    let off = report(&folder, Some(device), Precision::F32, None, recorded(0.1));
+    assert!(off.verdict == Verdict::Different);
+    let json = serde_json::to_value(&off).unwrap();
+    assert_eq!((json["schema"].as_u64(), json["verdict"].as_str(), json["device"].as_str()), (Some(1), Some("different"), Some("gpu")));
+    let node = json["nodes"].as_array().unwrap().iter().find(|node| node["ran_on"] == "gpu" && node["op"] == "Conv").unwrap();
+    for measure in [&node["local"], &node["cumulative"], &json["outputs"][0]] {
+        for key in ["max_abs", "max_rel", "mean_abs", "cosine", "needed"] {
+            assert!(measure[key].is_number(), "{key}: {measure}");
+        }
+        assert!(measure["tolerance"]["value"].is_number() && measure["tolerance"]["formula"].is_string() && measure["same"].is_boolean());
+    }
+    assert!(json["nodes"].as_array().unwrap().iter().any(|node| node["fused_into"].is_string() && node["ran_on"] == "fused"));
+}
+
+#[test]
+fn the_cpu_alone_agrees_with_its_oracle() {
+    OWN.iter().chain(&["digits"]).for_each(|name| green(&own(name), None, Precision::F32));
+}

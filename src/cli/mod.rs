@@ -4,6 +4,7 @@
 //! 2 could not run, with one line on standard error.
 
 mod classify;
+mod compare;
 mod devices;
 mod emit;
 mod inputs;
@@ -31,6 +32,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    Compare(compare::Compare),
     Devices(devices::Devices),
     Inspect(inspect::Inspect),
     Run(run::Run),
@@ -78,6 +80,7 @@ pub fn main(start: Instant) -> ExitCode {
 impl Verb {
     fn run(self, start: Instant) -> Result<Outcome> {
         match self {
+            Verb::Compare(verb) => verb.run(),
             Verb::Devices(verb) => verb.run(),
             Verb::Inspect(verb) => verb.run(),
             Verb::Run(verb) => verb.run(),
