@@ -6,7 +6,7 @@ use crate::gpu::{Constants, Device, Execution};
 use crate::graph::{Dim, Graph, ValueId};
 use crate::onnx;
 use crate::ops::{Fact, Mode, Operator};
-use crate::plan::{self, Inference, Plan, PlanRequest, Precision, mode_of};
+use crate::plan::{self, Capabilities, Inference, Plan, PlanRequest, Precision, mode_of};
 use crate::tensor::{DType, Tensor};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -90,6 +90,15 @@ impl SessionBuilder {
 pub struct Stages {
     pub parse: Duration,
     pub optimise: Duration,
+}
+
+/// How long [`Session::warm`] took.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Warmed {
+    /// Packing and uploading constants, making buffers and bind groups.
+    pub upload: Duration,
+    /// Compiling the kernels.
+    pub shaders: Duration,
 }
 
 /// What a caller must know of an input or output.
@@ -239,7 +248,11 @@ impl Session {
                 return Ok(found.1);
             }
             drop(plans);
-            match self.make_plan(inputs, &by_value)? {
+            let made = match self.device() {
+                Some(device) => self.make_plan(inputs, &by_value, device.capabilities())?,
+                None => Ok(Prepared { plan: None, whole_cpu: None, idle: Mutex::default() }),
+            };
+            match made {
                 Ok(prepared) => {
                     let prepared = Arc::new(prepared);
                     let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
@@ -257,9 +270,19 @@ impl Session {
         }
     }
 
+    /// The plan for a device of these capabilities, to look at: no device is touched, and it isn't kept.
+    pub fn plan_for(&self, inputs: &HashMap<ValueId, Tensor>, capabilities: &Capabilities) -> Result<Prepared> {
+        let mut by_value = HashSet::new();
+        loop {
+            match self.make_plan(inputs, &by_value, capabilities)? {
+                Ok(prepared) => return Ok(prepared),
+                Err(more) => by_value.extend(more),
+            }
+        }
+    }
+
     /// A plan, or the inputs whose elements it needs.
-    fn make_plan(&self, inputs: &HashMap<ValueId, Tensor>, by_value: &HashSet<ValueId>) -> Result<Result<Prepared, Vec<ValueId>>> {
-        let Some(device) = self.device() else { return Ok(Ok(Prepared { plan: None, whole_cpu: None, idle: Mutex::default() })) };
+    fn make_plan(&self, inputs: &HashMap<ValueId, Tensor>, by_value: &HashSet<ValueId>, capabilities: &Capabilities) -> Result<Result<Prepared, Vec<ValueId>>> {
         let facts: HashMap<ValueId, Fact> = inputs
             .iter()
             .map(|(&id, tensor)| (id, if by_value.contains(&id) { Fact::of(tensor) } else { Fact::new(tensor.dtype(), tensor.shape()) }))
@@ -280,7 +303,7 @@ impl Session {
         let mut facts = facts;
         facts.extend(graph.values[facts.len()..].iter().map(|value| value.constant.as_ref().map(Fact::of)));
         let by_value = graph.inputs.iter().copied().filter(|id| by_value.contains(id)).collect();
-        let request = PlanRequest { graph, facts, by_value, capabilities: device.capabilities(), precision: self.precision() };
+        let request = PlanRequest { graph, facts, by_value, capabilities, precision: self.precision() };
         let mut plan = plan::plan(request)?;
         if let Some(seed) = self.options.fault {
             crate::compare::fault::plant(&mut plan, seed)?;
@@ -330,6 +353,21 @@ impl Session {
         }
         let device = self.device().ok_or_else(|| Error::internal("a plan without a device"))?;
         Execution::new(device, plan, &self.constants)
+    }
+
+    /// Does before the first run what it would do: compiles the kernels, uploads the constants, makes the buffers.
+    /// Returns how long the uploads and the kernels took.
+    pub fn warm(&self, prepared: &Prepared) -> Result<Warmed> {
+        let (Some(plan), Some(device)) = (&prepared.plan, self.device()) else { return Ok(Warmed::default()) };
+        let start = Instant::now();
+        device.pipelines().prepare_plan(device, plan)?;
+        let compiled = start.elapsed();
+        let mut execution = self.lease(prepared, plan)?;
+        let uploaded = start.elapsed();
+        execution.warm()?;
+        let shaders = compiled + (start.elapsed() - uploaded);
+        prepared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(execution);
+        Ok(Warmed { upload: uploaded - compiled, shaders })
     }
 
     /// The mode in which the CPU computes what this session's device should.

@@ -61,9 +61,7 @@ impl Execution {
     ///
     /// Errors: the memory budget or a buffer limit exceeded, a kernel refused, the device lost.
     pub fn new(device: &Device, plan: &Arc<Plan>, constants: &Constants) -> Result<Self> {
-        let accesses = |dispatch: &Dispatch| dispatch.bindings.iter().map(|binding| binding.1).collect::<Vec<Access>>();
-        let kernels: Vec<_> = plan.dispatches().map(|(_, dispatch)| (dispatch.source.clone(), accesses(dispatch), dispatch.kernel)).collect();
-        device.pipelines().prepare(device, &kernels)?;
+        device.pipelines().prepare_plan(device, plan)?;
         let constants = constants.upload(device, &plan.constants)?;
         let slot = |(index, bytes): (usize, &u64)| Buffer::storage(device, &format!("activations {index}"), *bytes);
         let slots = plan.slots.iter().enumerate().map(slot).collect::<Result<Vec<_>>>()?;

@@ -2,7 +2,8 @@
 
 use super::device::Device;
 use crate::error::{Error, Result};
-use crate::kernels::{Access, PARAMS_WINDOW};
+use crate::kernels::{Access, Dispatch, PARAMS_WINDOW};
+use crate::plan::Plan;
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU64;
@@ -39,6 +40,13 @@ impl Pipelines {
     }
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Compiles the kernels of a plan that are missing. Errors as [`Pipelines::prepare`] does.
+    pub fn prepare_plan(&self, device: &Device, plan: &Plan) -> Result<()> {
+        let accesses = |dispatch: &Dispatch| dispatch.bindings.iter().map(|binding| binding.1).collect();
+        let kernels: Vec<_> = plan.dispatches().map(|(_, dispatch)| (dispatch.source.clone(), accesses(dispatch), dispatch.kernel)).collect();
+        self.prepare(device, &kernels)
     }
 
     /// Compiles what is missing, in parallel: for each kernel its source, how its storage buffers are bound, and a label.

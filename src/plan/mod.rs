@@ -14,6 +14,7 @@ mod planner;
 
 pub use capabilities::{Capabilities, Precision};
 pub use facts::{Inference, infer, infer_node};
+pub use inspect::{PlannedDispatch, PlannedNode, PlannedStep, Summary};
 pub use layout::{Layout, Storage, View, decode, encode};
 pub use lowering::{Lowering, Unsupported};
 pub use memory::{Lifetime, assign};

@@ -1,0 +1,67 @@
+//! Standard output and JSON files.
+
+use clap::Args;
+use sardonyx::error::{Error, Result};
+use serde::Serialize;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The version of every JSON document; it grows by addition.
+pub const SCHEMA: u32 = 1;
+
+#[derive(Args, Debug, Clone, Default)]
+pub struct JsonOption {
+    /// Write the result as JSON to a file; with - to standard output, in place of the text
+    #[arg(long, value_name = "FILE|-")]
+    json: Option<PathBuf>,
+}
+
+impl JsonOption {
+    /// Whether standard output is to be the JSON document and nothing else.
+    pub fn to_stdout(&self) -> bool {
+        self.json.as_deref() == Some(Path::new("-"))
+    }
+
+    /// Writes the document where it is wanted, and the text where standard output isn't the document.
+    pub fn emit(&self, document: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
+        if let Some(path) = &self.json {
+            let json = serde_json::to_string(document).map_err(|problem| Error::internal(format!("JSON could not be made: {problem}")))?;
+            if self.to_stdout() {
+                return stdout(&format!("{json}\n"));
+            }
+            write_file(path, &format!("{json}\n"))?;
+        }
+        stdout(&text())
+    }
+}
+
+/// Writes text to standard output. A reader that has gone away ends the process quietly, as it does other tools'.
+pub fn stdout(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(()),
+        Err(problem) if problem.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(problem) => Err(Error::new(sardonyx::ErrorKind::File, format!("standard output can't be written: {problem}"))),
+    }
+}
+
+/// Writes a line of talk to standard error; where nobody listens it is lost.
+pub fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Text without line breaks.
+pub fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn write_file(path: &Path, text: &str) -> Result<()> {
+    let failed = |problem| Error::file(path, format!("can't be written: {problem}")).remedy("check the folder and the space left on the disk");
+    let name = path.file_name().ok_or_else(|| Error::file(path, "is not a file name"))?;
+    let beside = path.with_file_name(format!(".{}.{}.part", name.to_string_lossy(), std::process::id()));
+    std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, path)).map_err(|problem| {
+        // The first failure is the one to report.
+        let _ = std::fs::remove_file(&beside);
+        failed(problem)
+    })
+}

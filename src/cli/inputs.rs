@@ -1,0 +1,196 @@
+//! Inputs from files, or noise; and the symbolic sizes that go with them.
+
+use super::emit::say;
+use super::noise::noise;
+use clap::Args;
+use sardonyx::error::{Error, Result};
+use sardonyx::graph::{Dim, ValueId};
+use sardonyx::session::{Port, Session};
+use sardonyx::tensor::{Tensor, cast};
+use sardonyx::{image, onnx};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+#[derive(Args, Debug, Clone, Default)]
+pub struct InputOptions {
+    /// An input from a file: .npy, .npz (the array of that name, or the only one), .pb or a picture; repeatable
+    #[arg(short = 'i', long = "input", value_name = "NAME=FILE")]
+    pub input: Vec<String>,
+    /// A folder with NAME.npy (or NAME.pb) of every input; other characters than A-Z a-z 0-9 _ . - are _ in file names
+    #[arg(long, value_name = "DIR")]
+    pub inputs: Option<PathBuf>,
+    /// A symbolic size, where no given input says it; repeatable. Sizes that nobody gives are 1
+    #[arg(long, value_name = "K=V")]
+    pub set: Vec<String>,
+    /// The seed of the noise that stands for inputs when none is given
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+impl InputOptions {
+    /// Inputs for a session of the model file `model`, by value: those that were given or, without any, seeded noise (said on standard error).
+    ///
+    /// Errors: files that can't be read, names, types and shapes that don't fit the model, a size given twice differently.
+    pub fn bind(&self, session: &Session, model: &Path) -> Result<HashMap<ValueId, Tensor>> {
+        let ports = session.inputs();
+        let set = self.sizes(&ports)?;
+        let mut given = self.given(&ports, model)?;
+        let named: Vec<(&str, Tensor)> = given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+        if !named.is_empty() || ports.is_empty() {
+            // What a model requires of its inputs by themselves is said before what `--set` says of them.
+            let values = session.bind(&named)?;
+            contradictions(&ports, &given, &set)?;
+            return Ok(values);
+        }
+        say(format_args!("inputs: seeded noise (--seed {}), as none is given", self.seed));
+        for port in &ports {
+            let shape = concrete(port, &set);
+            given.insert(port.name.clone(), noise(&port.name, port.dtype, &shape, self.seed).map_err(|error| error.at_tensor(&port.name))?);
+        }
+        session.bind(&given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect::<Vec<_>>())
+    }
+
+    /// `--set`, checked against the model's symbols.
+    fn sizes(&self, ports: &[Port]) -> Result<BTreeMap<String, usize>> {
+        let known = symbols(ports);
+        let mut sizes = BTreeMap::new();
+        for text in &self.set {
+            let wrong = || Error::usage(format!("--set {text} is not K=V with a whole number V")).remedy("write for example --set batch=4");
+            let (name, size) = text.rsplit_once('=').ok_or_else(wrong)?;
+            let size: usize = size.trim().parse().map_err(|_| wrong())?;
+            if !known.iter().any(|symbol| *symbol == name) {
+                let list = if known.is_empty() { "it has none".to_string() } else { format!("its symbolic sizes are: {}", known.join(", ")) };
+                say(format_args!("note: the model has no symbolic size '{name}'; {list}"));
+            }
+            if sizes.insert(name.to_string(), size).is_some_and(|before| before != size) {
+                return Err(Error::usage(format!("--set gives '{name}' two sizes")).remedy("give it once"));
+            }
+        }
+        Ok(sizes)
+    }
+
+    /// The inputs that files give, by name.
+    fn given(&self, ports: &[Port], model: &Path) -> Result<BTreeMap<String, Tensor>> {
+        let mut given = BTreeMap::new();
+        if let Some(folder) = &self.inputs {
+            if !folder.is_dir() {
+                return Err(Error::file(folder, "is no folder").remedy("--inputs takes a folder with NAME.npy of every input"));
+            }
+            distinct_file_names(ports)?;
+            for port in ports {
+                let stem = onnx::file_name(&port.name);
+                let path = ["npy", "pb"].map(|ending| folder.join(format!("{stem}.{ending}"))).into_iter().find(|path| path.exists());
+                if let Some(path) = path {
+                    given.insert(port.name.clone(), onnx::read_tensor(&path)?);
+                }
+            }
+            if given.is_empty() && self.input.is_empty() && !ports.is_empty() {
+                let wanted: Vec<String> = ports.iter().map(|port| format!("{}.npy", onnx::file_name(&port.name))).collect();
+                return Err(Error::file(folder, "holds none of the model's inputs").remedy(format!("they are looked for as: {}", wanted.join(", "))));
+            }
+        }
+        let mut named = vec![];
+        for text in &self.input {
+            let (name, file) = split(text, ports)?;
+            if named.contains(&name) {
+                return Err(Error::usage(format!("-i gives '{name}' twice")).remedy("give it once"));
+            }
+            let port = ports.iter().find(|port| port.name == name);
+            let port = port.ok_or_else(|| Error::input("the model has no such input").at_tensor(name).remedy(format!("its inputs are: {}", names(ports))))?;
+            given.insert(name.to_string(), read(Path::new(file), port, model)?);
+            named.push(name);
+        }
+        Ok(given)
+    }
+}
+
+/// `NAME=FILE`, where a name may hold `=` itself.
+fn split<'a>(text: &'a str, ports: &[Port]) -> Result<(&'a str, &'a str)> {
+    let known = ports.iter().filter_map(|port| text.strip_prefix(port.name.as_str())?.strip_prefix('=').map(|file| (&text[..port.name.len()], file)));
+    known
+        .max_by_key(|(name, _)| name.len())
+        .or_else(|| text.split_once('='))
+        .filter(|(_, file)| !file.is_empty())
+        .ok_or_else(|| Error::usage(format!("-i {text} is not NAME=FILE")).remedy(format!("the model's inputs are: {}", names(ports))))
+}
+
+fn names(ports: &[Port]) -> String {
+    ports.iter().map(|port| port.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// The symbols in the inputs' shapes, each once.
+fn symbols(ports: &[Port]) -> Vec<&str> {
+    let mut found: Vec<&str> = vec![];
+    for dim in ports.iter().flat_map(|port| port.dims.iter().flatten()) {
+        if let Dim::Symbol(symbol) = dim
+            && !found.contains(&symbol.as_str())
+        {
+            found.push(symbol);
+        }
+    }
+    found
+}
+
+/// An input's shape with `--set` in place; what is unknown is 1, and an input of unknown rank has one dimension.
+fn concrete(port: &Port, set: &BTreeMap<String, usize>) -> Vec<usize> {
+    let size = |dim: &Dim| match dim {
+        Dim::Known(size) => *size,
+        Dim::Symbol(symbol) => set.get(symbol).copied().unwrap_or(1),
+        Dim::Unknown => 1,
+    };
+    port.dims.as_ref().map_or_else(|| vec![1], |dims| dims.iter().map(size).collect())
+}
+
+/// Errs where a given input's size is another than `--set` says.
+fn contradictions(ports: &[Port], given: &BTreeMap<String, Tensor>, set: &BTreeMap<String, usize>) -> Result<()> {
+    for port in ports {
+        let Some((dims, tensor)) = port.dims.as_ref().zip(given.get(&port.name)) else { continue };
+        for (dim, &size) in dims.iter().zip(tensor.shape()) {
+            let Dim::Symbol(symbol) = dim else { continue };
+            if let Some(wanted) = set.get(symbol).filter(|&&wanted| wanted != size) {
+                let message = format!("its size '{symbol}' is {size}, but --set says {wanted}");
+                return Err(Error::usage(message).at_tensor(&port.name).remedy("leave --set out, or give another input"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Errs where two names come out as one file name.
+pub fn distinct_file_names(ports: &[Port]) -> Result<()> {
+    let mut seen: HashMap<String, &str> = HashMap::new();
+    for port in ports {
+        if let Some(other) = seen.insert(onnx::file_name(&port.name), &port.name) {
+            return Err(Error::usage(format!("'{other}' and '{}' have the same file name, {}", port.name, onnx::file_name(&port.name)))
+                .remedy("use -i NAME=FILE for inputs; outputs like these can only be printed"));
+        }
+    }
+    Ok(())
+}
+
+/// Reads one input, told apart by the file's ending.
+fn read(path: &Path, port: &Port, model: &Path) -> Result<Tensor> {
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
+    match ending.as_str() {
+        "npz" => {
+            let arrays = onnx::read_npz(path)?;
+            let list = arrays.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+            let only = arrays.len() == 1;
+            let found = arrays.into_iter().find(|(name, _)| only || *name == port.name || *name == onnx::file_name(&port.name));
+            found
+                .map(|(_, tensor)| tensor)
+                .ok_or_else(|| Error::file(path, format!("holds no array '{}'", port.name)).remedy(format!("its arrays are: {list}")))
+        }
+        "png" | "jpg" | "jpeg" | "webp" | "bmp" => picture(path, port, model),
+        _ => onnx::read_tensor(path),
+    }
+}
+
+/// A picture, preprocessed as the sidecar MODEL.toml says, else as for ImageNet.
+fn picture(path: &Path, port: &Port, model: &Path) -> Result<Tensor> {
+    let dims = port.dims.as_deref().unwrap_or_default();
+    let sizes: Vec<Option<usize>> = dims.iter().map(|dim| if let Dim::Known(size) = dim { Some(*size) } else { None }).collect();
+    let (preprocess, _) = image::Preprocess::for_model(model, None)?;
+    let tensor = preprocess.apply(&image::load(path)?, &sizes).map_err(|error| error.in_file(path).at_tensor(&port.name))?;
+    if port.dtype.is_float() { cast(&tensor, port.dtype, true) } else { Ok(tensor) }
+}

@@ -1,0 +1,175 @@
+//! `inspect`: what a model is, and how it would run.
+
+use super::Outcome;
+use super::emit::{JsonOption, SCHEMA, say};
+use super::inputs::InputOptions;
+use super::options::{DeviceFields, Fallback, RunOptions, fallbacks};
+use clap::Args;
+use sardonyx::Tensor;
+use sardonyx::error::Result;
+use sardonyx::graph::{Dim, ValueId};
+use sardonyx::ops::{Fact, Operands};
+use sardonyx::plan::{self, Capabilities, Inference, Summary};
+use sardonyx::session::{Port, Session};
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+/// Show a model's inputs, outputs, operators, parameters and FLOPs; with --plan how it would run
+#[derive(Args)]
+#[command(after_help = "Examples:\n  sardonyx inspect model.onnx --set batch=4\n  sardonyx inspect model.onnx --plan --device gpu\n\n\
+Without an adapter --plan is made for the limits that WebGPU promises everywhere.\n\
+JSON: {\"schema\", \"model\", \"ir_version\", \"producer\", \"opsets\", \"inputs\", \"outputs\", \"operators\", \"nodes\", \"parameters\", \"flops\" or null, \"plan\" or null}")]
+pub struct Inspect {
+    /// The ONNX file
+    model: PathBuf,
+    /// Show where each node runs and why, the steps with their kernels, and the memory
+    #[arg(long)]
+    plan: bool,
+    #[command(flatten)]
+    options: RunOptions,
+    #[command(flatten)]
+    inputs: InputOptions,
+    #[command(flatten)]
+    json: JsonOption,
+}
+
+#[derive(Serialize)]
+struct Document {
+    schema: u32,
+    model: String,
+    ir_version: i64,
+    producer: String,
+    opsets: BTreeMap<String, i64>,
+    inputs: Vec<Declared>,
+    outputs: Vec<Declared>,
+    /// How often each operator occurs.
+    operators: BTreeMap<String, usize>,
+    nodes: usize,
+    /// Elements of the constants that nodes read.
+    parameters: usize,
+    /// Floating-point operations of a run, a multiply-add counted as two; null where a shape depends on data.
+    flops: Option<u64>,
+    plan: Option<Planned>,
+}
+
+#[derive(Serialize)]
+struct Declared {
+    name: String,
+    dtype: &'static str,
+    /// Sizes, names of symbolic sizes, null where nothing is said; null altogether where even the rank is open.
+    shape: Option<Vec<serde_json::Value>>,
+}
+
+#[derive(Serialize)]
+struct Planned {
+    #[serde(flatten)]
+    device: DeviceFields,
+    /// Whether the plan is for WebGPU's limits, no adapter being there.
+    assumed: bool,
+    fallbacks: Vec<Fallback>,
+    #[serde(flatten)]
+    summary: Option<Summary>,
+}
+
+impl Inspect {
+    pub fn run(&self) -> Result<Outcome> {
+        let session = self.options.builder(None).load(&self.model)?;
+        let inputs = self.inputs.bind(&session, &self.model)?;
+        let mut operators = BTreeMap::new();
+        for node in &session.original().nodes {
+            *operators.entry(node.op_type.clone()).or_insert(0) += 1;
+        }
+        let info = session.info();
+        let domain = |domain: &str| if domain.is_empty() { "ai.onnx".to_string() } else { domain.to_string() };
+        let document = Document {
+            schema: SCHEMA,
+            model: self.model.display().to_string(),
+            ir_version: info.ir_version,
+            producer: info.producer.clone(),
+            opsets: info.opsets.iter().map(|(name, version)| (domain(name), *version)).collect(),
+            inputs: session.inputs().iter().map(declared).collect(),
+            outputs: session.outputs().iter().map(declared).collect(),
+            operators,
+            nodes: session.original().nodes.len(),
+            parameters: session.original().parameter_count(),
+            flops: flops(&session, &inputs).map_err(|error| error.in_file(&self.model))?,
+            plan: if self.plan { Some(self.planned(&session, &inputs).map_err(|error| error.in_file(&self.model))?) } else { None },
+        };
+        self.json.emit(&document, || text(&document))?;
+        Ok(Outcome::Good)
+    }
+
+    fn planned(&self, session: &Session, inputs: &HashMap<ValueId, Tensor>) -> Result<Planned> {
+        let device = self.options.device.open()?;
+        let mut capabilities = device.as_ref().map_or_else(Capabilities::webgpu, |device| device.capabilities().clone());
+        capabilities.shader_f16 &= !self.options.device.packed_f16;
+        match &device {
+            Some(device) => say(format_args!("planned for: {} ({})", device.info().name, device.info().backend)),
+            None => say("planned for: WebGPU's limits, as no adapter was chosen"),
+        }
+        let prepared = session.plan_for(inputs, &capabilities)?;
+        let summary = prepared.plan.as_ref().map(|plan| plan.summary());
+        Ok(Planned { device: DeviceFields::of(device.as_ref()), assumed: device.is_none(), fallbacks: fallbacks(&prepared), summary })
+    }
+}
+
+fn declared(port: &Port) -> Declared {
+    let size = |dim: &Dim| match dim {
+        Dim::Known(size) => (*size).into(),
+        Dim::Symbol(symbol) => symbol.as_str().into(),
+        Dim::Unknown => serde_json::Value::Null,
+    };
+    Declared { name: port.name.clone(), dtype: port.dtype.name(), shape: port.dims.as_ref().map(|dims| dims.iter().map(size).collect()) }
+}
+
+/// The operations of a run of the graph as read; `None` where a shape depends on data.
+fn flops(session: &Session, inputs: &HashMap<ValueId, Tensor>) -> Result<Option<u64>> {
+    let graph = session.original();
+    let mut known: HashMap<ValueId, Fact> = inputs.iter().map(|(&id, tensor)| (id, Fact::new(tensor.dtype(), tensor.shape()))).collect();
+    let facts = loop {
+        match plan::infer(graph, &known)? {
+            Inference::Complete(facts) => break facts,
+            Inference::NeedsInputs(more) => known.extend(more.iter().filter_map(|id| Some((*id, Fact::of(inputs.get(id)?))))),
+            Inference::DependsOnData { .. } => return Ok(None),
+        }
+    };
+    let fact = |id: &Option<ValueId>| id.and_then(|id| facts.get(id.0 as usize)?.as_ref());
+    let node_flops = |node: &sardonyx::graph::Node| {
+        let operands: Vec<Option<&Fact>> = node.inputs.iter().map(fact).collect();
+        let results: Vec<Fact> = node.outputs.iter().filter_map(fact).cloned().collect();
+        node.op.flops(Operands::new(&operands), &results)
+    };
+    Ok(Some(graph.nodes.iter().map(node_flops).fold(0, u64::saturating_add)))
+}
+
+fn text(document: &Document) -> String {
+    let mut text = String::new();
+    let opsets: Vec<String> = document.opsets.iter().map(|(domain, version)| format!("{domain} {version}")).collect();
+    let producer = if document.producer.is_empty() { "unknown" } else { &document.producer };
+    text += &format!("model: {}\nproducer: {producer}\nopsets: {}\n", document.model, opsets.join(", "));
+    for (kind, ports) in [("inputs", &document.inputs), ("outputs", &document.outputs)] {
+        text += &format!("{kind}:\n");
+        for port in ports {
+            let size = |size: &serde_json::Value| match size {
+                serde_json::Value::Null => "?".to_string(),
+                other => other.as_str().map_or_else(|| other.to_string(), str::to_string),
+            };
+            let shape = port.shape.as_ref().map_or("of any rank".to_string(), |shape| format!("[{}]", shape.iter().map(size).collect::<Vec<_>>().join(", ")));
+            text += &format!("  {}  {}{shape}\n", port.name, port.dtype);
+        }
+    }
+    let mut operators: Vec<(&String, &usize)> = document.operators.iter().collect();
+    operators.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let operators: Vec<String> = operators.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    text += &format!("operators: {} nodes: {}\nparameters: {}\n", document.nodes, operators.join(", "), document.parameters);
+    text +=
+        &document.flops.map_or("FLOPs: unknown, as shapes depend on data\n".to_string(), |flops| format!("FLOPs: {flops} ({:.3} GFLOP)\n", flops as f64 / 1e9));
+    if let Some(plan) = &document.plan {
+        match &plan.summary {
+            Some(summary) => text += &summary.to_string(),
+            None => plan.fallbacks.iter().for_each(|one| text += &format!("everything runs on the CPU: node '{}' ({}): {}\n", one.node, one.op, one.reason)),
+        }
+    }
+    text
+}

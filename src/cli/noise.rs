@@ -1,0 +1,90 @@
+//! Seeded inputs for models that are run without any.
+
+use sardonyx::error::Result;
+use sardonyx::tensor::{self, DType, Tensor, cast, element_count};
+
+/// [SplitMix64](https://prng.di.unimi.it/splitmix64.c): small, and the same numbers everywhere.
+struct SplitMix64(u64);
+
+impl SplitMix64 {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+    /// Uniform in [0, 1).
+    fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+    /// Standard normal, by Box and Muller.
+    fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.unit()).cos()
+    }
+}
+
+/// An input that fits a type, a shape and a name: ones for a mask, integers below 1000, bools at random, floats standard normal.
+///
+/// Errors for a shape beyond memory.
+pub fn noise(name: &str, dtype: DType, shape: &[usize], seed: u64) -> Result<Tensor> {
+    let count = element_count(shape)?;
+    // Each input has its own numbers, whatever other inputs there are.
+    let mut random = SplitMix64(name.bytes().fold(seed, |state, byte| (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)));
+    if dtype == DType::String {
+        let words = (0..count).map(|_| format!("word{}", random.next() % 1000)).collect();
+        return Tensor::strings(shape, words);
+    }
+    if name.to_lowercase().contains("mask") {
+        return filled(dtype, shape, count, || 1i64);
+    }
+    if dtype == DType::Bool {
+        return filled(dtype, shape, count, || (random.next() >> 63) as i64);
+    }
+    if dtype.is_integer() {
+        // 8-bit types have no 999.
+        let below = if dtype.size() == 1 { 100 } else { 1000 };
+        return filled(dtype, shape, count, || (random.next() % below) as i64);
+    }
+    if matches!(dtype, DType::U4 | DType::I4 | DType::U2 | DType::I2) {
+        return filled(dtype, shape, count, || (random.next() % 2) as i64);
+    }
+    filled(dtype, shape, count, || random.normal() as f32)
+}
+
+/// A tensor of one value after the other, in the wanted type.
+fn filled<T: tensor::Element>(dtype: DType, shape: &[usize], count: usize, mut next: impl FnMut() -> T) -> Result<Tensor> {
+    let mut elements = tensor::allocate(count)?;
+    elements.extend((0..count).map(|_| next()));
+    cast(&Tensor::new(shape, elements)?, dtype, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_fits_type_and_name() {
+        for dtype in [DType::F32, DType::F16, DType::I64, DType::U8, DType::Bool, DType::F64, DType::I4] {
+            let tensor = noise("x", dtype, &[2, 3], 1).unwrap();
+            assert_eq!((tensor.dtype(), tensor.shape()), (dtype, &[2usize, 3][..]));
+        }
+        assert_eq!(noise("attention_mask", DType::I64, &[4], 1).unwrap().to_i64s().unwrap(), [1; 4]);
+        let ids = noise("input_ids", DType::I64, &[1000], 1).unwrap().to_i64s().unwrap();
+        assert!(ids.iter().all(|id| (0..1000).contains(id)) && ids.iter().any(|&id| id > 500));
+        let floats = noise("x", DType::F32, &[10_000], 1).unwrap().to_f64s().unwrap();
+        let mean = floats.iter().sum::<f64>() / 1e4;
+        let variance = floats.iter().map(|x| x * x).sum::<f64>() / 1e4;
+        assert!(mean.abs() < 0.05 && (variance - 1.0).abs() < 0.1, "{mean} {variance}");
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_numbers_again() {
+        let draw = |name, seed| noise(name, DType::F32, &[8], seed).unwrap();
+        assert_eq!(draw("x", 7), draw("x", 7));
+        assert_ne!(draw("x", 7), draw("x", 8));
+        assert_ne!(draw("x", 7), draw("y", 7));
+        assert!(noise("x", DType::F32, &[usize::MAX, 2], 0).is_err());
+    }
+}

@@ -1,0 +1,161 @@
+//! The options that verbs share, and the devices and sessions that they mean.
+
+use super::emit::say;
+use clap::{Args, ValueEnum};
+use sardonyx::error::Result;
+use sardonyx::gpu::{self, Device, LimitsOption, Selection};
+use sardonyx::plan;
+use sardonyx::session::{Prepared, Session, SessionBuilder};
+use serde::Serialize;
+use std::path::Path;
+use std::str::FromStr;
+
+/// Where to run.
+#[derive(Args, Debug, Clone)]
+pub struct DeviceOptions {
+    /// auto: a discrete GPU, then an integrated one, else the CPU; gpu: the best adapter, a software one if there is no other;
+    /// gpu:N; cpu; or a part of an adapter's name
+    #[arg(long, default_value = "auto", value_name = "auto|cpu|gpu|gpu:N|NAME")]
+    pub device: String,
+    /// Ask the adapter for no optional feature and only these limits: webgpu, or a JSON file
+    #[arg(long, value_name = "webgpu|FILE")]
+    pub limits: Option<String>,
+    /// Store f16 packed in u32, as on an adapter without SHADER_F16
+    #[arg(long, hide = true)]
+    pub packed_f16: bool,
+}
+
+impl DeviceOptions {
+    /// Opens the device; `None` is the CPU.
+    pub fn open(&self) -> Result<Option<Device>> {
+        let limits = self.limits.as_deref().map_or(Ok(LimitsOption::Adapter), LimitsOption::parse)?;
+        let device = Device::open(&Selection::from_str(&self.device)?, &limits)?;
+        Ok(if self.packed_f16 { device.map(|device| device.with_packed_f16()) } else { device })
+    }
+
+    /// Opens the device and says on standard error which one it is.
+    pub fn open_aloud(&self) -> Result<Option<Device>> {
+        let device = self.open()?;
+        self.announce(&DeviceFields::of(device.as_ref()));
+        Ok(device)
+    }
+
+    /// Says on standard error which device runs.
+    pub fn announce(&self, fields: &DeviceFields) {
+        let auto = self.device.trim().eq_ignore_ascii_case("auto");
+        match (&fields.adapter, &fields.backend, &fields.driver) {
+            (Some(adapter), Some(backend), Some(driver)) => say(format_args!("device: {adapter} ({backend}, {driver})")),
+            _ if auto => say("device: CPU (no discrete or integrated GPU was found; --device gpu takes a software adapter too)"),
+            _ => say("device: CPU"),
+        }
+    }
+}
+
+/// How a model is to run.
+#[derive(Args, Debug, Clone)]
+pub struct RunOptions {
+    #[command(flatten)]
+    pub device: DeviceOptions,
+    /// How float32 tensors are stored; sums are f32 either way
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    pub precision: Precision,
+    /// Refuse what would fall back from the GPU to the CPU
+    #[arg(long)]
+    pub strict: bool,
+    /// Plant a fault, for tests of the comparison
+    #[arg(long, hide = true, value_name = "SEED")]
+    pub plant_fault: Option<u64>,
+}
+
+impl RunOptions {
+    /// What makes a session on this device.
+    pub fn builder(&self, device: Option<Device>) -> SessionBuilder {
+        let builder = Session::builder().device(device).precision(self.precision.into()).strict(self.strict);
+        match self.plant_fault {
+            Some(seed) => builder.plant_fault(seed),
+            None => builder,
+        }
+    }
+    /// Opens the device, says which, and loads the model.
+    pub fn load(&self, model: &Path) -> Result<Session> {
+        // A device is opened for a file that is there.
+        std::fs::metadata(model).map_err(|problem| sardonyx::Error::file(model, format!("can't be read: {problem}")).remedy("check the path"))?;
+        self.builder(self.device.open_aloud()?).load(model)
+    }
+}
+
+/// `--precision`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    F32,
+    F16,
+}
+
+impl From<Precision> for plan::Precision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => plan::Precision::F32,
+            Precision::F16 => plan::Precision::F16,
+        }
+    }
+}
+
+/// Which device ran, for a JSON document.
+#[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize)]
+pub struct DeviceFields {
+    /// `cpu` or `gpu`.
+    pub device: String,
+    pub adapter: Option<String>,
+    pub backend: Option<String>,
+    pub driver: Option<String>,
+}
+
+impl DeviceFields {
+    pub fn of(device: Option<&Device>) -> Self {
+        let info = device.map(Device::info);
+        let part = |part: fn(&gpu::AdapterInfo) -> &String| info.map(|info| part(info).clone());
+        Self {
+            device: if info.is_some() { "gpu" } else { "cpu" }.to_string(),
+            adapter: part(|info| &info.name),
+            backend: part(|info| &info.backend),
+            driver: part(|info| &info.driver),
+        }
+    }
+}
+
+/// A node that runs on the CPU though a GPU was asked for, for a JSON document.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Fallback {
+    pub node: String,
+    pub op: String,
+    pub reason: String,
+}
+
+/// A plan's fallbacks.
+pub fn fallbacks(prepared: &Prepared) -> Vec<Fallback> {
+    prepared.fallbacks().into_iter().map(|(node, op, reason)| Fallback { node, op, reason }).collect()
+}
+
+/// Lists fallbacks on standard error: those of one operator for one reason together.
+pub fn say_fallbacks(fallbacks: &[Fallback]) {
+    let mut groups: Vec<(&Fallback, usize)> = vec![];
+    for fallback in fallbacks {
+        match groups.iter_mut().find(|(first, _)| first.op == fallback.op && first.reason == fallback.reason) {
+            Some(group) => group.1 += 1,
+            None => groups.push((fallback, 1)),
+        }
+    }
+    for (first, count) in groups {
+        let more = if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
+        say(format_args!("fallback to the CPU: node '{}' ({}){more}: {}", first.node, first.op, first.reason));
+    }
+}
+
+/// `f32` or `f16`.
+pub fn precision_name(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 => "f32",
+        Precision::F16 => "f16",
+    }
+}
