@@ -16,8 +16,11 @@ fn folder() -> Option<PathBuf> {
     None
 }
 
+/// A model's file, recorded inputs and outputs, rtol and atol.
+type Recorded = (PathBuf, Vec<Tensor>, Vec<Tensor>, f64, f64);
+
 /// The model's recorded inputs and outputs, and its tolerances from index.tsv.
-fn case(name: &str) -> Option<(PathBuf, Vec<Tensor>, Vec<Tensor>, f64, f64)> {
+fn case(name: &str) -> Option<Recorded> {
     let folder = folder()?;
     let index = std::fs::read_to_string(folder.join("index.tsv")).unwrap();
     let header: Vec<&str> = index.lines().next().unwrap().split('\t').collect();

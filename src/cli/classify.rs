@@ -54,7 +54,7 @@ struct Answer {
 impl Classify {
     pub fn run(&self) -> Result<Outcome> {
         let (preprocess, found) = Preprocess::for_model(&self.model, self.preset.as_deref())?;
-        let labels_file = self.labels.clone().or_else(|| preprocess.labels.clone().map(PathBuf::from));
+        let labels_file = self.labels.clone().or_else(|| preprocess.labels.clone());
         let labels = labels_file.as_deref().map(image::labels).transpose()?;
         // Pictures are looked at before a device is opened: a wrong path is said at once.
         let pictures = self.images.iter().map(|path| image::load(path).map(|picture| (path, picture))).collect::<Result<Vec<_>>>()?;

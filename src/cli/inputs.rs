@@ -58,7 +58,7 @@ impl InputOptions {
             let wrong = || Error::usage(format!("--set {text} is not K=V with a whole number V")).remedy("write for example --set batch=4");
             let (name, size) = text.rsplit_once('=').ok_or_else(wrong)?;
             let size: usize = size.trim().parse().map_err(|_| wrong())?;
-            if !known.iter().any(|symbol| *symbol == name) {
+            if !known.contains(&name) {
                 let list = if known.is_empty() { "it has none".to_string() } else { format!("its symbolic sizes are: {}", known.join(", ")) };
                 say(format_args!("note: the model has no symbolic size '{name}'; {list}"));
             }

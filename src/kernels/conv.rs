@@ -141,7 +141,7 @@ fn pack_depthwise(weights: &Tensor, _: &[usize]) -> Result<Tensor> {
 
 /// Whether this kernel serves the sizes: groups are whole groups of 4 channels, or there is one.
 pub fn serves(sizes: &Sizes) -> bool {
-    sizes.groups == 1 || sizes.in_c / sizes.groups % 4 == 0 && sizes.out_c / sizes.groups % 4 == 0 || is_depthwise(sizes)
+    sizes.groups == 1 || (sizes.in_c / sizes.groups).is_multiple_of(4) && (sizes.out_c / sizes.groups).is_multiple_of(4) || is_depthwise(sizes)
 }
 
 pub fn is_depthwise(sizes: &Sizes) -> bool {
@@ -242,5 +242,5 @@ pub fn emit(
         (residual.unwrap_or(dummy), Access::Read),
         (output, Access::Write),
     ];
-    at.emit(&CONV, prelude(storage, width, s.groups > 1, in_group % 4 != 0, &epilogue), params, &bindings, [columns, grid[0], grid[1]])
+    at.emit(&CONV, prelude(storage, width, s.groups > 1, !in_group.is_multiple_of(4), &epilogue), params, &bindings, [columns, grid[0], grid[1]])
 }

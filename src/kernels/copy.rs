@@ -115,9 +115,9 @@ pub(crate) fn emit(builder: &mut Builder, from: &View, to: &View) -> Result<(), 
         } else {
             0
         };
-        let owns_end = (lead + inner_axis.0) % 4 == 0 || start_inner + inner_axis.0 == full_inner;
+        let owns_end = (lead + inner_axis.0).is_multiple_of(4) || start_inner + inner_axis.0 == full_inner;
         let row_groups = (lead + inner_axis.0).div_ceil(4);
-        let aligned = from.offset % 4 == 0 && outer.iter().all(|dim| dim.2 % 4 == 0) && inner_axis.2 == 1;
+        let aligned = from.offset.is_multiple_of(4) && outer.iter().all(|dim| dim.2 % 4 == 0) && inner_axis.2 == 1;
         let mine = lead == 0 && owns_end;
         // Whole groups carry the source's lanes into the padding; any value may lie there.
         let form = if mine && aligned {

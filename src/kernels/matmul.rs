@@ -121,7 +121,7 @@ pub fn operands(at: &mut Lowering<'_>, a: View, b: View, batch: &[usize]) -> Res
 fn readable(view: &View) -> bool {
     let rank = view.shape.len();
     let groups = |axis: usize| view.shape[axis] <= 1 || view.strides[axis] >= 0 && view.strides[axis] % 4 == 0;
-    view.offset % 4 == 0 && (view.shape[rank - 1] <= 1 || view.strides[rank - 1] == 1) && (0..rank - 1).all(groups)
+    view.offset.is_multiple_of(4) && (view.shape[rank - 1] <= 1 || view.strides[rank - 1] == 1) && (0..rank - 1).all(groups)
 }
 
 fn matrix(view: &View, outer: isize, inner: isize) -> Result<Matrix, Unsupported> {

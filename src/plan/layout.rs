@@ -157,7 +157,7 @@ impl View {
                 left = runs.pop()?;
                 stride = left.1;
             }
-            if left.0 % size != 0 {
+            if !left.0.is_multiple_of(size) {
                 return None;
             }
             result[axis] = stride;

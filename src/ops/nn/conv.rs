@@ -35,7 +35,7 @@ impl Conv {
         if x.len() < 3 || x.len() != w.len() {
             return Err(Error::model(format!("input of shape {x:?} and weights of shape {w:?}: both need the same rank, 3 or more")));
         }
-        if Some(x[1]) != w[1].checked_mul(self.groups) || w[0] % self.groups != 0 {
+        if Some(x[1]) != w[1].checked_mul(self.groups) || !w[0].is_multiple_of(self.groups) {
             return Err(Error::model(format!("{} input channels don't fit weights of shape {w:?} in {} groups", x[1], self.groups)));
         }
         if let Some(bias) = bias.filter(|&bias| bias != [w[0]]) {

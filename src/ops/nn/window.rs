@@ -84,8 +84,7 @@ impl Window {
             begin: pads[..rank].to_vec(),
             end: pads[rank..].to_vec(),
         };
-        for axis in 0..rank {
-            let size = input[axis];
+        for (axis, &size) in input.iter().enumerate() {
             let span = geometry.span(axis)?;
             let step = geometry.stride[axis];
             if matches!(self.auto_pad, AutoPad::SameUpper | AutoPad::SameLower) {

@@ -2,7 +2,7 @@
 //!
 //! The CPU's and the shader's texts stand side by side so that a reader can hold one against the other. Floats are
 //! written once for float32 and float64; integers once, in 128 bits, and wrapped to their own width afterwards.
-#![allow(clippy::excessive_precision)] // one text serves float32 and float64
+#![allow(clippy::excessive_precision, clippy::approx_constant)] // one text serves float32 and float64
 
 use crate::tensor::Real;
 

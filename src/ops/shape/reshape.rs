@@ -95,7 +95,7 @@ fn target(old: &[usize], wanted: &[i64], allow_zero: bool) -> Result<Vec<usize>>
     let count = crate::tensor::element_count(old)?;
     let known = crate::tensor::element_count(&shape)?;
     if let Some(axis) = open {
-        shape[axis] = if known == 0 { 0 } else { count / known };
+        shape[axis] = count.checked_div(known).unwrap_or(0);
     }
     if crate::tensor::element_count(&shape)? == count { Ok(shape) } else { Err(wrong()) }
 }
@@ -133,6 +133,12 @@ impl Operator for Reshape {
     }
 }
 
+const TO: &[Case] = &[case(&[], &[Floats(&[2, 3, 4]), Known(&[0, -1])]).runs("view"), case(&[], &[I32(&[6]), Known(&[2, 3])]).runs("view")];
+const FLATTEN_CASES: &[Case] = &[case(&[("axis", Int(2))], &[Floats(&[2, 3, 4])]).runs("view"), case(&[("axis", Int(0))], &[Floats(&[2, 3])]).runs("view")];
+const SQUEEZE_CASES: &[Case] =
+    &[case(&[], &[Floats(&[1, 3, 1]), Known(&[-1])]).runs("view"), case(&[("axes", Ints(&[0]))], &[Floats(&[1, 3])]).at(11).runs("view")];
+const UNSQUEEZE_CASES: &[Case] = &[case(&[], &[Floats(&[3, 4]), Known(&[0, -1])]).runs("view")];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,9 +151,3 @@ mod tests {
         assert!(target(&[2, 3], &[-1, -1], false).is_err());
     }
 }
-
-const TO: &[Case] = &[case(&[], &[Floats(&[2, 3, 4]), Known(&[0, -1])]).runs("view"), case(&[], &[I32(&[6]), Known(&[2, 3])]).runs("view")];
-const FLATTEN_CASES: &[Case] = &[case(&[("axis", Int(2))], &[Floats(&[2, 3, 4])]).runs("view"), case(&[("axis", Int(0))], &[Floats(&[2, 3])]).runs("view")];
-const SQUEEZE_CASES: &[Case] =
-    &[case(&[], &[Floats(&[1, 3, 1]), Known(&[-1])]).runs("view"), case(&[("axes", Ints(&[0]))], &[Floats(&[1, 3])]).at(11).runs("view")];
-const UNSQUEEZE_CASES: &[Case] = &[case(&[], &[Floats(&[3, 4]), Known(&[0, -1])]).runs("view")];
