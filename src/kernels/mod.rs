@@ -5,9 +5,12 @@
 //! [`Dispatch::bindings`]; the parameter block is `@group(1) @binding(0)`.
 
 pub mod conv;
+pub mod conv_direct;
+pub mod conv_transpose;
 pub mod copy;
 mod epilogue;
 pub mod matmul;
+pub mod normalize;
 pub mod pointwise;
 pub mod pool;
 mod prelude;
@@ -36,8 +39,19 @@ pub struct Kernel {
 }
 
 /// Every kernel family.
-pub static KERNELS: &[&Kernel] =
-    &[&conv::CONV, &conv::DEPTHWISE, &copy::COPY, &matmul::MATMUL, &pointwise::POINTWISE, &pool::POOL, &reduce::REDUCE, &softmax::SOFTMAX];
+pub static KERNELS: &[&Kernel] = &[
+    &conv::CONV,
+    &conv::DEPTHWISE,
+    &conv_direct::CONV_DIRECT,
+    &conv_transpose::CONV_TRANSPOSE,
+    &copy::COPY,
+    &matmul::MATMUL,
+    &normalize::NORMALIZE,
+    &pointwise::POINTWISE,
+    &pool::POOL,
+    &reduce::REDUCE,
+    &softmax::SOFTMAX,
+];
 
 /// How a dispatch uses a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
