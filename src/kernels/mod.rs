@@ -5,10 +5,13 @@
 //! [`Dispatch::bindings`]; the parameter block is `@group(1) @binding(0)`.
 
 pub mod conv;
+pub mod conv_direct;
+pub mod conv_transpose;
 pub mod copy;
 pub(crate) mod epilogue;
 pub mod gather;
 pub mod matmul;
+pub mod normalize;
 pub mod pointwise;
 pub mod pool;
 mod prelude;
@@ -37,8 +40,20 @@ pub struct Kernel {
 }
 
 /// Every kernel family.
-pub static KERNELS: &[&Kernel] =
-    &[&conv::CONV, &conv::DEPTHWISE, &copy::COPY, &gather::GATHER, &matmul::MATMUL, &pointwise::POINTWISE, &pool::POOL, &reduce::REDUCE, &softmax::SOFTMAX];
+pub static KERNELS: &[&Kernel] = &[
+    &conv::CONV,
+    &conv::DEPTHWISE,
+    &conv_direct::CONV_DIRECT,
+    &conv_transpose::CONV_TRANSPOSE,
+    &copy::COPY,
+    &gather::GATHER,
+    &matmul::MATMUL,
+    &normalize::NORMALIZE,
+    &pointwise::POINTWISE,
+    &pool::POOL,
+    &reduce::REDUCE,
+    &softmax::SOFTMAX,
+];
 
 /// How a dispatch uses a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

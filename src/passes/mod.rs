@@ -71,6 +71,7 @@ pub(crate) fn epilogue_of(node: &Node) -> Option<&Pointwise> {
     let op = &*node.op;
     op.downcast::<nn::conv::Conv>()
         .map(|conv| &conv.epilogue)
+        .or_else(|| op.downcast::<nn::conv_transpose::ConvTranspose>().map(|conv| &conv.epilogue))
         .or_else(|| op.downcast::<matrix::matmul::MatMul>().map(|matmul| &matmul.epilogue))
         .or_else(|| op.downcast::<matrix::gemm::Gemm>().map(|gemm| &gemm.epilogue))
 }
@@ -81,6 +82,8 @@ pub(crate) fn set_epilogue(node: &mut Node, epilogue: Pointwise) {
     let op = &*node.op;
     if let Some(conv) = op.downcast::<nn::conv::Conv>() {
         node.op = Arc::new(nn::conv::Conv { epilogue, ..conv.clone() });
+    } else if let Some(conv) = op.downcast::<nn::conv_transpose::ConvTranspose>() {
+        node.op = Arc::new(nn::conv_transpose::ConvTranspose { epilogue, ..conv.clone() });
     } else if op.downcast::<matrix::matmul::MatMul>().is_some() {
         node.op = Arc::new(matrix::matmul::MatMul { epilogue });
     } else if let Some(gemm) = op.downcast::<matrix::gemm::Gemm>() {

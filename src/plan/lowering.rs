@@ -46,6 +46,10 @@ impl Lowering<'_> {
     pub fn output_count(&self) -> usize {
         self.node.outputs.len()
     }
+    /// Whether anything asks for an output.
+    pub fn has_output(&self, index: usize) -> bool {
+        self.node.outputs.get(index).is_some_and(Option::is_some)
+    }
     /// An input's elements, where they are known when the plan is made.
     pub fn constant(&self, index: usize) -> Option<&Tensor> {
         self.inputs.get(index)?.as_ref()?.value.as_ref()

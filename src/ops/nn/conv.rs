@@ -6,7 +6,7 @@ use super::window::{Geometry, Window};
 use crate::compare::Bound;
 use crate::cpu::gemm::{MatrixRef, gemm};
 use crate::error::{Error, Result};
-use crate::kernels::{conv, matmul};
+use crate::kernels::{conv, conv_direct, matmul};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::pointwise::Pointwise;
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
@@ -70,9 +70,6 @@ impl Operator for Conv {
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
         let storage = at.float_storage(0)?;
         let (x, w) = (at.fact(0)?.shape.clone(), at.fact(1)?.shape.clone());
-        if at.constant(1).is_none() {
-            return Err(Unsupported::new("convolution weights that are not constant"));
-        }
         let geometry = self.geometry(&x, &w, None).map_err(|error| Unsupported::new(error.message()))?;
         let g = geometry.two().ok_or_else(|| Unsupported::new("convolution over three or more spatial dimensions"))?;
         let sizes = conv::Sizes {
@@ -89,13 +86,17 @@ impl Operator for Conv {
             dilation: [g.dilation[0], g.dilation[1]],
             groups: self.groups,
         };
-        if !conv::serves(&sizes) {
-            return Err(Unsupported::new(format!("groups of {} input and {} output channels", x[1] / self.groups, w[0] / self.groups)));
-        }
         let bias = if at.has_input(2) { Some(at.input(2, Layout::Dense)?.place) } else { None };
         let residual = if self.epilogue.operands > 1 { Some(at.input(3, Layout::ChannelsLast4)?.place) } else { None };
         let input = at.input(0, Layout::ChannelsLast4)?.place;
         let output = at.output(0, Layout::ChannelsLast4)?.place;
+        if at.constant(1).is_none() || !conv::serves(&sizes) {
+            let four = [w[0], w[1], g.kernel[0], g.kernel[1]];
+            let weights = at.view(1)?.reshaped(&four).ok_or_else(|| Unsupported::new("weights that are not contiguous"))?;
+            let weights = at.in_layout(weights.permuted(&[2, 3, 1, 0]), Layout::Rows4)?.place;
+            let operands = conv_direct::Operands { input, weights, bias, residual, output };
+            return conv_direct::emit(at, storage, &sizes, &operands, false, &self.epilogue);
+        }
         let pointwise = g.kernel == [1, 1] && g.stride == [1, 1] && g.begin == [0, 0] && g.end == [0, 0] && self.groups == 1;
         if pointwise {
             // A matrix product of [pixels, channels] and the weights' transpose.
@@ -196,6 +197,10 @@ pub const CASES: &[Case] = &[
     case(&[("strides", Ints(&[2, 2]))], &[Floats(&[1, 8, 5, 5]), Weights(&[4, 8, 1, 1])]),
     case(&[("group", Int(6)), ("pads", Ints(&[1, 1, 1, 1]))], &[Floats(&[1, 6, 7, 9]), Weights(&[6, 1, 3, 3]), Weights(&[6])]),
     case(&[("group", Int(2)), ("pads", Ints(&[0, 1, 2, 1]))], &[Floats(&[1, 8, 5, 6]), Weights(&[16, 4, 3, 3])]),
+    case(&[("group", Int(3)), ("pads", Ints(&[1, 1, 1, 1])), ("strides", Ints(&[2, 1]))], &[Floats(&[2, 6, 5, 6]), Weights(&[9, 2, 3, 3]), Weights(&[9])]),
+    case(&[("group", Int(5)), ("dilations", Ints(&[1, 2]))], &[Floats(&[1, 5, 4, 7]), Weights(&[10, 1, 3, 3])]),
+    case(&[("pads", Ints(&[1, 1, 1, 1]))], &[Floats(&[1, 3, 5, 4]), Floats(&[6, 3, 3, 3]), Floats(&[6])]),
+    case(&[], &[Floats(&[1, 5, 4, 3]), Floats(&[3, 5, 1, 1])]),
     case(&[("pads", Ints(&[2, 2]))], &[Floats(&[1, 4, 11]), Weights(&[6, 4, 5]), Weights(&[6])]),
     case(&[], &[Floats(&[1, 2, 4, 4, 4]), Weights(&[3, 2, 2, 2, 2])]).runs("cpu"),
 ];

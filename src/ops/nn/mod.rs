@@ -2,7 +2,10 @@
 
 pub mod batch_normalization;
 pub mod conv;
+pub mod conv_transpose;
 pub mod global_pool;
+pub mod instance_normalization;
+pub mod layer_normalization;
 pub mod pool;
 pub mod softmax;
 pub mod window;

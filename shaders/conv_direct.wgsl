@@ -1,0 +1,66 @@
+// Convolution in two dimensions, and its transpose, for groups of any number of channels: each of the 4 output channels that an
+// invocation makes of one pixel finds its own input channels.
+//
+// The weights are [tap][input channel of a group][output channel].
+// Prelude: Stored4, load4, store4, TRANSPOSED, WIDTH, GENERATED, generated4, accumulate4.
+
+// in_group, out_group: channels of a group; out_c4 in groups of 4.
+struct Params {
+    in_h: u32, in_w: u32, in_c4: u32, out_h: u32,
+    out_w: u32, out_c4: u32, pixels: u32, per_row: u32,
+    kernel_h: u32, kernel_w: u32, stride_h: u32, stride_w: u32,
+    pad_h: u32, pad_w: u32, dilation_h: u32, dilation_w: u32,
+    in_group: u32, out_group: u32, out_c: u32, flags: u32,
+    alpha: f32, low: f32, high: f32, spare: u32,
+}
+
+@group(0) @binding(0) var<storage, read> input: array<Stored4>;
+@group(0) @binding(1) var<storage, read> weights: array<Stored4>;
+@group(0) @binding(2) var<storage, read> bias: array<Stored4>;
+@group(0) @binding(3) var<storage, read> residual: array<Stored4>;
+@group(0) @binding(4) var<storage, read_write> output: array<Stored4>;
+@group(1) @binding(0) var<uniform> p: Params;
+
+// The input coordinate that a tap reads for an output coordinate; `size` or more where there is none.
+fn source(out: u32, tap: u32, stride: u32, pad: u32, dilation: u32, size: u32) -> u32 {
+    if TRANSPOSED {
+        let ahead = out + pad;
+        let reach = tap * dilation;
+        if ahead < reach || (ahead - reach) % stride != 0u { return size; }
+        return (ahead - reach) / stride;
+    }
+    let ahead = out * stride + tap * dilation;
+    return select(ahead - pad, size, ahead < pad);
+}
+
+@compute @workgroup_size(WIDTH)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let index = (group.y * p.per_row + group.x) * WIDTH + local;
+    let pixel = index / p.out_c4;
+    if pixel >= p.pixels { return; }
+    let channel = index - pixel * p.out_c4;
+    let row = pixel / p.out_w;
+    let n = row / p.out_h;
+    // Lanes beyond the last channel repeat it.
+    let lanes = min(vec4(channel * 4u) + vec4(0u, 1u, 2u, 3u), vec4(p.out_c - 1u));
+    let first_in = lanes / p.out_group * p.in_group;
+
+    var sum = vec4(0.0);
+    for (var ky = 0u; ky < p.kernel_h; ky++) {
+        let y = source(row - n * p.out_h, ky, p.stride_h, p.pad_h, p.dilation_h, p.in_h);
+        if y >= p.in_h { continue; }
+        for (var kx = 0u; kx < p.kernel_w; kx++) {
+            let x = source(pixel - row * p.out_w, kx, p.stride_w, p.pad_w, p.dilation_w, p.in_w);
+            if x >= p.in_w { continue; }
+            let base = ((n * p.in_h + y) * p.in_w + x) * p.in_c4;
+            let weight = (ky * p.kernel_w + kx) * p.in_group * p.out_c4 + channel;
+            for (var c = 0u; c < p.in_group; c++) {
+                let from = first_in + vec4(c);
+                let value = vec4(load4(input[base + (from.x >> 2u)])[from.x & 3u], load4(input[base + (from.y >> 2u)])[from.y & 3u],
+                                 load4(input[base + (from.z >> 2u)])[from.z & 3u], load4(input[base + (from.w >> 2u)])[from.w & 3u]);
+                sum = accumulate4(sum + value * load4(weights[weight + c * p.out_c4]));
+            }
+        }
+    }
+    output[index] = store4(finish(sum, channel, index));
+}

@@ -1,0 +1,115 @@
+//! Convolution, plain or transposed, in groups of any number of channels: `shaders/conv_direct.wgsl`.
+
+use super::conv::Sizes;
+use super::epilogue::{Epilogue, samples};
+use super::{Access, Kernel, Prelude, folded_grid};
+use crate::ops::pointwise::Pointwise;
+use crate::plan::{Lowering, PlaceId, Storage, Unsupported};
+
+pub static CONV_DIRECT: Kernel =
+    Kernel { stem: "conv_direct", shader: include_str!("../../shaders/conv_direct.wgsl"), params_size: size_of::<Params>(), variants };
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    in_h: u32,
+    in_w: u32,
+    in_c4: u32,
+    out_h: u32,
+    out_w: u32,
+    out_c4: u32,
+    pixels: u32,
+    per_row: u32,
+    kernel: [u32; 2],
+    stride: [u32; 2],
+    pad: [u32; 2],
+    dilation: [u32; 2],
+    in_group: u32,
+    out_group: u32,
+    out_c: u32,
+    flags: u32,
+    alpha: f32,
+    low: f32,
+    high: f32,
+    spare: u32,
+}
+
+const WIDTH: u32 = 64;
+
+/// The buffers of a convolution: channels-last activations, weights `[h, w, in_c/groups, out_c]` in rows of 4.
+#[derive(Debug, Clone, Copy)]
+pub struct Operands {
+    pub input: PlaceId,
+    pub weights: PlaceId,
+    pub bias: Option<PlaceId>,
+    pub residual: Option<PlaceId>,
+    pub output: PlaceId,
+}
+
+impl Operands {
+    /// In the order of the shaders' bindings.
+    pub(super) fn bindings(&self, dummy: PlaceId) -> [(PlaceId, Access); 5] {
+        [
+            (self.input, Access::Read),
+            (self.weights, Access::Read),
+            (self.bias.unwrap_or(dummy), Access::Read),
+            (self.residual.unwrap_or(dummy), Access::Read),
+            (self.output, Access::Write),
+        ]
+    }
+}
+
+/// A size as the shaders count: their coordinates are int32.
+pub(super) fn narrow(value: usize) -> Result<u32, Unsupported> {
+    i32::try_from(value).map(|value| value as u32).map_err(|_| Unsupported::new("a convolution beyond 2³¹ pixels or channels"))
+}
+pub(super) fn pair(values: [usize; 2]) -> Result<[u32; 2], Unsupported> {
+    Ok([narrow(values[0])?, narrow(values[1])?])
+}
+
+fn prelude(storage: Storage, transposed: bool, epilogue: &Epilogue) -> Prelude {
+    epilogue.prelude(Prelude::new().storage(storage).flag("TRANSPOSED", transposed).constant("WIDTH", WIDTH), false)
+}
+
+fn variants() -> Vec<Prelude> {
+    let mut list = vec![];
+    for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
+        for transposed in [false, true] {
+            list.extend(samples().iter().map(|epilogue| prelude(storage, transposed, epilogue)));
+        }
+    }
+    list
+}
+
+/// Emits the convolution, or the transposed one.
+pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, operands: &Operands, transposed: bool, epilogue: &Pointwise) -> Result<(), Unsupported> {
+    let epilogue = Epilogue::new(epilogue, operands.bias.is_some())?;
+    let (in_c4, out_c4) = (s.in_c.div_ceil(4), s.out_c.div_ceil(4));
+    let pixels = s.n.saturating_mul(s.out_h).saturating_mul(s.out_w);
+    let invocations = narrow(pixels.saturating_mul(out_c4))?;
+    let grid = folded_grid(invocations.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
+    let params = Params {
+        in_h: narrow(s.in_h)?,
+        in_w: narrow(s.in_w)?,
+        in_c4: narrow(in_c4)?,
+        out_h: narrow(s.out_h)?,
+        out_w: narrow(s.out_w)?,
+        out_c4: narrow(out_c4)?,
+        pixels: narrow(pixels)?,
+        per_row: grid[0],
+        kernel: pair(s.kernel)?,
+        stride: pair(s.stride)?,
+        pad: pair(s.pad)?,
+        dilation: pair(s.dilation)?,
+        in_group: narrow(s.in_c / s.groups)?,
+        out_group: narrow(s.out_c / s.groups)?,
+        out_c: narrow(s.out_c)?,
+        flags: epilogue.flags,
+        alpha: 1.0,
+        low: epilogue.low,
+        high: epilogue.high,
+        spare: 0,
+    };
+    let dummy = at.dummy(storage)?;
+    at.emit(&CONV_DIRECT, prelude(storage, transposed, &epilogue), params, &operands.bindings(dummy), grid)
+}

@@ -1,0 +1,127 @@
+//! Transposed convolution in two dimensions: `shaders/conv_transpose.wgsl`; `conv_direct` where groups aren't whole groups of 4.
+
+use super::conv::Sizes;
+use super::conv_direct::{self, Operands, narrow, pair};
+use super::epilogue::{Epilogue, samples};
+use super::{Kernel, Packing, Prelude, folded_grid, matmul};
+use crate::error::Result;
+use crate::ops::pointwise::Pointwise;
+use crate::plan::{Layout, Lowering, PlaceId, Storage, Unsupported};
+use crate::tensor::Tensor;
+
+pub static CONV_TRANSPOSE: Kernel =
+    Kernel { stem: "conv_transpose", shader: include_str!("../../shaders/conv_transpose.wgsl"), params_size: size_of::<Params>(), variants };
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    in_h: u32,
+    in_w: u32,
+    in_c4: u32,
+    out_h: u32,
+    out_w: u32,
+    out_c4: u32,
+    blocks: u32,
+    phase_blocks: u32,
+    kernel: [u32; 2],
+    stride: [u32; 2],
+    pad: [u32; 2],
+    dilation: [u32; 2],
+    in_group: u32,
+    out_group4: u32,
+    row_groups: u32,
+    flags: u32,
+    alpha: f32,
+    low: f32,
+    high: f32,
+    spare: u32,
+}
+
+const PIXELS: u32 = 4;
+
+fn prelude(storage: Storage, width: u32, epilogue: &Epilogue) -> Prelude {
+    epilogue.prelude(Prelude::new().storage(storage).constant("PIXELS", PIXELS).constant("WIDTH", width), false)
+}
+
+fn variants() -> Vec<Prelude> {
+    let storages = [Storage::F32, Storage::F16, Storage::F16Packed];
+    storages.into_iter().flat_map(|storage| samples().into_iter().map(move |epilogue| prelude(storage, 16, &epilogue))).collect()
+}
+
+/// `[in_c, out_c/groups, h, w]` to `[h, w, in_c/groups, out_c padded to 4]`; the arguments are groups and the sizes.
+fn pack_weights(weights: &Tensor, args: &[usize]) -> Result<Tensor> {
+    let &[groups, in_c, out_group, h, w] = args else { return Err(crate::Error::internal("transposed weights of unknown sizes")) };
+    let (in_group, out_c) = (in_c / groups, out_group * groups);
+    let out4 = out_c.next_multiple_of(4);
+    weights.pick([h, w, in_group, out4], |index| {
+        let (o, rest) = (index % out4, index / out4);
+        let (i, tap) = (rest % in_group, rest / in_group);
+        (o < out_c).then(|| ((o / out_group * in_group + i) * out_group + o % out_group) * h * w + tap)
+    })
+}
+
+/// The weights, input 1, as the kernels read them.
+fn weights(at: &mut Lowering<'_>, s: &Sizes) -> Result<PlaceId, Unsupported> {
+    let (in_group, out_group, [h, w]) = (s.in_c / s.groups, s.out_c / s.groups, s.kernel);
+    if at.constant(1).is_some() {
+        let shape = vec![h, w, in_group, s.out_c.next_multiple_of(4)];
+        return at.packed(1, Packing { name: "conv_transpose", args: vec![s.groups, s.in_c, out_group, h, w], shape, pack: pack_weights });
+    }
+    if s.groups > 1 && out_group % 4 != 0 {
+        return Err(Unsupported::new(format!("weights that are not constant, in groups of {out_group} output channels")));
+    }
+    let view = at.view(1)?;
+    let view = view.reshaped(&[s.groups, in_group, out_group, h, w]).ok_or_else(|| Unsupported::new("weights that are not contiguous"))?;
+    Ok(at.in_layout(view.permuted(&[3, 4, 1, 0, 2]), Layout::Rows4)?.place)
+}
+
+/// Emits a transposed convolution of channels-last places; the weights are input 1 of the node.
+#[allow(clippy::too_many_arguments)] // the operands of a convolution are what they are
+pub fn emit(
+    at: &mut Lowering<'_>,
+    storage: Storage,
+    s: &Sizes,
+    input: PlaceId,
+    bias: Option<PlaceId>,
+    residual: Option<PlaceId>,
+    output: PlaceId,
+    epilogue: &Pointwise,
+) -> Result<(), Unsupported> {
+    let operands = Operands { input, weights: weights(at, s)?, bias, residual, output };
+    if s.groups > 1 && (s.in_c / s.groups % 4 != 0 || s.out_c / s.groups % 4 != 0) {
+        return conv_direct::emit(at, storage, s, &operands, true, epilogue);
+    }
+    let epilogue = Epilogue::new(epilogue, bias.is_some())?;
+    let capabilities = at.capabilities();
+    let out_c4 = s.out_c.div_ceil(4);
+    let width = matmul::width(&capabilities, out_c4);
+    let phase_blocks = s.out_w.div_ceil(s.stride[1]).div_ceil(PIXELS as usize);
+    let rows = s.n.saturating_mul(s.out_h);
+    let blocks = narrow(rows.saturating_mul(phase_blocks).saturating_mul(s.stride[1]))?;
+    let grid = folded_grid(blocks as u64, capabilities.max_grid);
+    let params = Params {
+        in_h: narrow(s.in_h)?,
+        in_w: narrow(s.in_w)?,
+        in_c4: narrow(s.in_c.div_ceil(4))?,
+        out_h: narrow(s.out_h)?,
+        out_w: narrow(s.out_w)?,
+        out_c4: narrow(out_c4)?,
+        blocks,
+        phase_blocks: narrow(phase_blocks)?,
+        kernel: pair(s.kernel)?,
+        stride: pair(s.stride)?,
+        pad: pair(s.pad)?,
+        dilation: pair(s.dilation)?,
+        in_group: narrow(s.in_c / s.groups)?,
+        out_group4: narrow((s.out_c / s.groups).div_ceil(4))?,
+        row_groups: grid[0],
+        flags: epilogue.flags,
+        alpha: 1.0,
+        low: epilogue.low,
+        high: epilogue.high,
+        spare: 0,
+    };
+    let dummy = at.dummy(storage)?;
+    let columns = narrow(out_c4)?.div_ceil(width);
+    at.emit(&CONV_TRANSPOSE, prelude(storage, width, &epilogue), params, &operands.bindings(dummy), [columns, grid[0], grid[1]])
+}

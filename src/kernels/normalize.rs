@@ -1,0 +1,204 @@
+//! Normalisation of layers, instances and groups: `shaders/normalize.wgsl`.
+
+use super::{Access, Kernel, Prelude, folded_grid};
+use crate::ops::Fact;
+use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
+
+pub static NORMALIZE: Kernel = Kernel { stem: "normalize", shader: include_str!("../../shaders/normalize.wgsl"), params_size: size_of::<Params>(), variants };
+
+/// What is taken from a run, and what keeps its deviation from 0.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Normalization {
+    /// Whether the mean is subtracted.
+    pub centred: bool,
+    pub epsilon: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    runs: u32,
+    per_row: u32,
+    columns: u32,
+    outer: u32,
+    column: u32,
+    items: u32,
+    inner: u32,
+    step: u32,
+    tail: u32,
+    scale_step: u32,
+    scale_divisor: u32,
+    has_bias: u32,
+    count: f32,
+    epsilon: f32,
+    spare: [u32; 2],
+}
+
+const WIDTH: u32 = 64;
+
+fn prelude(storage: Storage, centred: bool, lanes: bool, gathered: bool, tail: bool) -> Prelude {
+    Prelude::new().storage(storage).flag("CENTRED", centred).flag("LANES", lanes).flag("GATHERED", gathered).flag("TAIL", tail).constant("WIDTH", WIDTH)
+}
+
+fn variants() -> Vec<Prelude> {
+    let mut list = vec![];
+    for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
+        for (lanes, gathered, tail) in [(false, false, false), (false, false, true), (true, false, false), (false, true, true), (false, true, false)] {
+            list.extend([true, false].map(|centred| prelude(storage, centred, lanes, gathered, tail)));
+        }
+    }
+    list
+}
+
+/// Where runs lie, in groups of 4 (see the shader), and which elements of scale and bias are theirs.
+struct Runs {
+    count: usize,
+    columns: usize,
+    outer: usize,
+    column: usize,
+    items: usize,
+    inner: usize,
+    step: usize,
+    /// Elements of a run.
+    length: usize,
+    scale_step: usize,
+    /// Elements in a row that share one entry of scale and bias, where these go element by element.
+    gathered: Option<usize>,
+    lanes: bool,
+}
+
+impl Runs {
+    /// Rows of `length` elements, padded to groups of 4.
+    fn rows(count: usize, length: usize) -> Self {
+        let items = length.div_ceil(4);
+        Self { count, columns: 1, outer: items, column: 0, items, inner: items, step: 0, length, scale_step: 0, gathered: None, lanes: false }
+    }
+}
+
+/// Scale and bias, each lying densely.
+struct Affine {
+    scale: View,
+    bias: Option<View>,
+}
+
+/// Lowers a normalisation of input 0 over `axis` and all behind it. `scale` and `bias` have the shape of these axes.
+pub fn layer(at: &mut Lowering<'_>, how: Normalization, axis: usize, scale: View, bias: Option<View>) -> Result<(), Unsupported> {
+    let shape = at.fact(0)?.shape.clone();
+    let (rows, length) = (shape[..axis].iter().product(), shape[axis..].iter().product());
+    let affine = Affine { scale: at.in_layout(scale, Layout::Dense)?, bias: bias.map(|bias| at.in_layout(bias, Layout::Dense)).transpose()? };
+    if axis + 1 == shape.len() {
+        let input = at.input(0, Layout::Rows4)?;
+        let output = at.output(0, Layout::Rows4)?;
+        return run(at, how, &input, &affine, &output, &Runs::rows(rows, length));
+    }
+    in_rows(at, how, [rows, length], &affine, &Runs::rows(rows, length))
+}
+
+/// Lowers a normalisation of each channel of each instance of input 0 `[n, c, d…]`; `scale` and `bias` are `[c]`.
+pub fn instance(at: &mut Lowering<'_>, how: Normalization, scale: View, bias: Option<View>) -> Result<(), Unsupported> {
+    let affine = Affine { scale: at.in_layout(scale, Layout::Dense)?, bias: bias.map(|bias| at.in_layout(bias, Layout::Dense)).transpose()? };
+    let input = at.input(0, Layout::ChannelsLast4)?;
+    let output = at.output(0, Layout::ChannelsLast4)?;
+    let (c4, area) = (input.shape[1].div_ceil(4), input.shape[2..].iter().product::<usize>());
+    let runs = Runs {
+        count: input.shape[0] * c4,
+        columns: c4,
+        outer: area * c4,
+        column: 1,
+        items: area,
+        inner: 1,
+        step: c4,
+        length: area,
+        scale_step: 1,
+        gathered: None,
+        lanes: true,
+    };
+    run(at, how, &input, &affine, &output, &runs)
+}
+
+/// Lowers a normalisation of `groups` groups of channels of input 0 `[n, c, d…]`; `scale` and `bias` hold c elements.
+pub fn group(at: &mut Lowering<'_>, how: Normalization, groups: usize, scale: View, bias: Option<View>) -> Result<(), Unsupported> {
+    let affine = Affine { scale: at.in_layout(scale, Layout::Dense)?, bias: bias.map(|bias| at.in_layout(bias, Layout::Dense)).transpose()? };
+    let shape = at.fact(0)?.shape.clone();
+    let (n, channels, area) = (shape[0], shape[1] / groups, shape[2..].iter().product::<usize>());
+    if channels.is_multiple_of(4) && shape.len() > 2 {
+        let input = at.input(0, Layout::ChannelsLast4)?;
+        let output = at.output(0, Layout::ChannelsLast4)?;
+        let (c4, own4) = (shape[1] / 4, channels / 4);
+        let runs = Runs {
+            count: n * groups,
+            columns: groups,
+            outer: area * c4,
+            column: own4,
+            items: area * own4,
+            inner: own4,
+            step: c4,
+            length: area * channels,
+            scale_step: own4,
+            gathered: None,
+            lanes: false,
+        };
+        return run(at, how, &input, &affine, &output, &runs);
+    }
+    let length = channels * area;
+    let items = length.div_ceil(4);
+    let runs = Runs { columns: groups, outer: groups * items, column: items, scale_step: channels, gathered: Some(area), ..Runs::rows(n * groups, length) };
+    in_rows(at, how, [n * groups, length], &affine, &runs)
+}
+
+/// Runs over input 0 reshaped to rows, which have another shape than the result.
+fn in_rows(at: &mut Lowering<'_>, how: Normalization, shape: [usize; 2], affine: &Affine, runs: &Runs) -> Result<(), Unsupported> {
+    let empty = || Unsupported::new("a normalization of no elements");
+    let (dtype, whole) = (at.fact(0)?.dtype, at.fact(0)?.shape.clone());
+    let view = at.view(0)?;
+    let rows = match view.reshaped(&shape) {
+        Some(rows) => rows,
+        None => at.in_layout(view, Layout::Dense)?.reshaped(&shape).ok_or_else(empty)?,
+    };
+    let input = at.in_layout(rows, Layout::Rows4)?;
+    let output = at.scratch(&Fact::new(dtype, shape), Layout::Rows4)?;
+    run(at, how, &input, affine, &output, runs)?;
+    let dense = at.in_layout(output, Layout::Dense)?;
+    let view = dense.reshaped(&whole).ok_or_else(empty)?;
+    at.alias(0, view);
+    Ok(())
+}
+
+fn run(at: &mut Lowering<'_>, how: Normalization, input: &View, affine: &Affine, output: &View, runs: &Runs) -> Result<(), Unsupported> {
+    let storage = at.float_storage(0)?;
+    if at.float_storage(1)? != storage || affine.bias.is_some() && at.float_storage(2)? != storage {
+        return Err(Unsupported::new("a scale of another type than the input"));
+    }
+    let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a normalization beyond 2³² elements"));
+    let grid = folded_grid(runs.count as u64, at.capabilities().max_grid);
+    let tail = if runs.lanes { 4 } else { (runs.length + 3) % 4 + 1 };
+    let params = Params {
+        runs: narrow(runs.count)?,
+        per_row: grid[0],
+        columns: narrow(runs.columns)?,
+        outer: narrow(runs.outer)?,
+        column: narrow(runs.column)?,
+        items: narrow(runs.items)?,
+        inner: narrow(runs.inner)?,
+        step: narrow(runs.step)?,
+        tail: narrow(tail)?,
+        scale_step: narrow(runs.scale_step)?,
+        scale_divisor: narrow(runs.gathered.unwrap_or(1))?,
+        has_bias: affine.bias.is_some() as u32,
+        count: runs.length as f32,
+        epsilon: how.epsilon,
+        spare: [0; 2],
+    };
+    let bias = match &affine.bias {
+        Some(bias) => bias.place,
+        None => at.dummy(storage)?,
+    };
+    let prelude = prelude(storage, how.centred, runs.lanes, runs.gathered.is_some(), tail != 4);
+    at.emit(
+        &NORMALIZE,
+        prelude,
+        params,
+        &[(input.place, Access::Read), (affine.scale.place, Access::Read), (bias, Access::Read), (output.place, Access::Write)],
+        grid,
+    )
+}

@@ -1,0 +1,260 @@
+//! [ConvTranspose](https://onnx.ai/onnx/operators/onnx__ConvTranspose.html), versions 1, 11, 22: the gradient of a convolution.
+//!
+//! Inputs: X `[n, c, d…]`, W `[c, m/groups, k…]`, B `[m]` optional; then the epilogue's operands. Element `i` of X and tap
+//! `t` add to element `i·stride + t·dilation − begin` of the result.
+
+use super::window::{AutoPad, Geometry, Window};
+use crate::compare::Bound;
+use crate::cpu::gemm::{MatrixRef, gemm};
+use crate::error::{Error, Result};
+use crate::kernels::{conv, conv_transpose};
+use crate::ops::case::{Case, Given::*, Operand::*, case};
+use crate::ops::pointwise::Pointwise;
+use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::{Layout, Lowering, Unsupported};
+use crate::tensor::{DType, Real, Tensor, element_count, zeros};
+use std::sync::Arc;
+
+pub const DEF: OpDef = OpDef { domain: "", name: "ConvTranspose", since: 1, parse, cases: CASES };
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConvTranspose {
+    pub window: Window,
+    pub groups: usize,
+    /// Added at the end of each spatial axis.
+    pub output_padding: Option<Vec<usize>>,
+    /// The spatial sizes of the result, from which the padding follows.
+    pub output_shape: Option<Vec<usize>>,
+    /// Over the result (with its bias) as operand 0; further operands are the node's inputs from 3 on.
+    pub epilogue: Pointwise,
+}
+
+fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(2..=3)?;
+    let groups = usize::try_from(node.int("group", 1)?).ok().filter(|&groups| groups > 0).ok_or_else(|| Error::model("attribute 'group' must be positive"))?;
+    Ok(Arc::new(ConvTranspose {
+        window: Window::parse(node)?,
+        groups,
+        output_padding: node.sizes("output_padding")?.filter(|list| !list.is_empty()),
+        output_shape: node.sizes("output_shape")?.filter(|list| !list.is_empty()),
+        epilogue: Pointwise::identity(),
+    }))
+}
+
+/// A list of one entry for each of `rank` axes, or the default.
+fn full(list: &Option<Vec<usize>>, name: &str, rank: usize, default: usize) -> Result<Vec<usize>> {
+    match list {
+        None => Ok(vec![default; rank]),
+        Some(list) if list.len() == rank => Ok(list.clone()),
+        Some(list) => Err(Error::model(format!("attribute '{name}' has {} entries; {rank} are needed", list.len()))),
+    }
+}
+
+impl ConvTranspose {
+    fn geometry(&self, x: &[usize], w: &[usize], bias: Option<&[usize]>) -> Result<Geometry> {
+        if x.len() < 3 || x.len() != w.len() {
+            return Err(Error::model(format!("input of shape {x:?} and weights of shape {w:?}: both need the same rank, 3 or more")));
+        }
+        let out_c = w[1].checked_mul(self.groups).ok_or_else(|| Error::model("too many output channels"))?;
+        if x[1] != w[0] || !x[1].is_multiple_of(self.groups) {
+            return Err(Error::model(format!("{} input channels don't fit weights of shape {w:?} in {} groups", x[1], self.groups)));
+        }
+        if let Some(bias) = bias.filter(|&bias| bias != [out_c]) {
+            return Err(Error::model(format!("the bias has shape {bias:?}; [{out_c}] is needed")));
+        }
+        let (input, kernel, rank) = (&x[2..], &w[2..], x.len() - 2);
+        if self.window.kernel.as_ref().is_some_and(|own| own != kernel) || kernel.contains(&0) {
+            return Err(Error::model(format!("the kernel {kernel:?} doesn't fit kernel_shape {:?}", self.window.kernel)));
+        }
+        let pads = full(&self.window.pads, "pads", 2 * rank, 0)?;
+        let extra = full(&self.output_padding, "output_padding", rank, 0)?;
+        // Early exporters wrote the batch and the channels too.
+        let wanted = match &self.output_shape {
+            Some(list) if list.len() == rank + 2 => Some(&list[2..]),
+            Some(list) if list.len() == rank => Some(&list[..]),
+            Some(list) => return Err(Error::model(format!("attribute 'output_shape' has {} entries; {rank} are needed", list.len()))),
+            None => None,
+        };
+        let mut geometry = Geometry {
+            input: input.to_vec(),
+            output: vec![],
+            kernel: kernel.to_vec(),
+            stride: full(&self.window.strides, "strides", rank, 1)?,
+            dilation: full(&self.window.dilations, "dilations", rank, 1)?,
+            begin: pads[..rank].to_vec(),
+            end: pads[rank..].to_vec(),
+        };
+        let same = matches!(self.window.auto_pad, AutoPad::SameUpper | AutoPad::SameLower);
+        for axis in 0..rank {
+            let overflow = || Error::model(format!("the result's size overflows on spatial axis {axis}"));
+            let step = geometry.stride[axis];
+            let span = (kernel[axis] - 1).checked_mul(geometry.dilation[axis]).and_then(|reach| reach.checked_add(1)).ok_or_else(overflow)?;
+            let reach = input[axis].saturating_sub(1).checked_mul(step).and_then(|sum| sum.checked_add(span)?.checked_add(extra[axis])).ok_or_else(overflow)?;
+            let fixed = match wanted {
+                Some(list) => Some(list[axis]),
+                None if same => Some(input[axis].checked_mul(step).ok_or_else(overflow)?),
+                None => None,
+            };
+            if let Some(size) = fixed {
+                let total = reach.saturating_sub(size);
+                let small = total / 2;
+                let upper = self.window.auto_pad == AutoPad::SameUpper;
+                (geometry.begin[axis], geometry.end[axis]) = if upper { (small, total - small) } else { (total - small, small) };
+                geometry.output.push(size);
+                continue;
+            }
+            if self.window.auto_pad == AutoPad::Valid {
+                (geometry.begin[axis], geometry.end[axis]) = (0, 0);
+            }
+            let pads = geometry.begin[axis].saturating_add(geometry.end[axis]);
+            let size = reach.checked_sub(pads).ok_or_else(|| Error::model(format!("the pads {pads} are larger than the result on spatial axis {axis}")))?;
+            geometry.output.push(size);
+        }
+        Ok(geometry)
+    }
+    /// Terms of each sum at most, the bias included.
+    fn length(&self, w: &[usize]) -> usize {
+        (w.iter().product::<usize>() / w.get(1).copied().unwrap_or(1).max(1) / self.groups).saturating_add(1)
+    }
+}
+
+impl Operator for ConvTranspose {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        let (x, w) = (inputs.required(0)?, inputs.required(1)?);
+        let geometry = self.geometry(&x.shape, &w.shape, inputs.optional(2).map(|bias| bias.shape.as_slice()))?;
+        let mut shape = vec![x.shape[0], w.shape[1] * self.groups];
+        shape.extend(geometry.output);
+        Ok(vec![Fact::new(x.dtype, shape)])
+    }
+
+    fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
+        let result = match inputs.required(0)?.dtype() {
+            DType::F64 => self.compute::<f64>(inputs)?,
+            _ => self.compute::<f32>(inputs)?,
+        };
+        super::epilogue(&self.epilogue, result, inputs.skip(3), mode)
+    }
+
+    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        let storage = at.float_storage(0)?;
+        let (x, w) = (at.fact(0)?.shape.clone(), at.fact(1)?.shape.clone());
+        let geometry = self.geometry(&x, &w, None).map_err(|error| Unsupported::new(error.message()))?;
+        let g = geometry.two().ok_or_else(|| Unsupported::new("transposed convolution over three or more spatial dimensions"))?;
+        let sizes = conv::Sizes {
+            n: x[0],
+            in_c: x[1],
+            in_h: g.input[0],
+            in_w: g.input[1],
+            out_c: w[1] * self.groups,
+            out_h: g.output[0],
+            out_w: g.output[1],
+            kernel: [g.kernel[0], g.kernel[1]],
+            stride: [g.stride[0], g.stride[1]],
+            pad: [g.begin[0], g.begin[1]],
+            dilation: [g.dilation[0], g.dilation[1]],
+            groups: self.groups,
+        };
+        let bias = if at.has_input(2) { Some(at.input(2, Layout::Dense)?.place) } else { None };
+        let residual = if self.epilogue.operands > 1 { Some(at.input(3, Layout::ChannelsLast4)?.place) } else { None };
+        let input = at.input(0, Layout::ChannelsLast4)?.place;
+        let output = at.output(0, Layout::ChannelsLast4)?.place;
+        conv_transpose::emit(at, storage, &sizes, input, bias, residual, output, &self.epilogue)
+    }
+
+    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Contraction { length: inputs.optional(1).map_or(1, |w| self.length(&w.shape)) }
+    }
+
+    fn flops(&self, inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
+        let taps = inputs.optional(1).map_or(0, |w| w.shape[1..].iter().product::<usize>()) as u64;
+        inputs.optional(0).map_or(0, |x| 2 * x.count() as u64 * taps)
+    }
+}
+
+impl ConvTranspose {
+    /// One image and one group at a time: a GEMM makes every tap's products, which are added where they belong.
+    fn compute<T: Real>(&self, inputs: Operands<'_, Tensor>) -> Result<Tensor> {
+        let (x, w, bias) = (inputs.required(0)?, inputs.required(1)?, inputs.optional(2));
+        let geometry = self.geometry(x.shape(), w.shape(), bias.map(Tensor::shape))?;
+        let (images, channels, group_c) = (x.shape()[0], x.shape()[1] / self.groups, w.shape()[1]);
+        let mut shape = vec![images, group_c * self.groups];
+        shape.extend(&geometry.output);
+        let in_area: usize = geometry.input.iter().product();
+        let out_area: usize = geometry.output.iter().product();
+        let taps: usize = geometry.kernel.iter().product();
+        let (xs, ws) = (x.as_slice::<T>()?, w.as_slice::<T>()?);
+        let mut result: Vec<T> = zeros(element_count(&shape)?)?;
+        if out_area == 0 || in_area == 0 {
+            return with_bias(shape, result, bias, out_area);
+        }
+        let rows = element_count(&[group_c, taps])?;
+        let mut products: Vec<T> = zeros(element_count(&[rows, in_area])?)?;
+        let targets = targets(&geometry)?;
+        for image in 0..images {
+            for group in 0..self.groups {
+                let input = &xs[(image * self.groups + group) * channels * in_area..][..channels * in_area];
+                let a = MatrixRef { data: &ws[group * channels * rows..][..channels * rows], rows, columns: channels, row_stride: 1, column_stride: rows };
+                let b = MatrixRef { data: input, rows: channels, columns: in_area, row_stride: in_area, column_stride: 1 };
+                gemm(a, b, &mut products);
+                let output = &mut result[(image * self.groups + group) * group_c * out_area..][..group_c * out_area];
+                for (row, products) in products.chunks_exact(in_area).enumerate() {
+                    let plane = &mut output[row / taps * out_area..][..out_area];
+                    for (&product, &to) in products.iter().zip(&targets[row % taps * in_area..][..in_area]) {
+                        if to != usize::MAX {
+                            plane[to] += product;
+                        }
+                    }
+                }
+            }
+        }
+        with_bias(shape, result, bias, out_area)
+    }
+}
+
+fn with_bias<T: Real>(shape: Vec<usize>, mut result: Vec<T>, bias: Option<&Tensor>, area: usize) -> Result<Tensor> {
+    if let Some(bias) = bias {
+        let bias = bias.as_slice::<T>()?;
+        for (index, plane) in result.chunks_exact_mut(area.max(1)).enumerate() {
+            plane.iter_mut().for_each(|value| *value += bias[index % bias.len()]);
+        }
+    }
+    Tensor::new(shape, result)
+}
+
+/// For each tap and input position the output position of a plane, or `usize::MAX` where it is cut off.
+fn targets(geometry: &Geometry) -> Result<Vec<usize>> {
+    let taps: usize = geometry.kernel.iter().product();
+    let area: usize = geometry.input.iter().product();
+    let mut all = crate::tensor::allocate(element_count(&[taps, area])?)?;
+    for tap in 0..taps {
+        for position in 0..area {
+            let (mut tap, mut position, mut to, mut scale) = (tap, position, Some(0), 1);
+            for axis in (0..geometry.input.len()).rev() {
+                let reach = position % geometry.input[axis] * geometry.stride[axis] + tap % geometry.kernel[axis] * geometry.dilation[axis];
+                let here = reach.checked_sub(geometry.begin[axis]).filter(|&here| here < geometry.output[axis]);
+                to = to.zip(here).map(|(to, here)| to + here * scale);
+                scale *= geometry.output[axis];
+                (tap, position) = (tap / geometry.kernel[axis], position / geometry.input[axis]);
+            }
+            all.push(to.unwrap_or(usize::MAX));
+        }
+    }
+    Ok(all)
+}
+
+pub const CASES: &[Case] = &[
+    case(&[], &[Floats(&[1, 3, 4, 5]), Weights(&[3, 5, 3, 3])]),
+    case(
+        &[("strides", Ints(&[2, 2])), ("pads", Ints(&[1, 1, 1, 1])), ("output_padding", Ints(&[1, 1]))],
+        &[Floats(&[2, 5, 5, 3]), Weights(&[5, 6, 3, 3]), Weights(&[6])],
+    ),
+    case(&[("strides", Ints(&[2, 3])), ("dilations", Ints(&[2, 2]))], &[Floats(&[1, 4, 5, 9]), Weights(&[4, 3, 2, 3])]),
+    case(&[("output_shape", Ints(&[10, 8])), ("strides", Ints(&[3, 2])), ("output_padding", Ints(&[1, 1]))], &[Floats(&[1, 1, 3, 3]), Weights(&[1, 2, 3, 3])]),
+    case(&[("auto_pad", Text("SAME_UPPER")), ("strides", Ints(&[2, 2]))], &[Floats(&[1, 8, 3, 3]), Weights(&[8, 4, 3, 3])]),
+    case(&[("auto_pad", Text("SAME_LOWER")), ("strides", Ints(&[3, 3]))], &[Floats(&[1, 2, 3, 3]), Weights(&[2, 4, 2, 2])]),
+    case(&[("group", Int(2)), ("strides", Ints(&[2, 2]))], &[Floats(&[1, 8, 5, 6]), Weights(&[8, 4, 3, 3]), Weights(&[8])]),
+    case(&[("group", Int(3)), ("pads", Ints(&[0, 1, 1, 0]))], &[Floats(&[2, 6, 5, 6]), Weights(&[6, 3, 3, 2]), Weights(&[9])]),
+    case(&[("strides", Ints(&[4]))], &[Floats(&[1, 4, 7]), Weights(&[4, 6, 4]), Weights(&[6])]),
+    case(&[("group", Int(2))], &[Floats(&[1, 4, 7]), Floats(&[4, 4, 3])]),
+    case(&[], &[Floats(&[1, 2, 3, 4, 4]), Weights(&[2, 3, 2, 2, 2]), Weights(&[3])]).runs("cpu"),
+];

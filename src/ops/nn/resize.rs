@@ -1,0 +1,237 @@
+//! [Resize](https://onnx.ai/onnx/operators/onnx__Resize.html), versions 10, 11, 13, 18, 19, and its forerunner
+//! [Upsample](https://onnx.ai/onnx/operators/onnx__Upsample.html), versions 7, 9: interpolation along any axes.
+//!
+//! Inputs: X, roi, scales (float32) or sizes (int64). The size that scales give is ⌊size · scale⌋; as onnxruntime and ONNX's
+//! reference do, it doesn't depend on the roi.
+
+use super::resample::{Axis, Coordinates, Interpolation, Nearest, Sampling, Taps, taps};
+use crate::compare::Bound;
+use crate::error::{Error, Result};
+use crate::ops::case::{Case, Given::*, Operand::*, case};
+use crate::ops::{Fact, Infer, Input, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::{Lowering, Unsupported};
+use crate::tensor::index::{axes, strides};
+use crate::tensor::{Tensor, cast, element_count, zeros};
+use std::sync::Arc;
+
+pub const RESIZE: OpDef = OpDef { domain: "", name: "Resize", since: 10, parse: parse_resize, cases: RESIZE_CASES };
+pub const UPSAMPLE: OpDef = OpDef { domain: "", name: "Upsample", since: 7, parse: parse_upsample, cases: UPSAMPLE_CASES };
+
+/// What becomes of wanted sizes that would change the proportions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AspectRatio {
+    Stretch,
+    NotLarger,
+    NotSmaller,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resize {
+    pub sampling: Sampling,
+    pub extrapolation: f32,
+    /// The axes that roi, scales and sizes are for; `None`: all.
+    pub axes: Option<Vec<i64>>,
+    pub aspect_ratio: AspectRatio,
+}
+
+const OLD: Sampling =
+    Sampling { interpolation: Interpolation::Nearest(Nearest::Floor), coordinates: Coordinates::Asymmetric, antialias: false, exclude_outside: false };
+
+/// Version 10 and Upsample: nearest or linear, `x / scale`, rounded down.
+fn parse_old(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    let linear = node.choice("mode", "nearest", &["nearest", "linear"])? == "linear";
+    let sampling = if linear { Sampling { interpolation: Interpolation::Linear, ..OLD } } else { OLD };
+    node.inputs.insert(1.min(node.inputs.len()), Input::Absent);
+    Ok(Arc::new(Resize { sampling, extrapolation: 0.0, axes: None, aspect_ratio: AspectRatio::Stretch }))
+}
+
+fn parse_upsample(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    if let Some(scales) = node.floats("scales")? {
+        node.set_constant(1, Tensor::new([scales.len()], scales)?);
+    }
+    node.expect_inputs(2..=2)?;
+    parse_old(node)
+}
+
+fn parse_resize(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    if node.version < 11 {
+        node.expect_inputs(2..=2)?;
+        return parse_old(node);
+    }
+    node.expect_inputs(2..=4)?;
+    let cubic = Interpolation::Cubic(node.float("cubic_coeff_a", -0.75)? as f64);
+    let nearest = match node.choice("nearest_mode", "round_prefer_floor", &["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])?.as_str() {
+        "round_prefer_ceil" => Nearest::PreferCeil,
+        "floor" => Nearest::Floor,
+        "ceil" => Nearest::Ceil,
+        _ => Nearest::PreferFloor,
+    };
+    let interpolation = match node.choice("mode", "nearest", &["nearest", "linear", "cubic"])?.as_str() {
+        "linear" => Interpolation::Linear,
+        "cubic" => cubic,
+        _ => Interpolation::Nearest(nearest),
+    };
+    let modes = ["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize"];
+    let coordinates = match node.choice("coordinate_transformation_mode", "half_pixel", &modes)?.as_str() {
+        "half_pixel_symmetric" => Coordinates::HalfPixelSymmetric,
+        "pytorch_half_pixel" => Coordinates::PytorchHalfPixel,
+        "align_corners" => Coordinates::AlignCorners,
+        "asymmetric" => Coordinates::Asymmetric,
+        "tf_crop_and_resize" => Coordinates::CropAndResize,
+        _ => Coordinates::HalfPixel,
+    };
+    let aspect_ratio = match node.choice("keep_aspect_ratio_policy", "stretch", &["stretch", "not_larger", "not_smaller"])?.as_str() {
+        "not_larger" => AspectRatio::NotLarger,
+        "not_smaller" => AspectRatio::NotSmaller,
+        _ => AspectRatio::Stretch,
+    };
+    let sampling = Sampling { interpolation, coordinates, antialias: node.flag("antialias", false)?, exclude_outside: node.flag("exclude_outside", false)? };
+    let axes = node.ints("axes")?.filter(|axes| !axes.is_empty());
+    Ok(Arc::new(Resize { sampling, extrapolation: node.float("extrapolation_value", 0.0)?, axes, aspect_ratio }))
+}
+
+impl Resize {
+    /// Every axis of a tensor of this shape, from the values of roi, scales and sizes.
+    fn plan(&self, shape: &[usize], roi: Option<&Tensor>, scales: Option<&Tensor>, sizes: Option<&Tensor>) -> Result<Vec<Axis>> {
+        let list: Vec<i64> = self.axes.clone().unwrap_or_else(|| (0..shape.len() as i64).collect());
+        let named = axes(&list, shape.len())?;
+        let full = |values: Vec<f64>, count: usize, name: &str| {
+            let length = values.len();
+            if length == count { Ok(values) } else { Err(Error::model(format!("'{name}' has {length} elements; {count} are needed"))) }
+        };
+        let mut all: Vec<Axis> = shape.iter().map(|&size| Axis { input: size, output: size, scale: 1.0, roi: (0.0, 1.0) }).collect();
+        if let Some(roi) = roi.filter(|_| self.sampling.coordinates == Coordinates::CropAndResize) {
+            let roi = full(roi.to_f64s()?, 2 * named.len(), "roi")?;
+            for (k, &axis) in named.iter().enumerate() {
+                all[axis].roi = (roi[k], roi[named.len() + k]);
+            }
+        }
+        let bad = |name: &str, value: f64| Error::model(format!("'{name}' holds {value}: sizes and scales must be positive")).remedy("check the Resize's inputs");
+        match (scales.filter(|scales| !scales.is_empty()), sizes.filter(|sizes| !sizes.is_empty())) {
+            (Some(scales), None) => {
+                for (&scale, &axis) in full(scales.to_f64s()?, named.len(), "scales")?.iter().zip(&named) {
+                    // The product is taken in float32, as exporters and onnxruntime take it.
+                    let size = (scale as f32 * shape[axis] as f32).floor();
+                    if !(scale > 0.0 && size <= i32::MAX as f32) {
+                        return Err(bad("scales", scale));
+                    }
+                    all[axis] = Axis { scale, output: size as usize, ..all[axis] };
+                }
+            }
+            (None, Some(sizes)) => {
+                for (&size, &axis) in full(sizes.to_f64s()?, named.len(), "sizes")?.iter().zip(&named) {
+                    if !(0.0..=i32::MAX as f64).contains(&size) || shape[axis] == 0 && size > 0.0 {
+                        return Err(bad("sizes", size));
+                    }
+                    all[axis] = Axis { scale: if shape[axis] == 0 { 1.0 } else { size / shape[axis] as f64 }, output: size as usize, ..all[axis] };
+                }
+                if self.aspect_ratio != AspectRatio::Stretch {
+                    let better = if self.aspect_ratio == AspectRatio::NotLarger { f64::min } else { f64::max };
+                    let scale = named.iter().map(|&axis| all[axis].scale).reduce(better).unwrap_or(1.0);
+                    for &axis in &named {
+                        all[axis] = Axis { scale, output: (scale * shape[axis] as f64 + 0.5).floor() as usize, ..all[axis] };
+                    }
+                }
+            }
+            _ => return Err(Error::model("needs either scales or sizes")),
+        }
+        Ok(all)
+    }
+
+    fn plan_of(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Axis>, Infer> {
+        let value = |index: usize| match inputs.optional(index) {
+            None => Ok(None),
+            Some(fact) if fact.count() == 0 => Ok(None),
+            Some(fact) => fact.value.as_ref().map(Some).ok_or(Infer::NeedsValue(index)),
+        };
+        let roi = if self.sampling.coordinates == Coordinates::CropAndResize { value(1)? } else { None };
+        Ok(self.plan(&inputs.required(0)?.shape, roi, value(2)?, value(3)?)?)
+    }
+
+    /// Whether results are elements of the input.
+    fn moves_only(&self) -> bool {
+        matches!(self.sampling.interpolation, Interpolation::Nearest(_)) && self.sampling.coordinates != Coordinates::CropAndResize
+    }
+}
+
+impl Operator for Resize {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        let plan = self.plan_of(inputs)?;
+        Ok(vec![Fact::new(inputs.required(0)?.dtype, plan.iter().map(|axis| axis.output).collect::<Vec<_>>())])
+    }
+
+    /// Every type is resized: nearest picks, the others compute in float64.
+    fn moves(&self) -> bool {
+        true
+    }
+
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        let plan = self.plan(x.shape(), inputs.optional(1), inputs.optional(2), inputs.optional(3))?;
+        let taps = plan.iter().map(|axis| taps(axis, &self.sampling)).collect::<Result<Vec<Taps>>>()?;
+        let shape: Vec<usize> = plan.iter().map(|axis| axis.output).collect();
+        let (own, steps) = (strides(&shape), strides(x.shape()));
+        if self.moves_only() {
+            let source = |index: usize| Some((0..shape.len()).map(|axis| taps[axis].of(index / own[axis] % shape[axis])[0].0 * steps[axis]).sum());
+            return Ok(vec![x.pick(shape.clone(), source)?]);
+        }
+        // Axis by axis, the innermost first.
+        let (mut current, mut values) = (x.shape().to_vec(), x.to_f64s()?);
+        for axis in (0..shape.len()).rev().filter(|&axis| !taps[axis].is_identity(plan[axis].input)) {
+            let inner: usize = current[axis + 1..].iter().product();
+            let (before, length) = (current[..axis].iter().product::<usize>(), current[axis]);
+            current[axis] = shape[axis];
+            let mut next: Vec<f64> = zeros(element_count(&current)?)?;
+            for outer in 0..before {
+                for out in 0..shape[axis] {
+                    let to = &mut next[(outer * shape[axis] + out) * inner..][..inner];
+                    for &(from, weight) in taps[axis].of(out) {
+                        let from = &values[(outer * length + from) * inner..][..inner];
+                        to.iter_mut().zip(from).for_each(|(to, from)| *to += weight * from);
+                    }
+                }
+            }
+            values = next;
+        }
+        if taps.iter().any(|taps| taps.outside.contains(&true)) {
+            for (index, value) in values.iter_mut().enumerate() {
+                if (0..shape.len()).any(|axis| taps[axis].outside[index / own[axis] % shape[axis]]) {
+                    *value = self.extrapolation as f64;
+                }
+            }
+        }
+        Ok(vec![cast(&Tensor::new(shape, values)?, x.dtype(), true)?])
+    }
+
+    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        let shape = at.fact(0)?.shape.clone();
+        let value = |index: usize| at.constant(index).filter(|value| !value.is_empty());
+        let plan = self.plan(&shape, value(1), value(2), value(3)).map_err(|error| Unsupported::new(error.message()))?;
+        let taps = plan.iter().map(|axis| taps(axis, &self.sampling)).collect::<Result<Vec<Taps>>>().map_err(|error| Unsupported::new(error.message()))?;
+        crate::kernels::resize::lower(at, &taps, self.extrapolation)
+    }
+
+    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
+        let _ = inputs;
+        if self.moves_only() { Bound::Exact } else { Bound::Sum { length: 16 } }
+    }
+}
+
+const RESIZE_CASES: &[Case] = &[
+    case(&[("mode", Text("linear"))], &[Floats(&[1, 3, 4, 5]), Absent, Absent, Known(&[1, 3, 7, 11])]),
+    case(&[("mode", Text("linear")), ("coordinate_transformation_mode", Text("align_corners"))], &[Floats(&[2, 5, 6, 7]), Absent, Absent, Known(&[2, 5, 3, 4])]),
+    case(&[("coordinate_transformation_mode", Text("asymmetric")), ("nearest_mode", Text("floor"))], &[
+        Floats(&[1, 6, 3, 1]),
+        Absent,
+        Absent,
+        Known(&[1, 6, 6, 2]),
+    ]),
+    case(&[("nearest_mode", Text("ceil")), ("axes", Ints(&[3, 2]))], &[Floats(&[1, 1, 5, 4]), Absent, Absent, Known(&[3, 9])]),
+    case(&[("mode", Text("cubic")), ("exclude_outside", Int(1))], &[Floats(&[1, 2, 5, 6]), Absent, Absent, Known(&[1, 2, 9, 4])]),
+    case(&[("mode", Text("linear")), ("antialias", Int(1))], &[Floats(&[1, 3, 9, 12]), Absent, Absent, Known(&[1, 3, 4, 5])]),
+    case(&[("mode", Text("linear"))], &[Floats(&[2, 3, 5]), Absent, Absent, Known(&[2, 3, 9])]),
+    case(&[("keep_aspect_ratio_policy", Text("not_larger")), ("axes", Ints(&[2, 3]))], &[Floats(&[1, 2, 4, 3]), Absent, Absent, Known(&[9, 9])]),
+    case(&[("mode", Text("linear"))], &[Floats(&[4, 6]), Absent, Absent, Known(&[7, 5])]).runs("cpu"),
+    case(&[("mode", Text("linear"))], &[Floats(&[1, 2, 3, 4]), Absent, Absent, Known(&[1, 3, 3, 4])]).runs("cpu"),
+];
+const UPSAMPLE_CASES: &[Case] = &[];
