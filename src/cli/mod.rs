@@ -4,6 +4,7 @@
 //! 2 could not run, with one line on standard error.
 
 mod bench;
+mod classify;
 mod devices;
 mod emit;
 mod inputs;
@@ -42,6 +43,7 @@ enum Verb {
     Verify(verify::Verify),
     #[command(hide = true)]
     VerifyWorker(verify_worker::VerifyWorker),
+    Classify(classify::Classify),
 }
 
 /// Whether what was done turned out good: the difference between exit codes 0 and 1.
@@ -91,6 +93,7 @@ impl Verb {
             Verb::Bench(verb) => verb.run(start),
             Verb::Verify(verb) => verb.run(),
             Verb::VerifyWorker(verb) => verb.run(),
+            Verb::Classify(verb) => verb.run(),
         }
     }
 }

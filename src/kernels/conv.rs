@@ -105,9 +105,18 @@ fn depthwise_variants() -> Vec<Prelude> {
         .collect()
 }
 
+/// The sizes of convolution weights; one spatial axis becomes `[1, w]`.
+fn four(weights: &Tensor) -> Result<(usize, usize, usize, usize)> {
+    match *weights.shape() {
+        [o, i, w] => Ok((o, i, 1, w)),
+        [o, i, h, w] => Ok((o, i, h, w)),
+        _ => Err(Error::internal("convolution weights of another rank")),
+    }
+}
+
 /// `[out_c, in_c/groups, h, w]` to `[h, w, in_c/groups padded to 4, out_c padded to 4]`: a tap's weights for 4 output channels side by side.
 fn pack_weights(weights: &Tensor, _: &[usize]) -> Result<Tensor> {
-    let &[out_c, in_c, h, w] = weights.shape() else { return Err(Error::internal("convolution weights of another rank")) };
+    let (out_c, in_c, h, w) = four(weights)?;
     let (out4, in4) = (out_c.next_multiple_of(4), in_c.next_multiple_of(4));
     weights.pick([h, w, in4, out4], |index| {
         let (o, rest) = (index % out4, index / out4);
@@ -118,7 +127,7 @@ fn pack_weights(weights: &Tensor, _: &[usize]) -> Result<Tensor> {
 
 /// `[c, 1, h, w]` to `[h, w, c padded to 4]`.
 fn pack_depthwise(weights: &Tensor, _: &[usize]) -> Result<Tensor> {
-    let &[c, 1, h, w] = weights.shape() else { return Err(Error::internal("depthwise weights of another shape")) };
+    let (c, _, h, w) = four(weights)?;
     let c4 = c.next_multiple_of(4);
     weights.pick([h, w, c4], |index| (index % c4 < c).then(|| (index % c4) * h * w + index / c4))
 }

@@ -30,9 +30,9 @@ fn take_axes(view: &mut NodeView) -> Result<Arc<dyn Operator>> {
     view.ints_to_input("axes", 1)?;
     Ok(Arc::new(Stub))
 }
-static ANY: OpDef = OpDef { domain: "", name: "Any", since: 1, parse: take_all };
-static NEW: OpDef = OpDef { domain: "", name: "New", since: 20, parse: take_all };
-static SQUEEZE: OpDef = OpDef { domain: "", name: "Squeeze", since: 1, parse: take_axes };
+static ANY: OpDef = OpDef { domain: "", name: "Any", since: 1, parse: take_all, cases: &[] };
+static NEW: OpDef = OpDef { domain: "", name: "New", since: 20, parse: take_all, cases: &[] };
+static SQUEEZE: OpDef = OpDef { domain: "", name: "Squeeze", since: 1, parse: take_axes, cases: &[] };
 
 /// Every operator of ai.onnx but those that begin with "No" or "F".
 fn rooms(domain: &str, name: &str) -> Option<&'static OpDef> {

@@ -1,6 +1,7 @@
 //! Operators: one room, one file, for each; this module is their register.
 
 pub mod attributes;
+pub mod case;
 pub mod matrix;
 pub mod nn;
 mod operator;

@@ -3,6 +3,7 @@
 use crate::compare::Bound;
 use crate::error::{Error, Result};
 use crate::ops::attributes::NodeView;
+use crate::ops::case::Case;
 use crate::plan::{Lowering, Unsupported};
 use crate::tensor::{DType, Tensor};
 use std::any::Any;
@@ -18,6 +19,8 @@ pub struct OpDef {
     pub since: i64,
     /// Reads a node of any version; older forms become the newest.
     pub parse: fn(&mut NodeView) -> Result<Arc<dyn Operator>>,
+    /// What tests of the room run: see [`crate::ops::case`].
+    pub cases: &'static [Case],
 }
 
 /// What is known of a value when a plan is made.

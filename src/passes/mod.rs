@@ -5,6 +5,7 @@
 mod activation;
 mod batch_norm;
 mod chain;
+mod conv_bias;
 mod dead_code;
 mod fold_constants;
 mod residual;
@@ -21,8 +22,13 @@ type Rewrite = fn(&mut Graph) -> Result<bool>;
 type ShapedRewrite = fn(&mut Graph, &[Option<Fact>]) -> Result<bool>;
 
 /// The rewrites that run once, when a model is loaded: (name, rewrite).
-pub const AT_LOAD: &[(&str, Rewrite)] =
-    &[("fold_constants", fold_constants::rewrite), ("batch_norm", batch_norm::rewrite), ("activation", activation::rewrite), ("dead_code", dead_code::rewrite)];
+pub const AT_LOAD: &[(&str, Rewrite)] = &[
+    ("fold_constants", fold_constants::rewrite),
+    ("batch_norm", batch_norm::rewrite),
+    ("conv_bias", conv_bias::rewrite),
+    ("activation", activation::rewrite),
+    ("dead_code", dead_code::rewrite),
+];
 
 /// The rewrites that run when a plan is made.
 pub const WITH_SHAPES: &[(&str, ShapedRewrite)] = &[("residual", residual::rewrite), ("chain", chain::rewrite)];

@@ -180,7 +180,7 @@ pub fn encode(tensor: &Tensor, layout: Layout, storage: Storage) -> Result<Vec<u
     let order = layout.strides(shape);
     let dense = strides(shape);
     fn place<T: bytemuck::Pod + Default + Copy>(from: &[T], total: usize, shape: &[usize], order: &[usize], dense: &[usize]) -> Vec<u8> {
-        let padded = (total * size_of::<T>()).next_multiple_of(16).max(16);
+        let padded = (total * size_of::<T>()).next_multiple_of(32).max(32);
         if total == from.len() && order == dense {
             let mut bytes = bytemuck::cast_slice(from).to_vec();
             bytes.resize(padded, 0);

@@ -56,9 +56,9 @@ pub struct Place {
 }
 
 impl Place {
-    /// Bytes that the contents take, padded to 16.
+    /// Bytes that the contents take, padded to 32: a group of 4 int64.
     pub fn bytes(&self) -> u64 {
-        (self.layout.elements(&self.fact.shape) * self.storage.element_bytes()).next_multiple_of(16).max(16) as u64
+        (self.layout.elements(&self.fact.shape) * self.storage.element_bytes()).next_multiple_of(32).max(32) as u64
     }
 }
 

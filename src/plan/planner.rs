@@ -33,6 +33,8 @@ pub(crate) struct Builder {
     pub(super) places: Vec<Place>,
     precision: Precision,
     facts: Vec<Option<Fact>>,
+    /// Values known from the elements of a float input: computed with the plan, but on the CPU and from data.
+    from_floats: std::collections::HashSet<ValueId>,
     located: HashMap<ValueId, Located>,
     constants: Vec<Constant>,
     steps: Vec<Step>,
@@ -51,6 +53,7 @@ pub fn plan(request: PlanRequest<'_>) -> Result<Plan> {
         places: vec![],
         precision: request.precision,
         facts: request.facts,
+        from_floats: Default::default(),
         located: HashMap::new(),
         constants: vec![],
         steps: vec![],
@@ -61,6 +64,8 @@ pub fn plan(request: PlanRequest<'_>) -> Result<Plan> {
     for id in builder.graph.inputs.clone() {
         builder.located.insert(id, Located { host: true, view: None });
     }
+    let float = |id: &ValueId| builder.fact(*id).is_some_and(|fact| fact.dtype.is_float());
+    builder.from_floats = request.by_value.iter().copied().filter(float).collect();
     let nodes = builder.graph.nodes.clone();
     let mut placements = Vec::with_capacity(nodes.len());
     for (index, node) in nodes.iter().enumerate() {
@@ -83,6 +88,10 @@ impl Builder {
 
     fn place_node(&mut self, index: usize, node: &crate::graph::Node) -> Result<Placement> {
         if node.outputs.iter().flatten().all(|&id| self.known(id)) {
+            if node.inputs.iter().flatten().any(|id| self.from_floats.contains(id)) {
+                self.from_floats.extend(node.outputs.iter().flatten());
+                return Ok(Placement::Cpu("it follows from the elements of a float input that a shape depends on".into()));
+            }
             return Ok(Placement::Plan);
         }
         self.current = (Some(index), node.name.clone(), node.op_type.clone());

@@ -6,13 +6,14 @@ use crate::compare::Bound;
 use crate::cpu::gemm::{MatrixRef, gemm};
 use crate::error::{Error, Result};
 use crate::kernels::matmul as kernel;
+use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::pointwise::{Arg, Pointwise, table};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Layout, Lowering, Unsupported};
 use crate::tensor::{DType, Real, Tensor, cast, element_count, zeros};
 use std::sync::Arc;
 
-pub const DEF: OpDef = OpDef { domain: "", name: "Gemm", since: 1, parse };
+pub const DEF: OpDef = OpDef { domain: "", name: "Gemm", since: 1, parse, cases: CASES };
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gemm {
@@ -135,3 +136,10 @@ impl Operator for Gemm {
         outputs.first().map_or(0, |out| 2 * out.count() as u64 * k)
     }
 }
+
+pub const CASES: &[Case] = &[
+    case(&[("transB", Int(1))], &[Floats(&[3, 10]), Weights(&[7, 10]), Weights(&[7])]),
+    case(&[("transA", Int(1)), ("alpha", Float(0.5)), ("beta", Float(2.0))], &[Floats(&[6, 5]), Floats(&[6, 4]), Floats(&[5, 1])]),
+    case(&[], &[Floats(&[9, 6]), Floats(&[6, 8]), Floats(&[9, 8])]),
+    case(&[], &[Floats(&[1, 5]), Floats(&[5, 3])]),
+];

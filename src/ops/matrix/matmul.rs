@@ -7,6 +7,7 @@ use crate::compare::Bound;
 use crate::cpu::gemm::{MatrixRef, gemm};
 use crate::error::{Error, Result};
 use crate::kernels::matmul as kernel;
+use crate::ops::case::{Case, Operand::*, case};
 use crate::ops::pointwise::Pointwise;
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Layout, Lowering, Unsupported};
@@ -14,7 +15,7 @@ use crate::tensor::index::{Odometer, broadcast, broadcast_strides, strides};
 use crate::tensor::{DType, Real, Tensor, cast, element_count, zeros};
 use std::sync::Arc;
 
-pub const DEF: OpDef = OpDef { domain: "", name: "MatMul", since: 1, parse };
+pub const DEF: OpDef = OpDef { domain: "", name: "MatMul", since: 1, parse, cases: CASES };
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct MatMul {
@@ -167,3 +168,15 @@ fn integers(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     }
     cast(&Tensor::new(s.result, result)?, a.dtype(), true)
 }
+
+pub const CASES: &[Case] = &[
+    case(&[], &[Floats(&[5, 37]), Weights(&[37, 11])]),
+    case(&[], &[Floats(&[2, 3, 5, 7]), Floats(&[2, 3, 7, 6])]),
+    case(&[], &[Floats(&[2, 3, 4, 8]), Weights(&[8, 12])]),
+    case(&[], &[Floats(&[3, 1, 4, 5]), Floats(&[2, 5, 3])]),
+    case(&[], &[Floats(&[6]), Floats(&[6, 5])]),
+    case(&[], &[Floats(&[5, 6]), Floats(&[6])]),
+    case(&[], &[Floats(&[6]), Floats(&[6])]),
+    case(&[], &[Floats(&[1, 197, 3]), Floats(&[3, 197])]),
+    case(&[], &[I64(&[2, 3]), I64(&[3, 4])]).runs("cpu"),
+];

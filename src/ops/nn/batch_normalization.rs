@@ -3,13 +3,14 @@
 //! Inputs: X `[n, c, …]`, scale, bias, mean and variance `[c]`. The training mode is refused.
 
 use crate::error::{Error, Result};
+use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::pointwise::{Arg, Pointwise, table};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Lowering, Unsupported};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
-pub const DEF: OpDef = OpDef { domain: "", name: "BatchNormalization", since: 1, parse };
+pub const DEF: OpDef = OpDef { domain: "", name: "BatchNormalization", since: 1, parse, cases: CASES };
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchNormalization {
@@ -80,3 +81,8 @@ impl Operator for BatchNormalization {
         crate::kernels::pointwise::lower_views(&self.expression(), at, &views)
     }
 }
+
+pub const CASES: &[Case] = &[
+    case(&[], &[Floats(&[2, 3, 4, 5]), Weights(&[3]), Weights(&[3]), Weights(&[3]), Range(&[3], 0.5, 2.0)]),
+    case(&[("epsilon", Float(1e-2))], &[Floats(&[2, 6]), Weights(&[6]), Weights(&[6]), Weights(&[6]), Range(&[6], 0.5, 2.0)]),
+];

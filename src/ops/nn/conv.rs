@@ -7,13 +7,14 @@ use crate::compare::Bound;
 use crate::cpu::gemm::{MatrixRef, gemm};
 use crate::error::{Error, Result};
 use crate::kernels::{conv, matmul};
+use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::pointwise::Pointwise;
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Layout, Lowering, Unsupported, View};
 use crate::tensor::{DType, Real, Tensor, element_count, zeros};
 use std::sync::Arc;
 
-pub const DEF: OpDef = OpDef { domain: "", name: "Conv", since: 1, parse };
+pub const DEF: OpDef = OpDef { domain: "", name: "Conv", since: 1, parse, cases: CASES };
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conv {
@@ -185,3 +186,16 @@ fn sources(geometry: &Geometry) -> Result<Vec<usize>> {
     }
     Ok(all)
 }
+
+pub const CASES: &[Case] = &[
+    case(&[], &[Floats(&[1, 3, 5, 7]), Weights(&[5, 3, 3, 3])]),
+    case(&[("pads", Ints(&[1, 1, 1, 1])), ("strides", Ints(&[2, 2]))], &[Floats(&[2, 5, 9, 6]), Weights(&[6, 5, 3, 3]), Weights(&[6])]),
+    case(&[("auto_pad", Text("SAME_UPPER"))], &[Floats(&[1, 1, 6, 6]), Weights(&[8, 1, 4, 4]), Weights(&[8])]),
+    case(&[("auto_pad", Text("SAME_LOWER")), ("dilations", Ints(&[2, 1]))], &[Floats(&[1, 4, 9, 6]), Weights(&[3, 4, 2, 2])]),
+    case(&[], &[Floats(&[2, 7, 3, 5]), Weights(&[9, 7, 1, 1]), Weights(&[9])]),
+    case(&[("strides", Ints(&[2, 2]))], &[Floats(&[1, 8, 5, 5]), Weights(&[4, 8, 1, 1])]),
+    case(&[("group", Int(6)), ("pads", Ints(&[1, 1, 1, 1]))], &[Floats(&[1, 6, 7, 9]), Weights(&[6, 1, 3, 3]), Weights(&[6])]),
+    case(&[("group", Int(2)), ("pads", Ints(&[0, 1, 2, 1]))], &[Floats(&[1, 8, 5, 6]), Weights(&[16, 4, 3, 3])]),
+    case(&[("pads", Ints(&[2, 2]))], &[Floats(&[1, 4, 11]), Weights(&[6, 4, 5]), Weights(&[6])]),
+    case(&[], &[Floats(&[1, 2, 4, 4, 4]), Weights(&[3, 2, 2, 2, 2])]).runs("cpu"),
+];

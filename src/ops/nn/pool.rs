@@ -6,14 +6,15 @@ use super::window::{Geometry, Window};
 use crate::compare::Bound;
 use crate::error::{Error, Result};
 use crate::kernels::pool::{Mode as Kind, lower};
+use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Lowering, Unsupported};
 use crate::tensor::{DType, Tensor, cast, element_count, zeros};
 use std::sync::Arc;
 
-pub const MAX: OpDef = OpDef { domain: "", name: "MaxPool", since: 1, parse: parse_max };
-pub const AVERAGE: OpDef = OpDef { domain: "", name: "AveragePool", since: 1, parse: parse_average };
-pub const LP: OpDef = OpDef { domain: "", name: "LpPool", since: 1, parse: parse_lp };
+pub const MAX: OpDef = OpDef { domain: "", name: "MaxPool", since: 1, parse: parse_max, cases: MAX_CASES };
+pub const AVERAGE: OpDef = OpDef { domain: "", name: "AveragePool", since: 1, parse: parse_average, cases: AVERAGE_CASES };
+pub const LP: OpDef = OpDef { domain: "", name: "LpPool", since: 1, parse: parse_lp, cases: LP_CASES };
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pool {
@@ -158,3 +159,20 @@ impl Pool {
         (value, best)
     }
 }
+
+const MAX_CASES: &[Case] = &[
+    case(&[("kernel_shape", Ints(&[3, 3])), ("strides", Ints(&[2, 2])), ("pads", Ints(&[1, 1, 1, 1]))], &[Floats(&[1, 5, 7, 8])]),
+    case(&[("kernel_shape", Ints(&[2, 2])), ("ceil_mode", Int(1)), ("strides", Ints(&[2, 2]))], &[Floats(&[1, 4, 5, 7])]),
+    case(&[("kernel_shape", Ints(&[3])), ("dilations", Ints(&[2]))], &[Floats(&[2, 3, 9])]),
+    case(&[("kernel_shape", Ints(&[2, 2, 2]))], &[Floats(&[1, 2, 3, 3, 3])]).runs("cpu"),
+    case(&[("kernel_shape", Ints(&[2, 2]))], &[Floats(&[1, 2, 4, 4])]).outputs(2).runs("cpu"),
+];
+const AVERAGE_CASES: &[Case] = &[
+    case(&[("kernel_shape", Ints(&[3, 3])), ("pads", Ints(&[1, 1, 1, 1]))], &[Floats(&[1, 5, 6, 7])]),
+    case(
+        &[("kernel_shape", Ints(&[3, 3])), ("pads", Ints(&[1, 1, 1, 1])), ("count_include_pad", Int(1)), ("strides", Ints(&[2, 2])), ("ceil_mode", Int(1))],
+        &[Floats(&[1, 4, 6, 7])],
+    ),
+    case(&[("kernel_shape", Ints(&[2, 2])), ("auto_pad", Text("SAME_UPPER"))], &[Floats(&[2, 3, 5, 5])]),
+];
+const LP_CASES: &[Case] = &[case(&[("kernel_shape", Ints(&[2, 2])), ("p", Int(3))], &[Floats(&[1, 3, 5, 4])])];

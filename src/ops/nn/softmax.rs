@@ -5,14 +5,15 @@
 
 use crate::compare::Bound;
 use crate::error::Result;
+use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Layout, Lowering, Unsupported};
 use crate::tensor::index::axis;
 use crate::tensor::{DType, Real, Tensor, zeros};
 use std::sync::Arc;
 
-pub const SOFTMAX: OpDef = OpDef { domain: "", name: "Softmax", since: 1, parse: |node| parse(node, false) };
-pub const LOG_SOFTMAX: OpDef = OpDef { domain: "", name: "LogSoftmax", since: 1, parse: |node| parse(node, true) };
+pub const SOFTMAX: OpDef = OpDef { domain: "", name: "Softmax", since: 1, parse: |node| parse(node, false), cases: CASES };
+pub const LOG_SOFTMAX: OpDef = OpDef { domain: "", name: "LogSoftmax", since: 1, parse: |node| parse(node, true), cases: CASES };
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Softmax {
@@ -95,3 +96,12 @@ impl Operator for Softmax {
         outputs.first().map_or(0, |out| 5 * out.count() as u64)
     }
 }
+
+pub const CASES: &[Case] = &[
+    case(&[], &[Floats(&[3, 197])]),
+    case(&[("axis", Int(1))], &[Floats(&[2, 5, 3, 4])]),
+    case(&[("axis", Int(0))], &[Floats(&[5, 6])]),
+    case(&[], &[Floats(&[1])]),
+    case(&[], &[Range(&[2, 8], 50.0, 90.0)]),
+    case(&[("axis", Int(1))], &[Floats(&[2, 3, 5])]).at(11),
+];

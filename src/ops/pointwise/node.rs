@@ -3,6 +3,7 @@
 use super::table::{self, Row};
 use super::{Arg, Pointwise};
 use crate::error::{Error, Result};
+use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Fact, Infer, Input, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Lowering, Unsupported};
 use crate::tensor::index::broadcast;
@@ -133,83 +134,123 @@ fn gelu(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
 }
 
 macro_rules! defs {
-    ($($domain:literal $name:literal $since:literal => $parse:expr,)*) => {
+    ($($domain:literal $name:literal $since:literal $cases:ident => $parse:expr,)*) => {
         /// The register's rows of the elementwise operators.
-        pub static DEFS: &[&OpDef] = &[$(&OpDef { domain: $domain, name: $name, since: $since, parse: $parse }),*];
+        pub static DEFS: &[&OpDef] = &[$(&OpDef { domain: $domain, name: $name, since: $since, parse: $parse, cases: $cases }),*];
     };
 }
 
 defs! {
-    "" "Abs" 1 => |n| unary(n, &table::ABS, &[]),
-    "" "Acos" 7 => |n| unary(n, &table::ACOS, &[]),
-    "" "Acosh" 9 => |n| unary(n, &table::ACOSH, &[]),
-    "" "Asin" 7 => |n| unary(n, &table::ASIN, &[]),
-    "" "Asinh" 9 => |n| unary(n, &table::ASINH, &[]),
-    "" "Atan" 7 => |n| unary(n, &table::ATAN, &[]),
-    "" "Atanh" 9 => |n| unary(n, &table::ATANH, &[]),
-    "" "BitwiseNot" 18 => |n| unary(n, &table::BITWISE_NOT, &[]),
-    "" "Ceil" 1 => |n| unary(n, &table::CEIL, &[]),
-    "" "Celu" 12 => |n| { let a = n.float("alpha", 1.0)?; unary(n, &table::CELU, &[a as f64]) },
-    "" "Cos" 7 => |n| unary(n, &table::COS, &[]),
-    "" "Cosh" 9 => |n| unary(n, &table::COSH, &[]),
-    "" "Elu" 1 => |n| { let a = n.float("alpha", 1.0)?; unary(n, &table::ELU, &[a as f64]) },
-    "" "Erf" 9 => |n| unary(n, &table::ERF, &[]),
-    "" "Exp" 1 => |n| unary(n, &table::EXP, &[]),
-    "" "Floor" 1 => |n| unary(n, &table::FLOOR, &[]),
-    "" "Gelu" 20 => gelu,
-    "" "HardSigmoid" 1 => |n| { let (a, b) = (n.float("alpha", 0.2)?, n.float("beta", 0.5)?); unary(n, &table::HARD_SIGMOID, &[a as f64, b as f64]) },
-    "" "HardSwish" 14 => |n| unary(n, &table::HARD_SWISH, &[]),
-    "" "Identity" 1 => |n| unary(n, &table::IDENTITY, &[]),
-    "" "IsInf" 10 => |n| { let (a, b) = (n.int("detect_negative", 1)?, n.int("detect_positive", 1)?); unary(n, &table::IS_INF, &[a as f64, b as f64]) },
-    "" "IsNaN" 9 => |n| unary(n, &table::IS_NAN, &[]),
-    "" "LeakyRelu" 1 => |n| { let a = n.float("alpha", 0.01)?; unary(n, &table::LEAKY_RELU, &[a as f64]) },
-    "" "Log" 1 => |n| unary(n, &table::LOG, &[]),
-    "" "Mish" 18 => |n| unary(n, &table::MISH, &[]),
-    "" "Neg" 1 => |n| unary(n, &table::NEG, &[]),
-    "" "Not" 1 => |n| unary(n, &table::NOT, &[]),
-    "" "Reciprocal" 1 => |n| unary(n, &table::RECIPROCAL, &[]),
-    "" "Relu" 1 => |n| unary(n, &table::RELU, &[]),
-    "" "Round" 11 => |n| unary(n, &table::ROUND, &[]),
-    "" "Selu" 1 => |n| { let (a, g) = (n.float("alpha", 1.673_263_2)?, n.float("gamma", 1.050_701)?); unary(n, &table::SELU, &[a as f64, g as f64]) },
-    "" "Shrink" 9 => |n| { let (l, b) = (n.float("lambd", 0.5)?, n.float("bias", 0.0)?); unary(n, &table::SHRINK, &[l as f64, b as f64]) },
-    "" "Sigmoid" 1 => |n| unary(n, &table::SIGMOID, &[]),
-    "" "Sign" 9 => |n| unary(n, &table::SIGN, &[]),
-    "" "Sin" 7 => |n| unary(n, &table::SIN, &[]),
-    "" "Sinh" 9 => |n| unary(n, &table::SINH, &[]),
-    "" "Softplus" 1 => |n| unary(n, &table::SOFTPLUS, &[]),
-    "" "Softsign" 1 => |n| unary(n, &table::SOFTSIGN, &[]),
-    "" "Sqrt" 1 => |n| unary(n, &table::SQRT, &[]),
-    "" "Swish" 24 => |n| { let a = n.float("alpha", 1.0)?; unary(n, &table::SWISH, &[a as f64]) },
-    "" "Tan" 7 => |n| unary(n, &table::TAN, &[]),
-    "" "Tanh" 1 => |n| unary(n, &table::TANH, &[]),
-    "" "ThresholdedRelu" 10 => |n| { let a = n.float("alpha", 1.0)?; unary(n, &table::THRESHOLDED_RELU, &[a as f64]) },
-    "" "Add" 1 => |n| binary(n, &table::ADD),
-    "" "And" 1 => |n| binary(n, &table::AND),
-    "" "BitShift" 11 => |n| {
+    "" "Abs" 1 SIGNED => |n| unary(n, &table::ABS, &[]),
+    "" "Acos" 7 UNIT => |n| unary(n, &table::ACOS, &[]),
+    "" "Acosh" 9 ABOVE_ONE => |n| unary(n, &table::ACOSH, &[]),
+    "" "Asin" 7 UNIT => |n| unary(n, &table::ASIN, &[]),
+    "" "Asinh" 9 UNARY => |n| unary(n, &table::ASINH, &[]),
+    "" "Atan" 7 UNARY => |n| unary(n, &table::ATAN, &[]),
+    "" "Atanh" 9 UNIT => |n| unary(n, &table::ATANH, &[]),
+    "" "BitwiseNot" 18 BITS_ONE => |n| unary(n, &table::BITWISE_NOT, &[]),
+    "" "Ceil" 1 STEPS => |n| unary(n, &table::CEIL, &[]),
+    "" "Celu" 12 UNARY => |n| { let a = n.float("alpha", 1.0)?; unary(n, &table::CELU, &[a as f64]) },
+    "" "Cos" 7 UNARY => |n| unary(n, &table::COS, &[]),
+    "" "Cosh" 9 UNARY => |n| unary(n, &table::COSH, &[]),
+    "" "Elu" 1 UNARY => |n| { let a = n.float("alpha", 1.0)?; unary(n, &table::ELU, &[a as f64]) },
+    "" "Erf" 9 UNARY => |n| unary(n, &table::ERF, &[]),
+    "" "Exp" 1 UNARY => |n| unary(n, &table::EXP, &[]),
+    "" "Floor" 1 STEPS => |n| unary(n, &table::FLOOR, &[]),
+    "" "Gelu" 20 UNARY => gelu,
+    "" "HardSigmoid" 1 UNARY => |n| { let (a, b) = (n.float("alpha", 0.2)?, n.float("beta", 0.5)?); unary(n, &table::HARD_SIGMOID, &[a as f64, b as f64]) },
+    "" "HardSwish" 14 UNARY => |n| unary(n, &table::HARD_SWISH, &[]),
+    "" "Identity" 1 IDENTITY => |n| unary(n, &table::IDENTITY, &[]),
+    "" "IsInf" 10 STEPS => |n| { let (a, b) = (n.int("detect_negative", 1)?, n.int("detect_positive", 1)?); unary(n, &table::IS_INF, &[a as f64, b as f64]) },
+    "" "IsNaN" 9 STEPS => |n| unary(n, &table::IS_NAN, &[]),
+    "" "LeakyRelu" 1 UNARY => |n| { let a = n.float("alpha", 0.01)?; unary(n, &table::LEAKY_RELU, &[a as f64]) },
+    "" "Log" 1 POSITIVE => |n| unary(n, &table::LOG, &[]),
+    "" "Mish" 18 UNARY => |n| unary(n, &table::MISH, &[]),
+    "" "Neg" 1 SIGNED => |n| unary(n, &table::NEG, &[]),
+    "" "Not" 1 NOT => |n| unary(n, &table::NOT, &[]),
+    "" "Reciprocal" 1 POSITIVE => |n| unary(n, &table::RECIPROCAL, &[]),
+    "" "Relu" 1 SIGNED => |n| unary(n, &table::RELU, &[]),
+    "" "Round" 11 STEPS => |n| unary(n, &table::ROUND, &[]),
+    "" "Selu" 1 UNARY => |n| { let (a, g) = (n.float("alpha", 1.673_263_2)?, n.float("gamma", 1.050_701)?); unary(n, &table::SELU, &[a as f64, g as f64]) },
+    "" "Shrink" 9 UNARY => |n| { let (l, b) = (n.float("lambd", 0.5)?, n.float("bias", 0.0)?); unary(n, &table::SHRINK, &[l as f64, b as f64]) },
+    "" "Sigmoid" 1 UNARY => |n| unary(n, &table::SIGMOID, &[]),
+    "" "Sign" 9 STEPS => |n| unary(n, &table::SIGN, &[]),
+    "" "Sin" 7 UNARY => |n| unary(n, &table::SIN, &[]),
+    "" "Sinh" 9 UNARY => |n| unary(n, &table::SINH, &[]),
+    "" "Softplus" 1 UNARY => |n| unary(n, &table::SOFTPLUS, &[]),
+    "" "Softsign" 1 UNARY => |n| unary(n, &table::SOFTSIGN, &[]),
+    "" "Sqrt" 1 POSITIVE => |n| unary(n, &table::SQRT, &[]),
+    "" "Swish" 24 UNARY => |n| { let a = n.float("alpha", 1.0)?; unary(n, &table::SWISH, &[a as f64]) },
+    "" "Tan" 7 UNARY => |n| unary(n, &table::TAN, &[]),
+    "" "Tanh" 1 UNARY => |n| unary(n, &table::TANH, &[]),
+    "" "ThresholdedRelu" 10 UNARY => |n| { let a = n.float("alpha", 1.0)?; unary(n, &table::THRESHOLDED_RELU, &[a as f64]) },
+    "" "Add" 1 ARITHMETIC => |n| binary(n, &table::ADD),
+    "" "And" 1 LOGIC => |n| binary(n, &table::AND),
+    "" "BitShift" 11 SHIFT => |n| {
         let left = n.choice("direction", "", &["LEFT", "RIGHT"])? == "LEFT";
         binary(n, if left { &table::BIT_SHIFT_LEFT } else { &table::BIT_SHIFT_RIGHT })
     },
-    "" "BitwiseAnd" 18 => |n| binary(n, &table::BITWISE_AND),
-    "" "BitwiseOr" 18 => |n| binary(n, &table::BITWISE_OR),
-    "" "BitwiseXor" 18 => |n| binary(n, &table::BITWISE_XOR),
-    "" "Div" 1 => |n| binary(n, &table::DIV),
-    "" "Equal" 1 => |n| binary(n, &table::EQUAL),
-    "" "Greater" 1 => |n| binary(n, &table::GREATER),
-    "" "GreaterOrEqual" 12 => |n| binary(n, &table::GREATER_OR_EQUAL),
-    "" "Less" 1 => |n| binary(n, &table::LESS),
-    "" "LessOrEqual" 12 => |n| binary(n, &table::LESS_OR_EQUAL),
-    "" "Mod" 10 => |n| { let fmod = n.flag("fmod", false)?; binary(n, if fmod { &table::FMOD } else { &table::MOD }) },
-    "" "Mul" 1 => |n| binary(n, &table::MUL),
-    "" "Or" 1 => |n| binary(n, &table::OR),
-    "" "Pow" 1 => |n| binary(n, &table::POW),
-    "" "PRelu" 1 => |n| binary(n, &table::PRELU),
-    "" "Sub" 1 => |n| binary(n, &table::SUB),
-    "" "Xor" 1 => |n| binary(n, &table::XOR),
-    "" "Max" 1 => |n| variadic(n, &table::MAX, false),
-    "" "Mean" 1 => |n| variadic(n, &table::ADD, true),
-    "" "Min" 1 => |n| variadic(n, &table::MIN, false),
-    "" "Sum" 1 => |n| variadic(n, &table::ADD, false),
-    "" "Clip" 1 => clip,
-    "" "Cast" 1 => cast,
-    "" "Where" 9 => |n| { n.expect_inputs(3..=3)?; elementwise(Pointwise::of(&table::WHERE, 3, &[])) },
+    "" "BitwiseAnd" 18 BITS => |n| binary(n, &table::BITWISE_AND),
+    "" "BitwiseOr" 18 BITS => |n| binary(n, &table::BITWISE_OR),
+    "" "BitwiseXor" 18 BITS => |n| binary(n, &table::BITWISE_XOR),
+    "" "Div" 1 DIVISION => |n| binary(n, &table::DIV),
+    "" "Equal" 1 ARITHMETIC => |n| binary(n, &table::EQUAL),
+    "" "Greater" 1 ARITHMETIC => |n| binary(n, &table::GREATER),
+    "" "GreaterOrEqual" 12 ARITHMETIC => |n| binary(n, &table::GREATER_OR_EQUAL),
+    "" "Less" 1 ARITHMETIC => |n| binary(n, &table::LESS),
+    "" "LessOrEqual" 12 ARITHMETIC => |n| binary(n, &table::LESS_OR_EQUAL),
+    "" "Mod" 10 DIVISION => |n| { let fmod = n.flag("fmod", false)?; binary(n, if fmod { &table::FMOD } else { &table::MOD }) },
+    "" "Mul" 1 ARITHMETIC => |n| binary(n, &table::MUL),
+    "" "Or" 1 LOGIC => |n| binary(n, &table::OR),
+    "" "Pow" 1 POW => |n| binary(n, &table::POW),
+    "" "PRelu" 1 BINARY => |n| binary(n, &table::PRELU),
+    "" "Sub" 1 ARITHMETIC => |n| binary(n, &table::SUB),
+    "" "Xor" 1 LOGIC => |n| binary(n, &table::XOR),
+    "" "Max" 1 ARITHMETIC => |n| variadic(n, &table::MAX, false),
+    "" "Mean" 1 VARIADIC => |n| variadic(n, &table::ADD, true),
+    "" "Min" 1 ARITHMETIC => |n| variadic(n, &table::MIN, false),
+    "" "Sum" 1 VARIADIC => |n| variadic(n, &table::ADD, false),
+    "" "Clip" 1 CLIP => clip,
+    "" "Cast" 1 CAST => cast,
+    "" "Where" 9 WHERE => |n| { n.expect_inputs(3..=3)?; elementwise(Pointwise::of(&table::WHERE, 3, &[])) },
 }
+
+const UNARY: &[Case] = &[case(&[], &[Floats(&[3, 5, 7])]), case(&[], &[Range(&[9], -20.0, 20.0)])];
+const STEPS: &[Case] = &[case(&[], &[Range(&[3, 5], -4.3, 4.3)])];
+const SIGNED: &[Case] = &[case(&[], &[Floats(&[3, 5])]), case(&[], &[I32(&[7])]), case(&[], &[I64(&[2, 3])])];
+const UNIT: &[Case] = &[case(&[], &[Range(&[4, 6], -0.99, 0.99)])];
+const ABOVE_ONE: &[Case] = &[case(&[], &[Range(&[4, 6], 1.1, 8.0)])];
+const POSITIVE: &[Case] = &[case(&[], &[Range(&[4, 5], 0.25, 8.0)])];
+const LOGIC: &[Case] = &[case(&[], &[Bools(&[3, 5]), Bools(&[5])])];
+const NOT: &[Case] = &[case(&[], &[Bools(&[7])])];
+const BITS: &[Case] = &[case(&[], &[I32(&[3, 4]), I32(&[3, 4])]), case(&[], &[I64(&[5]), I64(&[5])])];
+const BITS_ONE: &[Case] = &[case(&[], &[I32(&[3, 4])])];
+const SHIFT: &[Case] = &[Case { attributes: &[("direction", Text("LEFT"))], ..case(&[], &[Indices(&[3], &[1, 2, 3]), Indices(&[3], &[2, 0, 5])]).runs("cpu") }];
+const BINARY: &[Case] = &[case(&[], &[Floats(&[2, 3, 5]), Floats(&[3, 1])]), case(&[], &[Floats(&[2, 8]), Scalar(0.3)])];
+const ARITHMETIC: &[Case] = &[
+    case(&[], &[Floats(&[2, 3, 4]), Floats(&[2, 3, 4])]),
+    case(&[], &[Floats(&[2, 3, 5]), Floats(&[3, 1])]),
+    case(&[], &[Floats(&[3, 1, 8]), Floats(&[4, 1])]),
+    case(&[], &[Floats(&[]), Floats(&[2, 8])]),
+    case(&[], &[I32(&[2, 5]), I32(&[5])]),
+    case(&[], &[I64(&[2, 3]), I64(&[2, 1])]),
+];
+const DIVISION: &[Case] = &[case(&[], &[Floats(&[2, 3, 5]), Range(&[3, 1], 0.5, 2.0)]), case(&[], &[I32(&[2, 5]), I32(&[5])])];
+const POW: &[Case] = &[case(&[], &[Range(&[3, 5], 0.1, 3.0), Floats(&[5])]), case(&[], &[Floats(&[3, 5]), Scalar(2.0)])];
+const VARIADIC: &[Case] = &[case(&[], &[Floats(&[2, 4]), Floats(&[4]), Floats(&[2, 1])])];
+const CLIP: &[Case] = &[
+    case(&[], &[Floats(&[3, 5]), Scalar(-0.5), Scalar(1.0)]),
+    case(&[], &[Floats(&[7]), Absent, Scalar(0.5)]),
+    case(&[("min", Float(0.0))], &[Floats(&[6])]).at(6),
+];
+const CAST: &[Case] = &[
+    case(&[("to", Int(1))], &[I64(&[5])]),
+    case(&[("to", Int(7))], &[I32(&[5])]),
+    case(&[("to", Int(7))], &[Range(&[6], -9.0, 9.0)]),
+    case(&[("to", Int(6))], &[I64(&[5])]),
+    case(&[("to", Int(9))], &[I64(&[5])]),
+    case(&[("to", Int(1))], &[Bools(&[5])]),
+    case(&[("to", Int(10))], &[Floats(&[5])]),
+];
+const WHERE: &[Case] = &[case(&[], &[Bools(&[3, 5]), Floats(&[5]), Floats(&[3, 1])]), case(&[], &[Bools(&[4]), I64(&[4]), I64(&[1])])];
+const IDENTITY: &[Case] = &[case(&[], &[Floats(&[3])]).runs("view")];

@@ -5,6 +5,7 @@
 use crate::compare::Bound;
 use crate::error::{Error, Result};
 use crate::kernels::reduce::Reduction;
+use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Lowering, Unsupported};
 use crate::tensor::index::{Odometer, axes, strides};
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 macro_rules! defs {
     ($($name:literal $reduction:ident),*) => {
-        pub static DEFS: &[&OpDef] = &[$(&OpDef { domain: "", name: $name, since: 1, parse: |node| parse(node, Reduction::$reduction) }),*];
+        pub static DEFS: &[&OpDef] = &[$(&OpDef { domain: "", name: $name, since: 1, parse: |node| parse(node, Reduction::$reduction), cases: CASES }),*];
     };
 }
 defs!("ReduceSum" Sum, "ReduceMean" Mean, "ReduceMax" Max, "ReduceMin" Min, "ReduceProd" Prod, "ReduceL1" L1, "ReduceL2" L2,
@@ -158,3 +159,11 @@ fn integer(reduction: Reduction, terms: impl Iterator<Item = i128> + Clone, coun
         _ => float(reduction, terms.map(|x| x as f64), count) as i128,
     }
 }
+
+/// Positive, so that every reduction has a value.
+pub const CASES: &[Case] = &[
+    case(&[], &[Range(&[2, 5, 7], 0.1, 1.5), Known(&[-1])]),
+    case(&[("keepdims", Int(0))], &[Range(&[2, 6, 3, 4], 0.1, 1.5), Known(&[0, 2])]),
+    case(&[], &[Range(&[3, 130], 0.9, 1.05)]),
+    case(&[("axes", Ints(&[1])), ("keepdims", Int(0))], &[Range(&[3, 4, 8], 0.1, 1.5)]).at(11),
+];

@@ -2,12 +2,13 @@
 
 use crate::compare::Bound;
 use crate::error::{Error, Result};
+use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Layout, Lowering, Unsupported, View};
 use crate::tensor::{Tensor, index};
 use std::sync::Arc;
 
-pub const DEF: OpDef = OpDef { domain: "", name: "Concat", since: 1, parse };
+pub const DEF: OpDef = OpDef { domain: "", name: "Concat", since: 1, parse, cases: CASES };
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Concat {
@@ -85,3 +86,11 @@ impl Operator for Concat {
         Bound::Exact
     }
 }
+
+pub const CASES: &[Case] = &[
+    case(&[("axis", Int(1))], &[Floats(&[2, 3, 4]), Floats(&[2, 5, 4])]),
+    case(&[("axis", Int(-1))], &[Floats(&[3, 3]), Floats(&[3, 5]), Floats(&[3, 1])]),
+    case(&[("axis", Int(0))], &[Floats(&[2, 7]), Weights(&[1, 7])]),
+    case(&[("axis", Int(1))], &[I64(&[2, 3]), I64(&[2, 2])]),
+    case(&[("axis", Int(0))], &[Bools(&[5]), Bools(&[6])]),
+];

@@ -2,11 +2,12 @@
 
 use crate::compare::Bound;
 use crate::error::{Error, Result};
+use crate::ops::case::{Case, Given::*, case};
 use crate::ops::{Attribute, Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
-pub const DEF: OpDef = OpDef { domain: "", name: "Constant", since: 1, parse };
+pub const DEF: OpDef = OpDef { domain: "", name: "Constant", since: 1, parse, cases: CASES };
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Constant {
@@ -47,3 +48,5 @@ impl Operator for Constant {
         0
     }
 }
+
+pub const CASES: &[Case] = &[case(&[("value_ints", Ints(&[1, 2]))], &[]).runs("plan")];

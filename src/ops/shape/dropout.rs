@@ -2,12 +2,13 @@
 
 use crate::compare::Bound;
 use crate::error::{Error, Result};
+use crate::ops::case::{Case, Operand::*, case};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Lowering, Unsupported};
 use crate::tensor::{Boolean, DType, Tensor};
 use std::sync::Arc;
 
-pub const DEF: OpDef = OpDef { domain: "", name: "Dropout", since: 1, parse };
+pub const DEF: OpDef = OpDef { domain: "", name: "Dropout", since: 1, parse, cases: CASES };
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dropout {
@@ -67,3 +68,5 @@ impl Operator for Dropout {
         0
     }
 }
+
+pub const CASES: &[Case] = &[case(&[], &[Floats(&[2, 3])]).runs("view")];

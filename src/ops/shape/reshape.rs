@@ -4,15 +4,16 @@
 
 use crate::compare::Bound;
 use crate::error::{Error, Result};
+use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Lowering, Unsupported};
 use crate::tensor::{Tensor, index};
 use std::sync::Arc;
 
-pub const RESHAPE: OpDef = OpDef { domain: "", name: "Reshape", since: 1, parse: parse_reshape };
-pub const FLATTEN: OpDef = OpDef { domain: "", name: "Flatten", since: 1, parse: parse_flatten };
-pub const SQUEEZE: OpDef = OpDef { domain: "", name: "Squeeze", since: 1, parse: |node| parse_axes(node, Reshape::Squeeze) };
-pub const UNSQUEEZE: OpDef = OpDef { domain: "", name: "Unsqueeze", since: 1, parse: |node| parse_axes(node, Reshape::Unsqueeze) };
+pub const RESHAPE: OpDef = OpDef { domain: "", name: "Reshape", since: 1, parse: parse_reshape, cases: TO };
+pub const FLATTEN: OpDef = OpDef { domain: "", name: "Flatten", since: 1, parse: parse_flatten, cases: FLATTEN_CASES };
+pub const SQUEEZE: OpDef = OpDef { domain: "", name: "Squeeze", since: 1, parse: |node| parse_axes(node, Reshape::Squeeze), cases: SQUEEZE_CASES };
+pub const UNSQUEEZE: OpDef = OpDef { domain: "", name: "Unsqueeze", since: 1, parse: |node| parse_axes(node, Reshape::Unsqueeze), cases: UNSQUEEZE_CASES };
 
 /// How the new shape follows from the old one, and for all but Flatten from input 1.
 #[derive(Debug, Clone, PartialEq)]
@@ -144,3 +145,9 @@ mod tests {
         assert!(target(&[2, 3], &[-1, -1], false).is_err());
     }
 }
+
+const TO: &[Case] = &[case(&[], &[Floats(&[2, 3, 4]), Known(&[0, -1])]).runs("view"), case(&[], &[I32(&[6]), Known(&[2, 3])]).runs("view")];
+const FLATTEN_CASES: &[Case] = &[case(&[("axis", Int(2))], &[Floats(&[2, 3, 4])]).runs("view"), case(&[("axis", Int(0))], &[Floats(&[2, 3])]).runs("view")];
+const SQUEEZE_CASES: &[Case] =
+    &[case(&[], &[Floats(&[1, 3, 1]), Known(&[-1])]).runs("view"), case(&[("axes", Ints(&[0]))], &[Floats(&[1, 3])]).at(11).runs("view")];
+const UNSQUEEZE_CASES: &[Case] = &[case(&[], &[Floats(&[3, 4]), Known(&[0, -1])]).runs("view")];

@@ -3,26 +3,24 @@
 
 use crate::compare::Bound;
 use crate::error::Result;
+use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
-pub const SHAPE: OpDef = OpDef { domain: "", name: "Shape", since: 1, parse: parse_shape };
-pub const SIZE: OpDef = OpDef {
-    domain: "",
-    name: "Size",
-    since: 1,
-    parse: |node| {
-        node.expect_inputs(1..=1)?;
-        Ok(Arc::new(ShapeOf::Size))
-    },
-};
+pub const SHAPE: OpDef = OpDef { domain: "", name: "Shape", since: 1, parse: parse_shape, cases: CASES };
+pub const SIZE: OpDef = OpDef { domain: "", name: "Size", since: 1, parse: parse_size, cases: SIZE_CASES };
 
 /// Sizes of the axes from `start` to `end` (clamped, negative from the back), or the number of elements.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ShapeOf {
     Axes { start: i64, end: Option<i64> },
     Size,
+}
+
+fn parse_size(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(1..=1)?;
+    Ok(Arc::new(ShapeOf::Size))
 }
 
 fn parse_shape(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
@@ -61,3 +59,6 @@ impl Operator for ShapeOf {
         0
     }
 }
+
+const CASES: &[Case] = &[case(&[("start", Int(1))], &[Floats(&[2, 3, 4])]).runs("plan")];
+const SIZE_CASES: &[Case] = &[case(&[], &[Floats(&[2, 3])]).runs("plan")];

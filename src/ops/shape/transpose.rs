@@ -2,13 +2,14 @@
 
 use crate::compare::Bound;
 use crate::error::{Error, Result};
+use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Lowering, Unsupported};
 use crate::tensor::Tensor;
 use crate::tensor::index::{Odometer, axes, strides};
 use std::sync::Arc;
 
-pub const DEF: OpDef = OpDef { domain: "", name: "Transpose", since: 1, parse };
+pub const DEF: OpDef = OpDef { domain: "", name: "Transpose", since: 1, parse, cases: CASES };
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Transpose {
@@ -66,3 +67,5 @@ impl Operator for Transpose {
         0
     }
 }
+
+pub const CASES: &[Case] = &[case(&[("perm", Ints(&[0, 2, 1]))], &[Floats(&[2, 3, 5])]).runs("view"), case(&[], &[I64(&[3, 4])]).runs("view")];

@@ -1,0 +1,110 @@
+//! Small cases of an operator, kept in its room. One generic test (tests/rooms.rs) runs every room's: what `infer` says is
+//! what `eval` makes, and the GPU gives what the CPU gives in every storage and under WebGPU's limits.
+
+use super::Attribute;
+use crate::error::Result;
+use crate::tensor::{Boolean, Tensor, element_count};
+
+/// An attribute of a case.
+#[derive(Debug, Clone, Copy)]
+pub enum Given {
+    Int(i64),
+    Float(f32),
+    Ints(&'static [i64]),
+    Text(&'static str),
+}
+
+/// An input of a case. Elements are seeded; values that an operator needs are written out.
+#[derive(Debug, Clone, Copy)]
+pub enum Operand {
+    Absent,
+    /// float32 in [−2, 2), given at run time.
+    Floats(&'static [usize]),
+    /// The same, as a constant of the model.
+    Weights(&'static [usize]),
+    /// float32 in a range, given at run time.
+    Range(&'static [usize], f32, f32),
+    /// A constant 1-D int64 tensor (a shape, axes), written out.
+    Known(&'static [i64]),
+    /// A constant float32 scalar.
+    Scalar(f32),
+    /// int64 of a shape, written out, given at run time.
+    Indices(&'static [usize], &'static [i64]),
+    /// int32, int64 and bool of a shape, seeded (integers in −50..50), given at run time.
+    I32(&'static [usize]),
+    I64(&'static [usize]),
+    Bools(&'static [usize]),
+}
+
+/// A node with inputs, and where it is to run.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    /// 0: the newest version that the register's tests know.
+    pub version: i64,
+    pub attributes: &'static [(&'static str, Given)],
+    pub inputs: &'static [Operand],
+    pub outputs: usize,
+    /// The placement's name in f32: `gpu`, `view`, `plan` or `cpu`.
+    pub runs: &'static str,
+}
+
+/// A case of the newest version, with one output, on the GPU.
+pub const fn case(attributes: &'static [(&'static str, Given)], inputs: &'static [Operand]) -> Case {
+    Case { version: 0, attributes, inputs, outputs: 1, runs: "gpu" }
+}
+
+impl Case {
+    pub const fn at(self, version: i64) -> Self {
+        Self { version, ..self }
+    }
+    pub const fn runs(self, runs: &'static str) -> Self {
+        Self { runs, ..self }
+    }
+    pub const fn outputs(self, outputs: usize) -> Self {
+        Self { outputs, ..self }
+    }
+}
+
+impl Given {
+    pub fn attribute(self) -> Attribute {
+        match self {
+            Given::Int(value) => Attribute::Int(value),
+            Given::Float(value) => Attribute::Float(value),
+            Given::Ints(list) => Attribute::Ints(list.to_vec()),
+            Given::Text(text) => Attribute::String(text.to_string()),
+        }
+    }
+}
+
+impl Operand {
+    /// Whether the model holds it.
+    pub fn is_constant(self) -> bool {
+        matches!(self, Operand::Weights(_) | Operand::Known(_) | Operand::Scalar(_))
+    }
+    /// The tensor, from a seed; `None` for an input left out.
+    pub fn tensor(self, seed: u64) -> Result<Option<Tensor>> {
+        let mut state = seed;
+        // splitmix64 (Steele, Lea and Flood, 2014)
+        let mut draw = move || {
+            state = state.wrapping_add(0x9e3779b97f4a7c15);
+            let z = (state ^ (state >> 30)).wrapping_mul(0xbf58476d1ce4e5b9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94d049bb133111eb);
+            (z ^ (z >> 31)) >> 40
+        };
+        let mut floats = |shape: &[usize], low: f32, high: f32| -> Result<Option<Tensor>> {
+            let count = element_count(shape)?;
+            Ok(Some(Tensor::new(shape, (0..count).map(|_| low + (high - low) * draw() as f32 / (1 << 24) as f32).collect())?))
+        };
+        match self {
+            Operand::Absent => Ok(None),
+            Operand::Floats(shape) | Operand::Weights(shape) => floats(shape, -2.0, 2.0),
+            Operand::Range(shape, low, high) => floats(shape, low, high),
+            Operand::Known(list) => Ok(Some(Tensor::int64s(list.iter().copied()))),
+            Operand::Scalar(value) => Ok(Some(Tensor::scalar(value))),
+            Operand::Indices(shape, list) => Tensor::new(shape, list.to_vec()).map(Some),
+            Operand::I32(shape) => Tensor::new(shape, (0..element_count(shape)?).map(|_| draw() as i32 % 100 - 50).collect::<Vec<_>>()).map(Some),
+            Operand::I64(shape) => Tensor::new(shape, (0..element_count(shape)?).map(|_| draw() as i64 % 100 - 50).collect::<Vec<_>>()).map(Some),
+            Operand::Bools(shape) => Tensor::new(shape, (0..element_count(shape)?).map(|_| Boolean::from(draw() & 1 == 1)).collect::<Vec<_>>()).map(Some),
+        }
+    }
+}

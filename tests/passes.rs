@@ -1,0 +1,75 @@
+//! A rewrite may not change an answer: every model at hand gives on the CPU, with all rewrites, what it gives as read.
+
+use sardonyx::plan::{Capabilities, Inference, Placement, PlanRequest, Precision, infer, plan};
+use sardonyx::{Session, Tensor, cpu, onnx, ops, passes};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// Folders of models with recorded inputs: this project's own, and the shared ones where they are.
+fn cases() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut list: Vec<PathBuf> = ["conv_odd", "mlp", "branches", "cpu_step"].iter().map(|name| root.join("models/tiny").join(name)).collect();
+    let shared = std::env::var_os("SARDONYX_SHARED").map_or_else(|| root.join("../shared"), PathBuf::from).join("models");
+    list.extend(["mnist_ort", "squeezenet_fp32", "ultraface_rfb320", "ppocr_cls"].iter().map(|name| shared.join(name)).filter(|path| path.is_dir()));
+    list
+}
+
+fn inputs(session: &Session, folder: &Path) -> Vec<(String, Tensor)> {
+    session
+        .inputs()
+        .iter()
+        .enumerate()
+        .map(|(k, port)| (port.name.clone(), onnx::read_pb(&folder.join(format!("test_data_set_0/input_{k}.pb"))).unwrap().1))
+        .collect()
+}
+
+#[test]
+fn before_and_after_agree() {
+    for folder in cases() {
+        let path = folder.join("model.onnx");
+        let Ok(session) = Session::builder().load(&path) else {
+            eprintln!("skipped: {} has an operator without a room", path.display());
+            continue;
+        };
+        let given = inputs(&session, &folder);
+        let named: Vec<(&str, Tensor)> = given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+        let values = session.bind(&named).unwrap();
+        let before = cpu::run(session.original(), &values, ops::Mode::Declared, &mut |_, _| {}).unwrap();
+        let known: HashMap<_, _> = values.iter().map(|(&id, tensor)| (id, ops::Fact::of(tensor))).collect();
+        // Shapes alone: an input's elements are not for the rewrites to know.
+        let shapes: HashMap<_, _> = known.into_iter().map(|(id, fact)| (id, ops::Fact::new(fact.dtype, fact.shape))).collect();
+        let mut graph = session.graph().clone();
+        let Inference::Complete(facts) = infer(&graph, &shapes).unwrap() else { panic!("{} needs elements", path.display()) };
+        passes::with_shapes(&mut graph, &facts).unwrap();
+        graph.verify().unwrap();
+        let after = cpu::run(&graph, &values, ops::Mode::Declared, &mut |_, _| {}).unwrap();
+        for (x, y) in before.iter().zip(&after) {
+            let (x, y) = (x.to_f64s().unwrap(), y.to_f64s().unwrap());
+            let scale = x.iter().fold(1e-30f64, |high, x| high.max(x.abs()));
+            let worst = x.iter().zip(&y).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
+            assert!(worst <= 2e-5 * scale, "{}: {worst} of {scale}", path.display());
+        }
+    }
+}
+
+/// conv_odd's convolutions, each with BatchNormalization, Relu and one with a residual, become a dispatch each.
+#[test]
+fn a_residual_block_is_convolutions_alone() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny/conv_odd");
+    let session = Session::builder().load(folder.join("model.onnx")).unwrap();
+    let given = inputs(&session, &folder);
+    let values = session.bind(&given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect::<Vec<_>>()).unwrap();
+    let shapes: HashMap<_, _> = values.iter().map(|(&id, tensor)| (id, ops::Fact::new(tensor.dtype(), tensor.shape()))).collect();
+    let mut graph = session.graph().clone();
+    let Inference::Complete(mut facts) = infer(&graph, &shapes).unwrap() else { panic!("needs elements") };
+    passes::with_shapes(&mut graph, &facts).unwrap();
+    facts.extend(graph.values[facts.len()..].iter().map(|value| value.constant.as_ref().map(ops::Fact::of)));
+    let left: Vec<&str> = graph.nodes.iter().map(|node| node.op_type.as_str()).collect();
+    assert_eq!(left, ["Conv", "Conv", "Conv", "GlobalAveragePool"]);
+    let capabilities = Capabilities::webgpu();
+    let made = plan(PlanRequest { graph, facts, by_value: vec![], capabilities: &capabilities, precision: Precision::F32 }).unwrap();
+    assert!(made.placements.iter().all(|placement| *placement == Placement::Gpu));
+    // One dispatch for each node, and one to bring the input into the channels-last layout.
+    assert_eq!(made.dispatches().count(), made.graph.nodes.len() + 1);
+    assert!(made.activation_bytes() < made.unshared_bytes());
+}

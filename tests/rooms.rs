@@ -1,0 +1,166 @@
+//! Every case of every operator room: `infer` agrees with `eval`; the GPU agrees with the CPU in f32, in native and in
+//! packed f16, and under WebGPU's limits; and each case runs where it says.
+
+use sardonyx::gpu::{Device, test_device};
+use sardonyx::onnx::{Model, ModelInfo};
+use sardonyx::ops::case::Case;
+use sardonyx::ops::{Fact, Input, NodeView, OpDef, Operands, operators};
+use sardonyx::plan::Precision;
+use sardonyx::tensor::{DType, cast};
+use sardonyx::{Session, Tensor, cpu, graph, ops};
+use std::collections::HashMap;
+
+const NEWEST: i64 = 24;
+
+/// A graph of the one node, and its inputs that a run gives.
+fn build(def: &OpDef, case: &Case, seed: u64) -> (graph::Graph, Vec<(String, Tensor)>) {
+    let version = if case.version == 0 { NEWEST } else { case.version };
+    let attributes = case.attributes.iter().map(|(name, value)| (name.to_string(), value.attribute())).collect();
+    let tensors: Vec<Option<Tensor>> = case.inputs.iter().enumerate().map(|(k, operand)| operand.tensor(seed + 100 * k as u64).unwrap()).collect();
+    let inputs = tensors.iter().enumerate().map(|(k, tensor)| if tensor.is_some() { Input::Named(format!("x{k}")) } else { Input::Absent }).collect();
+    let mut view = NodeView::new("node", def.name, version, attributes, inputs, case.outputs);
+    let op = (def.parse)(&mut view).unwrap_or_else(|error| panic!("{} {case:?}: {error}", def.name));
+    assert_eq!(view.unread(), None, "{}: an attribute that parse never asked for", def.name);
+    let mut graph = graph::Graph::default();
+    let mut given = vec![];
+    let mut ids = HashMap::new();
+    for (k, (operand, tensor)) in case.inputs.iter().zip(tensors).enumerate() {
+        let Some(tensor) = tensor else { continue };
+        let name = format!("x{k}");
+        let declared = graph::Declared { dtype: tensor.dtype(), dims: None };
+        let id = graph.add_value(&name, Some(declared), operand.is_constant().then(|| tensor.clone()));
+        ids.insert(name.clone(), id);
+        if !operand.is_constant() {
+            graph.inputs.push(id);
+            given.push((name, tensor));
+        }
+    }
+    let node_inputs = view
+        .inputs
+        .iter()
+        .map(|input| match input {
+            Input::Absent => None,
+            Input::Named(name) => Some(ids[name]),
+            Input::Constant(tensor) => Some(graph.add_constant("attribute", tensor.clone())),
+        })
+        .collect();
+    let outputs: Vec<_> = (0..case.outputs).map(|k| graph.add_value(format!("y{k}"), None, None)).collect();
+    graph.outputs = outputs.clone();
+    let node =
+        graph::Node { name: "node".into(), op_type: def.name.into(), op, inputs: node_inputs, outputs: outputs.into_iter().map(Some).collect(), fused: vec![] };
+    graph.nodes.push(node);
+    graph.verify().unwrap();
+    (graph, given)
+}
+
+fn cases() -> impl Iterator<Item = (&'static OpDef, &'static Case, String)> {
+    operators().flat_map(|def| {
+        def.cases.iter().enumerate().map(move |(k, case)| (def, case, format!("{} case {k} {:?} {:?}", def.name, case.attributes, case.inputs)))
+    })
+}
+
+#[test]
+fn infer_says_what_eval_makes() {
+    for (def, case, label) in cases() {
+        let (graph, given) = build(def, case, 1);
+        let node = &graph.nodes[0];
+        let tensors: Vec<Option<&Tensor>> = node
+            .inputs
+            .iter()
+            .map(|id| id.map(|id| graph.constant(id).unwrap_or_else(|| &given.iter().find(|(name, _)| *name == graph.value(id).name).unwrap().1)))
+            .collect();
+        let facts: Vec<Option<Fact>> = tensors.iter().map(|tensor| tensor.map(Fact::of)).collect();
+        let refs: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
+        let inferred = node.op.infer(Operands::new(&refs)).unwrap_or_else(|problem| panic!("{label}: {problem:?}"));
+        let made = cpu::eval_node(&*node.op, &tensors, ops::Mode::Declared).unwrap_or_else(|error| panic!("{label}: {error}"));
+        for (fact, tensor) in inferred.iter().zip(&made) {
+            assert_eq!((fact.dtype, &fact.shape[..]), (tensor.dtype(), tensor.shape()), "{label}");
+        }
+    }
+}
+
+/// Runs every case on a device and compares with the CPU at the same precision.
+fn on_device(device: Device, precision: Precision, check_placement: bool) {
+    let mut wrong = vec![];
+    for (def, case, label) in cases() {
+        let (graph, given) = build(def, case, 2);
+        let model = || Model { graph: graph.clone(), info: ModelInfo::default() };
+        let cpu = Session::builder().precision(precision).build(model()).unwrap();
+        let gpu = Session::builder().device(Some(device.clone())).precision(precision).without_rewrites().build(model()).unwrap();
+        let inputs: Vec<(&str, Tensor)> = given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+        let expected = cpu.run(&inputs).unwrap_or_else(|error| panic!("{label}: {error}"));
+        let values = gpu.bind(&inputs).unwrap();
+        let prepared = gpu.prepare(&values).unwrap_or_else(|error| panic!("{label}: {error}"));
+        let plan = prepared.plan.clone();
+        if check_placement {
+            let ran = plan.as_ref().map_or("cpu", |plan| plan.placements[0].name());
+            if ran != case.runs {
+                wrong.push(format!("{label}: ran on {ran}, not {} {:?}", case.runs, prepared.fallbacks()));
+            }
+        }
+        let results = match gpu.run_prepared(&prepared, &values) {
+            Ok(results) => results,
+            Err(error) => {
+                wrong.push(format!("{label}: {error}"));
+                continue;
+            }
+        };
+        for ((_, got), (_, want)) in results.iter().zip(&expected) {
+            if let Some(problem) = differs(got, want, precision) {
+                wrong.push(format!("{label}: {problem}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Sums here have at most some hundred terms of size 4: 1e-4 in float32; in float16 the storage of inputs and results rules.
+fn differs(got: &Tensor, want: &Tensor, precision: Precision) -> Option<String> {
+    if (got.dtype(), got.shape()) != (want.dtype(), want.shape()) {
+        return Some(format!("{} {:?} instead of {} {:?}", got.dtype(), got.shape(), want.dtype(), want.shape()));
+    }
+    if !got.dtype().is_float() {
+        return (got != want).then(|| format!("{:?}\n  instead of {:?}", got.to_i64s(), want.to_i64s()));
+    }
+    let epsilon = if precision == Precision::F16 || want.dtype() == DType::F16 { 4e-3 } else { 2e-5 };
+    let (x, y) = (cast(got, DType::F64, true).ok()?.to_f64s().ok()?, want.to_f64s().ok()?);
+    let scale = y.iter().filter(|y| y.is_finite()).fold(1.0f64, |high, y| high.max(y.abs()));
+    let bad = x.iter().zip(&y).position(|(x, y)| !(x == y || x.is_nan() && y.is_nan() || (x - y).abs() <= epsilon * scale))?;
+    Some(format!("element {bad} is {} instead of {} (of {})\n  got  {:?}\n  want {:?}", x[bad], y[bad], x.len(), &x[..x.len().min(12)], &y[..y.len().min(12)]))
+}
+
+#[test]
+fn the_gpu_agrees_in_f32() {
+    if let Some(device) = test_device() {
+        on_device(device, Precision::F32, true);
+    }
+}
+
+#[test]
+fn the_gpu_agrees_in_native_f16() {
+    if let Some(device) = test_device() {
+        on_device(device, Precision::F16, false);
+    }
+}
+
+#[test]
+fn the_gpu_agrees_in_packed_f16() {
+    if let Some(device) = test_device() {
+        on_device(device.with_packed_f16(), Precision::F16, false);
+    }
+}
+
+#[test]
+fn the_gpu_agrees_under_webgpu_limits() {
+    use sardonyx::gpu::{LimitsOption, Selection};
+    if test_device().is_some() {
+        let device = Device::open(&"gpu".parse::<Selection>().unwrap(), &LimitsOption::WebGpu).unwrap().unwrap();
+        on_device(device, Precision::F32, true);
+    }
+}
+
+#[test]
+fn every_room_has_cases() {
+    let bare: Vec<&str> = operators().filter(|def| def.cases.is_empty()).map(|def| def.name).collect();
+    assert!(bare.is_empty(), "operators without cases: {bare:?}");
+}
