@@ -289,7 +289,7 @@ fn text(result: &Measurement) -> String {
         "  first        {:.1} ms: device {:.1}, parse {:.1}, optimise {:.1}, plan {:.1}, upload {:.1}, shaders {:.1}, first run {:.1}\n",
         result.first_inference_ms, stages.device, stages.parse, stages.optimise, stages.plan, stages.upload, stages.shaders, stages.first_run
     );
-    let mebibytes = |bytes: Option<u64>| bytes.map_or("?".to_string(), |bytes| format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64));
+    let mebibytes = |bytes: Option<u64>| bytes.map_or("?".to_string(), |bytes| format!("{:.2} MiB", bytes as f64 / (1 << 20) as f64));
     let device = if result.peak_device_bytes.is_some() { format!(", device {}", mebibytes(result.peak_device_bytes)) } else { String::new() };
     text += &format!("  memory       host {}{device}\n", mebibytes(result.peak_host_bytes));
     text += &format!("  plan         {} dispatches, {} pipelines, {} fallbacks\n", result.dispatches, result.pipelines, result.fallbacks.len());

@@ -83,12 +83,21 @@ impl Elements<'_> {
         let shown = tensor.len().min(PRINTED);
         let Ok(part) = tensor.pick([shown], Some) else { return String::new() };
         let row = tensor.shape().last().copied().unwrap_or(1).clamp(1, 16);
-        let list: Vec<serde_json::Value> = serde_json::to_value(Elements(&part)).ok().and_then(|value| value.as_array().cloned()).unwrap_or_default();
-        let cell = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
-        let lines: Vec<String> = list.chunks(row).map(|line| format!("  {}", line.iter().map(cell).collect::<Vec<_>>().join("  "))).collect();
+        // An f32 as JSON's f64 would show digits that it doesn't have.
+        let cells: Vec<String> = match (part.as_slice::<f32>(), part.as_strings()) {
+            (Ok(floats), _) => floats.iter().map(f32::to_string).collect(),
+            (_, Ok(strings)) => strings.iter().map(|text| format!("{text:?}")).collect(),
+            _ => serde_json::to_value(Elements(&part)).ok().and_then(|list| list.as_array().map(|list| list.iter().map(cell).collect())).unwrap_or_default(),
+        };
+        let lines: Vec<String> = cells.chunks(row).map(|line| format!("  {}", line.join("  "))).collect();
         let rest = if tensor.len() > shown { format!("\n  … {} of {} elements; --outputs DIR writes all", shown, tensor.len()) } else { String::new() };
         lines.join("\n") + &rest
     }
+}
+
+/// A number or boolean as text; NaN and infinities without quotes.
+fn cell(value: &serde_json::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_string)
 }
 
 impl Serialize for Elements<'_> {
