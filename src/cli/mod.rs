@@ -46,7 +46,6 @@ enum Verb {
     Verify(verify::Verify),
     #[command(hide = true)]
     VerifyWorker(verify_worker::VerifyWorker),
-    Classify(classify::Classify),
 }
 
 /// Whether what was done turned out good: the difference between exit codes 0 and 1.
@@ -98,7 +97,6 @@ impl Verb {
             Verb::Compare(verb) => verb.run(),
             Verb::Verify(verb) => verb.run(),
             Verb::VerifyWorker(verb) => verb.run(),
-            Verb::Classify(verb) => verb.run(),
         }
     }
 }

@@ -30,6 +30,7 @@ static ROOMS: &[&OpDef] = &[
     &nn::pool::MAX,
     &nn::softmax::LOG_SOFTMAX,
     &nn::softmax::SOFTMAX,
+    &reduce::cum_sum::DEF,
     &shape::concat::DEF,
     &shape::constant::DEF,
     &shape::dropout::DEF,

@@ -1,0 +1,78 @@
+//! [CumSum](https://onnx.ai/onnx/operators/onnx__CumSum.html), versions 11, 14: running sums along an axis.
+//!
+//! Inputs: X, and the axis as a scalar. `exclusive` leaves an element out of its own sum, `reverse` runs from the end.
+
+use crate::compare::Bound;
+use crate::error::{Error, Result};
+use crate::ops::case::{Case, Given::*, Operand::*, case};
+use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::tensor::index::axis;
+use crate::tensor::{DType, Tensor, cast};
+use std::sync::Arc;
+
+pub const DEF: OpDef = OpDef { domain: "", name: "CumSum", since: 11, parse, cases: CASES };
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct CumSum {
+    pub exclusive: bool,
+    pub reverse: bool,
+}
+
+fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(2..=2)?;
+    Ok(Arc::new(CumSum { exclusive: node.flag("exclusive", false)?, reverse: node.flag("reverse", false)? }))
+}
+
+impl CumSum {
+    /// Runs `sum` over each line of `length` elements, `inner` apart.
+    fn scan<T: Copy + Default>(&self, list: &mut [T], length: usize, inner: usize, add: impl Fn(T, T) -> T) {
+        for line in 0..list.len() / length.max(1) {
+            let base = line / inner * length * inner + line % inner;
+            let mut sum = T::default();
+            for k in 0..length {
+                let at = base + if self.reverse { length - 1 - k } else { k } * inner;
+                let next = add(sum, list[at]);
+                list[at] = if self.exclusive { sum } else { next };
+                sum = next;
+            }
+        }
+    }
+}
+
+impl Operator for CumSum {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        let x = inputs.required(0)?;
+        Ok(vec![Fact::new(x.dtype, x.shape.clone())])
+    }
+
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        let given = inputs.required(1)?.to_i64s()?;
+        let [at] = given.as_slice() else { return Err(Error::model("the axis is no scalar")) };
+        let at = axis(*at, x.rank())?;
+        let (length, inner) = (x.shape()[at], x.shape()[at + 1..].iter().product::<usize>());
+        if x.is_empty() {
+            return Ok(vec![x.clone()]);
+        }
+        let result = if x.dtype().is_float() {
+            let mut list = x.to_f64s()?;
+            self.scan(&mut list, length, inner, |sum, x| sum + x);
+            Tensor::new(x.shape(), list)?
+        } else {
+            let wide = cast(x, DType::I64, true)?;
+            let mut list = wide.as_slice::<i64>()?.to_vec();
+            self.scan(&mut list, length, inner, |sum, x| sum.wrapping_add(x));
+            Tensor::new(x.shape(), list)?
+        };
+        Ok(vec![cast(&result, x.dtype(), true)?])
+    }
+
+    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Sum { length: inputs.optional(0).map_or(1, Fact::count) }
+    }
+}
+
+const CASES: &[Case] = &[
+    case(&[], &[Floats(&[3, 5]), Known(&[1])]).runs("cpu"),
+    case(&[("exclusive", Int(1)), ("reverse", Int(1))], &[I64(&[4, 3]), Known(&[0])]).runs("cpu"),
+];
