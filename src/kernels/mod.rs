@@ -7,6 +7,7 @@
 pub mod conv;
 pub mod copy;
 pub(crate) mod epilogue;
+pub mod gather;
 pub mod matmul;
 pub mod pointwise;
 pub mod pool;
@@ -37,7 +38,7 @@ pub struct Kernel {
 
 /// Every kernel family.
 pub static KERNELS: &[&Kernel] =
-    &[&conv::CONV, &conv::DEPTHWISE, &copy::COPY, &matmul::MATMUL, &pointwise::POINTWISE, &pool::POOL, &reduce::REDUCE, &softmax::SOFTMAX];
+    &[&conv::CONV, &conv::DEPTHWISE, &copy::COPY, &gather::GATHER, &matmul::MATMUL, &pointwise::POINTWISE, &pool::POOL, &reduce::REDUCE, &softmax::SOFTMAX];
 
 /// How a dispatch uses a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
