@@ -122,10 +122,10 @@ fn real_models_are_the_same() {
     }
 }
 
-/// Twenty seeds: each fault is found, first, at the node where it was planted. Returns how often each kind was drawn.
-fn faults(folder: &Path, device: &Device) -> Vec<String> {
+/// Each seed's fault is found, first, at the node where it was planted. Returns the kinds that were drawn.
+fn faults(folder: &Path, device: &Device, seeds: std::ops::Range<u64>) -> Vec<String> {
     let mut drawn = vec![];
-    for seed in 0..20 {
+    for seed in seeds {
         let report = report(folder, Some(device.clone()), Precision::F32, Some(seed), Reference::CpuF64);
         let planted = report.planted.clone().unwrap();
         let found = report.first_different.as_ref().map(|first| first.node.clone());
@@ -142,7 +142,7 @@ fn faults(folder: &Path, device: &Device) -> Vec<String> {
 #[test]
 fn every_planted_fault_is_named() {
     let Some(device) = test_device() else { return };
-    let mut drawn: Vec<String> = OWN.iter().chain(&["digits"]).flat_map(|name| faults(&own(name), &device)).collect();
+    let mut drawn: Vec<String> = OWN.iter().chain(&["digits"]).flat_map(|name| faults(&own(name), &device, 0..20)).collect();
     drawn.sort();
     drawn.dedup();
     assert_eq!(drawn.len(), 5, "{drawn:?}");
@@ -151,8 +151,11 @@ fn every_planted_fault_is_named() {
 #[test]
 fn and_in_real_models() {
     let Some(device) = test_device() else { return };
-    for folder in ["mnist_ort", "squeezenet_fp32"].iter().filter_map(|name| shared(name)) {
-        println!("{} {:?}", folder.display(), faults(&folder, &device));
+    // A comparison of SqueezeNet takes seconds: five of its seeds, one of them a buffer handed on too early.
+    for (name, seeds) in [("mnist_ort", 0..20), ("squeezenet_fp32", 14..19)] {
+        if let Some(folder) = shared(name) {
+            faults(&folder, &device, seeds);
+        }
     }
 }
 
