@@ -43,7 +43,8 @@ impl Fact {
         self.shape.len()
     }
     pub fn count(&self) -> usize {
-        self.shape.iter().product()
+        // Saturating: a shape is checked against memory only after it is inferred.
+        self.shape.iter().fold(1usize, |count, &size| count.saturating_mul(size))
     }
 }
 
