@@ -115,6 +115,8 @@ pub struct Prepared {
     pub plan: Option<Arc<Plan>>,
     /// Why a session with a GPU runs on the CPU alone: (node, operator, reason).
     pub whole_cpu: Option<(String, String, String)>,
+    /// The fault that was planted on purpose, if one was asked for.
+    pub planted: Option<crate::compare::Planted>,
     idle: Mutex<Vec<Execution>>,
 }
 
@@ -250,7 +252,7 @@ impl Session {
             drop(plans);
             let made = match self.device() {
                 Some(device) => self.make_plan(inputs, &by_value, device.capabilities())?,
-                None => Ok(Prepared { plan: None, whole_cpu: None, idle: Mutex::default() }),
+                None => Ok(Prepared { plan: None, whole_cpu: None, planted: None, idle: Mutex::default() }),
             };
             match made {
                 Ok(prepared) => {
@@ -282,12 +284,7 @@ impl Session {
     }
 
     /// A plan, or the inputs whose elements it needs.
-    fn make_plan(
-        &self,
-        inputs: &HashMap<ValueId, Tensor>,
-        by_value: &HashSet<ValueId>,
-        capabilities: &Capabilities,
-    ) -> Result<Result<Prepared, Vec<ValueId>>> {
+    fn make_plan(&self, inputs: &HashMap<ValueId, Tensor>, by_value: &HashSet<ValueId>, capabilities: &Capabilities) -> Result<Result<Prepared, Vec<ValueId>>> {
         let facts: HashMap<ValueId, Fact> = inputs
             .iter()
             .map(|(&id, tensor)| (id, if by_value.contains(&id) { Fact::of(tensor) } else { Fact::new(tensor.dtype(), tensor.shape()) }))
@@ -297,7 +294,7 @@ impl Session {
             Inference::NeedsInputs(more) => return Ok(Err(more)),
             Inference::DependsOnData { node, op_type, reason } => {
                 let whole_cpu = Some((node, op_type, format!("{reason}: the whole model runs on the CPU")));
-                return self.allow(Prepared { plan: None, whole_cpu, idle: Mutex::default() }).map(Ok);
+                return self.allow(Prepared { plan: None, whole_cpu, planted: None, idle: Mutex::default() }).map(Ok);
             }
         };
         let mut graph = self.graph.clone();
@@ -310,10 +307,8 @@ impl Session {
         let by_value = graph.inputs.iter().copied().filter(|id| by_value.contains(id)).collect();
         let request = PlanRequest { graph, facts, by_value, capabilities, precision: self.precision() };
         let mut plan = plan::plan(request)?;
-        if let Some(seed) = self.options.fault {
-            crate::compare::fault::plant(&mut plan, seed)?;
-        }
-        self.allow(Prepared { plan: Some(Arc::new(plan)), whole_cpu: None, idle: Mutex::default() }).map(Ok)
+        let planted = self.options.fault.map(|seed| crate::compare::fault::plant(&mut plan, inputs, seed)).transpose()?;
+        self.allow(Prepared { plan: Some(Arc::new(plan)), whole_cpu: None, planted, idle: Mutex::default() }).map(Ok)
     }
 
     /// Refuses a plan with fallbacks where the session is strict.

@@ -111,7 +111,14 @@ fn pow_(x: f32, y: f32) -> f32 {
     if x > 0.0 || is_nan(x) { return select(magnitude, x, is_nan(x)); }
     return select(from_bits(0x7fc00000u), select(magnitude, -magnitude, odd), whole);
 }
-fn fmod(a: f32, b: f32) -> f32 { return a - b * trunc(a / b); }
+// An infinite divisor leaves a finite dividend as it is.
+fn fmod(a: f32, b: f32) -> f32 {
+    return select(a - b * trunc(a / b), a, is_inf(b, 1.0, 1.0) && !is_inf(a, 1.0, 1.0));
+}
+fn floor_mod(a: f32, b: f32) -> f32 {
+    let r = fmod(a, b);
+    return select(r + b, r, r == 0.0 || ((r < 0.0) == (b < 0.0)));
+}
 
 // Integer division by 0 is undefined in ONNX; 0 keeps every platform alive.
 fn div32(a: i32, b: i32) -> i32 { return select(a / select(b, 1, b == 0), 0, b == 0); }

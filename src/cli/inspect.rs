@@ -163,7 +163,8 @@ fn text(document: &Document) -> String {
     operators.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     let operators: Vec<String> = operators.iter().map(|(name, count)| format!("{name} {count}")).collect();
     text += &format!("operators: {} nodes: {}\nparameters: {}\n", document.nodes, operators.join(", "), document.parameters);
-    text += &document.flops.map_or("FLOPs: unknown, as shapes depend on data\n".to_string(), |flops| format!("FLOPs: {flops} ({:.3} GFLOP)\n", flops as f64 / 1e9));
+    text +=
+        &document.flops.map_or("FLOPs: unknown, as shapes depend on data\n".to_string(), |flops| format!("FLOPs: {flops} ({:.3} GFLOP)\n", flops as f64 / 1e9));
     if let Some(plan) = &document.plan {
         match &plan.summary {
             Some(summary) => text += &summary.to_string(),

@@ -3,7 +3,9 @@
 //! Standard output is data, standard error is talk. Exit codes: 0 done and good, 1 done and not good (different, wrong),
 //! 2 could not run, with one line on standard error.
 
+mod bench;
 mod classify;
+mod compare;
 mod devices;
 mod emit;
 mod inputs;
@@ -12,6 +14,10 @@ mod noise;
 mod options;
 mod outputs;
 mod run;
+mod verify;
+mod verify_case;
+mod verify_pool;
+mod verify_worker;
 
 use clap::{Parser, Subcommand};
 use sardonyx::error::Result;
@@ -35,6 +41,11 @@ enum Verb {
     Inspect(inspect::Inspect),
     Run(run::Run),
     Classify(classify::Classify),
+    Bench(bench::Bench),
+    Compare(compare::Compare),
+    Verify(verify::Verify),
+    #[command(hide = true)]
+    VerifyWorker(verify_worker::VerifyWorker),
 }
 
 /// Whether what was done turned out good: the difference between exit codes 0 and 1.
@@ -81,7 +92,11 @@ impl Verb {
             Verb::Devices(verb) => verb.run(),
             Verb::Inspect(verb) => verb.run(),
             Verb::Run(verb) => verb.run(),
+            Verb::Bench(verb) => verb.run(start),
             Verb::Classify(verb) => verb.run(),
+            Verb::Compare(verb) => verb.run(),
+            Verb::Verify(verb) => verb.run(),
+            Verb::VerifyWorker(verb) => verb.run(),
         }
     }
 }

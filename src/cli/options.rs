@@ -151,3 +151,11 @@ pub fn say_fallbacks(fallbacks: &[Fallback]) {
         say(format_args!("fallback to the CPU: node '{}' ({}){more}: {}", first.node, first.op, first.reason));
     }
 }
+
+/// `f32` or `f16`.
+pub fn precision_name(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 => "f32",
+        Precision::F16 => "f16",
+    }
+}

@@ -1,6 +1,33 @@
 //! The comparison of two devices, node by node.
+//!
+//! A step is measured twice. *Local*: the step as planned, fed the reference's values. *Cumulative*: the plan as it runs, buffer
+//! sharing included, each value copied out right after its step. Both are held to tolerances that follow from how a right
+//! implementation rounds (docs/numerics.md derives them); none was tuned to pass.
 
+mod accuracy;
+mod bounds;
+mod clobber;
+mod expression;
 pub mod fault;
+mod measure;
+mod reference;
+mod report;
+mod run;
+
+pub use fault::{Fault, Planted};
+pub use measure::{Measure, Tolerance};
+pub use reference::Reference;
+pub use report::{Fallback, FirstDifferent, FusedPlan, NodeRow, OutputRow, Report, Verdict};
+pub use run::{Options, compare};
+
+/// The one constant of every tolerance: how many times the derived rounding error a right answer may be off.
+pub const C: f64 = 4.0;
+
+/// The unit roundoff of float32 arithmetic: half the distance from 1 to the next number.
+pub const UNIT_F32: f64 = f32::EPSILON as f64 / 2.0;
+
+/// The unit roundoff of float16 storage.
+pub const UNIT_F16: f64 = 1.0 / 2048.0;
 
 /// How far a right answer of a step may lie from another.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,4 +42,6 @@ pub enum Bound {
     Softmax { length: usize, logarithm: bool },
     /// A result scaled by the largest magnitude of its inputs: sums of `length` terms.
     Sum { length: usize },
+    /// Positions of extremes (ArgMax, TopK): the same where the values chosen are within the input's tolerance of each other.
+    Choice,
 }

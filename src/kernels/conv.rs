@@ -76,6 +76,13 @@ struct DepthwiseParams {
     spare: [u32; 3],
 }
 
+/// Where the parameters that a planted fault changes lie in the block.
+pub(crate) const TAIL_AT: usize = std::mem::offset_of!(Params, tail);
+pub(crate) const FLAGS_AT: usize = std::mem::offset_of!(Params, flags);
+pub(crate) const LIMIT_W_AT: usize = std::mem::offset_of!(Params, limit_w);
+pub(crate) const DEPTHWISE_FLAGS_AT: usize = std::mem::offset_of!(DepthwiseParams, flags);
+pub(crate) const DEPTHWISE_LIMIT_W_AT: usize = std::mem::offset_of!(DepthwiseParams, limit_w);
+
 const PIXELS: u32 = 8;
 const DEPTHWISE_PIXELS: u32 = 4;
 

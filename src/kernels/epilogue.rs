@@ -8,9 +8,14 @@ use crate::tensor::DType;
 /// The shared end of the contraction shaders.
 const FINISH: &str = include_str!("../../shaders/lib/finish.wgsl");
 
-const HAS_BIAS: u32 = 1;
+pub(crate) const HAS_BIAS: u32 = 1;
 const HAS_RESIDUAL: u32 = 2;
 const HAS_CLAMP: u32 = 4;
+
+/// What the sum goes through after each step: nothing, or, for a fault planted on purpose, float16.
+pub(crate) const FULL_SUMS: &str = "fn accumulate4(v: vec4<f32>) -> vec4<f32> { return v; }\n";
+pub(crate) const HALF_SUMS: &str =
+    "fn accumulate4(v: vec4<f32>) -> vec4<f32> { return vec4(unpack2x16float(pack2x16float(v.xy)), unpack2x16float(pack2x16float(v.zw))); }\n";
 
 /// An epilogue as flags and bounds, and as the text of its variant.
 #[derive(Debug, Clone)]
@@ -43,11 +48,7 @@ impl Epilogue {
 
     /// Adds to a contraction's prelude what the end of its shader needs.
     pub fn prelude(&self, prelude: Prelude, half_sums: bool) -> Prelude {
-        let accumulate = if half_sums {
-            "fn accumulate4(v: vec4<f32>) -> vec4<f32> { return vec4(unpack2x16float(pack2x16float(v.xy)), unpack2x16float(pack2x16float(v.zw))); }\n"
-        } else {
-            "fn accumulate4(v: vec4<f32>) -> vec4<f32> { return v; }\n"
-        };
+        let accumulate = if half_sums { HALF_SUMS } else { FULL_SUMS };
         let none = "fn generated4(v: vec4<f32>, r: vec4<f32>) -> vec4<f32> { return v; }\n";
         prelude.flag("GENERATED", self.generated.is_some()).code(self.generated.as_deref().unwrap_or(none)).code(accumulate).code(FINISH)
     }

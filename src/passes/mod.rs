@@ -66,7 +66,7 @@ fn only_reader(graph: &Graph, uses: &[usize], value: ValueId) -> Option<usize> {
 }
 
 /// The epilogue of a node whose operator carries one.
-fn epilogue_of(node: &Node) -> Option<&Pointwise> {
+pub(crate) fn epilogue_of(node: &Node) -> Option<&Pointwise> {
     use crate::ops::{matrix, nn};
     let op = &*node.op;
     op.downcast::<nn::conv::Conv>()
@@ -77,7 +77,7 @@ fn epilogue_of(node: &Node) -> Option<&Pointwise> {
 }
 
 /// Gives a node that carries an epilogue another one. Its further operands are inputs from 3 on.
-fn set_epilogue(node: &mut Node, epilogue: Pointwise) {
+pub(crate) fn set_epilogue(node: &mut Node, epilogue: Pointwise) {
     use crate::ops::{matrix, nn};
     let op = &*node.op;
     if let Some(conv) = op.downcast::<nn::conv::Conv>() {

@@ -112,6 +112,7 @@ impl Lowering<'_> {
     /// Makes an output a view of what is there already: no work.
     pub fn alias(&mut self, index: usize, view: View) {
         if let Some(value) = self.node.outputs.get(index).copied().flatten() {
+            self.builder.name_place(value, &view);
             self.builder.locate(value, view);
         }
     }

@@ -13,8 +13,8 @@ mod memory;
 mod planner;
 
 pub use capabilities::{Capabilities, Precision};
-pub use inspect::{PlannedDispatch, PlannedNode, PlannedStep, Summary};
 pub use facts::{Inference, infer, infer_node};
+pub use inspect::{PlannedDispatch, PlannedNode, PlannedStep, Summary};
 pub use layout::{Layout, Storage, View, decode, encode};
 pub use lowering::{Lowering, Unsupported};
 pub use memory::{Lifetime, assign};

@@ -196,6 +196,17 @@ impl Builder {
         self.located.insert(value, Located { host: false, view: Some(view) });
     }
 
+    /// Notes which value a nameless place holds, if the view shows all of it in order: so that probes find it.
+    pub(super) fn name_place(&mut self, value: ValueId, view: &View) {
+        if let Some(place) = self.places.get_mut(view.place.0 as usize)
+            && place.value.is_none()
+            && place.home == Home::Unassigned
+            && View::whole(view.place, place.layout, &place.fact.shape).reshaped(&view.shape).as_ref() == Some(view)
+        {
+            place.value = Some(value);
+        }
+    }
+
     pub(super) fn view(&mut self, value: ValueId) -> Result<View, Unsupported> {
         if let Some(view) = self.located.get(&value).and_then(|located| located.view.clone()) {
             return Ok(view);

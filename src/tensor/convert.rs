@@ -85,10 +85,11 @@ fn decode_small(dtype: DType, byte: u8) -> f64 {
 /// To nearest even; out of range saturates, or becomes infinity or NaN where `saturate` is off.
 fn encode_small(dtype: DType, x: f64, saturate: bool) -> u8 {
     if dtype == DType::F8E8M0 {
+        // ONNX's default round_mode: up, to the next power of two.
         if x.is_nan() || x <= 0.0 {
             return if x == 0.0 { 0 } else { 0xff };
         }
-        return (x.log2().round() + 127.0).clamp(0.0, 254.0) as u8;
+        return (x.log2().ceil() + 127.0).clamp(0.0, 254.0) as u8;
     }
     let Some((e_bits, m_bits, bias, specials)) = small_float(dtype) else { return 0 };
     let sign = if x.is_sign_negative() { 1u8 << (e_bits + m_bits) } else { 0 };

@@ -29,7 +29,7 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
 
 impl BatchNormalization {
     /// (x − mean) / √(variance + ε) · scale + bias over operands x, scale, bias, mean, variance.
-    fn expression(&self) -> Pointwise {
+    pub(crate) fn expression(&self) -> Pointwise {
         let mut e = Pointwise { operands: 5, steps: vec![] };
         let centred = e.push(&table::SUB, vec![Arg::Operand(0), Arg::Operand(3)]);
         let shifted = e.push(&table::ADD, vec![Arg::Operand(4), Arg::Const(self.epsilon as f64)]);

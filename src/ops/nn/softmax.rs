@@ -30,7 +30,7 @@ fn parse(node: &mut NodeView, logarithm: bool) -> Result<Arc<dyn Operator>> {
 
 impl Softmax {
     /// (elements before the axis, on it, behind it)
-    fn split(&self, shape: &[usize]) -> Result<(usize, usize, usize)> {
+    pub(crate) fn split(&self, shape: &[usize]) -> Result<(usize, usize, usize)> {
         if shape.is_empty() || self.flat && self.axis == shape.len() as i64 {
             return Ok((shape.iter().product(), 1, 1));
         }

@@ -67,6 +67,14 @@ fn binary(node: &mut NodeView, row: &'static Row) -> Result<Arc<dyn Operator>> {
     elementwise(Pointwise::of(row, 2, &[]))
 }
 
+/// Before version 7 the slope lined up with the channels, wherever they were.
+fn prelu(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    if node.version < 7 {
+        return Err(Error::unsupported("PRelu as before version 7").remedy("convert the model to opset 7 or newer"));
+    }
+    binary(node, &table::PRELU)
+}
+
 /// Min, Max, Sum, Mean: a left fold over any number of inputs.
 fn variadic(node: &mut NodeView, row: &'static Row, mean: bool) -> Result<Arc<dyn Operator>> {
     node.ignore(&["consumed_inputs"]);
@@ -111,7 +119,7 @@ fn clip(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
 fn cast(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(1..=1)?;
     let saturate = node.flag("saturate", true)?;
-    node.ignore(&["round_mode"]);
+    node.choice("round_mode", "up", &["up"])?;
     let number = match node.get("to") {
         // Version 1 wrote the type's name.
         Some(crate::ops::Attribute::String(name)) => {
@@ -203,7 +211,7 @@ defs! {
     "" "Mul" 1 ARITHMETIC => |n| binary(n, &table::MUL),
     "" "Or" 1 LOGIC => |n| binary(n, &table::OR),
     "" "Pow" 1 POW => |n| binary(n, &table::POW),
-    "" "PRelu" 1 BINARY => |n| binary(n, &table::PRELU),
+    "" "PRelu" 1 BINARY => prelu,
     "" "Sub" 1 ARITHMETIC => |n| binary(n, &table::SUB),
     "" "Xor" 1 LOGIC => |n| binary(n, &table::XOR),
     "" "Max" 1 ARITHMETIC => |n| variadic(n, &table::MAX, false),

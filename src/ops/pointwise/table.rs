@@ -215,13 +215,13 @@ rows! {
     DIV = Row { name: "Div", float: float!(|a, b| a / b, "a / b"), integer: Some(Integer { cpu: |v| v[0].checked_div(v[1]).unwrap_or(0), i32: "div32(a, b)", i64: "" }), ..BINARY };
     POW = Row { name: "Pow", float: float!(|a, b| a.powf(b), "pow_(a, b)"), integer: Some(Integer { cpu: |v| wrapping_pow(v[0], v[1]), i32: "", i64: "" }), ..BINARY };
     // Mod with fmod = 0 takes the sign of the divisor, with fmod = 1 that of the dividend.
-    MOD = Row { name: "Mod", float: float!(|a, b| a - b * (a / b).floor(), "a - b * floor(a / b)"), integer: Some(Integer { cpu: |v| if v[1] == 0 { 0 } else { ((v[0] % v[1]) + v[1]) % v[1] }, i32: "mod32(a, b)", i64: "" }), ..BINARY };
+    MOD = Row { name: "Mod", float: float!(|a, b| floor_mod(a, b, a % b), "floor_mod(a, b)"), integer: Some(Integer { cpu: |v| if v[1] == 0 { 0 } else { ((v[0] % v[1]) + v[1]) % v[1] }, i32: "mod32(a, b)", i64: "" }), ..BINARY };
     FMOD = Row { name: "Fmod", float: float!(|a, b| a % b, "fmod(a, b)"), integer: Some(Integer { cpu: |v| v[0].checked_rem(v[1]).unwrap_or(0), i32: "", i64: "" }), ..BINARY };
     MIN = Row { name: "Min", float: float!(|a, b| if a < b || a.is_nan() { a } else { b }, "select(b, a, a < b || is_nan(a))"), integer: Some(Integer { cpu: |v| v[0].min(v[1]), i32: "min(a, b)", i64: "select(b, a, lt64(a, b))" }), ..BINARY };
     MAX = Row { name: "Max", float: float!(|a, b| if a > b || a.is_nan() { a } else { b }, "select(b, a, a > b || is_nan(a))"), integer: Some(Integer { cpu: |v| v[0].max(v[1]), i32: "max(a, b)", i64: "select(a, b, lt64(a, b))" }), ..BINARY };
     PRELU = Row { name: "PRelu", float: float!(|x, a| if x < 0.0 { a * x } else { x }, "select(x, a * x, x < 0.0)"), integer: Some(Integer { cpu: |v| if v[0] < 0 { v[0].wrapping_mul(v[1]) } else { v[0] }, i32: "select(x, a * x, x < 0)", i64: "" }), ..WITH_ONE };
     BIT_SHIFT_LEFT = Row { name: "BitShiftLeft", integer: Some(Integer { cpu: |v| v[0].checked_shl(v[1].try_into().unwrap_or(u32::MAX)).unwrap_or(0), i32: "", i64: "" }), ..BINARY };
-    BIT_SHIFT_RIGHT = Row { name: "BitShiftRight", integer: Some(Integer { cpu: |v| v[0].checked_shr(v[1].try_into().unwrap_or(u32::MAX)).unwrap_or(0), i32: "", i64: "" }), ..BINARY };
+    BIT_SHIFT_RIGHT = Row { name: "BitShiftRight", integer: Some(Integer { cpu: |v| v[0] >> u32::try_from(v[1]).map_or(127, |by| by.min(127)), i32: "", i64: "" }), ..BINARY };
     BITWISE_AND = Row { name: "BitwiseAnd", integer: Some(Integer { cpu: |v| v[0] & v[1], i32: "a & b", i64: "a & b" }), ..BINARY };
     BITWISE_OR = Row { name: "BitwiseOr", integer: Some(Integer { cpu: |v| v[0] | v[1], i32: "a | b", i64: "a | b" }), ..BINARY };
     BITWISE_XOR = Row { name: "BitwiseXor", integer: Some(Integer { cpu: |v| v[0] ^ v[1], i32: "a ^ b", i64: "a ^ b" }), ..BINARY };
@@ -238,6 +238,12 @@ rows! {
     WHERE = Row { name: "Where", params: "c,a,b", typed_by: 1, ..EMPTY };
     CAST = Row { name: "Cast", result: Result_::Target, ..UNARY };
     IDENTITY = Row { name: "Identity", ..UNARY };
+}
+
+/// Python's %: the remainder with the sign of the divisor; an infinite divisor leaves what has its sign and takes the rest in.
+fn floor_mod<T: Real>(_: T, b: T, remainder: T) -> T {
+    let zero = T::default();
+    if remainder == zero || (remainder < zero) == (b < zero) { remainder } else { remainder + b }
 }
 
 /// a^b, wrapping; a negative exponent gives 0 but for ±1, as integer division would.

@@ -3,8 +3,13 @@
 pub mod concat;
 pub mod constant;
 pub mod dropout;
+pub mod expand;
+pub mod gather;
+pub mod generate;
 pub mod reshape;
 pub mod shape_of;
+pub mod slice;
+pub mod split;
 pub mod transpose;
 
 use crate::plan::{Layout, Lowering, Unsupported, View};

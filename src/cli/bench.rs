@@ -1,0 +1,305 @@
+//! `bench`: how fast a model runs, with how close it comes to the CPU's answer beside it.
+
+use super::Outcome;
+use super::devices::Cpu;
+use super::emit::{JsonOption, SCHEMA, say, stdout};
+use super::inputs::InputOptions;
+use super::options::{DeviceFields, Fallback, Precision, RunOptions, fallbacks, say_fallbacks};
+use super::outputs;
+use clap::Args;
+use sardonyx::bench::{Extent, Statistics, difference_from_cpu, milliseconds, peak_host_bytes, time, time_gpu};
+use sardonyx::error::{Error, Result};
+use sardonyx::graph::ValueId;
+use sardonyx::session::{Prepared, Session};
+use sardonyx::{DType, Tensor};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Runs whose time on the GPU is taken by timestamps.
+const GPU_RUNS: usize = 5;
+
+/// Measure latency, throughput, first inference by stages and memory, with the accuracy beside them
+#[derive(Args)]
+#[command(after_help = "Example:\n  sardonyx bench model.onnx --device gpu --runs 50 --json results.json\n\n\
+A run uploads the inputs, computes, and reads the outputs back. first_inference_ms runs from the start of the process (for a second model: of its turn)\n\
+to the first outputs. accuracy is the largest difference from the CPU, f32, no rewrites, relative to the output's largest magnitude.")]
+pub struct Bench {
+    /// The ONNX files
+    #[arg(required = true, value_name = "MODEL")]
+    models: Vec<PathBuf>,
+    #[command(flatten)]
+    options: RunOptions,
+    #[command(flatten)]
+    inputs: InputOptions,
+    /// Timed runs
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// Runs before the timed ones, besides the first
+    #[arg(long, default_value_t = 3)]
+    warmup: u32,
+    /// Run for so many seconds instead of a number of runs
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    duration: Option<Duration>,
+    /// Write the last timed run's outputs to this folder
+    #[arg(long, value_name = "DIR")]
+    outputs: Option<PathBuf>,
+    /// Don't compare the outputs with the CPU's
+    #[arg(long)]
+    no_accuracy: bool,
+    /// For comparison scripts: print {"first": MS}, then for each line of seconds on standard input a list of times in ms
+    #[arg(long, conflicts_with = "json")]
+    worker: bool,
+    #[command(flatten)]
+    json: JsonOption,
+}
+
+fn seconds(text: &str) -> std::result::Result<Duration, String> {
+    let number: f64 = text.trim().parse().map_err(|_| format!("'{text}' is not a number of seconds"))?;
+    Duration::try_from_secs_f64(number).map_err(|problem| format!("'{text}' seconds: {problem}"))
+}
+
+#[derive(Serialize)]
+struct Document {
+    schema: u32,
+    context: Context,
+    results: Vec<Measurement>,
+}
+
+/// What else a reader of the numbers must know.
+#[derive(Serialize)]
+struct Context {
+    sardonyx: &'static str,
+    /// Whether this is an optimised build.
+    optimised: bool,
+    os: &'static str,
+    arch: &'static str,
+    cpu: Cpu,
+    seed: u64,
+    warmup: u32,
+    limits: Option<String>,
+    unix_time: u64,
+}
+
+#[derive(Serialize)]
+struct Measurement {
+    model: String,
+    #[serde(flatten)]
+    device: DeviceFields,
+    precision: Precision,
+    batch: usize,
+    inputs: Vec<InputShape>,
+    first_inference_ms: f64,
+    cold_start_ms: ColdStart,
+    latency_ms: Statistics,
+    /// Batch elements a second.
+    throughput_per_s: f64,
+    runs_ms: Vec<f64>,
+    gpu_ms: Option<Statistics>,
+    peak_host_bytes: Option<u64>,
+    peak_device_bytes: Option<u64>,
+    dispatches: usize,
+    pipelines: usize,
+    fallbacks: Vec<Fallback>,
+    accuracy: Option<Accuracy>,
+}
+
+#[derive(Serialize)]
+struct InputShape {
+    name: String,
+    dtype: &'static str,
+    shape: Vec<usize>,
+}
+
+/// The stages of the first inference.
+#[derive(Serialize, Default, Clone, Copy)]
+struct ColdStart {
+    device: f64,
+    parse: f64,
+    optimise: f64,
+    plan: f64,
+    upload: f64,
+    shaders: f64,
+    first_run: f64,
+}
+
+/// The largest difference from the reference, relative to the output's largest magnitude; null where it isn't finite.
+#[derive(Serialize)]
+struct Accuracy {
+    reference: &'static str,
+    max_rel: Option<f64>,
+}
+
+/// A model after its first inference.
+struct Started {
+    session: Session,
+    inputs: HashMap<ValueId, Tensor>,
+    prepared: Arc<Prepared>,
+    first_ms: f64,
+    stages: ColdStart,
+}
+
+impl Bench {
+    pub fn run(&self, start: Instant) -> Result<Outcome> {
+        if self.models.len() > 1 && (self.outputs.is_some() || self.worker) {
+            return Err(Error::usage("--outputs and --worker take one model").remedy("measure the models one by one"));
+        }
+        if self.worker {
+            return self.work(start);
+        }
+        let mut results = vec![];
+        for (index, model) in self.models.iter().enumerate() {
+            let begun = if index == 0 { start } else { Instant::now() };
+            results.push(self.measure(model, begun).map_err(|error| error.in_file(model))?);
+            // Where the system allows it, the next model's peak of main memory is its own.
+            let _ = std::fs::write("/proc/self/clear_refs", "5");
+        }
+        let document = Document { schema: SCHEMA, context: self.context(), results };
+        self.json.emit(&document, || document.results.iter().map(text).collect())?;
+        Ok(Outcome::Good)
+    }
+
+    /// All up to the first outputs in host memory.
+    fn start(&self, model: &Path, begun: Instant) -> Result<Started> {
+        // A device is opened for a file that is there.
+        std::fs::metadata(model).map_err(|problem| Error::file(model, format!("can't be read: {problem}")).remedy("check the path"))?;
+        let mut stages = ColdStart::default();
+        let mut at = Instant::now();
+        let mut stage = || milliseconds(std::mem::replace(&mut at, Instant::now()).elapsed());
+        let device = self.options.device.open_aloud()?;
+        stages.device = stage();
+        let session = self.options.builder(device).load(model)?;
+        (stages.parse, stages.optimise) = (milliseconds(session.stages().parse), milliseconds(session.stages().optimise));
+        outputs::check(self.outputs.as_deref(), &session.outputs())?;
+        let inputs = self.inputs.bind(&session, model)?;
+        stage();
+        let prepared = session.prepare(&inputs)?;
+        stages.plan = stage();
+        let warmed = session.warm(&prepared)?;
+        (stages.upload, stages.shaders) = (milliseconds(warmed.upload), milliseconds(warmed.shaders));
+        stage();
+        session.run_prepared(&prepared, &inputs)?;
+        stages.first_run = stage();
+        Ok(Started { session, inputs, prepared, first_ms: milliseconds(begun.elapsed()), stages })
+    }
+
+    fn measure(&self, model: &Path, begun: Instant) -> Result<Measurement> {
+        let Started { session, inputs, prepared, first_ms, stages } = self.start(model, begun)?;
+        let fallbacks = fallbacks(&prepared);
+        say_fallbacks(&fallbacks);
+        for _ in 0..self.warmup {
+            session.run_prepared(&prepared, &inputs)?;
+        }
+        let extent = Extent { runs: self.runs as usize, duration: self.duration };
+        let (runs_ms, results) = time(&session, &prepared, &inputs, extent)?;
+        let latency_ms = Statistics::of(&runs_ms).ok_or_else(|| Error::internal("nothing was timed"))?;
+        let (peak_host, peak_device) = (peak_host_bytes(), session.device().map(|device| device.memory_in_use().1));
+        // What follows takes memory of its own.
+        let gpu_ms = time_gpu(&session, &prepared, &inputs, GPU_RUNS)?.and_then(|times| Statistics::of(&times));
+        if let Some(folder) = &self.outputs {
+            outputs::write(folder, &results)?;
+        }
+        let accuracy = if self.no_accuracy { None } else { Some(difference_from_cpu(&session, &inputs, &results)?) };
+        let shape = |id: &ValueId| inputs.get(id).map(|tensor| (session.graph().value(*id).name.clone(), tensor));
+        let shapes: Vec<(String, &Tensor)> = session.graph().inputs.iter().filter_map(shape).collect();
+        let batch = shapes.first().and_then(|(_, tensor)| tensor.shape().first().copied()).unwrap_or(1);
+        Ok(Measurement {
+            model: model.display().to_string(),
+            device: DeviceFields::of(session.device()),
+            precision: self.options.precision,
+            batch,
+            inputs: shapes.into_iter().map(|(name, tensor)| InputShape { name, dtype: DType::name(tensor.dtype()), shape: tensor.shape().to_vec() }).collect(),
+            first_inference_ms: first_ms,
+            cold_start_ms: stages,
+            latency_ms,
+            throughput_per_s: batch as f64 * 1e3 / latency_ms.mean.max(1e-9),
+            runs_ms,
+            gpu_ms,
+            peak_host_bytes: peak_host,
+            peak_device_bytes: peak_device,
+            dispatches: prepared.plan.as_ref().map_or(0, |plan| plan.dispatches().count()),
+            pipelines: prepared.plan.as_ref().map_or(0, |plan| plan.pipelines()),
+            fallbacks,
+            accuracy: accuracy.map(|difference| Accuracy { reference: "cpu f32, as read", max_rel: difference.is_finite().then_some(difference) }),
+        })
+    }
+
+    /// `--worker`: turns of as many seconds as each line on standard input says.
+    fn work(&self, start: Instant) -> Result<Outcome> {
+        let Some(model) = self.models.first() else { return Err(Error::usage("no model is given")) };
+        let Started { session, inputs, prepared, first_ms, .. } = self.start(model, start).map_err(|error| error.in_file(model))?;
+        say_fallbacks(&fallbacks(&prepared));
+        stdout(&format!("{}\n", serde_json::json!({ "first": first_ms })))?;
+        let mut last = None;
+        for line in std::io::stdin().lock().lines() {
+            let line = line.map_err(|problem| Error::new(sardonyx::ErrorKind::File, format!("standard input can't be read: {problem}")))?;
+            if line.trim().is_empty() {
+                continue;
+            }
+            let duration = seconds(&line).map_err(|problem| Error::usage(problem).remedy("write a number of seconds a line"))?;
+            let (times, results) = time(&session, &prepared, &inputs, Extent { runs: 1, duration: Some(duration) })?;
+            let times: Vec<serde_json::Value> = times.into_iter().map(serde_json::Value::from).collect();
+            stdout(&format!("{}\n", serde_json::Value::Array(times)))?;
+            last = Some(results);
+        }
+        if let Some(folder) = &self.outputs {
+            let results = last.map_or_else(|| session.run_prepared(&prepared, &inputs), Ok)?;
+            outputs::write(folder, &results)?;
+        }
+        Ok(Outcome::Good)
+    }
+
+    fn context(&self) -> Context {
+        Context {
+            sardonyx: env!("CARGO_PKG_VERSION"),
+            optimised: !cfg!(debug_assertions),
+            os: std::env::consts::OS,
+            arch: std::env::consts::ARCH,
+            cpu: Cpu::new(),
+            seed: self.inputs.seed,
+            warmup: self.warmup,
+            limits: self.options.device.limits.clone(),
+            unix_time: std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_secs()),
+        }
+    }
+}
+
+fn text(result: &Measurement) -> String {
+    let (stages, latency) = (&result.cold_start_ms, &result.latency_ms);
+    let mut text = format!("{} on {}\n", result.model, result.device.adapter.as_deref().unwrap_or("CPU"));
+    text += &format!(
+        "  latency      median {:.3} ms, min {:.3}, mean {:.3}, p90 {:.3}, p95 {:.3}, p99 {:.3}, max {:.3} over {} runs\n",
+        latency.median,
+        latency.min,
+        latency.mean,
+        latency.p90,
+        latency.p95,
+        latency.p99,
+        latency.max,
+        result.runs_ms.len()
+    );
+    text += &format!("  throughput   {:.2}/s at batch {}\n", result.throughput_per_s, result.batch);
+    if let Some(gpu) = &result.gpu_ms {
+        text += &format!("  on the GPU   median {:.3} ms\n", gpu.median);
+    }
+    text += &format!(
+        "  first        {:.1} ms: device {:.1}, parse {:.1}, optimise {:.1}, plan {:.1}, upload {:.1}, shaders {:.1}, first run {:.1}\n",
+        result.first_inference_ms, stages.device, stages.parse, stages.optimise, stages.plan, stages.upload, stages.shaders, stages.first_run
+    );
+    let mebibytes = |bytes: Option<u64>| bytes.map_or("?".to_string(), |bytes| format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64));
+    let device = if result.peak_device_bytes.is_some() { format!(", device {}", mebibytes(result.peak_device_bytes)) } else { String::new() };
+    text += &format!("  memory       host {}{device}\n", mebibytes(result.peak_host_bytes));
+    text += &format!("  plan         {} dispatches, {} pipelines, {} fallbacks\n", result.dispatches, result.pipelines, result.fallbacks.len());
+    if let Some(accuracy) = &result.accuracy {
+        let measured = accuracy.max_rel.map_or("not comparable".to_string(), |difference| format!("{difference:.2e}"));
+        text += &format!("  accuracy     {measured} relative to the CPU ({})\n", super::options::precision_name(result.precision));
+    }
+    if !cfg!(debug_assertions) {
+        return text;
+    }
+    say("note: this is not an optimised build: its times say little");
+    text
+}

@@ -1,0 +1,225 @@
+//! One ONNX test case: a folder with `model.onnx` and `test_data_set_N/{input,output}_K.pb`.
+
+use super::options::RunOptions;
+use sardonyx::error::{Error, ErrorKind, Result};
+use sardonyx::gpu::Device;
+use sardonyx::plan::Placement;
+use sardonyx::session::{Prepared, Session};
+use sardonyx::{Tensor, onnx};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// What is to be run, and how far a float may lie from the recorded one: by `atol + rtol · |recorded|`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    pub path: PathBuf,
+    pub rtol: f64,
+    pub atol: f64,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    Passed,
+    /// It ran, and the answer is another.
+    Failed,
+    /// Refused: something valid that isn't done, or under `--strict` not on the GPU.
+    Unsupported,
+    /// Anything else that keeps it from running: a panic, a crash, a time-out among them.
+    Error,
+}
+
+/// A case's row of the JSON document.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CaseResult {
+    pub path: PathBuf,
+    pub status: Status,
+    pub reason: Option<String>,
+    pub ran_on: RanOn,
+    pub dispatches: usize,
+}
+
+/// How many nodes ran where: views count with the GPU, on which they cost nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RanOn {
+    pub gpu: usize,
+    pub cpu: usize,
+    pub plan: usize,
+}
+
+impl CaseResult {
+    pub fn new(path: &Path, status: Status, reason: Option<String>) -> Self {
+        Self { path: path.to_path_buf(), status, reason, ran_on: RanOn::default(), dispatches: 0 }
+    }
+}
+
+/// Runs a case on a device.
+pub fn run(case: &Case, options: &RunOptions, device: Option<Device>) -> CaseResult {
+    let mut result = CaseResult::new(&case.path, Status::Passed, None);
+    match check(case, options, device, &mut result) {
+        Ok(None) => {}
+        Ok(Some((status, reason))) => (result.status, result.reason) = (status, Some(reason)),
+        Err(error) => {
+            result.status = if error.kind() == ErrorKind::Unsupported { Status::Unsupported } else { Status::Error };
+            result.reason = Some(error.to_string());
+        }
+    }
+    result
+}
+
+/// Runs all data sets. Other than passed: the status and the reason.
+fn check(case: &Case, options: &RunOptions, device: Option<Device>, result: &mut CaseResult) -> Result<Option<(Status, String)>> {
+    let session = options.builder(device).load(case.path.join("model.onnx"))?;
+    let random = session.original().nodes.iter().any(|node| node.op.is_random());
+    let sets = data_sets(&case.path)?;
+    for folder in &sets {
+        let inputs = tensors(folder, "input")?;
+        let ports = session.inputs();
+        if inputs.len() > ports.len() {
+            return Err(Error::file(folder, format!("holds {} inputs, the model takes {}", inputs.len(), ports.len())));
+        }
+        let named: Vec<(&str, Tensor)> = ports.iter().map(|port| port.name.as_str()).zip(inputs).collect();
+        let values = session.bind(&named)?;
+        let prepared = session.prepare(&values)?;
+        placements(&session, &prepared, result);
+        let outputs = session.run_prepared(&prepared, &values)?;
+        let expected = tensors(folder, "output")?;
+        if expected.is_empty() || expected.len() > outputs.len() {
+            return Err(Error::file(folder, format!("holds {} outputs, the model makes {}", expected.len(), outputs.len())));
+        }
+        for ((name, found), expected) in outputs.iter().zip(&expected) {
+            let compare = if random { same_kind } else { same };
+            if let Some(difference) = compare(found, expected, case)? {
+                let set = folder.file_name().unwrap_or_default().to_string_lossy();
+                return Ok(Some((Status::Failed, format!("{set}: output '{name}': {difference}"))));
+            }
+        }
+    }
+    Ok(random.then(|| (Status::Unsupported, "random-valued".to_string())))
+}
+
+fn placements(session: &Session, prepared: &Prepared, result: &mut CaseResult) {
+    let Some(plan) = &prepared.plan else {
+        result.ran_on = RanOn { cpu: session.graph().nodes.len(), ..RanOn::default() };
+        return;
+    };
+    let count = |wanted: fn(&Placement) -> bool| plan.placements.iter().filter(|placement| wanted(placement)).count();
+    result.ran_on = RanOn {
+        gpu: count(|placement| matches!(placement, Placement::Gpu | Placement::View)),
+        cpu: count(|placement| matches!(placement, Placement::Cpu(_))),
+        plan: count(|placement| matches!(placement, Placement::Plan)),
+    };
+    result.dispatches = plan.dispatches().count();
+}
+
+/// The folders test_data_set_N, by N.
+fn data_sets(path: &Path) -> Result<Vec<PathBuf>> {
+    let unreadable = |problem: std::io::Error| Error::file(path, format!("can't be read: {problem}"));
+    let mut sets = vec![];
+    for entry in std::fs::read_dir(path).map_err(unreadable)? {
+        let folder = entry.map_err(unreadable)?.path();
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().to_string();
+        if let Some(number) = name.strip_prefix("test_data_set_").and_then(|number| number.parse::<u64>().ok()).filter(|_| folder.is_dir()) {
+            sets.push((number, folder));
+        }
+    }
+    if sets.is_empty() {
+        return Err(Error::file(path, "holds no test_data_set_N"));
+    }
+    sets.sort();
+    Ok(sets.into_iter().map(|(_, folder)| folder).collect())
+}
+
+/// The tensors KIND_0.pb, KIND_1.pb, … of a data set.
+fn tensors(folder: &Path, kind: &str) -> Result<Vec<Tensor>> {
+    let paths = (0..).map(|index: u32| folder.join(format!("{kind}_{index}.pb"))).take_while(|path| path.exists());
+    paths.map(|path| onnx::read_pb(&path).map(|(_, tensor)| tensor)).collect()
+}
+
+/// How a tensor's type or shape differs from the recorded one.
+fn other_type(found: &Tensor, expected: &Tensor) -> Option<String> {
+    if found.dtype() != expected.dtype() {
+        return Some(format!("the type is {}, recorded is {}", found.dtype(), expected.dtype()));
+    }
+    (found.shape() != expected.shape()).then(|| format!("the shape is {:?}, recorded is {:?}", found.shape(), expected.shape()))
+}
+
+/// How a tensor differs from the recorded one by more than the tolerance: shape and type are exact, and so is all but floats.
+fn same(found: &Tensor, expected: &Tensor, case: &Case) -> Result<Option<String>> {
+    if let Some(difference) = other_type(found, expected) {
+        return Ok(Some(difference));
+    }
+    if let (Ok(found), Ok(expected)) = (found.as_strings(), expected.as_strings()) {
+        let at = found.iter().zip(expected).position(|(x, y)| x != y);
+        return Ok(at.map(|at| format!("element {at} is another string")));
+    }
+    let dtype = found.dtype();
+    if dtype.is_integer() || dtype == sardonyx::DType::Bool {
+        if found.bytes() == expected.bytes() {
+            return Ok(None);
+        }
+        let at = found.bytes().iter().zip(expected.bytes()).position(|(x, y)| x != y).unwrap_or(0) / dtype.size();
+        return Ok(Some(format!("element {at} is another {dtype}")));
+    }
+    let close = |x: f64, y: f64| x == y || x.is_nan() && y.is_nan() || x.is_finite() && y.is_finite() && (x - y).abs() <= case.atol + case.rtol * y.abs();
+    let (found, expected) = (found.to_f64s()?, expected.to_f64s()?);
+    let wrong: Vec<usize> = found.iter().zip(&expected).enumerate().filter(|(_, (x, y))| !close(**x, **y)).map(|(index, _)| index).collect();
+    let first = wrong.first().and_then(|&at| Some((at, found.get(at)?, expected.get(at)?)));
+    Ok(first.map(|(at, x, y)| {
+        format!("{} of {} elements differ; element {at} is {x}, recorded is {y} (rtol {}, atol {})", wrong.len(), found.len(), case.rtol, case.atol)
+    }))
+}
+
+/// How a random tensor can't be of the recorded one's kind: type, shape, and the set of its values as far as it shows. Where
+/// only 0 and 1 are recorded there must be nothing else, and nothing may be NaN or infinite where nothing recorded is.
+fn same_kind(found: &Tensor, expected: &Tensor, _: &Case) -> Result<Option<String>> {
+    if let Some(difference) = other_type(found, expected) {
+        return Ok(Some(difference));
+    }
+    if found.dtype() == sardonyx::DType::String {
+        return Ok(None);
+    }
+    let (found, expected) = (found.to_f64s()?, expected.to_f64s()?);
+    let binary = |list: &[f64]| list.iter().all(|&x| x == 0.0 || x == 1.0);
+    let finite = |list: &[f64]| list.iter().all(|x| x.is_finite());
+    if binary(&expected) && !binary(&found) {
+        return Ok(Some("holds other values than 0 and 1".to_string()));
+    }
+    Ok((finite(&expected) && !finite(&found)).then(|| "holds NaN or infinities".to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn case() -> Case {
+        Case { path: PathBuf::new(), rtol: 1e-3, atol: 1e-7 }
+    }
+    fn floats(list: &[f32]) -> Tensor {
+        Tensor::new([list.len()], list.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn floats_are_held_to_the_tolerance_and_the_rest_is_exact() {
+        let differs = |x: &Tensor, y: &Tensor| same(x, y, &case()).unwrap().is_some();
+        assert!(!differs(&floats(&[1.0005, f32::NAN, f32::INFINITY]), &floats(&[1.0, f32::NAN, f32::INFINITY])));
+        assert!(differs(&floats(&[1.002]), &floats(&[1.0])));
+        assert!(differs(&floats(&[f32::NAN]), &floats(&[1.0])));
+        assert!(differs(&floats(&[f32::MAX]), &floats(&[f32::INFINITY])));
+        assert!(differs(&floats(&[1.0]), &floats(&[1.0, 1.0])));
+        assert!(differs(&Tensor::int64s([1]), &floats(&[1.0])));
+        assert!(differs(&Tensor::int64s([10_000]), &Tensor::int64s([10_001])));
+        let text = |text: &str| Tensor::strings([1], vec![text.to_string()]).unwrap();
+        assert!(!differs(&text("a"), &text("a")) && differs(&text("a"), &text("b")));
+    }
+
+    #[test]
+    fn random_values_are_held_to_their_kind() {
+        let differs = |x: &[f32], y: &[f32]| same_kind(&floats(x), &floats(y), &case()).unwrap().is_some();
+        assert!(!differs(&[0.0, 1.0], &[1.0, 1.0]));
+        assert!(differs(&[0.5, 1.0], &[1.0, 1.0]));
+        assert!(!differs(&[0.5], &[0.7]));
+        assert!(differs(&[f32::NAN], &[0.7]));
+    }
+}

@@ -1,0 +1,251 @@
+//! How far a right step may lie from the reference: an operator's [`Bound`] made into numbers, element by element.
+
+use super::accuracy;
+use super::expression::{Rounding, Uncertain, propagate};
+use super::measure::Allowed;
+use super::{Bound, C, UNIT_F16, UNIT_F32};
+use crate::cpu;
+use crate::error::{Error, Result};
+use crate::graph::Node;
+use crate::kernels::pool::Mode as Pooling;
+use crate::kernels::reduce::Reduction;
+use crate::ops::matrix::gemm::Gemm;
+use crate::ops::nn::{batch_normalization::BatchNormalization, global_pool::GlobalPool, pool::Pool, softmax::Softmax};
+use crate::ops::pointwise::{Elementwise, Pointwise};
+use crate::ops::reduce::reduce::Reduce;
+use crate::ops::{Fact, Mode, Operands, Operator};
+use crate::passes::{epilogue_of, set_epilogue};
+use crate::plan::Precision;
+use crate::tensor::{DType, Tensor, cast};
+use std::sync::Arc;
+
+/// The unit roundoff with which a type is stored at a precision.
+pub fn unit(dtype: DType, precision: Precision) -> f64 {
+    match dtype {
+        DType::F16 => UNIT_F16,
+        DType::BF16 => 1.0 / 256.0,
+        DType::F32 if precision == Precision::F16 => UNIT_F16,
+        DType::F32 => UNIT_F32,
+        DType::F64 => f64::EPSILON / 2.0,
+        _ => 0.0,
+    }
+}
+
+/// Below this magnitude a type's rounding is absolute, not relative.
+fn floor(unit: f64) -> f64 {
+    if unit == UNIT_F16 {
+        f64::exp2(-14.0)
+    } else if unit == 0.0 {
+        0.0
+    } else {
+        f32::MIN_POSITIVE as f64
+    }
+}
+
+/// An input of a step as the reference has it.
+#[derive(Clone)]
+pub struct Input {
+    /// Floats as float64.
+    pub value: Tensor,
+    /// The roundoff with which the step's device stores it; 0 for what is exact.
+    pub unit: f64,
+    /// How far the device's own value may lie from the reference's already: 0 for a local measure.
+    pub apart: f64,
+}
+
+impl Input {
+    fn errors(&self) -> Result<Vec<f64>> {
+        Ok(self.value.to_f64s()?.iter().map(|x| self.unit * x.abs().max(floor(self.unit)) + self.apart).collect())
+    }
+    fn uncertain(&self) -> Result<Uncertain> {
+        Ok(Uncertain { value: self.value.clone(), error: self.errors()? })
+    }
+    /// Magnitudes, none below the smallest that is rounded relatively.
+    fn magnitude(&self) -> Result<Tensor> {
+        if !self.value.dtype().is_float() {
+            return Ok(self.value.clone());
+        }
+        Tensor::new(self.value.shape(), self.value.to_f64s()?.iter().map(|x| x.abs().max(floor(self.unit))).collect::<Vec<_>>())
+    }
+}
+
+/// The reference's side of a measure.
+#[derive(Debug, Clone, Copy)]
+pub struct Own {
+    /// Whether its sums are rounded as the device's are: not the oracle's.
+    pub arithmetic: bool,
+    /// The roundoff with which it stores results.
+    pub unit: f64,
+}
+
+/// What the output of `node` (its reference `want`, as float64, stored with roundoff `store`) is held to.
+pub fn allowed(node: &Node, inputs: &[Option<Input>], want: &[f64], store: f64, own: Own) -> Result<Allowed> {
+    let facts: Vec<Option<Fact>> = inputs.iter().map(|input| input.as_ref().map(|input| Fact::of(&input.value))).collect();
+    let refs: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
+    let mut allowed = match node.op.error_bound(Operands::new(&refs)) {
+        Bound::Exact | Bound::Choice => exact(inputs, want),
+        Bound::Contraction { length } => contraction(node, inputs, length, own)?,
+        Bound::Softmax { logarithm, .. } => softmax(node, inputs, want, logarithm, own)?,
+        Bound::Sum { length } => sum(node, inputs, want, length, own)?,
+        Bound::Elementwise => elementwise(node, inputs, want, own)?,
+    };
+    // The device's own store, and the reference's.
+    for (fixed, want) in allowed.fixed.iter_mut().zip(want).filter(|(_, want)| want.is_finite()) {
+        *fixed += store * want.abs().max(floor(store)) + own.unit * want.abs().max(floor(own.unit));
+    }
+    Ok(allowed)
+}
+
+/// Moved as they are, rounded when stored.
+pub fn exact(inputs: &[Option<Input>], want: &[f64]) -> Allowed {
+    let unit = inputs.iter().flatten().map(|input| input.unit).fold(0.0, f64::max);
+    let apart = inputs.iter().flatten().map(|input| input.apart).fold(0.0, f64::max);
+    let fixed = want.iter().map(|x| if x.is_finite() { unit * x.abs().max(floor(unit)) } else { 0.0 } + apart).collect();
+    Allowed { fixed, scaled: vec![0.0; want.len()], formula: "storage rounding".into() }
+}
+
+fn evaluate(op: &dyn Operator, inputs: &[Option<Tensor>]) -> Result<Tensor> {
+    let refs: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_ref).collect();
+    cpu::eval_node(op, &refs, Mode::Oracle)?.into_iter().next().ok_or_else(|| Error::internal("an operator without a result"))
+}
+
+/// c · u · length · Σ|aᵢbᵢ| and the rounding of what is summed, taken through the epilogue.
+fn contraction(node: &Node, inputs: &[Option<Input>], length: usize, own: Own) -> Result<Allowed> {
+    let epilogue = epilogue_of(node).cloned().unwrap_or_else(Pointwise::identity);
+    let mut bare = node.clone();
+    set_epilogue(&mut bare, Pointwise::identity());
+    let plain: Vec<Option<Tensor>> = inputs.iter().map(|input| input.as_ref().map(|input| input.value.clone())).collect();
+    let sum = evaluate(&*bare.op, &plain)?;
+    let magnitudes = inputs.iter().map(|input| input.as_ref().map(Input::magnitude).transpose()).collect::<Result<Vec<_>>>()?;
+    if let Some(gemm) = bare.op.downcast::<Gemm>() {
+        bare.op = Arc::new(Gemm { alpha: gemm.alpha.abs(), beta: gemm.beta.abs(), ..gemm.clone() });
+    }
+    let magnitude = evaluate(&*bare.op, &magnitudes)?.to_f64s()?;
+    let unit_of = |index: usize| inputs.get(index).and_then(Option::as_ref).map_or(0.0, |input| input.unit);
+    let operands = unit_of(0) + unit_of(1).max(unit_of(2));
+    // Weights that a rewrite folded were rounded once more, and the reference stored what lay between the nodes.
+    let folded = if node.fused.is_empty() { 0.0 } else { UNIT_F32 + own.unit * node.fused.len() as f64 };
+    let sides = if own.arithmetic { 2.0 } else { 1.0 };
+    let fixed: Vec<f64> = magnitude.iter().map(|m| (operands + folded) * m).collect();
+    let scaled: Vec<f64> = magnitude.iter().map(|m| sides * UNIT_F32 * length as f64 * m).collect();
+    let formula = format!("c·u·{length}·Σ|ab| + storage rounding");
+    if epilogue.is_identity() {
+        return Ok(Allowed { fixed, scaled, formula });
+    }
+    let through = |error: Vec<f64>, arithmetic: f64| -> Result<Vec<f64>> {
+        let mut operands = vec![Uncertain { value: sum.clone(), error }];
+        for index in 3..3 + epilogue.operands.saturating_sub(1) {
+            let input = inputs.get(index).and_then(Option::as_ref).ok_or_else(|| Error::internal("an epilogue's operand is missing"))?;
+            operands.push(input.uncertain()?);
+        }
+        Ok(propagate(&epilogue, &operands, Rounding { arithmetic, reference: own.unit })?.error)
+    };
+    let whole = through(fixed.iter().zip(&scaled).map(|(f, s)| f + C * s).collect(), C * sides)?;
+    let fixed = through(fixed, 0.0)?;
+    let scaled = whole.iter().zip(&fixed).map(|(whole, fixed)| (whole - fixed).max(0.0) / C).collect();
+    Ok(Allowed { fixed, scaled, formula: formula + ", through the epilogue" })
+}
+
+fn elementwise(node: &Node, inputs: &[Option<Input>], want: &[f64], own: Own) -> Result<Allowed> {
+    let mut operands = inputs.iter().flatten().cloned().collect::<Vec<_>>();
+    let expression = if let Some(op) = node.op.downcast::<Elementwise>() {
+        op.expression.clone()
+    } else if let Some(op) = node.op.downcast::<BatchNormalization>() {
+        let rank = operands.first().map_or(0, |x| x.value.rank());
+        for vector in operands.iter_mut().skip(1) {
+            let shape: Vec<usize> = std::iter::once(vector.value.len()).chain(std::iter::repeat_n(1, rank.saturating_sub(2))).collect();
+            vector.value = vector.value.reshape(shape)?;
+        }
+        op.expression()
+    } else {
+        // Nothing is known of the function: a few roundings of the largest magnitude that takes part.
+        let mut largest = want.iter().filter(|x| x.is_finite()).fold(0f64, |m, x| m.max(x.abs()));
+        let mut unit = UNIT_F32;
+        for input in inputs.iter().flatten().filter(|input| input.value.dtype().is_float()) {
+            largest = input.value.to_f64s()?.iter().filter(|x| x.is_finite()).fold(largest, |m, x| m.max(x.abs()));
+            unit = unit.max(input.unit);
+        }
+        return Ok(Allowed::uniform(want.len(), 2.0 * unit * largest, 16.0 * UNIT_F32 * largest, "c·u·16·max|x| + storage rounding"));
+    };
+    let operands = operands.iter().take(expression.operands).map(Input::uncertain).collect::<Result<Vec<_>>>()?;
+    let sides = if own.arithmetic { 2.0 } else { 1.0 };
+    let fixed = propagate(&expression, &operands, Rounding { arithmetic: 0.0, reference: own.unit })?.error;
+    let whole = propagate(&expression, &operands, Rounding { arithmetic: C * sides, reference: own.unit })?.error;
+    let scaled = whole.iter().zip(&fixed).map(|(whole, fixed)| (whole - fixed).max(0.0) / C).collect();
+    Ok(Allowed { fixed, scaled, formula: "running error of the expression + storage rounding".into() })
+}
+
+/// A softmax's rows: each element's exponent, the largest exponent, the sum and the quotient may be off.
+fn softmax(node: &Node, inputs: &[Option<Input>], want: &[f64], logarithm: bool, own: Own) -> Result<Allowed> {
+    let input = inputs.first().and_then(Option::as_ref).ok_or_else(|| Error::internal("a softmax without input"))?;
+    let op = node.op.downcast::<Softmax>().ok_or_else(|| Error::internal("a softmax of another kind"))?;
+    let (before, length, after) = op.split(input.value.shape())?;
+    let (xs, errors) = (input.value.to_f64s()?, input.errors()?);
+    let sides = if own.arithmetic { 2.0 } else { 1.0 };
+    let (mut fixed, mut scaled) = (vec![0.0; xs.len()], vec![0.0; xs.len()]);
+    for (outer, inner) in (0..before).flat_map(|outer| (0..after).map(move |inner| (outer, inner))) {
+        let row = || (0..length).map(move |k| (outer * length + k) * after + inner);
+        let high = row().map(|at| xs[at]).fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = row().map(|at| (xs[at] - high).exp()).sum();
+        // The sum's relative errors: what its terms bring, weighted, and its own additions.
+        let weight = |at: usize| (xs[at] - high).exp() / sum;
+        let brought: f64 = row().map(|at| weight(at) * errors[at]).sum();
+        let own_terms: f64 = row().map(|at| (xs[at] - high).max(-200.0)).zip(row()).map(|(d, at)| weight(at) * accuracy::exponential(d)).sum();
+        let sum_error = own_terms + length as f64;
+        for at in row() {
+            let distance = (xs[at] - high).max(-200.0);
+            let (f, s) = (errors[at] + brought, UNIT_F32 * sum_error);
+            if logarithm {
+                let value = want.get(at).copied().unwrap_or(0.0);
+                (fixed[at], scaled[at]) = (f, sides * (s + UNIT_F32 * (distance.abs() + accuracy::logarithm(sum.ln()) + value.abs())));
+            } else {
+                let value = want.get(at).copied().unwrap_or(0.0).abs();
+                let relative = s + UNIT_F32 * (accuracy::exponential(distance) + accuracy::quotient());
+                // Exponentials below float32's smallest normal may be flushed to 0.
+                (fixed[at], scaled[at]) = (f.exp_m1() * value, sides * (relative * value + f32::MIN_POSITIVE as f64));
+            }
+        }
+    }
+    let formula = format!("c·u·(length {length} + the exponentials' accuracy)·y + storage rounding");
+    Ok(Allowed { fixed, scaled, formula })
+}
+
+/// Reductions and pools: u · length · the same of |x|.
+fn sum(node: &Node, inputs: &[Option<Input>], want: &[f64], length: usize, own: Own) -> Result<Allowed> {
+    let input = inputs.first().and_then(Option::as_ref).ok_or_else(|| Error::internal("a reduction without input"))?;
+    let mut all: Vec<Option<Tensor>> = inputs.iter().map(|input| input.as_ref().map(|input| input.value.clone())).collect();
+    all[0] = Some(input.magnitude()?);
+    let magnitude = evaluate(&*node.op, &all)?.to_f64s()?;
+    let reduction = node.op.downcast::<Reduce>().map(|op| op.reduction).or_else(|| node.op.downcast::<GlobalPool>().map(|op| op.reduction));
+    let terms = match node.op.downcast::<Reduce>() {
+        Some(_) => input.value.len() / want.len().max(1),
+        None => length,
+    } as f64;
+    let sides = if own.arithmetic { 2.0 } else { 1.0 };
+    let norm = matches!(node.op.downcast::<Pool>().map(|pool| pool.kind), Some(Pooling::Norm { .. }));
+    let largest = input.value.to_f64s()?.iter().filter(|x| x.is_finite()).fold(0f64, |m, x| m.max(x.abs()));
+    let (mut fixed, mut scaled) = (Vec::with_capacity(want.len()), Vec::with_capacity(want.len()));
+    for (&m, &y) in magnitude.iter().zip(want) {
+        let (f, s) = match reduction {
+            Some(Reduction::SumSquare) => (2.0 * m, (terms + 2.0) * m),
+            Some(Reduction::Prod) => (terms * m, terms * m),
+            Some(Reduction::L2) => (m, (terms + 10.0) * m),
+            Some(Reduction::LogSum) => {
+                let ratio = (m - y).exp();
+                (ratio, terms * ratio + accuracy::logarithm(y))
+            }
+            Some(Reduction::LogSumExp) => (2.0 * largest, terms + accuracy::exponential(2.0 * largest.min(100.0)) + accuracy::logarithm(y) + y.abs()),
+            // A power and a root of the sum.
+            _ if norm => (m, (terms + 200.0) * m),
+            _ => (m, (terms + 5.0) * m),
+        };
+        fixed.push(input.unit * f + input.apart);
+        scaled.push(sides * UNIT_F32 * s);
+    }
+    Ok(Allowed { fixed, scaled, formula: format!("c·u·{terms}·Σ|x| + storage rounding") })
+}
+
+/// A tensor as the bounds take it: floats widened.
+pub fn widened(tensor: &Tensor) -> Result<Tensor> {
+    if tensor.dtype().is_float() { cast(tensor, DType::F64, true) } else { Ok(tensor.clone()) }
+}

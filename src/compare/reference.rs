@@ -1,0 +1,115 @@
+//! What a device is compared with: the graph as read, every rewrite off.
+
+use super::bounds::{Own, unit};
+use crate::cpu;
+use crate::error::{Error, Result};
+use crate::gpu::Device;
+use crate::graph::{Graph, ValueId};
+use crate::ops::{Mode, Operator};
+use crate::plan::{self, Plan, Precision};
+use crate::session::Session;
+use crate::tensor::{DType, Tensor};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What to compare with.
+#[derive(Clone, Default)]
+pub enum Reference {
+    /// The CPU, types as declared.
+    Cpu,
+    /// The oracle: the CPU with every float in float64.
+    #[default]
+    CpuF64,
+    /// The CPU with every stored float32 rounded to float16.
+    CpuF16,
+    /// Another adapter, which runs the graph as read.
+    Adapter(Device),
+    /// Recorded outputs by name. Nodes are compared with the oracle.
+    Outputs(Vec<(String, Tensor)>),
+}
+
+impl Reference {
+    pub fn name(&self) -> String {
+        match self {
+            Reference::Cpu => "cpu".into(),
+            Reference::CpuF64 => "cpu-f64".into(),
+            Reference::CpuF16 => "cpu-f16".into(),
+            Reference::Adapter(device) => device.info().name.clone(),
+            Reference::Outputs(_) => "recorded outputs".into(),
+        }
+    }
+    /// The mode in which the CPU computes the values of nodes.
+    pub fn mode(&self) -> Mode {
+        match self {
+            Reference::Cpu | Reference::Adapter(_) => Mode::Declared,
+            Reference::CpuF64 | Reference::Outputs(_) => Mode::Oracle,
+            Reference::CpuF16 => Mode::F16,
+        }
+    }
+    /// How the reference itself rounds a value of this type.
+    pub fn own(&self, dtype: DType) -> Own {
+        match self.mode() {
+            Mode::Oracle => Own { arithmetic: false, unit: 0.0 },
+            Mode::Declared => Own { arithmetic: true, unit: unit(dtype, Precision::F32) },
+            Mode::F16 => Own { arithmetic: true, unit: unit(dtype, Precision::F16) },
+        }
+    }
+}
+
+/// Every value of a run, by its id.
+pub type Values = HashMap<ValueId, Tensor>;
+
+/// Runs a graph on the CPU and keeps every value, inputs included.
+pub fn values(graph: &Graph, inputs: &Values, mode: Mode) -> Result<Values> {
+    let mut all = inputs.iter().map(|(&id, tensor)| Ok((id, cpu::held(tensor, mode)?))).collect::<Result<Values>>()?;
+    cpu::run(graph, inputs, mode, &mut |id, tensor| {
+        all.insert(id, tensor.clone());
+    })?;
+    Ok(all)
+}
+
+/// Runs the graph as read on another adapter, and computes on the CPU what that has only as a view.
+pub fn on_adapter(session: &Session, device: &Device, inputs: &Values) -> Result<Values> {
+    let model = crate::onnx::Model { graph: (**session.original()).clone(), info: session.info().clone() };
+    let other = Session::builder().device(Some(device.clone())).precision(session.precision()).without_rewrites().build(model)?;
+    let prepared = other.prepare(inputs)?;
+    let mut all = inputs.clone();
+    if let Some(plan) = &prepared.plan {
+        let mut execution = other.lease(&prepared, plan)?;
+        let mode = other.mode();
+        let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_node(op, operands, mode);
+        let made = execution.run_probed(inputs, &evaluate, &mut |_, written| {
+            for (id, bytes) in written {
+                if let Some((value, tensor)) = written_value(plan, *id, bytes)? {
+                    all.entry(value).or_insert(tensor);
+                }
+            }
+            Ok(())
+        })?;
+        all.extend(made);
+    }
+    let graph = session.original();
+    for node in &graph.nodes {
+        if node.outputs.iter().flatten().all(|id| all.contains_key(id)) {
+            continue;
+        }
+        let operands: Vec<Option<&Tensor>> = node.inputs.iter().map(|id| id.and_then(|id| all.get(&id).or_else(|| graph.constant(id)))).collect();
+        let results = cpu::eval_node(&*node.op, &operands, Mode::Declared).map_err(|error| error.at_node(&node.name).at_operator(&node.op_type))?;
+        for (id, tensor) in node.outputs.iter().zip(results) {
+            if let Some(id) = id {
+                all.entry(*id).or_insert(tensor);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// The value that a place holds, from its bytes; `None` for what is no value of the graph.
+pub fn written_value(plan: &Arc<Plan>, id: crate::plan::PlaceId, bytes: &[u8]) -> Result<Option<(ValueId, Tensor)>> {
+    let place = plan.places.get(id.0 as usize).ok_or_else(|| Error::internal("a place went missing"))?;
+    let Some(value) = place.value else { return Ok(None) };
+    let tensor = plan::decode(bytes, place.fact.dtype, &place.fact.shape, place.layout, place.storage)?;
+    let shape = plan.facts.get(value.0 as usize).and_then(Option::as_ref).map(|fact| fact.shape.clone()).unwrap_or_default();
+    // A place may hold the value in a shape of as many elements in the same order.
+    Ok(Some((value, if tensor.shape() == shape { tensor } else { tensor.reshape(shape)? })))
+}

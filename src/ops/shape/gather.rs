@@ -1,0 +1,188 @@
+//! [Gather](https://onnx.ai/onnx/operators/onnx__Gather.html) (1, 11, 13),
+//! [GatherElements](https://onnx.ai/onnx/operators/onnx__GatherElements.html) (11, 13) and
+//! [GatherND](https://onnx.ai/onnx/operators/onnx__GatherND.html) (11, 12, 13): elements found by indices.
+//!
+//! Inputs: data, indices (int32 or int64; negative ones count from the end). An index outside is an error on the CPU and
+//! clamped on the GPU.
+
+use crate::compare::Bound;
+use crate::error::{Error, Result};
+use crate::kernels::gather::{Addressing, lower};
+use crate::ops::case::{Case, Given::*, Operand::*, case};
+use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::{Lowering, Unsupported};
+use crate::tensor::index::{axis, strides};
+use crate::tensor::{Tensor, element_count};
+use std::sync::Arc;
+
+pub const GATHER: OpDef = OpDef { domain: "", name: "Gather", since: 1, parse: parse_gather, cases: GATHER_CASES };
+pub const ELEMENTS: OpDef = OpDef { domain: "", name: "GatherElements", since: 11, parse: parse_elements, cases: ELEMENTS_CASES };
+pub const ND: OpDef = OpDef { domain: "", name: "GatherND", since: 11, parse: parse_nd, cases: ND_CASES };
+
+/// Which index belongs to which element of the output.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Gather {
+    /// Whole slices along an axis.
+    Slices { axis: i64 },
+    /// One element for each index, along an axis.
+    Elements { axis: i64 },
+    /// A tuple of indices for each slice, behind shared leading axes.
+    Tuples { batch: usize },
+}
+
+fn parse_gather(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(2..=2)?;
+    Ok(Arc::new(Gather::Slices { axis: node.int("axis", 0)? }))
+}
+fn parse_elements(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(2..=2)?;
+    Ok(Arc::new(Gather::Elements { axis: node.int("axis", 0)? }))
+}
+fn parse_nd(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(2..=2)?;
+    let batch = usize::try_from(node.int("batch_dims", 0)?).map_err(|_| Error::model("attribute 'batch_dims' is negative"))?;
+    Ok(Arc::new(Gather::Tuples { batch }))
+}
+
+impl Gather {
+    fn shape(&self, data: &[usize], indices: &[usize]) -> Result<Vec<usize>> {
+        match *self {
+            Gather::Slices { axis: at } => {
+                let at = axis(at, data.len())?;
+                Ok([&data[..at], indices, &data[at + 1..]].concat())
+            }
+            Gather::Elements { axis: at } => {
+                let at = axis(at, data.len())?;
+                let fits = data.len() == indices.len() && (0..data.len()).all(|d| d == at || indices[d] <= data[d]);
+                if fits { Ok(indices.to_vec()) } else { Err(Error::model(format!("indices of shape {indices:?} don't fit data of shape {data:?}"))) }
+            }
+            Gather::Tuples { batch } => {
+                let wrong = || Error::model(format!("indices of shape {indices:?} don't fit data of shape {data:?} with batch_dims = {batch}"));
+                let (&tuple, outer) = indices.split_last().ok_or_else(wrong)?;
+                let fits = batch <= outer.len() && batch <= data.len() && outer[..batch] == data[..batch] && batch + tuple <= data.len();
+                if fits { Ok([outer, &data[batch + tuple..]].concat()) } else { Err(wrong()) }
+            }
+        }
+    }
+
+    /// The addressing over the strides of data and indices.
+    fn addressing(&self, data: (&[usize], &[isize]), indices: (&[usize], &[isize])) -> Result<Addressing> {
+        let (shape, own) = data;
+        let zeros = |count: usize| vec![0isize; count];
+        Ok(match *self {
+            Gather::Slices { axis: at } => {
+                let at = axis(at, shape.len())?;
+                Addressing {
+                    data_strides: [&own[..at], &zeros(indices.0.len()), &own[at + 1..]].concat(),
+                    index_strides: [&zeros(at)[..], indices.1, &zeros(shape.len() - at - 1)].concat(),
+                    tuple_step: 0,
+                    axes: vec![(shape[at], own[at])],
+                }
+            }
+            Gather::Elements { axis: at } => {
+                let at = axis(at, shape.len())?;
+                let data_strides = (0..shape.len()).map(|d| if d == at { 0 } else { own[d] }).collect();
+                Addressing { data_strides, index_strides: indices.1.to_vec(), tuple_step: 0, axes: vec![(shape[at], own[at])] }
+            }
+            Gather::Tuples { batch } => {
+                let (outer, tuple) = (indices.0.len() - 1, indices.0[indices.0.len() - 1]);
+                let walked = batch..batch + tuple;
+                let behind = own[batch + tuple..].to_vec();
+                Addressing {
+                    index_strides: [&indices.1[..outer], &zeros(behind.len())].concat(),
+                    data_strides: [&own[..batch], &zeros(outer - batch), &behind].concat(),
+                    tuple_step: indices.1[outer],
+                    axes: walked.map(|d| (shape[d], own[d])).collect(),
+                }
+            }
+        })
+    }
+}
+
+impl Operator for Gather {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        let (data, indices) = (inputs.required(0)?, inputs.required(1)?);
+        Ok(vec![Fact::new(data.dtype, self.shape(&data.shape, &indices.shape)?)])
+    }
+
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+        let (data, indices) = (inputs.required(0)?, inputs.required(1)?);
+        let shape = self.shape(data.shape(), indices.shape())?;
+        let dense = |shape: &[usize]| strides(shape).iter().map(|&stride| stride as isize).collect::<Vec<_>>();
+        let addressing = self.addressing((data.shape(), &dense(data.shape())), (indices.shape(), &dense(indices.shape())))?;
+        let list = indices.to_i64s()?;
+        for (at, &index) in list.iter().enumerate() {
+            let size = addressing.axes.get(at % addressing.axes.len().max(1)).map_or(0, |axis| axis.0) as i64;
+            if !(-size..size).contains(&index) {
+                return Err(Error::input(format!("index {index} lies outside an axis of {size} elements")));
+            }
+        }
+        element_count(&shape)?;
+        let mut coordinates = vec![0usize; shape.len()];
+        let picked = data.pick(shape.clone(), |_| {
+            let along = |strides: &[isize]| coordinates.iter().zip(strides).map(|(&x, stride)| x as isize * stride).sum::<isize>();
+            let (mut at, tuple) = (along(&addressing.data_strides), along(&addressing.index_strides));
+            for (k, &(size, stride)) in addressing.axes.iter().enumerate() {
+                let index = list[(tuple + k as isize * addressing.tuple_step) as usize] as isize;
+                at += if index < 0 { index + size as isize } else { index } * stride;
+            }
+            for d in (0..shape.len()).rev() {
+                coordinates[d] += 1;
+                if coordinates[d] < shape[d] {
+                    break;
+                }
+                coordinates[d] = 0;
+            }
+            Some(at as usize)
+        })?;
+        Ok(vec![picked])
+    }
+
+    fn moves(&self) -> bool {
+        true
+    }
+
+    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        let data = at.view(0)?;
+        // One known index of a slice is a view.
+        if let (Gather::Slices { axis: a }, Some(index)) = (self, at.constant(1).filter(|index| index.len() == 1)) {
+            let place = axis(*a, data.shape.len()).map_err(|error| Unsupported::new(error.message()))?;
+            let index = index.to_i64s().map_err(|error| Unsupported::new(error.message()))?[0];
+            let size = data.shape[place] as i64;
+            let index = if index < 0 { index + size } else { index };
+            if !(0..size).contains(&index) {
+                return Err(Unsupported::new("an index outside its axis"));
+            }
+            let mut view = data.clone();
+            view.offset = (view.offset as isize + index as isize * view.strides[place]) as usize;
+            (view.shape[place], view.strides[place]) = (1, 0);
+            let shape = at.output_fact(0)?.shape.clone();
+            return super::alias_reshaped(at, view, &shape);
+        }
+        let indices = at.view(1)?;
+        let addressing =
+            self.addressing((&data.shape, &data.strides), (&indices.shape, &indices.strides)).map_err(|error| Unsupported::new(error.message()))?;
+        lower(at, &data, &indices, &addressing)
+    }
+
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Exact
+    }
+
+    fn flops(&self, _inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
+        0
+    }
+}
+
+const GATHER_CASES: &[Case] = &[
+    case(&[], &[Weights(&[7, 5]), Indices(&[2, 3], &[0, 6, -1, 3, 3, -7])]),
+    case(&[("axis", Int(1))], &[Floats(&[3, 4, 5]), Indices(&[3], &[3, 0, -2])]),
+    case(&[("axis", Int(-1))], &[I64(&[2, 6]), Indices(&[1, 2], &[5, 1])]),
+    case(&[("axis", Int(1))], &[Floats(&[2, 5]), Known(&[2])]).runs("view"),
+];
+const ELEMENTS_CASES: &[Case] = &[case(&[("axis", Int(1))], &[Floats(&[3, 4]), Indices(&[2, 3], &[0, 3, -1, 2, 1, 0])])];
+const ND_CASES: &[Case] = &[
+    case(&[], &[Floats(&[3, 4, 5]), Indices(&[2, 2], &[0, 1, -1, 3])]),
+    case(&[("batch_dims", Int(1))], &[Floats(&[2, 4, 3]), Indices(&[2, 3, 1], &[0, 3, 1, 2, -1, 0])]),
+    case(&[], &[Bools(&[2, 3]), Indices(&[3, 2], &[0, 1, 1, 2, 0, 0])]),
+];

@@ -1,0 +1,107 @@
+//! [ConstantOfShape](https://onnx.ai/onnx/operators/onnx__ConstantOfShape.html) (9, 20, …) and
+//! [Range](https://onnx.ai/onnx/operators/onnx__Range.html) (11): tensors made from sizes and bounds; a plan computes them.
+
+use crate::compare::Bound;
+use crate::error::{Error, Result};
+use crate::ops::case::{Case, Operand::*, case};
+use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::tensor::{Tensor, allocate, cast};
+use std::sync::Arc;
+
+pub const CONSTANT_OF_SHAPE: OpDef = OpDef { domain: "", name: "ConstantOfShape", since: 9, parse: parse_fill, cases: FILL_CASES };
+pub const RANGE: OpDef = OpDef { domain: "", name: "Range", since: 11, parse: parse_range, cases: RANGE_CASES };
+
+/// One value in a shape (input 0).
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConstantOfShape {
+    pub value: Tensor,
+}
+
+/// start, start + delta, … below limit (inputs 0, 1, 2: start, limit, delta).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Range;
+
+fn parse_fill(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(1..=1)?;
+    let value = node.tensor("value")?.unwrap_or_else(|| Tensor::scalar(0f32));
+    if value.len() != 1 {
+        return Err(Error::model(format!("attribute 'value' has {} elements; one is needed", value.len())));
+    }
+    Ok(Arc::new(ConstantOfShape { value }))
+}
+
+fn parse_range(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(3..=3)?;
+    node.ignore(&["stash_type"]);
+    Ok(Arc::new(Range))
+}
+
+fn sizes(list: &[i64]) -> Result<Vec<usize>> {
+    list.iter().map(|&size| usize::try_from(size)).collect::<Result<_, _>>().map_err(|_| Error::model(format!("the shape {list:?} holds a negative size")))
+}
+
+impl Operator for ConstantOfShape {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        Ok(vec![Fact::new(self.value.dtype(), sizes(&inputs.ints(0)?)?)])
+    }
+    fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
+        let shape = sizes(&inputs.required(0)?.to_i64s()?)?;
+        Ok(vec![crate::cpu::held(&self.value, mode)?.pick(shape, |_| Some(0))?])
+    }
+    fn moves(&self) -> bool {
+        true
+    }
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Exact
+    }
+}
+
+impl Range {
+    /// The number of elements: max(0, ⌈(limit − start) / delta⌉), exact for integers.
+    fn count(parts: &[&Tensor; 3]) -> Result<usize> {
+        let one = |tensor: &Tensor| if tensor.len() == 1 { Ok(()) } else { Err(Error::model("a bound of a range is no scalar")) };
+        parts.iter().try_for_each(|part| one(part))?;
+        let count = if parts[0].dtype().is_float() {
+            let [start, limit, delta] = [parts[0].to_f64s()?[0], parts[1].to_f64s()?[0], parts[2].to_f64s()?[0]];
+            ((limit - start) / delta).ceil().max(0.0)
+        } else {
+            let [start, limit, delta] = [parts[0].to_i64s()?[0] as i128, parts[1].to_i64s()?[0] as i128, parts[2].to_i64s()?[0] as i128];
+            if delta == 0 {
+                return Err(Error::model("a range with delta 0"));
+            }
+            let span = (limit - start) * delta.signum();
+            ((span + delta.abs() - 1) / delta.abs()).max(0) as f64
+        };
+        if count.is_finite() && count < (1u64 << 40) as f64 { Ok(count as usize) } else { Err(Error::memory(format!("a range of {count} elements"))) }
+    }
+}
+
+impl Operator for Range {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        let value = |index: usize| inputs.required(index)?.value.as_ref().ok_or(Infer::NeedsValue(index));
+        let parts = [value(0)?, value(1)?, value(2)?];
+        Ok(vec![Fact::new(parts[0].dtype(), [Self::count(&parts)?])])
+    }
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+        let parts = [inputs.required(0)?, inputs.required(1)?, inputs.required(2)?];
+        let count = Self::count(&parts)?;
+        let made = if parts[0].dtype().is_float() {
+            let (start, delta) = (parts[0].to_f64s()?[0], parts[2].to_f64s()?[0]);
+            let mut list: Vec<f64> = allocate(count)?;
+            list.extend((0..count).map(|k| start + k as f64 * delta));
+            Tensor::new([count], list)?
+        } else {
+            let (start, delta) = (parts[0].to_i64s()?[0], parts[2].to_i64s()?[0]);
+            let mut list: Vec<i64> = allocate(count)?;
+            list.extend((0..count as i64).map(|k| start.wrapping_add(k.wrapping_mul(delta))));
+            Tensor::new([count], list)?
+        };
+        Ok(vec![cast(&made, parts[0].dtype(), true)?])
+    }
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Exact
+    }
+}
+
+const FILL_CASES: &[Case] = &[case(&[], &[Known(&[2, 3])]).runs("plan")];
+const RANGE_CASES: &[Case] = &[case(&[], &[Scalar(1.0), Scalar(4.5), Scalar(0.5)]).runs("plan")];

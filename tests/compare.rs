@@ -1,0 +1,193 @@
+//! The comparison: green where nothing is wrong, and naming the node where a fault was planted.
+
+use sardonyx::compare::{Options, Reference, Report, Verdict, compare};
+use sardonyx::gpu::{Device, LimitsOption, Selection, test_device};
+use sardonyx::plan::Precision;
+use sardonyx::{Session, Tensor, onnx};
+use std::path::{Path, PathBuf};
+
+const OWN: &[&str] = &["tiny/mlp", "tiny/conv_odd", "tiny/branches"];
+
+fn own(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(name)
+}
+
+/// A real model's folder, where they are: see tests/models.rs.
+fn shared(name: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("SARDONYX_SHARED").map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared")), PathBuf::from);
+    let path = root.join("models").join(name);
+    if !path.is_dir() {
+        eprintln!("skipped: no {} (set SARDONYX_SHARED)", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+/// Inputs recorded with the model, or seeded noise.
+fn inputs(session: &Session, folder: &Path) -> Vec<(String, Tensor)> {
+    let input = |(k, port): (usize, sardonyx::session::Port)| {
+        let path = folder.join(format!("test_data_set_0/input_{k}.pb"));
+        let tensor = if path.exists() { onnx::read_pb(&path).unwrap().1 } else { noise(&port) };
+        (port.name, tensor)
+    };
+    session.inputs().into_iter().enumerate().map(input).collect()
+}
+
+fn noise(port: &sardonyx::session::Port) -> Tensor {
+    let shape: Vec<usize> = port.dims.iter().flatten().map(|dim| if let sardonyx::graph::Dim::Known(size) = dim { *size } else { 1 }).collect();
+    let mut state = 7u64;
+    let mut next = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 40) as f32 / (1 << 24) as f32
+    };
+    let elements = (0..shape.iter().product()).map(|_| next()).collect();
+    Tensor::new(shape, elements).unwrap()
+}
+
+fn model(folder: &Path) -> PathBuf {
+    if folder.join("model.onnx").exists() { folder.join("model.onnx") } else { folder.join(format!("{}.onnx", folder.file_name().unwrap().to_str().unwrap())) }
+}
+
+fn report(folder: &Path, device: Option<Device>, precision: Precision, fault: Option<u64>, reference: Reference) -> Report {
+    let builder = Session::builder().device(device).precision(precision);
+    let builder = if let Some(seed) = fault { builder.plant_fault(seed) } else { builder };
+    let session = builder.load(model(folder)).unwrap();
+    let inputs = inputs(&session, folder);
+    let named: Vec<(&str, Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+    let values = session.bind(&named).unwrap();
+    compare(&session, &values, &Options { reference, per_node: true, tolerance: None }).unwrap()
+}
+
+/// A table of what was measured, for a failure's message.
+fn table(report: &Report) -> String {
+    let mut text = String::new();
+    for row in &report.nodes {
+        text += &format!("{} {} [{}] {:?}", row.node, row.op, row.ran_on, row.kernels);
+        for (kind, measure) in [("local", &row.local), ("cumulative", &row.cumulative)] {
+            if let Some(m) = measure {
+                text += &format!(
+                    "\n    {kind} {} max {:.2e} tolerance {:.2e} needed {:?} ({})",
+                    m.same, m.max_abs, m.tolerance.value, m.needed, m.tolerance.formula
+                );
+            }
+        }
+        text.push('\n');
+    }
+    for row in &report.outputs {
+        text += &format!("output {}: {:?}\n", row.name, row.measure);
+    }
+    text + &format!("fused: {:?}\n", report.fused_plan)
+}
+
+fn green(folder: &Path, device: Option<Device>, precision: Precision) {
+    let report = report(folder, device, precision, None, Reference::CpuF64);
+    if std::env::var_os("SHOW").is_some() {
+        println!("{}", table(&report));
+    }
+    assert!(report.verdict == Verdict::Same && report.first_different.is_none(), "{}: {:?}\n{}", folder.display(), report.first_different, table(&report));
+}
+
+#[test]
+fn models_of_our_own_are_the_same_in_f32() {
+    let Some(device) = test_device() else { return };
+    OWN.iter().chain(&["digits"]).for_each(|name| green(&own(name), Some(device.clone()), Precision::F32));
+}
+
+#[test]
+fn and_in_f16_stored_natively_and_packed() {
+    let Some(device) = test_device() else { return };
+    for device in [device.clone(), device.with_packed_f16()] {
+        OWN.iter().chain(&["digits"]).for_each(|name| green(&own(name), Some(device.clone()), Precision::F16));
+    }
+}
+
+#[test]
+fn and_under_the_limits_of_webgpu() {
+    if test_device().is_none() {
+        return;
+    }
+    let device = Device::open(&Selection::Gpu, &LimitsOption::parse("webgpu").unwrap()).unwrap();
+    for precision in [Precision::F32, Precision::F16] {
+        OWN.iter().chain(&["digits"]).for_each(|name| green(&own(name), device.clone(), precision));
+    }
+}
+
+#[test]
+fn real_models_are_the_same() {
+    let Some(device) = test_device() else { return };
+    for name in ["mnist_ort", "squeezenet_fp32"] {
+        if let Some(folder) = shared(name) {
+            green(&folder, Some(device.clone()), Precision::F32);
+        }
+    }
+}
+
+/// Twenty seeds: each fault is found, first, at the node where it was planted. Returns how often each kind was drawn.
+fn faults(folder: &Path, device: &Device) -> Vec<String> {
+    let mut drawn = vec![];
+    for seed in 0..20 {
+        let report = report(folder, Some(device.clone()), Precision::F32, Some(seed), Reference::CpuF64);
+        let planted = report.planted.clone().unwrap();
+        let found = report.first_different.as_ref().map(|first| first.node.clone());
+        let context = || {
+            let rows = report.nodes.iter().filter(|row| row.node == planted.node || !row.same).collect::<Vec<_>>();
+            format!("{} seed {seed}: {planted:?}, found {:?}\n{rows:#?}", folder.display(), report.first_different)
+        };
+        assert!(report.verdict == Verdict::Different && found.as_ref() == Some(&planted.node), "{}", context());
+        drawn.push(format!("{:?}", planted.kind));
+    }
+    drawn
+}
+
+#[test]
+fn every_planted_fault_is_named() {
+    let Some(device) = test_device() else { return };
+    let mut drawn: Vec<String> = OWN.iter().chain(&["digits"]).flat_map(|name| faults(&own(name), &device)).collect();
+    drawn.sort();
+    drawn.dedup();
+    assert_eq!(drawn.len(), 5, "{drawn:?}");
+}
+
+#[test]
+fn and_in_real_models() {
+    let Some(device) = test_device() else { return };
+    for folder in ["mnist_ort", "squeezenet_fp32"].iter().filter_map(|name| shared(name)) {
+        println!("{} {:?}", folder.display(), faults(&folder, &device));
+    }
+}
+
+#[test]
+fn every_reference_and_the_shape_of_the_json() {
+    let Some(device) = test_device() else { return };
+    let folder = own("tiny/conv_odd");
+    let other = Device::open(&Selection::Gpu, &LimitsOption::Adapter).unwrap().unwrap();
+    for reference in [Reference::Cpu, Reference::CpuF16, Reference::Adapter(other)] {
+        let precision = if matches!(reference, Reference::CpuF16) { Precision::F16 } else { Precision::F32 };
+        let report = report(&folder, Some(device.clone()), precision, None, reference.clone());
+        assert!(report.verdict == Verdict::Same, "{}\n{}", reference.name(), table(&report));
+    }
+    let recorded = onnx::read_pb(&folder.join("test_data_set_0/output_0.pb")).unwrap();
+    let recorded = |shift: f32| {
+        let moved = recorded.1.as_slice::<f32>().unwrap().iter().map(|x| x + shift).collect();
+        let name = Session::builder().load(model(&folder)).unwrap().outputs()[0].name.clone();
+        Reference::Outputs(vec![(name, Tensor::new(recorded.1.shape(), moved).unwrap())])
+    };
+    assert!(report(&folder, Some(device.clone()), Precision::F32, None, recorded(0.0)).verdict == Verdict::Same);
+    let off = report(&folder, Some(device), Precision::F32, None, recorded(0.1));
+    assert!(off.verdict == Verdict::Different);
+    let json = serde_json::to_value(&off).unwrap();
+    assert_eq!((json["schema"].as_u64(), json["verdict"].as_str(), json["device"].as_str()), (Some(1), Some("different"), Some("gpu")));
+    let node = json["nodes"].as_array().unwrap().iter().find(|node| node["ran_on"] == "gpu" && node["op"] == "Conv").unwrap();
+    for measure in [&node["local"], &node["cumulative"], &json["outputs"][0]] {
+        for key in ["max_abs", "max_rel", "mean_abs", "cosine", "needed"] {
+            assert!(measure[key].is_number(), "{key}: {measure}");
+        }
+        assert!(measure["tolerance"]["value"].is_number() && measure["tolerance"]["formula"].is_string() && measure["same"].is_boolean());
+    }
+    assert!(json["nodes"].as_array().unwrap().iter().any(|node| node["fused_into"].is_string() && node["ran_on"] == "fused"));
+}
+
+#[test]
+fn the_cpu_alone_agrees_with_its_oracle() {
+    OWN.iter().chain(&["digits"]).for_each(|name| green(&own(name), None, Precision::F32));
+}
