@@ -55,9 +55,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let base = ((n * p.in_h + y) * p.in_w + x) * p.in_c4;
             let weight = (ky * p.kernel_w + kx) * p.in_group * p.out_c4 + channel;
             for (var c = 0u; c < p.in_group; c++) {
-                let from = first_in + vec4(c);
-                let value = vec4(load4(input[base + (from.x >> 2u)])[from.x & 3u], load4(input[base + (from.y >> 2u)])[from.y & 3u],
-                                 load4(input[base + (from.z >> 2u)])[from.z & 3u], load4(input[base + (from.w >> 2u)])[from.w & 3u]);
+                let own = first_in + vec4(c);
+                let value = vec4(load4(input[base + (own.x >> 2u)])[own.x & 3u], load4(input[base + (own.y >> 2u)])[own.y & 3u],
+                                 load4(input[base + (own.z >> 2u)])[own.z & 3u], load4(input[base + (own.w >> 2u)])[own.w & 3u]);
                 sum = accumulate4(sum + value * load4(weights[weight + c * p.out_c4]));
             }
         }

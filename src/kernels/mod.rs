@@ -4,18 +4,21 @@
 //! generated [`Prelude`] put before the untouched shader. Storage buffers are `@group(0)`, in the order of
 //! [`Dispatch::bindings`]; the parameter block is `@group(1) @binding(0)`.
 
+pub mod arg_reduce;
 pub mod conv;
 pub mod conv_direct;
 pub mod conv_transpose;
 pub mod copy;
 pub(crate) mod epilogue;
 pub mod gather;
+pub mod lrn;
 pub mod matmul;
 pub mod normalize;
 pub mod pointwise;
 pub mod pool;
 mod prelude;
 pub mod reduce;
+pub mod resize;
 pub mod softmax;
 
 pub use prelude::Prelude;
@@ -41,17 +44,20 @@ pub struct Kernel {
 
 /// Every kernel family.
 pub static KERNELS: &[&Kernel] = &[
+    &arg_reduce::ARG_REDUCE,
     &conv::CONV,
     &conv::DEPTHWISE,
     &conv_direct::CONV_DIRECT,
     &conv_transpose::CONV_TRANSPOSE,
     &copy::COPY,
     &gather::GATHER,
+    &lrn::LRN,
     &matmul::MATMUL,
     &normalize::NORMALIZE,
     &pointwise::POINTWISE,
     &pool::POOL,
     &reduce::REDUCE,
+    &resize::RESIZE,
     &softmax::SOFTMAX,
 ];
 

@@ -88,7 +88,7 @@ fn variants() -> Vec<Prelude> {
 }
 
 /// Merges neighbouring dimensions of (size, stride).
-fn merged(dims: impl Iterator<Item = (usize, isize)>) -> Vec<(usize, isize)> {
+pub(super) fn merged(dims: impl Iterator<Item = (usize, isize)>) -> Vec<(usize, isize)> {
     let mut list: Vec<(usize, isize)> = vec![];
     for (size, stride) in dims.filter(|dim| dim.0 != 1) {
         match list.last_mut() {

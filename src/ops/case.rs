@@ -11,6 +11,7 @@ pub enum Given {
     Int(i64),
     Float(f32),
     Ints(&'static [i64]),
+    Reals(&'static [f32]),
     Text(&'static str),
 }
 
@@ -26,6 +27,8 @@ pub enum Operand {
     Range(&'static [usize], f32, f32),
     /// A constant 1-D int64 tensor (a shape, axes), written out.
     Known(&'static [i64]),
+    /// A constant 1-D float32 tensor (scales), written out.
+    Factors(&'static [f32]),
     /// A constant float32 scalar.
     Scalar(f32),
     /// int64 of a shape, written out, given at run time.
@@ -71,6 +74,7 @@ impl Given {
             Given::Int(value) => Attribute::Int(value),
             Given::Float(value) => Attribute::Float(value),
             Given::Ints(list) => Attribute::Ints(list.to_vec()),
+            Given::Reals(list) => Attribute::Floats(list.to_vec()),
             Given::Text(text) => Attribute::String(text.to_string()),
         }
     }
@@ -79,7 +83,7 @@ impl Given {
 impl Operand {
     /// Whether the model holds it.
     pub fn is_constant(self) -> bool {
-        matches!(self, Operand::Weights(_) | Operand::Known(_) | Operand::Scalar(_))
+        matches!(self, Operand::Weights(_) | Operand::Known(_) | Operand::Factors(_) | Operand::Scalar(_))
     }
     /// The tensor, from a seed; `None` for an input left out.
     pub fn tensor(self, seed: u64) -> Result<Option<Tensor>> {
@@ -100,6 +104,7 @@ impl Operand {
             Operand::Floats(shape) | Operand::Weights(shape) => floats(shape, -2.0, 2.0),
             Operand::Range(shape, low, high) => floats(shape, low, high),
             Operand::Known(list) => Ok(Some(Tensor::int64s(list.iter().copied()))),
+            Operand::Factors(list) => Tensor::new([list.len()], list.to_vec()).map(Some),
             Operand::Scalar(value) => Ok(Some(Tensor::scalar(value))),
             Operand::Indices(shape, list) => Tensor::new(shape, list.to_vec()).map(Some),
             Operand::I32(shape) => Tensor::new(shape, (0..element_count(shape)?).map(|_| draw() as i32 % 100 - 50).collect::<Vec<_>>()).map(Some),

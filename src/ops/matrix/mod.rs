@@ -1,4 +1,5 @@
 //! Matrix products.
 
+pub mod einsum;
 pub mod gemm;
 pub mod matmul;

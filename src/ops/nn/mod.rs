@@ -4,9 +4,14 @@ pub mod batch_normalization;
 pub mod conv;
 pub mod conv_transpose;
 pub mod global_pool;
+pub mod hardmax;
 pub mod instance_normalization;
 pub mod layer_normalization;
+pub mod lp_normalization;
+pub mod lrn;
 pub mod pool;
+pub mod resample;
+pub mod resize;
 pub mod softmax;
 pub mod window;
 

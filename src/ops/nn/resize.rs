@@ -106,7 +106,8 @@ impl Resize {
                 all[axis].roi = (roi[k], roi[named.len() + k]);
             }
         }
-        let bad = |name: &str, value: f64| Error::model(format!("'{name}' holds {value}: sizes and scales must be positive")).remedy("check the Resize's inputs");
+        let bad =
+            |name: &str, value: f64| Error::model(format!("'{name}' holds {value}: sizes and scales must be positive")).remedy("check the Resize's inputs");
         match (scales.filter(|scales| !scales.is_empty()), sizes.filter(|sizes| !sizes.is_empty())) {
             (Some(scales), None) => {
                 for (&scale, &axis) in full(scales.to_f64s()?, named.len(), "scales")?.iter().zip(&named) {
@@ -219,19 +220,28 @@ impl Operator for Resize {
 
 const RESIZE_CASES: &[Case] = &[
     case(&[("mode", Text("linear"))], &[Floats(&[1, 3, 4, 5]), Absent, Absent, Known(&[1, 3, 7, 11])]),
-    case(&[("mode", Text("linear")), ("coordinate_transformation_mode", Text("align_corners"))], &[Floats(&[2, 5, 6, 7]), Absent, Absent, Known(&[2, 5, 3, 4])]),
-    case(&[("coordinate_transformation_mode", Text("asymmetric")), ("nearest_mode", Text("floor"))], &[
-        Floats(&[1, 6, 3, 1]),
-        Absent,
-        Absent,
-        Known(&[1, 6, 6, 2]),
-    ]),
+    case(
+        &[("mode", Text("linear")), ("coordinate_transformation_mode", Text("align_corners"))],
+        &[Floats(&[2, 5, 6, 7]), Absent, Absent, Known(&[2, 5, 3, 4])],
+    ),
+    case(
+        &[("coordinate_transformation_mode", Text("asymmetric")), ("nearest_mode", Text("floor"))],
+        &[Floats(&[1, 6, 3, 1]), Absent, Absent, Known(&[1, 6, 6, 2])],
+    ),
     case(&[("nearest_mode", Text("ceil")), ("axes", Ints(&[3, 2]))], &[Floats(&[1, 1, 5, 4]), Absent, Absent, Known(&[3, 9])]),
     case(&[("mode", Text("cubic")), ("exclude_outside", Int(1))], &[Floats(&[1, 2, 5, 6]), Absent, Absent, Known(&[1, 2, 9, 4])]),
     case(&[("mode", Text("linear")), ("antialias", Int(1))], &[Floats(&[1, 3, 9, 12]), Absent, Absent, Known(&[1, 3, 4, 5])]),
     case(&[("mode", Text("linear"))], &[Floats(&[2, 3, 5]), Absent, Absent, Known(&[2, 3, 9])]),
     case(&[("keep_aspect_ratio_policy", Text("not_larger")), ("axes", Ints(&[2, 3]))], &[Floats(&[1, 2, 4, 3]), Absent, Absent, Known(&[9, 9])]),
+    case(&[("mode", Text("linear"))], &[Floats(&[1, 4, 3, 5]), Factors(&[1.0, 1.0, 2.0, 0.6])]).at(10),
+    case(
+        &[("coordinate_transformation_mode", Text("tf_crop_and_resize")), ("mode", Text("linear")), ("extrapolation_value", Float(10.0))],
+        &[Floats(&[1, 2, 4, 5]), Factors(&[0.0, 0.0, 0.4, 0.6, 1.0, 1.0, 1.2, 1.7]), Absent, Known(&[1, 2, 3, 6])],
+    ),
     case(&[("mode", Text("linear"))], &[Floats(&[4, 6]), Absent, Absent, Known(&[7, 5])]).runs("cpu"),
     case(&[("mode", Text("linear"))], &[Floats(&[1, 2, 3, 4]), Absent, Absent, Known(&[1, 3, 3, 4])]).runs("cpu"),
 ];
-const UPSAMPLE_CASES: &[Case] = &[];
+const UPSAMPLE_CASES: &[Case] = &[
+    case(&[], &[Floats(&[1, 3, 3, 5]), Factors(&[1.0, 1.0, 2.0, 3.0])]).at(9),
+    case(&[("mode", Text("linear")), ("scales", Reals(&[1.0, 1.0, 2.0, 1.5]))], &[Floats(&[2, 5, 3, 4])]).at(7),
+];

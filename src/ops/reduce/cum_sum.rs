@@ -72,7 +72,5 @@ impl Operator for CumSum {
     }
 }
 
-const CASES: &[Case] = &[
-    case(&[], &[Floats(&[3, 5]), Known(&[1])]).runs("cpu"),
-    case(&[("exclusive", Int(1)), ("reverse", Int(1))], &[I64(&[4, 3]), Known(&[0])]).runs("cpu"),
-];
+const CASES: &[Case] =
+    &[case(&[], &[Floats(&[3, 5]), Known(&[1])]).runs("cpu"), case(&[("exclusive", Int(1)), ("reverse", Int(1))], &[I64(&[4, 3]), Known(&[0])]).runs("cpu")];

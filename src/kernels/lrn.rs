@@ -1,0 +1,57 @@
+//! Local response normalisation: `shaders/lrn.wgsl`.
+
+use super::{Access, Kernel, Prelude, folded_grid};
+use crate::ops::nn::lrn::Lrn;
+use crate::plan::{Layout, Lowering, Storage, Unsupported};
+
+pub static LRN: Kernel = Kernel { stem: "lrn", shader: include_str!("../../shaders/lrn.wgsl"), params_size: size_of::<Params>(), variants };
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    groups: u32,
+    per_row: u32,
+    c4: u32,
+    channels: u32,
+    before: u32,
+    behind: u32,
+    alpha: f32,
+    beta: f32,
+    bias: f32,
+    spare: [u32; 3],
+}
+
+const WIDTH: u32 = 64;
+
+fn prelude(storage: Storage) -> Prelude {
+    Prelude::new().storage(storage).constant("WIDTH", WIDTH)
+}
+
+fn variants() -> Vec<Prelude> {
+    [Storage::F32, Storage::F16, Storage::F16Packed].map(prelude).to_vec()
+}
+
+/// Lowers a normalisation of input 0 `[n, c, d…]`.
+pub fn lower(at: &mut Lowering<'_>, how: &Lrn) -> Result<(), Unsupported> {
+    let storage = at.float_storage(0)?;
+    let input = at.input(0, Layout::ChannelsLast4)?;
+    let output = at.output(0, Layout::ChannelsLast4)?;
+    let narrow = |value: usize| i32::try_from(value).map(|value| value as u32).map_err(|_| Unsupported::new("a normalization beyond 2³¹ elements"));
+    let (channels, (before, behind)) = (input.shape[1], how.reach());
+    let c4 = channels.div_ceil(4);
+    let groups = narrow(Layout::ChannelsLast4.elements(&input.shape) / 4)?;
+    let grid = folded_grid(groups.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
+    let params = Params {
+        groups,
+        per_row: grid[0],
+        c4: narrow(c4)?,
+        channels: narrow(channels)?,
+        before: narrow(before)?,
+        behind: narrow(behind)?,
+        alpha: how.alpha / how.size as f32,
+        beta: how.beta,
+        bias: how.bias,
+        spare: [0; 3],
+    };
+    at.emit(&LRN, prelude(storage), params, &[(input.place, Access::Read), (output.place, Access::Write)], grid)
+}

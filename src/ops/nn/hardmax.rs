@@ -1,0 +1,57 @@
+//! [Hardmax](https://onnx.ai/onnx/operators/onnx__Hardmax.html), versions 1, 11, 13: 1 at the first largest element along an
+//! axis, 0 elsewhere. Before version 13 the axis and all behind it were one.
+
+use super::softmax::Softmax;
+use crate::compare::Bound;
+use crate::error::Result;
+use crate::ops::case::{Case, Given::*, Operand::*, case};
+use crate::ops::reduce::order::keys;
+use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::tensor::{Tensor, cast, zeros};
+use std::sync::Arc;
+
+pub const DEF: OpDef = OpDef { domain: "", name: "Hardmax", since: 1, parse, cases: CASES };
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hardmax {
+    /// The axis as Softmax reads it.
+    pub along: Softmax,
+}
+
+fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(1..=1)?;
+    let flat = node.version < 13;
+    Ok(Arc::new(Hardmax { along: Softmax { axis: node.int("axis", if flat { 1 } else { -1 })?, flat, logarithm: false } }))
+}
+
+impl Operator for Hardmax {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        let x = inputs.required(0)?;
+        self.along.split(&x.shape)?;
+        Ok(vec![Fact::new(x.dtype, x.shape.clone())])
+    }
+
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        let (before, length, after) = self.along.split(x.shape())?;
+        let keys = keys(x)?;
+        let mut result: Vec<f32> = zeros(keys.len())?;
+        for outer in 0..before {
+            for inner in 0..after {
+                let at = |k: usize| (outer * length + k) * after + inner;
+                if length > 0 {
+                    let best = (1..length).fold(0, |best, k| if keys[at(k)] > keys[at(best)] { k } else { best });
+                    result[at(best)] = 1.0;
+                }
+            }
+        }
+        Ok(vec![cast(&Tensor::new(x.shape(), result)?, x.dtype(), true)?])
+    }
+
+    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
+        let _ = inputs;
+        Bound::Exact
+    }
+}
+
+const CASES: &[Case] = &[case(&[], &[Floats(&[3, 7])]).runs("cpu"), case(&[("axis", Int(1))], &[Floats(&[2, 3, 5])]).at(11).runs("cpu")];

@@ -1,0 +1,119 @@
+//! [LpNormalization](https://onnx.ai/onnx/operators/onnx__LpNormalization.html), versions 1, 22: an axis divided by its 1- or
+//! 2-norm (0 stays 0), [GlobalLpPool](https://onnx.ai/onnx/operators/onnx__GlobalLpPool.html), versions 1, 2, 22: the p-norm over
+//! all spatial axes, and [MeanVarianceNormalization](https://onnx.ai/onnx/operators/onnx__MeanVarianceNormalization.html), versions
+//! 9, 13: `(x − mean) / (deviation + 1e-9)` over axes.
+
+use crate::compare::Bound;
+use crate::error::{Error, Result};
+use crate::kernels::reduce::Reduction;
+use crate::ops::case::{Case, Given::*, Operand::*, case};
+use crate::ops::reduce::reduce::evaluate;
+use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::{Lowering, Unsupported};
+use crate::tensor::index::{Odometer, axes, axis, broadcast_strides, strides};
+use crate::tensor::{DType, Tensor, cast};
+use std::sync::Arc;
+
+pub const NORMALIZATION: OpDef = OpDef { domain: "", name: "LpNormalization", since: 1, parse: parse_lp, cases: LP_CASES };
+pub const POOL: OpDef = OpDef { domain: "", name: "GlobalLpPool", since: 2, parse: parse_pool, cases: POOL_CASES };
+pub const MEAN_VARIANCE: OpDef = OpDef { domain: "", name: "MeanVarianceNormalization", since: 9, parse: parse_mean_variance, cases: MEAN_VARIANCE_CASES };
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Normalization {
+    Lp { axis: i64, p: i64 },
+    GlobalPool { p: i64 },
+    MeanVariance { axes: Vec<i64> },
+}
+
+fn parse_lp(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(1..=1)?;
+    let p = node.int("p", 2)?;
+    if p != 1 && p != 2 {
+        return Err(Error::model(format!("attribute 'p' is {p}, not 1 or 2")));
+    }
+    Ok(Arc::new(Normalization::Lp { axis: node.int("axis", -1)?, p }))
+}
+
+fn parse_pool(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(1..=1)?;
+    let p = node.int("p", 2)?;
+    if p < 1 { Err(Error::model(format!("attribute 'p' is {p}; 1 or more is needed"))) } else { Ok(Arc::new(Normalization::GlobalPool { p })) }
+}
+
+fn parse_mean_variance(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(1..=1)?;
+    Ok(Arc::new(Normalization::MeanVariance { axes: node.ints("axes")?.unwrap_or_else(|| vec![0, 2, 3]) }))
+}
+
+impl Normalization {
+    fn axes(&self, rank: usize) -> Result<Vec<usize>> {
+        match self {
+            Normalization::Lp { axis: one, .. } => Ok(vec![axis(*one, rank)?]),
+            Normalization::GlobalPool { .. } if rank < 2 => Err(Error::model(format!("needs a tensor of rank 2 or more; found rank {rank}"))),
+            Normalization::GlobalPool { .. } => Ok((2..rank).collect()),
+            Normalization::MeanVariance { axes: list } => axes(list, rank),
+        }
+    }
+}
+
+/// Every element of x with the entry of `other`, which broadcasts to it.
+fn zip(x: &[f64], shape: &[usize], other: &Tensor, of: impl Fn(f64, f64) -> f64) -> Result<Vec<f64>> {
+    let values = other.to_f64s()?;
+    let steps = broadcast_strides(other.shape(), &strides(other.shape()), shape);
+    Ok(x.iter().zip(Odometer::new(shape, [&steps])).map(|(&x, [at])| of(x, values[at])).collect())
+}
+
+impl Operator for Normalization {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        let x = inputs.required(0)?;
+        let axes = self.axes(x.rank())?;
+        let pooled = matches!(self, Normalization::GlobalPool { .. });
+        let shape: Vec<usize> = x.shape.iter().enumerate().map(|(axis, &size)| if pooled && axes.contains(&axis) { 1 } else { size }).collect();
+        Ok(vec![Fact::new(x.dtype, shape)])
+    }
+
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        let shape = x.shape();
+        let axes = self.axes(shape.len())?;
+        let xs = x.to_f64s()?;
+        let sum = |values: Vec<f64>, how: Reduction| evaluate(how, &Tensor::new(shape, values)?, &axes, true);
+        let result = match self {
+            Normalization::Lp { p, .. } => {
+                let norm = sum(xs.clone(), if *p == 1 { Reduction::L1 } else { Reduction::L2 })?;
+                Tensor::new(shape, zip(&xs, shape, &norm, |x, norm| if norm == 0.0 { 0.0 } else { x / norm })?)?
+            }
+            Normalization::GlobalPool { p } => {
+                let p = *p as f64;
+                let total = sum(xs.iter().map(|x| x.abs().powf(p)).collect(), Reduction::Sum)?;
+                let roots = total.to_f64s()?.iter().map(|x| x.powf(1.0 / p)).collect::<Vec<_>>();
+                Tensor::new(total.shape(), roots)?
+            }
+            Normalization::MeanVariance { .. } => {
+                let centred = zip(&xs, shape, &sum(xs.clone(), Reduction::Mean)?, |x, mean| x - mean)?;
+                let variance = sum(centred.iter().map(|x| x * x).collect(), Reduction::Mean)?;
+                Tensor::new(shape, zip(&centred, shape, &variance, |x, variance| x / (variance.sqrt() + 1e-9))?)?
+            }
+        };
+        debug_assert_eq!(result.dtype(), DType::F64);
+        Ok(vec![cast(&result, x.dtype(), true)?])
+    }
+
+    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        let reduction = match self {
+            Normalization::GlobalPool { p: 1 } => Reduction::L1,
+            Normalization::GlobalPool { p: 2 } => Reduction::L2,
+            _ => return Err(Unsupported::new("no GPU kernel yet")),
+        };
+        let rank = at.fact(0)?.rank();
+        crate::kernels::reduce::lower(at, reduction, &(2..rank).collect::<Vec<_>>())
+    }
+
+    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Sum { length: inputs.optional(0).map_or(1, Fact::count) }
+    }
+}
+
+const LP_CASES: &[Case] = &[case(&[], &[Floats(&[3, 5])]).runs("cpu"), case(&[("axis", Int(1)), ("p", Int(1))], &[Floats(&[2, 3, 4])]).runs("cpu")];
+const POOL_CASES: &[Case] = &[case(&[], &[Floats(&[2, 5, 4, 3])]), case(&[("p", Int(3))], &[Floats(&[2, 3, 4, 5])]).runs("cpu")];
+const MEAN_VARIANCE_CASES: &[Case] = &[case(&[], &[Floats(&[2, 3, 4, 5])]).runs("cpu"), case(&[("axes", Ints(&[-1]))], &[Floats(&[3, 7])]).runs("cpu")];
