@@ -88,7 +88,7 @@ pub fn emit(
     epilogue: &Pointwise,
 ) -> Result<(), Unsupported> {
     let operands = Operands { input, weights: weights(at, s)?, bias, residual, output };
-    if s.groups > 1 && (s.in_c / s.groups % 4 != 0 || s.out_c / s.groups % 4 != 0) {
+    if s.groups > 1 && (!(s.in_c / s.groups).is_multiple_of(4) || !(s.out_c / s.groups).is_multiple_of(4)) {
         return conv_direct::emit(at, storage, s, &operands, true, epilogue);
     }
     let epilogue = Epilogue::new(epilogue, bias.is_some())?;
