@@ -104,7 +104,7 @@ impl Verb {
 /// clap's message as one line: what is wrong without its tips and the usage.
 fn usage_line(message: &str) -> String {
     let what = message.split("\n\n").next().unwrap_or_default();
-    let what = if what.starts_with("error:") { emit::one_line(what) } else { "error: no verb is given".to_string() };
+    let what = if what.starts_with("error:") && !what.contains("requires a subcommand") { emit::one_line(what) } else { "error: no verb is given".to_string() };
     format!("{what}; see sardonyx --help")
 }
 

@@ -1,0 +1,48 @@
+//! The ONNX project's backend suite, exported to folders: SARDONYX_SUITE names them; without it this says that it was left
+//! out. What isn't supported is refused; nothing may be wrong, and nothing may crash.
+
+use std::process::Command;
+
+/// Runs `verify` over the suite and checks its counts.
+fn verify(arguments: &[&str], least: u64) {
+    let Some(suite) = std::env::var_os("SARDONYX_SUITE") else {
+        eprintln!("skipped: SARDONYX_SUITE names no folder of ONNX test cases");
+        return;
+    };
+    let done = Command::new(env!("CARGO_BIN_EXE_sardonyx")).arg("verify").arg(suite).args(arguments).args(["--json", "-"]).output().unwrap();
+    let report: serde_json::Value =
+        serde_json::from_slice(&done.stdout).unwrap_or_else(|problem| panic!("{problem}: {}", String::from_utf8_lossy(&done.stderr)));
+    let count = |status: &str| report["counts"][status].as_u64().unwrap();
+    let bad: Vec<String> = report["cases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|case| case["status"] == "failed" || case["status"] == "error")
+        .map(|case| format!("{} {}: {}", case["status"], case["path"], case["reason"]))
+        .collect();
+    assert!(bad.is_empty(), "{} cases:\n{}", bad.len(), bad.join("\n"));
+    assert!(count("passed") >= least, "only {} cases pass", count("passed"));
+}
+
+fn gpu() -> bool {
+    sardonyx::gpu::test_device().is_some()
+}
+
+#[test]
+fn on_the_cpu() {
+    verify(&["--device", "cpu"], 1000);
+}
+
+#[test]
+fn on_the_gpu() {
+    if gpu() {
+        verify(&["--device", "gpu"], 1000);
+    }
+}
+
+#[test]
+fn on_the_gpu_alone_under_webgpu_limits() {
+    if gpu() {
+        verify(&["--device", "gpu", "--strict", "--limits", "webgpu"], 650);
+    }
+}
