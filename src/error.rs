@@ -114,13 +114,13 @@ impl fmt::Display for Error {
             write!(f, "{file}: ")?;
         }
         match (&d.node, &d.operator) {
-            (Some(node), Some(op)) => write!(f, "node '{node}' ({op}): ")?,
-            (Some(node), None) => write!(f, "node '{node}': ")?,
-            (None, Some(op)) => write!(f, "{op}: ")?,
+            (Some(node), Some(op)) => write!(f, "node '{}' ({}): ", line(node), line(op))?,
+            (Some(node), None) => write!(f, "node '{}': ", line(node))?,
+            (None, Some(op)) => write!(f, "{}: ", line(op))?,
             (None, None) => {}
         }
         if let Some(tensor) = &d.tensor {
-            write!(f, "'{tensor}': ")?;
+            write!(f, "'{}': ", line(tensor))?;
         }
         // Library messages may hold line breaks; an error is one line.
         write!(f, "{}", d.message.split_whitespace().collect::<Vec<_>>().join(" "))?;
@@ -129,6 +129,11 @@ impl fmt::Display for Error {
         }
         Ok(())
     }
+}
+
+/// A model's name on one line: control characters are shown, not printed.
+fn line(name: &str) -> String {
+    name.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
 
 impl std::error::Error for Error {}
