@@ -88,11 +88,11 @@ const DEPTHWISE_PIXELS: u32 = 4;
 
 fn prelude(storage: Storage, width: u32, grouped: bool, tail: bool, epilogue: &Epilogue) -> Prelude {
     let base = Prelude::new().storage(storage).constant("PIXELS", PIXELS).constant("WIDTH", width).flag("GROUPED", grouped).flag("TAIL", tail);
-    epilogue.prelude(base, false)
+    epilogue.prelude(base)
 }
 
 fn depthwise_prelude(storage: Storage, width: u32, epilogue: &Epilogue) -> Prelude {
-    epilogue.prelude(Prelude::new().storage(storage).constant("PIXELS", DEPTHWISE_PIXELS).constant("WIDTH", width), false)
+    epilogue.prelude(Prelude::new().storage(storage).constant("PIXELS", DEPTHWISE_PIXELS).constant("WIDTH", width))
 }
 
 fn variants() -> Vec<Prelude> {

@@ -68,7 +68,7 @@ pub(super) fn pair(values: [usize; 2]) -> Result<[u32; 2], Unsupported> {
 }
 
 fn prelude(storage: Storage, transposed: bool, epilogue: &Epilogue) -> Prelude {
-    epilogue.prelude(Prelude::new().storage(storage).flag("TRANSPOSED", transposed).constant("WIDTH", WIDTH), false)
+    epilogue.prelude(Prelude::new().storage(storage).flag("TRANSPOSED", transposed).constant("WIDTH", WIDTH))
 }
 
 fn variants() -> Vec<Prelude> {

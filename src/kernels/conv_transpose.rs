@@ -40,7 +40,7 @@ struct Params {
 const PIXELS: u32 = 4;
 
 fn prelude(storage: Storage, width: u32, epilogue: &Epilogue) -> Prelude {
-    epilogue.prelude(Prelude::new().storage(storage).constant("PIXELS", PIXELS).constant("WIDTH", width), false)
+    epilogue.prelude(Prelude::new().storage(storage).constant("PIXELS", PIXELS).constant("WIDTH", width))
 }
 
 fn variants() -> Vec<Prelude> {

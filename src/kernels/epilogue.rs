@@ -47,10 +47,9 @@ impl Epilogue {
     }
 
     /// Adds to a contraction's prelude what the end of its shader needs.
-    pub fn prelude(&self, prelude: Prelude, half_sums: bool) -> Prelude {
-        let accumulate = if half_sums { HALF_SUMS } else { FULL_SUMS };
+    pub fn prelude(&self, prelude: Prelude) -> Prelude {
         let none = "fn generated4(v: vec4<f32>, r: vec4<f32>) -> vec4<f32> { return v; }\n";
-        prelude.flag("GENERATED", self.generated.is_some()).code(self.generated.as_deref().unwrap_or(none)).code(accumulate).code(FINISH)
+        prelude.flag("GENERATED", self.generated.is_some()).code(self.generated.as_deref().unwrap_or(none)).code(FULL_SUMS).code(FINISH)
     }
 }
 

@@ -76,7 +76,7 @@ pub fn rows(m: usize) -> u32 {
 }
 
 fn prelude(storage: Storage, rows: u32, width: u32, epilogue: &Epilogue) -> Prelude {
-    epilogue.prelude(Prelude::new().storage(storage).constant("ROWS", rows).constant("WIDTH", width), false)
+    epilogue.prelude(Prelude::new().storage(storage).constant("ROWS", rows).constant("WIDTH", width))
 }
 
 fn variants() -> Vec<Prelude> {

@@ -46,7 +46,7 @@ pub(super) fn function_of(graph: &Graph, node: usize, value: ValueId) -> Option<
 
 fn absorb(graph: &mut Graph, index: usize) -> bool {
     let Some(epilogue) = epilogue_of(&graph.nodes[index]).cloned() else { return false };
-    let Some(result) = graph.nodes[index].outputs[0] else { return false };
+    let Some(result) = graph.nodes[index].outputs.first().copied().flatten() else { return false };
     let uses = graph.uses();
     // One reader that reads it once; a function that reads it twice counts two uses.
     let Some(outer) = only_reader(graph, &uses, result) else { return false };
@@ -59,7 +59,7 @@ fn absorb(graph: &mut Graph, index: usize) -> bool {
 /// `y → g = Sigmoid(y) → y · g`: three uses in two nodes become one function of y.
 fn gate(graph: &mut Graph, index: usize) -> bool {
     let Some(epilogue) = epilogue_of(&graph.nodes[index]).cloned() else { return false };
-    let Some(y) = graph.nodes[index].outputs[0] else { return false };
+    let Some(y) = graph.nodes[index].outputs.first().copied().flatten() else { return false };
     let uses = graph.uses();
     if uses[y.0 as usize] != 2 || graph.outputs.contains(&y) {
         return false;
@@ -69,7 +69,7 @@ fn gate(graph: &mut Graph, index: usize) -> bool {
     let (sigmoid, product) = (&graph.nodes[first], &graph.nodes[second]);
     let Some(inner) = expression_of(sigmoid).filter(|e| e.steps.len() == 1 && e.operands == 1) else { return false };
     let is_product = expression_of(product).is_some_and(|e| e.steps.len() == 1 && e.steps[0].row == &table::MUL && e.operands == 2);
-    let Some(g) = sigmoid.outputs[0] else { return false };
+    let Some(g) = sigmoid.outputs.first().copied().flatten() else { return false };
     let both = product.inputs == [Some(y), Some(g)] || product.inputs == [Some(g), Some(y)];
     if !is_product || !both || uses[g.0 as usize] != 1 {
         return false;

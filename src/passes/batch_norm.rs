@@ -24,7 +24,7 @@ fn fold(graph: &mut Graph, index: usize) -> Result<bool> {
     let node = &graph.nodes[index];
     let uses = graph.uses();
     let plain = node.op.downcast::<Conv>().is_some() && epilogue_of(node).is_some_and(|epilogue| epilogue.is_identity());
-    let Some(result) = node.outputs[0].filter(|_| plain) else { return Ok(false) };
+    let Some(result) = node.outputs.first().copied().flatten().filter(|_| plain) else { return Ok(false) };
     let Some(outer) = only_reader(graph, &uses, result) else { return Ok(false) };
     let norm = &graph.nodes[outer];
     let Some(op) = norm.op.downcast::<BatchNormalization>() else { return Ok(false) };
@@ -35,7 +35,7 @@ fn fold(graph: &mut Graph, index: usize) -> Result<bool> {
     let statistics: Option<Vec<Vec<f64>>> = (1..5).map(|k| constant(norm.inputs[k])?.to_f64s().ok()).collect();
     let Some(statistics) = statistics.filter(|_| !has_bias || old_bias.is_some()) else { return Ok(false) };
     let [scale, bias, mean, variance] = statistics.as_slice() else { return Ok(false) };
-    let channels = weights.shape()[0];
+    let Some(&channels) = weights.shape().first() else { return Ok(false) };
     if norm.inputs[0] != Some(result) || scale.len() != channels || weights.is_empty() {
         return Ok(false);
     }

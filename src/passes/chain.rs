@@ -28,11 +28,11 @@ pub fn rewrite(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<bool> {
 fn merge(graph: &mut Graph, index: usize, facts: &[Option<Fact>]) -> bool {
     let fact = |id| facts.get::<usize>(id).and_then(Option::as_ref);
     let inner = &graph.nodes[index];
-    let (Some(f), Some(result)) = (expression_of(inner), inner.outputs[0]) else { return false };
+    let (Some(f), Some(result)) = (expression_of(inner), inner.outputs.first().copied().flatten()) else { return false };
     let uses = graph.uses();
     let Some(outer) = only_reader(graph, &uses, result) else { return false };
     let node = &graph.nodes[outer];
-    let (Some(g), Some(out)) = (expression_of(node), node.outputs[0]) else { return false };
+    let (Some(g), Some(out)) = (expression_of(node), node.outputs.first().copied().flatten()) else { return false };
     let (Some(a), Some(b)) = (fact(result.0 as usize), fact(out.0 as usize)) else { return false };
     // What the plan computes by itself stays apart; so does a result that is broadcast, which would be computed again.
     if a.shape != b.shape || a.value.is_some() || f.steps.len() + g.steps.len() > MAX_STEPS || f.is_identity() || g.is_identity() {

@@ -23,7 +23,7 @@ pub fn rewrite(graph: &mut Graph) -> Result<bool> {
 fn fold(graph: &mut Graph, index: usize) -> Result<bool> {
     let node = &graph.nodes[index];
     let plain = node.op.downcast::<Conv>().is_some() && epilogue_of(node).is_some_and(|epilogue| epilogue.is_identity());
-    let Some(result) = node.outputs[0].filter(|_| plain) else { return Ok(false) };
+    let Some(result) = node.outputs.first().copied().flatten().filter(|_| plain) else { return Ok(false) };
     let constant = |id: Option<ValueId>| id.and_then(|id| graph.constant(id));
     let Some(weights) = node.inputs.get(1).copied().and_then(constant) else { return Ok(false) };
     let Some(outer) = only_reader(graph, &graph.uses(), result) else { return Ok(false) };
@@ -32,8 +32,8 @@ fn fold(graph: &mut Graph, index: usize) -> Result<bool> {
     let Some(&other) = adder.inputs.iter().find(|&&id| id != Some(result)).filter(|_| is_add) else { return Ok(false) };
     let Some(k) = constant(other) else { return Ok(false) };
     // Channels are axis 1 of n axes; the constant's must line up with them and repeat over everything else.
-    let (channels, rank) = (weights.shape()[0], weights.rank());
-    let from_right = rank - 2;
+    let (rank, Some(&channels)) = (weights.rank(), weights.shape().first()) else { return Ok(false) };
+    let Some(from_right) = rank.checked_sub(2) else { return Ok(false) };
     let per_channel = k.len() == channels && k.rank() > from_right && k.shape()[k.rank() - 1 - from_right] == channels && k.rank() <= rank;
     let has_bias = node.inputs.get(2).copied().flatten().is_some();
     let old = if has_bias { node.inputs.get(2).copied().and_then(constant).map(Tensor::to_f64s).transpose()? } else { Some(vec![0.0; channels]) };

@@ -27,7 +27,7 @@ fn step(graph: &mut Graph, index: usize, facts: &[Option<Fact>]) -> bool {
     let fact = |id: ValueId| facts.get(id.0 as usize).and_then(Option::as_ref);
     let node = &graph.nodes[index];
     let Some(epilogue) = epilogue_of(node).cloned() else { return false };
-    let Some(result) = node.outputs[0] else { return false };
+    let Some(result) = node.outputs.first().copied().flatten() else { return false };
     let uses = graph.uses();
     let Some(outer) = only_reader(graph, &uses, result) else { return false };
     if let Some(function) = function_of(graph, outer, result) {

@@ -457,19 +457,8 @@ impl Builder {
 fn gather(tensor: &Tensor, args: &[usize]) -> Result<Tensor> {
     let [offset, rest @ ..] = args else { return Err(Error::internal("a view without arguments")) };
     let (strides, shape) = rest.split_at(rest.len() / 2);
-    // Negative strides wrap around, and back when the offset is added.
-    let mut coordinates = vec![0usize; shape.len()];
-    tensor.pick(shape, |_| {
-        let at = coordinates.iter().zip(strides).fold(*offset, |at, (x, stride)| at.wrapping_add(x.wrapping_mul(*stride)));
-        for axis in (0..shape.len()).rev() {
-            coordinates[axis] += 1;
-            if coordinates[axis] < shape[axis] {
-                break;
-            }
-            coordinates[axis] = 0;
-        }
-        Some(at)
-    })
+    let mut walk = crate::tensor::index::Odometer::new(shape, [strides]);
+    tensor.pick(shape, |_| walk.next().map(|[at]| offset.wrapping_add(at)))
 }
 
 /// The mode in which the CPU computes what the plan holds in `precision`.

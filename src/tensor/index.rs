@@ -54,6 +54,7 @@ pub fn axes(list: &[i64], rank: usize) -> Result<Vec<usize>> {
 
 /// Visits the offsets `Σ coordinate · stride` of all coordinates of `shape`, in row-major order, for several sets of strides at once.
 ///
+/// Offsets wrap, so that a negative stride may be given as its two's complement: adding the base takes the wrap back.
 /// One odometer instead of a division for each element: the CPU's broadcasting and data movement run on it.
 pub struct Odometer<'a, const N: usize> {
     shape: &'a [usize],
@@ -82,13 +83,13 @@ impl<const N: usize> Iterator for Odometer<'_, N> {
             self.coordinates[axis] += 1;
             if self.coordinates[axis] < self.shape[axis] {
                 for (offset, strides) in self.offsets.iter_mut().zip(&self.strides) {
-                    *offset += strides[axis];
+                    *offset = offset.wrapping_add(strides[axis]);
                 }
                 break;
             }
             self.coordinates[axis] = 0;
             for (offset, strides) in self.offsets.iter_mut().zip(&self.strides) {
-                *offset -= strides[axis] * (self.shape[axis] - 1);
+                *offset = offset.wrapping_sub(strides[axis].wrapping_mul(self.shape[axis] - 1));
             }
         }
         Some(here)

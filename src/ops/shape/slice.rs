@@ -8,7 +8,7 @@ use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Lowering, Unsupported};
 use crate::tensor::Tensor;
-use crate::tensor::index::{axes, strides};
+use crate::tensor::index::{Odometer, axes, strides};
 use std::sync::Arc;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "Slice", since: 1, parse, cases: CASES };
@@ -76,8 +76,8 @@ impl Operator for Slice {
             own[range.axis] = own[range.axis].wrapping_mul(range.step as usize);
         }
         let shape = shape_of(x.shape(), &ranges);
-        let mut walk = Coordinates::new(&shape, &own);
-        Ok(vec![x.pick(shape.clone(), |_| Some(base.wrapping_add(walk.next_offset())))?])
+        let mut walk = Odometer::new(&shape, [&own]);
+        Ok(vec![x.pick(shape.clone(), |_| walk.next().map(|[at]| base.wrapping_add(at)))?])
     }
 
     fn moves(&self) -> bool {
@@ -104,29 +104,6 @@ impl Operator for Slice {
 
     fn flops(&self, _inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
         0
-    }
-}
-
-/// Offsets in row-major order over strides that may wrap.
-struct Coordinates<'a> {
-    shape: &'a [usize],
-    strides: &'a [usize],
-    coordinates: Vec<usize>,
-}
-impl<'a> Coordinates<'a> {
-    fn new(shape: &'a [usize], strides: &'a [usize]) -> Self {
-        Self { shape, strides, coordinates: vec![0; shape.len()] }
-    }
-    fn next_offset(&mut self) -> usize {
-        let at = self.coordinates.iter().zip(self.strides).fold(0usize, |at, (x, stride)| at.wrapping_add(x.wrapping_mul(*stride)));
-        for axis in (0..self.shape.len()).rev() {
-            self.coordinates[axis] += 1;
-            if self.coordinates[axis] < self.shape[axis] {
-                break;
-            }
-            self.coordinates[axis] = 0;
-        }
-        at
     }
 }
 
