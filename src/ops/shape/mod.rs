@@ -1,16 +1,21 @@
 //! Shapes and data movement: on the GPU mostly views, which cost nothing.
 
+pub mod blocks;
 pub mod concat;
 pub mod constant;
 pub mod dropout;
 pub mod expand;
 pub mod gather;
 pub mod generate;
+pub mod one_hot;
+pub mod pad;
 pub mod reshape;
+pub mod scatter;
 pub mod shape_of;
 pub mod slice;
 pub mod split;
 pub mod transpose;
+pub mod trilu;
 
 use crate::plan::{Layout, Lowering, Unsupported, View};
 

@@ -1,0 +1,124 @@
+//! [DepthToSpace](https://onnx.ai/onnx/operators/onnx__DepthToSpace.html), versions 1, 11, 13: blocks of channels become
+//! squares of pixels; and [SpaceToDepth](https://onnx.ai/onnx/operators/onnx__SpaceToDepth.html), versions 1, 13: the way back.
+//!
+//! Both split axes, swap them and join them again: on the GPU two reshapes and a transposition, thus views and one copy.
+
+use crate::compare::Bound;
+use crate::error::{Error, Result};
+use crate::ops::case::{Case, Given::*, Operand::*, case};
+use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::{Layout, Lowering, Unsupported};
+use crate::tensor::Tensor;
+use crate::tensor::index::{Odometer, strides};
+use std::sync::Arc;
+
+pub const DEPTH_TO_SPACE: OpDef = OpDef { domain: "", name: "DepthToSpace", since: 1, parse: parse_depth, cases: DEPTH_CASES };
+pub const SPACE_TO_DEPTH: OpDef = OpDef { domain: "", name: "SpaceToDepth", since: 1, parse: parse_space, cases: SPACE_CASES };
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// Channels are `[block, block, depth]`.
+    DepthColumnRow,
+    /// Channels are `[depth, block, block]`.
+    ColumnRowDepth,
+    /// Pixels become channels `[block, block, depth]`.
+    SpaceToDepth,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Blocks {
+    order: Order,
+    size: usize,
+}
+
+/// How a tensor moves: its shape with axes split, the order of those axes, and the shape with axes joined.
+struct Steps {
+    split: [usize; 6],
+    order: [usize; 6],
+    joined: Vec<usize>,
+}
+
+fn parse(node: &mut NodeView, order: Order) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(1..=1)?;
+    let size = node.optional_int("blocksize")?.ok_or_else(|| Error::model("attribute 'blocksize' is missing"))?;
+    let size = usize::try_from(size).ok().filter(|size| (1..=1 << 15).contains(size));
+    let size = size.ok_or_else(|| Error::model("attribute 'blocksize' is not a size between 1 and 32768"))?;
+    Ok(Arc::new(Blocks { order, size }))
+}
+fn parse_depth(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    // Version 1 knew one order and had no attribute for it.
+    let mode = node.choice("mode", "DCR", &["DCR", "CRD"])?;
+    parse(node, if mode == "CRD" { Order::ColumnRowDepth } else { Order::DepthColumnRow })
+}
+fn parse_space(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    parse(node, Order::SpaceToDepth)
+}
+
+impl Blocks {
+    fn steps(&self, shape: &[usize]) -> Result<Steps> {
+        let &[n, c, h, w] = shape else { return Err(Error::model(format!("a tensor of rank {}, not [N, C, H, W]", shape.len()))) };
+        let (s, square) = (self.size, self.size * self.size);
+        let into_space = self.order != Order::SpaceToDepth;
+        if into_space && !c.is_multiple_of(square) || !into_space && !(h.is_multiple_of(s) && w.is_multiple_of(s)) {
+            return Err(Error::model(format!("the shape {shape:?} does not divide into blocks of {s}")));
+        }
+        let too_large = || Error::memory(format!("{shape:?} in blocks of {s} overflows"));
+        let times = |a: usize, b: usize| a.checked_mul(b).ok_or_else(too_large);
+        Ok(match self.order {
+            Order::DepthColumnRow => {
+                Steps { split: [n, s, s, c / square, h, w], order: [0, 3, 4, 1, 5, 2], joined: vec![n, c / square, times(h, s)?, times(w, s)?] }
+            }
+            Order::ColumnRowDepth => {
+                Steps { split: [n, c / square, s, s, h, w], order: [0, 1, 4, 2, 5, 3], joined: vec![n, c / square, times(h, s)?, times(w, s)?] }
+            }
+            Order::SpaceToDepth => Steps { split: [n, c, h / s, s, w / s, s], order: [0, 3, 5, 1, 2, 4], joined: vec![n, times(c, square)?, h / s, w / s] },
+        })
+    }
+}
+
+impl Operator for Blocks {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        let x = inputs.required(0)?;
+        Ok(vec![Fact::new(x.dtype, self.steps(&x.shape)?.joined)])
+    }
+
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        let steps = self.steps(x.shape())?;
+        let own = strides(&steps.split);
+        let (shape, moved) = (steps.order.map(|axis| steps.split[axis]), steps.order.map(|axis| own[axis]));
+        let mut walk = Odometer::new(&shape, [&moved]);
+        Ok(vec![x.pick(steps.joined, |_| walk.next().map(|[at]| at))?])
+    }
+
+    fn moves(&self) -> bool {
+        true
+    }
+
+    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        let view = at.view(0)?;
+        let steps = self.steps(&view.shape).map_err(|error| Unsupported::new(error.message()))?;
+        let split = match view.reshaped(&steps.split) {
+            Some(split) => split,
+            None if view.count() == 0 => return Err(Unsupported::new("a tensor without elements")),
+            None => at.in_layout(view, Layout::Dense)?.reshaped(&steps.split).ok_or_else(|| Unsupported::new("axes that don't split"))?,
+        };
+        super::alias_reshaped(at, split.permuted(&steps.order), &steps.joined)
+    }
+
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Exact
+    }
+
+    fn flops(&self, _inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
+        0
+    }
+}
+
+const DEPTH_CASES: &[Case] = &[
+    case(&[("blocksize", Int(2))], &[Floats(&[1, 8, 2, 3])]).runs("view"),
+    case(&[("blocksize", Int(2)), ("mode", Text("CRD"))], &[Floats(&[2, 12, 3, 1])]).runs("view"),
+    case(&[("blocksize", Int(3))], &[I64(&[1, 9, 1, 2])]).runs("view"),
+];
+const SPACE_CASES: &[Case] =
+    &[case(&[("blocksize", Int(2))], &[Floats(&[1, 3, 4, 6])]).runs("view"), case(&[("blocksize", Int(3))], &[Floats(&[2, 1, 3, 9])]).runs("view")];

@@ -1,0 +1,254 @@
+//! [Pad](https://onnx.ai/onnx/operators/onnx__Pad.html), versions 2, 11, 13, 18, 19, 21: elements before and behind each axis.
+//!
+//! Inputs: data, pads (begins, then ends; negative ones crop), and optionally the constant (default 0) and axes. The first
+//! two options were attributes before version 11. Where both crop and pad are asked of an axis, the crop comes first.
+
+use crate::compare::Bound;
+use crate::error::{Error, Result};
+use crate::ops::case::{Case, Given::*, Operand::*, case};
+use crate::ops::{Fact, Infer, Input, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::{Layout, Lowering, Unsupported, View};
+use crate::tensor::index::{axes, strides};
+use crate::tensor::{Tensor, cast, element_count};
+use std::sync::Arc;
+
+pub const DEF: OpDef = OpDef { domain: "", name: "Pad", since: 2, parse, cases: CASES };
+
+/// Where the elements beyond the edges come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pad {
+    Constant,
+    /// Mirrored at the edge element, which isn't repeated.
+    Reflect,
+    /// The edge element, repeated.
+    Edge,
+    /// The other end.
+    Wrap,
+}
+
+/// More boxes than this would cost more dispatches than padding on the CPU.
+const MAX_BOXES: usize = 32;
+
+fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    if node.version < 11 {
+        node.ints_to_input("pads", 1)?;
+        let value = node.float("value", 0.0)?;
+        node.inputs.resize(2, Input::Absent);
+        node.inputs.push(Input::Constant(Tensor::scalar(value)));
+    }
+    node.expect_inputs(2..=4)?;
+    Ok(Arc::new(match node.choice("mode", "constant", &["constant", "reflect", "edge", "wrap"])?.as_str() {
+        "reflect" => Pad::Reflect,
+        "edge" => Pad::Edge,
+        "wrap" => Pad::Wrap,
+        _ => Pad::Constant,
+    }))
+}
+
+/// What happens to one axis: `kept` elements from `first` on, with `before` and `after` new ones around.
+#[derive(Debug, Clone, Copy)]
+struct Edges {
+    first: usize,
+    kept: usize,
+    before: usize,
+    after: usize,
+}
+
+fn edges(shape: &[usize], pads: &[i64], given: Option<Vec<i64>>) -> Result<Vec<Edges>> {
+    let list = given.unwrap_or_else(|| (0..shape.len() as i64).collect());
+    let mut result: Vec<Edges> = shape.iter().map(|&kept| Edges { first: 0, kept, before: 0, after: 0 }).collect();
+    if pads.len() != 2 * list.len() {
+        return Err(Error::model(format!("{} pads for {} axes", pads.len(), list.len())));
+    }
+    for (k, axis) in axes(&list, shape.len())?.into_iter().enumerate() {
+        let (begin, end, size) = (pads[k], pads[k + list.len()], shape[axis] as u64);
+        let cropped = |pad: i64| if pad < 0 { pad.unsigned_abs() } else { 0 };
+        let kept = size.checked_sub(cropped(begin).saturating_add(cropped(end)));
+        let kept = kept.ok_or_else(|| Error::model(format!("pads {begin} and {end} crop more than the {size} elements of axis {axis}")))?;
+        result[axis] = Edges { first: cropped(begin) as usize, kept: kept as usize, before: begin.max(0) as usize, after: end.max(0) as usize };
+    }
+    Ok(result)
+}
+
+/// A run of one axis: where it goes, where it comes from, and the step there.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    to: usize,
+    from: usize,
+    step: isize,
+    count: usize,
+}
+
+impl Edges {
+    fn size(&self) -> Result<usize> {
+        let sum = self.before.checked_add(self.kept).and_then(|sum| sum.checked_add(self.after));
+        sum.ok_or_else(|| Error::memory("the padded shape overflows"))
+    }
+
+    /// The element that position `at` of the result repeats; `None` for the constant.
+    fn source(&self, mode: Pad, at: usize) -> Option<usize> {
+        let (i, n) = (at as i128 - self.before as i128, self.kept as i128);
+        let i = match mode {
+            _ if (0..n).contains(&i) => i,
+            Pad::Constant => return None,
+            Pad::Edge => i.clamp(0, n - 1),
+            Pad::Wrap => i.rem_euclid(n),
+            Pad::Reflect if n == 1 => 0,
+            Pad::Reflect => {
+                let there = i.rem_euclid(2 * (n - 1));
+                there.min(2 * (n - 1) - there)
+            }
+        };
+        Some(self.first + i as usize)
+    }
+
+    /// The axis as runs of constant step; an error where a pad is longer than what it repeats.
+    fn runs(&self, mode: Pad) -> Result<Vec<Run>, Unsupported> {
+        let Edges { first, kept, before, after } = *self;
+        let behind = before + kept;
+        let reach = match mode {
+            Pad::Constant | Pad::Edge => usize::MAX,
+            Pad::Wrap => kept,
+            Pad::Reflect => kept.saturating_sub(1),
+        };
+        if before > reach || after > reach {
+            return Err(Unsupported::new(format!("pads of {before} and {after} that repeat an axis of {kept} more than once")));
+        }
+        let last = (first + kept).saturating_sub(1);
+        let around = match mode {
+            Pad::Constant => vec![],
+            Pad::Edge => vec![Run { to: 0, from: first, step: 0, count: before }, Run { to: behind, from: last, step: 0, count: after }],
+            Pad::Wrap => {
+                vec![Run { to: 0, from: first + kept - before, step: 1, count: before }, Run { to: behind, from: first, step: 1, count: after }]
+            }
+            Pad::Reflect => {
+                vec![Run { to: 0, from: first + before, step: -1, count: before }, Run { to: behind, from: last.saturating_sub(1), step: -1, count: after }]
+            }
+        };
+        let middle = Run { to: before, from: first, step: 1, count: kept };
+        Ok([middle].into_iter().chain(around).filter(|run| run.count > 0).collect())
+    }
+}
+
+impl Pad {
+    fn shape(self, edges: &[Edges]) -> Result<Vec<usize>> {
+        let shape = edges.iter().map(Edges::size).collect::<Result<Vec<_>>>()?;
+        let nothing = edges.iter().any(|edge| edge.kept == 0 && edge.before.max(edge.after) > 0);
+        if self != Pad::Constant && nothing { Err(Error::input("an axis without elements has none to repeat")) } else { Ok(shape) }
+    }
+}
+
+impl Operator for Pad {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        let x = inputs.required(0)?;
+        let edges = edges(&x.shape, &inputs.ints(1)?, inputs.optional_ints(3)?)?;
+        Ok(vec![Fact::new(x.dtype, self.shape(&edges)?)])
+    }
+
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        let edges = edges(x.shape(), &inputs.required(1)?.to_i64s()?, inputs.optional(3).map(Tensor::to_i64s).transpose()?)?;
+        let shape = self.shape(&edges)?;
+        if element_count(&shape)? == 0 {
+            return Ok(vec![x.pick(shape, |_| None)?]);
+        }
+        let own = strides(x.shape());
+        // For each axis and position, the offset of its source.
+        let offsets: Vec<Vec<Option<usize>>> =
+            (0..shape.len()).map(|axis| (0..shape[axis]).map(|at| edges[axis].source(*self, at).map(|source| source * own[axis])).collect()).collect();
+        let source = |index: usize| {
+            let (mut rest, mut offset) = (index, 0);
+            for axis in (0..shape.len()).rev() {
+                offset += offsets[axis][rest % shape[axis]]?;
+                rest /= shape[axis];
+            }
+            Some(offset)
+        };
+        let Some(value) = inputs.optional(2) else { return Ok(vec![x.pick(shape.clone(), source)?]) };
+        let value = match x.dtype() {
+            dtype if dtype == value.dtype() => value.clone(),
+            dtype => cast(value, dtype, true)?,
+        };
+        if value.len() != 1 {
+            return Err(Error::input(format!("the constant of a Pad has {} elements, not one", value.len())));
+        }
+        let pool = Tensor::chain(&[x, &value])?;
+        Ok(vec![pool.pick(shape.clone(), |index| source(index).or(Some(x.len())))?])
+    }
+
+    fn moves(&self) -> bool {
+        true
+    }
+
+    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        let view = at.view(0)?;
+        let pads = at.ints(1)?;
+        let given = if at.has_input(3) { Some(at.ints(3)?) } else { None };
+        let edges = edges(&view.shape, &pads, given).map_err(|error| Unsupported::new(error.message()))?;
+        let fact = at.output_fact(0)?.clone();
+        if fact.shape == view.shape && pads.iter().all(|&pad| pad == 0) {
+            at.alias(0, view);
+            return Ok(());
+        }
+        let runs = edges.iter().map(|edge| edge.runs(*self)).collect::<Result<Vec<_>, _>>()?;
+        let boxes = runs.iter().map(Vec::len).product::<usize>();
+        if boxes > MAX_BOXES {
+            return Err(Unsupported::new(format!("padding in {boxes} parts")));
+        }
+        // A padded layout, so that no two rows of a part share a group of 4.
+        let layout = if at.layout_of(&view) == Layout::ChannelsLast4 && !view.is(Layout::Dense) { Layout::ChannelsLast4 } else { Layout::Rows4 };
+        let output = at.output(0, layout)?;
+        if *self == Pad::Constant {
+            let value = if at.has_input(2) {
+                at.constant(2)
+                    .cloned()
+                    .filter(|value| value.len() == 1)
+                    .ok_or_else(|| Unsupported::new("a constant that is not known when the plan is made"))?
+            } else {
+                Tensor::scalar(0f32)
+            };
+            let value = cast(&value, fact.dtype, true).and_then(|value| value.reshape([1])).map_err(|error| Unsupported::new(error.message()))?;
+            let fill = at.table("padding", value)?.broadcast(&fact.shape);
+            at.copy(&fill, &output)?;
+        }
+        for index in 0..boxes {
+            let (mut rest, mut from, mut to) = (index, view.clone(), output.clone());
+            for axis in (0..runs.len()).rev() {
+                let run = runs[axis][rest % runs[axis].len()];
+                rest /= runs[axis].len();
+                shift(&mut from, axis, run.from, run.step, run.count);
+                shift(&mut to, axis, run.to, 1, run.count);
+            }
+            at.copy(&from, &to)?;
+        }
+        Ok(())
+    }
+
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Exact
+    }
+
+    fn flops(&self, _inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
+        0
+    }
+}
+
+/// Narrows a view's axis to `count` elements from `first` on.
+fn shift(view: &mut View, axis: usize, first: usize, step: isize, count: usize) {
+    view.offset = view.offset.wrapping_add_signed(first as isize * view.strides[axis]);
+    view.strides[axis] *= step;
+    view.shape[axis] = count;
+}
+
+const CASES: &[Case] = &[
+    case(&[], &[Floats(&[2, 3, 5]), Known(&[0, 1, 2, 0, 0, 1])]),
+    case(&[], &[Floats(&[3, 8]), Known(&[1, 4, 0, 4]), Scalar(1.5)]),
+    case(&[], &[Floats(&[3, 5]), Known(&[-1, 0, 1, 2])]),
+    case(&[], &[Floats(&[3, 5]), Known(&[2, 1]), Absent, Known(&[-1])]),
+    case(&[], &[Floats(&[3, 5]), Known(&[0, 0, 0, 0])]).runs("view"),
+    case(&[("mode", Text("reflect"))], &[Floats(&[3, 5]), Known(&[1, 3, 2, 4])]),
+    case(&[("mode", Text("reflect"))], &[Floats(&[2, 3]), Known(&[0, 5, 0, 0])]).runs("cpu"),
+    case(&[("mode", Text("edge"))], &[Floats(&[1, 3, 2, 5]), Known(&[0, 0, 1, 3, 0, 0, 2, 1])]),
+    case(&[("mode", Text("wrap"))], &[I64(&[2, 3]), Known(&[1, 2, 0, 1])]),
+    case(&[("pads", Ints(&[0, 2, 1, 0])), ("value", Float(0.5))], &[Floats(&[2, 3])]).at(10),
+];
