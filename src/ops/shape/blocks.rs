@@ -1,5 +1,6 @@
 //! [DepthToSpace](https://onnx.ai/onnx/operators/onnx__DepthToSpace.html), versions 1, 11, 13: blocks of channels become
-//! squares of pixels; and [SpaceToDepth](https://onnx.ai/onnx/operators/onnx__SpaceToDepth.html), versions 1, 13: the way back.
+//! squares of pixels; and [SpaceToDepth](https://onnx.ai/onnx/operators/onnx__SpaceToDepth.html), versions 1, 13
+//! and newer: the way back.
 //!
 //! Both split axes, swap them and join them again: on the GPU two reshapes and a transposition, thus views and one copy.
 
@@ -12,8 +13,8 @@ use crate::tensor::Tensor;
 use crate::tensor::index::{Odometer, strides};
 use std::sync::Arc;
 
-pub const DEPTH_TO_SPACE: OpDef = OpDef { domain: "", name: "DepthToSpace", since: 1, parse: parse_depth, cases: DEPTH_CASES };
-pub const SPACE_TO_DEPTH: OpDef = OpDef { domain: "", name: "SpaceToDepth", since: 1, parse: parse_space, cases: SPACE_CASES };
+pub const DEPTH_TO_SPACE: OpDef = OpDef { domain: "", name: "DepthToSpace", since: 1, parse: |node| parse(node, Direction::ToSpace), cases: DEPTH_CASES };
+pub const SPACE_TO_DEPTH: OpDef = OpDef { domain: "", name: "SpaceToDepth", since: 1, parse: |node| parse(node, Direction::ToDepth), cases: SPACE_CASES };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
@@ -21,12 +22,17 @@ enum Order {
     DepthColumnRow,
     /// Channels are `[depth, block, block]`.
     ColumnRowDepth,
-    /// Pixels become channels `[block, block, depth]`.
-    SpaceToDepth,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    ToSpace,
+    ToDepth,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Blocks {
+    direction: Direction,
     order: Order,
     size: usize,
 }
@@ -38,41 +44,42 @@ struct Steps {
     joined: Vec<usize>,
 }
 
-fn parse(node: &mut NodeView, order: Order) -> Result<Arc<dyn Operator>> {
+fn parse(node: &mut NodeView, direction: Direction) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(1..=1)?;
+    // Older versions knew the first order alone and had no attribute for it.
+    let mode = node.choice("mode", "DCR", &["DCR", "CRD"])?;
+    let order = if mode == "CRD" { Order::ColumnRowDepth } else { Order::DepthColumnRow };
     let size = node.optional_int("blocksize")?.ok_or_else(|| Error::model("attribute 'blocksize' is missing"))?;
     let size = usize::try_from(size).ok().filter(|size| (1..=1 << 15).contains(size));
     let size = size.ok_or_else(|| Error::model("attribute 'blocksize' is not a size between 1 and 32768"))?;
-    Ok(Arc::new(Blocks { order, size }))
-}
-fn parse_depth(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
-    // Version 1 knew one order and had no attribute for it.
-    let mode = node.choice("mode", "DCR", &["DCR", "CRD"])?;
-    parse(node, if mode == "CRD" { Order::ColumnRowDepth } else { Order::DepthColumnRow })
-}
-fn parse_space(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
-    parse(node, Order::SpaceToDepth)
+    Ok(Arc::new(Blocks { direction, order, size }))
 }
 
 impl Blocks {
     fn steps(&self, shape: &[usize]) -> Result<Steps> {
         let &[n, c, h, w] = shape else { return Err(Error::model(format!("a tensor of rank {}, not [N, C, H, W]", shape.len()))) };
         let (s, square) = (self.size, self.size * self.size);
-        let into_space = self.order != Order::SpaceToDepth;
-        if into_space && !c.is_multiple_of(square) || !into_space && !(h.is_multiple_of(s) && w.is_multiple_of(s)) {
+        let divides = match self.direction {
+            Direction::ToSpace => c.is_multiple_of(square),
+            Direction::ToDepth => h.is_multiple_of(s) && w.is_multiple_of(s),
+        };
+        if !divides {
             return Err(Error::model(format!("the shape {shape:?} does not divide into blocks of {s}")));
         }
         let too_large = || Error::memory(format!("{shape:?} in blocks of {s} overflows"));
         let times = |a: usize, b: usize| a.checked_mul(b).ok_or_else(too_large);
-        Ok(match self.order {
-            Order::DepthColumnRow => {
-                Steps { split: [n, s, s, c / square, h, w], order: [0, 3, 4, 1, 5, 2], joined: vec![n, c / square, times(h, s)?, times(w, s)?] }
-            }
-            Order::ColumnRowDepth => {
-                Steps { split: [n, c / square, s, s, h, w], order: [0, 1, 4, 2, 5, 3], joined: vec![n, c / square, times(h, s)?, times(w, s)?] }
-            }
-            Order::SpaceToDepth => Steps { split: [n, c, h / s, s, w / s, s], order: [0, 3, 5, 1, 2, 4], joined: vec![n, times(c, square)?, h / s, w / s] },
-        })
+        let depth = c / square;
+        let (split, order) = match (self.direction, self.order) {
+            (Direction::ToSpace, Order::DepthColumnRow) => ([n, s, s, depth, h, w], [0, 3, 4, 1, 5, 2]),
+            (Direction::ToSpace, Order::ColumnRowDepth) => ([n, depth, s, s, h, w], [0, 1, 4, 2, 5, 3]),
+            (Direction::ToDepth, Order::DepthColumnRow) => ([n, c, h / s, s, w / s, s], [0, 3, 5, 1, 2, 4]),
+            (Direction::ToDepth, Order::ColumnRowDepth) => ([n, c, h / s, s, w / s, s], [0, 1, 3, 5, 2, 4]),
+        };
+        let joined = match self.direction {
+            Direction::ToSpace => vec![n, depth, times(h, s)?, times(w, s)?],
+            Direction::ToDepth => vec![n, times(c, square)?, h / s, w / s],
+        };
+        Ok(Steps { split, order, joined })
     }
 }
 
