@@ -56,4 +56,20 @@ macro_rules! models {
         mod on_the_gpu { $(#[test] fn $name() { if let Some(device) = super::test_device() { super::check(stringify!($name), Some(device)); } })* }
     };
 }
-models!(mnist_ort, squeezenet_fp32, squeezenet_fp16);
+models!(
+    mnist_ort,
+    squeezenet_fp32,
+    squeezenet_fp16,
+    ultraface_rfb320,
+    yolox_nano,
+    fastestdet,
+    deeplab_v3,
+    superres_prepost,
+    style_candy,
+    ppocr_det_v3,
+    ppocr_cls,
+    lgbm_classifier,
+    charlm_llama,
+    dtln_2,
+    magika_v3_3
+);
