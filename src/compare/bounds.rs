@@ -3,6 +3,7 @@
 use super::accuracy;
 use super::expression::{Rounding, Uncertain, propagate};
 use super::measure::Allowed;
+use super::normalization::{Runs, normalization};
 use super::{Bound, C, UNIT_F16, UNIT_F32};
 use crate::cpu;
 use crate::error::{Error, Result};
@@ -54,7 +55,7 @@ pub struct Input {
 }
 
 impl Input {
-    fn errors(&self) -> Result<Vec<f64>> {
+    pub fn errors(&self) -> Result<Vec<f64>> {
         Ok(self.value.to_f64s()?.iter().map(|x| self.unit * x.abs().max(floor(self.unit)) + self.apart).collect())
     }
     fn uncertain(&self) -> Result<Uncertain> {
@@ -87,6 +88,7 @@ pub fn allowed(node: &Node, inputs: &[Option<Input>], want: &[f64], store: f64, 
         Bound::Contraction { length } => contraction(node, inputs, length, own)?,
         Bound::Softmax { logarithm, .. } => softmax(node, inputs, want, logarithm, own)?,
         Bound::Sum { length } => sum(node, inputs, want, length, own)?,
+        Bound::Normalization { length, centred, epsilon } => normalization(node, inputs, want, Runs { length, centred, epsilon: epsilon as f64 }, own)?,
         Bound::Elementwise => elementwise(node, inputs, want, own)?,
     };
     // The device's own store, and the reference's.
@@ -104,7 +106,7 @@ pub fn exact(inputs: &[Option<Input>], want: &[f64]) -> Allowed {
     Allowed { fixed, scaled: vec![0.0; want.len()], formula: "storage rounding".into() }
 }
 
-fn evaluate(op: &dyn Operator, inputs: &[Option<Tensor>]) -> Result<Tensor> {
+pub fn evaluate(op: &dyn Operator, inputs: &[Option<Tensor>]) -> Result<Tensor> {
     let refs: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_ref).collect();
     cpu::eval_node(op, &refs, Mode::Oracle)?.into_iter().next().ok_or_else(|| Error::internal("an operator without a result"))
 }

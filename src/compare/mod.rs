@@ -10,6 +10,7 @@ mod clobber;
 mod expression;
 pub mod fault;
 mod measure;
+mod normalization;
 mod reference;
 mod report;
 mod run;
@@ -42,6 +43,8 @@ pub enum Bound {
     Softmax { length: usize, logarithm: bool },
     /// A result scaled by the largest magnitude of its inputs: sums of `length` terms.
     Sum { length: usize },
+    /// Contiguous runs brought to mean 0 (where `centred`) and variance 1, then scaled and shifted.
+    Normalization { length: usize, centred: bool, epsilon: f32 },
     /// Positions of extremes (ArgMax, TopK): the same where the values chosen are within the input's tolerance of each other.
     Choice,
 }

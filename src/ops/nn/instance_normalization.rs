@@ -105,7 +105,7 @@ impl Operator for InstanceNormalization {
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
         let length =
             inputs.optional(0).map_or(1, |x| x.shape.iter().skip(1).product::<usize>() / self.groups.unwrap_or(x.shape.get(1).copied().unwrap_or(1)).max(1));
-        Bound::Sum { length }
+        Bound::Normalization { length, centred: true, epsilon: self.epsilon }
     }
 
     fn flops(&self, _inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {

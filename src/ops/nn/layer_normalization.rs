@@ -127,7 +127,7 @@ impl Operator for LayerNormalization {
 
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
         let length = inputs.optional(0).and_then(|x| axis(self.axis, x.rank()).ok().map(|at| x.shape[at..].iter().product()));
-        Bound::Sum { length: length.unwrap_or(1) }
+        Bound::Normalization { length: length.unwrap_or(1), centred: self.how.centred, epsilon: self.how.epsilon }
     }
 
     fn flops(&self, _inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
