@@ -21,7 +21,7 @@ pub mod reduce;
 pub mod resize;
 pub mod softmax;
 
-pub use prelude::Prelude;
+pub use prelude::{Form, Prelude, UNIFORM_TABLE};
 
 use crate::error::Result;
 use crate::plan::PlaceId;
