@@ -34,7 +34,9 @@ fn decode_pb(bytes: &[u8], path: &Path) -> Result<(String, Tensor)> {
         return Err(Error::new(ErrorKind::File, "is not a tensor file").remedy("tensors are read from .npy, .npz and .pb"));
     }
     let proto: TensorProto = decode(bytes, wire::Kind::Tensor)?;
-    let tensor = tensor::read(&proto, &mut ExternalFiles::new(path.parent()))?;
+    // The folder of a bare name is the empty path, which can't be looked up.
+    let folder = path.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+    let tensor = tensor::read(&proto, &mut ExternalFiles::new(folder))?;
     Ok((proto.name, tensor))
 }
 
