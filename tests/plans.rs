@@ -89,12 +89,8 @@ fn the_capabilities_of_webgpu_are_those_of_a_device_under_its_limits() {
     let device = Device::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap().unwrap();
     let opened = device.capabilities();
     // Alignment, budget and the kind of adapter are the device's own.
-    let same = Capabilities {
-        software: opened.software,
-        uniform_alignment: opened.uniform_alignment,
-        memory_budget: opened.memory_budget,
-        ..Capabilities::webgpu()
-    };
+    let same =
+        Capabilities { software: opened.software, uniform_alignment: opened.uniform_alignment, memory_budget: opened.memory_budget, ..Capabilities::webgpu() };
     assert_eq!(*opened, same);
 }
 
