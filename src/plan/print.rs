@@ -25,7 +25,15 @@ impl Plan {
     fn write_nodes(&self, f: &mut Formatter<'_>) -> Result {
         writeln!(f, "nodes:")?;
         for (index, (node, placement)) in self.graph.nodes.iter().zip(&self.placements).enumerate() {
-            write!(f, "  n{index} {} '{}' {}: {} -> {}", placement.name(), name(&node.name), node.op_type, self.values(&node.inputs), self.values(&node.outputs))?;
+            write!(
+                f,
+                "  n{index} {} '{}' {}: {} -> {}",
+                placement.name(),
+                name(&node.name),
+                node.op_type,
+                self.values(&node.inputs),
+                self.values(&node.outputs)
+            )?;
             let fact = |id: &Option<ValueId>| id.and_then(|id| self.facts.get(id.0 as usize)?.as_ref());
             for fact in node.outputs.iter().filter_map(fact) {
                 write!(f, " {}{:?}", fact.dtype, fact.shape)?;
@@ -120,12 +128,6 @@ impl Display for Plan {
         self.write_steps(f)?;
         writeln!(f, "fallbacks: {}", self.fallbacks().len())?;
         writeln!(f, "dispatches: {}, pipelines: {}", self.dispatches().count(), self.pipelines())?;
-        writeln!(
-            f,
-            "bytes: activations {} (unshared {}), constants {}",
-            self.activation_bytes(),
-            self.unshared_bytes(),
-            self.constant_bytes(),
-        )
+        writeln!(f, "bytes: activations {} (unshared {}), constants {}", self.activation_bytes(), self.unshared_bytes(), self.constant_bytes(),)
     }
 }
