@@ -22,9 +22,8 @@ pub fn eval_node(op: &dyn Operator, inputs: &[Option<&Tensor>], mode: Mode) -> R
     promised.iter().try_for_each(|fact| element_count(&fact.shape).map(drop))?;
     let narrow = |dtype: DType| matches!(dtype, DType::F16 | DType::BF16);
     let outputs = if inputs.iter().flatten().any(|tensor| narrow(tensor.dtype())) && !op.moves() {
-        let wide = inputs
-            .iter()
-            .map(|input| input.map(|tensor| if narrow(tensor.dtype()) { cast(tensor, DType::F32, true) } else { Ok(tensor.clone()) }).transpose());
+        let wide =
+            inputs.iter().map(|input| input.map(|tensor| if narrow(tensor.dtype()) { cast(tensor, DType::F32, true) } else { Ok(tensor.clone()) }).transpose());
         let wide = wide.collect::<Result<Vec<_>>>()?;
         let refs: Vec<Option<&Tensor>> = wide.iter().map(Option::as_ref).collect();
         let results = op.eval(Operands::new(&refs), mode)?;
