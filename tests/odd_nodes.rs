@@ -3,6 +3,7 @@
 //! Each room's cases are taken apart by a seeded draw: integers become extremes, lists grow and shrink, inputs change their rank and
 //! type or go missing. Sizes are small or beyond counting, so that nothing is allocated that a machine could hold but shouldn't.
 
+use sardonyx::gpu::{Device, LimitsOption, Selection, test_device};
 use sardonyx::graph::{Declared, Graph, Node, ValueId};
 use sardonyx::onnx::{Model, ModelInfo};
 use sardonyx::ops::case::{Case, Operand};
@@ -179,12 +180,25 @@ fn rounds(few: u64) -> u64 {
 /// What the CPU takes and computes in finite numbers, the GPU gives too.
 #[test]
 fn the_gpu_gives_the_cpus_answer() {
-    let Some(device) = sardonyx::gpu::test_device() else { return };
+    if let Some(device) = test_device() {
+        on_device(&device, 1);
+    }
+}
+
+#[test]
+fn and_under_the_limits_of_webgpu() {
+    if test_device().is_some() {
+        on_device(&Device::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap().unwrap(), 2);
+    }
+}
+
+/// Each seed draws other cases.
+fn on_device(device: &Device, seed: u64) {
     let (mut ran, mut wrong) = (0, vec![]);
     for (index, def) in operators().enumerate() {
         for (k, case) in def.cases.iter().enumerate() {
             for round in 0..rounds(3) {
-                let mut draw = Draw(1 << 60 | (index as u64) << 40 | (k as u64) << 20 | round, true);
+                let mut draw = Draw(seed << 60 | (index as u64) << 40 | (k as u64) << 20 | round, true);
                 let Some((graph, given)) = odd(def, case, &mut draw) else { continue };
                 let label = || format!("{} case {k} round {round}: {:?} over {:?}", def.name, graph.nodes[0].op, shapes(&graph));
                 let model = || Model { graph: graph.clone(), info: ModelInfo::default() };

@@ -117,7 +117,9 @@ fn a_fallback_is_said_refused_and_goes_by_an_output() {
     let document = json(&["run", model, "--device", "gpu", "--json", "-"]);
     assert_eq!((&document["fallbacks"][0]["node"], &document["fallbacks"][0]["op"]), (&json!("the sums"), &json!("Einsum")));
     assert!(document["fallbacks"][0]["reason"].is_string());
-    assert!(talk_of(&["run", model, "--device", "gpu"]).contains("node 'the sums' (Einsum)"));
+    for verb in [&["run"][..], &["compare"], &["bench", "--runs", "1", "--no-accuracy"]] {
+        assert!(talk_of(&arguments(verb, &[model, "--device", "gpu"])).contains("node 'the sums' (Einsum)"), "{verb:?}");
+    }
     for verb in ["run", "bench", "compare"] {
         refused(&[verb, model, "--device", "gpu", "--strict"], &["the sums", "Einsum", "--strict"]);
     }

@@ -5,12 +5,14 @@
 
 mod array;
 mod draw;
+mod indices;
+mod moves;
 mod view;
 
 use array::Trial;
 use proptest::prelude::*;
 use sardonyx::Session;
-use sardonyx::gpu::{Device, test_device};
+use sardonyx::gpu::{Device, LimitsOption, Selection, test_device};
 use sardonyx::onnx::{Model, ModelInfo};
 
 /// Runs a trial on a device and holds it to what brute force made.
@@ -29,6 +31,13 @@ fn check(trial: &Trial, device: Option<Device>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// The same adapter with no optional feature and the limits that WebGPU promises everywhere.
+fn webgpu_device() -> Option<Device> {
+    static DEVICE: std::sync::OnceLock<Option<Device>> = std::sync::OnceLock::new();
+    test_device()?;
+    DEVICE.get_or_init(|| Device::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap()).clone()
+}
+
 fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 400, ..ProptestConfig::default() }
 }
@@ -45,12 +54,19 @@ macro_rules! properties {
                 });
             }
 
-            #[test]
-            fn on_the_gpu() {
-                let Some(device) = test_device() else { return };
+            fn on(device: Option<Device>) {
+                let Some(device) = device else { return };
                 proptest!(super::config(24), |(tape in prop::collection::vec(any::<u16>(), 64))| {
                     check(&draw::$name(&mut draw::Tape::new(&tape)), Some(device.clone()))?;
                 });
+            }
+            #[test]
+            fn on_the_gpu() {
+                on(test_device());
+            }
+            #[test]
+            fn within_webgpu_limits() {
+                on(webgpu_device());
             }
         }
     )*};
