@@ -4,7 +4,6 @@ pub use super::indices::{gather, gather_elements};
 pub use super::moves::{concat, pad, slice, views};
 
 use super::array::{Array, Trial};
-use sardonyx::Tensor;
 use sardonyx::tensor::DType;
 
 /// Numbers that decide a case; beyond its end there are zeros, the simplest choices.

@@ -226,4 +226,3 @@ pub fn concat(tape: &mut Tape) -> Trial {
     trial.expected = result.tensor(dtype);
     trial
 }
-
