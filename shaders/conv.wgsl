@@ -83,11 +83,12 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
         }
     }
     let end = select(min(PIXELS, p.out_w - first), PIXELS, UNROLLED);
+    let offset = bias4(channel);
     var made = sum;                                             // indexed by a variable, which `sum` should not be
     for (var r = 0u; r < end; r++) {
         if first + r < p.out_w {
             let at = (row * p.out_w + first + r) * p.out_c4 + channel;
-            output[at] = store4(finish(made[r], channel, at));
+            output[at] = store4(finish(made[r], offset, at));
         }
     }
 }

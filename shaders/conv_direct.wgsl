@@ -62,5 +62,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
     }
-    output[index] = store4(finish(sum, channel, index));
+    output[index] = store4(finish(sum, bias4(channel), index));
 }

@@ -72,11 +72,12 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
             }
         }
     }
+    let offset = bias4(channel);
     for (var r = 0u; r < PIXELS; r++) {
         let x = first + r * p.stride_w;
         if x < p.out_w {
             let at = (row * p.out_w + x) * p.out_c4 + channel;
-            output[at] = store4(finish(sum[r], channel, at));
+            output[at] = store4(finish(sum[r], offset, at));
         }
     }
 }

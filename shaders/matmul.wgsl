@@ -69,11 +69,12 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
     }
     let c_base = group.z * p.c_batch + column;
     let end = select(min(ROWS, p.m - group.y * ROWS), ROWS, UNROLLED);
+    let offset = bias4(column);
     var made = sum;                                                // indexed by a variable, which `sum` should not be
     for (var r = 0u; r < end; r++) {
         if group.y * ROWS + r < p.m {
             let at = c_base + (group.y * ROWS + r) * p.c_row;
-            c[at] = store4(finish(made[r], column, at));
+            c[at] = store4(finish(made[r], offset, at));
         }
     }
 }

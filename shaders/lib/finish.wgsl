@@ -5,19 +5,26 @@ const HAS_BIAS: u32 = 1u;
 const HAS_RESIDUAL: u32 = 2u;
 const HAS_CLAMP: u32 = 4u;
 
-fn finish(sum: vec4<f32>, column: u32, at: u32) -> vec4<f32> {
-    var value = sum * p.alpha;
-    if (p.flags & HAS_BIAS) != 0u { value += load4(bias[column]); }
+fn bias4(column: u32) -> vec4<f32> {
+    var value = vec4(0.0);
+    if (p.flags & HAS_BIAS) != 0u { value = load4(bias[column]); }
+    return value;
+}
+
+// `offset` is the column's bias4, read once for all rows. One way out: an early return costs a driver's translator dear.
+fn finish(sum: vec4<f32>, offset: vec4<f32>, at: u32) -> vec4<f32> {
+    var value = sum * p.alpha + offset;
+    var other = vec4(0.0);
+    if (p.flags & HAS_RESIDUAL) != 0u { other = load4(residual[at]); }
     if GENERATED {
-        var other = vec4(0.0);
-        if (p.flags & HAS_RESIDUAL) != 0u { other = load4(residual[at]); }
-        return generated4(value, other);
-    }
-    if (p.flags & HAS_RESIDUAL) != 0u { value += load4(residual[at]); }
-    // Comparisons, not clamp(): NaN passes.
-    if (p.flags & HAS_CLAMP) != 0u {
-        value = select(value, vec4(p.low), value < vec4(p.low));
-        value = select(value, vec4(p.high), value > vec4(p.high));
+        value = generated4(value, other);
+    } else {
+        value += other;
+        // Comparisons, not clamp(): NaN passes.
+        if (p.flags & HAS_CLAMP) != 0u {
+            value = select(value, vec4(p.low), value < vec4(p.low));
+            value = select(value, vec4(p.high), value > vec4(p.high));
+        }
     }
     return value;
 }
