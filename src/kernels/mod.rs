@@ -9,17 +9,23 @@ pub mod conv;
 pub mod conv_direct;
 pub mod conv_transpose;
 pub mod copy;
+pub mod cum_sum;
 pub(crate) mod epilogue;
 pub mod gather;
 pub mod lrn;
 pub mod matmul;
 pub mod normalize;
+pub mod one_hot;
 pub mod pointwise;
 pub mod pool;
 mod prelude;
 pub mod reduce;
+pub mod reduce_integer;
 pub mod resize;
+pub mod scatter;
 pub mod softmax;
+pub mod top_k;
+pub mod trilu;
 
 pub use prelude::Prelude;
 
@@ -50,15 +56,21 @@ pub static KERNELS: &[&Kernel] = &[
     &conv_direct::CONV_DIRECT,
     &conv_transpose::CONV_TRANSPOSE,
     &copy::COPY,
+    &cum_sum::CUM_SUM,
     &gather::GATHER,
     &lrn::LRN,
     &matmul::MATMUL,
     &normalize::NORMALIZE,
+    &one_hot::ONE_HOT,
     &pointwise::POINTWISE,
     &pool::POOL,
     &reduce::REDUCE,
+    &reduce_integer::REDUCE_INTEGER,
     &resize::RESIZE,
+    &scatter::SCATTER,
     &softmax::SOFTMAX,
+    &top_k::TOP_K,
+    &trilu::TRILU,
 ];
 
 /// How a dispatch uses a buffer.

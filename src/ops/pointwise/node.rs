@@ -346,5 +346,9 @@ const CAST: &[Case] = &[
     case(&[("to", Int(22))], &[Range(&[5], -20.0, 20.0)]),
     case(&[("to", Int(26))], &[Wide(DType::I64, &[5])]),
 ];
-const WHERE: &[Case] = &[case(&[], &[Bools(&[3, 5]), Floats(&[5]), Floats(&[3, 1])]), case(&[], &[Bools(&[4]), I64(&[4]), I64(&[1])]), case(&[], &[Bools(&[3]), Wide(DType::U8, &[3]), Wide(DType::U8, &[1])])];
+const WHERE: &[Case] = &[
+    case(&[], &[Bools(&[3, 5]), Floats(&[5]), Floats(&[3, 1])]),
+    case(&[], &[Bools(&[4]), I64(&[4]), I64(&[1])]),
+    case(&[], &[Bools(&[3]), Wide(DType::U8, &[3]), Wide(DType::U8, &[1])]),
+];
 const IDENTITY: &[Case] = &[case(&[], &[Floats(&[3])]).runs("view")];

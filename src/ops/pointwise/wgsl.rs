@@ -148,7 +148,9 @@ pub fn emit(name: &str, expression: &Pointwise, operands: &[DType]) -> Result<St
 fn exponent(text: &str, row: &Row, from: Lane, to: Lane) -> Result<String, Unsupported> {
     let fits = match (from, to) {
         (Lane::F32, _) | (Lane::Integer(..), Lane::F32) => true,
-        (Lane::Integer(bits, signed), Lane::Integer(other, other_signed)) => bits < other && (other_signed || !signed) || bits == other && signed == other_signed,
+        (Lane::Integer(bits, signed), Lane::Integer(other, other_signed)) => {
+            bits < other && (other_signed || !signed) || bits == other && signed == other_signed
+        }
         _ => false,
     };
     if row.name != "Pow" || !fits {
@@ -165,10 +167,22 @@ fn helper(row: &Row, lane: Lane, args: usize) -> Result<String, Unsupported> {
         (Register::F32, _, _, Some(test), _) if test.float.is_some() => test.wgsl,
         (Register::F32, Some(float), ..) => float.wgsl,
         (Register::I32 | Register::U32, _, _, Some(test), _) if test.integer.is_some() => test.wgsl,
-        (Register::Long, _, _, Some(test), _) if test.integer.is_some() => if signed { test.i64 } else { test.u64 },
+        (Register::Long, _, _, Some(test), _) if test.integer.is_some() => {
+            if signed {
+                test.i64
+            } else {
+                test.u64
+            }
+        }
         (Register::I32, _, Some(integer), ..) => integer.i32,
         (Register::U32, _, Some(integer), ..) => integer.u32,
-        (Register::Long, _, Some(integer), ..) => if signed { integer.i64 } else { integer.u64 },
+        (Register::Long, _, Some(integer), ..) => {
+            if signed {
+                integer.i64
+            } else {
+                integer.u64
+            }
+        }
         (Register::Bool, .., Some(logic)) => logic.wgsl,
         _ => return Err(refuse()),
     };

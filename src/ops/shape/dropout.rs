@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::ops::case::{Case, Operand::*, case};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Lowering, Unsupported};
-use crate::tensor::{Boolean, DType, Tensor};
+use crate::tensor::{Boolean, DType, Tensor, cast};
 use std::sync::Arc;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "Dropout", since: 1, parse, cases: CASES };
@@ -48,14 +48,18 @@ impl Operator for Dropout {
         let x = inputs.required(0)?;
         Self::check(inputs.optional(2), inputs.optional(1))?;
         let ones = Tensor::new(x.shape(), vec![Boolean::from(true); x.len()])?;
-        Ok(vec![x.clone(), if self.typed_mask { crate::tensor::cast(&ones, x.dtype(), true)? } else { ones }])
+        Ok(vec![x.clone(), if self.typed_mask { cast(&ones, x.dtype(), true)? } else { ones }])
     }
     fn moves(&self) -> bool {
         true
     }
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
-        if at.output_count() > 1 {
-            return Err(Unsupported::new("Dropout's mask"));
+        if at.has_output(1) {
+            // Nothing is dropped: the mask is one element seen many times.
+            let fact = at.output_fact(1)?.clone();
+            let kept = cast(&Tensor::scalar(1i64), fact.dtype, true).map_err(|error| Unsupported::new(error.message()))?;
+            let mask = at.table("the mask of a Dropout", kept)?.broadcast(&fact.shape);
+            at.alias(1, mask);
         }
         let view = at.view(0)?;
         at.alias(0, view);
@@ -69,4 +73,4 @@ impl Operator for Dropout {
     }
 }
 
-pub const CASES: &[Case] = &[case(&[], &[Floats(&[2, 3])]).runs("view")];
+pub const CASES: &[Case] = &[case(&[], &[Floats(&[2, 3])]).runs("view"), case(&[], &[Floats(&[3, 5])]).outputs(2).runs("view")];
