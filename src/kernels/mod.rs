@@ -12,8 +12,10 @@ pub mod copy;
 pub mod cum_sum;
 pub(crate) mod epilogue;
 pub mod gather;
+pub mod lp_normalize;
 pub mod lrn;
 pub mod matmul;
+pub mod moments;
 pub mod normalize;
 pub mod one_hot;
 pub mod pointwise;
@@ -58,8 +60,10 @@ pub static KERNELS: &[&Kernel] = &[
     &copy::COPY,
     &cum_sum::CUM_SUM,
     &gather::GATHER,
+    &lp_normalize::LP_NORMALIZE,
     &lrn::LRN,
     &matmul::MATMUL,
+    &moments::MOMENTS,
     &normalize::NORMALIZE,
     &one_hot::ONE_HOT,
     &pointwise::POINTWISE,

@@ -10,6 +10,8 @@ pub static SCATTER: Kernel = Kernel { stem: "scatter", shader: include_str!("../
 
 const MAX_RANK: usize = 8;
 const WIDTH: u32 = 64;
+/// Updates that one invocation may walk: a GPU that is busy for seconds is reset by its system.
+const MOST_CLAIMS: u32 = 1 << 16;
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -19,7 +21,8 @@ struct Params {
     elements: u32,
     slices: u32,
     slice: u32,
-    spare: [u32; 3],
+    claims: u32,
+    spare: [u32; 2],
     sizes: [u32; MAX_RANK],
     slice_strides: [u32; MAX_RANK],
     axis_sizes: [u32; MAX_RANK],
@@ -58,16 +61,16 @@ fn variants() -> Vec<Prelude> {
     let mut list: Vec<Prelude> =
         all.into_iter().flat_map(|storage| (0..3).flat_map(move |phase| prelude(DType::F32, [storage, Storage::I64], None, phase, 2, 2))).collect();
     for (dtype, storage) in [(DType::F32, Storage::F32), (DType::F16, Storage::F16Packed), (DType::I64, Storage::I64), (DType::U8, Storage::I32)] {
-        list.extend(
-            [&table::ADD, &table::MUL, &table::MIN, &table::MAX].into_iter().flat_map(|row| prelude(dtype, [storage, Storage::I32], Some(row), 2, 1, 1)),
-        );
+        for row in [&table::ADD, &table::MUL, &table::MIN, &table::MAX] {
+            list.extend([2, 3].into_iter().flat_map(|phase| prelude(dtype, [storage, Storage::I32], Some(row), phase, 1, 1)));
+        }
     }
     list
 }
 
 /// Lowers a scatter of input 2 into input 0 by the indices of input 1. `combine` makes a new element of the old one and the
-/// update; no two updates may name one slice then.
-pub fn lower(at: &mut Lowering<'_>, addressing: &Addressing, combine: Option<&'static Row>) -> Result<(), Unsupported> {
+/// update, in the order of the updates where they are not `unique`, each of a slice of its own.
+pub fn lower(at: &mut Lowering<'_>, addressing: &Addressing, combine: Option<&'static Row>, unique: bool) -> Result<(), Unsupported> {
     let dtype = at.fact(0)?.dtype;
     let storages = [at.storage(dtype)?, at.storage(at.fact(1)?.dtype)?];
     let updates_given = at.fact(2)?.count();
@@ -85,15 +88,22 @@ pub fn lower(at: &mut Lowering<'_>, addressing: &Addressing, combine: Option<&'s
     let elements = narrow(data.count())?;
     narrow(updates_given)?;
     let slices = data.count() / addressing.slice.max(1);
+    let claims = narrow(addressing.coordinates.iter().map(|dim| dim.0).product())?;
+    let walked = combine.is_some() && !unique;
+    if walked && claims > MOST_CLAIMS {
+        return Err(Unsupported::new(format!("a reduction of {claims} updates in order: too long a walk for one invocation")));
+    }
+    let slices = if walked { 4 } else { slices };
     let owners = at.scratch(&Fact::new(DType::U32, [slices]), Layout::Dense)?;
     let output = at.output(0, Layout::Dense)?;
     let mut params = Params {
         count: 0,
         per_row: 0,
         elements,
-        slices: narrow(slices)?,
+        slices: narrow(data.count() / addressing.slice.max(1))?,
         slice: narrow(addressing.slice)?,
-        spare: [0; 3],
+        claims,
+        spare: [0; 2],
         sizes: [1; MAX_RANK],
         slice_strides: [0; MAX_RANK],
         axis_sizes: [1; MAX_RANK],
@@ -105,7 +115,6 @@ pub fn lower(at: &mut Lowering<'_>, addressing: &Addressing, combine: Option<&'s
     for (t, axis) in addressing.axes.iter().enumerate() {
         (params.axis_sizes[t], params.axis_strides[t]) = (narrow(axis.0)?, narrow(axis.1)?);
     }
-    let claims = narrow(addressing.coordinates.iter().map(|dim| dim.0).product())?;
     let bindings = [
         (data.place, Access::Read),
         (updates.place, Access::Read),
@@ -113,10 +122,11 @@ pub fn lower(at: &mut Lowering<'_>, addressing: &Addressing, combine: Option<&'s
         (owners.place, Access::Write),
         (output.place, Access::Write),
     ];
-    for (phase, count) in [params.slices, claims, elements.div_ceil(4)].into_iter().enumerate() {
+    let phases = if walked { vec![(3, elements.div_ceil(4))] } else { vec![(0, params.slices), (1, claims), (2, elements.div_ceil(4))] };
+    for (phase, count) in phases {
         let grid = folded_grid(count.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
         (params.count, params.per_row) = (count, grid[0]);
-        let prelude = prelude(dtype, storages, combine, phase as u32, coordinates.len(), addressing.axes.len())?;
+        let prelude = prelude(dtype, storages, combine, phase, coordinates.len(), addressing.axes.len())?;
         at.emit(&SCATTER, prelude, params, &bindings, grid)?;
     }
     Ok(())

@@ -26,10 +26,14 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     Ok(Arc::new(Dropout { typed_mask: node.version < 10 }))
 }
 
+fn is_on(training: &Tensor) -> bool {
+    training.to_i64s().is_ok_and(|values| values.first().is_some_and(|&value| value != 0))
+}
+
 impl Dropout {
     /// Errors where training is switched on and something would be dropped.
     fn check(training: Option<&Tensor>, ratio: Option<&Tensor>) -> Result<()> {
-        let on = training.is_some_and(|flag| flag.to_i64s().is_ok_and(|values| values.first().is_some_and(|&value| value != 0)));
+        let on = training.is_some_and(is_on);
         let none = ratio.is_some_and(|ratio| ratio.to_f64s().is_ok_and(|values| values.first() == Some(&0.0)));
         if on && !none { Err(Error::unsupported("dropout in training mode").remedy("export the model for inference")) } else { Ok(()) }
     }
@@ -40,6 +44,11 @@ impl Operator for Dropout {
         let x = inputs.required(0)?;
         if inputs.optional(2).is_some_and(|flag| flag.value.is_none()) {
             return Err(Infer::NeedsValue(2));
+        }
+        let training = inputs.optional(2).and_then(|flag| flag.value.as_ref());
+        // Whether anything would be dropped: asked for only where it matters.
+        if training.is_some_and(is_on) && inputs.optional(1).is_some_and(|ratio| ratio.value.is_none()) {
+            return Err(Infer::NeedsValue(1));
         }
         Self::check(inputs.optional(2).and_then(|flag| flag.value.as_ref()), inputs.optional(1).and_then(|ratio| ratio.value.as_ref()))?;
         Ok(vec![Fact::new(x.dtype, x.shape.clone()), Fact::new(if self.typed_mask { x.dtype } else { DType::Bool }, x.shape.clone())])

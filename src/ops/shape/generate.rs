@@ -56,6 +56,11 @@ impl Operator for ConstantOfShape {
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
         let scalar = self.value.reshape([]).map_err(|error| Unsupported::new(error.message()))?;
         let shape = at.output_fact(0)?.shape.clone();
+        // Who needs the elements one after the other makes a copy, which has to fit.
+        let (bytes, most) = (at.output_fact(0)?.count().saturating_mul(8) as u64, at.capabilities().max_binding_bytes);
+        if bytes > most {
+            return Err(Unsupported::new(format!("up to {bytes} bytes of one value; the adapter binds at most {most}")));
+        }
         let view = at.table("the value of a ConstantOfShape", scalar)?.broadcast(&shape);
         at.alias(0, view);
         Ok(())

@@ -3,8 +3,7 @@
 //! elements replaced, found by indices.
 //!
 //! Inputs: data, indices (negative ones count from the end), updates. Where an element is named twice the last update counts, or
-//! with a `reduction` (add, mul, min, max) each goes into it, in order. The GPU reduces where indices are known to be unique: a sum
-//! of floats in any order would not be the same every time.
+//! with a `reduction` (add, mul, min, max) each goes into it, in order: a sum of floats in any order would not be the same every time.
 
 use crate::compare::Bound;
 use crate::error::{Error, Result};
@@ -168,20 +167,21 @@ impl Operator for Scatter {
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
         let problem = |error: Error| Unsupported::new(error.message());
         let shape = at.fact(0)?.shape.clone();
-        if let Some(row) = self.reduction {
-            let refuse = || Unsupported::new(format!("a reduction ({}) by indices that are not known to be unique", row.name));
-            let mut targets = self.targets(&shape, at.constant(1).ok_or_else(refuse)?).map_err(problem)?;
+        let mut unique = false;
+        if let Some(indices) = at.constant(1).filter(|_| self.reduction.is_some()) {
+            let mut targets = self.targets(&shape, indices).map_err(problem)?;
             targets.sort_unstable();
-            if targets.windows(2).any(|pair| pair[0] == pair[1]) {
-                return Err(refuse());
-            }
+            unique = targets.windows(2).all(|pair| pair[0] != pair[1]);
         }
         let addressing = self.addressing(&shape, &at.fact(1)?.shape).map_err(problem)?;
-        crate::kernels::scatter::lower(at, &addressing, self.reduction)
+        crate::kernels::scatter::lower(at, &addressing, self.reduction, unique)
     }
 
-    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
-        Bound::Exact
+    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
+        match self.reduction {
+            Some(row) if row == &table::ADD || row == &table::MUL => Bound::Sum { length: inputs.optional(2).map_or(1, Fact::count) },
+            _ => Bound::Exact,
+        }
     }
 }
 
@@ -189,10 +189,11 @@ const ELEMENTS_CASES: &[Case] = &[
     case(&[("axis", Int(1))], &[Floats(&[3, 4]), Indices(&[2, 2], &[0, -1, 2, 1]), Floats(&[2, 2])]),
     case(&[("axis", Int(1))], &[Floats(&[1, 5]), Indices(&[1, 3], &[1, 1, -4]), Floats(&[1, 3])]),
     case(&[], &[Wide(DType::U64, &[3]), Indices(&[1], &[-1]), Wide(DType::U64, &[1])]),
-    case(&[("axis", Int(1)), ("reduction", Text("add"))], &[Floats(&[1, 5]), Indices(&[1, 2], &[1, 1]), Floats(&[1, 2])]).runs("cpu"),
+    case(&[("axis", Int(1)), ("reduction", Text("add"))], &[Floats(&[1, 5]), Indices(&[1, 2], &[1, 1]), Floats(&[1, 2])]),
+    case(&[("reduction", Text("mul"))], &[Floats(&[3, 5]), Indices(&[2, 5], &[0, 1, 2, 0, 1, 0, -1, 2, 1, -2]), Floats(&[2, 5])]),
     case(&[("reduction", Text("add"))], &[Wide(DType::I32, &[5]), Known(&[3, 0, -1]), Wide(DType::I32, &[3])]),
     case(&[("reduction", Text("min"))], &[Floats(&[5]), Known(&[3, 0, -1]), Floats(&[3])]),
-    case(&[("reduction", Text("mul"))], &[Floats(&[5]), Known(&[3, 0, 3]), Floats(&[3])]).runs("cpu"),
+    case(&[("reduction", Text("mul"))], &[Floats(&[5]), Known(&[3, 0, 3]), Floats(&[3])]),
     case(&[], &[Floats(&[3]), Indices(&[0], &[]), Floats(&[0])]).runs("view"),
 ];
 const SCATTER_CASES: &[Case] = &[case(&[], &[I64(&[3]), Indices(&[2], &[2, 0]), I64(&[2])]).at(10)];
@@ -201,5 +202,7 @@ const ND_CASES: &[Case] = &[
     case(&[], &[Bools(&[2, 3]), Indices(&[2, 2], &[0, 1, 1, 2]), Bools(&[2])]),
     case(&[], &[Floats(&[5, 197]), Indices(&[3, 1], &[4, 2, 4]), Floats(&[3, 197])]),
     case(&[], &[I32(&[2, 3, 5]), Indices(&[2, 1, 2], &[0, 1, -1, 2]), I32(&[2, 1, 5])]),
-    case(&[("reduction", Text("max"))], &[Wide(DType::U8, &[2, 3]), Indices(&[2, 1], &[1, 1]), Wide(DType::U8, &[2, 3])]).runs("cpu"),
+    case(&[("reduction", Text("max"))], &[Wide(DType::U8, &[2, 3]), Indices(&[2, 1], &[1, 1]), Wide(DType::U8, &[2, 3])]),
+    case(&[("reduction", Text("add"))], &[Floats(&[5, 197]), Indices(&[3, 1], &[4, 2, 4]), Floats(&[3, 197])]),
+    case(&[("reduction", Text("add"))], &[I64(&[2, 3]), Indices(&[3, 2], &[1, 0, 0, 1, 1, 0]), I64(&[3])]),
 ];
