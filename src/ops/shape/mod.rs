@@ -5,6 +5,7 @@ pub mod concat;
 pub mod constant;
 pub mod dropout;
 pub mod expand;
+pub mod eye_like;
 pub mod gather;
 pub mod generate;
 pub mod one_hot;
