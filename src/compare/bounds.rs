@@ -12,7 +12,6 @@ use crate::kernels::pool::Mode as Pooling;
 use crate::kernels::reduce::Reduction;
 use crate::ops::matrix::gemm::Gemm;
 use crate::ops::nn::{batch_normalization::BatchNormalization, global_pool::GlobalPool, pool::Pool, softmax::Softmax};
-use crate::ops::pointwise::cast_like::CastLike;
 use crate::ops::pointwise::{Elementwise, Pointwise};
 use crate::ops::reduce::reduce::Reduce;
 use crate::ops::{Fact, Mode, Operands, Operator};
@@ -161,8 +160,6 @@ fn elementwise(node: &Node, inputs: &[Option<Input>], want: &[f64], own: Own) ->
             vector.value = vector.value.reshape(shape)?;
         }
         op.expression()
-    } else if let (Some(_), Some(Some(to))) = (node.op.downcast::<CastLike>(), inputs.get(1)) {
-        CastLike::expression(to.value.dtype())
     } else {
         // Nothing is known of the function: a few roundings of the largest magnitude that takes part.
         let mut largest = want.iter().filter(|x| x.is_finite()).fold(0f64, |m, x| m.max(x.abs()));

@@ -119,7 +119,7 @@ pub fn reduced(at: &mut Lowering<'_>, reduction: Reduction, dtype: DType, mut in
     if input.count() == 0 {
         // One value for all, that of no terms.
         let problem = |error: crate::Error| Unsupported::new(error.message());
-        let none = Tensor::from_bytes(dtype, &[0], &[]).and_then(|none| evaluate(reduction, &none, &[0], false)).map_err(problem)?;
+        let none = Tensor::from_bytes(dtype, [0], &[]).and_then(|none| evaluate(reduction, &none, &[0], false)).map_err(problem)?;
         return Ok(at.table("the reduction of nothing", none)?.broadcast(&kept_shape));
     }
     // The result lies like the input where that keeps its groups together (a mean over the pixels of channels-last).
@@ -151,7 +151,8 @@ pub fn reduced(at: &mut Lowering<'_>, reduction: Reduction, dtype: DType, mut in
     let kept = merged(physical.iter().map(|&(axis, size)| (size, if axes.contains(&axis) { 0 } else { input.strides[axis] })));
     let elements: usize = physical.iter().map(|dim| dim.1).product();
     let inner = kept.last().copied().unwrap_or((1, 0));
-    let aligned = input.offset % 4 == 0 && kept[..kept.len().saturating_sub(1)].iter().all(|dim| dim.1 % 4 == 0) && terms.iter().all(|term| term.1 % 4 == 0);
+    let aligned =
+        input.offset.is_multiple_of(4) && kept[..kept.len().saturating_sub(1)].iter().all(|dim| dim.1 % 4 == 0) && terms.iter().all(|term| term.1 % 4 == 0);
     let together = storage.is_float() && aligned && inner.1 == 1 && inner.0 % 4 == 0;
     if kept.len() > MAX_RANK {
         return Err(Unsupported::new(format!("a reduction that keeps {} dimensions", kept.len())));

@@ -38,7 +38,6 @@ static ROOMS: &[&OpDef] = &[
     &nn::resize::UPSAMPLE,
     &nn::softmax::LOG_SOFTMAX,
     &nn::softmax::SOFTMAX,
-    &pointwise::cast_like::DEF,
     &reduce::cum_sum::DEF,
     &reduce::arg::MAX,
     &reduce::arg::MIN,
