@@ -1,6 +1,7 @@
 // Depthwise convolution (one filter a channel) on channels-last groups of 4: an invocation makes 4 channels of PIXELS
-// neighbouring pixels of a row, so that a tap's weights are loaded once for all of them.
-// Prelude: Stored4, load4, store4, PIXELS, WIDTH, GENERATED, generated4, accumulate4.
+// neighbouring pixels of a row, so that a tap's weights are loaded once for all of them. With BY_ROWS so are a row's inputs:
+// the SPAN that PIXELS outputs of KERNEL taps with STRIDE reach, without dilation.
+// Prelude: Stored4, load4, store4, UNROLLED, PIXELS, WIDTH, BY_ROWS, SPAN, KERNEL, STRIDE, GENERATED, generated4, accumulate4.
 
 struct Params {
     in_h: u32, in_w: u32, c4: u32, out_h: u32,
@@ -34,6 +35,20 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
         let y = corner_y + i32(ky * p.dilation_h);
         if y < 0 || y >= i32(p.in_h) { continue; }
         let line = (n * p.in_h + u32(y)) * p.in_w;
+        if BY_ROWS {
+            let corner_x = i32(first * STRIDE) - p.pad_w;
+            var window: array<vec4<f32>, SPAN>;
+            for (var i = 0u; i < SPAN; i++) {
+                let x = corner_x + i32(i);
+                let inside = x >= 0 && x < i32(p.limit_w);
+                window[i] = select(vec4(0.0), load4(input[select(0u, (line + u32(x)) * p.c4, inside) + channel]), inside);
+            }
+            for (var kx = 0u; kx < KERNEL; kx++) {
+                let w = load4(weights[(ky * KERNEL + kx) * p.c4 + channel]);
+                for (var r = 0u; r < PIXELS; r++) { sum[r] = accumulate4(sum[r] + window[r * STRIDE + kx] * w); }
+            }
+            continue;
+        }
         for (var kx = 0u; kx < p.kernel_w; kx++) {
             let w = load4(weights[(ky * p.kernel_w + kx) * p.c4 + channel]);
             for (var r = 0u; r < PIXELS; r++) {
@@ -44,10 +59,12 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
             }
         }
     }
-    for (var r = 0u; r < PIXELS; r++) {
+    let end = select(min(PIXELS, p.out_w - first), PIXELS, UNROLLED);
+    var made = sum;                                             // indexed by a variable, which `sum` should not be
+    for (var r = 0u; r < end; r++) {
         if first + r < p.out_w {
             let at = (row * p.out_w + first + r) * p.c4 + channel;
-            output[at] = store4(finish(sum[r], channel, at));
+            output[at] = store4(finish(made[r], channel, at));
         }
     }
 }

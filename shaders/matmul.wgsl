@@ -1,8 +1,10 @@
 // C[b] = finish(A[b] · B[b]): an invocation makes a ROWS × 4 block of C.
 //
-// Rows come from workgroup_id alone, so that A's loads are uniform: one scalar load and a broadcast on a software
-// adapter, one transaction on hardware. B's groups of 4 columns lie side by side across the workgroup.
-// Prelude: Stored4, load4, store4, ROWS, WIDTH, GENERATED, generated4, accumulate4.
+// Rows come from workgroup_id alone, so that A's loads are uniform: one transaction on hardware; one scalar load and a
+// broadcast on a software adapter, which has to be told so: see uniform_index. B's groups of 4 columns lie side by side
+// across the workgroup.
+// Prelude: Stored4, load4, store4, uniform_index, uniform_small, UNROLLED, ROWS, WIDTH, TAIL (k % 4 ≠ 0), GENERATED,
+// generated4, accumulate4.
 
 // Strides and offsets in groups of 4 elements; k in elements. A batch is (outer, inner) with strides for each operand.
 struct Params {
@@ -26,40 +28,52 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
     if column >= p.n4 { return; }
     let outer = group.z / p.inner;
     let inner = group.z % p.inner;
-    let first = group.y * ROWS;
-    let a_base = p.a_offset + outer * p.a_outer + inner * p.a_inner;
     let b_base = p.b_offset + outer * p.b_outer + inner * p.b_inner + column;
+    let a_base = uniform_index(p.a_offset + outer * p.a_outer + inner * p.a_inner);
+    let a_row = uniform_index(p.a_row);
+    let last = uniform_index(p.m - 1u);
+    let first = uniform_index(group.y) * ROWS;
 
     var sum: array<vec4<f32>, ROWS>;
     var a_at: array<u32, ROWS>;
     for (var r = 0u; r < ROWS; r++) {
         sum[r] = vec4(0.0);
-        a_at[r] = a_base + min(first + r, p.m - 1u) * p.a_row;     // a row beyond the last repeats it and isn't stored
+        a_at[r] = a_base + min(first + r, last) * a_row;           // a row beyond the last repeats it and isn't stored
     }
     let whole = p.k >> 2u;
-    for (var k = 0u; k < whole; k++) {
-        let b_at = b_base + 4u * k * p.b_row;
-        let b0 = load4(b[b_at]);
-        let b1 = load4(b[b_at + p.b_row]);
-        let b2 = load4(b[b_at + 2u * p.b_row]);
-        let b3 = load4(b[b_at + 3u * p.b_row]);
-        for (var r = 0u; r < ROWS; r++) {
-            let x = load4(a[a_at[r] + k]);
-            sum[r] = accumulate4(sum[r] + x.x * b0 + x.y * b1 + x.z * b2 + x.w * b3);
+    for (var block = 0u; block < whole; block += 64u) {
+        let ahead = uniform_index(block);
+        let count = min(64u, whole - block);
+        for (var k = 0u; k < count; k++) {
+            let a_k = ahead + uniform_small(k);
+            let b_at = b_base + 4u * (block + k) * p.b_row;
+            let b0 = load4(b[b_at]);
+            let b1 = load4(b[b_at + p.b_row]);
+            let b2 = load4(b[b_at + 2u * p.b_row]);
+            let b3 = load4(b[b_at + 3u * p.b_row]);
+            for (var r = 0u; r < ROWS; r++) {
+                let x = load4(a[a_at[r] + a_k]);
+                sum[r] = accumulate4(sum[r] + (x.x * b0 + x.y * b1 + (x.z * b2 + x.w * b3)));
+            }
         }
     }
-    // The last k % 4 rows of B: the lanes of A beyond them are padding, which may hold anything.
-    for (var k = whole * 4u; k < p.k; k++) {
-        let bk = load4(b[b_base + k * p.b_row]);
-        for (var r = 0u; r < ROWS; r++) {
-            sum[r] = accumulate4(sum[r] + load4(a[a_at[r] + whole])[k & 3u] * bk);
+    if TAIL {
+        // The last k % 4 rows of B: the lanes of A beyond them are padding, which may hold anything.
+        let behind = uniform_index(whole);
+        for (var k = whole * 4u; k < p.k; k++) {
+            let bk = load4(b[b_base + k * p.b_row]);
+            for (var r = 0u; r < ROWS; r++) {
+                sum[r] = accumulate4(sum[r] + load4(a[a_at[r] + behind])[k & 3u] * bk);
+            }
         }
     }
     let c_base = group.z * p.c_batch + column;
-    for (var r = 0u; r < ROWS; r++) {
-        if first + r < p.m {
-            let at = c_base + (first + r) * p.c_row;
-            c[at] = store4(finish(sum[r], column, at));
+    let end = select(min(ROWS, p.m - group.y * ROWS), ROWS, UNROLLED);
+    var made = sum;                                                // indexed by a variable, which `sum` should not be
+    for (var r = 0u; r < end; r++) {
+        if group.y * ROWS + r < p.m {
+            let at = c_base + (group.y * ROWS + r) * p.c_row;
+            c[at] = store4(finish(made[r], column, at));
         }
     }
 }

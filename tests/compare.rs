@@ -101,20 +101,33 @@ fn and_in_f16_stored_natively_and_packed() {
     }
 }
 
+/// The same adapter with no optional feature and the limits that WebGPU promises everywhere.
+fn webgpu_device() -> Option<Device> {
+    test_device()?;
+    Device::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap()
+}
+
 #[test]
 fn and_under_the_limits_of_webgpu() {
-    if test_device().is_none() {
-        return;
-    }
-    let device = Device::open(&Selection::Gpu, &LimitsOption::parse("webgpu").unwrap()).unwrap();
+    let Some(device) = webgpu_device() else { return };
     for precision in [Precision::F32, Precision::F16] {
-        OWN.iter().chain(&["digits"]).for_each(|name| green(&own(name), device.clone(), precision));
+        OWN.iter().chain(&["digits"]).for_each(|name| green(&own(name), Some(device.clone()), precision));
     }
 }
 
 #[test]
 fn real_models_are_the_same() {
     let Some(device) = test_device() else { return };
+    for name in ["mnist_ort", "squeezenet_fp32"] {
+        if let Some(folder) = shared(name) {
+            green(&folder, Some(device.clone()), Precision::F32);
+        }
+    }
+}
+
+#[test]
+fn and_under_the_limits_of_webgpu_too() {
+    let Some(device) = webgpu_device() else { return };
     for name in ["mnist_ort", "squeezenet_fp32"] {
         if let Some(folder) = shared(name) {
             green(&folder, Some(device.clone()), Precision::F32);

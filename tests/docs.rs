@@ -39,3 +39,19 @@ fn no_operator_is_registered_twice() {
         assert!(seen.insert((def.domain, def.name)), "{} has two rows", def.name);
     }
 }
+
+/// Each code block of docs/adding-an-operator.md that names a file is a part of it.
+#[test]
+fn what_the_walk_through_quotes_is_the_source() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/adding-an-operator.md")).unwrap();
+    let mut quotes = 0;
+    for block in page.split("```").skip(1).step_by(2) {
+        let (head, code) = block.split_once('\n').unwrap();
+        let Some((_, file)) = head.split_once(' ') else { continue };
+        let source = std::fs::read_to_string(root.join(file)).unwrap_or_else(|problem| panic!("{file}: {problem}"));
+        assert!(source.contains(code), "docs/adding-an-operator.md quotes what {file} no longer says:\n{code}");
+        quotes += 1;
+    }
+    assert!(quotes >= 8, "{quotes}");
+}

@@ -3,7 +3,7 @@
 
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
-use sardonyx::kernels::{KERNELS, PARAMS_WINDOW};
+use sardonyx::kernels::{Form, KERNELS, PARAMS_WINDOW};
 
 fn check(name: &str, source: &str, params: usize) -> Result<(), String> {
     let module = naga::front::wgsl::parse_str(source).map_err(|error| error.emit_to_string_with_path(source, name))?;
@@ -16,7 +16,12 @@ fn check(name: &str, source: &str, params: usize) -> Result<(), String> {
     spv::write_vec(&module, &info, &spv::Options { lang_version: (1, 3), ..Default::default() }, None).map_err(|error| format!("SPIR-V: {error}"))?;
     let options = msl::Options { fake_missing_bindings: true, lang_version: (2, 4), ..Default::default() };
     msl::write_string(&module, &info, &options, &msl::PipelineOptions::default()).map_err(|error| format!("MSL: {error}"))?;
-    let options = hlsl::Options { fake_missing_bindings: true, shader_model: hlsl::ShaderModel::V6_2, ..Default::default() };
+    let options = hlsl::Options {
+        fake_missing_bindings: true,
+        shader_model: hlsl::ShaderModel::V6_2,
+        immediates_target: Some(hlsl::BindTarget::default()),
+        ..Default::default()
+    };
     let mut text = String::new();
     hlsl::Writer::new(&mut text, &options, &hlsl::PipelineOptions::default()).write(&module, &info, None).map_err(|error| format!("HLSL: {error}"))?;
     Ok(())
@@ -30,9 +35,11 @@ fn every_variant_translates() {
         let variants = (kernel.variants)();
         assert!(!variants.is_empty(), "{} has no variants", kernel.stem);
         for (index, prelude) in variants.iter().enumerate() {
-            count += 1;
-            if let Err(problem) = check(kernel.stem, &prelude.source(kernel.shader), kernel.params_size) {
-                failures.push(format!("{} #{index}: {problem}", kernel.stem));
+            for form in [Form::default(), Form { wide: true, table: true, rolled: true }] {
+                count += 1;
+                if let Err(problem) = check(kernel.stem, &prelude.source(kernel.shader, form), kernel.params_size) {
+                    failures.push(format!("{} #{index} {form:?}: {problem}", kernel.stem));
+                }
             }
         }
     }

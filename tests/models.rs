@@ -1,7 +1,7 @@
 //! Real models with recorded outputs, on the CPU and on the GPU. They live outside the repository: SARDONYX_SHARED names
 //! their folder (../shared by default); without it these tests say that they were left out.
 
-use sardonyx::gpu::test_device;
+use sardonyx::gpu::{Device, LimitsOption, Selection, test_device};
 use sardonyx::plan::Precision;
 use sardonyx::{Session, Tensor, onnx};
 use std::path::PathBuf;
@@ -36,7 +36,14 @@ fn case(name: &str) -> Option<Recorded> {
     Some((folder.join(name).join("model.onnx"), read("input"), read("output"), row[column("rtol")].parse().unwrap(), row[column("atol")].parse().unwrap()))
 }
 
-fn check(name: &str, device: Option<sardonyx::gpu::Device>) {
+/// The same adapter with no optional feature and the limits that WebGPU promises everywhere.
+fn webgpu_device() -> Option<Device> {
+    static DEVICE: std::sync::OnceLock<Option<Device>> = std::sync::OnceLock::new();
+    test_device()?;
+    DEVICE.get_or_init(|| Device::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap()).clone()
+}
+
+fn check(name: &str, device: Option<Device>) {
     let Some((path, inputs, outputs, rtol, atol)) = case(name) else { return };
     let session = Session::builder().device(device).precision(Precision::F32).load(&path).unwrap();
     let ports = session.inputs();
@@ -54,6 +61,9 @@ macro_rules! models {
     ($($name:ident),*) => {
         mod on_the_cpu { $(#[test] fn $name() { super::check(stringify!($name), None); })* }
         mod on_the_gpu { $(#[test] fn $name() { if let Some(device) = super::test_device() { super::check(stringify!($name), Some(device)); } })* }
+        mod within_webgpu_limits {
+            $(#[test] fn $name() { if let Some(device) = super::webgpu_device() { super::check(stringify!($name), Some(device)); } })*
+        }
     };
 }
 models!(

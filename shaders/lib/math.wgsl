@@ -11,12 +11,22 @@ fn is_inf(x: f32, negative: f32, positive: f32) -> bool {
 var<private> bits_mask: u32 = 0xffffffffu;
 fn from_bits(bits: u32) -> f32 { return bitcast<f32>(bits & bits_mask); }
 
-fn sigmoid(x: f32) -> f32 { return 1.0 / (1.0 + exp(-x)); }
+// e^x within 2 units of roundoff: WGSL lets the built-in lose 3 + 2·|x| ulp, and drivers use the leave. x = k·ln 2 + r, ln 2 in
+// two parts; a polynomial of r (Cephes' coefficients); 2^k in two factors, since k may be 128. Far below the smallest normal it is 0.
+fn exp_(x: f32) -> f32 {
+    let k = round(clamp(x, -104.0, 104.0) * 1.44269504);
+    let r = (clamp(x, -104.0, 104.0) - k * 0.693359375) + k * 2.12194440e-4;
+    let p = 0.5 + r * (0.16666665459 + r * (0.041665795894 + r * (0.0083334519073 + r * (0.0013981999507 + r * 0.00019875691500))));
+    let half = i32(k) >> 1u;
+    let scaled = (1.0 + (r + r * r * p)) * bitcast<f32>((half + 127) << 23u) * bitcast<f32>((i32(k) - half + 127) << 23u);
+    return select(scaled, x, is_nan(x));
+}
+fn sigmoid(x: f32) -> f32 { return 1.0 / (1.0 + exp_(-x)); }
 
 // e^x − 1 without cancellation near 0.
 fn expm1(x: f32) -> f32 {
     let series = x * (1.0 + x * (0.5 + x * (0.16666667 + x * (0.041666668 + x * (0.008333334 + x * 0.0013888889)))));
-    return select(exp(x) - 1.0, series, abs(x) < 0.35);
+    return select(exp_(x) - 1.0, series, abs(x) < 0.35);
 }
 
 // ln(1 + x) without cancellation near 0 (Kahan's correction).
@@ -24,7 +34,7 @@ fn log1p(x: f32) -> f32 {
     let u = 1.0 + x;
     return select(log(u) * (x / (u - 1.0)), x, u == 1.0);
 }
-fn softplus(x: f32) -> f32 { return max(x, 0.0) + log1p(exp(-abs(x))); }
+fn softplus(x: f32) -> f32 { return max(x, 0.0) + log1p(exp_(-abs(x))); }
 
 // Drivers overflow in tanh beyond ±15 and lose digits near 0.
 fn tanh_(x: f32) -> f32 {
@@ -91,7 +101,7 @@ fn erf(x: f32) -> f32 {
     let u = 1.0 / (1.0 + 0.5 * z);
     let p = -1.26551223 + u * (1.00002368 + u * (0.37409196 + u * (0.09678418 + u * (-0.18628806
         + u * (0.27886807 + u * (-1.13520398 + u * (1.48851587 + u * (-0.82215223 + u * 0.17087277))))))));
-    let far = 1.0 - u * exp(-t + p);
+    let far = 1.0 - u * exp_(-t + p);
     let value = sign(x) * select(near, far, z > 1.0);
     return select(value, x, is_nan(x));
 }

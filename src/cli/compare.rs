@@ -3,7 +3,7 @@
 use super::Outcome;
 use super::emit::JsonOption;
 use super::inputs::InputOptions;
-use super::options::RunOptions;
+use super::options::{Fallback, RunOptions, say_fallbacks};
 use clap::Args;
 use sardonyx::compare::{Measure, Options, Reference, Report, Verdict, compare};
 use sardonyx::error::{Error, Result};
@@ -50,6 +50,8 @@ impl Compare {
         let named = |error: Error| error.in_file(&self.model);
         let inputs = self.inputs.bind(&session, &self.model).map_err(named)?;
         let report = compare(&session, &inputs, &Options { reference, per_node: self.per_node, tolerance }).map_err(named)?;
+        let fallbacks = report.fallbacks.iter().map(|one| Fallback { node: one.node.clone(), op: one.op.clone(), reason: one.reason.clone() });
+        say_fallbacks(&fallbacks.collect::<Vec<_>>());
         self.json.emit(&report, || text(&report))?;
         Ok(if report.verdict == Verdict::Same { Outcome::Good } else { Outcome::NotGood })
     }

@@ -4,28 +4,36 @@ pub mod gemm;
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ValueId};
-use crate::ops::{Mode, Operands, Operator};
-use crate::tensor::{DType, Tensor, cast, round_f16};
+use crate::ops::{Fact, Infer, Mode, Operands, Operator};
+use crate::tensor::{DType, Tensor, cast, element_count, round_f16};
 use std::collections::HashMap;
 
 /// Runs one operator. Float16 and bfloat16 are computed in float32 and rounded, unless the operator only moves elements;
 /// in [`Mode::F16`] float32 results are rounded to float16 as a store would.
+///
+/// What `infer` refuses is refused here, so that `eval` sees only ranks, types and sizes that fit.
 pub fn eval_node(op: &dyn Operator, inputs: &[Option<&Tensor>], mode: Mode) -> Result<Vec<Tensor>> {
+    let facts: Vec<Option<Fact>> = inputs.iter().map(|input| input.map(Fact::of)).collect();
+    let refs: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
+    let promised = op.infer(Operands::new(&refs)).map_err(|problem| match problem {
+        Infer::Error(error) => error,
+        Infer::NeedsValue(index) => Error::internal(format!("the elements of input {index} are not known")),
+    })?;
+    promised.iter().try_for_each(|fact| element_count(&fact.shape).map(drop))?;
     let narrow = |dtype: DType| matches!(dtype, DType::F16 | DType::BF16);
-    let outputs = match inputs.iter().flatten().map(|tensor| tensor.dtype()).find(|&dtype| narrow(dtype)) {
-        Some(dtype) if !op.moves() => {
-            let wide = inputs
-                .iter()
-                .map(|input| input.map(|tensor| if narrow(tensor.dtype()) { cast(tensor, DType::F32, true) } else { Ok(tensor.clone()) }).transpose());
-            let wide = wide.collect::<Result<Vec<_>>>()?;
-            let refs: Vec<Option<&Tensor>> = wide.iter().map(Option::as_ref).collect();
-            let results = op.eval(Operands::new(&refs), mode)?;
-            results
-                .iter()
-                .map(|result| if result.dtype() == DType::F32 { cast(result, dtype, true) } else { Ok(result.clone()) })
-                .collect::<Result<Vec<_>>>()?
-        }
-        _ => op.eval(Operands::new(inputs), mode)?,
+    let outputs = if inputs.iter().flatten().any(|tensor| narrow(tensor.dtype())) && !op.moves() {
+        let wide =
+            inputs.iter().map(|input| input.map(|tensor| if narrow(tensor.dtype()) { cast(tensor, DType::F32, true) } else { Ok(tensor.clone()) }).transpose());
+        let wide = wide.collect::<Result<Vec<_>>>()?;
+        let refs: Vec<Option<&Tensor>> = wide.iter().map(Option::as_ref).collect();
+        let results = op.eval(Operands::new(&refs), mode)?;
+        let declared = |(index, result): (usize, &Tensor)| match promised.get(index) {
+            Some(fact) if result.dtype() == DType::F32 && narrow(fact.dtype) => cast(result, fact.dtype, true),
+            _ => Ok(result.clone()),
+        };
+        results.iter().enumerate().map(declared).collect::<Result<Vec<_>>>()?
+    } else {
+        op.eval(Operands::new(inputs), mode)?
     };
     if mode == Mode::F16 { outputs.iter().map(stored_f16).collect() } else { Ok(outputs) }
 }

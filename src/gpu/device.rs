@@ -10,8 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Features that sardonyx uses where an adapter has them.
-const USEFUL: wgpu::Features =
-    wgpu::Features::SHADER_F16.union(wgpu::Features::SHADER_INT64).union(wgpu::Features::SUBGROUP).union(wgpu::Features::TIMESTAMP_QUERY);
+const USEFUL: wgpu::Features = wgpu::Features::SHADER_F16
+    .union(wgpu::Features::SHADER_INT64)
+    .union(wgpu::Features::SUBGROUP)
+    .union(wgpu::Features::TIMESTAMP_QUERY)
+    .union(wgpu::Features::IMMEDIATES);
 
 /// Bytes of device memory that may be in use together where the caller doesn't say: no API tells what is free, and
 /// lavapipe doesn't even report when it runs out.
@@ -109,9 +112,9 @@ impl Device {
     pub fn pipelines(&self) -> &Pipelines {
         &self.inner.pipelines
     }
-    /// The same device, plans for which store f16 packed in u32, as on an adapter without SHADER_F16.
+    /// The same device, plans for which store f16 packed in u32, as on an adapter without SHADER_F16 and SHADER_INT64.
     pub fn with_packed_f16(&self) -> Self {
-        self.with_capabilities(|capabilities| capabilities.shader_f16 = false)
+        self.with_capabilities(|capabilities| (capabilities.shader_f16, capabilities.shader_int64) = (false, false))
     }
     /// The same device with another bound on the bytes of its buffers; 16 GiB unless said here.
     pub fn with_memory_budget(&self, bytes: u64) -> Self {
@@ -222,6 +225,8 @@ fn capabilities(software: bool, features: wgpu::Features, limits: &wgpu::Limits)
     Capabilities {
         software,
         shader_f16: features.contains(wgpu::Features::SHADER_F16),
+        shader_int64: features.contains(wgpu::Features::SHADER_INT64),
+        max_immediate_bytes: if features.contains(wgpu::Features::IMMEDIATES) { limits.max_immediate_size } else { 0 },
         max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
         max_binding_bytes: limits.max_storage_buffer_binding_size,
         max_buffer_bytes: limits.max_buffer_size,

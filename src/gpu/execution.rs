@@ -7,7 +7,7 @@ use super::readback;
 use super::timing::Timer;
 use crate::error::{Error, Result};
 use crate::graph::ValueId;
-use crate::kernels::{Access, Dispatch, PARAMS_WINDOW};
+use crate::kernels::{Access, Dispatch, PARAMS_WINDOW, UNIFORM_TABLE};
 use crate::ops::Operator;
 use crate::plan::{Home, Place, PlaceId, Plan, Step, StepKind, decode, encode};
 use crate::tensor::Tensor;
@@ -46,6 +46,9 @@ struct Recorded {
     group: wgpu::BindGroup,
     params_offset: u32,
     grid: [u32; 3],
+    /// Whether the kernel reads the table of immediates.
+    table: bool,
+    kernel: &'static str,
 }
 
 /// Who looks on while a plan runs.
@@ -108,7 +111,8 @@ impl Execution {
         let descriptor = wgpu::BindGroupDescriptor { label: Some(dispatch.kernel), layout: &layout, entries: &entries };
         let group = device.capture(&format!("the bind group of '{}'", dispatch.kernel), || device.raw().create_bind_group(&descriptor))?;
         let pipeline = pipelines.get(&dispatch.source, accesses)?;
-        Ok(Recorded { pipeline, group, params_offset: dispatch.params_offset, grid: dispatch.grid })
+        let table = dispatch.source.contains("var<immediate>");
+        Ok(Recorded { pipeline, group, params_offset: dispatch.params_offset, grid: dispatch.grid, table, kernel: dispatch.kernel })
     }
 
     pub fn plan(&self) -> &Arc<Plan> {
@@ -134,12 +138,29 @@ impl Execution {
     }
 
     /// Has the driver translate every kernel, without any work done: lavapipe does it only at the first dispatch.
+    ///
+    /// With logging at debug level (`-vv`) each kernel is waited for and its time logged.
     pub fn warm(&mut self) -> Result<()> {
-        let (device, mut seen) = (&self.device, std::collections::HashSet::new());
+        let mut seen = std::collections::HashSet::new();
+        let first: Vec<&Recorded> = self.recorded.iter().flatten().filter(|recorded| seen.insert(&recorded.pipeline)).collect();
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return self.touch(&first);
+        }
+        for recorded in first {
+            let start = std::time::Instant::now();
+            self.touch(&[recorded])?;
+            tracing::debug!("{}: translated in {:.0} ms", recorded.kernel, start.elapsed().as_secs_f64() * 1e3);
+        }
+        Ok(())
+    }
+
+    /// Dispatches nothing at all with each of some pipelines, and waits.
+    fn touch(&self, all: &[&Recorded]) -> Result<()> {
+        let device = &self.device;
         let mut encoder = device.capture("an encoder", || readback::encoder(device, None))?;
         let submission = device.capture("the first dispatches", || {
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            for recorded in self.recorded.iter().flatten().filter(|recorded| seen.insert(&recorded.pipeline)) {
+            for recorded in all {
                 recorded.dispatch(&mut pass, &self.params_group, [0, 1, 1]);
             }
             drop(pass);
@@ -275,6 +296,9 @@ impl Execution {
 impl Recorded {
     fn dispatch(&self, pass: &mut wgpu::ComputePass, params: &wgpu::BindGroup, [x, y, z]: [u32; 3]) {
         pass.set_pipeline(&self.pipeline);
+        if self.table {
+            pass.set_immediates(0, bytemuck::bytes_of(&UNIFORM_TABLE));
+        }
         pass.set_bind_group(0, &self.group, &[]);
         pass.set_bind_group(1, params, &[self.params_offset]);
         pass.dispatch_workgroups(x, y, z);

@@ -16,9 +16,9 @@ pub use resize::Filter;
 
 /// An array of the pictures that Pillow and torchvision made: `models/tiny/resize_golden.py`.
 #[cfg(test)]
-fn golden<T: npyz::Deserialize>(name: &str) -> (Vec<usize>, Vec<T>) {
-    let file = std::io::Cursor::new(include_bytes!("../../models/tiny/resize_golden.npz"));
-    let mut archive = npyz::npz::NpzArchive::new(file).unwrap();
-    let array = archive.by_name(name).unwrap().expect(name);
-    (array.shape().iter().map(|&size| size as usize).collect(), array.into_vec().unwrap())
+fn golden<T: crate::tensor::Element>(name: &str) -> (Vec<usize>, Vec<T>) {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/models/tiny/resize_golden.npz");
+    let arrays = crate::onnx::read_npz(path.as_ref()).unwrap();
+    let (_, array) = arrays.into_iter().find(|(found, _)| found == name).expect(name);
+    (array.shape().to_vec(), array.as_slice::<T>().unwrap().to_vec())
 }

@@ -37,7 +37,7 @@ struct Params {
     out_h: u32,
     out_w: u32,
     out_c4: u32,
-    pixels: u32,
+    rows: u32,
     kernel: [u32; 2],
     stride: [u32; 2],
     pad: [i32; 2],
@@ -51,6 +51,8 @@ struct Params {
     high: f32,
     limit_w: u32,
     row_groups: u32,
+    blocks_w: u32,
+    spare: [u32; 3],
 }
 
 #[repr(C)]
@@ -83,33 +85,58 @@ pub(crate) const LIMIT_W_AT: usize = std::mem::offset_of!(Params, limit_w);
 pub(crate) const DEPTHWISE_FLAGS_AT: usize = std::mem::offset_of!(DepthwiseParams, flags);
 pub(crate) const DEPTHWISE_LIMIT_W_AT: usize = std::mem::offset_of!(DepthwiseParams, limit_w);
 
-const PIXELS: u32 = 8;
-const DEPTHWISE_PIXELS: u32 = 4;
+/// Pixels of a row that an invocation makes: the count that wastes the fewest, of those that fit registers. Image networks
+/// halve 224 again and again, so their rows are multiples of 7 or little less.
+fn pixels(out_w: usize) -> u32 {
+    [7, 8].into_iter().min_by_key(|&count| out_w.next_multiple_of(count)).unwrap_or(8) as u32
+}
 
-fn prelude(storage: Storage, width: u32, grouped: bool, tail: bool, epilogue: &Epilogue) -> Prelude {
-    let base = Prelude::new().storage(storage).constant("PIXELS", PIXELS).constant("WIDTH", width).flag("GROUPED", grouped).flag("TAIL", tail);
+/// What makes a variant of the depthwise kernel: the pixels of a row that an invocation makes, and the window that it reads
+/// row by row, if that is served: (width of the kernel, stride).
+#[derive(Debug, Clone, Copy)]
+struct Rows {
+    pixels: u32,
+    window: Option<(u32, u32)>,
+}
+
+impl Rows {
+    fn new(s: &Sizes) -> Self {
+        let (kernel, stride) = (s.kernel[1], s.stride[1]);
+        let served = s.dilation[1] == 1 && (2..=7).contains(&kernel) && stride <= 2;
+        let pixels = if served && stride == 1 && kernel <= 5 { pixels(s.out_w) } else { 4 };
+        Self { pixels, window: served.then_some((kernel as u32, stride as u32)) }
+    }
+}
+
+fn prelude(storage: Storage, pixels: u32, width: u32, grouped: bool, tail: bool, epilogue: &Epilogue) -> Prelude {
+    let base = Prelude::new().storage(storage).constant("PIXELS", pixels).constant("WIDTH", width).flag("GROUPED", grouped).flag("TAIL", tail);
     epilogue.prelude(base)
 }
 
-fn depthwise_prelude(storage: Storage, width: u32, epilogue: &Epilogue) -> Prelude {
-    epilogue.prelude(Prelude::new().storage(storage).constant("PIXELS", DEPTHWISE_PIXELS).constant("WIDTH", width))
+fn depthwise_prelude(storage: Storage, rows: Rows, width: u32, epilogue: &Epilogue) -> Prelude {
+    let (kernel, stride) = rows.window.unwrap_or((1, 1));
+    let base = Prelude::new().storage(storage).constant("PIXELS", rows.pixels).constant("WIDTH", width).flag("BY_ROWS", rows.window.is_some());
+    epilogue.prelude(base.constant("SPAN", (rows.pixels - 1) * stride + kernel).constant("KERNEL", kernel).constant("STRIDE", stride))
 }
 
 fn variants() -> Vec<Prelude> {
     let mut list = vec![];
     for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
         for (grouped, tail) in [(false, false), (true, false), (false, true)] {
-            list.extend(samples().iter().map(|epilogue| prelude(storage, 16, grouped, tail, epilogue)));
+            list.extend(samples().iter().map(|epilogue| prelude(storage, 8, 16, grouped, tail, epilogue)));
         }
     }
     list
 }
 
 fn depthwise_variants() -> Vec<Prelude> {
-    [Storage::F32, Storage::F16, Storage::F16Packed]
-        .into_iter()
-        .flat_map(|storage| samples().into_iter().map(move |epilogue| depthwise_prelude(storage, 16, &epilogue)))
-        .collect()
+    let mut list = vec![];
+    for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
+        for rows in [Rows { pixels: 4, window: None }, Rows { pixels: 7, window: Some((3, 1)) }, Rows { pixels: 4, window: Some((5, 2)) }] {
+            list.extend(samples().iter().map(|epilogue| depthwise_prelude(storage, rows, 16, epilogue)));
+        }
+    }
+    list
 }
 
 /// The sizes of convolution weights; one spatial axis becomes `[1, w]`.
@@ -175,7 +202,8 @@ pub fn emit(
     if is_depthwise(s) {
         let shape = vec![s.kernel[0], s.kernel[1], in_c4 * 4];
         let packed = at.packed(weights, Packing { name: "depthwise", args: vec![], shape, pack: pack_depthwise })?;
-        let blocks_w = narrow(s.out_w)?.div_ceil(DEPTHWISE_PIXELS);
+        let by = Rows::new(s);
+        let blocks_w = narrow(s.out_w)?.div_ceil(by.pixels);
         let rows = narrow(s.n.saturating_mul(s.out_h))?;
         let grid = fold(rows as u64 * blocks_w as u64);
         let params = DepthwiseParams {
@@ -205,14 +233,16 @@ pub fn emit(
             (residual.unwrap_or(dummy), Access::Read),
             (output, Access::Write),
         ];
-        return at.emit(&DEPTHWISE, depthwise_prelude(storage, width, &epilogue), params, &bindings, [columns, grid[0], grid[1]]);
+        return at.emit(&DEPTHWISE, depthwise_prelude(storage, by, width, &epilogue), params, &bindings, [columns, grid[0], grid[1]]);
     }
     let in_group = s.in_c / s.groups;
     let in_group4 = in_group.div_ceil(4);
     let shape = vec![s.kernel[0], s.kernel[1], in_group4 * 4, out_c4 * 4];
     let packed = at.packed(weights, Packing { name: "conv", args: vec![], shape, pack: pack_weights })?;
-    let pixels = narrow(s.n.saturating_mul(s.out_h).saturating_mul(s.out_w))?;
-    let grid = fold(pixels.div_ceil(PIXELS) as u64);
+    let pixels = pixels(s.out_w);
+    let rows = narrow(s.n.saturating_mul(s.out_h))?;
+    let blocks_w = narrow(s.out_w)?.div_ceil(pixels);
+    let grid = fold(rows as u64 * blocks_w as u64);
     let params = Params {
         in_h: narrow(s.in_h)?,
         in_w: narrow(s.in_w)?,
@@ -220,7 +250,7 @@ pub fn emit(
         out_h: narrow(s.out_h)?,
         out_w: narrow(s.out_w)?,
         out_c4: narrow(out_c4)?,
-        pixels,
+        rows,
         kernel: pair(s.kernel)?,
         stride: pair(s.stride)?,
         pad,
@@ -234,6 +264,8 @@ pub fn emit(
         high: epilogue.high,
         limit_w: narrow(s.in_w)?,
         row_groups: grid[0],
+        blocks_w,
+        spare: [0; 3],
     };
     let bindings = [
         (input, Access::Read),
@@ -242,5 +274,5 @@ pub fn emit(
         (residual.unwrap_or(dummy), Access::Read),
         (output, Access::Write),
     ];
-    at.emit(&CONV, prelude(storage, width, s.groups > 1, !in_group.is_multiple_of(4), &epilogue), params, &bindings, [columns, grid[0], grid[1]])
+    at.emit(&CONV, prelude(storage, pixels, width, s.groups > 1, !in_group.is_multiple_of(4), &epilogue), params, &bindings, [columns, grid[0], grid[1]])
 }

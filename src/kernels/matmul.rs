@@ -75,15 +75,15 @@ pub fn rows(m: usize) -> u32 {
     }
 }
 
-fn prelude(storage: Storage, rows: u32, width: u32, epilogue: &Epilogue) -> Prelude {
-    epilogue.prelude(Prelude::new().storage(storage).constant("ROWS", rows).constant("WIDTH", width))
+fn prelude(storage: Storage, rows: u32, width: u32, tail: bool, epilogue: &Epilogue) -> Prelude {
+    epilogue.prelude(Prelude::new().storage(storage).constant("ROWS", rows).constant("WIDTH", width).flag("TAIL", tail))
 }
 
 fn variants() -> Vec<Prelude> {
     let mut list = vec![];
     for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
-        for rows in [1, 4, 8] {
-            list.extend(samples().iter().map(|epilogue| prelude(storage, rows, 16, epilogue)));
+        for (rows, tail) in [(1, true), (4, false), (8, false), (8, true)] {
+            list.extend(samples().iter().map(|epilogue| prelude(storage, rows, 16, tail, epilogue)));
         }
     }
     list
@@ -181,5 +181,5 @@ pub fn emit(
         (c, Access::Write),
     ];
     let grid = [narrow(n4)?.div_ceil(width), narrow(sizes.m)?.div_ceil(rows), narrow(sizes.outer * sizes.inner)?];
-    at.emit(&MATMUL, prelude(storage, rows, width, &epilogue), params, &bindings, grid)
+    at.emit(&MATMUL, prelude(storage, rows, width, !sizes.k.is_multiple_of(4), &epilogue), params, &bindings, grid)
 }

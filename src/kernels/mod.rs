@@ -29,7 +29,7 @@ pub mod softmax;
 pub mod top_k;
 pub mod trilu;
 
-pub use prelude::Prelude;
+pub use prelude::{Form, Prelude, UNIFORM_TABLE};
 
 use crate::error::Result;
 use crate::plan::PlaceId;

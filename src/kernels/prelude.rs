@@ -6,16 +6,53 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
+/// What an adapter makes of the same prelude: software adapters pay for every component of a load by itself, and read an address
+/// that they can't see is uniform once for each lane (docs/performance.md).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Form {
+    /// Groups of 4 elements are loaded and stored as 64-bit words: half as many components. Needs SHADER_INT64.
+    pub wide: bool,
+    /// `uniform_index` and `uniform_small` go through a table of immediates, the one kind of value that Mesa's software
+    /// adapter takes for uniform. Needs IMMEDIATES, [`UNIFORM_TABLE`] at offset 0.
+    pub table: bool,
+    /// Loops over what an invocation made are left as loops: the size of the code decides how long Mesa's software adapter
+    /// translates a kernel. Hardware unrolls them, since registers can't be indexed.
+    pub rolled: bool,
+}
+
+/// Entry k is k: see [`Form::table`]. 256 bytes, what adapters offer.
+pub const UNIFORM_TABLE: [u32; 64] = {
+    let mut table = [0; 64];
+    let mut k = 0;
+    while k < 64 {
+        table[k] = k as u32;
+        k += 1;
+    }
+    table
+};
+
 /// The text that precedes a shader. WGSL lets module-scope declarations come in any order, so the shader stays as written.
 #[derive(Debug, Clone, Default)]
 pub struct Prelude {
     f16: bool,
     text: String,
+    /// The tensors' types: (prefix, storage, whether lanes keep their own type). Written when the form is known.
+    types: Vec<(String, Storage, bool)>,
 }
 
 /// f16 stores: a finite overflow saturates, infinities and NaN are kept by their bits (`tensor::to_f16` does the same).
 const SATURATE: &str = "fn saturate4(v: vec4<f32>) -> vec4<f32> { \
     return select(clamp(v, vec4(-65504.0), vec4(65504.0)), v, (bitcast<vec4<u32>>(v) & vec4(0x7f800000u)) == vec4(0x7f800000u)); }\n";
+
+/// 64-bit words from and to four 32-bit ones.
+const WORDS: &str = "fn words(v: vec2<u64>) -> vec4<u32> { return vec4(u32(v.x), u32(v.x >> 32u), u32(v.y), u32(v.y >> 32u)); }\n\
+    fn from_words(v: vec4<u32>) -> vec2<u64> { return vec2(u64(v.x) | (u64(v.y) << 32u), u64(v.z) | (u64(v.w) << 32u)); }\n";
+
+/// An index below 2²⁴ (or 64) that is the same for every invocation of a workgroup, said so that the adapter sees it.
+const UNIFORM: &str = "fn uniform_small(x: u32) -> u32 { return x; }\nfn uniform_index(x: u32) -> u32 { return x; }\n";
+const UNIFORM_BY_TABLE: &str = "struct UniformTable { entries: array<u32, 64> }\nvar<immediate> uniform_table: UniformTable;\n\
+    fn uniform_small(x: u32) -> u32 { return uniform_table.entries[x & 63u]; }\n\
+    fn uniform_index(x: u32) -> u32 { return uniform_small(x) + (uniform_small(x >> 6u) << 6u) + (uniform_small(x >> 12u) << 12u) + (uniform_small(x >> 18u) << 18u); }\n";
 
 impl Prelude {
     pub fn new() -> Self {
@@ -23,20 +60,8 @@ impl Prelude {
     }
     /// `Stored4`, `load4` and `store4` of a float kernel's tensors: groups of 4 elements, float32 in registers.
     pub fn storage(mut self, storage: Storage) -> Self {
-        self.text += match storage {
-            Storage::F16 => {
-                self.f16 = true;
-                "alias Stored4 = vec4<f16>;\nfn load4(v: Stored4) -> vec4<f32> { return vec4<f32>(v); }\nfn store4(v: vec4<f32>) -> Stored4 { return vec4<f16>(saturate4(v)); }\n"
-            }
-            Storage::F16Packed => {
-                "alias Stored4 = vec2<u32>;\nfn load4(v: Stored4) -> vec4<f32> { return vec4<f32>(unpack2x16float(v.x), unpack2x16float(v.y)); }\n\
-                 fn store4(v: vec4<f32>) -> Stored4 { let s = saturate4(v); return vec2<u32>(pack2x16float(s.xy), pack2x16float(s.zw)); }\n"
-            }
-            _ => "alias Stored4 = vec4<f32>;\nfn load4(v: Stored4) -> vec4<f32> { return v; }\nfn store4(v: vec4<f32>) -> Stored4 { return v; }\n",
-        };
-        if storage != Storage::F32 {
-            self.text += SATURATE;
-        }
+        self.types.push((String::new(), storage, false));
+        self.f16 |= storage == Storage::F16;
         self
     }
     /// For kernels that move elements of any type: `Stored4`, `Lane`, `lane_of(group, k)`, `pack4(a, b, c, d)`.
@@ -45,32 +70,8 @@ impl Prelude {
     }
     /// The same with names that begin with `prefix`: `IStored4`, `ILane`, `Ilane_of`, `Ipack4`.
     pub fn typed(mut self, prefix: &str, storage: Storage) -> Self {
-        let (stored, lane, of, pack) = match storage {
-            Storage::F32 => ("vec4<f32>", "f32", "v[k]", "vec4<f32>(a, b, c, d)"),
-            Storage::I32 => ("vec4<i32>", "i32", "v[k]", "vec4<i32>(a, b, c, d)"),
-            Storage::U32 => ("vec4<u32>", "u32", "v[k]", "vec4<u32>(a, b, c, d)"),
-            Storage::I64 => ("array<vec2<u32>, 4>", "vec2<u32>", "v[k]", ""),
-            Storage::F16 => {
-                self.f16 = true;
-                ("vec4<f16>", "f32", "f32(v[k])", "vec4<f16>(saturate4(vec4<f32>(a, b, c, d)))")
-            }
-            Storage::F16Packed => ("vec2<u32>", "f32", "unpack2x16float(v[k >> 1u])[k & 1u]", "half4(saturate4(vec4<f32>(a, b, c, d)))"),
-        };
-        // An array held by value can't be indexed by a variable, unless it is a variable itself.
-        let hold = if storage == Storage::I64 { "var v = g; " } else { "let v = g; " };
-        let pack = if storage == Storage::I64 { format!("{prefix}Stored4(a, b, c, d)") } else { pack.to_string() };
-        let p = prefix;
-        let _ = write!(
-            self.text,
-            "alias {p}Stored4 = {stored};\nalias {p}Lane = {lane};\nfn {p}lane_of(g: {p}Stored4, k: u32) -> {p}Lane {{ {hold}return {of}; }}\n\
-             fn {p}pack4(a: {p}Lane, b: {p}Lane, c: {p}Lane, d: {p}Lane) -> {p}Stored4 {{ return {pack}; }}\n"
-        );
-        if matches!(storage, Storage::F16 | Storage::F16Packed) && !self.text.contains("fn saturate4") {
-            self.text += SATURATE;
-        }
-        if storage == Storage::F16Packed && !self.text.contains("fn half4") {
-            self.text += "fn half4(s: vec4<f32>) -> vec2<u32> { return vec2<u32>(pack2x16float(s.xy), pack2x16float(s.zw)); }\n";
-        }
+        self.types.push((prefix.to_string(), storage, true));
+        self.f16 |= storage == Storage::F16;
         self
     }
     /// `const NAME: u32 = value;`
@@ -89,12 +90,21 @@ impl Prelude {
         self
     }
     /// The whole source: this prelude, the library functions that are called, and the shader.
-    pub fn source(&self, shader: &str) -> Arc<str> {
-        let mut whole = String::with_capacity(self.text.len() + shader.len() + 64);
-        if self.f16 {
+    pub fn source(&self, shader: &str, form: Form) -> Arc<str> {
+        let mut whole = String::with_capacity(self.text.len() + shader.len() + 1024);
+        // Wide words hold two halves each, which unpack without the f16 type.
+        if self.f16 && !form.wide {
             whole += "enable f16;\n";
         }
+        let types = self.declarations(form);
+        whole += &types;
         whole += &self.text;
+        if shader.contains("uniform_") {
+            whole += if form.table { UNIFORM_BY_TABLE } else { UNIFORM };
+        }
+        if shader.contains("UNROLLED") {
+            let _ = writeln!(whole, "const UNROLLED: bool = {};", !form.rolled);
+        }
         let mut wanted: BTreeSet<&str> = BTreeSet::new();
         collect_calls(&self.text, &mut wanted);
         collect_calls(shader, &mut wanted);
@@ -107,6 +117,88 @@ impl Prelude {
         whole += shader;
         whole.into()
     }
+
+    /// The tensors' types, and what reads and writes them.
+    fn declarations(&self, form: Form) -> String {
+        let mut text = String::new();
+        for (prefix, storage, typed) in &self.types {
+            text += &if *typed { lanes(prefix, *storage, form) } else { floats(*storage, form) };
+        }
+        if self.types.iter().any(|(_, storage, _)| matches!(storage, Storage::F16 | Storage::F16Packed)) {
+            text += SATURATE;
+            text += "fn half4(v: vec4<f32>) -> vec2<u32> { let s = saturate4(v); return vec2<u32>(pack2x16float(s.xy), pack2x16float(s.zw)); }\n";
+        }
+        if form.wide {
+            text += WORDS;
+            text += HALVES;
+        }
+        text
+    }
+}
+
+/// The type of a group of 4 elements.
+fn stored(storage: Storage, form: Form) -> &'static str {
+    match (storage, form.wide) {
+        (Storage::F32 | Storage::I32 | Storage::U32, true) => "vec2<u64>",
+        (Storage::F16 | Storage::F16Packed, true) => "u64",
+        (Storage::I64, true) => "vec4<u64>",
+        (Storage::F32, _) => "vec4<f32>",
+        (Storage::I32, _) => "vec4<i32>",
+        (Storage::U32, _) => "vec4<u32>",
+        (Storage::F16, _) => "vec4<f16>",
+        (Storage::F16Packed, _) => "vec2<u32>",
+        // Not a vec4 of 64-bit words: those need SHADER_INT64.
+        (Storage::I64, _) => "array<vec2<u32>, 4>",
+    }
+}
+
+/// A float group `v` as `vec4<f32>`, and the other way.
+fn to_floats(storage: Storage, form: Form) -> &'static str {
+    match (storage, form.wide) {
+        (Storage::F16 | Storage::F16Packed, true) => "vec4<f32>(unpack2x16float(u32(v)), unpack2x16float(u32(v >> 32u)))",
+        (_, true) => "bitcast<vec4<f32>>(words(v))",
+        (Storage::F16, _) => "vec4<f32>(v)",
+        (Storage::F16Packed, _) => "vec4<f32>(unpack2x16float(v.x), unpack2x16float(v.y))",
+        _ => "v",
+    }
+}
+fn from_floats(storage: Storage, form: Form) -> &'static str {
+    match (storage, form.wide) {
+        (Storage::F16 | Storage::F16Packed, true) => "halves(half4(v))",
+        (_, true) => "from_words(bitcast<vec4<u32>>(v))",
+        (Storage::F16, _) => "vec4<f16>(saturate4(v))",
+        (Storage::F16Packed, _) => "half4(v)",
+        _ => "v",
+    }
+}
+const HALVES: &str = "fn halves(v: vec2<u32>) -> u64 { return u64(v.x) | (u64(v.y) << 32u); }\n";
+
+fn floats(storage: Storage, form: Form) -> String {
+    let (stored, load, store) = (stored(storage, form), to_floats(storage, form), from_floats(storage, form));
+    format!("alias Stored4 = {stored};\nfn load4(v: Stored4) -> vec4<f32> {{ return {load}; }}\nfn store4(v: vec4<f32>) -> Stored4 {{ return {store}; }}\n")
+}
+
+fn lanes(p: &str, storage: Storage, form: Form) -> String {
+    let (lane, of, pack) = match (storage, form.wide) {
+        (Storage::F32 | Storage::F16 | Storage::F16Packed, _) => {
+            ("f32", format!("({})[k]", to_floats(storage, form)), format!("let v = vec4<f32>(a, b, c, d); return {};", from_floats(storage, form)))
+        }
+        (Storage::I32, true) => ("i32", "bitcast<i32>(words(v)[k])".into(), "return from_words(bitcast<vec4<u32>>(vec4<i32>(a, b, c, d)));".into()),
+        (Storage::U32, true) => ("u32", "words(v)[k]".into(), "return from_words(vec4<u32>(a, b, c, d));".into()),
+        (Storage::I32, _) => ("i32", "v[k]".into(), "return vec4<i32>(a, b, c, d);".into()),
+        (Storage::U32, _) => ("u32", "v[k]".into(), "return vec4<u32>(a, b, c, d);".into()),
+        (Storage::I64, true) => {
+            ("vec2<u32>", "vec2<u32>(u32(v[k]), u32(v[k] >> 32u))".into(), "return vec4<u64>(halves(a), halves(b), halves(c), halves(d));".into())
+        }
+        (Storage::I64, _) => ("vec2<u32>", "v[k]".into(), format!("return {p}Stored4(a, b, c, d);")),
+    };
+    // An array held by value can't be indexed by a variable, unless it is a variable itself.
+    let hold = if storage == Storage::I64 && !form.wide { "var" } else { "let" };
+    let stored = stored(storage, form);
+    format!(
+        "alias {p}Stored4 = {stored};\nalias {p}Lane = {lane};\nfn {p}lane_of(g: {p}Stored4, k: u32) -> {p}Lane {{ {hold} v = g; return {of}; }}\n\
+         fn {p}pack4(a: {p}Lane, b: {p}Lane, c: {p}Lane, d: {p}Lane) -> {p}Stored4 {{ {pack} }}\n"
+    )
 }
 
 /// The library's declarations: (name, text), in the order of the files.
@@ -149,7 +241,7 @@ mod tests {
 
     #[test]
     fn the_library_is_taken_as_far_as_it_is_called() {
-        let source = Prelude::new().code("fn f(x: f32) -> f32 { return tanh_(x); }\n").source("");
+        let source = Prelude::new().code("fn f(x: f32) -> f32 { return tanh_(x); }\n").source("", Form::default());
         assert!(source.contains("fn tanh_") && source.contains("fn expm1") && source.contains("fn is_nan"));
         assert!(!source.contains("fn erf") && !source.contains("add64"), "{source}");
     }

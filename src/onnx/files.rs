@@ -4,11 +4,12 @@ use super::external::{ExternalFiles, map_file};
 use super::{decode, npy, tensor, wire};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::Tensor;
-use npyz::npz::{NpzArchive, NpzWriter};
 use onnx_protobuf::{Message, TensorProto};
 use std::io::{Cursor, Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 /// The file name, without its ending, that goes with a value's name: characters outside `[A-Za-z0-9_.-]` become `_`.
 pub fn file_name(value_name: &str) -> String {
@@ -33,7 +34,9 @@ fn decode_pb(bytes: &[u8], path: &Path) -> Result<(String, Tensor)> {
         return Err(Error::new(ErrorKind::File, "is not a tensor file").remedy("tensors are read from .npy, .npz and .pb"));
     }
     let proto: TensorProto = decode(bytes, wire::Kind::Tensor)?;
-    let tensor = tensor::read(&proto, &mut ExternalFiles::new(path.parent()))?;
+    // The folder of a bare name is the empty path, which can't be looked up.
+    let folder = path.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+    let tensor = tensor::read(&proto, &mut ExternalFiles::new(folder))?;
     Ok((proto.name, tensor))
 }
 
@@ -41,12 +44,11 @@ fn decode_pb(bytes: &[u8], path: &Path) -> Result<(String, Tensor)> {
 pub fn read_npz(path: &Path) -> Result<Vec<(String, Tensor)>> {
     let bytes = map_file(path)?;
     let broken = |problem: String| Error::file(path, format!("can't be read as .npz: {problem}")).remedy("save it again with numpy.savez");
-    let mut archive = NpzArchive::new(Cursor::new(&bytes[..])).map_err(|problem| broken(problem.to_string()))?;
-    let zip = archive.zip_archive();
+    let mut zip = ZipArchive::new(Cursor::new(&bytes[..])).map_err(|problem| broken(problem.to_string()))?;
     let mut arrays = vec![];
     for index in 0..zip.len() {
         let mut file = zip.by_index(index).map_err(|problem| broken(problem.to_string()))?;
-        let Some(name) = npyz::npz::array_name_from_file_name(file.name()).map(str::to_string) else { continue };
+        let Some(name) = file.name().strip_suffix(".npy").map(str::to_string) else { continue };
         let mut content = vec![];
         // The size that the archive claims is a limit and not a size to allocate.
         let limit = file.size();
@@ -66,17 +68,15 @@ pub fn write_npy(path: &Path, tensor: &Tensor) -> Result<()> {
 /// Writes an `.npz` file of named arrays, compressed.
 pub fn write_npz(path: &Path, arrays: &[(String, Tensor)]) -> Result<()> {
     let failed = |problem: std::io::Error| Error::file(path, format!("can't be written: {problem}"));
-    let mut bytes = Cursor::new(vec![]);
-    {
-        let mut archive = NpzWriter::new(&mut bytes);
-        let zip = archive.zip_writer();
-        for (name, tensor) in arrays {
-            let content = npy::encode(tensor).map_err(|error| error.at_tensor(name).in_file(path))?;
-            zip.start_file(npyz::npz::file_name_from_array_name(name), Default::default()).map_err(|problem| failed(problem.into()))?;
-            zip.write_all(&content).map_err(failed)?;
-        }
-        zip.finish().map_err(|problem| failed(problem.into()))?;
+    let mut zip = ZipWriter::new(Cursor::new(vec![]));
+    for (name, tensor) in arrays {
+        let content = npy::encode(tensor).map_err(|error| error.at_tensor(name).in_file(path))?;
+        // Beyond 4 GiB an entry needs the longer header, which has to be asked for.
+        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated).large_file(content.len() >= u32::MAX as usize);
+        zip.start_file(format!("{name}.npy"), options).map_err(|problem| failed(problem.into()))?;
+        zip.write_all(&content).map_err(failed)?;
     }
+    let bytes = zip.finish().map_err(|problem| failed(problem.into()))?;
     write_whole(path, &bytes.into_inner())
 }
 

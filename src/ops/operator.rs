@@ -101,6 +101,17 @@ impl<'a, T> Operands<'a, T> {
 }
 
 impl<'a> Operands<'a, Fact> {
+    /// Errors where the first `count` inputs are of several types, though ONNX gives them one: a kernel would read one as another.
+    pub fn one_type(&self, count: usize) -> Result<()> {
+        let mut types = self.items.iter().take(count).flatten().map(|fact| fact.dtype);
+        let Some(first) = types.next() else { return Ok(()) };
+        match types.find(|&other| other != first) {
+            Some(other) => {
+                Err(Error::model(format!("its inputs are of several types: {first} and {other}")).remedy("convert the model anew, in one precision"))
+            }
+            None => Ok(()),
+        }
+    }
     /// The int64 (or int32) elements of an input that a shape depends on.
     pub fn ints(&self, index: usize) -> Result<Vec<i64>, Infer> {
         match &self.required(index)?.value {

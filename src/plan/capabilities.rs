@@ -1,5 +1,6 @@
 //! What a plan needs to know of a device: plain data, so that plans are made and tested without one.
 
+use crate::kernels::{Form, UNIFORM_TABLE};
 use serde::{Deserialize, Serialize};
 
 /// How float32 tensors are stored on the device. Sums are float32 either way.
@@ -18,6 +19,10 @@ pub struct Capabilities {
     pub software: bool,
     /// SHADER_F16: f16 in storage buffers. Without it f16 is stored packed, two in a u32.
     pub shader_f16: bool,
+    /// SHADER_INT64: software adapters load two elements as one 64-bit word.
+    pub shader_int64: bool,
+    /// Bytes of immediates; a software adapter takes what is read from them for uniform.
+    pub max_immediate_bytes: u32,
     /// Storage buffers that one dispatch may bind.
     pub max_storage_buffers: u32,
     /// Bytes of one binding.
@@ -37,11 +42,18 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// How preludes are written for this device.
+    pub fn form(&self) -> Form {
+        let table = self.software && self.max_immediate_bytes as usize >= size_of_val(&UNIFORM_TABLE);
+        Form { wide: self.software && self.shader_int64, table, rolled: self.software }
+    }
     /// What WebGPU promises everywhere: `--limits webgpu`.
     pub fn webgpu() -> Self {
         Self {
             software: false,
             shader_f16: false,
+            shader_int64: false,
+            max_immediate_bytes: 0,
             max_storage_buffers: 8,
             max_binding_bytes: 128 << 20,
             max_buffer_bytes: 256 << 20,

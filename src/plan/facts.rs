@@ -46,7 +46,7 @@ pub fn infer(graph: &Graph, inputs: &HashMap<ValueId, Fact>) -> Result<Inference
             Ok(results) => results,
             Err(Infer::Error(error)) => return Err(error),
             Err(Infer::NeedsValue(index)) => {
-                let sources = node.inputs.get(index).copied().flatten().map(|id| sources(graph, id)).unwrap_or_default();
+                let sources = node.inputs.get(index).copied().flatten().map(|id| sources(graph, &facts, id)).unwrap_or_default();
                 let small = |id: &ValueId| inputs.get(id).is_some_and(|fact| fact.value.is_none() && fact.count() <= BY_VALUE_ELEMENTS);
                 let wanted: Vec<ValueId> = sources.iter().copied().filter(small).collect();
                 if !wanted.is_empty() {
@@ -79,12 +79,14 @@ pub fn infer(graph: &Graph, inputs: &HashMap<ValueId, Fact>) -> Result<Inference
     Ok(Inference::Complete(facts))
 }
 
-/// The graph inputs that a value follows from.
-fn sources(graph: &Graph, value: ValueId) -> Vec<ValueId> {
+/// The graph inputs whose elements a value follows from. What is known already is not walked through: the shape of an input says
+/// nothing of its elements.
+fn sources(graph: &Graph, facts: &[Option<Fact>], value: ValueId) -> Vec<ValueId> {
     let producers = graph.producers();
     let (mut found, mut seen, mut stack) = (vec![], std::collections::HashSet::new(), vec![value]);
     while let Some(id) = stack.pop() {
-        if !seen.insert(id) {
+        let known = facts.get(id.0 as usize).and_then(Option::as_ref).is_some_and(|fact| fact.value.is_some());
+        if known || !seen.insert(id) {
             continue;
         }
         match producers.get(&id) {

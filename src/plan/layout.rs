@@ -139,7 +139,7 @@ impl View {
         let mut runs: Vec<(usize, isize)> = vec![];
         for (&size, &stride) in self.shape.iter().zip(&self.strides).filter(|(size, _)| **size != 1) {
             match runs.last_mut() {
-                Some(run) if run.1 == size as isize * stride && stride != 0 => *run = (run.0 * size, stride),
+                Some(run) if run.1 == size as isize * stride => *run = (run.0 * size, stride),
                 _ => runs.push((size, stride)),
             }
         }

@@ -11,6 +11,7 @@ mod layout;
 mod lowering;
 mod memory;
 mod planner;
+mod print;
 
 pub use capabilities::{Capabilities, Precision};
 pub use facts::{Inference, infer, infer_node};

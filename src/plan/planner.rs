@@ -370,7 +370,7 @@ impl Builder {
         }
         self.dispatches.push(crate::kernels::Dispatch {
             kernel: kernel.stem,
-            source: prelude.source(kernel.shader),
+            source: prelude.source(kernel.shader, c.form()),
             bindings: bindings.to_vec(),
             params: params.to_vec(),
             params_offset: 0,

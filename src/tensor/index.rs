@@ -66,7 +66,7 @@ pub struct Odometer<'a, const N: usize> {
 
 impl<'a, const N: usize> Odometer<'a, N> {
     pub fn new(shape: &'a [usize], strides: [&'a [usize]; N]) -> Self {
-        Self { shape, strides, coordinates: vec![0; shape.len()], offsets: [0; N], left: shape.iter().product() }
+        Self { shape, strides, coordinates: vec![0; shape.len()], offsets: [0; N], left: shape.iter().fold(1, |count, &size| count.saturating_mul(size)) }
     }
 }
 

@@ -71,6 +71,7 @@ impl Gemm {
 
 impl Operator for Gemm {
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        inputs.one_type(3)?;
         let (a, b) = (inputs.required(0)?, inputs.required(1)?);
         let (m, n, _) = self.sizes(&a.shape, &b.shape)?;
         if let Some(c) = inputs.optional(2)

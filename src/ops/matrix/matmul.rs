@@ -67,6 +67,7 @@ fn shapes(a: &[usize], b: &[usize]) -> Result<Shapes> {
 
 impl Operator for MatMul {
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        inputs.one_type(3)?;
         let (a, b) = (inputs.required(0)?, inputs.required(1)?);
         Ok(vec![Fact::new(a.dtype, shapes(&a.shape, &b.shape)?.result)])
     }

@@ -120,6 +120,7 @@ impl ConvTranspose {
 
 impl Operator for ConvTranspose {
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        inputs.one_type(3)?;
         let (x, w) = (inputs.required(0)?, inputs.required(1)?);
         let geometry = self.geometry(&x.shape, &w.shape, inputs.optional(2).map(|bias| bias.shape.as_slice()))?;
         let mut shape = vec![x.shape[0], w.shape[1] * self.groups];

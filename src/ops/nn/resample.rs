@@ -162,7 +162,8 @@ pub fn taps(axis: &Axis, how: &Sampling) -> Result<Taps> {
 /// The first tap's offset from the coordinate's floor, and the number of taps, of a filter that reaches `radius` output elements.
 fn footprint(radius: f64, scale: f64) -> (i64, usize) {
     let first = (-radius / scale).floor() as i64 + 1;
-    (first, (2 - 2 * first).max(1) as usize)
+    // A scale near 0 reaches beyond counting; the table's size is then refused.
+    (first, 2i64.saturating_sub(first.saturating_mul(2)).max(1) as usize)
 }
 
 #[cfg(test)]

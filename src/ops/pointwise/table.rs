@@ -186,9 +186,9 @@ rows! {
     ATANH = Row { name: "Atanh", float: float!(|x| x.atanh(), "atanh_(x)"), ..UNARY };
     CEIL = Row { name: "Ceil", float: float!(|x| x.ceil(), "ceil(x)"), ..UNARY };
     COS = Row { name: "Cos", float: float!(|x| x.cos(), "cos_(x)"), ..UNARY };
-    COSH = Row { name: "Cosh", float: float!(|x| x.cosh(), "0.5 * (exp(x) + exp(-x))"), ..UNARY };
+    COSH = Row { name: "Cosh", float: float!(|x| x.cosh(), "0.5 * (exp_(x) + exp_(-x))"), ..UNARY };
     ERF = Row { name: "Erf", float: float!(|x| x.erf_(), "erf(x)"), ..UNARY };
-    EXP = Row { name: "Exp", float: float!(|x| x.exp(), "exp(x)"), ..UNARY };
+    EXP = Row { name: "Exp", float: float!(|x| x.exp(), "exp_(x)"), ..UNARY };
     FLOOR = Row { name: "Floor", float: float!(|x| x.floor(), "floor(x)"), ..UNARY };
     LOG = Row { name: "Log", float: float!(|x| x.ln(), "log(x)"), ..UNARY };
     RECIPROCAL = Row { name: "Reciprocal", float: float!(|x| 1.0 / x, "1.0 / x"), ..UNARY };

@@ -156,7 +156,7 @@ fn integer(reduction: Reduction, terms: impl Iterator<Item = i128> + Clone, coun
         Reduction::Min => terms.fold(highest, i128::min),
         Reduction::Prod => terms.fold(1, i128::wrapping_mul),
         Reduction::L1 => terms.map(i128::abs).sum(),
-        Reduction::SumSquare => terms.fold(0, |sum, x| sum.wrapping_add(x.wrapping_mul(x))),
+        Reduction::SumSquare => terms.fold(0, |sum: i128, x| sum.wrapping_add(x.wrapping_mul(x))),
         _ => float(reduction, terms.map(|x| x as f64), count) as i128,
     }
 }

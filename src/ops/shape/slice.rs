@@ -40,12 +40,15 @@ fn ranges(shape: &[usize], starts: &[i64], ends: &[i64], given: Option<Vec<i64>>
     }
     let range = |(k, axis): (usize, usize)| {
         let (size, step) = (shape[axis] as i64, steps[k]);
-        // Backwards, a range may end before the first element.
+        // Backwards, a range may end before the first element, but it begins at an element: a start before the first is the first.
         let (low, high) = if step > 0 { (0, size) } else { (-1, size - 1) };
-        let resolve = |at: i64| (if at < 0 { at.saturating_add(size) } else { at }).clamp(low, high);
-        let (start, end) = (resolve(starts[k]), resolve(ends[k]));
+        let from_end = |at: i64| if at < 0 { at.saturating_add(size) } else { at };
+        let first = if size == 0 { low } else { 0 };
+        let (start, end) = (from_end(starts[k]).clamp(first, high), from_end(ends[k]).clamp(low, high));
         let span = if step > 0 { end - start } else { start - end };
         let count = if span <= 0 { 0 } else { (span as u64).div_ceil(step.unsigned_abs()) as usize };
+        // A step that is never taken may be any number: it must not reach a multiplication.
+        let step = if count > 1 { step } else { 1 };
         Range { axis, first: start.max(0) as usize, step, count }
     };
     Ok(axes(&list, shape.len())?.into_iter().enumerate().map(range).collect())
@@ -110,5 +113,6 @@ impl Operator for Slice {
 const CASES: &[Case] = &[
     case(&[], &[Floats(&[5, 7]), Known(&[1, 2]), Known(&[4, 100])]).runs("view"),
     case(&[], &[Floats(&[5, 7]), Known(&[-1]), Known(&[-100]), Known(&[1]), Known(&[-2])]).runs("view"),
+    case(&[], &[Floats(&[5, 7]), Known(&[-100]), Known(&[-100]), Known(&[1]), Known(&[-1])]).runs("view"),
     case(&[("starts", Ints(&[1])), ("ends", Ints(&[3])), ("axes", Ints(&[0]))], &[I64(&[4, 3])]).at(9).runs("view"),
 ];

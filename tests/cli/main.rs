@@ -1,6 +1,11 @@
 //! The command line: every verb, its JSON, its errors. Standard output is data, errors are one line, exit codes are 0, 1, 2.
 #![cfg(feature = "cli")]
 
+mod bad_input;
+mod contract;
+mod models;
+mod verify;
+
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;

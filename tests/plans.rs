@@ -1,0 +1,117 @@
+//! Plans as text, against what was approved (`tests/snapshots`). No device is touched: a change of a plan is seen on any machine.
+//!
+//! After a change that is meant (a kernel's tiles, a fusion): `INSTA_UPDATE=always cargo test --test plans`, then read the diff.
+
+use sardonyx::gpu::{Device, LimitsOption, Selection};
+use sardonyx::graph::{Dim, ValueId};
+use sardonyx::plan::{Capabilities, Plan, Precision};
+use sardonyx::{Session, Tensor};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// The models, and the symbolic sizes that they are planned with.
+const MODELS: &[(&str, &str, usize)] = &[
+    ("digits", "digits/digits.onnx", 1),
+    ("mlp", "tiny/mlp/model.onnx", 2),
+    ("conv_odd", "tiny/conv_odd/model.onnx", 1),
+    ("branches", "tiny/branches/model.onnx", 2),
+    ("cpu_step", "tiny/cpu_step/model.onnx", 1),
+];
+
+fn path(model: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(model)
+}
+
+/// A software adapter: what Mesa's offers beyond WebGPU's promise, and kernels of its own.
+fn software() -> Capabilities {
+    Capabilities { software: true, shader_f16: true, max_storage_buffers: 16, max_workgroup_bytes: 32 << 10, max_invocations: 1024, ..Capabilities::webgpu() }
+}
+
+/// The inputs as zeros, each symbolic size as `batch`: only types and shapes reach the plan.
+fn inputs(session: &Session, batch: usize) -> HashMap<ValueId, Tensor> {
+    let zeros = |port: sardonyx::session::Port| {
+        let shape: Vec<usize> = port.dims.iter().flatten().map(|dim| if let Dim::Known(size) = dim { *size } else { batch }).collect();
+        let tensor = Tensor::new(shape.clone(), vec![0f32; shape.iter().product()]).unwrap();
+        (port.name, sardonyx::tensor::cast(&tensor, port.dtype, true).unwrap())
+    };
+    let named: Vec<(String, Tensor)> = session.inputs().into_iter().map(zeros).collect();
+    session.bind(&named.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect::<Vec<_>>()).unwrap()
+}
+
+fn made(model: &str, batch: usize, capabilities: &Capabilities, precision: Precision) -> std::sync::Arc<Plan> {
+    let session = Session::builder().precision(precision).load(path(model)).unwrap();
+    session.plan_for(&inputs(&session, batch), capabilities).unwrap().plan.unwrap()
+}
+
+fn snapshot(kind: &str, capabilities: &Capabilities, precision: Precision) {
+    for (name, model, batch) in MODELS {
+        let plan = made(model, *batch, capabilities, precision);
+        insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+            insta::assert_snapshot!(format!("{name}-{kind}"), plan.to_string());
+        });
+    }
+}
+
+#[test]
+fn under_the_limits_of_webgpu() {
+    snapshot("webgpu", &Capabilities::webgpu(), Precision::F32);
+}
+
+#[test]
+fn on_a_software_adapter() {
+    snapshot("software", &software(), Precision::F32);
+}
+
+#[test]
+fn in_f16_on_a_software_adapter() {
+    let plan = made("tiny/conv_odd/model.onnx", 1, &software(), Precision::F16);
+    insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!("conv_odd-software-f16", plan.to_string());
+    });
+}
+
+/// A map's order would show: each map of a process has an order of its own.
+#[test]
+fn a_plan_is_the_same_every_time() {
+    for (_, model, batch) in MODELS {
+        let text = || made(model, *batch, &Capabilities::webgpu(), Precision::F32).to_string();
+        let first = text();
+        (0..4).for_each(|_| assert_eq!(text(), first, "{model}"));
+    }
+}
+
+/// What is planned without a device is what a device under the same limits gets.
+#[test]
+fn the_capabilities_of_webgpu_are_those_of_a_device_under_its_limits() {
+    if sardonyx::gpu::test_device().is_none() {
+        return;
+    }
+    let device = Device::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap().unwrap();
+    let opened = device.capabilities();
+    // Alignment, budget and the kind of adapter are the device's own.
+    let same =
+        Capabilities { software: opened.software, uniform_alignment: opened.uniform_alignment, memory_budget: opened.memory_budget, ..Capabilities::webgpu() };
+    assert_eq!(*opened, same);
+}
+
+/// The steps of a plan obey its own memory: places that live at once have slots of their own, of enough bytes.
+#[test]
+fn slots_hold_what_lives() {
+    use sardonyx::plan::Home;
+    for (name, model, batch) in MODELS {
+        let plan = made(model, *batch, &software(), Precision::F32);
+        let mut tenants: HashMap<usize, Vec<(usize, usize, usize)>> = HashMap::new();
+        for (index, place) in plan.places.iter().enumerate() {
+            let Home::Slot(slot) = place.home else { continue };
+            assert!(plan.slots[slot] >= place.bytes(), "{name}: place {index}");
+            let touches = |step: &sardonyx::plan::Step| step.reads.iter().chain(&step.writes).any(|id| id.0 as usize == index);
+            let (first, last) = (plan.steps.iter().position(touches).unwrap(), plan.steps.iter().rposition(touches).unwrap());
+            for &(other, from, to) in tenants.entry(slot).or_default().iter() {
+                assert!(last < from || to < first, "{name}: places {index} and {other} share slot {slot}");
+            }
+            tenants.entry(slot).or_default().push((index, first, last));
+        }
+        let text = plan.to_string();
+        assert!(text.contains("steps:") && !text.contains("nowhere"), "{name}\n{text}");
+    }
+}
