@@ -130,9 +130,41 @@ fn floor_mod(a: f32, b: f32) -> f32 {
     return select(r + b, r, r == 0.0 || ((r < 0.0) == (b < 0.0)));
 }
 
-// Integer division by 0 is undefined in ONNX; 0 keeps every platform alive.
+// Integer division by 0 is undefined in ONNX; 0 keeps every platform alive. Remainders are made from quotients: what %
+// gives for negative operands is not the same everywhere.
 fn div32(a: i32, b: i32) -> i32 { return select(a / select(b, 1, b == 0), 0, b == 0); }
+fn rem32(a: i32, b: i32) -> i32 { return select(a - b * div32(a, b), 0, b == 0); }
 fn mod32(a: i32, b: i32) -> i32 {
-    let d = select(b, 1, b == 0);
-    return select(((a % d) + d) % d, 0, b == 0);
+    let r = rem32(a, b);
+    return select(r + b, r, r == 0 || ((r < 0) == (b < 0)));
+}
+fn divu32(a: u32, b: u32) -> u32 { return select(a / select(b, 1u, b == 0u), 0u, b == 0u); }
+fn remu32(a: u32, b: u32) -> u32 { return select(a - b * divu32(a, b), 0u, b == 0u); }
+
+// a^b by squaring, wrapping; a negative exponent gives 0 but for ±1, as integer division would.
+fn powu32(a: u32, b: u32) -> u32 {
+    var result = 1u;
+    var power = a;
+    for (var rest = b; rest > 0u; rest >>= 1u) {
+        if (rest & 1u) == 1u { result *= power; }
+        power *= power;
+    }
+    return result;
+}
+fn pow32(a: i32, b: i32) -> i32 {
+    if b < 0 && a != 1 && a != -1 { return 0; }
+    return bitcast<i32>(powu32(bitcast<u32>(a), bitcast<u32>(b)));
+}
+
+// A float outside the range saturates; NaN is 0.
+fn f32_to_i32(x: f32) -> i32 {
+    if is_nan(x) { return 0; }
+    if x >= 2147483648.0 { return 2147483647; }
+    if x <= -2147483648.0 { return bitcast<i32>(0x80000000u); }
+    return i32(x);
+}
+fn f32_to_u32(x: f32) -> u32 {
+    if is_nan(x) || x <= 0.0 { return 0u; }
+    if x >= 4294967296.0 { return 0xffffffffu; }
+    return u32(x);
 }

@@ -3,7 +3,7 @@
 use super::accuracy;
 use super::expression::{Rounding, Uncertain, propagate};
 use super::measure::Allowed;
-use super::normalization::{Runs, normalization};
+use super::normalization::{Runs, moments, normalization};
 use super::{Bound, C, UNIT_F16, UNIT_F32};
 use crate::cpu;
 use crate::error::{Error, Result};
@@ -79,8 +79,8 @@ pub struct Own {
     pub unit: f64,
 }
 
-/// What the output of `node` (its reference `want`, as float64, stored with roundoff `store`) is held to.
-pub fn allowed(node: &Node, inputs: &[Option<Input>], want: &[f64], store: f64, own: Own) -> Result<Allowed> {
+/// What output `index` of `node` (its reference `want`, as float64, stored with roundoff `store`) is held to.
+pub fn allowed(node: &Node, index: usize, inputs: &[Option<Input>], want: &[f64], store: f64, own: Own) -> Result<Allowed> {
     let facts: Vec<Option<Fact>> = inputs.iter().map(|input| input.as_ref().map(|input| Fact::of(&input.value))).collect();
     let refs: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
     let mut allowed = match node.op.error_bound(Operands::new(&refs)) {
@@ -88,6 +88,7 @@ pub fn allowed(node: &Node, inputs: &[Option<Input>], want: &[f64], store: f64, 
         Bound::Contraction { length } => contraction(node, inputs, length, own)?,
         Bound::Softmax { logarithm, .. } => softmax(node, inputs, want, logarithm, own)?,
         Bound::Sum { length } => sum(node, inputs, want, length, own)?,
+        Bound::Normalization { length, epsilon, .. } if index > 0 => moments(inputs, want, index, (length, epsilon as f64), own)?,
         Bound::Normalization { length, centred, epsilon } => normalization(node, inputs, want, Runs { length, centred, epsilon: epsilon as f64 }, own)?,
         Bound::Elementwise => elementwise(node, inputs, want, own)?,
     };
@@ -216,7 +217,9 @@ fn softmax(node: &Node, inputs: &[Option<Input>], want: &[f64], logarithm: bool,
 fn sum(node: &Node, inputs: &[Option<Input>], want: &[f64], length: usize, own: Own) -> Result<Allowed> {
     let input = inputs.first().and_then(Option::as_ref).ok_or_else(|| Error::internal("a reduction without input"))?;
     let mut all: Vec<Option<Tensor>> = inputs.iter().map(|input| input.as_ref().map(|input| input.value.clone())).collect();
-    all[0] = Some(input.magnitude()?);
+    for (to, from) in all.iter_mut().zip(inputs) {
+        *to = from.as_ref().map(Input::magnitude).transpose()?;
+    }
     let magnitude = evaluate(&*node.op, &all)?.to_f64s()?;
     let reduction = node.op.downcast::<Reduce>().map(|op| op.reduction).or_else(|| node.op.downcast::<GlobalPool>().map(|op| op.reduction));
     let terms = match node.op.downcast::<Reduce>() {

@@ -56,6 +56,36 @@ pub fn normalization(node: &Node, inputs: &[Option<Input>], want: &[f64], runs: 
     Ok(Allowed { fixed, scaled, formula: format!("{C}·(mean, variance and deviation of {n}) + storage rounding") })
 }
 
+/// The other outputs of a normalisation, one element a run: the mean (output 1), and r = 1/√(v + ε) (output 2). δμ and δr are
+/// those above.
+pub fn moments(inputs: &[Option<Input>], want: &[f64], output: usize, (length, epsilon): (usize, f64), own: Own) -> Result<Allowed> {
+    let x = inputs.first().and_then(Option::as_ref).ok_or_else(|| Error::internal("a normalisation without input"))?;
+    let (xs, stored) = (x.value.to_f64s()?, x.errors()?);
+    let (n, u) = (length.max(1) as f64, UNIT_F32);
+    if want.len() != xs.len() / length.max(1) {
+        return Err(Error::internal("moments of another size"));
+    }
+    let sides = if own.arithmetic { 2.0 } else { 1.0 };
+    let (mut fixed, mut scaled) = (Vec::with_capacity(want.len()), Vec::with_capacity(want.len()));
+    for (xs, stored) in xs.chunks(length.max(1)).zip(stored.chunks(length.max(1))) {
+        let mean = |of: &dyn Fn(usize) -> f64| (0..xs.len()).map(of).sum::<f64>() / n;
+        let (shift, moved) = (n * u * mean(&|k| xs[k].abs()), mean(&|k| stored[k]));
+        if output == 1 {
+            fixed.push(moved);
+            scaled.push(sides * shift);
+            continue;
+        }
+        let centre = mean(&|k| xs[k]);
+        let d = |k: usize| (xs[k] - centre).abs();
+        let v = mean(&|k| d(k) * d(k));
+        let (r, half) = (1.0 / (v + epsilon).sqrt(), 0.5 / (v + epsilon));
+        let rms = |of: &dyn Fn(usize) -> f64| mean(&|k| of(k) * of(k)).sqrt();
+        fixed.push(r * half * 2.0 * v.sqrt() * rms(&|k| stored[k] + moved));
+        scaled.push(sides * r * (half * ((n + 3.0) * u * v + 2.0 * v.sqrt() * rms(&|k| u * d(k) + shift)) + 9.0 * u));
+    }
+    Ok(Allowed { fixed, scaled, formula: format!("{C}·(mean and deviation of {n}) + storage rounding") })
+}
+
 /// |γ| of every element, whatever way the operator lays scales over x: its own result over a ramp, with the scale and with
 /// ones. No element of a ramp of roots lies at its mean, unless it is alone; then γ doesn't matter.
 fn scales(node: &Node, inputs: &[Option<Input>], length: usize) -> Result<Vec<f64>> {

@@ -296,7 +296,8 @@ impl Judge<'_> {
             Ok(Input { value, unit: unit(self.dtype(id, subject.graph), precision), apart: if apart { self.tolerance(id, subject.graph) } else { 0.0 } })
         };
         let inputs = node.inputs.iter().map(|id| id.map(input).transpose()).collect::<Result<Vec<_>>>()?;
-        allowed(node, &inputs, want, store, own)
+        let index = node.outputs.iter().position(|id| *id == Some(subject.value)).unwrap_or(0);
+        allowed(node, index, &inputs, want, store, own)
     }
 
     /// The largest cumulative tolerance of a value; a view has that of what it looks at.

@@ -2,7 +2,8 @@
 
 use super::reduce::merged;
 use super::{Access, Kernel, Prelude, folded_grid};
-use crate::plan::{Layout, Lowering, Storage, Unsupported};
+use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
+use crate::tensor::DType;
 
 pub static ARG_REDUCE: Kernel =
     Kernel { stem: "arg_reduce", shader: include_str!("../../shaders/arg_reduce.wgsl"), params_size: size_of::<Params>(), variants };
@@ -24,7 +25,7 @@ struct Params {
     strides: [u32; MAX_RANK],
 }
 
-fn prelude(storage: Storage, rank: usize, maximum: bool, last: bool) -> Prelude {
+fn prelude(dtype: DType, storage: Storage, rank: usize, maximum: bool, last: bool) -> Prelude {
     let sign = if maximum { ">" } else { "<" };
     let equal = if last { "=" } else { "" };
     // NaN ranks above every number.
@@ -41,32 +42,47 @@ fn prelude(storage: Storage, rank: usize, maximum: bool, last: bool) -> Prelude 
         (_, true) => " && !is_nan(best)",
         (_, false) => " && !is_nan(x)",
     };
-    Prelude::new()
-        .movable(storage)
-        .constant("RANK", rank as u32)
-        .constant("WIDTH", WIDTH)
-        .code(&format!("fn better(x: Lane, best: Lane) -> bool {{ return (x {sign}{equal} best{numbers}){nan}; }}\n"))
+    let text = match storage {
+        Storage::I64 => {
+            let less = if dtype == DType::U64 { "ltu64" } else { "lt64" };
+            match (maximum, last) {
+                (true, false) => format!("{less}(best, x)"),
+                (true, true) => format!("!{less}(x, best)"),
+                (false, false) => format!("{less}(x, best)"),
+                (false, true) => format!("!{less}(best, x)"),
+            }
+        }
+        _ => format!("(x {sign}{equal} best{numbers}){nan}"),
+    };
+    let code = format!("fn better(x: Lane, best: Lane) -> bool {{ return {text}; }}\n");
+    Prelude::new().movable(storage).constant("RANK", rank as u32).constant("WIDTH", WIDTH).code(&code)
 }
 
 fn variants() -> Vec<Prelude> {
     let mut list = vec![];
-    for storage in [Storage::F32, Storage::F16, Storage::F16Packed, Storage::I32, Storage::U32] {
-        list.extend([(true, false), (false, true), (true, true), (false, false)].map(|(maximum, last)| prelude(storage, 2, maximum, last)));
+    let all = [Storage::F32, Storage::F16, Storage::F16Packed, Storage::I32, Storage::U32, Storage::I64].map(|storage| (DType::F32, storage));
+    for (dtype, storage) in all.into_iter().chain([(DType::U64, Storage::I64)]) {
+        list.extend([(true, false), (false, true), (true, true), (false, false)].map(|(maximum, last)| prelude(dtype, storage, 2, maximum, last)));
     }
     list
 }
 
 /// Lowers ArgMax, or ArgMin, of input 0 along `axis`; `last` takes the last of equal extremes.
 pub fn lower(at: &mut Lowering<'_>, axis: usize, maximum: bool, last: bool) -> Result<(), Unsupported> {
-    let storage = at.storage(at.fact(0)?.dtype)?;
-    if storage == Storage::I64 {
-        return Err(Unsupported::new("the extreme of 64-bit integers"));
-    }
-    let input = at.view(0)?;
-    if input.count() == 0 {
-        return Err(Unsupported::new("a reduction of no elements"));
-    }
+    let (dtype, input) = (at.fact(0)?.dtype, at.view(0)?);
     let output = at.output(0, Layout::Dense)?;
+    emit(at, dtype, &input, axis, (maximum, last), &output)
+}
+
+/// Emits the indices into `output`, dense and of int64: the shape of `input` without `axis`, or with size 1 there.
+pub fn emit(at: &mut Lowering<'_>, dtype: DType, input: &View, axis: usize, (maximum, last): (bool, bool), output: &View) -> Result<(), Unsupported> {
+    let storage = at.storage(dtype)?;
+    if output.count() == 0 {
+        return Ok(());
+    }
+    if input.count() == 0 {
+        return Err(Unsupported::new("the extreme of no elements"));
+    }
     let kept = merged((0..input.shape.len()).filter(|&other| other != axis).map(|other| (input.shape[other], input.strides[other])));
     if kept.len() > MAX_RANK {
         return Err(Unsupported::new(format!("a reduction that keeps {} dimensions", kept.len())));
@@ -89,5 +105,5 @@ pub fn lower(at: &mut Lowering<'_>, axis: usize, maximum: bool, last: bool) -> R
     for (d, dim) in kept.iter().enumerate() {
         (params.sizes[d], params.strides[d]) = (narrow(dim.0)?, dim.1 as i32 as u32);
     }
-    at.emit(&ARG_REDUCE, prelude(storage, kept.len(), maximum, last), params, &[(input.place, Access::Read), (output.place, Access::Write)], grid)
+    at.emit(&ARG_REDUCE, prelude(dtype, storage, kept.len(), maximum, last), params, &[(input.place, Access::Read), (output.place, Access::Write)], grid)
 }

@@ -9,17 +9,25 @@ pub mod conv;
 pub mod conv_direct;
 pub mod conv_transpose;
 pub mod copy;
+pub mod cum_sum;
 pub(crate) mod epilogue;
 pub mod gather;
+pub mod lp_normalize;
 pub mod lrn;
 pub mod matmul;
+pub mod moments;
 pub mod normalize;
+pub mod one_hot;
 pub mod pointwise;
 pub mod pool;
 mod prelude;
 pub mod reduce;
+pub mod reduce_integer;
 pub mod resize;
+pub mod scatter;
 pub mod softmax;
+pub mod top_k;
+pub mod trilu;
 
 pub use prelude::{Form, Prelude, UNIFORM_TABLE};
 
@@ -50,15 +58,23 @@ pub static KERNELS: &[&Kernel] = &[
     &conv_direct::CONV_DIRECT,
     &conv_transpose::CONV_TRANSPOSE,
     &copy::COPY,
+    &cum_sum::CUM_SUM,
     &gather::GATHER,
+    &lp_normalize::LP_NORMALIZE,
     &lrn::LRN,
     &matmul::MATMUL,
+    &moments::MOMENTS,
     &normalize::NORMALIZE,
+    &one_hot::ONE_HOT,
     &pointwise::POINTWISE,
     &pool::POOL,
     &reduce::REDUCE,
+    &reduce_integer::REDUCE_INTEGER,
     &resize::RESIZE,
+    &scatter::SCATTER,
     &softmax::SOFTMAX,
+    &top_k::TOP_K,
+    &trilu::TRILU,
 ];
 
 /// How a dispatch uses a buffer.

@@ -105,13 +105,26 @@ fn prefix(storage: Storage) -> &'static str {
     }
 }
 
+/// One element type for each form that a lane has.
+const TYPES: [(DType, Storage); 9] = [
+    (DType::F32, Storage::F32),
+    (DType::Bool, Storage::I32),
+    (DType::I8, Storage::I32),
+    (DType::U8, Storage::I32),
+    (DType::U4, Storage::I32),
+    (DType::I32, Storage::I32),
+    (DType::U32, Storage::U32),
+    (DType::I64, Storage::I64),
+    (DType::U64, Storage::I64),
+];
+
 fn variants() -> Vec<Prelude> {
     let mut list = vec![];
     let floats = [Storage::F32, Storage::F16, Storage::F16Packed];
     // Every row that has a GPU form, in every lane type, and every way to read an operand.
     for row in table::ROWS {
         let count = row.params.split(',').count();
-        for (dtype, storage) in [(DType::F32, Storage::F32), (DType::I32, Storage::I32), (DType::I64, Storage::I64), (DType::Bool, Storage::I32)] {
+        for (dtype, storage) in TYPES {
             let mut operands = vec![Operand { storage, dtype, reading: Reading::Flat }; count];
             let expression = Pointwise::of(row, count, &[]);
             if row.name == "Where" {
@@ -128,8 +141,8 @@ fn variants() -> Vec<Prelude> {
             list.extend(prelude(&Pointwise::of(&table::ADD, 2, &[]), &operands, (storage, DType::F32), 3));
         }
     }
-    for (to, storage) in [(DType::F32, Storage::F32), (DType::I32, Storage::I32), (DType::I64, Storage::I64), (DType::Bool, Storage::I32)] {
-        for (from, stored) in [(DType::F32, Storage::F32), (DType::I32, Storage::I32), (DType::I64, Storage::I64), (DType::Bool, Storage::I32)] {
+    for (to, storage) in TYPES {
+        for (from, stored) in TYPES {
             let mut cast = Pointwise::of(&table::CAST, 1, &[]);
             cast.steps[0].to = Some(to);
             list.extend(prelude(&cast, &[Operand { storage: stored, dtype: from, reading: Reading::Flat }], (storage, to), 1));

@@ -1,8 +1,11 @@
 //! Reductions over any axes: `shaders/reduce.wgsl`.
 
+use super::reduce_integer::{self, REDUCE_INTEGER};
 use super::{Access, Kernel, Prelude, folded_grid};
 use crate::ops::Fact;
+use crate::ops::reduce::reduce::evaluate;
 use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
+use crate::tensor::{DType, Tensor};
 
 pub static REDUCE: Kernel = Kernel { stem: "reduce", shader: include_str!("../../shaders/reduce.wgsl"), params_size: size_of::<Params>(), variants };
 
@@ -52,11 +55,11 @@ impl Reduction {
 }
 
 const MAX_RANK: usize = 8;
-const WIDTH: u32 = 64;
+pub(super) const WIDTH: u32 = 64;
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
+pub(super) struct Params {
     groups: u32,
     per_row: u32,
     elements: u32,
@@ -67,7 +70,8 @@ struct Params {
     step1: u32,
     sizes: [u32; MAX_RANK],
     strides: [u32; MAX_RANK],
-    count: f32,
+    /// The number of terms: the bits of a float32 for floats, an integer for integers.
+    count: u32,
     spare: [u32; 3],
 }
 
@@ -101,12 +105,22 @@ pub(super) fn merged(dims: impl Iterator<Item = (usize, isize)>) -> Vec<(usize, 
 
 /// Lowers a reduction of input 0 over `axes`; the result keeps them as 1 or drops them, as output 0's shape says.
 pub fn lower(at: &mut Lowering<'_>, reduction: Reduction, axes: &[usize]) -> Result<(), Unsupported> {
-    let storage = at.float_storage(0)?;
-    let mut input = at.view(0)?;
+    let (dtype, input) = (at.fact(0)?.dtype, at.view(0)?);
+    let result = reduced(at, reduction, dtype, input, axes)?;
+    let shape = at.output_fact(0)?.shape.clone();
+    crate::ops::shape::alias_reshaped(at, result, &shape)
+}
+
+/// Emits a reduction of a view of elements of `dtype`; the result has size 1 on `axes`.
+pub fn reduced(at: &mut Lowering<'_>, reduction: Reduction, dtype: DType, mut input: View, axes: &[usize]) -> Result<View, Unsupported> {
+    let storage = at.storage(dtype)?;
     let rank = input.shape.len();
     let kept_shape: Vec<usize> = (0..rank).map(|axis| if axes.contains(&axis) { 1 } else { input.shape[axis] }).collect();
     if input.count() == 0 {
-        return Err(Unsupported::new("a reduction of no elements"));
+        // One value for all, that of no terms.
+        let problem = |error: crate::Error| Unsupported::new(error.message());
+        let none = Tensor::from_bytes(dtype, [0], &[]).and_then(|none| evaluate(reduction, &none, &[0], false)).map_err(problem)?;
+        return Ok(at.table("the reduction of nothing", none)?.broadcast(&kept_shape));
     }
     // The result lies like the input where that keeps its groups together (a mean over the pixels of channels-last).
     let last = at.layout_of(&input) == Layout::ChannelsLast4 && !axes.contains(&1);
@@ -131,14 +145,15 @@ pub fn lower(at: &mut Lowering<'_>, reduction: Reduction, axes: &[usize]) -> Res
             terms = vec![(length / block, stride * block as isize), (block, stride)];
         }
     }
-    let fact = Fact::new(at.output_fact(0)?.dtype, kept_shape.clone());
+    let fact = Fact::new(dtype, kept_shape.clone());
     let result = at.scratch(&fact, layout)?;
     let physical = layout.physical(&kept_shape);
     let kept = merged(physical.iter().map(|&(axis, size)| (size, if axes.contains(&axis) { 0 } else { input.strides[axis] })));
     let elements: usize = physical.iter().map(|dim| dim.1).product();
     let inner = kept.last().copied().unwrap_or((1, 0));
-    let aligned = input.offset % 4 == 0 && kept[..kept.len().saturating_sub(1)].iter().all(|dim| dim.1 % 4 == 0) && terms.iter().all(|term| term.1 % 4 == 0);
-    let together = aligned && inner.1 == 1 && inner.0 % 4 == 0;
+    let aligned =
+        input.offset.is_multiple_of(4) && kept[..kept.len().saturating_sub(1)].iter().all(|dim| dim.1 % 4 == 0) && terms.iter().all(|term| term.1 % 4 == 0);
+    let together = storage.is_float() && aligned && inner.1 == 1 && inner.0 % 4 == 0;
     if kept.len() > MAX_RANK {
         return Err(Unsupported::new(format!("a reduction that keeps {} dimensions", kept.len())));
     }
@@ -157,18 +172,17 @@ pub fn lower(at: &mut Lowering<'_>, reduction: Reduction, axes: &[usize]) -> Res
         step1: terms[1].1 as i32 as u32,
         sizes: [1; MAX_RANK],
         strides: [0; MAX_RANK],
-        count: count as f32,
+        count: if storage.is_float() { (count as f32).to_bits() } else { narrow(count)? },
         spare: [0; 3],
     };
     for (d, dim) in kept.iter().enumerate() {
         (params.sizes[d], params.strides[d]) = (narrow(dim.0)?, dim.1 as i32 as u32);
     }
-    at.emit(&REDUCE, prelude(storage, reduction, kept.len(), together), params, &[(input.place, Access::Read), (result.place, Access::Write)], grid)?;
-    let shape = at.output_fact(0)?.shape.clone();
-    let view = match result.reshaped(&shape) {
-        Some(view) => view,
-        None => at.in_layout(result, Layout::Dense)?.reshaped(&shape).ok_or_else(|| Unsupported::new("an empty reduction"))?,
-    };
-    at.alias(0, view);
-    Ok(())
+    let bindings = [(input.place, Access::Read), (result.place, Access::Write)];
+    if storage.is_float() {
+        at.emit(&REDUCE, prelude(storage, reduction, kept.len(), together), params, &bindings, grid)?;
+    } else {
+        at.emit(&REDUCE_INTEGER, reduce_integer::prelude(dtype, storage, reduction, kept.len())?, params, &bindings, grid)?;
+    }
+    Ok(result)
 }

@@ -3,7 +3,7 @@
 
 use super::Attribute;
 use crate::error::Result;
-use crate::tensor::{Boolean, Tensor, element_count};
+use crate::tensor::{Boolean, DType, Tensor, cast, element_count};
 
 /// An attribute of a case.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +37,9 @@ pub enum Operand {
     I32(&'static [usize]),
     I64(&'static [usize]),
     Bools(&'static [usize]),
+    /// Any other integer type, given at run time: seeded integers in −50..50, or of all 64 bits, wrapped to the type.
+    Small(DType, &'static [usize]),
+    Wide(DType, &'static [usize]),
 }
 
 /// A node with inputs, and where it is to run.
@@ -109,6 +112,14 @@ impl Operand {
             Operand::Indices(shape, list) => Tensor::new(shape, list.to_vec()).map(Some),
             Operand::I32(shape) => Tensor::new(shape, (0..element_count(shape)?).map(|_| draw() as i32 % 100 - 50).collect::<Vec<_>>()).map(Some),
             Operand::I64(shape) => Tensor::new(shape, (0..element_count(shape)?).map(|_| draw() as i64 % 100 - 50).collect::<Vec<_>>()).map(Some),
+            Operand::Small(dtype, shape) => {
+                let list = (0..element_count(shape)?).map(|_| draw() as i64 % 100 - 50).collect::<Vec<_>>();
+                cast(&Tensor::new(shape, list)?, dtype, true).map(Some)
+            }
+            Operand::Wide(dtype, shape) => {
+                let list = (0..element_count(shape)?).map(|_| (draw() << 44 ^ draw() << 20 ^ draw()) as i64).collect::<Vec<_>>();
+                cast(&Tensor::new(shape, list)?, dtype, true).map(Some)
+            }
             Operand::Bools(shape) => Tensor::new(shape, (0..element_count(shape)?).map(|_| Boolean::from(draw() & 1 == 1)).collect::<Vec<_>>()).map(Some),
         }
     }

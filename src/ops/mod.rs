@@ -47,6 +47,7 @@ static ROOMS: &[&OpDef] = &[
     &shape::concat::DEF,
     &shape::constant::DEF,
     &shape::dropout::DEF,
+    &shape::eye_like::DEF,
     &shape::expand::EXPAND,
     &shape::expand::TILE,
     &shape::gather::ELEMENTS,

@@ -14,7 +14,7 @@ pub enum Storage {
     F16,
     /// f16 as halves of a u32, through `unpack2x16float`: works on every adapter. The same bytes as `F16`.
     F16Packed,
-    /// int32; also bool, int8, uint8, int16 and uint16, widened.
+    /// int32; also bool and the integers of 2 to 16 bits, widened.
     I32,
     U32,
     /// int64 as two u32, low word first.

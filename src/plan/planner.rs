@@ -185,7 +185,7 @@ impl Builder {
         match dtype {
             DType::F32 if self.precision == Precision::F32 => Ok(Storage::F32),
             DType::F32 | DType::F16 => Ok(half),
-            DType::I32 | DType::Bool | DType::I8 | DType::U8 | DType::I16 | DType::U16 => Ok(Storage::I32),
+            DType::I32 | DType::Bool | DType::I8 | DType::U8 | DType::I16 | DType::U16 | DType::I4 | DType::U4 | DType::I2 | DType::U2 => Ok(Storage::I32),
             DType::U32 => Ok(Storage::U32),
             DType::I64 | DType::U64 => Ok(Storage::I64),
             other => Err(Unsupported::new(format!("{other} is not stored on the GPU"))),

@@ -4,10 +4,12 @@
 use super::softmax::Softmax;
 use crate::compare::Bound;
 use crate::error::Result;
+use crate::kernels::{arg_reduce, one_hot};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::reduce::order::keys;
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::tensor::{Tensor, cast, zeros};
+use crate::plan::{Layout, Lowering, Unsupported, View};
+use crate::tensor::{DType, Tensor, cast, zeros};
 use std::sync::Arc;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "Hardmax", since: 1, parse, cases: CASES };
@@ -48,10 +50,36 @@ impl Operator for Hardmax {
         Ok(vec![cast(&Tensor::new(x.shape(), result)?, x.dtype(), true)?])
     }
 
+    /// The index of the largest element, made "on" there.
+    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        let (dtype, shape) = (at.fact(0)?.dtype, at.fact(0)?.shape.clone());
+        let problem = |error: crate::Error| Unsupported::new(error.message());
+        let (before, length, after) = self.along.split(&shape).map_err(problem)?;
+        let storages = [at.storage(dtype)?, at.storage(DType::I64)?];
+        let input = at.input(0, Layout::Dense)?;
+        let split = View { shape: vec![before, length, after], strides: vec![(length * after) as isize, after as isize, 1], ..input };
+        let indices = at.scratch(&Fact::new(DType::I64, [before, after]), Layout::Dense)?;
+        let output = at.output(0, Layout::Dense)?;
+        if output.count() == 0 {
+            return Ok(());
+        }
+        let values = cast(&Tensor::int64s([0, 1]), dtype, true).map_err(problem)?;
+        let values = at.table("off and on", values)?;
+        arg_reduce::emit(at, dtype, &split, 1, (true, false), &indices)?;
+        one_hot::emit(at, storages, &indices, &values, [length, after], &output)
+    }
+
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
         let _ = inputs;
         Bound::Exact
     }
 }
 
-const CASES: &[Case] = &[case(&[], &[Floats(&[3, 7])]).runs("cpu"), case(&[("axis", Int(1))], &[Floats(&[2, 3, 5])]).at(11).runs("cpu")];
+const CASES: &[Case] = &[
+    case(&[], &[Floats(&[3, 7])]),
+    case(&[("axis", Int(1))], &[Floats(&[2, 3, 5])]).at(11),
+    case(&[("axis", Int(0))], &[Floats(&[5, 197])]),
+    case(&[("axis", Int(1))], &[Floats(&[2, 5, 1])]),
+    case(&[], &[Floats(&[1])]),
+    case(&[], &[Floats(&[0, 3])]).runs("view"),
+];

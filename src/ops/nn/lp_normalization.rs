@@ -101,9 +101,14 @@ impl Operator for Normalization {
 
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
         let reduction = match self {
+            Normalization::Lp { axis: along, p } => {
+                let along = axis(*along, at.fact(0)?.rank()).map_err(|error| Unsupported::new(error.message()))?;
+                return crate::kernels::lp_normalize::lower(at, along, *p == 2);
+            }
             Normalization::GlobalPool { p: 1 } => Reduction::L1,
             Normalization::GlobalPool { p: 2 } => Reduction::L2,
-            _ => return Err(Unsupported::new("no GPU kernel yet")),
+            Normalization::GlobalPool { p } => return Err(Unsupported::new(format!("a pool by the {p}-norm"))),
+            Normalization::MeanVariance { .. } => return Err(Unsupported::new("a deviation that epsilon is added to after the root")),
         };
         let rank = at.fact(0)?.rank();
         crate::kernels::reduce::lower(at, reduction, &(2..rank).collect::<Vec<_>>())
@@ -114,6 +119,13 @@ impl Operator for Normalization {
     }
 }
 
-const LP_CASES: &[Case] = &[case(&[], &[Floats(&[3, 5])]).runs("cpu"), case(&[("axis", Int(1)), ("p", Int(1))], &[Floats(&[2, 3, 4])]).runs("cpu")];
+const LP_CASES: &[Case] = &[
+    case(&[], &[Floats(&[3, 5])]),
+    case(&[("axis", Int(1)), ("p", Int(1))], &[Floats(&[2, 3, 4])]),
+    case(&[("axis", Int(0))], &[Floats(&[3, 197])]),
+    case(&[("axis", Int(1)), ("p", Int(1))], &[Floats(&[5, 197])]),
+    case(&[], &[Range(&[3, 5], 0.0, 0.0)]),
+    case(&[], &[Floats(&[1])]),
+];
 const POOL_CASES: &[Case] = &[case(&[], &[Floats(&[2, 5, 4, 3])]), case(&[("p", Int(3))], &[Floats(&[2, 3, 4, 5])]).runs("cpu")];
 const MEAN_VARIANCE_CASES: &[Case] = &[case(&[], &[Floats(&[2, 3, 4, 5])]).runs("cpu"), case(&[("axes", Ints(&[-1]))], &[Floats(&[3, 7])]).runs("cpu")];

@@ -182,7 +182,7 @@ defs! {
     "" "Selu" 1 UNARY => |n| { let (a, g) = (n.float("alpha", 1.673_263_2)?, n.float("gamma", 1.050_701)?); unary(n, &table::SELU, &[a as f64, g as f64]) },
     "" "Shrink" 9 UNARY => |n| { let (l, b) = (n.float("lambd", 0.5)?, n.float("bias", 0.0)?); unary(n, &table::SHRINK, &[l as f64, b as f64]) },
     "" "Sigmoid" 1 UNARY => |n| unary(n, &table::SIGMOID, &[]),
-    "" "Sign" 9 STEPS => |n| unary(n, &table::SIGN, &[]),
+    "" "Sign" 9 SIGNS => |n| unary(n, &table::SIGN, &[]),
     "" "Sin" 7 UNARY => |n| unary(n, &table::SIN, &[]),
     "" "Sinh" 9 UNARY => |n| unary(n, &table::SINH, &[]),
     "" "Softplus" 1 UNARY => |n| unary(n, &table::SOFTPLUS, &[]),
@@ -225,15 +225,47 @@ defs! {
 
 const UNARY: &[Case] = &[case(&[], &[Floats(&[3, 5, 7])]), case(&[], &[Range(&[9], -20.0, 20.0)])];
 const STEPS: &[Case] = &[case(&[], &[Range(&[3, 5], -4.3, 4.3)])];
-const SIGNED: &[Case] = &[case(&[], &[Floats(&[3, 5])]), case(&[], &[I32(&[7])]), case(&[], &[I64(&[2, 3])])];
+const SIGNS: &[Case] = &[
+    case(&[], &[Range(&[3, 5], -4.3, 4.3)]),
+    case(&[], &[Wide(DType::I8, &[9])]),
+    case(&[], &[I64(&[3, 5])]),
+    case(&[], &[Wide(DType::U32, &[3])]),
+    case(&[], &[Wide(DType::U64, &[1])]),
+];
+const SIGNED: &[Case] = &[
+    case(&[], &[Floats(&[3, 5])]),
+    case(&[], &[I32(&[7])]),
+    case(&[], &[I64(&[2, 3])]),
+    case(&[], &[Wide(DType::I64, &[13])]),
+    case(&[], &[Wide(DType::I8, &[200])]),
+    case(&[], &[Wide(DType::I16, &[5])]),
+];
 const UNIT: &[Case] = &[case(&[], &[Range(&[4, 6], -0.99, 0.99)])];
 const ABOVE_ONE: &[Case] = &[case(&[], &[Range(&[4, 6], 1.1, 8.0)])];
 const POSITIVE: &[Case] = &[case(&[], &[Range(&[4, 5], 0.25, 8.0)])];
 const LOGIC: &[Case] = &[case(&[], &[Bools(&[3, 5]), Bools(&[5])])];
 const NOT: &[Case] = &[case(&[], &[Bools(&[7])])];
-const BITS: &[Case] = &[case(&[], &[I32(&[3, 4]), I32(&[3, 4])]), case(&[], &[I64(&[5]), I64(&[5])])];
-const BITS_ONE: &[Case] = &[case(&[], &[I32(&[3, 4])])];
-const SHIFT: &[Case] = &[Case { attributes: &[("direction", Text("LEFT"))], ..case(&[], &[Indices(&[3], &[1, 2, 3]), Indices(&[3], &[2, 0, 5])]).runs("cpu") }];
+const BITS: &[Case] = &[
+    case(&[], &[I32(&[3, 4]), I32(&[3, 4])]),
+    case(&[], &[I64(&[5]), I64(&[5])]),
+    case(&[], &[Wide(DType::U8, &[5]), Wide(DType::U8, &[1])]),
+    case(&[], &[Wide(DType::U64, &[5]), Wide(DType::U64, &[5])]),
+];
+const BITS_ONE: &[Case] = &[case(&[], &[I32(&[3, 4])]), case(&[], &[Wide(DType::U8, &[5])]), case(&[], &[Wide(DType::U64, &[3])])];
+const LEFT: &[(&str, super::super::case::Given)] = &[("direction", Text("LEFT"))];
+const RIGHT: &[(&str, super::super::case::Given)] = &[("direction", Text("RIGHT"))];
+const SHIFT: &[Case] = &[
+    case(LEFT, &[Indices(&[6], &[1, 2, 3, -4, 5, 6]), Indices(&[6], &[2, 0, 5, 63, 64, 33])]),
+    case(RIGHT, &[Indices(&[6], &[1 << 40, 2, -3, -4, 5, -6]), Indices(&[6], &[2, 0, 5, 63, 64, 33])]),
+    case(LEFT, &[Wide(DType::U8, &[101]), Wide(DType::U8, &[101])]),
+    case(RIGHT, &[Wide(DType::I8, &[101]), Small(DType::I8, &[101])]),
+    case(RIGHT, &[Wide(DType::U16, &[5]), Small(DType::U16, &[5])]),
+    case(LEFT, &[Wide(DType::U32, &[53]), Small(DType::U32, &[53])]),
+    case(RIGHT, &[Wide(DType::U32, &[53]), Small(DType::U32, &[53])]),
+    case(LEFT, &[I32(&[53]), I32(&[53])]),
+    case(RIGHT, &[I32(&[53]), I32(&[53])]),
+    case(RIGHT, &[Wide(DType::U64, &[53]), Small(DType::U64, &[53])]),
+];
 const BINARY: &[Case] = &[case(&[], &[Floats(&[2, 3, 5]), Floats(&[3, 1])]), case(&[], &[Floats(&[2, 8]), Scalar(0.3)])];
 const ARITHMETIC: &[Case] = &[
     case(&[], &[Floats(&[2, 3, 4]), Floats(&[2, 3, 4])]),
@@ -242,9 +274,43 @@ const ARITHMETIC: &[Case] = &[
     case(&[], &[Floats(&[]), Floats(&[2, 8])]),
     case(&[], &[I32(&[2, 5]), I32(&[5])]),
     case(&[], &[I64(&[2, 3]), I64(&[2, 1])]),
+    case(&[], &[Wide(DType::I8, &[3, 7]), Wide(DType::I8, &[7])]),
+    case(&[], &[Wide(DType::U8, &[3, 7]), Wide(DType::U8, &[7])]),
+    case(&[], &[Wide(DType::I16, &[197]), Wide(DType::I16, &[197])]),
+    case(&[], &[Wide(DType::U16, &[5]), Wide(DType::U16, &[5])]),
+    case(&[], &[Wide(DType::U32, &[3, 5]), Wide(DType::U32, &[5])]),
+    case(&[], &[Wide(DType::I64, &[3, 5]), Wide(DType::I64, &[5])]),
+    case(&[], &[Wide(DType::U64, &[3, 5]), Wide(DType::U64, &[1])]),
 ];
-const DIVISION: &[Case] = &[case(&[], &[Floats(&[2, 3, 5]), Range(&[3, 1], 0.5, 2.0)]), case(&[], &[I32(&[2, 5]), I32(&[5])])];
-const POW: &[Case] = &[case(&[], &[Range(&[3, 5], 0.1, 3.0), Floats(&[5])]), case(&[], &[Floats(&[3, 5]), Scalar(2.0)])];
+const DIVISION: &[Case] = &[
+    case(&[], &[Floats(&[2, 3, 5]), Range(&[3, 1], 0.5, 2.0)]),
+    case(&[], &[I32(&[2, 5]), I32(&[5])]),
+    case(&[], &[Wide(DType::I32, &[2, 5]), Wide(DType::I32, &[5])]),
+    case(&[], &[Wide(DType::I8, &[197]), Wide(DType::I8, &[197])]),
+    case(&[], &[Wide(DType::U8, &[197]), Small(DType::U8, &[197])]),
+    case(&[], &[Wide(DType::I16, &[5]), Small(DType::I16, &[5])]),
+    case(&[], &[Wide(DType::U16, &[5]), Small(DType::U16, &[5])]),
+    case(&[], &[Wide(DType::U32, &[197]), Wide(DType::U32, &[197])]),
+    case(&[], &[Wide(DType::I64, &[197]), Wide(DType::I64, &[197])]),
+    case(&[], &[Wide(DType::I64, &[197]), Small(DType::I64, &[197])]),
+    case(&[], &[I64(&[3, 5]), I64(&[5])]),
+    case(&[], &[Wide(DType::U64, &[197]), Wide(DType::U64, &[197])]),
+    case(&[], &[Wide(DType::U64, &[3]), Wide(DType::U64, &[1])]),
+    case(&[], &[Indices(&[4], &[7, -7, i64::MIN, 9]), Indices(&[4], &[0, 3, -1, -4])]),
+];
+const POW: &[Case] = &[
+    case(&[], &[Range(&[3, 5], 0.1, 3.0), Floats(&[5])]),
+    case(&[], &[Floats(&[3, 5]), Scalar(2.0)]),
+    case(&[], &[Wide(DType::I32, &[99]), Small(DType::I32, &[99])]),
+    case(&[], &[Wide(DType::U32, &[5]), Small(DType::U32, &[5])]),
+    case(&[], &[Wide(DType::I64, &[99]), Small(DType::I64, &[99])]),
+    case(&[], &[Wide(DType::U64, &[5]), Wide(DType::U64, &[5])]),
+    case(&[], &[Indices(&[4], &[-1, -1, 1, 0]), Indices(&[4], &[-3, -2, -7, 0])]),
+    case(&[], &[Wide(DType::I64, &[5]), I32(&[5])]),
+    case(&[], &[I32(&[5]), Range(&[5], 0.0, 6.0)]),
+    case(&[], &[Range(&[5], 0.5, 2.0), Small(DType::I64, &[5])]),
+    case(&[], &[I32(&[5]), I64(&[5])]).runs("cpu"),
+];
 const VARIADIC: &[Case] = &[case(&[], &[Floats(&[2, 4]), Floats(&[4]), Floats(&[2, 1])])];
 const CLIP: &[Case] = &[
     case(&[], &[Floats(&[3, 5]), Scalar(-0.5), Scalar(1.0)]),
@@ -259,6 +325,30 @@ const CAST: &[Case] = &[
     case(&[("to", Int(9))], &[I64(&[5])]),
     case(&[("to", Int(1))], &[Bools(&[5])]),
     case(&[("to", Int(10))], &[Floats(&[5])]),
+    case(&[("to", Int(3))], &[Wide(DType::I64, &[197])]),
+    case(&[("to", Int(3))], &[Range(&[197], -300.0, 300.0)]),
+    case(&[("to", Int(2))], &[Range(&[197], -300.0, 500.0)]),
+    case(&[("to", Int(2))], &[Wide(DType::U32, &[5])]),
+    case(&[("to", Int(4))], &[Wide(DType::I8, &[5])]),
+    case(&[("to", Int(5))], &[Wide(DType::U16, &[5])]),
+    case(&[("to", Int(6))], &[Wide(DType::U32, &[5])]),
+    case(&[("to", Int(6))], &[Range(&[3], -9e9, 9e9)]),
+    case(&[("to", Int(7))], &[Wide(DType::U32, &[5])]),
+    case(&[("to", Int(12))], &[Wide(DType::I8, &[5])]),
+    case(&[("to", Int(12))], &[Range(&[7], -9e9, 9e9)]),
+    case(&[("to", Int(13))], &[Wide(DType::I16, &[5])]),
+    case(&[("to", Int(13))], &[Range(&[7], -9e9, 9e9)]),
+    case(&[("to", Int(1))], &[Wide(DType::U32, &[5])]),
+    case(&[("to", Int(1))], &[Wide(DType::U64, &[5])]),
+    case(&[("to", Int(9))], &[Small(DType::U64, &[5])]),
+    case(&[("to", Int(13))], &[Bools(&[5])]),
+    case(&[("to", Int(21))], &[Wide(DType::I8, &[5])]),
+    case(&[("to", Int(22))], &[Range(&[5], -20.0, 20.0)]),
+    case(&[("to", Int(26))], &[Wide(DType::I64, &[5])]),
 ];
-const WHERE: &[Case] = &[case(&[], &[Bools(&[3, 5]), Floats(&[5]), Floats(&[3, 1])]), case(&[], &[Bools(&[4]), I64(&[4]), I64(&[1])])];
+const WHERE: &[Case] = &[
+    case(&[], &[Bools(&[3, 5]), Floats(&[5]), Floats(&[3, 1])]),
+    case(&[], &[Bools(&[4]), I64(&[4]), I64(&[1])]),
+    case(&[], &[Bools(&[3]), Wide(DType::U8, &[3]), Wide(DType::U8, &[1])]),
+];
 const IDENTITY: &[Case] = &[case(&[], &[Floats(&[3])]).runs("view")];

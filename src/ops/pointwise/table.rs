@@ -20,18 +20,33 @@ pub struct Float {
 /// How an integer part is computed: exact in 128 bits on arguments of at most 64.
 pub struct Integer {
     pub cpu: fn(&[i128]) -> i128,
-    /// Empty: no GPU form.
+    /// Also of the types below 32 bits, which are wrapped to their width afterwards. Empty: no GPU form.
     pub i32: &'static str,
+    pub u32: &'static str,
     pub i64: &'static str,
+    pub u64: &'static str,
+}
+
+impl Integer {
+    /// A text for int32, one for int64, and the same for the unsigned types.
+    const fn new(cpu: fn(&[i128]) -> i128, i32: &'static str, i64: &'static str) -> Option<Self> {
+        Some(Self { cpu, i32, u32: i32, i64, u64: i64 })
+    }
+    /// A text for each: int32, uint32, int64, uint64.
+    const fn each(cpu: fn(&[i128]) -> i128, i32: &'static str, u32: &'static str, i64: &'static str, u64: &'static str) -> Option<Self> {
+        Some(Self { cpu, i32, u32, i64, u64 })
+    }
 }
 
 /// A predicate.
 pub struct Test {
     pub float: Option<fn(&[f64]) -> bool>,
     pub integer: Option<fn(&[i128]) -> bool>,
+    /// Of floats and of integers up to 32 bits.
     pub wgsl: &'static str,
     /// Empty: no GPU form.
     pub i64: &'static str,
+    pub u64: &'static str,
 }
 
 /// A function of truth values.
@@ -160,9 +175,9 @@ macro_rules! rows {
 
 rows! {
     // --- unary ---
-    ABS = Row { name: "Abs", float: float!(|x| x.abs(), "abs(x)"), integer: Some(Integer { cpu: |x| x[0].abs(), i32: "abs(x)", i64: "abs64(x)" }), ..UNARY };
-    NEG = Row { name: "Neg", float: float!(|x| -x, "-x"), integer: Some(Integer { cpu: |x| -x[0], i32: "-x", i64: "neg64(x)" }), ..UNARY };
-    SIGN = Row { name: "Sign", float: float!(|x| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x }, "select(sign(x), x, is_nan(x))"), integer: Some(Integer { cpu: |x| x[0].signum(), i32: "sign(x)", i64: "" }), ..UNARY };
+    ABS = Row { name: "Abs", float: float!(|x| x.abs(), "abs(x)"), integer: Integer::each(|x| x[0].abs(), "abs(x)", "x", "abs64(x)", "x"), ..UNARY };
+    NEG = Row { name: "Neg", float: float!(|x| -x, "-x"), integer: Integer::each(|x| -x[0], "-x", "0u - x", "neg64(x)", "neg64(x)"), ..UNARY };
+    SIGN = Row { name: "Sign", float: float!(|x| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x }, "select(sign(x), x, is_nan(x))"), integer: Integer::each(|x| x[0].signum(), "sign(x)", "min(x, 1u)", "sign64(x)", "vec2<u32>(min(x.x | x.y, 1u), 0u)"), ..UNARY };
     ACOS = Row { name: "Acos", float: float!(|x| x.acos(), "acos_(x)"), ..UNARY };
     ACOSH = Row { name: "Acosh", float: float!(|x| x.acosh(), "log(x + sqrt(x - 1.0) * sqrt(x + 1.0))"), ..UNARY };
     ASIN = Row { name: "Asin", float: float!(|x| x.asin(), "asin_(x)"), ..UNARY };
@@ -177,7 +192,7 @@ rows! {
     FLOOR = Row { name: "Floor", float: float!(|x| x.floor(), "floor(x)"), ..UNARY };
     LOG = Row { name: "Log", float: float!(|x| x.ln(), "log(x)"), ..UNARY };
     RECIPROCAL = Row { name: "Reciprocal", float: float!(|x| 1.0 / x, "1.0 / x"), ..UNARY };
-    RELU = Row { name: "Relu", float: float!(|x| if x < 0.0 { 0.0 } else { x }, "select(x, 0.0, x < 0.0)"), integer: Some(Integer { cpu: |x| x[0].max(0), i32: "max(x, 0)", i64: "select(x, vec2(0u), lt64(x, vec2(0u)))" }), ..UNARY };
+    RELU = Row { name: "Relu", float: float!(|x| if x < 0.0 { 0.0 } else { x }, "select(x, 0.0, x < 0.0)"), integer: Integer::each(|x| x[0].max(0), "max(x, 0)", "x", "select(x, vec2(0u), lt64(x, vec2(0u)))", "x"), ..UNARY };
     ROUND = Row { name: "Round", float: float!(|x| x.round_ties_even(), "round(x)"), ..UNARY };
     SIGMOID = Row { name: "Sigmoid", float: float!(|x| 1.0 / (1.0 + (-x).exp()), "sigmoid(x)"), ..UNARY };
     SIN = Row { name: "Sin", float: float!(|x| x.sin(), "sin_(x)"), ..UNARY };
@@ -191,48 +206,48 @@ rows! {
     HARD_SWISH = Row { name: "HardSwish", float: float!(|x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0), "x * clamp(x / 6.0 + 0.5, 0.0, 1.0)"), ..UNARY };
     GELU = Row { name: "Gelu", float: float!(|x| 0.5 * x * (1.0 + (x * 0.707_106_781_186_547_6).erf_()), "0.5 * x * (1.0 + erf(x * 0.70710678))"), ..UNARY };
     GELU_TANH = Row { name: "GeluTanh", float: float!(|x| 0.5 * x * (1.0 + (0.7978845608028654 * (x + 0.044715 * x * x * x)).tanh()), "0.5 * x * (1.0 + tanh_(0.79788456 * (x + 0.044715 * x * x * x)))"), ..UNARY };
-    BITWISE_NOT = Row { name: "BitwiseNot", integer: Some(Integer { cpu: |x| !x[0], i32: "~x", i64: "~x" }), ..UNARY };
+    BITWISE_NOT = Row { name: "BitwiseNot", integer: Integer::new(|x| !x[0], "~x", "~x"), ..UNARY };
     NOT = Row { name: "Not", logic: Some(Logic { cpu: |x| !x[0], wgsl: "!x" }), result: Result_::Bool, ..UNARY };
-    IS_NAN = Row { name: "IsNaN", test: Some(Test { float: Some(|x| x[0].is_nan()), integer: None, wgsl: "is_nan(x)", i64: "" }), result: Result_::Bool, ..UNARY };
+    IS_NAN = Row { name: "IsNaN", test: Some(Test { float: Some(|x| x[0].is_nan()), integer: None, wgsl: "is_nan(x)", i64: "", u64: "" }), result: Result_::Bool, ..UNARY };
 
     // --- unary with attributes, passed as constants ---
-    IS_INF = Row { name: "IsInf", test: Some(Test { float: Some(|x| x[0] == f64::INFINITY && x[2] != 0.0 || x[0] == f64::NEG_INFINITY && x[1] != 0.0), integer: None, wgsl: "is_inf(x, a, b)", i64: "" }), result: Result_::Bool, ..WITH_TWO };
+    IS_INF = Row { name: "IsInf", test: Some(Test { float: Some(|x| x[0] == f64::INFINITY && x[2] != 0.0 || x[0] == f64::NEG_INFINITY && x[1] != 0.0), integer: None, wgsl: "is_inf(x, a, b)", i64: "", u64: "" }), result: Result_::Bool, ..WITH_TWO };
     LEAKY_RELU = Row { name: "LeakyRelu", float: float!(|x, a| if x < 0.0 { a * x } else { x }, "select(x, a * x, x < 0.0)"), ..WITH_ONE };
     ELU = Row { name: "Elu", float: float!(|x, a| if x < 0.0 { a * x.exp_m1() } else { x }, "select(x, a * expm1(x), x < 0.0)"), ..WITH_ONE };
     CELU = Row { name: "Celu", float: float!(|x, a| if x < 0.0 { a * (x / a).exp_m1() } else { x }, "select(x, a * expm1(x / a), x < 0.0)"), ..WITH_ONE };
     SELU = Row { name: "Selu", float: float!(|x, a, b| if x > 0.0 { b * x } else { b * a * x.exp_m1() }, "select(b * a * expm1(x), b * x, x > 0.0)"), ..WITH_TWO };
     THRESHOLDED_RELU = Row { name: "ThresholdedRelu", float: float!(|x, a| if x > a { x } else { 0.0 }, "select(0.0, x, x > a)"), ..WITH_ONE };
     HARD_SIGMOID = Row { name: "HardSigmoid", float: float!(|x, a, b| (a * x + b).clamp(0.0, 1.0), "clamp(a * x + b, 0.0, 1.0)"), ..WITH_TWO };
-    SHRINK = Row { name: "Shrink", float: float!(|x, a, b| if x < -a { x + b } else if x > a { x - b } else { 0.0 }, "select(select(0.0, x - b, x > a), x + b, x < -a)"), integer: Some(Integer { cpu: |v| if v[0] < -v[1] { v[0] + v[2] } else if v[0] > v[1] { v[0] - v[2] } else { 0 }, i32: "select(select(0, x - b, x > a), x + b, x < -a)", i64: "" }), ..WITH_TWO };
+    SHRINK = Row { name: "Shrink", float: float!(|x, a, b| if x < -a { x + b } else if x > a { x - b } else { 0.0 }, "select(select(0.0, x - b, x > a), x + b, x < -a)"), integer: Integer::each(|v| if v[0] < -v[1] { v[0] + v[2] } else if v[0] > v[1] { v[0] - v[2] } else { 0 }, "select(select(0, x - b, x > a), x + b, x < -a)", "select(0u, x - b, x > a)", "select(select(vec2(0u), add64(x, neg64(b)), lt64(a, x)), add64(x, b), lt64(x, neg64(a)))", "select(vec2(0u), add64(x, neg64(b)), ltu64(a, x))"), ..WITH_TWO };
     SWISH = Row { name: "Swish", float: float!(|x, a| x / (1.0 + (-a * x).exp()), "x * sigmoid(a * x)"), ..WITH_ONE };
     SILU = Row { name: "Silu", float: float!(|x| x / (1.0 + (-x).exp()), "x * sigmoid(x)"), ..UNARY };
 
     // --- binary ---
-    ADD = Row { name: "Add", float: float!(|a, b| a + b, "a + b"), integer: Some(Integer { cpu: |v| v[0] + v[1], i32: "a + b", i64: "add64(a, b)" }), ..BINARY };
-    SUB = Row { name: "Sub", float: float!(|a, b| a - b, "a - b"), integer: Some(Integer { cpu: |v| v[0] - v[1], i32: "a - b", i64: "add64(a, neg64(b))" }), ..BINARY };
-    MUL = Row { name: "Mul", float: float!(|a, b| a * b, "a * b"), integer: Some(Integer { cpu: |v| v[0].wrapping_mul(v[1]), i32: "a * b", i64: "mul64(a, b)" }), ..BINARY };
+    ADD = Row { name: "Add", float: float!(|a, b| a + b, "a + b"), integer: Integer::new(|v| v[0] + v[1], "a + b", "add64(a, b)"), ..BINARY };
+    SUB = Row { name: "Sub", float: float!(|a, b| a - b, "a - b"), integer: Integer::new(|v| v[0] - v[1], "a - b", "add64(a, neg64(b))"), ..BINARY };
+    MUL = Row { name: "Mul", float: float!(|a, b| a * b, "a * b"), integer: Integer::new(|v| v[0].wrapping_mul(v[1]), "a * b", "mul64(a, b)"), ..BINARY };
     // A division by zero has no value in ONNX; 0 is what no platform traps on.
-    DIV = Row { name: "Div", float: float!(|a, b| a / b, "a / b"), integer: Some(Integer { cpu: |v| v[0].checked_div(v[1]).unwrap_or(0), i32: "div32(a, b)", i64: "" }), ..BINARY };
-    POW = Row { name: "Pow", float: float!(|a, b| a.powf(b), "pow_(a, b)"), integer: Some(Integer { cpu: |v| wrapping_pow(v[0], v[1]), i32: "", i64: "" }), ..BINARY };
+    DIV = Row { name: "Div", float: float!(|a, b| a / b, "a / b"), integer: Integer::each(|v| v[0].checked_div(v[1]).unwrap_or(0), "div32(a, b)", "divu32(a, b)", "div64(a, b)", "divu64(a, b).xy"), ..BINARY };
+    POW = Row { name: "Pow", float: float!(|a, b| a.powf(b), "pow_(a, b)"), integer: Integer::each(|v| wrapping_pow(v[0], v[1]), "pow32(a, b)", "powu32(a, b)", "pow64(a, b)", "powu64(a, b)"), ..BINARY };
     // Mod with fmod = 0 takes the sign of the divisor, with fmod = 1 that of the dividend.
-    MOD = Row { name: "Mod", float: float!(|a, b| floor_mod(a, b, a % b), "floor_mod(a, b)"), integer: Some(Integer { cpu: |v| if v[1] == 0 { 0 } else { ((v[0] % v[1]) + v[1]) % v[1] }, i32: "mod32(a, b)", i64: "" }), ..BINARY };
-    FMOD = Row { name: "Fmod", float: float!(|a, b| a % b, "fmod(a, b)"), integer: Some(Integer { cpu: |v| v[0].checked_rem(v[1]).unwrap_or(0), i32: "", i64: "" }), ..BINARY };
-    MIN = Row { name: "Min", float: float!(|a, b| if a < b || a.is_nan() { a } else { b }, "select(b, a, a < b || is_nan(a))"), integer: Some(Integer { cpu: |v| v[0].min(v[1]), i32: "min(a, b)", i64: "select(b, a, lt64(a, b))" }), ..BINARY };
-    MAX = Row { name: "Max", float: float!(|a, b| if a > b || a.is_nan() { a } else { b }, "select(b, a, a > b || is_nan(a))"), integer: Some(Integer { cpu: |v| v[0].max(v[1]), i32: "max(a, b)", i64: "select(a, b, lt64(a, b))" }), ..BINARY };
-    PRELU = Row { name: "PRelu", float: float!(|x, a| if x < 0.0 { a * x } else { x }, "select(x, a * x, x < 0.0)"), integer: Some(Integer { cpu: |v| if v[0] < 0 { v[0].wrapping_mul(v[1]) } else { v[0] }, i32: "select(x, a * x, x < 0)", i64: "" }), ..WITH_ONE };
-    BIT_SHIFT_LEFT = Row { name: "BitShiftLeft", integer: Some(Integer { cpu: |v| v[0].checked_shl(v[1].try_into().unwrap_or(u32::MAX)).unwrap_or(0), i32: "", i64: "" }), ..BINARY };
-    BIT_SHIFT_RIGHT = Row { name: "BitShiftRight", integer: Some(Integer { cpu: |v| v[0] >> u32::try_from(v[1]).map_or(127, |by| by.min(127)), i32: "", i64: "" }), ..BINARY };
-    BITWISE_AND = Row { name: "BitwiseAnd", integer: Some(Integer { cpu: |v| v[0] & v[1], i32: "a & b", i64: "a & b" }), ..BINARY };
-    BITWISE_OR = Row { name: "BitwiseOr", integer: Some(Integer { cpu: |v| v[0] | v[1], i32: "a | b", i64: "a | b" }), ..BINARY };
-    BITWISE_XOR = Row { name: "BitwiseXor", integer: Some(Integer { cpu: |v| v[0] ^ v[1], i32: "a ^ b", i64: "a ^ b" }), ..BINARY };
+    MOD = Row { name: "Mod", float: float!(|a, b| floor_mod(a, b, a % b), "floor_mod(a, b)"), integer: Integer::each(|v| if v[1] == 0 { 0 } else { ((v[0] % v[1]) + v[1]) % v[1] }, "mod32(a, b)", "remu32(a, b)", "mod64(a, b)", "divu64(a, b).zw"), ..BINARY };
+    FMOD = Row { name: "Fmod", float: float!(|a, b| a % b, "fmod(a, b)"), integer: Integer::each(|v| v[0].checked_rem(v[1]).unwrap_or(0), "rem32(a, b)", "remu32(a, b)", "rem64(a, b)", "divu64(a, b).zw"), ..BINARY };
+    MIN = Row { name: "Min", float: float!(|a, b| if a < b || a.is_nan() { a } else { b }, "select(b, a, a < b || is_nan(a))"), integer: Integer::each(|v| v[0].min(v[1]), "min(a, b)", "min(a, b)", "select(b, a, lt64(a, b))", "select(b, a, ltu64(a, b))"), ..BINARY };
+    MAX = Row { name: "Max", float: float!(|a, b| if a > b || a.is_nan() { a } else { b }, "select(b, a, a > b || is_nan(a))"), integer: Integer::each(|v| v[0].max(v[1]), "max(a, b)", "max(a, b)", "select(a, b, lt64(a, b))", "select(a, b, ltu64(a, b))"), ..BINARY };
+    PRELU = Row { name: "PRelu", float: float!(|x, a| if x < 0.0 { a * x } else { x }, "select(x, a * x, x < 0.0)"), integer: Integer::each(|v| if v[0] < 0 { v[0].wrapping_mul(v[1]) } else { v[0] }, "select(x, a * x, x < 0)", "x", "select(x, mul64(a, x), lt64(x, vec2(0u)))", "x"), ..WITH_ONE };
+    BIT_SHIFT_LEFT = Row { name: "BitShiftLeft", integer: Integer::each(|v| v[0].checked_shl(v[1].try_into().unwrap_or(u32::MAX)).unwrap_or(0), "select(a << (bitcast<u32>(b) & 31u), 0, bitcast<u32>(b) > 31u)", "select(a << (b & 31u), 0u, b > 31u)", "shl64(a, b)", "shl64(a, b)"), ..BINARY };
+    BIT_SHIFT_RIGHT = Row { name: "BitShiftRight", integer: Integer::each(|v| v[0] >> u32::try_from(v[1]).map_or(127, |by| by.min(127)), "a >> min(bitcast<u32>(b), 31u)", "select(a >> (b & 31u), 0u, b > 31u)", "shr64(a, b)", "shru64(a, b)"), ..BINARY };
+    BITWISE_AND = Row { name: "BitwiseAnd", integer: Integer::new(|v| v[0] & v[1], "a & b", "a & b"), ..BINARY };
+    BITWISE_OR = Row { name: "BitwiseOr", integer: Integer::new(|v| v[0] | v[1], "a | b", "a | b"), ..BINARY };
+    BITWISE_XOR = Row { name: "BitwiseXor", integer: Integer::new(|v| v[0] ^ v[1], "a ^ b", "a ^ b"), ..BINARY };
     AND = Row { name: "And", logic: Some(Logic { cpu: |v| v[0] && v[1], wgsl: "a && b" }), ..COMPARE };
     OR = Row { name: "Or", logic: Some(Logic { cpu: |v| v[0] || v[1], wgsl: "a || b" }), ..COMPARE };
     XOR = Row { name: "Xor", logic: Some(Logic { cpu: |v| v[0] != v[1], wgsl: "a != b" }), ..COMPARE };
-    EQUAL = Row { name: "Equal", test: Some(Test { float: Some(|v| v[0] == v[1]), integer: Some(|v| v[0] == v[1]), wgsl: "a == b", i64: "all(a == b)" }), logic: Some(Logic { cpu: |v| v[0] == v[1], wgsl: "a == b" }), ..COMPARE };
-    GREATER = Row { name: "Greater", test: Some(Test { float: Some(|v| v[0] > v[1]), integer: Some(|v| v[0] > v[1]), wgsl: "a > b", i64: "lt64(b, a)" }), ..COMPARE };
-    GREATER_OR_EQUAL = Row { name: "GreaterOrEqual", test: Some(Test { float: Some(|v| v[0] >= v[1]), integer: Some(|v| v[0] >= v[1]), wgsl: "a >= b", i64: "!lt64(a, b)" }), ..COMPARE };
-    LESS = Row { name: "Less", test: Some(Test { float: Some(|v| v[0] < v[1]), integer: Some(|v| v[0] < v[1]), wgsl: "a < b", i64: "lt64(a, b)" }), ..COMPARE };
-    LESS_OR_EQUAL = Row { name: "LessOrEqual", test: Some(Test { float: Some(|v| v[0] <= v[1]), integer: Some(|v| v[0] <= v[1]), wgsl: "a <= b", i64: "!lt64(b, a)" }), ..COMPARE };
+    EQUAL = Row { name: "Equal", test: Some(Test { float: Some(|v| v[0] == v[1]), integer: Some(|v| v[0] == v[1]), wgsl: "a == b", i64: "all(a == b)", u64: "all(a == b)" }), logic: Some(Logic { cpu: |v| v[0] == v[1], wgsl: "a == b" }), ..COMPARE };
+    GREATER = Row { name: "Greater", test: Some(Test { float: Some(|v| v[0] > v[1]), integer: Some(|v| v[0] > v[1]), wgsl: "a > b", i64: "lt64(b, a)", u64: "ltu64(b, a)" }), ..COMPARE };
+    GREATER_OR_EQUAL = Row { name: "GreaterOrEqual", test: Some(Test { float: Some(|v| v[0] >= v[1]), integer: Some(|v| v[0] >= v[1]), wgsl: "a >= b", i64: "!lt64(a, b)", u64: "!ltu64(a, b)" }), ..COMPARE };
+    LESS = Row { name: "Less", test: Some(Test { float: Some(|v| v[0] < v[1]), integer: Some(|v| v[0] < v[1]), wgsl: "a < b", i64: "lt64(a, b)", u64: "ltu64(a, b)" }), ..COMPARE };
+    LESS_OR_EQUAL = Row { name: "LessOrEqual", test: Some(Test { float: Some(|v| v[0] <= v[1]), integer: Some(|v| v[0] <= v[1]), wgsl: "a <= b", i64: "!lt64(b, a)", u64: "!ltu64(b, a)" }), ..COMPARE };
 
     // --- of types of their own: the CPU and the emitter know these three ---
     WHERE = Row { name: "Where", params: "c,a,b", typed_by: 1, ..EMPTY };
@@ -258,6 +273,17 @@ fn wrapping_pow(a: i128, b: i128) -> i128 {
             }
         }
         (_, b) if b < 0 => 0,
-        _ => a.wrapping_pow(u32::try_from(b).unwrap_or(u32::MAX)),
+        // By squaring, so that any exponent of 64 bits is exact modulo 2^128.
+        _ => {
+            let (mut power, mut rest, mut result) = (a, b, 1i128);
+            while rest > 0 {
+                if rest & 1 == 1 {
+                    result = result.wrapping_mul(power);
+                }
+                power = power.wrapping_mul(power);
+                rest >>= 1;
+            }
+            result
+        }
     }
 }

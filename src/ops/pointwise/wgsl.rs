@@ -1,46 +1,86 @@
 //! The emitter: a [`Pointwise`] as a WGSL function over scalars, with the helper functions that it uses.
 
 use super::{Arg, Pointwise, Row};
-use crate::plan::{Storage, Unsupported};
+use crate::plan::Unsupported;
 use crate::tensor::DType;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// What a value is in a shader's registers.
+/// What a value is in a shader's registers: an element type. Integers of at most 32 bits but uint32 are an `i32` that
+/// holds their value, 64-bit ones a `vec2<u32>`, low word first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Lane {
     F32,
-    I32,
-    /// int64 as `vec2<u32>`, low word first.
-    I64,
     Bool,
+    /// Bits, and whether there is a sign.
+    Integer(u32, bool),
+}
+
+/// The WGSL type that holds a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Register {
+    F32,
+    Bool,
+    I32,
+    U32,
+    Long,
 }
 
 impl Lane {
+    pub const I32: Lane = Lane::Integer(32, true);
+    pub const I64: Lane = Lane::Integer(64, true);
+
     /// The lane of an element type, or why there is none.
     pub fn of(dtype: DType) -> Result<Self, Unsupported> {
-        match dtype {
-            DType::F32 | DType::F16 => Ok(Lane::F32),
-            DType::I32 => Ok(Lane::I32),
-            DType::I64 => Ok(Lane::I64),
-            DType::Bool => Ok(Lane::Bool),
-            other => Err(Unsupported::new(format!("{other} has no GPU arithmetic"))),
+        Ok(match dtype {
+            DType::F32 | DType::F16 => Lane::F32,
+            DType::Bool => Lane::Bool,
+            DType::I2 => Lane::Integer(2, true),
+            DType::I4 => Lane::Integer(4, true),
+            DType::I8 => Lane::Integer(8, true),
+            DType::I16 => Lane::Integer(16, true),
+            DType::I32 => Lane::I32,
+            DType::I64 => Lane::I64,
+            DType::U2 => Lane::Integer(2, false),
+            DType::U4 => Lane::Integer(4, false),
+            DType::U8 => Lane::Integer(8, false),
+            DType::U16 => Lane::Integer(16, false),
+            DType::U32 => Lane::Integer(32, false),
+            DType::U64 => Lane::Integer(64, false),
+            other => return Err(Unsupported::new(format!("{other} has no GPU arithmetic"))),
+        })
+    }
+    fn register(self) -> Register {
+        match self {
+            Lane::F32 => Register::F32,
+            Lane::Bool => Register::Bool,
+            Lane::Integer(64, _) => Register::Long,
+            Lane::Integer(32, false) => Register::U32,
+            Lane::Integer(..) => Register::I32,
         }
     }
     pub fn wgsl(self) -> &'static str {
-        match self {
-            Lane::F32 => "f32",
-            Lane::I32 => "i32",
-            Lane::I64 => "vec2<u32>",
-            Lane::Bool => "bool",
+        match self.register() {
+            Register::F32 => "f32",
+            Register::Bool => "bool",
+            Register::I32 => "i32",
+            Register::U32 => "u32",
+            Register::Long => "vec2<u32>",
         }
     }
-    fn suffix(self) -> &'static str {
+    fn suffix(self) -> String {
         match self {
-            Lane::F32 => "f32",
-            Lane::I32 => "i32",
-            Lane::I64 => "i64",
-            Lane::Bool => "bool",
+            Lane::F32 => "f32".into(),
+            Lane::Bool => "bool".into(),
+            Lane::Integer(bits, signed) => format!("{}{bits}", if signed { "i" } else { "u" }),
+        }
+    }
+    /// The value of an expression in the lane's register, wrapped to the type's own width.
+    pub fn wrapped(self, text: &str) -> String {
+        match self {
+            Lane::Integer(bits, true) if bits < 32 => format!("((({text}) << {0}u) >> {0}u)", 32 - bits),
+            Lane::Integer(bits, false) if bits < 32 => format!("(({text}) & {:#x})", (1u32 << bits) - 1),
+            _ => text.to_string(),
         }
     }
     /// How a stored element becomes the lane: bool lives as i32.
@@ -50,18 +90,6 @@ impl Lane {
     /// How the lane becomes a stored element.
     pub fn to_stored(self, text: &str) -> String {
         if self == Lane::Bool { format!("select(0, 1, {text})") } else { text.to_string() }
-    }
-}
-
-impl Storage {
-    /// Whether elements in this storage load as the lane.
-    pub fn lane(self) -> Option<Lane> {
-        match self {
-            Storage::I32 => Some(Lane::I32),
-            Storage::I64 => Some(Lane::I64),
-            Storage::U32 => None,
-            _ => Some(Lane::F32),
-        }
     }
 }
 
@@ -80,7 +108,7 @@ pub fn emit(name: &str, expression: &Pointwise, operands: &[DType]) -> Result<St
             Arg::Const(_) => None,
         };
         let main = step.args.get(step.row.typed_by).and_then(lane_of).or_else(|| step.args.iter().find_map(lane_of)).unwrap_or(Lane::F32);
-        let args: Vec<String> = step
+        let mut args: Vec<String> = step
             .args
             .iter()
             .map(|arg| match *arg {
@@ -91,13 +119,14 @@ pub fn emit(name: &str, expression: &Pointwise, operands: &[DType]) -> Result<St
             .collect();
         let value = match step.row.name {
             "Identity" => args[0].clone(),
-            "Cast" => convert(&args[0], main, steps[index], &mut helpers),
+            "Cast" => convert(&args[0], main, steps[index]),
             "Where" => format!("select({}, {}, {})", args[2], args[1], args[0]),
             _ => {
-                // Pow may mix types: its exponent takes the base's.
-                let mixed = step.args.iter().filter_map(lane_of).any(|lane| lane != main);
-                if mixed {
-                    return Err(Unsupported::new(format!("{} of different types", step.row.name)));
+                for (text, lane) in args.iter_mut().zip(step.args.iter().map(lane_of)) {
+                    match lane {
+                        Some(lane) if lane != main => *text = exponent(text, step.row, lane, main)?,
+                        _ => {}
+                    }
                 }
                 helpers.insert(helper(step.row, main, step.args.len())?);
                 format!("{}_{}({})", step.row.name, main.suffix(), args.join(", "))
@@ -115,33 +144,69 @@ pub fn emit(name: &str, expression: &Pointwise, operands: &[DType]) -> Result<St
     Ok(text)
 }
 
+/// Pow alone mixes types: its exponent takes the base's, where that loses nothing.
+fn exponent(text: &str, row: &Row, from: Lane, to: Lane) -> Result<String, Unsupported> {
+    let fits = match (from, to) {
+        (Lane::F32, _) | (Lane::Integer(..), Lane::F32) => true,
+        (Lane::Integer(bits, signed), Lane::Integer(other, other_signed)) => {
+            bits < other && (other_signed || !signed) || bits == other && signed == other_signed
+        }
+        _ => false,
+    };
+    if row.name != "Pow" || !fits {
+        return Err(Unsupported::new(format!("{} of {} and {}", row.name, to.suffix(), from.suffix())));
+    }
+    Ok(convert(text, from, to))
+}
+
 /// A row's WGSL as a function of one lane type.
 fn helper(row: &Row, lane: Lane, args: usize) -> Result<String, Unsupported> {
     let refuse = || Unsupported::new(format!("{} has no GPU form for {}", row.name, lane.suffix()));
-    let text = match (lane, &row.float, &row.integer, &row.test, &row.logic) {
-        (Lane::F32, _, _, Some(test), _) if test.float.is_some() => test.wgsl,
-        (Lane::F32, Some(float), ..) => float.wgsl,
-        (Lane::I32, _, _, Some(test), _) if test.integer.is_some() => test.wgsl,
-        (Lane::I64, _, _, Some(test), _) if test.integer.is_some() => test.i64,
-        (Lane::I32, _, Some(integer), ..) => integer.i32,
-        (Lane::I64, _, Some(integer), ..) => integer.i64,
-        (Lane::Bool, .., Some(logic)) => logic.wgsl,
+    let signed = matches!(lane, Lane::Integer(_, true));
+    let text = match (lane.register(), &row.float, &row.integer, &row.test, &row.logic) {
+        (Register::F32, _, _, Some(test), _) if test.float.is_some() => test.wgsl,
+        (Register::F32, Some(float), ..) => float.wgsl,
+        (Register::I32 | Register::U32, _, _, Some(test), _) if test.integer.is_some() => test.wgsl,
+        (Register::Long, _, _, Some(test), _) if test.integer.is_some() => {
+            if signed {
+                test.i64
+            } else {
+                test.u64
+            }
+        }
+        (Register::I32, _, Some(integer), ..) => integer.i32,
+        (Register::U32, _, Some(integer), ..) => integer.u32,
+        (Register::Long, _, Some(integer), ..) => {
+            if signed {
+                integer.i64
+            } else {
+                integer.u64
+            }
+        }
+        (Register::Bool, .., Some(logic)) => logic.wgsl,
         _ => return Err(refuse()),
     };
     if text.is_empty() {
         return Err(refuse());
     }
     let result = if row.result == super::Result_::Bool { Lane::Bool } else { lane };
+    let text = result.wrapped(text);
     let params: Vec<String> = row.params.split(',').take(args).map(|name| format!("{name}: {}", lane.wgsl())).collect();
     Ok(format!("fn {}_{}({}) -> {} {{ return {text}; }}\n", row.name, lane.suffix(), params.join(", "), result.wgsl()))
 }
 
+/// A number as the lane's type holds it: integers saturate, as in a cast.
 fn literal(value: f64, lane: Lane) -> String {
     match lane {
         Lane::F32 => float_literal(value as f32),
-        Lane::I32 => format!("i32({}u)", value as i32 as u32),
-        Lane::I64 => format!("vec2<u32>({}u, {}u)", value as i64 as u32, (value as i64 >> 32) as u32),
         Lane::Bool => (value != 0.0).to_string(),
+        Lane::Integer(64, true) => format!("vec2<u32>({}u, {}u)", value as i64 as u32, (value as i64 >> 32) as u32),
+        Lane::Integer(64, false) => format!("vec2<u32>({}u, {}u)", value as u64 as u32, (value as u64 >> 32) as u32),
+        Lane::Integer(32, false) => format!("{}u", value as u32),
+        Lane::Integer(bits, signed) => {
+            let (low, high) = if signed { (-(1i64 << (bits - 1)), (1i64 << (bits - 1)) - 1) } else { (0, (1i64 << bits) - 1) };
+            format!("i32({}u)", (value as i64).clamp(low, high) as i32 as u32)
+        }
     }
 }
 
@@ -150,22 +215,37 @@ fn float_literal(value: f32) -> String {
     if value.is_finite() { format!("{value:?}f") } else { format!("from_bits({:#x}u)", value.to_bits()) }
 }
 
-fn convert(text: &str, from: Lane, to: Lane, helpers: &mut BTreeSet<String>) -> String {
-    let _ = helpers;
-    match (from, to) {
-        (a, b) if a == b => text.to_string(),
-        (Lane::Bool, Lane::F32) => format!("select(0.0, 1.0, {text})"),
-        (Lane::Bool, Lane::I32) => format!("select(0, 1, {text})"),
-        (Lane::Bool, Lane::I64) => format!("vec2<u32>(select(0u, 1u, {text}), 0u)"),
-        (Lane::F32, Lane::Bool) => format!("({text} != 0.0)"),
-        (Lane::I32, Lane::Bool) => format!("({text} != 0)"),
-        (Lane::I64, Lane::Bool) => format!("any({text} != vec2(0u))"),
-        (Lane::F32, Lane::I32) => format!("i32({text})"),
-        (Lane::I32, Lane::F32) => format!("f32({text})"),
-        (Lane::I32, Lane::I64) => format!("widen64({text})"),
-        (Lane::I64, Lane::I32) => format!("i32({text}.x)"),
-        (Lane::I64, Lane::F32) => format!("i64_to_f32({text})"),
-        (_, Lane::I64) => format!("f32_to_i64({text})"),
+/// A cast: integers wrap, a float outside the range saturates and NaN is 0.
+fn convert(text: &str, from: Lane, to: Lane) -> String {
+    if from == to {
+        return text.to_string();
+    }
+    let signed = matches!(from, Lane::Integer(_, true));
+    match (from.register(), to) {
+        (Register::Bool, Lane::F32) => format!("select(0.0, 1.0, {text})"),
+        (Register::Bool, Lane::Integer(64, _)) => format!("vec2<u32>(select(0u, 1u, {text}), 0u)"),
+        (Register::Bool, Lane::Integer(32, false)) => format!("select(0u, 1u, {text})"),
+        (Register::Bool, _) => to.wrapped(&format!("select(0, 1, {text})")),
+        (Register::F32, Lane::Bool) => format!("({text} != 0.0)"),
+        (Register::I32, Lane::Bool) => format!("({text} != 0)"),
+        (Register::U32, Lane::Bool) => format!("({text} != 0u)"),
+        (Register::Long, Lane::Bool) => format!("any({text} != vec2(0u))"),
+        (Register::I32 | Register::U32, Lane::F32) => format!("f32({text})"),
+        (Register::Long, Lane::F32) => format!("{}({text})", if signed { "i64_to_f32" } else { "u64_to_f32" }),
+        (Register::F32, Lane::Integer(64, true)) => format!("f32_to_i64({text})"),
+        (Register::F32, Lane::Integer(64, false)) => format!("f32_to_u64({text})"),
+        (Register::F32, Lane::Integer(32, false)) => format!("f32_to_u32({text})"),
+        // The 8- and 16-bit types saturate; those below take the low bits of an int32.
+        (Register::F32, Lane::Integer(bits @ (8 | 16), true)) => format!("clamp(f32_to_i32({text}), {}, {})", -(1i32 << (bits - 1)), (1i32 << (bits - 1)) - 1),
+        (Register::F32, Lane::Integer(bits @ (8 | 16), false)) => format!("clamp(f32_to_i32({text}), 0, {})", (1i32 << bits) - 1),
+        (Register::F32, _) => to.wrapped(&format!("f32_to_i32({text})")),
+        (Register::I32, Lane::Integer(64, _)) => format!("widen64({text})"),
+        (Register::U32, Lane::Integer(64, _)) => format!("vec2<u32>({text}, 0u)"),
+        (Register::I32, Lane::Integer(32, false)) => format!("bitcast<u32>({text})"),
+        (Register::Long, Lane::Integer(32, false)) => format!("{text}.x"),
+        (Register::U32, Lane::Integer(bits, _)) if bits < 64 => to.wrapped(&format!("bitcast<i32>({text})")),
+        (Register::Long, Lane::Integer(bits, _)) if bits < 64 => to.wrapped(&format!("bitcast<i32>({text}.x)")),
+        (Register::I32, Lane::Integer(..)) => to.wrapped(text),
         _ => text.to_string(),
     }
 }

@@ -93,5 +93,8 @@ const CASES: &[Case] = &[
     case(&[("axis", Int(1)), ("keepdims", Int(0))], &[I32(&[2, 40, 5])]),
     case(&[("axis", Int(0)), ("keepdims", Int(0))], &[Floats(&[1])]),
     case(&[("axis", Int(1))], &[Floats(&[2, 1, 3])]).at(11),
-    case(&[], &[I64(&[9, 2])]).runs("cpu"),
+    case(&[], &[I64(&[9, 2])]),
+    case(&[("axis", Int(1)), ("select_last_index", Int(1))], &[I64(&[3, 197])]),
+    case(&[("axis", Int(1))], &[Wide(DType::U64, &[3, 5])]),
+    case(&[("axis", Int(1))], &[Wide(DType::I8, &[3, 5])]),
 ];

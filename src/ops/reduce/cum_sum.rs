@@ -4,8 +4,10 @@
 
 use crate::compare::Bound;
 use crate::error::{Error, Result};
+use crate::kernels::cum_sum::{self, Running};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::{Lowering, Unsupported};
 use crate::tensor::index::axis;
 use crate::tensor::{DType, Tensor, cast};
 use std::sync::Arc;
@@ -14,13 +16,18 @@ pub const DEF: OpDef = OpDef { domain: "", name: "CumSum", since: 11, parse, cas
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct CumSum {
-    pub exclusive: bool,
-    pub reverse: bool,
+    pub how: Running,
 }
 
 fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(2..=2)?;
-    Ok(Arc::new(CumSum { exclusive: node.flag("exclusive", false)?, reverse: node.flag("reverse", false)? }))
+    Ok(Arc::new(CumSum { how: Running { exclusive: node.flag("exclusive", false)?, reverse: node.flag("reverse", false)? } }))
+}
+
+/// The one axis that input 1 gives.
+fn single(given: &[i64], rank: usize) -> Result<usize> {
+    let [at] = given else { return Err(Error::model("the axis is no scalar")) };
+    axis(*at, rank)
 }
 
 impl CumSum {
@@ -30,9 +37,9 @@ impl CumSum {
             let base = line / inner * length * inner + line % inner;
             let mut sum = T::default();
             for k in 0..length {
-                let at = base + if self.reverse { length - 1 - k } else { k } * inner;
+                let at = base + if self.how.reverse { length - 1 - k } else { k } * inner;
                 let next = add(sum, list[at]);
-                list[at] = if self.exclusive { sum } else { next };
+                list[at] = if self.how.exclusive { sum } else { next };
                 sum = next;
             }
         }
@@ -42,14 +49,14 @@ impl CumSum {
 impl Operator for CumSum {
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         let x = inputs.required(0)?;
+        // The GPU needs to know the axis.
+        single(&inputs.ints(1)?, x.rank())?;
         Ok(vec![Fact::new(x.dtype, x.shape.clone())])
     }
 
     fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
-        let given = inputs.required(1)?.to_i64s()?;
-        let [at] = given.as_slice() else { return Err(Error::model("the axis is no scalar")) };
-        let at = axis(*at, x.rank())?;
+        let at = single(&inputs.required(1)?.to_i64s()?, x.rank())?;
         let (length, inner) = (x.shape()[at], x.shape()[at + 1..].iter().product::<usize>());
         if x.is_empty() {
             return Ok(vec![x.clone()]);
@@ -67,10 +74,24 @@ impl Operator for CumSum {
         Ok(vec![cast(&result, x.dtype(), true)?])
     }
 
+    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        let axis = single(&at.ints(1)?, at.fact(0)?.rank()).map_err(|error| Unsupported::new(error.message()))?;
+        cum_sum::lower(at, axis, self.how)
+    }
+
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
         Bound::Sum { length: inputs.optional(0).map_or(1, Fact::count) }
     }
 }
 
-const CASES: &[Case] =
-    &[case(&[], &[Floats(&[3, 5]), Known(&[1])]).runs("cpu"), case(&[("exclusive", Int(1)), ("reverse", Int(1))], &[I64(&[4, 3]), Known(&[0])]).runs("cpu")];
+const CASES: &[Case] = &[
+    case(&[], &[Floats(&[3, 5]), Known(&[1])]),
+    case(&[], &[Floats(&[3, 197]), Known(&[0])]),
+    case(&[("reverse", Int(1))], &[Floats(&[2, 3, 5]), Known(&[-2])]),
+    case(&[("exclusive", Int(1)), ("reverse", Int(1))], &[I64(&[4, 3]), Known(&[0])]),
+    case(&[("exclusive", Int(1))], &[I32(&[4, 3]), Known(&[1])]),
+    case(&[("reverse", Int(1))], &[Wide(DType::I64, &[197]), Known(&[0])]),
+    case(&[], &[Wide(DType::U32, &[1, 5]), Known(&[-1])]),
+    case(&[("exclusive", Int(1)), ("reverse", Int(1))], &[Wide(DType::U64, &[3, 5]), Known(&[1])]),
+    case(&[], &[Floats(&[1, 1]), Known(&[0])]),
+];

@@ -13,12 +13,13 @@ use crate::tensor::{DType, Tensor, cast, element_count, zeros};
 use std::sync::Arc;
 
 macro_rules! defs {
-    ($($name:literal $reduction:ident),*) => {
-        pub static DEFS: &[&OpDef] = &[$(&OpDef { domain: "", name: $name, since: 1, parse: |node| parse(node, Reduction::$reduction), cases: CASES }),*];
+    ($($name:literal $reduction:ident $cases:ident),*) => {
+        pub static DEFS: &[&OpDef] = &[$(&OpDef { domain: "", name: $name, since: 1, parse: |node| parse(node, Reduction::$reduction), cases: $cases }),*];
     };
 }
-defs!("ReduceSum" Sum, "ReduceMean" Mean, "ReduceMax" Max, "ReduceMin" Min, "ReduceProd" Prod, "ReduceL1" L1, "ReduceL2" L2,
-      "ReduceSumSquare" SumSquare, "ReduceLogSum" LogSum, "ReduceLogSumExp" LogSumExp);
+defs!("ReduceSum" Sum LONG_CASES, "ReduceMean" Mean WHOLE_CASES, "ReduceMax" Max EXTREME_CASES, "ReduceMin" Min EXTREME_CASES,
+      "ReduceProd" Prod LONG_CASES, "ReduceL1" L1 LONG_CASES, "ReduceL2" L2 CASES, "ReduceSumSquare" SumSquare LONG_CASES,
+      "ReduceLogSum" LogSum CASES, "ReduceLogSumExp" LogSumExp CASES);
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reduce {
@@ -159,6 +160,51 @@ fn integer(reduction: Reduction, terms: impl Iterator<Item = i128> + Clone, coun
         _ => float(reduction, terms.map(|x| x as f64), count) as i128,
     }
 }
+
+/// Of integers: those that stay integers.
+const WHOLE_CASES: &[Case] = &[
+    CASES[0],
+    CASES[1],
+    CASES[2],
+    CASES[3],
+    case(&[], &[I32(&[3, 5]), Known(&[1])]),
+    case(&[("keepdims", Int(0))], &[I32(&[3, 197]), Known(&[0])]),
+    case(&[], &[Wide(DType::I8, &[2, 3, 5]), Known(&[0, 2])]),
+    case(&[], &[Wide(DType::U8, &[197]), Known(&[0])]),
+    case(&[], &[Wide(DType::U16, &[3, 5])]),
+    case(&[], &[Wide(DType::U32, &[3, 5]), Known(&[-1])]),
+];
+/// Of 64-bit integers too.
+const LONG_CASES: &[Case] = &[
+    WHOLE_CASES[4],
+    WHOLE_CASES[6],
+    WHOLE_CASES[7],
+    WHOLE_CASES[9],
+    CASES[0],
+    CASES[1],
+    CASES[2],
+    CASES[3],
+    case(&[], &[I64(&[3, 5]), Known(&[1])]),
+    case(&[], &[Wide(DType::I64, &[197]), Known(&[0])]),
+    case(&[], &[Wide(DType::U64, &[3, 5]), Known(&[0])]),
+    case(&[], &[Floats(&[2, 0, 3]), Known(&[1])]).runs("view"),
+    case(&[], &[I32(&[2, 0, 3]), Known(&[1])]).runs("view"),
+];
+/// Of truth values too.
+const EXTREME_CASES: &[Case] = &[
+    LONG_CASES[0],
+    LONG_CASES[1],
+    LONG_CASES[2],
+    LONG_CASES[3],
+    LONG_CASES[4],
+    LONG_CASES[5],
+    LONG_CASES[8],
+    LONG_CASES[9],
+    LONG_CASES[10],
+    LONG_CASES[11],
+    LONG_CASES[12],
+    case(&[], &[Bools(&[3, 5]), Known(&[1])]),
+];
 
 /// Positive, so that every reduction has a value.
 pub const CASES: &[Case] = &[

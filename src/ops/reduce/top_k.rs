@@ -8,6 +8,7 @@ use crate::compare::Bound;
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::{Lowering, Unsupported};
 use crate::tensor::index::axis;
 use crate::tensor::{DType, Tensor, allocate, element_count};
 use std::sync::Arc;
@@ -81,6 +82,12 @@ impl Operator for TopK {
         Ok(vec![x.pick(shape.clone(), |index| Some(sources[index]))?, Tensor::new(shape, indices)?])
     }
 
+    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        let wanted = at.ints(1)?;
+        let (axis, shape) = self.shape(&at.fact(0)?.shape, &wanted).map_err(|error| Unsupported::new(error.message()))?;
+        crate::kernels::top_k::lower(at, axis, shape[axis], self.largest)
+    }
+
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
         let _ = inputs;
         Bound::Choice
@@ -88,7 +95,12 @@ impl Operator for TopK {
 }
 
 const CASES: &[Case] = &[
-    case(&[], &[Floats(&[3, 9]), Known(&[4])]).outputs(2).runs("cpu"),
-    case(&[("axis", Int(0)), ("largest", Int(0))], &[I64(&[7, 3]), Known(&[7])]).outputs(2).runs("cpu"),
-    case(&[("axis", Int(1)), ("k", Int(2))], &[Floats(&[2, 5, 3])]).at(1).outputs(2).runs("cpu"),
+    case(&[], &[Floats(&[3, 9]), Known(&[4])]).outputs(2),
+    case(&[("axis", Int(0)), ("largest", Int(0))], &[I64(&[7, 3]), Known(&[7])]).outputs(2),
+    case(&[("axis", Int(1)), ("k", Int(2))], &[Floats(&[2, 5, 3])]).at(1).outputs(2),
+    case(&[], &[I32(&[2, 197]), Known(&[101])]).outputs(2),
+    case(&[("largest", Int(0))], &[Small(DType::U8, &[197]), Known(&[5])]).outputs(2),
+    case(&[], &[Wide(DType::U64, &[1, 5]), Known(&[1])]).outputs(2),
+    case(&[("axis", Int(1))], &[Wide(DType::U32, &[3, 5, 1]), Known(&[3])]).outputs(2),
+    case(&[], &[Floats(&[3, 5]), Known(&[0])]).outputs(2).runs("view"),
 ];

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::ops::case::{Case, Operand::*, case};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Lowering, Unsupported};
-use crate::tensor::{Boolean, DType, Tensor};
+use crate::tensor::{Boolean, DType, Tensor, cast};
 use std::sync::Arc;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "Dropout", since: 1, parse, cases: CASES };
@@ -26,10 +26,14 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     Ok(Arc::new(Dropout { typed_mask: node.version < 10 }))
 }
 
+fn is_on(training: &Tensor) -> bool {
+    training.to_i64s().is_ok_and(|values| values.first().is_some_and(|&value| value != 0))
+}
+
 impl Dropout {
     /// Errors where training is switched on and something would be dropped.
     fn check(training: Option<&Tensor>, ratio: Option<&Tensor>) -> Result<()> {
-        let on = training.is_some_and(|flag| flag.to_i64s().is_ok_and(|values| values.first().is_some_and(|&value| value != 0)));
+        let on = training.is_some_and(is_on);
         let none = ratio.is_some_and(|ratio| ratio.to_f64s().is_ok_and(|values| values.first() == Some(&0.0)));
         if on && !none { Err(Error::unsupported("dropout in training mode").remedy("export the model for inference")) } else { Ok(()) }
     }
@@ -41,6 +45,11 @@ impl Operator for Dropout {
         if inputs.optional(2).is_some_and(|flag| flag.value.is_none()) {
             return Err(Infer::NeedsValue(2));
         }
+        let training = inputs.optional(2).and_then(|flag| flag.value.as_ref());
+        // Whether anything would be dropped: asked for only where it matters.
+        if training.is_some_and(is_on) && inputs.optional(1).is_some_and(|ratio| ratio.value.is_none()) {
+            return Err(Infer::NeedsValue(1));
+        }
         Self::check(inputs.optional(2).and_then(|flag| flag.value.as_ref()), inputs.optional(1).and_then(|ratio| ratio.value.as_ref()))?;
         Ok(vec![Fact::new(x.dtype, x.shape.clone()), Fact::new(if self.typed_mask { x.dtype } else { DType::Bool }, x.shape.clone())])
     }
@@ -48,14 +57,18 @@ impl Operator for Dropout {
         let x = inputs.required(0)?;
         Self::check(inputs.optional(2), inputs.optional(1))?;
         let ones = Tensor::new(x.shape(), vec![Boolean::from(true); x.len()])?;
-        Ok(vec![x.clone(), if self.typed_mask { crate::tensor::cast(&ones, x.dtype(), true)? } else { ones }])
+        Ok(vec![x.clone(), if self.typed_mask { cast(&ones, x.dtype(), true)? } else { ones }])
     }
     fn moves(&self) -> bool {
         true
     }
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
-        if at.output_count() > 1 {
-            return Err(Unsupported::new("Dropout's mask"));
+        if at.has_output(1) {
+            // Nothing is dropped: the mask is one element seen many times.
+            let fact = at.output_fact(1)?.clone();
+            let kept = cast(&Tensor::scalar(1i64), fact.dtype, true).map_err(|error| Unsupported::new(error.message()))?;
+            let mask = at.table("the mask of a Dropout", kept)?.broadcast(&fact.shape);
+            at.alias(1, mask);
         }
         let view = at.view(0)?;
         at.alias(0, view);
@@ -69,4 +82,4 @@ impl Operator for Dropout {
     }
 }
 
-pub const CASES: &[Case] = &[case(&[], &[Floats(&[2, 3])]).runs("view")];
+pub const CASES: &[Case] = &[case(&[], &[Floats(&[2, 3])]).runs("view"), case(&[], &[Floats(&[3, 5])]).outputs(2).runs("view")];

@@ -5,6 +5,7 @@ use crate::compare::Bound;
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Operand::*, case};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::{Lowering, Unsupported};
 use crate::tensor::{Tensor, allocate, cast};
 use std::sync::Arc;
 
@@ -50,6 +51,19 @@ impl Operator for ConstantOfShape {
     }
     fn moves(&self) -> bool {
         true
+    }
+    /// What is too large for the plan to compute is one element seen many times.
+    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        let scalar = self.value.reshape([]).map_err(|error| Unsupported::new(error.message()))?;
+        let shape = at.output_fact(0)?.shape.clone();
+        // Who needs the elements one after the other makes a copy, which has to fit.
+        let (bytes, most) = (at.output_fact(0)?.count().saturating_mul(8) as u64, at.capabilities().max_binding_bytes);
+        if bytes > most {
+            return Err(Unsupported::new(format!("up to {bytes} bytes of one value; the adapter binds at most {most}")));
+        }
+        let view = at.table("the value of a ConstantOfShape", scalar)?.broadcast(&shape);
+        at.alias(0, view);
+        Ok(())
     }
     fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
         Bound::Exact
@@ -103,5 +117,5 @@ impl Operator for Range {
     }
 }
 
-const FILL_CASES: &[Case] = &[case(&[], &[Known(&[2, 3])]).runs("plan")];
+const FILL_CASES: &[Case] = &[case(&[], &[Known(&[2, 3])]).runs("plan"), case(&[], &[Known(&[700, 701])]).runs("view")];
 const RANGE_CASES: &[Case] = &[case(&[], &[Scalar(1.0), Scalar(4.5), Scalar(0.5)]).runs("plan")];

@@ -7,7 +7,8 @@ use crate::compare::Bound;
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::tensor::{Tensor, index};
+use crate::plan::{Layout, Lowering, Unsupported};
+use crate::tensor::{DType, Tensor, index};
 use std::sync::Arc;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "OneHot", since: 9, parse, cases: CASES };
@@ -68,12 +69,31 @@ impl Operator for OneHot {
         true
     }
 
+    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        let problem = |error: Error| Unsupported::new(error.message());
+        let depth = at.constant(1).ok_or_else(|| Unsupported::new("a depth that is not known when the plan is made"))?;
+        let (axis, _) = self.shape(&at.fact(0)?.shape, depth_of(depth).map_err(problem)?).map_err(problem)?;
+        let storages = [at.storage(at.fact(2)?.dtype)?, at.storage(at.fact(0)?.dtype)?];
+        if at.fact(2)?.count() != 2 {
+            return Err(Unsupported::new("values that are not [off, on]"));
+        }
+        let (indices, values) = (at.input(0, Layout::Dense)?, at.input(2, Layout::Dense)?);
+        let output = at.output(0, Layout::Dense)?;
+        let sizes = [output.shape[axis], indices.shape[axis..].iter().product()];
+        crate::kernels::one_hot::emit(at, storages, &indices, &values, sizes, &output)
+    }
+
     fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
         Bound::Exact
     }
 }
 
 const CASES: &[Case] = &[
-    case(&[], &[Indices(&[2, 3], &[0, 1, -1, 4, -5, 2]), Known(&[4]), Factors(&[0.5, 2.0])]).runs("cpu"),
-    case(&[("axis", Int(0))], &[Indices(&[3], &[1, 0, 2]), Scalar(3.0), Known(&[0, 1])]).runs("cpu"),
+    case(&[], &[Indices(&[2, 3], &[0, 1, -1, 4, -5, 2]), Known(&[4]), Factors(&[0.5, 2.0])]),
+    case(&[("axis", Int(0))], &[Indices(&[3], &[1, 0, 2]), Scalar(3.0), Known(&[0, 1])]),
+    case(&[("axis", Int(1))], &[I32(&[3, 5]), Known(&[51]), Factors(&[0.0, 1.0])]),
+    case(&[], &[Small(DType::U8, &[197]), Known(&[49]), Factors(&[0.0, 1.0])]),
+    case(&[], &[Small(DType::U32, &[5]), Known(&[1]), Small(DType::U64, &[2])]),
+    case(&[], &[Floats(&[5]), Known(&[3]), Bools(&[2])]),
+    case(&[], &[Indices(&[2], &[0, 0]), Known(&[0]), Factors(&[0.0, 1.0])]).runs("view"),
 ];

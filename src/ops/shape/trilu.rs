@@ -7,7 +7,8 @@ use crate::compare::Bound;
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::tensor::Tensor;
+use crate::plan::{Lowering, Unsupported};
+use crate::tensor::{DType, Tensor};
 use std::sync::Arc;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "Trilu", since: 14, parse, cases: CASES };
@@ -22,23 +23,30 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     Ok(Arc::new(Trilu { upper: node.flag("upper", true)? }))
 }
 
+/// The diagonal that input 1 gives, if it is there.
+fn diagonal(given: Option<&[i64]>) -> Result<i64> {
+    match given {
+        None => Ok(0),
+        Some(&[k]) => Ok(k),
+        Some(list) => Err(Error::input(format!("the diagonal of a Trilu is {} numbers, not one", list.len()))),
+    }
+}
+
 impl Operator for Trilu {
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         let x = inputs.required(0)?;
         if x.rank() < 2 {
             return Err(Error::model(format!("a tensor of rank {} holds no matrices", x.rank())).into());
         }
+        // The GPU needs to know the diagonal.
+        diagonal(inputs.optional_ints(1)?.as_deref())?;
         Ok(vec![Fact::new(x.dtype, x.shape.clone())])
     }
 
     fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         let [.., rows, columns] = *x.shape() else { return Err(Error::model(format!("a tensor of rank {} holds no matrices", x.rank()))) };
-        let k = match inputs.optional(1).map(Tensor::to_i64s).transpose()?.as_deref() {
-            None => 0,
-            Some(&[k]) => k,
-            Some(list) => return Err(Error::input(format!("the diagonal of a Trilu is {} numbers, not one", list.len()))),
-        };
+        let k = diagonal(inputs.optional(1).map(Tensor::to_i64s).transpose()?.as_deref())?;
         let kept = x.pick(x.shape(), |at| {
             let diagonal = (at % columns) as i64 - (at / columns % rows) as i64;
             let inside = if self.upper { diagonal >= k } else { diagonal <= k };
@@ -51,13 +59,23 @@ impl Operator for Trilu {
         true
     }
 
+    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        let given = if at.has_input(1) { Some(at.ints(1)?) } else { None };
+        let k = diagonal(given.as_deref()).map_err(|error| Unsupported::new(error.message()))?;
+        crate::kernels::trilu::lower(at, self.upper, k)
+    }
+
     fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
         Bound::Exact
     }
 }
 
 const CASES: &[Case] = &[
-    case(&[], &[Floats(&[2, 3, 5])]).runs("cpu"),
-    case(&[("upper", Int(0))], &[I64(&[4, 3]), Known(&[-1])]).runs("cpu"),
-    case(&[], &[Floats(&[3, 3]), Known(&[7])]).runs("cpu"),
+    case(&[], &[Floats(&[2, 3, 5])]),
+    case(&[("upper", Int(0))], &[I64(&[4, 3]), Known(&[-1])]),
+    case(&[], &[Floats(&[3, 3]), Known(&[7])]),
+    case(&[("upper", Int(0))], &[Floats(&[2, 197, 5]), Known(&[-190])]),
+    case(&[], &[Wide(DType::U8, &[5, 1]), Known(&[-2])]),
+    case(&[], &[Bools(&[3, 5]), Known(&[1])]),
+    case(&[], &[Floats(&[2, 0, 3])]).runs("view"),
 ];

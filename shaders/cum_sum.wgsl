@@ -1,0 +1,48 @@
+// Running sums along one axis: an invocation walks a line.
+//
+// ACROSS: the axis is not the innermost; an invocation walks 4 neighbouring columns. Otherwise it walks a row.
+// Prelude: Stored4, Lane, lane_of, pack4; add(a, x), wrapping at the type's width; ACROSS, EXCLUSIVE, REVERSE, WIDTH.
+
+// Strides in groups of 4. `count` invocations: rows, or (outer, column group) pairs; `length` elements on the axis.
+struct Params { count: u32, per_row: u32, length: u32, columns: u32, outer: u32, step: u32, spare0: u32, spare1: u32 }
+
+@group(0) @binding(0) var<storage, read> input: array<Stored4>;
+@group(0) @binding(1) var<storage, read_write> output: array<Stored4>;
+@group(1) @binding(0) var<uniform> p: Params;
+
+@compute @workgroup_size(WIDTH)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let index = (group.y * p.per_row + group.x) * WIDTH + local;
+    if index >= p.count { return; }
+    var sums: array<Lane, 4>;
+    var made: array<Lane, 4>;
+    if ACROSS {
+        let base = (index / p.columns) * p.outer + index % p.columns;
+        for (var k = 0u; k < p.length; k++) {
+            let at = base + select(k, p.length - 1u - k, REVERSE) * p.step;
+            let x = input[at];
+            for (var lane = 0u; lane < 4u; lane++) {
+                made[lane] = sums[lane];
+                sums[lane] = add(sums[lane], lane_of(x, lane));
+                if !EXCLUSIVE { made[lane] = sums[lane]; }
+            }
+            output[at] = pack4(made[0], made[1], made[2], made[3]);
+        }
+    } else {
+        let base = index * p.step;
+        let groups = (p.length + 3u) / 4u;
+        for (var k = 0u; k < groups; k++) {
+            let place = select(k, groups - 1u - k, REVERSE);
+            let x = input[base + place];
+            for (var step = 0u; step < 4u; step++) {
+                let lane = select(step, 3u - step, REVERSE);
+                // Lanes beyond the row's end hold anything.
+                if place * 4u + lane >= p.length { continue; }
+                made[lane] = sums[0];
+                sums[0] = add(sums[0], lane_of(x, lane));
+                if !EXCLUSIVE { made[lane] = sums[0]; }
+            }
+            output[base + place] = pack4(made[0], made[1], made[2], made[3]);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Means and inverse deviations of rows: `shaders/moments.wgsl`.
+
+use super::{Access, Kernel, Prelude, folded_grid};
+use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
+
+pub static MOMENTS: Kernel = Kernel { stem: "moments", shader: include_str!("../../shaders/moments.wgsl"), params_size: size_of::<Params>(), variants };
+
+const WIDTH: u32 = 64;
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    groups: u32,
+    per_row: u32,
+    rows: u32,
+    length: u32,
+    step: u32,
+    epsilon: f32,
+    spare: [u32; 2],
+}
+
+fn prelude(input: Storage, result: Storage) -> Prelude {
+    Prelude::new().storage(input).typed("M", result).constant("WIDTH", WIDTH)
+}
+
+fn variants() -> Vec<Prelude> {
+    let all = [Storage::F32, Storage::F16, Storage::F16Packed];
+    all.into_iter().flat_map(|input| all.map(|result| prelude(input, result))).collect()
+}
+
+/// Emits the mean and the inverse deviation of each run of input 0 over `axis` and all behind it into `results`, dense.
+pub fn emit(at: &mut Lowering<'_>, axis: usize, epsilon: f32, storage: Storage, results: [&View; 2]) -> Result<(), Unsupported> {
+    let own = at.float_storage(0)?;
+    let view = at.view(0)?;
+    let (rows, length) = (view.shape[..axis].iter().product(), view.shape[axis..].iter().product());
+    if view.count() == 0 {
+        return Err(Unsupported::new("moments of no elements"));
+    }
+    let split = match view.reshaped(&[rows, length]) {
+        Some(split) => split,
+        None => at.in_layout(view, Layout::Dense)?.reshaped(&[rows, length]).ok_or_else(|| Unsupported::new("moments of no elements"))?,
+    };
+    let input = at.in_layout(split, Layout::Rows4)?;
+    let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("moments of 2³² elements or more"));
+    let groups = narrow(rows.div_ceil(4))?;
+    let grid = folded_grid(groups.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
+    let params = Params { groups, per_row: grid[0], rows: narrow(rows)?, length: narrow(length)?, step: narrow(length.div_ceil(4))?, epsilon, spare: [0; 2] };
+    let bindings = [(input.place, Access::Read), (results[0].place, Access::Write), (results[1].place, Access::Write)];
+    at.emit(&MOMENTS, prelude(own, storage), params, &bindings, grid)
+}

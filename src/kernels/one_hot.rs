@@ -1,0 +1,58 @@
+//! Indices as rows that are "on" there alone: `shaders/one_hot.wgsl`.
+
+use super::{Access, Kernel, Prelude, folded_grid};
+use crate::plan::{Lowering, Storage, Unsupported, View};
+
+pub static ONE_HOT: Kernel = Kernel { stem: "one_hot", shader: include_str!("../../shaders/one_hot.wgsl"), params_size: size_of::<Params>(), variants };
+
+const WIDTH: u32 = 64;
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    groups: u32,
+    per_row: u32,
+    elements: u32,
+    depth: u32,
+    inner: u32,
+    spare: [u32; 3],
+}
+
+fn prelude(values: Storage, indices: Storage) -> Prelude {
+    // Negative indices count from the end. An unsigned one can't be mistaken for a negative one: depths are below 2³¹.
+    let names = match indices {
+        Storage::I32 => "x == i32(k) || x == i32(k) - i32(p.depth)",
+        Storage::U32 => "x == k",
+        Storage::I64 => "all(x == vec2<u32>(k, 0u)) || all(x == widen64(i32(k) - i32(p.depth)))",
+        _ => "x == f32(k) || x == f32(i32(k) - i32(p.depth))",
+    };
+    let code = format!("fn names(x: ILane, k: u32) -> bool {{ return {names}; }}\n");
+    Prelude::new().movable(values).typed("I", indices).code(&code).constant("WIDTH", WIDTH)
+}
+
+fn variants() -> Vec<Prelude> {
+    let all = [Storage::F32, Storage::F16, Storage::F16Packed, Storage::I32, Storage::U32, Storage::I64];
+    all.into_iter().flat_map(|values| all.map(|indices| prelude(values, indices))).collect()
+}
+
+/// Emits `output` `[outer, depth, inner]` from `indices` `[outer, inner]` and `values` `[off, on]`, all dense. Storages are
+/// the values' and the indices'.
+pub fn emit(
+    at: &mut Lowering<'_>,
+    storages: [Storage; 2],
+    indices: &View,
+    values: &View,
+    [depth, inner]: [usize; 2],
+    output: &View,
+) -> Result<(), Unsupported> {
+    if output.count() == 0 {
+        return Ok(());
+    }
+    let narrow = |value: usize| i32::try_from(value).map(|value| value as u32).map_err(|_| Unsupported::new("one-hot rows beyond 2³¹ elements"));
+    let elements = narrow(output.count())?;
+    let groups = elements.div_ceil(4);
+    let grid = folded_grid(groups.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
+    let params = Params { groups, per_row: grid[0], elements, depth: narrow(depth)?, inner: narrow(inner)?, spare: [0; 3] };
+    let bindings = [(indices.place, Access::Read), (values.place, Access::Read), (output.place, Access::Write)];
+    at.emit(&ONE_HOT, prelude(storages[0], storages[1]), params, &bindings, grid)
+}

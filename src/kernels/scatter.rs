@@ -1,0 +1,133 @@
+//! Slices replaced, found by indices: `shaders/scatter.wgsl`.
+
+use super::{Access, Kernel, Prelude, folded_grid};
+use crate::ops::Fact;
+use crate::ops::pointwise::{Pointwise, Row, emit};
+use crate::plan::{Layout, Lowering, Storage, Unsupported};
+use crate::tensor::DType;
+
+pub static SCATTER: Kernel = Kernel { stem: "scatter", shader: include_str!("../../shaders/scatter.wgsl"), params_size: size_of::<Params>(), variants };
+
+const MAX_RANK: usize = 8;
+const WIDTH: u32 = 64;
+/// Updates that one invocation may walk: a GPU that is busy for seconds is reset by its system.
+const MOST_CLAIMS: u32 = 1 << 16;
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    count: u32,
+    per_row: u32,
+    elements: u32,
+    slices: u32,
+    slice: u32,
+    claims: u32,
+    spare: [u32; 2],
+    sizes: [u32; MAX_RANK],
+    slice_strides: [u32; MAX_RANK],
+    axis_sizes: [u32; MAX_RANK],
+    axis_strides: [u32; MAX_RANK],
+}
+
+/// Which slice an update names.
+pub struct Addressing {
+    /// The updates' own coordinates: their sizes, and what a step moves in the slices.
+    pub coordinates: Vec<(usize, usize)>,
+    /// (size, stride in slices) of the axis that each index of a tuple walks.
+    pub axes: Vec<(usize, usize)>,
+    /// Elements of a slice.
+    pub slice: usize,
+}
+
+fn prelude(dtype: DType, storages: [Storage; 2], combine: Option<&'static Row>, phase: u32, rank: usize, tuple: usize) -> Result<Prelude, Unsupported> {
+    let value = match storages[1] {
+        // An index beyond 32 bits is outside every axis: it becomes the lowest number, which is too.
+        Storage::I64 => {
+            "fn index_value(x: ILane) -> i32 { return select(bitcast<i32>(0x80000000u), bitcast<i32>(x.x), all(widen64(bitcast<i32>(x.x)) == x)); }\n"
+        }
+        _ => "fn index_value(x: ILane) -> i32 { return i32(x); }\n",
+    };
+    let combine = match combine {
+        None => "fn combine(a: Lane, x: Lane) -> Lane { return x; }\n".to_string(),
+        Some(row) => emit("combine", &Pointwise::of(row, 2, &[]), &[dtype, dtype])?,
+    };
+    let prelude = Prelude::new().movable(storages[0]).typed("I", storages[1]).code(value).code(&combine).constant("PHASE", phase);
+    Ok(prelude.constant("RANK", rank as u32).constant("TUPLE", tuple as u32).constant("WIDTH", WIDTH))
+}
+
+fn variants() -> Vec<Prelude> {
+    use crate::ops::pointwise::table;
+    let all = [Storage::F32, Storage::F16, Storage::F16Packed, Storage::I32, Storage::U32, Storage::I64];
+    let mut list: Vec<Prelude> =
+        all.into_iter().flat_map(|storage| (0..3).flat_map(move |phase| prelude(DType::F32, [storage, Storage::I64], None, phase, 2, 2))).collect();
+    for (dtype, storage) in [(DType::F32, Storage::F32), (DType::F16, Storage::F16Packed), (DType::I64, Storage::I64), (DType::U8, Storage::I32)] {
+        for row in [&table::ADD, &table::MUL, &table::MIN, &table::MAX] {
+            list.extend([2, 3].into_iter().flat_map(|phase| prelude(dtype, [storage, Storage::I32], Some(row), phase, 1, 1)));
+        }
+    }
+    list
+}
+
+/// Lowers a scatter of input 2 into input 0 by the indices of input 1. `combine` makes a new element of the old one and the
+/// update, in the order of the updates where they are not `unique`, each of a slice of its own.
+pub fn lower(at: &mut Lowering<'_>, addressing: &Addressing, combine: Option<&'static Row>, unique: bool) -> Result<(), Unsupported> {
+    let dtype = at.fact(0)?.dtype;
+    let storages = [at.storage(dtype)?, at.storage(at.fact(1)?.dtype)?];
+    let updates_given = at.fact(2)?.count();
+    if updates_given == 0 || at.fact(0)?.count() == 0 {
+        let view = at.view(0)?;
+        at.alias(0, view);
+        return Ok(());
+    }
+    let coordinates: Vec<(usize, usize)> = addressing.coordinates.iter().copied().filter(|dim| dim.0 != 1).collect();
+    if coordinates.len() > MAX_RANK || addressing.axes.len() > MAX_RANK {
+        return Err(Unsupported::new(format!("a scatter over more than {MAX_RANK} dimensions")));
+    }
+    let [data, indices, updates] = [at.input(0, Layout::Dense)?, at.input(1, Layout::Dense)?, at.input(2, Layout::Dense)?];
+    let narrow = |value: usize| i32::try_from(value).map(|value| value as u32).map_err(|_| Unsupported::new("a scatter beyond 2³¹ elements"));
+    let elements = narrow(data.count())?;
+    narrow(updates_given)?;
+    let slices = data.count() / addressing.slice.max(1);
+    let claims = narrow(addressing.coordinates.iter().map(|dim| dim.0).product())?;
+    let walked = combine.is_some() && !unique;
+    if walked && claims > MOST_CLAIMS {
+        return Err(Unsupported::new(format!("a reduction of {claims} updates in order: too long a walk for one invocation")));
+    }
+    let slices = if walked { 4 } else { slices };
+    let owners = at.scratch(&Fact::new(DType::U32, [slices]), Layout::Dense)?;
+    let output = at.output(0, Layout::Dense)?;
+    let mut params = Params {
+        count: 0,
+        per_row: 0,
+        elements,
+        slices: narrow(data.count() / addressing.slice.max(1))?,
+        slice: narrow(addressing.slice)?,
+        claims,
+        spare: [0; 2],
+        sizes: [1; MAX_RANK],
+        slice_strides: [0; MAX_RANK],
+        axis_sizes: [1; MAX_RANK],
+        axis_strides: [0; MAX_RANK],
+    };
+    for (d, dim) in coordinates.iter().enumerate() {
+        (params.sizes[d], params.slice_strides[d]) = (narrow(dim.0)?, narrow(dim.1)?);
+    }
+    for (t, axis) in addressing.axes.iter().enumerate() {
+        (params.axis_sizes[t], params.axis_strides[t]) = (narrow(axis.0)?, narrow(axis.1)?);
+    }
+    let bindings = [
+        (data.place, Access::Read),
+        (updates.place, Access::Read),
+        (indices.place, Access::Read),
+        (owners.place, Access::Write),
+        (output.place, Access::Write),
+    ];
+    let phases = if walked { vec![(3, elements.div_ceil(4))] } else { vec![(0, params.slices), (1, claims), (2, elements.div_ceil(4))] };
+    for (phase, count) in phases {
+        let grid = folded_grid(count.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
+        (params.count, params.per_row) = (count, grid[0]);
+        let prelude = prelude(dtype, storages, combine, phase, coordinates.len(), addressing.axes.len())?;
+        at.emit(&SCATTER, prelude, params, &bindings, grid)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! The first elements of rows in order: `shaders/top_k.wgsl`.
+
+use super::{Access, Kernel, Prelude, folded_grid};
+use crate::ops::Fact;
+use crate::plan::{Layout, Lowering, Storage, Unsupported};
+use crate::tensor::DType;
+
+pub static TOP_K: Kernel = Kernel { stem: "top_k", shader: include_str!("../../shaders/top_k.wgsl"), params_size: size_of::<Params>(), variants };
+
+const WIDTH: u32 = 64;
+/// Steps that one invocation may take: a GPU that is busy for seconds is reset by its system.
+const MOST_STEPS: usize = 1 << 25;
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    rows: u32,
+    per_row: u32,
+    length: u32,
+    wanted: u32,
+    step: u32,
+    output_step: u32,
+    spare: [u32; 2],
+}
+
+fn prelude(dtype: DType, storage: Storage, largest: bool) -> Prelude {
+    // Floats compare by keys that grow with them: −0 equals 0, NaN lies above every number.
+    let key = match storage {
+        Storage::I32 | Storage::U32 | Storage::I64 => "",
+        _ => {
+            "fn key(x: f32) -> u32 {\n    let bits = bitcast<u32>(x);\n    if (bits & 0x7fffffffu) > 0x7f800000u { return 0xffffffffu; }\n    \
+             if (bits & 0x7fffffffu) == 0u { return 0x80000000u; }\n    return select(bits | 0x80000000u, ~bits, (bits >> 31u) == 1u);\n}\n"
+        }
+    };
+    let less = |a: &str, b: &str| match storage {
+        Storage::I64 if dtype == DType::U64 => format!("ltu64({a}, {b})"),
+        Storage::I64 => format!("lt64({a}, {b})"),
+        Storage::I32 | Storage::U32 => format!("{a} < {b}"),
+        _ => format!("key({a}) < key({b})"),
+    };
+    let before = if largest { less("b", "a") } else { less("a", "b") };
+    let code = format!("{key}fn before(a: Lane, b: Lane) -> bool {{ return {before}; }}\n");
+    Prelude::new().movable(storage).code(&code).constant("WIDTH", WIDTH)
+}
+
+fn variants() -> Vec<Prelude> {
+    let types = [
+        (DType::F32, Storage::F32),
+        (DType::F32, Storage::F16),
+        (DType::F32, Storage::F16Packed),
+        (DType::I32, Storage::I32),
+        (DType::U32, Storage::U32),
+        (DType::I64, Storage::I64),
+        (DType::U64, Storage::I64),
+    ];
+    types.into_iter().flat_map(|(dtype, storage)| [true, false].map(|largest| prelude(dtype, storage, largest))).collect()
+}
+
+/// Lowers the `wanted` largest, or smallest, elements of input 0 along `axis`: values in output 0, indices in output 1.
+pub fn lower(at: &mut Lowering<'_>, axis: usize, wanted: usize, largest: bool) -> Result<(), Unsupported> {
+    let dtype = at.fact(0)?.dtype;
+    let storage = at.storage(dtype)?;
+    let view = at.view(0)?;
+    let rank = view.shape.len();
+    let length = view.shape[axis];
+    if length.saturating_mul(wanted) > MOST_STEPS {
+        return Err(Unsupported::new(format!("the first {wanted} of {length} elements: too long a walk for one invocation")));
+    }
+    // The axis becomes the innermost; the results are seen with it back in its place.
+    let order: Vec<usize> = (0..rank).filter(|&other| other != axis).chain([axis]).collect();
+    let back: Vec<usize> = (0..axis).chain([rank - 1]).chain(axis..rank - 1).collect();
+    let input = at.in_layout(view.permuted(&order), Layout::Rows4)?;
+    let mut shape = input.shape.clone();
+    shape[rank - 1] = wanted;
+    let values = at.scratch(&Fact::new(dtype, shape.clone()), Layout::Rows4)?;
+    let places = at.scratch(&Fact::new(DType::I64, shape.clone()), Layout::Rows4)?;
+    let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("more than 2³² rows"));
+    let rows = narrow(shape[..rank - 1].iter().product())?;
+    if values.count() > 0 {
+        let grid = folded_grid(rows.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
+        let params = Params {
+            rows,
+            per_row: grid[0],
+            length: narrow(length)?,
+            wanted: narrow(wanted)?,
+            step: narrow(length.div_ceil(4))?,
+            output_step: narrow(wanted.div_ceil(4))?,
+            spare: [0; 2],
+        };
+        let bindings = [(input.place, Access::Read), (values.place, Access::Write), (places.place, Access::Write)];
+        at.emit(&TOP_K, prelude(dtype, storage, largest), params, &bindings, grid)?;
+    }
+    at.alias(0, values.permuted(&back));
+    at.alias(1, places.permuted(&back));
+    Ok(())
+}
