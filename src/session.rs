@@ -158,6 +158,10 @@ impl Session {
     pub fn stages(&self) -> Stages {
         self.stages
     }
+    /// Whether the graph is rewritten before it runs.
+    pub fn rewrites(&self) -> bool {
+        !self.options.plain
+    }
     /// The graph as read.
     pub fn original(&self) -> &Arc<Graph> {
         &self.original

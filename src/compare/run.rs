@@ -9,7 +9,8 @@ use crate::cpu;
 use crate::error::{Error, Result};
 use crate::gpu::{Execution, PlaceBytes};
 use crate::graph::{Graph, Node, ValueId};
-use crate::ops::{Mode, Operator};
+use crate::ops::{Fact, Mode, Operator};
+use crate::passes;
 use crate::plan::{self, Home, PlaceId, Placement, Plan, Step, StepKind};
 use crate::session::{Prepared, Session};
 use crate::tensor::{DType, Tensor, cast};
@@ -53,7 +54,7 @@ pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<
     };
     let planned = prepared.plan.as_ref().map_or(session.graph(), |plan| &plan.graph);
     let outputs = judge.model_outputs(planned, &made, inputs, prepared.plan.as_deref())?;
-    let fused_plan = judge.fused_plan(planned, inputs)?;
+    let fused_plan = judge.fused_plan(planned, prepared.plan.as_ref().map(|plan| plan.facts.as_slice()), inputs)?;
     let nodes = if options.per_node { arrange(graph, planned, prepared.plan.as_deref(), rows) } else { vec![] };
     let same = outputs.iter().all(|row| row.measure.same) && fused_plan.same && nodes.iter().all(|row| row.same);
     let first = if options.per_node { judge.local.or(judge.cumulative) } else { None };
@@ -370,9 +371,10 @@ impl Judge<'_> {
         original.outputs.iter().map(row).collect()
     }
 
-    /// The rewritten graph against the graph as read, both on the CPU in float64: what rewrites fold into constants is rounded once.
-    fn fused_plan(&self, graph: &Graph, inputs: &Values) -> Result<FusedPlan> {
-        let results = cpu::run(graph, inputs, Mode::Oracle, &mut |_, _| {})?;
+    /// The rewritten graph against the graph as read, both on the CPU in float64.
+    fn fused_plan(&self, planned: &Graph, facts: Option<&[Option<Fact>]>, inputs: &Values) -> Result<FusedPlan> {
+        let wide = self.rewritten_wide(planned, facts)?;
+        let results = cpu::run(wide.as_ref().unwrap_or(planned), inputs, Mode::Oracle, &mut |_, _| {})?;
         let mut outputs = vec![];
         for (&id, got) in self.session.original().outputs.iter().zip(results) {
             let want = self.value(&self.oracle, id, self.session.original(), Mode::Oracle)?.to_f64s()?;
@@ -384,6 +386,30 @@ impl Judge<'_> {
             outputs.push(OutputRow { name, dtype: got.dtype().name().into(), shape: got.shape().to_vec(), measure });
         }
         Ok(FusedPlan { same: outputs.iter().all(|row| row.measure.same), outputs })
+    }
+
+    /// The same rewrites over constants held as float64, so that what they fold isn't rounded to float32 and stands for no wrong
+    /// rewrite. `None` where they don't come to the planned nodes: then those are what is run.
+    fn rewritten_wide(&self, planned: &Graph, facts: Option<&[Option<Fact>]>) -> Result<Option<Graph>> {
+        if !self.session.rewrites() {
+            return Ok(None);
+        }
+        let mut wide = (**self.session.original()).clone();
+        // What Constant nodes hold is widened too.
+        passes::fold_constants(&mut wide)?;
+        for value in &mut wide.values {
+            if let Some(constant) = value.constant.as_mut().filter(|constant| constant.dtype() == DType::F32) {
+                *constant = cast(constant, DType::F64, true)?;
+                value.declared = None;
+            }
+        }
+        passes::at_load(&mut wide)?;
+        if let Some(facts) = facts {
+            passes::with_shapes(&mut wide, facts)?;
+        }
+        let alike = |a: &Node, b: &Node| a.name == b.name && a.fused == b.fused && a.inputs == b.inputs && a.outputs == b.outputs;
+        let same = wide.nodes.len() == planned.nodes.len() && wide.nodes.iter().zip(&planned.nodes).all(|(a, b)| alike(a, b));
+        Ok(same.then_some(wide))
     }
 }
 

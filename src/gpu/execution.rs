@@ -141,8 +141,12 @@ impl Execution {
     ///
     /// With logging at debug level (`-vv`) each kernel is waited for and its time logged.
     pub fn warm(&mut self) -> Result<()> {
-        let mut seen = std::collections::HashSet::new();
-        let first: Vec<&Recorded> = self.recorded.iter().flatten().filter(|recorded| seen.insert(&recorded.pipeline)).collect();
+        let mut first: Vec<&Recorded> = vec![];
+        for recorded in self.recorded.iter().flatten() {
+            if first.iter().all(|other| other.pipeline != recorded.pipeline) {
+                first.push(recorded);
+            }
+        }
         if !tracing::enabled!(tracing::Level::DEBUG) {
             return self.touch(&first);
         }

@@ -42,6 +42,11 @@ pub fn at_load(graph: &mut Graph) -> Result<()> {
     Ok(())
 }
 
+/// Runs the first of the load-time rewrites alone.
+pub(crate) fn fold_constants(graph: &mut Graph) -> Result<()> {
+    fold_constants::rewrite(graph).map(|_| ())
+}
+
 /// Runs the planning-time rewrites. Facts are by value, and hold for the result: rewrites keep what values mean.
 pub fn with_shapes(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<()> {
     for (name, rewrite) in WITH_SHAPES {
