@@ -1,5 +1,9 @@
 //! Measurement: repeated runs of a prepared session, and what their times come to.
 
+mod profile;
+
+pub use profile::{StepTime, profile, time_steps};
+
 use crate::error::{Error, Result};
 use crate::graph::ValueId;
 use crate::session::{Prepared, Session};
@@ -61,19 +65,6 @@ pub fn time(session: &Session, prepared: &Prepared, inputs: &HashMap<ValueId, Te
             return Ok((times, outputs));
         }
     }
-}
-
-/// Milliseconds that the GPU took for each of `runs` runs, summed over the steps; `None` on the CPU or without timestamps.
-pub fn time_gpu(session: &Session, prepared: &Prepared, inputs: &HashMap<ValueId, Tensor>, runs: usize) -> Result<Option<Vec<f64>>> {
-    let (Some(plan), Some(device)) = (&prepared.plan, session.device()) else { return Ok(None) };
-    if !device.has_timestamps() {
-        return Ok(None);
-    }
-    let mode = session.mode();
-    let mut execution = session.lease(prepared, plan)?;
-    let evaluate = |op: &dyn crate::ops::Operator, operands: &[Option<&Tensor>]| cpu::eval_node(op, operands, mode);
-    let mut run = || execution.run_timed(inputs, &evaluate).map(|(_, steps)| steps.iter().map(|(_, nanoseconds)| *nanoseconds as f64 / 1e6).sum());
-    (0..runs).map(|_| run()).collect::<Result<_>>().map(Some)
 }
 
 /// The largest absolute difference of any output from the CPU's, relative to the output's largest magnitude there. The CPU

@@ -7,7 +7,7 @@ use super::inputs::InputOptions;
 use super::options::{DeviceFields, Fallback, Precision, RunOptions, fallbacks, say_fallbacks};
 use super::outputs;
 use clap::Args;
-use sardonyx::bench::{Extent, Statistics, difference_from_cpu, milliseconds, peak_host_bytes, time, time_gpu};
+use sardonyx::bench::{Extent, Statistics, StepTime, difference_from_cpu, milliseconds, peak_host_bytes, profile, time, time_steps};
 use sardonyx::error::{Error, Result};
 use sardonyx::graph::ValueId;
 use sardonyx::session::{Prepared, Session};
@@ -50,6 +50,9 @@ pub struct Bench {
     /// Don't compare the outputs with the CPU's
     #[arg(long)]
     no_accuracy: bool,
+    /// Show where the device's time goes, step by step
+    #[arg(long, conflicts_with = "worker")]
+    profile: bool,
     /// For comparison scripts: print {"first": MS}, then for each line of seconds on standard input a list of times in ms
     #[arg(long, conflicts_with = "json")]
     worker: bool,
@@ -99,6 +102,9 @@ struct Measurement {
     throughput_per_s: f64,
     runs_ms: Vec<f64>,
     gpu_ms: Option<Statistics>,
+    /// With --profile: the GPU's steps, the longest first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steps: Option<Vec<StepTime>>,
     peak_host_bytes: Option<u64>,
     peak_device_bytes: Option<u64>,
     dispatches: usize,
@@ -198,7 +204,10 @@ impl Bench {
         let latency_ms = Statistics::of(&runs_ms).ok_or_else(|| Error::internal("nothing was timed"))?;
         let (peak_host, peak_device) = (peak_host_bytes(), session.device().map(|device| device.memory_in_use().1));
         // What follows takes memory of its own.
-        let gpu_ms = time_gpu(&session, &prepared, &inputs, GPU_RUNS)?.and_then(|times| Statistics::of(&times));
+        let steps_ms = time_steps(&session, &prepared, &inputs, GPU_RUNS)?.unwrap_or_default();
+        let totals: Vec<f64> = steps_ms.iter().map(|run| run.iter().map(|step| step.1).sum()).collect();
+        let gpu_ms = Statistics::of(&totals);
+        let steps = prepared.plan.as_ref().filter(|_| self.profile).map(|plan| profile(plan, &steps_ms));
         if let Some(folder) = &self.outputs {
             outputs::write(folder, &results)?;
         }
@@ -218,6 +227,7 @@ impl Bench {
             throughput_per_s: batch as f64 * 1e3 / latency_ms.mean.max(1e-9),
             runs_ms,
             gpu_ms,
+            steps,
             peak_host_bytes: peak_host,
             peak_device_bytes: peak_device,
             dispatches: prepared.plan.as_ref().map_or(0, |plan| plan.dispatches().count()),
@@ -293,6 +303,10 @@ fn text(result: &Measurement) -> String {
     let device = if result.peak_device_bytes.is_some() { format!(", device {}", mebibytes(result.peak_device_bytes)) } else { String::new() };
     text += &format!("  memory       host {}{device}\n", mebibytes(result.peak_host_bytes));
     text += &format!("  plan         {} dispatches, {} pipelines, {} fallbacks\n", result.dispatches, result.pipelines, result.fallbacks.len());
+    for step in result.steps.iter().flatten() {
+        let rate = if step.flops > 0 { format!("{:7.1} GFLOP/s", step.gflops()) } else { " ".repeat(15) };
+        text += &format!("  {:9.3} ms {rate} {:7.1} GB/s  {} ({}): {}\n", step.ms, step.gigabytes(), step.node, step.op, step.kernels.join(", "));
+    }
     if let Some(accuracy) = &result.accuracy {
         let measured = accuracy.max_rel.map_or("not comparable".to_string(), |difference| format!("{difference:.2e}"));
         text += &format!("  accuracy     {measured} relative to the CPU ({})\n", super::options::precision_name(result.precision));

@@ -1,0 +1,78 @@
+//! Where the time of a run goes: each GPU step's median, its arithmetic and the bytes that it must move.
+
+use super::Statistics;
+use crate::error::Result;
+use crate::graph::ValueId;
+use crate::ops::{Fact, Operands, Operator};
+use crate::plan::{Plan, Step, StepKind};
+use crate::session::{Prepared, Session};
+use crate::tensor::Tensor;
+use crate::{cpu, gpu};
+use serde::Serialize;
+use std::collections::HashMap;
+
+/// What a step took on the device.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StepTime {
+    /// The node by whose name the step goes, or the value that a copy moves.
+    pub node: String,
+    pub op: String,
+    /// The kernels that it dispatches, in order, by stem.
+    pub kernels: Vec<&'static str>,
+    /// The median, in milliseconds.
+    pub ms: f64,
+    /// Floating-point operations, a product and a sum being two; 0 where nobody counts them.
+    pub flops: u64,
+    /// Bytes of the places that it reads and writes, each counted once.
+    pub bytes: u64,
+}
+
+impl StepTime {
+    /// Arithmetic, in GFLOP/s.
+    pub fn gflops(&self) -> f64 {
+        self.flops as f64 / (self.ms * 1e6).max(1e-9)
+    }
+    /// Bytes that had to move, in GB/s.
+    pub fn gigabytes(&self) -> f64 {
+        self.bytes as f64 / (self.ms * 1e6).max(1e-9)
+    }
+}
+
+/// Each GPU step's time in each of `runs` runs, in milliseconds, by the step's index; `None` on the CPU or without timestamps.
+pub fn time_steps(session: &Session, prepared: &Prepared, inputs: &HashMap<ValueId, Tensor>, runs: usize) -> Result<Option<Vec<Vec<(usize, f64)>>>> {
+    let (Some(plan), Some(device)) = (&prepared.plan, session.device()) else { return Ok(None) };
+    if !gpu::Device::has_timestamps(device) {
+        return Ok(None);
+    }
+    let mode = session.mode();
+    let mut execution = session.lease(prepared, plan)?;
+    let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_node(op, operands, mode);
+    let milliseconds = |steps: Vec<(usize, u64)>| steps.into_iter().map(|(step, nanoseconds)| (step, nanoseconds as f64 / 1e6)).collect();
+    (0..runs).map(|_| execution.run_timed(inputs, &evaluate).map(|(_, steps)| milliseconds(steps))).collect::<Result<_>>().map(Some)
+}
+
+/// The steps of a plan, the longest first, from what [`time_steps`] measured.
+pub fn profile(plan: &Plan, runs: &[Vec<(usize, f64)>]) -> Vec<StepTime> {
+    let mut times: HashMap<usize, Vec<f64>> = HashMap::new();
+    for (step, ms) in runs.iter().flatten() {
+        times.entry(*step).or_default().push(*ms);
+    }
+    let measured = plan.steps.iter().enumerate().filter_map(|(index, step)| Some((step, Statistics::of(times.get(&index)?)?.median)));
+    let mut steps: Vec<StepTime> = measured.filter_map(|(step, ms)| of_step(plan, step, ms)).collect();
+    steps.sort_by(|a, b| b.ms.total_cmp(&a.ms));
+    steps
+}
+
+fn of_step(plan: &Plan, step: &Step, ms: f64) -> Option<StepTime> {
+    let StepKind::Gpu { dispatches } = &step.kind else { return None };
+    let node = step.node.and_then(|index| plan.graph.nodes.get(index));
+    let fact = |id: &Option<ValueId>| id.and_then(|id| plan.facts.get(id.0 as usize)?.as_ref());
+    let flops = node.map_or(0, |node| {
+        let inputs: Vec<Option<&Fact>> = node.inputs.iter().map(fact).collect();
+        let outputs: Vec<Fact> = node.outputs.iter().filter_map(|id| fact(id).cloned()).collect();
+        node.op.flops(Operands::new(&inputs), &outputs)
+    });
+    let bytes = step.reads.iter().chain(&step.writes).filter_map(|id| plan.places.get(id.0 as usize)).map(|place| place.bytes()).sum();
+    let kernels = dispatches.iter().map(|dispatch| dispatch.kernel).collect();
+    Some(StepTime { node: step.label.clone(), op: step.op_type.clone(), kernels, ms, flops, bytes })
+}
