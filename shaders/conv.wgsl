@@ -2,10 +2,10 @@
 // pixels of a row.
 //
 // Pixels come from workgroup_id alone, so that the loads of the input are uniform across the workgroup (which a software
-// adapter has to be told: see uniform_index); the packed weights [tap][input channel][output channel] lie side by side.
+// adapter has to be told: see uniform_index); the weights are a matrix of (tap, input channel) rows and output channel columns.
 // Padding is a test in the load, not a copy.
 // Prelude: Stored4, load4, store4, uniform_index, uniform_small, UNROLLED, PIXELS, WIDTH, GROUPED, TAIL, GENERATED, generated4,
-// accumulate4.
+// accumulate4, StoredB, b_column, b_group, b_rows.
 
 // Channel counts ending in 4 are in groups of 4. in_group4: input channels that one output channel reads.
 struct Params {
@@ -15,11 +15,11 @@ struct Params {
     pad_w: i32, dilation_h: u32, dilation_w: u32, in_group4: u32,
     out_group4: u32, tail: u32, flags: u32, alpha: f32,
     low: f32, high: f32, limit_w: u32, row_groups: u32,
-    blocks_w: u32, spare0: u32, spare1: u32, spare2: u32,
+    blocks_w: u32, b_row: u32, spare0: u32, spare1: u32,
 }
 
 @group(0) @binding(0) var<storage, read> input: array<Stored4>;
-@group(0) @binding(1) var<storage, read> weights: array<Stored4>;
+@group(0) @binding(1) var<storage, read> b: array<StoredB>;
 @group(0) @binding(2) var<storage, read> bias: array<Stored4>;
 @group(0) @binding(3) var<storage, read> residual: array<Stored4>;
 @group(0) @binding(4) var<storage, read_write> output: array<Stored4>;
@@ -40,6 +40,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
     let in_c4 = uniform_index(p.in_c4);
     let limit = i32(uniform_index(p.limit_w));
     let last = i32(uniform_index(p.in_w - 1u));
+    let b_start = b_column(channel, p.b_row);
     var first_in = 0u;
     if GROUPED { first_in = (channel / p.out_group4) * p.in_group4; }
 
@@ -49,7 +50,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
         let y = corner_y + i32(ky * p.dilation_h);
         if y < 0 || y >= i32(p.in_h) { continue; }
         let line = uniform_index((n * p.in_h + u32(y)) * p.in_w);
-        var weight = ky * p.kernel_w * p.in_group4 * 4u * p.out_c4 + channel;
+        var b_next = ky * p.kernel_w * p.in_group4;             // the next group of 4 input channels among the weights'
         for (var kx = 0u; kx < p.kernel_w; kx++) {
             let ahead = i32(uniform_index(kx * p.dilation_w));
             var base: array<u32, PIXELS>;
@@ -64,11 +65,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
                 let count = min(64u, p.in_group4 - part);
                 for (var k = 0u; k < count; k++) {
                     let c = from_part + uniform_small(k);
-                    let w0 = load4(weights[weight]);
-                    let w1 = load4(weights[weight + p.out_c4]);
-                    let w2 = load4(weights[weight + 2u * p.out_c4]);
-                    let w3 = load4(weights[weight + 3u * p.out_c4]);
-                    weight += 4u * p.out_c4;
+                    let w = b_rows(b_group(b_start, b_next, p.b_row), p.b_row);
+                    b_next++;
                     for (var r = 0u; r < PIXELS; r++) {
                         var x = select(vec4(0.0), load4(input[base[r] + c]), inside[r]);
                         if TAIL {
@@ -76,7 +74,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
                             let valid = select(4u, p.tail, part + k + 1u == p.in_group4);
                             x = select(vec4(0.0), x, vec4(0u, 1u, 2u, 3u) < vec4(valid));
                         }
-                        sum[r] = accumulate4(sum[r] + (x.x * w0 + x.y * w1 + (x.z * w2 + x.w * w3)));
+                        sum[r] = accumulate4(sum[r] + (x.x * w[0] + x.y * w[1] + (x.z * w[2] + x.w * w[3])));
                     }
                 }
             }

@@ -4,9 +4,9 @@
 // broadcast on a software adapter, which has to be told so: see uniform_index. B's groups of 4 columns lie side by side
 // across the workgroup.
 // Prelude: Stored4, load4, store4, uniform_index, uniform_small, UNROLLED, ROWS, WIDTH, TAIL (k % 4 ≠ 0), GENERATED,
-// generated4, accumulate4.
+// generated4, accumulate4, StoredB, b_column, b_group, b_rows, b_row.
 
-// Strides and offsets in groups of 4 elements; k in elements. A batch is (outer, inner) with strides for each operand.
+// Strides and offsets in groups of 4 elements (b_row: what b_rows takes as its step); k in elements. A batch is (outer, inner) with strides for each operand.
 struct Params {
     m: u32, n4: u32, k: u32, inner: u32,
     a_offset: u32, a_row: u32, a_outer: u32, a_inner: u32,
@@ -16,7 +16,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> a: array<Stored4>;
-@group(0) @binding(1) var<storage, read> b: array<Stored4>;
+@group(0) @binding(1) var<storage, read> b: array<StoredB>;
 @group(0) @binding(2) var<storage, read> bias: array<Stored4>;
 @group(0) @binding(3) var<storage, read> residual: array<Stored4>;
 @group(0) @binding(4) var<storage, read_write> c: array<Stored4>;
@@ -28,7 +28,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
     if column >= p.n4 { return; }
     let outer = group.z / p.inner;
     let inner = group.z % p.inner;
-    let b_base = p.b_offset + outer * p.b_outer + inner * p.b_inner + column;
+    let b_start = p.b_offset + outer * p.b_outer + inner * p.b_inner + b_column(column, p.b_row);
     let a_base = uniform_index(p.a_offset + outer * p.a_outer + inner * p.a_inner);
     let a_row = uniform_index(p.a_row);
     let last = uniform_index(p.m - 1u);
@@ -46,14 +46,10 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
         let count = min(64u, whole - block);
         for (var k = 0u; k < count; k++) {
             let a_k = ahead + uniform_small(k);
-            let b_at = b_base + 4u * (block + k) * p.b_row;
-            let b0 = load4(b[b_at]);
-            let b1 = load4(b[b_at + p.b_row]);
-            let b2 = load4(b[b_at + 2u * p.b_row]);
-            let b3 = load4(b[b_at + 3u * p.b_row]);
+            let w = b_rows(b_group(b_start, block + k, p.b_row), p.b_row);
             for (var r = 0u; r < ROWS; r++) {
                 let x = load4(a[a_at[r] + a_k]);
-                sum[r] = accumulate4(sum[r] + (x.x * b0 + x.y * b1 + (x.z * b2 + x.w * b3)));
+                sum[r] = accumulate4(sum[r] + (x.x * w[0] + x.y * w[1] + (x.z * w[2] + x.w * w[3])));
             }
         }
     }
@@ -61,9 +57,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
         // The last k % 4 rows of B: the lanes of A beyond them are padding, which may hold anything.
         let behind = uniform_index(whole);
         for (var k = whole * 4u; k < p.k; k++) {
-            let bk = load4(b[b_base + k * p.b_row]);
+            let w = b_row(b_group(b_start, whole, p.b_row), p.b_row, k & 3u);
             for (var r = 0u; r < ROWS; r++) {
-                sum[r] = accumulate4(sum[r] + load4(a[a_at[r] + behind])[k & 3u] * bk);
+                sum[r] = accumulate4(sum[r] + load4(a[a_at[r] + behind])[k & 3u] * w);
             }
         }
     }

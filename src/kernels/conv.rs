@@ -1,7 +1,7 @@
 //! Convolution in two dimensions: `shaders/conv.wgsl`, and `shaders/depthwise.wgsl` for one filter a channel.
 
 use super::epilogue::{Epilogue, samples};
-use super::{Access, Kernel, Packing, Prelude, matmul};
+use super::{Access, Kernel, Packing, Prelude, matmul, weights as packed};
 use crate::error::{Error, Result};
 use crate::ops::pointwise::Pointwise;
 use crate::plan::{Lowering, PlaceId, Storage, Unsupported};
@@ -52,7 +52,8 @@ struct Params {
     limit_w: u32,
     row_groups: u32,
     blocks_w: u32,
-    spare: [u32; 3],
+    b_row: u32,
+    spare: [u32; 2],
 }
 
 #[repr(C)]
@@ -87,9 +88,14 @@ pub(crate) const DEPTHWISE_LIMIT_W_AT: usize = std::mem::offset_of!(DepthwisePar
 
 /// Pixels of a row that an invocation makes: the count that wastes the fewest, of those that fit registers. Image networks
 /// halve 224 again and again, so their rows are multiples of 7 or little less.
-fn pixels(out_w: usize) -> u32 {
-    [7, 8].into_iter().min_by_key(|&count| out_w.next_multiple_of(count)).unwrap_or(8) as u32
+fn pixels(out_w: usize, counts: &[usize]) -> u32 {
+    // More pixels share a load of the weights: a quarter faster for twice as many, measured.
+    let cost = |count: usize| out_w.next_multiple_of(count) * if count <= 8 { 5 } else { 4 };
+    counts.iter().copied().min_by_key(|&count| cost(count)).unwrap_or(8) as u32
 }
+
+/// Products from which a convolution is worth a kernel that takes longer to translate.
+const LARGE: usize = 50_000_000;
 
 /// What makes a variant of the depthwise kernel: the pixels of a row that an invocation makes, and the window that it reads
 /// row by row, if that is served: (width of the kernel, stride).
@@ -103,14 +109,14 @@ impl Rows {
     fn new(s: &Sizes) -> Self {
         let (kernel, stride) = (s.kernel[1], s.stride[1]);
         let served = s.dilation[1] == 1 && (2..=7).contains(&kernel) && stride <= 2;
-        let pixels = if served && stride == 1 && kernel <= 5 { pixels(s.out_w) } else { 4 };
+        let pixels = if served && stride == 1 && kernel <= 5 { pixels(s.out_w, &[7, 8]) } else { 4 };
         Self { pixels, window: served.then_some((kernel as u32, stride as u32)) }
     }
 }
 
-fn prelude(storage: Storage, pixels: u32, width: u32, grouped: bool, tail: bool, epilogue: &Epilogue) -> Prelude {
+fn prelude(storage: Storage, pixels: u32, width: u32, [grouped, tail, panels]: [bool; 3], epilogue: &Epilogue) -> Prelude {
     let base = Prelude::new().storage(storage).constant("PIXELS", pixels).constant("WIDTH", width).flag("GROUPED", grouped).flag("TAIL", tail);
-    epilogue.prelude(base)
+    epilogue.prelude(packed::prelude(base, panels))
 }
 
 fn depthwise_prelude(storage: Storage, rows: Rows, width: u32, epilogue: &Epilogue) -> Prelude {
@@ -122,8 +128,8 @@ fn depthwise_prelude(storage: Storage, rows: Rows, width: u32, epilogue: &Epilog
 fn variants() -> Vec<Prelude> {
     let mut list = vec![];
     for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
-        for (grouped, tail) in [(false, false), (true, false), (false, true)] {
-            list.extend(samples().iter().map(|epilogue| prelude(storage, 8, 16, grouped, tail, epilogue)));
+        for flags in [[false; 3], [true, false, false], [false, true, false], [true, true, true]] {
+            list.extend(samples().iter().map(|epilogue| prelude(storage, 8, 16, flags, epilogue)));
         }
     }
     list
@@ -237,9 +243,14 @@ pub fn emit(
     }
     let in_group = s.in_c / s.groups;
     let in_group4 = in_group.div_ceil(4);
+    let taps = s.kernel[0] * s.kernel[1];
+    let panels = packed::panels(&capabilities);
     let shape = vec![s.kernel[0], s.kernel[1], in_group4 * 4, out_c4 * 4];
-    let packed = at.packed(weights, Packing { name: "conv", args: vec![], shape, pack: pack_weights })?;
-    let pixels = pixels(s.out_w);
+    let packing = if panels { packed::of_filters(s.out_c, in_group, taps) } else { Packing { name: "conv", args: vec![], shape, pack: pack_weights } };
+    let b_row = if panels { packed::panel_step(taps * in_group4)? } else { narrow(out_c4)? };
+    let packed = at.packed(weights, packing)?;
+    let terms = s.n.saturating_mul(s.out_h * s.out_w).saturating_mul(s.out_c).saturating_mul(taps * in_group);
+    let pixels = pixels(s.out_w, if panels && terms > LARGE { &[14, 12, 7, 8] } else { &[7, 8] });
     let rows = narrow(s.n.saturating_mul(s.out_h))?;
     let blocks_w = narrow(s.out_w)?.div_ceil(pixels);
     let grid = fold(rows as u64 * blocks_w as u64);
@@ -265,7 +276,8 @@ pub fn emit(
         limit_w: narrow(s.in_w)?,
         row_groups: grid[0],
         blocks_w,
-        spare: [0; 3],
+        b_row,
+        spare: [0; 2],
     };
     let bindings = [
         (input, Access::Read),
@@ -274,5 +286,11 @@ pub fn emit(
         (residual.unwrap_or(dummy), Access::Read),
         (output, Access::Write),
     ];
-    at.emit(&CONV, prelude(storage, pixels, width, s.groups > 1, !in_group.is_multiple_of(4), &epilogue), params, &bindings, [columns, grid[0], grid[1]])
+    at.emit(
+        &CONV,
+        prelude(storage, pixels, width, [s.groups > 1, !in_group.is_multiple_of(4), panels], &epilogue),
+        params,
+        &bindings,
+        [columns, grid[0], grid[1]],
+    )
 }

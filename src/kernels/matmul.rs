@@ -1,7 +1,7 @@
 //! The matrix product: `shaders/matmul.wgsl`.
 
 use super::epilogue::{Epilogue, samples};
-use super::{Access, Kernel, Prelude};
+use super::{Access, Kernel, Prelude, weights};
 use crate::ops::pointwise::Pointwise;
 use crate::plan::{Capabilities, Layout, Lowering, PlaceId, Storage, Unsupported, View};
 
@@ -43,6 +43,8 @@ pub struct Matrix {
     pub row: u32,
     pub outer: u32,
     pub inner: u32,
+    /// Weights packed in panels; `row` is the step from one to the next.
+    pub panels: bool,
 }
 
 /// Sizes of a batch of products: `outer × inner` of `[m, k] · [k, n]`.
@@ -66,24 +68,27 @@ pub fn width(capabilities: &Capabilities, columns: usize) -> u32 {
     }
 }
 
-/// The rows that an invocation makes.
-pub fn rows(m: usize) -> u32 {
+/// The rows that an invocation makes. On a software adapter 10 share a load of B: more are a little faster, and take twice as long
+/// to translate.
+pub fn rows(capabilities: &Capabilities, m: usize) -> u32 {
     match m {
         0..=1 => 1,
         2..=5 => 4,
+        10.. if capabilities.form().table => 10,
         _ => 8,
     }
 }
 
-fn prelude(storage: Storage, rows: u32, width: u32, tail: bool, epilogue: &Epilogue) -> Prelude {
-    epilogue.prelude(Prelude::new().storage(storage).constant("ROWS", rows).constant("WIDTH", width).flag("TAIL", tail))
+fn prelude(storage: Storage, rows: u32, width: u32, [tail, panels]: [bool; 2], epilogue: &Epilogue) -> Prelude {
+    let base = Prelude::new().storage(storage).constant("ROWS", rows).constant("WIDTH", width).flag("TAIL", tail);
+    epilogue.prelude(weights::prelude(base, panels))
 }
 
 fn variants() -> Vec<Prelude> {
     let mut list = vec![];
     for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
-        for (rows, tail) in [(1, true), (4, false), (8, false), (8, true)] {
-            list.extend(samples().iter().map(|epilogue| prelude(storage, rows, 16, tail, epilogue)));
+        for (rows, flags) in [(1, [true, false]), (4, [false; 2]), (8, [false; 2]), (10, [true; 2])] {
+            list.extend(samples().iter().map(|epilogue| prelude(storage, rows, 16, flags, epilogue)));
         }
     }
     list
@@ -93,6 +98,14 @@ fn variants() -> Vec<Prelude> {
 /// and columns; a view whose columns are not contiguous groups of 4 is copied.
 pub fn operands(at: &mut Lowering<'_>, a: View, b: View, batch: &[usize]) -> Result<(Matrix, Matrix, (usize, usize)), Unsupported> {
     let a = if readable(&a) { a } else { at.in_layout(a, Layout::Rows4)? };
+    if let [rows, columns] = b.shape[..]
+        && batch.is_empty()
+        && weights::panels(&at.capabilities())
+        && let Some(place) = at.packed_view(&b, |view| weights::of_matrix(view.offset, [view.strides[0], view.strides[1]], [rows, columns]))?
+    {
+        let b = Matrix { place, offset: 0, row: weights::panel_step(rows.div_ceil(4))?, outer: 0, inner: 0, panels: true };
+        return Ok((matrix(&a, 0, 0)?, b, (1, 1)));
+    }
     let b = if readable(&b) { b } else { at.in_layout(b, Layout::Rows4)? };
     let wide = |view: &View| {
         let mut shape = batch.to_vec();
@@ -129,7 +142,7 @@ fn matrix(view: &View, outer: isize, inner: isize) -> Result<Matrix, Unsupported
     let row = view.shape.len() - 2;
     let row = if view.shape[row] > 1 { group(view.strides[row])? } else { 0 };
     let offset = u32::try_from(view.offset / 4).map_err(|_| Unsupported::new("a matrix beyond 2³² elements"))?;
-    Ok(Matrix { place: view.place, offset, row, outer: group(outer)?, inner: group(inner)? })
+    Ok(Matrix { place: view.place, offset, row, outer: group(outer)?, inner: group(inner)?, panels: false })
 }
 
 /// Emits one product. `c` is contiguous, its rows padded to 4; `residual` lies like it.
@@ -148,7 +161,7 @@ pub fn emit(
 ) -> Result<(), Unsupported> {
     let epilogue = Epilogue::new(epilogue, bias.is_some())?;
     let capabilities = at.capabilities();
-    let (rows, n4) = (rows(sizes.m), sizes.n.div_ceil(4));
+    let (rows, n4) = (rows(&capabilities, sizes.m), sizes.n.div_ceil(4));
     let width = width(&capabilities, n4);
     let dummy = at.dummy(storage)?;
     let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a matrix beyond 2³² elements"));
@@ -181,5 +194,5 @@ pub fn emit(
         (c, Access::Write),
     ];
     let grid = [narrow(n4)?.div_ceil(width), narrow(sizes.m)?.div_ceil(rows), narrow(sizes.outer * sizes.inner)?];
-    at.emit(&MATMUL, prelude(storage, rows, width, !sizes.k.is_multiple_of(4), &epilogue), params, &bindings, grid)
+    at.emit(&MATMUL, prelude(storage, rows, width, [!sizes.k.is_multiple_of(4), b.panels], &epilogue), params, &bindings, grid)
 }

@@ -29,6 +29,8 @@ pub mod softmax;
 pub mod top_k;
 pub mod trilu;
 
+mod weights;
+
 pub use prelude::{Form, Prelude, UNIFORM_TABLE};
 
 use crate::error::Result;

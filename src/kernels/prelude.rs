@@ -175,7 +175,22 @@ const HALVES: &str = "fn halves(v: vec2<u32>) -> u64 { return u64(v.x) | (u64(v.
 
 fn floats(storage: Storage, form: Form) -> String {
     let (stored, load, store) = (stored(storage, form), to_floats(storage, form), from_floats(storage, form));
-    format!("alias Stored4 = {stored};\nfn load4(v: Stored4) -> vec4<f32> {{ return {load}; }}\nfn store4(v: vec4<f32>) -> Stored4 {{ return {store}; }}\n")
+    let mut text = format!(
+        "alias Stored4 = {stored};\nfn load4(v: Stored4) -> vec4<f32> {{ return {load}; }}\nfn store4(v: vec4<f32>) -> Stored4 {{ return {store}; }}\n"
+    );
+    // 8 elements at once, for weights that are packed so.
+    text += match (form.wide, storage) {
+        (false, _) => {
+            "alias Stored8 = array<Stored4, 2>;\nfn low4(v: Stored8) -> vec4<f32> { return load4(v[0]); }\nfn high4(v: Stored8) -> vec4<f32> { return load4(v[1]); }\n"
+        }
+        (true, Storage::F32) => {
+            "alias Stored8 = vec4<u64>;\nfn low4(v: Stored8) -> vec4<f32> { return load4(v.xy); }\nfn high4(v: Stored8) -> vec4<f32> { return load4(v.zw); }\n"
+        }
+        (true, _) => {
+            "alias Stored8 = vec2<u64>;\nfn low4(v: Stored8) -> vec4<f32> { return load4(v.x); }\nfn high4(v: Stored8) -> vec4<f32> { return load4(v.y); }\n"
+        }
+    };
+    text
 }
 
 fn lanes(p: &str, storage: Storage, form: Form) -> String {

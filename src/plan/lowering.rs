@@ -95,6 +95,10 @@ impl Lowering<'_> {
         let label = self.node.inputs[index].map_or(String::new(), |id| self.builder.graph.value(id).name.clone());
         self.builder.constant(&label, tensor, packing)
     }
+    /// A view of a constant rearranged for a kernel; `None` where the view is of something else.
+    pub fn packed_view(&mut self, view: &View, packing: impl FnOnce(&View) -> Packing) -> Result<Option<PlaceId>, Unsupported> {
+        self.builder.packed_view(view, packing)
+    }
     /// A tensor that the kernel itself brings (a table, a fill value).
     pub fn table(&mut self, label: &str, tensor: Tensor) -> Result<View, Unsupported> {
         self.builder.table(label, tensor)

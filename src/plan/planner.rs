@@ -277,6 +277,13 @@ impl Builder {
         Ok(view.place)
     }
 
+    /// A view of a constant that lies as in the model, packed; `None` where it is something else.
+    pub(super) fn packed_view(&mut self, view: &View, packing: impl FnOnce(&View) -> Packing) -> Result<Option<PlaceId>, Unsupported> {
+        let Some(Home::Constant(index)) = self.places.get(view.place.0 as usize).map(|place| place.home.clone()) else { return Ok(None) };
+        let Some(constant) = self.constants.get(index).filter(|constant| constant.packing.name == "plain").cloned() else { return Ok(None) };
+        self.constant(&constant.label, constant.tensor, packing(view)).map(Some)
+    }
+
     pub(super) fn dummy(&mut self, storage: Storage) -> Result<PlaceId, Unsupported> {
         let dtype = match storage {
             Storage::I32 => DType::I32,

@@ -1,0 +1,17 @@
+// The right-hand matrix of a contraction packed for a software adapter: panels of 8 groups of 4 columns, each panel from its
+// first row to its last, two rows of a group side by side, so that an invocation reads 8 elements at once.
+// `step`: pairs from one panel to the next.
+alias StoredB = Stored8;
+
+fn b_column(column: u32, step: u32) -> u32 { return (column >> 3u) * step + (column & 7u); }
+fn b_group(start: u32, group: u32, step: u32) -> u32 { return start + 16u * group; }
+
+fn b_rows(at: u32, step: u32) -> mat4x4<f32> {
+    let first = b[at];
+    let second = b[at + 8u];
+    return mat4x4<f32>(low4(first), high4(first), low4(second), high4(second));
+}
+fn b_row(at: u32, step: u32, row: u32) -> vec4<f32> {
+    let pair = b[at + (row >> 1u) * 8u];
+    return select(low4(pair), high4(pair), (row & 1u) == 1u);
+}

@@ -1,0 +1,13 @@
+// The right-hand matrix of a contraction as it lies in memory: row after row, groups of 4 columns side by side.
+// `step`: groups from one row to the next. See b_panels.wgsl, which has the same functions for packed weights.
+alias StoredB = Stored4;
+
+// Where a group of columns begins, and where 4 rows of it lie.
+fn b_column(column: u32, step: u32) -> u32 { return column; }
+fn b_group(start: u32, group: u32, step: u32) -> u32 { return start + 4u * group * step; }
+
+// 4 rows of 4 columns, a row to a column of the matrix; and one of them.
+fn b_rows(at: u32, step: u32) -> mat4x4<f32> {
+    return mat4x4<f32>(load4(b[at]), load4(b[at + step]), load4(b[at + 2u * step]), load4(b[at + 3u * step]));
+}
+fn b_row(at: u32, step: u32, row: u32) -> vec4<f32> { return load4(b[at + row * step]); }

@@ -1,0 +1,95 @@
+//! The right-hand matrix of a contraction: as it lies, or packed in panels for a software adapter (`shaders/lib/b_*.wgsl`).
+//!
+//! A software adapter reads each invocation's address by itself, and a component of a load costs nearly as much as the load.
+//! So a panel holds what a workgroup of 8 reads, in the order in which it does, two rows to a load.
+
+use super::{Packing, Prelude};
+use crate::error::{Error, Result};
+use crate::plan::{Capabilities, Unsupported};
+use crate::tensor::Tensor;
+
+const ROWS: &str = include_str!("../../shaders/lib/b_rows.wgsl");
+const PANELS: &str = include_str!("../../shaders/lib/b_panels.wgsl");
+
+/// Columns of a panel: 8 invocations of 4.
+const PANEL: usize = 32;
+
+/// Adds the functions that read the matrix to a prelude.
+pub(super) fn prelude(prelude: Prelude, panels: bool) -> Prelude {
+    prelude.code(if panels { PANELS } else { ROWS })
+}
+
+/// Whether a device reads panels.
+pub(super) fn panels(capabilities: &Capabilities) -> bool {
+    capabilities.form().wide
+}
+
+/// Loads from one panel to the next, for `groups` groups of 4 rows.
+pub(super) fn panel_step(groups: usize) -> Result<u32, Unsupported> {
+    groups.checked_mul(16).and_then(|step| u32::try_from(step).ok()).ok_or_else(|| Unsupported::new("a matrix beyond 2³² elements"))
+}
+
+/// The shape of a packed matrix: panels, groups of 4 rows, pairs of rows, invocations, the pair's rows, columns.
+fn shape(columns: usize, groups: usize) -> Vec<usize> {
+    vec![columns.div_ceil(PANEL), groups, 2, PANEL / 4, 2, 4]
+}
+
+/// The row (of `groups` × 4) and the column that an element of the packed matrix holds.
+fn element(index: usize, groups: usize) -> (usize, usize) {
+    let (column, rest) = (index % 4, index / 4);
+    let (of_pair, rest) = (rest % 2, rest / 2);
+    let (lane, rest) = (rest % (PANEL / 4), rest / (PANEL / 4));
+    let (pair, rest) = (rest % 2, rest / 2);
+    let (group, panel) = (rest % groups.max(1), rest / groups.max(1));
+    (group * 4 + pair * 2 + of_pair, panel * PANEL + lane * 4 + column)
+}
+
+/// Packs a matrix `[rows, columns]` that a constant holds at these strides; rows beyond the last are 0.
+pub(super) fn of_matrix(offset: usize, strides: [isize; 2], [rows, columns]: [usize; 2]) -> Packing {
+    let args = vec![offset, strides[0] as usize, strides[1] as usize, rows, columns];
+    Packing { name: "panels", args, shape: shape(columns, rows.div_ceil(4)), pack: pack_matrix }
+}
+
+fn pack_matrix(tensor: &Tensor, args: &[usize]) -> Result<Tensor> {
+    let [offset, row_stride, column_stride, rows, columns] = *args else { return Err(Error::internal("panels without arguments")) };
+    let groups = rows.div_ceil(4);
+    tensor.pick(shape(columns, groups), |index| {
+        let (row, column) = element(index, groups);
+        // Strides may be negative: they wrap.
+        let at = || offset.wrapping_add(row.wrapping_mul(row_stride)).wrapping_add(column.wrapping_mul(column_stride));
+        (row < rows && column < columns).then(at)
+    })
+}
+
+/// Packs convolution weights `[out_c, in_c, h, w]`: the rows are (tap, group of 4 input channels, channel).
+pub(super) fn of_filters(out_c: usize, in_c: usize, taps: usize) -> Packing {
+    let groups = taps * in_c.div_ceil(4);
+    Packing { name: "filter panels", args: vec![out_c, in_c, taps], shape: shape(out_c, groups), pack: pack_filters }
+}
+
+fn pack_filters(weights: &Tensor, args: &[usize]) -> Result<Tensor> {
+    let [out_c, in_c, taps] = *args else { return Err(Error::internal("panels without arguments")) };
+    let in4 = in_c.div_ceil(4);
+    weights.pick(shape(out_c, taps * in4), |index| {
+        let (row, out) = element(index, taps * in4);
+        let (tap, channel) = (row / (in4 * 4), row % (in4 * 4));
+        (out < out_c && channel < in_c).then(|| (out * in_c + channel) * taps + tap)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panel_holds_two_rows_to_a_load() {
+        let tensor = Tensor::new([3, 5], (0..15).map(|x| x as f32).collect::<Vec<_>>()).unwrap();
+        let packed = (of_matrix(0, [5, 1], [3, 5]).pack)(&tensor, &of_matrix(0, [5, 1], [3, 5]).args).unwrap();
+        assert_eq!(packed.shape(), [1, 1, 2, 8, 2, 4]);
+        let all = packed.to_f64s().unwrap();
+        // Rows 0 and 1 of columns 0..4, then of column 4 and padding.
+        assert_eq!(all[..16], [0.0, 1.0, 2.0, 3.0, 5.0, 6.0, 7.0, 8.0, 4.0, 0.0, 0.0, 0.0, 9.0, 0.0, 0.0, 0.0]);
+        // Row 2 and none.
+        assert_eq!(all[64..72], [10.0, 11.0, 12.0, 13.0, 0.0, 0.0, 0.0, 0.0]);
+    }
+}
