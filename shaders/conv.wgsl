@@ -15,7 +15,7 @@ struct Params {
     pad_w: i32, dilation_h: u32, dilation_w: u32, in_group4: u32,
     out_group4: u32, tail: u32, flags: u32, alpha: f32,
     low: f32, high: f32, limit_w: u32, row_groups: u32,
-    blocks_w: u32, b_row: u32, spare0: u32, spare1: u32,
+    blocks_w: u32, b_row: u32, rows_first: u32, spare: u32,
 }
 
 @group(0) @binding(0) var<storage, read> input: array<Stored4>;
@@ -26,10 +26,11 @@ struct Params {
 @group(1) @binding(0) var<uniform> p: Params;
 
 @compute @workgroup_size(WIDTH)
-fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    let channel = id.x;
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    // Which of pixels and channels neighbouring workgroups share: see matmul.wgsl.
+    let block = select(group.z * p.row_groups + group.y, group.x, p.rows_first != 0u);
+    let channel = select(group.x, group.y, p.rows_first != 0u) * WIDTH + local;
     if channel >= p.out_c4 { return; }
-    let block = group.z * p.row_groups + group.y;
     let row = block / p.blocks_w;                               // of all images' output rows
     if row >= p.rows { return; }
     let first = (block - row * p.blocks_w) * PIXELS;

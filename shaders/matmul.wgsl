@@ -12,7 +12,7 @@ struct Params {
     a_offset: u32, a_row: u32, a_outer: u32, a_inner: u32,
     b_offset: u32, b_row: u32, b_outer: u32, b_inner: u32,
     c_row: u32, c_batch: u32, flags: u32, alpha: f32,
-    low: f32, high: f32, spare0: u32, spare1: u32,
+    low: f32, high: f32, rows_first: u32, spare: u32,
 }
 
 @group(0) @binding(0) var<storage, read> a: array<Stored4>;
@@ -23,8 +23,10 @@ struct Params {
 @group(1) @binding(0) var<uniform> p: Params;
 
 @compute @workgroup_size(WIDTH)
-fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>) {
-    let column = id.x;
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    // Which of rows and columns neighbouring workgroups share: the larger matrix is then read once.
+    let row_block = select(group.y, group.x, p.rows_first != 0u);
+    let column = select(group.x, group.y, p.rows_first != 0u) * WIDTH + local;
     if column >= p.n4 { return; }
     let outer = group.z / p.inner;
     let inner = group.z % p.inner;
@@ -32,7 +34,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
     let a_base = uniform_index(p.a_offset + outer * p.a_outer + inner * p.a_inner);
     let a_row = uniform_index(p.a_row);
     let last = uniform_index(p.m - 1u);
-    let first = uniform_index(group.y) * ROWS;
+    let first = uniform_index(row_block) * ROWS;
 
     var sum: array<vec4<f32>, ROWS>;
     var a_at: array<u32, ROWS>;
@@ -64,12 +66,12 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
         }
     }
     let c_base = group.z * p.c_batch + column;
-    let end = select(min(ROWS, p.m - group.y * ROWS), ROWS, UNROLLED);
+    let end = select(min(ROWS, p.m - row_block * ROWS), ROWS, UNROLLED);
     let offset = bias4(column);
     var made = sum;                                                // indexed by a variable, which `sum` should not be
     for (var r = 0u; r < end; r++) {
-        if group.y * ROWS + r < p.m {
-            let at = c_base + (group.y * ROWS + r) * p.c_row;
+        if row_block * ROWS + r < p.m {
+            let at = c_base + (row_block * ROWS + r) * p.c_row;
             c[at] = store4(finish(made[r], offset, at));
         }
     }

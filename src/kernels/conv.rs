@@ -53,7 +53,8 @@ struct Params {
     row_groups: u32,
     blocks_w: u32,
     b_row: u32,
-    spare: [u32; 2],
+    rows_first: u32,
+    spare: u32,
 }
 
 #[repr(C)]
@@ -253,7 +254,9 @@ pub fn emit(
     let pixels = pixels(s.out_w, if panels && terms > LARGE { &[14, 12, 7, 8] } else { &[7, 8] });
     let rows = narrow(s.n.saturating_mul(s.out_h))?;
     let blocks_w = narrow(s.out_w)?.div_ceil(pixels);
-    let grid = fold(rows as u64 * blocks_w as u64);
+    let blocks = rows as u64 * blocks_w as u64;
+    let rows_first = packed::rows_first(s.out_c.saturating_mul(taps * in_group)) && blocks <= capabilities.max_grid as u64;
+    let grid = fold(blocks);
     let params = Params {
         in_h: narrow(s.in_h)?,
         in_w: narrow(s.in_w)?,
@@ -277,7 +280,8 @@ pub fn emit(
         row_groups: grid[0],
         blocks_w,
         b_row,
-        spare: [0; 2],
+        rows_first: rows_first as u32,
+        spare: 0,
     };
     let bindings = [
         (input, Access::Read),
@@ -291,6 +295,6 @@ pub fn emit(
         prelude(storage, pixels, width, [s.groups > 1, !in_group.is_multiple_of(4), panels], &epilogue),
         params,
         &bindings,
-        [columns, grid[0], grid[1]],
+        if rows_first { [blocks as u32, columns, 1] } else { [columns, grid[0], grid[1]] },
     )
 }

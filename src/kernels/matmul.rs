@@ -28,7 +28,8 @@ struct Params {
     alpha: f32,
     low: f32,
     high: f32,
-    spare: [u32; 2],
+    rows_first: u32,
+    spare: u32,
 }
 
 /// Where the parameters that a planted fault changes lie in the block.
@@ -165,6 +166,8 @@ pub fn emit(
     let width = width(&capabilities, n4);
     let dummy = at.dummy(storage)?;
     let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a matrix beyond 2³² elements"));
+    let (row_blocks, columns) = (narrow(sizes.m)?.div_ceil(rows), narrow(n4)?.div_ceil(width));
+    let rows_first = weights::rows_first(sizes.k.saturating_mul(sizes.n)) && row_blocks <= capabilities.max_grid;
     let params = Params {
         m: narrow(sizes.m)?,
         n4: narrow(n4)?,
@@ -184,7 +187,8 @@ pub fn emit(
         alpha,
         low: epilogue.low,
         high: epilogue.high,
-        spare: [0; 2],
+        rows_first: rows_first as u32,
+        spare: 0,
     };
     let bindings = [
         (a.place, Access::Read),
@@ -193,6 +197,7 @@ pub fn emit(
         (residual.unwrap_or(dummy), Access::Read),
         (c, Access::Write),
     ];
-    let grid = [narrow(n4)?.div_ceil(width), narrow(sizes.m)?.div_ceil(rows), narrow(sizes.outer * sizes.inner)?];
+    let plane = if rows_first { [row_blocks, columns] } else { [columns, row_blocks] };
+    let grid = [plane[0], plane[1], narrow(sizes.outer * sizes.inner)?];
     at.emit(&MATMUL, prelude(storage, rows, width, [!sizes.k.is_multiple_of(4), b.panels], &epilogue), params, &bindings, grid)
 }

@@ -36,15 +36,34 @@ struct Params {
 
 const WIDTH: u32 = 64;
 
-fn prelude(storage: Storage, centred: bool, lanes: bool, gathered: bool, tail: bool) -> Prelude {
-    Prelude::new().storage(storage).flag("CENTRED", centred).flag("LANES", lanes).flag("GATHERED", gathered).flag("TAIL", tail).constant("WIDTH", WIDTH)
+/// What makes a variant: see the shader.
+#[derive(Debug, Clone, Copy, Default)]
+struct Variant {
+    centred: bool,
+    lanes: bool,
+    gathered: bool,
+    tail: bool,
+    flat: bool,
+    alone: bool,
+}
+
+/// Invocations of a workgroup, where each makes a run by itself.
+const ALONE: u32 = 8;
+
+fn prelude(storage: Storage, v: Variant) -> Prelude {
+    let base = Prelude::new().storage(storage).flag("CENTRED", v.centred).flag("LANES", v.lanes).flag("GATHERED", v.gathered).flag("TAIL", v.tail);
+    base.flag("FLAT", v.flat).flag("ALONE", v.alone).constant("WIDTH", if v.alone { ALONE } else { WIDTH })
 }
 
 fn variants() -> Vec<Prelude> {
     let mut list = vec![];
+    let layer = Variant { centred: true, flat: true, ..Variant::default() };
+    let instance = Variant { centred: true, lanes: true, ..Variant::default() };
+    let group = Variant { centred: true, gathered: true, tail: true, ..Variant::default() };
     for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
-        for (lanes, gathered, tail) in [(false, false, false), (false, false, true), (true, false, false), (false, true, true), (false, true, false)] {
-            list.extend([true, false].map(|centred| prelude(storage, centred, lanes, gathered, tail)));
+        for variant in [layer, Variant { tail: true, ..layer }, instance, group, Variant { tail: false, ..group }] {
+            list.extend([true, false].map(|centred| prelude(storage, Variant { centred, ..variant })));
+            list.push(prelude(storage, Variant { alone: true, ..variant }));
         }
     }
     list
@@ -170,7 +189,10 @@ fn run(at: &mut Lowering<'_>, how: Normalization, input: &View, affine: &Affine,
         return Err(Unsupported::new("a scale of another type than the input"));
     }
     let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a normalization beyond 2³² elements"));
-    let grid = folded_grid(runs.count as u64, at.capabilities().max_grid);
+    let capabilities = at.capabilities();
+    // A barrier costs a software adapter more than the walk; but few runs would leave its cores idle.
+    let alone = capabilities.software && runs.count >= 8 * ALONE as usize;
+    let grid = folded_grid(runs.count.div_ceil(if alone { ALONE as usize } else { 1 }) as u64, capabilities.max_grid);
     let tail = if runs.lanes { 4 } else { (runs.length + 3) % 4 + 1 };
     let params = Params {
         runs: narrow(runs.count)?,
@@ -193,7 +215,9 @@ fn run(at: &mut Lowering<'_>, how: Normalization, input: &View, affine: &Affine,
         Some(bias) => bias.place,
         None => at.dummy(storage)?,
     };
-    let prelude = prelude(storage, how.centred, runs.lanes, runs.gathered.is_some(), tail != 4);
+    let (gathered, flat) = (runs.gathered.is_some(), runs.inner == runs.items);
+    let variant = Variant { centred: how.centred, lanes: runs.lanes, gathered, tail: tail != 4, flat, alone };
+    let prelude = prelude(storage, variant);
     at.emit(
         &NORMALIZE,
         prelude,

@@ -24,6 +24,12 @@ pub(super) fn panels(capabilities: &Capabilities) -> bool {
     capabilities.form().wide
 }
 
+/// Whether neighbouring workgroups should go down the rows, sharing columns of a matrix of so many elements: it is then read once,
+/// where it would not stay in a cache from one block of rows to the next.
+pub(super) fn rows_first(elements: usize) -> bool {
+    elements > 64 << 10
+}
+
 /// Loads from one panel to the next, for `groups` groups of 4 rows.
 pub(super) fn panel_step(groups: usize) -> Result<u32, Unsupported> {
     groups.checked_mul(16).and_then(|step| u32::try_from(step).ok()).ok_or_else(|| Unsupported::new("a matrix beyond 2³² elements"))
