@@ -4,7 +4,7 @@
 // Pixels come from workgroup_id alone, so that the loads of the input are uniform across the workgroup (which a software
 // adapter has to be told: see uniform_index); the weights are a matrix of (tap, input channel) rows and output channel columns.
 // Padding is a test in the load, not a copy.
-// Prelude: Stored4, load4, store4, uniform_index, uniform_small, UNROLLED, PIXELS, WIDTH, GROUPED, TAIL, GENERATED, generated4,
+// Prelude: Stored4, load4, store4, uniform_index, uniform_small, UNROLLED, PIXELS, WIDTH, GROUPED, TAIL, FEW_TAPS (64 in a row), GENERATED, generated4,
 // accumulate4, StoredB, b_column, b_group, b_rows.
 
 // Channel counts ending in 4 are in groups of 4. in_group4: input channels that one output channel reads.
@@ -38,6 +38,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let corner_y = i32((row - n * p.out_h) * p.stride_h) - p.pad_h;
     let corner_x = i32(uniform_index(first * p.stride_w)) - i32(uniform_index(u32(p.pad_w)));
     let stride = i32(uniform_index(p.stride_w));
+    let dilation = uniform_index(p.dilation_w);
     let in_c4 = uniform_index(p.in_c4);
     let limit = i32(uniform_index(p.limit_w));
     let last = i32(uniform_index(p.in_w - 1u));
@@ -53,7 +54,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let line = uniform_index((n * p.in_h + u32(y)) * p.in_w);
         var b_next = ky * p.kernel_w * p.in_group4;             // the next group of 4 input channels among the weights'
         for (var kx = 0u; kx < p.kernel_w; kx++) {
-            let ahead = i32(uniform_index(kx * p.dilation_w));
+            var ahead = i32(uniform_small(kx) * dilation);
+            if !FEW_TAPS { ahead = i32(uniform_index(kx * p.dilation_w)); }
             var base: array<u32, PIXELS>;
             var inside: array<bool, PIXELS>;
             for (var r = 0u; r < PIXELS; r++) {

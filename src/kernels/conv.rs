@@ -1,7 +1,7 @@
 //! Convolution in two dimensions: `shaders/conv.wgsl`, and `shaders/depthwise.wgsl` for one filter a channel.
 
 use super::epilogue::{Epilogue, samples};
-use super::{Access, Kernel, Packing, Prelude, matmul, weights as packed};
+use super::{Access, Kernel, Packing, Prelude, UNIFORM_TABLE, matmul, weights as packed};
 use crate::error::{Error, Result};
 use crate::ops::pointwise::Pointwise;
 use crate::plan::{Lowering, PlaceId, Storage, Unsupported};
@@ -115,8 +115,14 @@ impl Rows {
     }
 }
 
-fn prelude(storage: Storage, pixels: u32, width: u32, [grouped, tail, panels]: [bool; 3], epilogue: &Epilogue) -> Prelude {
-    let base = Prelude::new().storage(storage).constant("PIXELS", pixels).constant("WIDTH", width).flag("GROUPED", grouped).flag("TAIL", tail);
+fn prelude(storage: Storage, pixels: u32, width: u32, [grouped, tail, panels, few_taps]: [bool; 4], epilogue: &Epilogue) -> Prelude {
+    let base = Prelude::new()
+        .storage(storage)
+        .constant("PIXELS", pixels)
+        .constant("WIDTH", width)
+        .flag("GROUPED", grouped)
+        .flag("TAIL", tail)
+        .flag("FEW_TAPS", few_taps);
     epilogue.prelude(packed::prelude(base, panels))
 }
 
@@ -129,7 +135,7 @@ fn depthwise_prelude(storage: Storage, rows: Rows, width: u32, epilogue: &Epilog
 fn variants() -> Vec<Prelude> {
     let mut list = vec![];
     for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
-        for flags in [[false; 3], [true, false, false], [false, true, false], [true, true, true]] {
+        for flags in [[false; 4], [true, false, false, true], [false, true, false, true], [true; 4]] {
             list.extend(samples().iter().map(|epilogue| prelude(storage, 8, 16, flags, epilogue)));
         }
     }
@@ -292,7 +298,7 @@ pub fn emit(
     ];
     at.emit(
         &CONV,
-        prelude(storage, pixels, width, [s.groups > 1, !in_group.is_multiple_of(4), panels], &epilogue),
+        prelude(storage, pixels, width, [s.groups > 1, !in_group.is_multiple_of(4), panels, s.kernel[1] <= UNIFORM_TABLE.len()], &epilogue),
         params,
         &bindings,
         if rows_first { [blocks as u32, columns, 1] } else { [columns, grid[0], grid[1]] },

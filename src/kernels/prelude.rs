@@ -48,11 +48,11 @@ const SATURATE: &str = "fn saturate4(v: vec4<f32>) -> vec4<f32> { \
 const WORDS: &str = "fn words(v: vec2<u64>) -> vec4<u32> { return vec4(u32(v.x), u32(v.x >> 32u), u32(v.y), u32(v.y >> 32u)); }\n\
     fn from_words(v: vec4<u32>) -> vec2<u64> { return vec2(u64(v.x) | (u64(v.y) << 32u), u64(v.z) | (u64(v.w) << 32u)); }\n";
 
-/// An index below 2²⁴ (or 64) that is the same for every invocation of a workgroup, said so that the adapter sees it.
+/// An index below 2³⁰ (or 64) that is the same for every invocation of a workgroup, said so that the adapter sees it.
 const UNIFORM: &str = "fn uniform_small(x: u32) -> u32 { return x; }\nfn uniform_index(x: u32) -> u32 { return x; }\n";
 const UNIFORM_BY_TABLE: &str = "struct UniformTable { entries: array<u32, 64> }\nvar<immediate> uniform_table: UniformTable;\n\
     fn uniform_small(x: u32) -> u32 { return uniform_table.entries[x & 63u]; }\n\
-    fn uniform_index(x: u32) -> u32 { return uniform_small(x) + (uniform_small(x >> 6u) << 6u) + (uniform_small(x >> 12u) << 12u) + (uniform_small(x >> 18u) << 18u); }\n";
+    fn uniform_index(x: u32) -> u32 { return uniform_small(x) + (uniform_small(x >> 6u) << 6u) + (uniform_small(x >> 12u) << 12u) + (uniform_small(x >> 18u) << 18u) + (uniform_small(x >> 24u) << 24u); }\n";
 
 impl Prelude {
     pub fn new() -> Self {
