@@ -38,8 +38,11 @@ impl StepTime {
     }
 }
 
-/// Each GPU step's time in each of `runs` runs, in milliseconds, by the step's index; `None` on the CPU or without timestamps.
-pub fn time_steps(session: &Session, prepared: &Prepared, inputs: &HashMap<ValueId, Tensor>, runs: usize) -> Result<Option<Vec<Vec<(usize, f64)>>>> {
+/// The steps of one run: each one's index and its milliseconds.
+pub type RunTimes = Vec<(usize, f64)>;
+
+/// Each GPU step's time in each of `runs` runs; `None` on the CPU or without timestamps.
+pub fn time_steps(session: &Session, prepared: &Prepared, inputs: &HashMap<ValueId, Tensor>, runs: usize) -> Result<Option<Vec<RunTimes>>> {
     let (Some(plan), Some(device)) = (&prepared.plan, session.device()) else { return Ok(None) };
     if !gpu::Device::has_timestamps(device) {
         return Ok(None);
@@ -52,7 +55,7 @@ pub fn time_steps(session: &Session, prepared: &Prepared, inputs: &HashMap<Value
 }
 
 /// The steps of a plan, the longest first, from what [`time_steps`] measured.
-pub fn profile(plan: &Plan, runs: &[Vec<(usize, f64)>]) -> Vec<StepTime> {
+pub fn profile(plan: &Plan, runs: &[RunTimes]) -> Vec<StepTime> {
     let mut times: HashMap<usize, Vec<f64>> = HashMap::new();
     for (step, ms) in runs.iter().flatten() {
         times.entry(*step).or_default().push(*ms);

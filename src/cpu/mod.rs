@@ -1,5 +1,6 @@
 //! The CPU backend: runs a graph in memory, node after node; the reference for every other backend.
 
+pub mod depthwise;
 pub mod gemm;
 
 use crate::error::{Error, Result};

@@ -4,6 +4,7 @@
 
 use super::window::{Geometry, Window};
 use crate::compare::Bound;
+use crate::cpu::depthwise::depthwise;
 use crate::cpu::gemm::{MatrixRef, gemm};
 use crate::error::{Error, Result};
 use crate::kernels::{conv, conv_direct, matmul};
@@ -12,6 +13,7 @@ use crate::ops::pointwise::Pointwise;
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Layout, Lowering, Unsupported, View};
 use crate::tensor::{DType, Real, Tensor, element_count, zeros};
+use rayon::prelude::*;
 use std::sync::Arc;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "Conv", since: 1, parse, cases: CASES };
@@ -136,6 +138,10 @@ impl Conv {
         let taps: usize = geometry.kernel.iter().product();
         let (xs, ws) = (x.as_slice::<T>()?, w.as_slice::<T>()?);
         let mut result: Vec<T> = zeros(element_count(&shape)?)?;
+        if let Some(two) = geometry.two().filter(|_| channels == 1 && self.groups > 1) {
+            depthwise(xs, ws, &two, [self.groups, out_c / self.groups], &mut result);
+            return with_bias(shape, result, bias, out_c, out_area);
+        }
         let direct =
             taps == 1 && geometry.output == geometry.input && geometry.stride.iter().all(|&stride| stride == 1) && geometry.begin.iter().all(|&pad| pad == 0);
         let mut columns: Vec<T> = if direct { vec![] } else { zeros(element_count(&[channels, taps, out_area])?)? };
@@ -145,13 +151,13 @@ impl Conv {
             for group in 0..self.groups {
                 let input = &xs[(image * self.groups + group) * channels * in_area..][..channels * in_area];
                 if !direct {
-                    for (row, to) in columns.chunks_exact_mut(out_area.max(1)).enumerate() {
+                    columns.par_chunks_exact_mut(out_area.max(1)).enumerate().for_each(|(row, to)| {
                         let (channel, tap) = (row / taps, row % taps);
                         let plane = &input[channel * in_area..][..in_area];
                         for (to, &from) in to.iter_mut().zip(&sources[tap * out_area..][..out_area]) {
                             *to = if from == usize::MAX { T::default() } else { plane[from] };
                         }
-                    }
+                    });
                 }
                 let k = channels * taps;
                 let a = MatrixRef { data: &ws[group * group_c * k..][..group_c * k], rows: group_c, columns: k, row_stride: k, column_stride: 1 };
@@ -159,14 +165,19 @@ impl Conv {
                 gemm(a, b, &mut result[(image * self.groups + group) * group_c * out_area..][..group_c * out_area]);
             }
         }
-        if let Some(bias) = bias {
-            let bias = bias.as_slice::<T>()?;
-            for (index, plane) in result.chunks_exact_mut(out_area.max(1)).enumerate() {
-                plane.iter_mut().for_each(|value| *value += bias[index % out_c]);
-            }
-        }
-        Tensor::new(shape, result)
+        with_bias(shape, result, bias, out_c, out_area)
     }
+}
+
+/// The result as a tensor, each channel's plane with its bias added.
+fn with_bias<T: Real>(shape: Vec<usize>, mut result: Vec<T>, bias: Option<&Tensor>, out_c: usize, out_area: usize) -> Result<Tensor> {
+    if let Some(bias) = bias {
+        let bias = bias.as_slice::<T>()?;
+        for (index, plane) in result.chunks_exact_mut(out_area.max(1)).enumerate() {
+            plane.iter_mut().for_each(|value| *value += bias[index % out_c]);
+        }
+    }
+    Tensor::new(shape, result)
 }
 
 /// For each tap and output position the input position of a plane, or `usize::MAX` in the padding.

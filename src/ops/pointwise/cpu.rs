@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::ops::Mode;
 use crate::tensor::index::{Odometer, broadcast, broadcast_strides, strides};
 use crate::tensor::{Boolean, DType, Element, Real, Tensor, cast, element_count, zeros};
+use rayon::prelude::*;
 
 impl Pointwise {
     /// The value of the expression over operands that broadcast together. Float16 and bfloat16 are computed in float32
@@ -164,10 +165,17 @@ impl Choose for f64 {
     }
 }
 
+/// Elements that a thread computes at once.
+const CHUNK: usize = 1 << 14;
+
 fn run<T: Choose>(float: &Float, args: &[Tensor], count: usize, shape: &[usize]) -> Result<Tensor> {
     let slices = args.iter().map(|arg| arg.as_slice::<T>()).collect::<Result<Vec<_>>>()?;
     let mut out: Vec<T> = zeros(count)?;
-    T::part(float)(&slices, &mut out);
+    out.par_chunks_mut(CHUNK).enumerate().for_each(|(index, to)| {
+        let own = index * CHUNK..index * CHUNK + to.len();
+        let parts: Vec<&[T]> = slices.iter().map(|&slice| if slice.len() == 1 { slice } else { &slice[own.clone()] }).collect();
+        T::part(float)(&parts, to);
+    });
     Tensor::new(shape, out)
 }
 
