@@ -136,8 +136,16 @@ fn the_gpu_agrees_in_f32() {
     }
 }
 
+/// `vec4<f16>` in the shader: a software adapter reads halves by 64-bit words otherwise.
 #[test]
 fn the_gpu_agrees_in_native_f16() {
+    if let Some(device) = test_device() {
+        on_device(device.with_hardware_form(), Precision::F16, false);
+    }
+}
+
+#[test]
+fn the_gpu_agrees_in_f16_as_the_adapter_likes_it() {
     if let Some(device) = test_device() {
         on_device(device, Precision::F16, false);
     }

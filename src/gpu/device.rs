@@ -116,6 +116,10 @@ impl Device {
     pub fn with_packed_f16(&self) -> Self {
         self.with_capabilities(|capabilities| (capabilities.shader_f16, capabilities.shader_int64) = (false, false))
     }
+    /// The same device, plans for which load and address as hardware does, where it is a software adapter.
+    pub fn with_hardware_form(&self) -> Self {
+        self.with_capabilities(|capabilities| (capabilities.shader_int64, capabilities.max_immediate_bytes) = (false, 0))
+    }
     /// The same device with another bound on the bytes of its buffers; 16 GiB unless said here.
     pub fn with_memory_budget(&self, bytes: u64) -> Self {
         self.with_capabilities(|capabilities| capabilities.memory_budget = bytes)
