@@ -42,7 +42,9 @@ impl InputOptions {
             contradictions(&ports, &given, &set)?;
             return Ok(values);
         }
-        say(format_args!("inputs: seeded noise (--seed {}), as none is given", self.seed));
+        let open: Vec<&str> = symbols(&ports).into_iter().filter(|symbol| !set.contains_key(*symbol)).collect();
+        let sizes = if open.is_empty() { String::new() } else { format!("; of size 1 (see --set): {}", open.join(", ")) };
+        say(format_args!("inputs: seeded noise (--seed {}), as none is given{sizes}", self.seed));
         for port in &ports {
             let shape = concrete(port, &set);
             given.insert(port.name.clone(), noise(&port.name, port.dtype, &shape, self.seed).map_err(|error| error.at_tensor(&port.name))?);
