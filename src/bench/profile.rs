@@ -1,13 +1,13 @@
 //! Where the time of a run goes: each GPU step's median, its arithmetic and the bytes that it must move.
 
 use super::Statistics;
+use crate::cpu;
 use crate::error::Result;
 use crate::graph::ValueId;
-use crate::ops::{Fact, Operands, Operator};
-use crate::plan::{Plan, Step, StepKind};
+use crate::ops::Operator;
+use crate::plan::{Plan, Step, StepKind, node_flops};
 use crate::session::{Prepared, Session};
 use crate::tensor::Tensor;
-use crate::{cpu, gpu};
 use serde::Serialize;
 use std::collections::HashMap;
 
@@ -44,7 +44,7 @@ pub type RunTimes = Vec<(usize, f64)>;
 /// Each GPU step's time in each of `runs` runs; `None` on the CPU or without timestamps.
 pub fn time_steps(session: &Session, prepared: &Prepared, inputs: &HashMap<ValueId, Tensor>, runs: usize) -> Result<Option<Vec<RunTimes>>> {
     let (Some(plan), Some(device)) = (&prepared.plan, session.device()) else { return Ok(None) };
-    if !gpu::Device::has_timestamps(device) {
+    if !device.has_timestamps() {
         return Ok(None);
     }
     let mode = session.mode();
@@ -69,12 +69,7 @@ pub fn profile(plan: &Plan, runs: &[RunTimes]) -> Vec<StepTime> {
 fn of_step(plan: &Plan, step: &Step, ms: f64) -> Option<StepTime> {
     let StepKind::Gpu { dispatches } = &step.kind else { return None };
     let node = step.node.and_then(|index| plan.graph.nodes.get(index));
-    let fact = |id: &Option<ValueId>| id.and_then(|id| plan.facts.get(id.0 as usize)?.as_ref());
-    let flops = node.map_or(0, |node| {
-        let inputs: Vec<Option<&Fact>> = node.inputs.iter().map(fact).collect();
-        let outputs: Vec<Fact> = node.outputs.iter().filter_map(|id| fact(id).cloned()).collect();
-        node.op.flops(Operands::new(&inputs), &outputs)
-    });
+    let flops = node.map_or(0, |node| node_flops(node, &plan.facts));
     let bytes = step.reads.iter().chain(&step.writes).filter_map(|id| plan.places.get(id.0 as usize)).map(|place| place.bytes()).sum();
     let kernels = dispatches.iter().map(|dispatch| dispatch.kernel).collect();
     Some(StepTime { node: step.label.clone(), op: step.op_type.clone(), kernels, ms, flops, bytes })

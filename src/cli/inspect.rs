@@ -8,8 +8,8 @@ use clap::Args;
 use sardonyx::Tensor;
 use sardonyx::error::Result;
 use sardonyx::graph::{Dim, ValueId};
-use sardonyx::ops::{Fact, Operands};
-use sardonyx::plan::{self, Capabilities, Inference, Summary};
+use sardonyx::ops::Fact;
+use sardonyx::plan::{self, Capabilities, Inference, Summary, node_flops};
 use sardonyx::session::{Port, Session};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -139,13 +139,7 @@ fn flops(session: &Session, inputs: &HashMap<ValueId, Tensor>) -> Result<Option<
             Inference::DependsOnData { .. } => return Ok(None),
         }
     };
-    let fact = |id: &Option<ValueId>| id.and_then(|id| facts.get(id.0 as usize)?.as_ref());
-    let node_flops = |node: &sardonyx::graph::Node| {
-        let operands: Vec<Option<&Fact>> = node.inputs.iter().map(fact).collect();
-        let results: Vec<Fact> = node.outputs.iter().filter_map(fact).cloned().collect();
-        node.op.flops(Operands::new(&operands), &results)
-    };
-    Ok(Some(graph.nodes.iter().map(node_flops).fold(0, u64::saturating_add)))
+    Ok(Some(graph.nodes.iter().map(|node| node_flops(node, &facts)).fold(0, u64::saturating_add)))
 }
 
 fn text(document: &Document) -> String {

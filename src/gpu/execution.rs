@@ -7,7 +7,7 @@ use super::readback;
 use super::timing::Timer;
 use crate::error::{Error, Result};
 use crate::graph::ValueId;
-use crate::kernels::{Access, Dispatch, PARAMS_WINDOW, UNIFORM_TABLE};
+use crate::kernels::{Access, Dispatch, PARAMS_WINDOW, UNIFORM_TABLE, reads_uniform_table};
 use crate::ops::Operator;
 use crate::plan::{Home, Place, PlaceId, Plan, Step, StepKind, decode, encode};
 use crate::tensor::Tensor;
@@ -111,7 +111,7 @@ impl Execution {
         let descriptor = wgpu::BindGroupDescriptor { label: Some(dispatch.kernel), layout: &layout, entries: &entries };
         let group = device.capture(&format!("the bind group of '{}'", dispatch.kernel), || device.raw().create_bind_group(&descriptor))?;
         let pipeline = pipelines.get(&dispatch.source, accesses)?;
-        let table = dispatch.source.contains("var<immediate>");
+        let table = reads_uniform_table(&dispatch.source);
         Ok(Recorded { pipeline, group, params_offset: dispatch.params_offset, grid: dispatch.grid, table, kernel: dispatch.kernel })
     }
 

@@ -2,7 +2,7 @@
 
 use super::device::Device;
 use crate::error::{Error, Result};
-use crate::kernels::{Access, Dispatch, PARAMS_WINDOW, UNIFORM_TABLE};
+use crate::kernels::{Access, Dispatch, PARAMS_WINDOW, UNIFORM_TABLE, reads_uniform_table};
 use crate::plan::Plan;
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
@@ -114,7 +114,7 @@ impl Pipelines {
             let layout = raw.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
                 label: Some(label),
                 bind_group_layouts: &[Some(&storages), Some(&self.params)],
-                immediate_size: if source.contains("var<immediate>") { size_of_val(&UNIFORM_TABLE) as u32 } else { 0 },
+                immediate_size: if reads_uniform_table(source) { size_of_val(&UNIFORM_TABLE) as u32 } else { 0 },
             });
             raw.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(label),

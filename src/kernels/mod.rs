@@ -12,6 +12,7 @@ pub mod copy;
 pub mod cum_sum;
 pub(crate) mod epilogue;
 pub mod gather;
+mod lines;
 pub mod lp_normalize;
 pub mod lrn;
 pub mod matmul;
@@ -31,7 +32,7 @@ pub mod trilu;
 
 mod weights;
 
-pub use prelude::{Form, Prelude, UNIFORM_TABLE};
+pub use prelude::{Form, Prelude, UNIFORM_TABLE, reads_uniform_table};
 
 use crate::error::Result;
 use crate::plan::PlaceId;

@@ -34,7 +34,6 @@ pub const UNIFORM_TABLE: [u32; 64] = {
 /// The text that precedes a shader. WGSL lets module-scope declarations come in any order, so the shader stays as written.
 #[derive(Debug, Clone, Default)]
 pub struct Prelude {
-    f16: bool,
     text: String,
     /// The tensors' types: (prefix, storage, whether lanes keep their own type). Written when the form is known.
     types: Vec<(String, Storage, bool)>,
@@ -54,6 +53,11 @@ const UNIFORM_BY_TABLE: &str = "struct UniformTable { entries: array<u32, 64> }\
     fn uniform_small(x: u32) -> u32 { return uniform_table.entries[x & 63u]; }\n\
     fn uniform_index(x: u32) -> u32 { return uniform_small(x) + (uniform_small(x >> 6u) << 6u) + (uniform_small(x >> 12u) << 12u) + (uniform_small(x >> 18u) << 18u) + (uniform_small(x >> 24u) << 24u); }\n";
 
+/// Whether a source reads [`UNIFORM_TABLE`], so that its pipeline takes immediates.
+pub fn reads_uniform_table(source: &str) -> bool {
+    source.contains(UNIFORM_BY_TABLE)
+}
+
 impl Prelude {
     pub fn new() -> Self {
         Self::default()
@@ -61,7 +65,6 @@ impl Prelude {
     /// `Stored4`, `load4` and `store4` of a float kernel's tensors: groups of 4 elements, float32 in registers.
     pub fn storage(mut self, storage: Storage) -> Self {
         self.types.push((String::new(), storage, false));
-        self.f16 |= storage == Storage::F16;
         self
     }
     /// For kernels that move elements of any type: `Stored4`, `Lane`, `lane_of(group, k)`, `pack4(a, b, c, d)`.
@@ -71,7 +74,6 @@ impl Prelude {
     /// The same with names that begin with `prefix`: `IStored4`, `ILane`, `Ilane_of`, `Ipack4`.
     pub fn typed(mut self, prefix: &str, storage: Storage) -> Self {
         self.types.push((prefix.to_string(), storage, true));
-        self.f16 |= storage == Storage::F16;
         self
     }
     /// `const NAME: u32 = value;`
@@ -93,7 +95,7 @@ impl Prelude {
     pub fn source(&self, shader: &str, form: Form) -> Arc<str> {
         let mut whole = String::with_capacity(self.text.len() + shader.len() + 1024);
         // Wide words hold two halves each, which unpack without the f16 type.
-        if self.f16 && !form.wide {
+        if !form.wide && self.types.iter().any(|(_, storage, _)| *storage == Storage::F16) {
             whole += "enable f16;\n";
         }
         let types = self.declarations(form);

@@ -1,24 +1,11 @@
 //! Softmax and LogSoftmax along an axis: `shaders/softmax.wgsl`.
 
-use super::{Access, Kernel, Prelude, folded_grid};
+use super::lines::{Lines, Params, WIDTH};
+use super::{Access, Kernel, Prelude};
 use crate::ops::Fact;
 use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
 
 pub static SOFTMAX: Kernel = Kernel { stem: "softmax", shader: include_str!("../../shaders/softmax.wgsl"), params_size: size_of::<Params>(), variants };
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    count: u32,
-    per_row: u32,
-    length: u32,
-    columns: u32,
-    outer: u32,
-    step: u32,
-    spare: [u32; 2],
-}
-
-const WIDTH: u32 = 64;
 
 fn prelude(storage: Storage, across: bool, logarithm: bool) -> Prelude {
     Prelude::new().storage(storage).flag("ACROSS", across).flag("LOGARITHM", logarithm).constant("WIDTH", WIDTH)
@@ -56,28 +43,6 @@ pub fn lower_rows(at: &mut Lowering<'_>, rows: View, shape: &[usize], logarithm:
 }
 
 fn run(at: &mut Lowering<'_>, storage: Storage, input: &View, output: &View, layout: Layout, axis: usize, logarithm: bool) -> Result<(), Unsupported> {
-    let physical = layout.physical(&input.shape);
-    let position = physical.iter().position(|dim| dim.0 == axis).ok_or_else(|| Unsupported::new("softmax of a scalar"))?;
-    let inner4 = physical.last().map_or(1, |dim| dim.1) / 4;
-    let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("softmax beyond 2³² elements"));
-    let across = position + 1 < physical.len();
-    let before: usize = physical[..position].iter().map(|dim| dim.1).product();
-    let (count, columns, outer, step) = if across {
-        let between: usize = physical[position + 1..physical.len() - 1].iter().map(|dim| dim.1).product();
-        let columns = between * inner4;
-        (before * columns, columns, columns * input.shape[axis], columns)
-    } else {
-        (before, 1, 1, inner4)
-    };
-    let grid = folded_grid((count as u64).div_ceil(WIDTH as u64), at.capabilities().max_grid);
-    let params = Params {
-        count: narrow(count)?,
-        per_row: grid[0],
-        length: narrow(input.shape[axis])?,
-        columns: narrow(columns)?,
-        outer: narrow(outer)?,
-        step: narrow(step)?,
-        spare: [0; 2],
-    };
-    at.emit(&SOFTMAX, prelude(storage, across, logarithm), params, &[(input.place, Access::Read), (output.place, Access::Write)], grid)
+    let lines = Lines::new(at, layout, &input.shape, axis, "softmax")?;
+    at.emit(&SOFTMAX, prelude(storage, lines.across, logarithm), lines.params, &[(input.place, Access::Read), (output.place, Access::Write)], lines.grid)
 }

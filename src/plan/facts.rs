@@ -31,6 +31,14 @@ pub fn infer_node(node: &Node, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>, In
     })
 }
 
+/// Floating-point operations of one application of a node, by the facts of its graph's values.
+pub fn node_flops(node: &Node, facts: &[Option<Fact>]) -> u64 {
+    let fact = |id: &Option<ValueId>| id.and_then(|id| facts.get(id.0 as usize)?.as_ref());
+    let inputs: Vec<Option<&Fact>> = node.inputs.iter().map(fact).collect();
+    let outputs: Vec<Fact> = node.outputs.iter().filter_map(fact).cloned().collect();
+    node.op.flops(Operands::new(&inputs), &outputs)
+}
+
 /// Infers the whole graph from the inputs' facts. A fact with a value (an input that a shape depends on) is used by it.
 pub fn infer(graph: &Graph, inputs: &HashMap<ValueId, Fact>) -> Result<Inference> {
     let mut facts: Vec<Option<Fact>> = graph.values.iter().map(|value| value.constant.as_ref().map(Fact::of)).collect();

@@ -14,7 +14,7 @@ mod planner;
 mod print;
 
 pub use capabilities::{Capabilities, Precision};
-pub use facts::{Inference, infer, infer_node};
+pub use facts::{Inference, infer, infer_node, node_flops};
 pub use inspect::{PlannedDispatch, PlannedNode, PlannedStep, Summary};
 pub use layout::{Layout, Storage, View, decode, encode};
 pub use lowering::{Lowering, Unsupported};

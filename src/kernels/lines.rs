@@ -1,0 +1,59 @@
+//! Lines of elements along one axis, an invocation a line: the parameters that softmax, running sums and norms share.
+
+use super::folded_grid;
+use crate::plan::{Layout, Lowering, Unsupported};
+
+/// Invocations of a workgroup.
+pub(super) const WIDTH: u32 = 64;
+
+/// Strides in groups of 4. Across the innermost axis a line is 4 neighbouring columns, else a row; `count` of them, of `length`
+/// elements each.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub(super) struct Params {
+    count: u32,
+    per_row: u32,
+    length: u32,
+    columns: u32,
+    outer: u32,
+    step: u32,
+    spare: [u32; 2],
+}
+
+/// Where the lines of a tensor lie along an axis.
+pub(super) struct Lines {
+    pub params: Params,
+    pub grid: [u32; 3],
+    /// The axis is not the innermost of the layout.
+    pub across: bool,
+}
+
+impl Lines {
+    /// The lines of a whole place of this layout and shape. `what` names the work where it is too large.
+    pub fn new(at: &Lowering<'_>, layout: Layout, shape: &[usize], axis: usize, what: &str) -> Result<Self, Unsupported> {
+        let physical = layout.physical(shape);
+        let position = physical.iter().position(|dim| dim.0 == axis).ok_or_else(|| Unsupported::new(format!("{what} of a scalar")))?;
+        let inner4 = physical.last().map_or(1, |dim| dim.1) / 4;
+        let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new(format!("{what} beyond 2³² elements")));
+        let across = position + 1 < physical.len();
+        let before: usize = physical[..position].iter().map(|dim| dim.1).product();
+        let (count, columns, outer, step) = if across {
+            let between: usize = physical[position + 1..physical.len() - 1].iter().map(|dim| dim.1).product();
+            let columns = between * inner4;
+            (before * columns, columns, columns * shape[axis], columns)
+        } else {
+            (before, 1, 1, inner4)
+        };
+        let grid = folded_grid((count as u64).div_ceil(WIDTH as u64), at.capabilities().max_grid);
+        let params = Params {
+            count: narrow(count)?,
+            per_row: grid[0],
+            length: narrow(shape[axis])?,
+            columns: narrow(columns)?,
+            outer: narrow(outer)?,
+            step: narrow(step)?,
+            spare: [0; 2],
+        };
+        Ok(Self { params, grid, across })
+    }
+}
