@@ -97,7 +97,7 @@ pub struct Stages {
 pub struct Warmed {
     /// Packing and uploading constants, making buffers and bind groups.
     pub upload: Duration,
-    /// Compiling the kernels.
+    /// Compiling the kernels, beyond what was done during the uploads.
     pub shaders: Duration,
 }
 
@@ -362,16 +362,13 @@ impl Session {
     /// Does before the first run what it would do: compiles the kernels, uploads the constants, makes the buffers.
     /// Returns how long the uploads and the kernels took.
     pub fn warm(&self, prepared: &Prepared) -> Result<Warmed> {
-        let (Some(plan), Some(device)) = (&prepared.plan, self.device()) else { return Ok(Warmed::default()) };
+        let Some(plan) = &prepared.plan else { return Ok(Warmed::default()) };
         let start = Instant::now();
-        device.pipelines().prepare_plan(device, plan)?;
-        let compiled = start.elapsed();
         let mut execution = self.lease(prepared, plan)?;
-        let uploaded = start.elapsed();
         execution.warm()?;
-        let shaders = compiled + (start.elapsed() - uploaded);
+        let upload = execution.uploading;
         prepared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(execution);
-        Ok(Warmed { upload: uploaded - compiled, shaders })
+        Ok(Warmed { upload, shaders: start.elapsed().saturating_sub(upload) })
     }
 
     /// The mode in which the CPU computes what this session's device should.

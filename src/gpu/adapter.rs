@@ -62,6 +62,10 @@ impl AdapterInfo {
             limits: limits::table(&adapter.limits()),
         }
     }
+    /// Whether the driver makes a kernel's machine code at its first dispatch rather than with its pipeline: Mesa's software adapter.
+    pub(super) fn translates_late(&self) -> bool {
+        self.software && self.driver.starts_with("llvmpipe")
+    }
     /// One line of a list.
     fn line(&self) -> String {
         format!("gpu:{} '{}' ({})", self.index, self.name, self.backend)

@@ -30,7 +30,8 @@ pub struct Device {
 struct Inner {
     raw: wgpu::Device,
     queue: wgpu::Queue,
-    info: AdapterInfo,
+    found: Found,
+    limits: LimitsOption,
     pipelines: Pipelines,
     faults: Arc<Mutex<Faults>>,
     memory: Arc<Memory>,
@@ -72,7 +73,7 @@ impl Device {
     }
 
     fn request(found: Found, limits: &LimitsOption) -> Result<Self> {
-        let Found { info, adapter } = found;
+        let Found { info, adapter } = &found;
         let (required_features, required_limits) = limits.request(adapter.features(), &adapter.limits(), USEFUL)?;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("sardonyx"),
@@ -95,7 +96,7 @@ impl Device {
         });
         let capabilities = capabilities(info.software, raw.features(), &raw.limits());
         let pipelines = Pipelines::new(&raw);
-        let inner = Inner { raw, queue, info, pipelines, faults, memory: Arc::default() };
+        let inner = Inner { raw, queue, found, limits: limits.clone(), pipelines, faults, memory: Arc::default() };
         let device = Self { inner: Arc::new(inner), capabilities: Arc::new(capabilities) };
         device.check()?;
         Ok(device)
@@ -106,7 +107,11 @@ impl Device {
         &self.capabilities
     }
     pub fn info(&self) -> &AdapterInfo {
-        &self.inner.info
+        &self.inner.found.info
+    }
+    /// Another device of the same adapter, with the same limits, that shares nothing with this one.
+    pub(super) fn twin(&self) -> Result<Self> {
+        Self::request(self.inner.found.clone(), &self.inner.limits)
     }
     /// The compiled kernels, shared by every clone.
     pub fn pipelines(&self) -> &Pipelines {
@@ -209,7 +214,7 @@ impl Device {
 
 impl std::fmt::Debug for Device {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Device({} by {})", self.inner.info.name, self.inner.info.backend)
+        write!(f, "Device({} by {})", self.info().name, self.info().backend)
     }
 }
 

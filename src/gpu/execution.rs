@@ -5,6 +5,7 @@ use super::constants::{Constants, Resident};
 use super::device::Device;
 use super::readback;
 use super::timing::Timer;
+use super::translate;
 use crate::error::{Error, Result};
 use crate::graph::ValueId;
 use crate::kernels::{Access, Dispatch, PARAMS_WINDOW, UNIFORM_TABLE, reads_uniform_table};
@@ -14,6 +15,7 @@ use crate::tensor::Tensor;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Tensors on the host, by the value of the plan's graph that they are.
 pub type Values = HashMap<ValueId, Tensor>;
@@ -38,6 +40,8 @@ pub struct Execution {
     /// The dispatches of each step.
     recorded: Vec<Vec<Recorded>>,
     staging: Buffer,
+    /// How long packing and uploading constants took; drivers may have translated kernels meanwhile.
+    pub uploading: Duration,
 }
 
 /// A dispatch with all that recording it takes.
@@ -64,8 +68,11 @@ impl Execution {
     ///
     /// Errors: the memory budget or a buffer limit exceeded, a kernel refused, the device lost.
     pub fn new(device: &Device, plan: &Arc<Plan>, constants: &Constants) -> Result<Self> {
-        device.pipelines().prepare_plan(device, plan)?;
-        let constants = constants.upload(device, &plan.constants)?;
+        let fresh = device.pipelines().prepare_plan(device, plan)?;
+        let (constants, uploading) = translate::meanwhile(device, fresh, || {
+            let start = Instant::now();
+            constants.upload(device, &plan.constants).map(|constants| (constants, start.elapsed()))
+        })?;
         let slot = |(index, bytes): (usize, &u64)| Buffer::storage(device, &format!("activations {index}"), *bytes);
         let slots = plan.slots.iter().enumerate().map(slot).collect::<Result<Vec<_>>>()?;
         // A window may reach beyond the last block.
@@ -84,7 +91,7 @@ impl Execution {
         let staged = download_batches(plan, device.capabilities().max_buffer_bytes).map(|(_, bytes)| bytes).max().unwrap_or(0);
         let staging = Buffer::staging(device, staged)?;
         let recorded = vec![];
-        let mut execution = Self { device: device.clone(), plan: plan.clone(), slots, constants, _params: params, params_group, recorded, staging };
+        let mut execution = Self { device: device.clone(), plan: plan.clone(), slots, constants, _params: params, params_group, recorded, staging, uploading };
         execution.recorded = plan.steps.iter().map(|step| execution.prepare_step(step)).collect::<Result<_>>()?;
         Ok(execution)
     }
@@ -151,7 +158,7 @@ impl Execution {
             return self.touch(&first);
         }
         for recorded in first {
-            let start = std::time::Instant::now();
+            let start = Instant::now();
             self.touch(&[recorded])?;
             tracing::debug!("{}: translated in {:.0} ms", recorded.kernel, start.elapsed().as_secs_f64() * 1e3);
         }

@@ -14,6 +14,7 @@ mod pipelines;
 mod probe;
 mod readback;
 mod timing;
+mod translate;
 
 pub use adapter::{AdapterInfo, DeviceType, Found, Selection, adapters, select};
 pub use constants::Constants;

@@ -1,6 +1,7 @@
 //! Compute pipelines, compiled once for a device and kept by their source.
 
 use super::device::Device;
+use super::translate::Kernel;
 use crate::error::{Error, Result};
 use crate::kernels::{Access, Dispatch, PARAMS_WINDOW, UNIFORM_TABLE, reads_uniform_table};
 use crate::plan::Plan;
@@ -42,28 +43,31 @@ impl Pipelines {
         self.len() == 0
     }
 
-    /// Compiles the kernels of a plan that are missing. Errors as [`Pipelines::prepare`] does.
-    pub fn prepare_plan(&self, device: &Device, plan: &Plan) -> Result<()> {
+    /// Compiles the kernels of a plan that are missing, and returns them. Errors as [`Pipelines::prepare`] does.
+    pub(super) fn prepare_plan(&self, device: &Device, plan: &Plan) -> Result<Vec<Kernel>> {
         let accesses = |dispatch: &Dispatch| dispatch.bindings.iter().map(|binding| binding.1).collect();
         let kernels: Vec<_> = plan.dispatches().map(|(_, dispatch)| (dispatch.source.clone(), accesses(dispatch), dispatch.kernel)).collect();
         self.prepare(device, &kernels)
     }
 
-    /// Compiles what is missing, in parallel: for each kernel its source, how its storage buffers are bound, and a label.
+    /// Compiles what is missing, in parallel, and returns it.
     ///
-    /// Errors, by label, where WGSL or a driver refuses one.
-    pub fn prepare(&self, device: &Device, wanted: &[(Arc<str>, Vec<Access>, &str)]) -> Result<()> {
-        let missing: Vec<(Key, &str)> = {
+    /// Errors, by name, where WGSL or a driver refuses a kernel.
+    pub(super) fn prepare(&self, device: &Device, wanted: &[Kernel]) -> Result<Vec<Kernel>> {
+        let missing: Vec<Kernel> = {
             let known = self.pipelines.read().unwrap_or_else(PoisonError::into_inner);
             let mut seen = HashSet::new();
             let keys = wanted.iter().map(|(source, accesses, label)| ((source.clone(), accesses.clone()), *label));
-            keys.filter(|(key, _)| !known.contains_key(key) && seen.insert(key.clone())).collect()
+            keys.filter(|(key, _)| !known.contains_key(key) && seen.insert(key.clone())).map(|((source, accesses), label)| (source, accesses, label)).collect()
         };
-        let compiled = missing.into_par_iter().map(|(key, label)| Ok((self.compile(device, &key, label)?, key)));
+        let compiled = missing.par_iter().map(|(source, accesses, label)| {
+            let key = (source.clone(), accesses.clone());
+            Ok((self.compile(device, &key, label)?, key))
+        });
         let compiled = compiled.collect::<Result<Vec<_>>>()?;
         let mut known = self.pipelines.write().unwrap_or_else(PoisonError::into_inner);
         known.extend(compiled.into_iter().map(|(pipeline, key)| (key, pipeline)));
-        Ok(())
+        Ok(missing)
     }
 
     /// A pipeline that was prepared.
