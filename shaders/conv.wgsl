@@ -4,7 +4,7 @@
 // Pixels come from workgroup_id alone, so that the loads of the input are uniform across the workgroup (which a software
 // adapter has to be told: see uniform_index); the weights are a matrix of (tap, input channel) rows and output channel columns.
 // Padding is a test in the load, not a copy.
-// Prelude: Stored4, load4, store4, uniform_index, uniform_small, UNROLLED, PIXELS, WIDTH, GROUPED, TAIL, FEW_TAPS (64 in a row), GENERATED, generated4,
+// Prelude: Stored4, load4, store4, uniform_index, uniform_small, UNROLLED, kept, PIXELS, WIDTH, GROUPED, TAIL, FEW_TAPS (64 in a row), GENERATED, generated4,
 // accumulate4, StoredB, b_column, b_group, b_rows.
 
 // Channel counts ending in 4 are in groups of 4. in_group4: input channels that one output channel reads.
@@ -15,7 +15,8 @@ struct Params {
     pad_w: i32, dilation_h: u32, dilation_w: u32, in_group4: u32,
     out_group4: u32, tail: u32, flags: u32, alpha: f32,
     low: f32, high: f32, limit_w: u32, row_groups: u32,
-    blocks_w: u32, b_row: u32, rows_first: u32, spare: u32,
+    blocks_w: u32, b_row: u32, rows_first: u32, zero: u32,
+    count: u32, spare0: u32, spare1: u32, spare2: u32,
 }
 
 @group(0) @binding(0) var<storage, read> input: array<Stored4>;
@@ -83,13 +84,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
     }
-    let end = select(min(PIXELS, p.out_w - first), PIXELS, UNROLLED);
+    let end = select(min(p.count, p.out_w - first), PIXELS, UNROLLED);
     let offset = bias4(channel);
     var made = sum;                                             // indexed by a variable, which `sum` should not be
     for (var r = 0u; r < end; r++) {
-        if first + r < p.out_w {
+        if !UNROLLED || first + r < p.out_w {
             let at = (row * p.out_w + first + r) * p.out_c4 + channel;
-            output[at] = store4(finish(made[r], offset, at));
+            output[at] = store4(finish(made[kept(r)], offset, at));
         }
     }
 }

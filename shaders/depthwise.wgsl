@@ -1,7 +1,7 @@
 // Depthwise convolution (one filter a channel) on channels-last groups of 4: an invocation makes 4 channels of PIXELS
 // neighbouring pixels of a row, so that a tap's weights are loaded once for all of them. With BY_ROWS so are a row's inputs:
 // the SPAN that PIXELS outputs of KERNEL taps with STRIDE reach, without dilation.
-// Prelude: Stored4, load4, store4, UNROLLED, PIXELS, WIDTH, BY_ROWS, SPAN, KERNEL, STRIDE, GENERATED, generated4, accumulate4.
+// Prelude: Stored4, load4, store4, UNROLLED, kept, PIXELS, WIDTH, BY_ROWS, SPAN, KERNEL, STRIDE, GENERATED, generated4, accumulate4.
 
 struct Params {
     in_h: u32, in_w: u32, c4: u32, out_h: u32,
@@ -9,7 +9,7 @@ struct Params {
     kernel_w: u32, stride_h: u32, stride_w: u32, pad_h: i32,
     pad_w: i32, dilation_h: u32, dilation_w: u32, limit_w: u32,
     flags: u32, alpha: f32, low: f32, high: f32,
-    row_groups: u32, spare0: u32, spare1: u32, spare2: u32,
+    row_groups: u32, zero: u32, count: u32, spare: u32,
 }
 
 @group(0) @binding(0) var<storage, read> input: array<Stored4>;
@@ -59,13 +59,13 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
             }
         }
     }
-    let end = select(min(PIXELS, p.out_w - first), PIXELS, UNROLLED);
+    let end = select(min(p.count, p.out_w - first), PIXELS, UNROLLED);
     let offset = bias4(channel);
     var made = sum;                                             // indexed by a variable, which `sum` should not be
     for (var r = 0u; r < end; r++) {
-        if first + r < p.out_w {
+        if !UNROLLED || first + r < p.out_w {
             let at = (row * p.out_w + first + r) * p.c4 + channel;
-            output[at] = store4(finish(made[r], offset, at));
+            output[at] = store4(finish(made[kept(r)], offset, at));
         }
     }
 }

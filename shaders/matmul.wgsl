@@ -3,7 +3,7 @@
 // Rows come from workgroup_id alone, so that A's loads are uniform: one transaction on hardware; one scalar load and a
 // broadcast on a software adapter, which has to be told so: see uniform_index. B's groups of 4 columns lie side by side
 // across the workgroup.
-// Prelude: Stored4, load4, store4, uniform_index, uniform_small, UNROLLED, ROWS, WIDTH, TAIL (k % 4 ≠ 0), GENERATED,
+// Prelude: Stored4, load4, store4, uniform_index, uniform_small, UNROLLED, kept, ROWS, WIDTH, TAIL (k % 4 ≠ 0), GENERATED,
 // generated4, accumulate4, StoredB, b_column, b_group, b_rows, b_row.
 
 // Strides and offsets in groups of 4 elements (b_row: what b_rows takes as its step); k in elements. A batch is (outer, inner) with strides for each operand.
@@ -12,7 +12,8 @@ struct Params {
     a_offset: u32, a_row: u32, a_outer: u32, a_inner: u32,
     b_offset: u32, b_row: u32, b_outer: u32, b_inner: u32,
     c_row: u32, c_batch: u32, flags: u32, alpha: f32,
-    low: f32, high: f32, rows_first: u32, spare: u32,
+    low: f32, high: f32, rows_first: u32, zero: u32,
+    count: u32, spare0: u32, spare1: u32, spare2: u32,
 }
 
 @group(0) @binding(0) var<storage, read> a: array<Stored4>;
@@ -66,13 +67,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
     let c_base = group.z * p.c_batch + column;
-    let end = select(min(ROWS, p.m - row_block * ROWS), ROWS, UNROLLED);
+    let end = select(min(p.count, p.m - row_block * ROWS), ROWS, UNROLLED);
     let offset = bias4(column);
     var made = sum;                                                // indexed by a variable, which `sum` should not be
     for (var r = 0u; r < end; r++) {
-        if row_block * ROWS + r < p.m {
+        if !UNROLLED || row_block * ROWS + r < p.m {
             let at = c_base + (row_block * ROWS + r) * p.c_row;
-            c[at] = store4(finish(made[r], offset, at));
+            c[at] = store4(finish(made[kept(r)], offset, at));
         }
     }
 }

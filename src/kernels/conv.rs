@@ -54,7 +54,9 @@ struct Params {
     blocks_w: u32,
     b_row: u32,
     rows_first: u32,
-    spare: u32,
+    zero: u32,
+    count: u32,
+    spare: [u32; 3],
 }
 
 #[repr(C)]
@@ -77,7 +79,9 @@ struct DepthwiseParams {
     low: f32,
     high: f32,
     row_groups: u32,
-    spare: [u32; 3],
+    zero: u32,
+    count: u32,
+    spare: u32,
 }
 
 /// Where the parameters that a planted fault changes lie in the block.
@@ -237,7 +241,9 @@ pub fn emit(
             low: epilogue.low,
             high: epilogue.high,
             row_groups: grid[0],
-            spare: [0; 3],
+            zero: 0,
+            count: by.pixels,
+            spare: 0,
         };
         let bindings = [
             (input, Access::Read),
@@ -287,7 +293,9 @@ pub fn emit(
         blocks_w,
         b_row,
         rows_first: rows_first as u32,
-        spare: 0,
+        zero: 0,
+        count: pixels,
+        spare: [0; 3],
     };
     let bindings = [
         (input, Access::Read),

@@ -29,7 +29,9 @@ struct Params {
     low: f32,
     high: f32,
     rows_first: u32,
-    spare: u32,
+    zero: u32,
+    count: u32,
+    spare: [u32; 3],
 }
 
 /// Where the parameters that a planted fault changes lie in the block.
@@ -188,7 +190,9 @@ pub fn emit(
         low: epilogue.low,
         high: epilogue.high,
         rows_first: rows_first as u32,
-        spare: 0,
+        zero: 0,
+        count: rows,
+        spare: [0; 3],
     };
     let bindings = [
         (a.place, Access::Read),

@@ -20,6 +20,9 @@ pub struct Form {
     pub rolled: bool,
 }
 
+/// What goes with the constant UNROLLED.
+const KEPT: &str = include_str!("../../shaders/lib/kept.wgsl");
+
 /// Entry k is k: see [`Form::table`]. 256 bytes, what adapters offer.
 pub const UNIFORM_TABLE: [u32; 64] = {
     let mut table = [0; 64];
@@ -105,7 +108,7 @@ impl Prelude {
             whole += if form.table { UNIFORM_BY_TABLE } else { UNIFORM };
         }
         if shader.contains("UNROLLED") {
-            let _ = writeln!(whole, "const UNROLLED: bool = {};", !form.rolled);
+            let _ = writeln!(whole, "const UNROLLED: bool = {};\n{KEPT}", !form.rolled);
         }
         let mut wanted: BTreeSet<&str> = BTreeSet::new();
         collect_calls(&self.text, &mut wanted);
