@@ -71,13 +71,14 @@ pub fn width(capabilities: &Capabilities, columns: usize) -> u32 {
     }
 }
 
-/// The rows that an invocation makes. On a software adapter 10 share a load of B: more are a little faster, and take twice as long
-/// to translate.
-pub fn rows(capabilities: &Capabilities, m: usize) -> u32 {
+/// The rows that an invocation makes. On a software adapter more of them share a load of B: 16 where it is packed, beyond which sums
+/// no longer fit; 12 where a load is dearer for its addresses.
+pub fn rows(capabilities: &Capabilities, m: usize, panels: bool) -> u32 {
     match m {
         0..=1 => 1,
         2..=5 => 4,
-        10.. if capabilities.form().table => 10,
+        13.. if capabilities.form().table && panels => 16,
+        9.. if capabilities.form().table => 12,
         _ => 8,
     }
 }
@@ -90,7 +91,7 @@ fn prelude(storage: Storage, rows: u32, width: u32, [tail, panels]: [bool; 2], e
 fn variants() -> Vec<Prelude> {
     let mut list = vec![];
     for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
-        for (rows, flags) in [(1, [true, false]), (4, [false; 2]), (8, [false; 2]), (10, [true; 2])] {
+        for (rows, flags) in [(1, [true, false]), (4, [false; 2]), (8, [false; 2]), (12, [true, false]), (16, [false, true])] {
             list.extend(samples().iter().map(|epilogue| prelude(storage, rows, 16, flags, epilogue)));
         }
     }
@@ -164,7 +165,7 @@ pub fn emit(
 ) -> Result<(), Unsupported> {
     let epilogue = Epilogue::new(epilogue, bias.is_some())?;
     let capabilities = at.capabilities();
-    let (rows, n4) = (rows(&capabilities, sizes.m), sizes.n.div_ceil(4));
+    let (rows, n4) = (rows(&capabilities, sizes.m, b.panels), sizes.n.div_ceil(4));
     let width = width(&capabilities, n4);
     let dummy = at.dummy(storage)?;
     let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a matrix beyond 2³² elements"));
