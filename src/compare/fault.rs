@@ -7,7 +7,7 @@ use super::{C, clobber};
 use crate::error::{Error, Result};
 use crate::graph::Node;
 use crate::kernels::epilogue::{FULL_SUMS, HALF_SUMS, HAS_BIAS};
-use crate::kernels::{Dispatch, Packing, conv, matmul};
+use crate::kernels::{Dispatch, Packing, conv, conv_stem, matmul};
 use crate::ops::matrix::{gemm::Gemm, matmul::MatMul};
 use crate::ops::nn::conv::Conv;
 use crate::ops::pointwise::Pointwise;
@@ -150,10 +150,12 @@ fn changed_param(dispatch: &Dispatch, kind: Fault) -> Option<usize> {
     match (kind, dispatch.kernel) {
         (Fault::LastElementDropped, "matmul") => Some(matmul::K_AT),
         (Fault::LastElementDropped, "conv") => Some(conv::TAIL_AT),
+        (Fault::LastElementDropped, "conv_stem") => Some(conv_stem::IN_C_AT),
         (Fault::RightEdgeOffByOne, "conv") => Some(conv::LIMIT_W_AT),
         (Fault::RightEdgeOffByOne, "depthwise") => Some(conv::DEPTHWISE_LIMIT_W_AT),
         (Fault::LastBiasDropped, "matmul") => Some(matmul::FLAGS_AT),
         (Fault::LastBiasDropped, "conv") => Some(conv::FLAGS_AT),
+        (Fault::LastBiasDropped, "conv_stem") => Some(conv_stem::FLAGS_AT),
         (Fault::LastBiasDropped, "depthwise") => Some(conv::DEPTHWISE_FLAGS_AT),
         _ => None,
     }
@@ -167,7 +169,7 @@ fn sites(plan: &Plan, kind: Fault) -> Vec<Site> {
     let mut found = vec![];
     for (index, step) in plan.steps.iter().enumerate() {
         let (StepKind::Gpu { dispatches }, Some(node)) = (&step.kind, step.node) else { continue };
-        let contraction = |dispatch: &Dispatch| matches!(dispatch.kernel, "matmul" | "conv" | "depthwise");
+        let contraction = |dispatch: &Dispatch| matches!(dispatch.kernel, "matmul" | "conv" | "conv_stem" | "depthwise");
         let contracts = step.op_type != "copy" && plan.graph.nodes.get(node).is_some_and(|node| epilogue_of(node).is_some());
         if !contracts || dispatches.iter().filter(|dispatch| contraction(dispatch)).count() != 1 {
             continue;
@@ -175,7 +177,7 @@ fn sites(plan: &Plan, kind: Fault) -> Vec<Site> {
         let Some((at, dispatch)) = dispatches.iter().enumerate().find(|(_, dispatch)| contraction(dispatch)) else { continue };
         let value = changed_param(dispatch, kind).and_then(|at| param(dispatch, at));
         let possible = match kind {
-            // A convolution's tail is 4 where groups are whole.
+            // A convolution's tail is 4 where groups are whole; a stem has fewer than 4 channels.
             Fault::LastElementDropped => value.is_some_and(|value| value % 4 != 0),
             Fault::LastBiasDropped => {
                 let bound = dispatch.bindings.get(BIAS).and_then(|binding| plan.places.get(binding.0.0 as usize));

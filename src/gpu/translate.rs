@@ -87,7 +87,8 @@ fn translate(device: &Device, kernel: &Kernel) -> Result<()> {
     let layout = pipelines.layout(device, accesses)?;
     let submission = device.capture("a first dispatch", || {
         let raw = device.raw();
-        let buffer = |usage| raw.create_buffer(&wgpu::BufferDescriptor { label: Some("nothing"), size: PARAMS_WINDOW as u64, usage, mapped_at_creation: false });
+        let buffer =
+            |usage| raw.create_buffer(&wgpu::BufferDescriptor { label: Some("nothing"), size: PARAMS_WINDOW as u64, usage, mapped_at_creation: false });
         // One buffer may not be bound to be read and to be written at once, so each binding has its own.
         let buffers: Vec<_> = accesses.iter().map(|_| buffer(wgpu::BufferUsages::STORAGE)).collect();
         let params = buffer(wgpu::BufferUsages::UNIFORM);

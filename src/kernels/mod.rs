@@ -7,6 +7,7 @@
 pub mod arg_reduce;
 pub mod conv;
 pub mod conv_direct;
+pub mod conv_stem;
 pub mod conv_transpose;
 pub mod copy;
 pub mod cum_sum;
@@ -59,6 +60,7 @@ pub static KERNELS: &[&Kernel] = &[
     &conv::CONV,
     &conv::DEPTHWISE,
     &conv_direct::CONV_DIRECT,
+    &conv_stem::CONV_STEM,
     &conv_transpose::CONV_TRANSPOSE,
     &copy::COPY,
     &cum_sum::CUM_SUM,

@@ -36,7 +36,7 @@ pub(super) fn panel_step(groups: usize) -> Result<u32, Unsupported> {
 }
 
 /// The shape of a packed matrix: panels, groups of 4 rows, pairs of rows, invocations, the pair's rows, columns.
-fn shape(columns: usize, groups: usize) -> Vec<usize> {
+pub(super) fn shape(columns: usize, groups: usize) -> Vec<usize> {
     vec![columns.div_ceil(PANEL), groups, 2, PANEL / 4, 2, 4]
 }
 
@@ -50,6 +50,16 @@ fn element(index: usize, groups: usize) -> (usize, usize) {
     (group * 4 + pair * 2 + of_pair, panel * PANEL + lane * 4 + column)
 }
 
+/// A packed matrix of so many rows and columns, its elements from where `source` says; 0 where it says nothing, which it must
+/// beyond the matrix.
+pub(super) fn pick(tensor: &Tensor, rows: usize, columns: usize, source: impl Fn(usize, usize) -> Option<usize>) -> Result<Tensor> {
+    let groups = rows.div_ceil(4);
+    tensor.pick(shape(columns, groups), |index| {
+        let (row, column) = element(index, groups);
+        source(row, column)
+    })
+}
+
 /// Packs a matrix `[rows, columns]` that a constant holds at these strides; rows beyond the last are 0.
 pub(super) fn of_matrix(offset: usize, strides: [isize; 2], [rows, columns]: [usize; 2]) -> Packing {
     let args = vec![offset, strides[0] as usize, strides[1] as usize, rows, columns];
@@ -58,9 +68,7 @@ pub(super) fn of_matrix(offset: usize, strides: [isize; 2], [rows, columns]: [us
 
 fn pack_matrix(tensor: &Tensor, args: &[usize]) -> Result<Tensor> {
     let [offset, row_stride, column_stride, rows, columns] = *args else { return Err(Error::internal("panels without arguments")) };
-    let groups = rows.div_ceil(4);
-    tensor.pick(shape(columns, groups), |index| {
-        let (row, column) = element(index, groups);
+    pick(tensor, rows, columns, |row, column| {
         // Strides may be negative: they wrap.
         let at = || offset.wrapping_add(row.wrapping_mul(row_stride)).wrapping_add(column.wrapping_mul(column_stride));
         (row < rows && column < columns).then(at)
@@ -76,8 +84,7 @@ pub(super) fn of_filters(out_c: usize, in_c: usize, taps: usize) -> Packing {
 fn pack_filters(weights: &Tensor, args: &[usize]) -> Result<Tensor> {
     let [out_c, in_c, taps] = *args else { return Err(Error::internal("panels without arguments")) };
     let in4 = in_c.div_ceil(4);
-    weights.pick(shape(out_c, taps * in4), |index| {
-        let (row, out) = element(index, taps * in4);
+    pick(weights, taps * in4 * 4, out_c, |row, out| {
         let (tap, channel) = (row / (in4 * 4), row % (in4 * 4));
         (out < out_c && channel < in_c).then(|| (out * in_c + channel) * taps + tap)
     })

@@ -7,7 +7,7 @@ use crate::compare::Bound;
 use crate::cpu::depthwise::depthwise;
 use crate::cpu::gemm::{MatrixRef, gemm};
 use crate::error::{Error, Result};
-use crate::kernels::{conv, conv_direct, matmul};
+use crate::kernels::{conv, conv_direct, conv_stem, matmul};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::pointwise::Pointwise;
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
@@ -91,8 +91,11 @@ impl Operator for Conv {
         };
         let bias = if at.has_input(2) { Some(at.input(2, Layout::Dense)?.place) } else { None };
         let residual = if self.epilogue.operands > 1 { Some(at.input(3, Layout::ChannelsLast4)?.place) } else { None };
-        let input = at.input(0, Layout::ChannelsLast4)?.place;
         let output = at.output(0, Layout::ChannelsLast4)?.place;
+        if at.constant(1).is_some() && conv_stem::serves(&sizes) {
+            return conv_stem::emit(at, storage, &sizes, bias, residual, output, &self.epilogue);
+        }
+        let input = at.input(0, Layout::ChannelsLast4)?.place;
         if at.constant(1).is_none() || !conv::serves(&sizes) {
             let four = [w[0], w[1], g.kernel[0], g.kernel[1]];
             let weights = at.view(1)?.reshaped(&four).ok_or_else(|| Unsupported::new("weights that are not contiguous"))?;
@@ -211,6 +214,8 @@ pub const CASES: &[Case] = &[
     case(&[("group", Int(2)), ("pads", Ints(&[0, 1, 2, 1]))], &[Floats(&[1, 8, 5, 6]), Weights(&[16, 4, 3, 3])]),
     case(&[("group", Int(3)), ("pads", Ints(&[1, 1, 1, 1])), ("strides", Ints(&[2, 1]))], &[Floats(&[2, 6, 5, 6]), Weights(&[9, 2, 3, 3]), Weights(&[9])]),
     case(&[("group", Int(5)), ("dilations", Ints(&[1, 2]))], &[Floats(&[1, 5, 4, 7]), Weights(&[10, 1, 3, 3])]),
+    case(&[("pads", Ints(&[3, 3, 2, 4])), ("strides", Ints(&[2, 2]))], &[Floats(&[2, 2, 11, 35]), Weights(&[9, 2, 7, 7]), Weights(&[9])]),
+    case(&[("strides", Ints(&[1, 3])), ("dilations", Ints(&[2, 1]))], &[Floats(&[2, 1, 8, 40]), Weights(&[35, 1, 3, 5])]),
     case(&[("pads", Ints(&[1, 1, 1, 1]))], &[Floats(&[1, 3, 5, 4]), Floats(&[6, 3, 3, 3]), Floats(&[6])]),
     case(&[], &[Floats(&[1, 5, 4, 3]), Floats(&[3, 5, 1, 1])]),
     case(&[("pads", Ints(&[2, 2]))], &[Floats(&[1, 4, 11]), Weights(&[6, 4, 5]), Weights(&[6])]),

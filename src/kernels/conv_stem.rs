@@ -1,0 +1,173 @@
+//! Convolution of few input channels, an image network's first layer: `shaders/conv_stem.wgsl`.
+//!
+//! In groups of 4 channels a fourth of the work on three channels would be for nothing, and every tap would find its addresses anew.
+
+use super::conv::Sizes;
+use super::epilogue::{Epilogue, samples};
+use super::{Access, Kernel, Packing, Prelude, matmul, weights as packed};
+use crate::error::{Error, Result};
+use crate::ops::Fact;
+use crate::ops::pointwise::Pointwise;
+use crate::plan::{Layout, Lowering, PlaceId, Storage, Unsupported, View};
+use crate::tensor::{DType, Tensor};
+
+pub static CONV_STEM: Kernel = Kernel { stem: "conv_stem", shader: include_str!("../../shaders/conv_stem.wgsl"), params_size: size_of::<Params>(), variants };
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    in_c: u32,
+    in_h: u32,
+    in_w4: u32,
+    out_h: u32,
+    out_w: u32,
+    out_c4: u32,
+    rows: u32,
+    blocks_w: u32,
+    kernel_h: u32,
+    stride_h: u32,
+    dilation_h: u32,
+    row_groups: u32,
+    flags: u32,
+    alpha: f32,
+    low: f32,
+    high: f32,
+    b_row: u32,
+    spare: u32,
+    zero: u32,
+    count: u32,
+}
+
+/// Where the parameters that a planted fault changes lie in the block.
+pub(crate) const FLAGS_AT: usize = std::mem::offset_of!(Params, flags);
+pub(crate) const IN_C_AT: usize = std::mem::offset_of!(Params, in_c);
+
+/// What shapes the code: taps and stride along a row, output pixels of an invocation.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    kernel: u32,
+    stride: u32,
+    pixels: u32,
+}
+
+impl Row {
+    /// Groups of 4 inputs that the pixels reach.
+    fn span4(self) -> u32 {
+        ((self.pixels - 1) * self.stride + self.kernel).div_ceil(4)
+    }
+}
+
+/// Whether this kernel serves the sizes.
+pub fn serves(s: &Sizes) -> bool {
+    s.groups == 1 && s.in_c < 4 && (2..=7).contains(&s.kernel[1]) && (1..=4).contains(&s.stride[1]) && s.dilation[1] == 1
+}
+
+fn prelude(storage: Storage, row: Row, width: u32, panels: bool, epilogue: &Epilogue) -> Prelude {
+    let base = Prelude::new().storage(storage).constant("PIXELS", row.pixels).constant("WIDTH", width);
+    let base = base.constant("KERNEL", row.kernel).constant("STRIDE", row.stride).constant("SPAN4", row.span4());
+    epilogue.prelude(packed::prelude(base, panels))
+}
+
+fn variants() -> Vec<Prelude> {
+    let mut list = vec![];
+    for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
+        for (row, panels) in [(Row { kernel: 3, stride: 2, pixels: 12 }, true), (Row { kernel: 7, stride: 2, pixels: 8 }, false)] {
+            list.extend(samples().iter().map(|epilogue| prelude(storage, row, 16, panels, epilogue)));
+        }
+    }
+    list
+}
+
+/// The weights' rows `[in_c · kernel rows · taps padded to 4, out_c]`, from `[out_c, in_c, h, w]` or `[out_c, in_c, w]`.
+fn pack(weights: &Tensor, args: &[usize]) -> Result<Tensor> {
+    let [out_c, lines, taps, panels] = *args else { return Err(Error::internal("stem weights without arguments")) };
+    let taps4 = taps.next_multiple_of(4);
+    let source = |row: usize, out: usize| {
+        let (line, tap) = (row / taps4, row % taps4);
+        (out < out_c && tap < taps).then(|| (out * lines + line) * taps + tap)
+    };
+    if panels != 0 {
+        return packed::pick(weights, lines * taps4, out_c, source);
+    }
+    let out4 = out_c.next_multiple_of(4);
+    weights.pick([lines * taps4, out4], |index| source(index / out4, index % out4))
+}
+
+/// The input as planes in rows of 4, its padding included: the view itself where there is none.
+fn padded(at: &mut Lowering<'_>, s: &Sizes) -> Result<View, Unsupported> {
+    let view = at.view(0)?.reshaped(&[s.n, s.in_c, s.in_h, s.in_w]).ok_or_else(|| Unsupported::new("an input that is not contiguous"))?;
+    let reach = |axis: usize| (if axis == 0 { s.out_h } else { s.out_w } - 1) * s.stride[axis] + (s.kernel[axis] - 1) * s.dilation[axis] + 1;
+    let (height, width) = (reach(0).max(s.pad[0] + s.in_h), reach(1).max(s.pad[1] + s.in_w));
+    if s.pad == [0, 0] && (height, width) == (s.in_h, s.in_w) {
+        return at.in_layout(view, Layout::Rows4);
+    }
+    let whole = at.scratch(&Fact::new(DType::F32, vec![s.n, s.in_c, height, width]), Layout::Rows4)?;
+    let zero = at.table("padding", Tensor::scalar(0f32).reshape([1]).map_err(|error| Unsupported::new(error.message()))?)?;
+    at.copy(&zero.broadcast(&whole.shape), &whole)?;
+    let mut inside = View { shape: view.shape.clone(), ..whole.clone() };
+    inside.offset += s.pad[0] * whole.strides[2] as usize + s.pad[1];
+    at.copy(&view, &inside)?;
+    Ok(whole)
+}
+
+/// Emits the convolution of the node's input 0 by its constant input 1.
+#[allow(clippy::too_many_arguments)] // the operands of a convolution are what they are
+pub fn emit(
+    at: &mut Lowering<'_>,
+    storage: Storage,
+    s: &Sizes,
+    bias: Option<PlaceId>,
+    residual: Option<PlaceId>,
+    output: PlaceId,
+    epilogue: &Pointwise,
+) -> Result<(), Unsupported> {
+    let epilogue = Epilogue::new(epilogue, bias.is_some())?;
+    let capabilities = at.capabilities();
+    let narrow =
+        |value: usize| u32::try_from(value).ok().filter(|&value| value <= i32::MAX as u32).ok_or_else(|| Unsupported::new("a convolution beyond 2³¹ pixels"));
+    let input = padded(at, s)?;
+    let (height, width4) = (input.shape[2], input.strides[2] / 4);
+    let panels = packed::panels(&capabilities);
+    let (lines, taps) = (s.in_c * s.kernel[0], s.kernel[1]);
+    let groups = lines * taps.div_ceil(4);
+    let shape = if panels { packed::shape(s.out_c, groups) } else { vec![groups * 4, s.out_c.next_multiple_of(4)] };
+    let weights = at.packed(1, Packing { name: "stem", args: vec![s.out_c, lines, taps, panels as usize], shape, pack })?;
+    let out_c4 = s.out_c.div_ceil(4);
+    let width = matmul::width(&capabilities, out_c4);
+    // More pixels share a load of the weights; what a row of 7 taps reaches for 12 no longer fits (16: a third as fast even for 3 taps).
+    let row = Row { kernel: narrow(taps)?, stride: narrow(s.stride[1])?, pixels: if taps <= 4 && panels { 12 } else { 8 } };
+    let (rows, blocks_w) = (narrow(s.n.saturating_mul(s.out_h))?, narrow(s.out_w)?.div_ceil(row.pixels));
+    let grid = super::folded_grid(rows as u64 * blocks_w as u64, capabilities.max_grid);
+    let params = Params {
+        in_c: narrow(s.in_c)?,
+        in_h: narrow(height)?,
+        in_w4: narrow(width4 as usize)?,
+        out_h: narrow(s.out_h)?,
+        out_w: narrow(s.out_w)?,
+        out_c4: narrow(out_c4)?,
+        rows,
+        blocks_w,
+        kernel_h: narrow(s.kernel[0])?,
+        stride_h: narrow(s.stride[0])?,
+        dilation_h: narrow(s.dilation[0])?,
+        row_groups: grid[0],
+        flags: epilogue.flags,
+        alpha: 1.0,
+        low: epilogue.low,
+        high: epilogue.high,
+        b_row: if panels { packed::panel_step(groups)? } else { narrow(out_c4)? },
+        spare: 0,
+        zero: 0,
+        count: row.pixels,
+    };
+    let dummy = at.dummy(storage)?;
+    let bindings = [
+        (input.place, Access::Read),
+        (weights, Access::Read),
+        (bias.unwrap_or(dummy), Access::Read),
+        (residual.unwrap_or(dummy), Access::Read),
+        (output, Access::Write),
+    ];
+    let columns = narrow(out_c4)?.div_ceil(width);
+    at.emit(&CONV_STEM, prelude(storage, row, width, panels, &epilogue), params, &bindings, [columns, grid[0], grid[1]])
+}
