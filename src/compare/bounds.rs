@@ -4,6 +4,7 @@ use super::accuracy;
 use super::expression::{Rounding, Uncertain, propagate};
 use super::measure::Allowed;
 use super::normalization::{Runs, moments, normalization};
+use super::winograd::spread;
 use super::{Bound, C, UNIT_F16, UNIT_F32};
 use crate::cpu;
 use crate::error::{Error, Result};
@@ -11,7 +12,7 @@ use crate::graph::Node;
 use crate::kernels::pool::Mode as Pooling;
 use crate::kernels::reduce::Reduction;
 use crate::ops::matrix::gemm::Gemm;
-use crate::ops::nn::{batch_normalization::BatchNormalization, global_pool::GlobalPool, pool::Pool, softmax::Softmax};
+use crate::ops::nn::{batch_normalization::BatchNormalization, conv::Conv, global_pool::GlobalPool, pool::Pool, softmax::Softmax};
 use crate::ops::pointwise::{Elementwise, Pointwise};
 use crate::ops::reduce::reduce::Reduce;
 use crate::ops::{Fact, Mode, Operands, Operator};
@@ -79,13 +80,23 @@ pub struct Own {
     pub unit: f64,
 }
 
-/// What output `index` of `node` (its reference `want`, as float64, stored with roundoff `store`) is held to.
-pub fn allowed(node: &Node, index: usize, inputs: &[Option<Input>], want: &[f64], store: f64, own: Own) -> Result<Allowed> {
+/// The device's side of a measure.
+#[derive(Debug, Clone, Copy)]
+pub struct Made {
+    /// The roundoff with which it stores results.
+    pub unit: f64,
+    /// Whether it took a convolution by Winograd's method.
+    pub winograd: bool,
+}
+
+/// What output `index` of `node` (its reference `want`, as float64) is held to.
+pub fn allowed(node: &Node, index: usize, inputs: &[Option<Input>], want: &[f64], made: Made, own: Own) -> Result<Allowed> {
+    let store = made.unit;
     let facts: Vec<Option<Fact>> = inputs.iter().map(|input| input.as_ref().map(|input| Fact::of(&input.value))).collect();
     let refs: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
     let mut allowed = match node.op.error_bound(Operands::new(&refs)) {
         Bound::Exact | Bound::Choice => exact(inputs, want),
-        Bound::Contraction { length } => contraction(node, inputs, length, own)?,
+        Bound::Contraction { length } => contraction(node, inputs, length, made.winograd, own)?,
         Bound::Softmax { logarithm, .. } => softmax(node, inputs, want, logarithm, own)?,
         Bound::Sum { length } => sum(node, inputs, want, length, own)?,
         Bound::Normalization { length, epsilon, .. } if index > 0 => moments(inputs, want, index, (length, epsilon as f64), own)?,
@@ -113,7 +124,7 @@ pub fn evaluate(op: &dyn Operator, inputs: &[Option<Tensor>]) -> Result<Tensor> 
 }
 
 /// c · u · length · Σ|aᵢbᵢ| and the rounding of what is summed, taken through the epilogue.
-fn contraction(node: &Node, inputs: &[Option<Input>], length: usize, own: Own) -> Result<Allowed> {
+fn contraction(node: &Node, inputs: &[Option<Input>], length: usize, winograd: bool, own: Own) -> Result<Allowed> {
     let epilogue = epilogue_of(node).cloned().unwrap_or_else(Pointwise::identity);
     let mut bare = node.clone();
     set_epilogue(&mut bare, Pointwise::identity());
@@ -130,8 +141,17 @@ fn contraction(node: &Node, inputs: &[Option<Input>], length: usize, own: Own) -
     let folded = if node.fused.is_empty() { 0.0 } else { UNIT_F32 + own.unit * node.fused.len() as f64 };
     let sides = if own.arithmetic { 2.0 } else { 1.0 };
     let fixed: Vec<f64> = magnitude.iter().map(|m| (operands + folded) * m).collect();
-    let scaled: Vec<f64> = magnitude.iter().map(|m| sides * UNIT_F32 * length as f64 * m).collect();
-    let formula = format!("c·u·{length}·Σ|ab| + storage rounding");
+    let spread = match (bare.op.downcast::<Conv>(), &magnitudes[..]) {
+        (Some(conv), [Some(x), Some(w), ..]) if winograd => Some(spread(conv, x, w)?),
+        _ => None,
+    };
+    let terms = |index: usize, m: f64| length as f64 * m * sides + spread.as_ref().map_or(0.0, |spread| spread[index]);
+    let scaled: Vec<f64> = magnitude.iter().enumerate().map(|(index, &m)| UNIT_F32 * terms(index, m)).collect();
+    let formula = if winograd {
+        format!("c·u·({length}·Σ|ab| + Winograd's spread) + storage rounding")
+    } else {
+        format!("c·u·{length}·Σ|ab| + storage rounding")
+    };
     if epilogue.is_identity() {
         return Ok(Allowed { fixed, scaled, formula });
     }

@@ -14,6 +14,7 @@ mod normalization;
 mod reference;
 mod report;
 mod run;
+mod winograd;
 
 pub use fault::{Fault, Planted};
 pub use measure::{Measure, Tolerance};

@@ -1,9 +1,10 @@
 //! The comparison itself: the plan as it runs beside each step by itself, both held against the reference.
 
-use super::bounds::{Input, allowed, exact, unit, widened};
+use super::bounds::{Input, Made, allowed, exact, unit, widened};
 use super::measure::{Allowed, Measure, measure};
 use super::reference::{self, Reference, Values, written_value};
 use super::report::{Fallback, FirstDifferent, FusedPlan, NodeRow, OutputRow, Report, Verdict};
+use super::winograd::takes;
 use super::{C, UNIT_F32};
 use crate::cpu;
 use crate::error::{Error, Result};
@@ -128,7 +129,8 @@ impl Judge<'_> {
                         let Some((value, cumulative)) = written_value(plan, *place, bytes)? else { continue };
                         let local = alone.iter().find(|(id, _)| id == place).map(|(id, bytes)| written_value(plan, *id, bytes)).transpose()?.flatten();
                         let is_copy = step.op_type == "copy";
-                        let subject = Subject { node: node.filter(|_| !is_copy), label: &step.label, op: &step.op_type, value, graph: &plan.graph };
+                        let subject =
+                            Subject { node: node.filter(|_| !is_copy), label: &step.label, op: &step.op_type, value, graph: &plan.graph, plan: Some(plan) };
                         let mut row = self.row(&subject, local.as_ref().map(|found| &found.1), Some(&cumulative))?;
                         (row.ran_on, row.kernels) = ("gpu", kernels.clone());
                         rows.push((step.node, row));
@@ -138,7 +140,7 @@ impl Judge<'_> {
                     let alone = self.evaluate_alone(&**op, reads, &plan.graph)?;
                     for (at, (value, cumulative)) in outputs.iter().zip(results.borrow().iter()).enumerate() {
                         let Some(value) = *value else { continue };
-                        let subject = Subject { node: Some(node), label: &step.label, op: &step.op_type, value, graph: &plan.graph };
+                        let subject = Subject { node: Some(node), label: &step.label, op: &step.op_type, value, graph: &plan.graph, plan: None };
                         let mut row = self.row(&subject, alone.get(at), Some(cumulative))?;
                         row.ran_on = "cpu";
                         rows.push((step.node, row));
@@ -202,7 +204,7 @@ impl Judge<'_> {
             let alone = self.evaluate_alone(&*node.op, &node.inputs, graph)?;
             for (at, value) in node.outputs.iter().enumerate() {
                 let Some(value) = *value else { continue };
-                let subject = Subject { node: Some(node), label: &node.name, op: &node.op_type, value, graph };
+                let subject = Subject { node: Some(node), label: &node.name, op: &node.op_type, value, graph, plan: None };
                 let mut row = self.row(&subject, alone.get(at), made.get(&value))?;
                 row.ran_on = "cpu";
                 rows.push((Some(index), row));
@@ -298,7 +300,8 @@ impl Judge<'_> {
         };
         let inputs = node.inputs.iter().map(|id| id.map(input).transpose()).collect::<Result<Vec<_>>>()?;
         let index = node.outputs.iter().position(|id| *id == Some(subject.value)).unwrap_or(0);
-        allowed(node, index, &inputs, want, store, own)
+        let winograd = subject.plan.is_some_and(|plan| takes(plan, node));
+        allowed(node, index, &inputs, want, Made { unit: store, winograd }, own)
     }
 
     /// The largest cumulative tolerance of a value; a view has that of what it looks at.
@@ -420,6 +423,8 @@ struct Subject<'a> {
     op: &'a str,
     value: ValueId,
     graph: &'a Graph,
+    /// The plan, where the device made it.
+    plan: Option<&'a Plan>,
 }
 
 /// The rows in the order of the graph as read, each node of it listed; a copy stands before the node that wanted it.

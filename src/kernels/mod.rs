@@ -30,6 +30,7 @@ pub mod scatter;
 pub mod softmax;
 pub mod top_k;
 pub mod trilu;
+pub mod winograd;
 
 mod weights;
 
@@ -80,6 +81,8 @@ pub static KERNELS: &[&Kernel] = &[
     &softmax::SOFTMAX,
     &top_k::TOP_K,
     &trilu::TRILU,
+    &winograd::WINOGRAD_INPUT,
+    &winograd::WINOGRAD_OUTPUT,
 ];
 
 /// How a dispatch uses a buffer.

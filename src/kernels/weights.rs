@@ -53,10 +53,19 @@ fn element(index: usize, groups: usize) -> (usize, usize) {
 /// A packed matrix of so many rows and columns, its elements from where `source` says; 0 where it says nothing, which it must
 /// beyond the matrix.
 pub(super) fn pick(tensor: &Tensor, rows: usize, columns: usize, source: impl Fn(usize, usize) -> Option<usize>) -> Result<Tensor> {
+    let packed = pick_all(tensor, 1, rows, columns, |_, row, column| source(row, column))?;
+    packed.reshape(&packed.shape()[1..])
+}
+
+/// The same for several matrices, one after the other: `source` takes (matrix, row, column).
+pub(super) fn pick_all(tensor: &Tensor, matrices: usize, rows: usize, columns: usize, source: impl Fn(usize, usize, usize) -> Option<usize>) -> Result<Tensor> {
     let groups = rows.div_ceil(4);
-    tensor.pick(shape(columns, groups), |index| {
-        let (row, column) = element(index, groups);
-        source(row, column)
+    let one = shape(columns, groups);
+    let elements = one.iter().product::<usize>().max(1);
+    let whole: Vec<usize> = std::iter::once(matrices).chain(one).collect();
+    tensor.pick(whole, |index| {
+        let (row, column) = element(index % elements, groups);
+        source(index / elements, row, column)
     })
 }
 

@@ -7,7 +7,7 @@ use crate::compare::Bound;
 use crate::cpu::depthwise::depthwise;
 use crate::cpu::gemm::{MatrixRef, gemm};
 use crate::error::{Error, Result};
-use crate::kernels::{conv, conv_direct, conv_stem, matmul};
+use crate::kernels::{conv, conv_direct, conv_stem, matmul, winograd};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::pointwise::Pointwise;
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
@@ -114,6 +114,9 @@ impl Operator for Conv {
             let sizes = matmul::Sizes { m: pixels, n: w[0], k: w[1], outer: 1, inner: 1 };
             return matmul::emit(at, storage, sizes, a, b, bias, residual, output, 1.0, &self.epilogue);
         }
+        if winograd::serves(&sizes, storage, &at.capabilities()) {
+            return winograd::emit(at, storage, &sizes, input, 1, bias, residual, output, &self.epilogue);
+        }
         conv::emit(at, storage, &sizes, input, 1, bias, residual, output, &self.epilogue)
     }
 
@@ -215,6 +218,8 @@ pub const CASES: &[Case] = &[
     case(&[("group", Int(3)), ("pads", Ints(&[1, 1, 1, 1])), ("strides", Ints(&[2, 1]))], &[Floats(&[2, 6, 5, 6]), Weights(&[9, 2, 3, 3]), Weights(&[9])]),
     case(&[("group", Int(5)), ("dilations", Ints(&[1, 2]))], &[Floats(&[1, 5, 4, 7]), Weights(&[10, 1, 3, 3])]),
     case(&[("pads", Ints(&[3, 3, 2, 4])), ("strides", Ints(&[2, 2]))], &[Floats(&[2, 2, 11, 35]), Weights(&[9, 2, 7, 7]), Weights(&[9])]),
+    case(&[("pads", Ints(&[1, 1, 1, 1]))], &[Floats(&[2, 16, 11, 9]), Weights(&[20, 16, 3, 3]), Weights(&[20])]),
+    case(&[("pads", Ints(&[2, 0, 1, 1]))], &[Floats(&[1, 32, 8, 14]), Weights(&[37, 32, 3, 3])]),
     case(&[("strides", Ints(&[1, 3])), ("dilations", Ints(&[2, 1]))], &[Floats(&[2, 1, 8, 40]), Weights(&[35, 1, 3, 5])]),
     case(&[("pads", Ints(&[1, 1, 1, 1]))], &[Floats(&[1, 3, 5, 4]), Floats(&[6, 3, 3, 3]), Floats(&[6])]),
     case(&[], &[Floats(&[1, 5, 4, 3]), Floats(&[3, 5, 1, 1])]),

@@ -1,0 +1,228 @@
+//! 3×3 convolution by Winograd's F(4×4, 3×3): a fourth of the multiplications. `shaders/winograd_input.wgsl`, 36 products of
+//! `shaders/matmul.wgsl`, `shaders/winograd_output.wgsl`.
+//!
+//! Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015), at the points 0, ±√½, ±√2, ∞.
+
+use super::conv::Sizes;
+use super::epilogue::{Epilogue, samples};
+use super::{Access, Kernel, Packing, Prelude, folded_grid, matmul, weights as packed};
+use crate::error::{Error, Result};
+use crate::ops::Fact;
+use crate::ops::pointwise::Pointwise;
+use crate::plan::{Capabilities, Layout, Lowering, PlaceId, Storage, Unsupported};
+use crate::tensor::{DType, Tensor, element_count, zeros};
+use std::f64::consts::{FRAC_1_SQRT_2 as HALF_ROOT, SQRT_2 as ROOT};
+
+pub static WINOGRAD_INPUT: Kernel = Kernel {
+    stem: "winograd_input",
+    shader: include_str!("../../shaders/winograd_input.wgsl"),
+    params_size: size_of::<InputParams>(),
+    variants: || [Storage::F32].map(input_prelude).into(),
+};
+pub static WINOGRAD_OUTPUT: Kernel = Kernel {
+    stem: "winograd_output",
+    shader: include_str!("../../shaders/winograd_output.wgsl"),
+    params_size: size_of::<OutputParams>(),
+    variants: || samples().iter().map(|epilogue| output_prelude(Storage::F32, epilogue)).collect(),
+};
+
+const WIDTH: u32 = 32;
+/// Outputs and inputs of a tile along one axis, and products of a tile.
+const OUT: usize = 4;
+const IN: usize = 6;
+const PRODUCTS: usize = IN * IN;
+
+/// Weights take four times their size. Beyond this many bytes they are left alone: large ones belong to small maps, where there
+/// are few tiles to gain on.
+const MAX_WEIGHT_BYTES: usize = 4 << 20;
+
+/// Bᵀ, G and Aᵀ: a row of 4 outputs is `Aᵀ[(G·w) ∘ (Bᵀ·d)]`.
+pub(crate) const INPUT: [[f64; IN]; IN] = [
+    [1.0, 0.0, -2.5, 0.0, 1.0, 0.0],
+    [0.0, -ROOT, -2.0, HALF_ROOT, 1.0, 0.0],
+    [0.0, ROOT, -2.0, -HALF_ROOT, 1.0, 0.0],
+    [0.0, -HALF_ROOT, -0.5, ROOT, 1.0, 0.0],
+    [0.0, HALF_ROOT, -0.5, -ROOT, 1.0, 0.0],
+    [0.0, 1.0, 0.0, -2.5, 0.0, 1.0],
+];
+pub(crate) const WEIGHTS: [[f64; 3]; IN] = [
+    [1.0, 0.0, 0.0],
+    [-2.0 / 3.0, -ROOT / 3.0, -1.0 / 3.0],
+    [-2.0 / 3.0, ROOT / 3.0, -1.0 / 3.0],
+    [1.0 / 6.0, ROOT / 6.0, 1.0 / 3.0],
+    [1.0 / 6.0, -ROOT / 6.0, 1.0 / 3.0],
+    [0.0, 0.0, 1.0],
+];
+pub(crate) const OUTPUT: [[f64; IN]; OUT] = [
+    [1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
+    [0.0, HALF_ROOT, -HALF_ROOT, ROOT, -ROOT, 0.0],
+    [0.0, 0.5, 0.5, 2.0, 2.0, 0.0],
+    [0.0, HALF_ROOT / 2.0, -HALF_ROOT / 2.0, 2.0 * ROOT, -2.0 * ROOT, 1.0],
+];
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct InputParams {
+    in_h: i32,
+    in_w: i32,
+    in_c4: u32,
+    tiles_h: u32,
+    tiles_w: u32,
+    tiles: u32,
+    pad: [i32; 2],
+    per_row: u32,
+    zero: u32,
+    count: u32,
+    spare: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct OutputParams {
+    out_h: u32,
+    out_w: u32,
+    out_c4: u32,
+    tiles_h: u32,
+    tiles_w: u32,
+    tiles: u32,
+    flags: u32,
+    alpha: f32,
+    low: f32,
+    high: f32,
+    per_row: u32,
+    zero: u32,
+    count: u32,
+    transform: [u32; 2],
+    spare: u32,
+}
+
+fn input_prelude(storage: Storage) -> Prelude {
+    Prelude::new().storage(storage).constant("WIDTH", WIDTH)
+}
+
+fn output_prelude(storage: Storage, epilogue: &Epilogue) -> Prelude {
+    epilogue.prelude(Prelude::new().storage(storage).constant("WIDTH", WIDTH))
+}
+
+/// Whether a convolution is taken this way: what lies between the steps must be float32 (float16 would lose the small differences of
+/// large sums), and there must be tiles and channels enough to pay for the transforms.
+pub fn serves(s: &Sizes, storage: Storage, capabilities: &Capabilities) -> bool {
+    let least = if capabilities.software { 16 } else { 32 };
+    let weights = s.in_c.saturating_mul(s.out_c).saturating_mul(PRODUCTS * 4);
+    storage == Storage::F32
+        && s.kernel == [3, 3]
+        && s.stride == [1, 1]
+        && s.dilation == [1, 1]
+        && s.groups == 1
+        && s.in_c.is_multiple_of(4)
+        && s.in_c.min(s.out_c) >= least
+        && s.out_h.min(s.out_w) >= 8
+        && weights <= MAX_WEIGHT_BYTES
+}
+
+/// `m · x · mᵀ` of a square matrix `x`.
+pub(crate) fn both_sides<const R: usize, const K: usize>(m: &[[f64; K]; R], x: &[[f64; K]; K]) -> [[f64; R]; R] {
+    let mut half = [[0.0; K]; R];
+    for (row, to) in m.iter().zip(&mut half) {
+        for (k, to) in to.iter_mut().enumerate() {
+            *to = row.iter().zip(x).map(|(a, x)| a * x[k]).sum();
+        }
+    }
+    half.map(|half| std::array::from_fn(|column| half.iter().zip(&m[column]).map(|(a, b)| a * b).sum()))
+}
+
+/// `G w Gᵀ` of weights `[out_c, in_c, 3, 3]`: `[36, in_c, out_c]`, in panels or in rows.
+fn pack(weights: &Tensor, args: &[usize]) -> Result<Tensor> {
+    let [out_c, in_c, panels] = *args else { return Err(Error::internal("Winograd weights without arguments")) };
+    let filters = weights.as_slice::<f32>()?.as_chunks::<9>().0;
+    let mut all: Vec<f32> = zeros(element_count(&[PRODUCTS, in_c, out_c])?)?;
+    for (index, filter) in filters.iter().enumerate() {
+        let (out, channel) = (index / in_c, index % in_c);
+        let filter: [[f64; 3]; 3] = std::array::from_fn(|y| std::array::from_fn(|x| filter[y * 3 + x] as f64));
+        for (product, value) in both_sides(&WEIGHTS, &filter).as_flattened().iter().enumerate() {
+            all[(product * in_c + channel) * out_c + out] = *value as f32;
+        }
+    }
+    let all = Tensor::new([PRODUCTS, in_c, out_c], all)?;
+    if panels != 0 {
+        return packed::pick_all(&all, PRODUCTS, in_c, out_c, |product, row, column| {
+            (row < in_c && column < out_c).then_some((product * in_c + row) * out_c + column)
+        });
+    }
+    let out4 = out_c.next_multiple_of(4);
+    all.pick([PRODUCTS, in_c, out4], |index| (index % out4 < out_c).then_some(index / out4 * out_c + index % out4))
+}
+
+/// Emits a convolution that [`serves`] takes. Places are channels-last; the weights are input `weights` of the node, a constant.
+#[allow(clippy::too_many_arguments)] // the operands of a convolution are what they are
+pub fn emit(
+    at: &mut Lowering<'_>,
+    storage: Storage,
+    s: &Sizes,
+    input: PlaceId,
+    weights: usize,
+    bias: Option<PlaceId>,
+    residual: Option<PlaceId>,
+    output: PlaceId,
+    epilogue: &Pointwise,
+) -> Result<(), Unsupported> {
+    let epilogue = Epilogue::new(epilogue, bias.is_some())?;
+    let capabilities = at.capabilities();
+    let too_large = || Unsupported::new("a convolution beyond 2³¹ pixels");
+    let narrow = |value: usize| u32::try_from(value).ok().filter(|&value| value <= i32::MAX as u32).ok_or_else(too_large);
+    let (tiles_h, tiles_w) = (s.out_h.div_ceil(OUT), s.out_w.div_ceil(OUT));
+    let tiles = s.n.checked_mul(tiles_h * tiles_w).ok_or_else(too_large)?;
+    let (in_c4, out_c4) = (s.in_c / 4, s.out_c.div_ceil(4));
+    let grid = |groups: usize| Ok::<_, Unsupported>(folded_grid(u64::from(narrow(groups)?.div_ceil(WIDTH)), capabilities.max_grid));
+
+    let transformed = at.scratch(&Fact::new(DType::F32, vec![PRODUCTS, tiles, s.in_c]), Layout::Rows4)?.place;
+    let whole = grid(tiles.saturating_mul(in_c4))?;
+    let params = InputParams {
+        in_h: narrow(s.in_h)? as i32,
+        in_w: narrow(s.in_w)? as i32,
+        in_c4: narrow(in_c4)?,
+        tiles_h: narrow(tiles_h)?,
+        tiles_w: narrow(tiles_w)?,
+        tiles: narrow(tiles)?,
+        pad: [narrow(s.pad[0])? as i32, narrow(s.pad[1])? as i32],
+        per_row: whole[0],
+        zero: 0,
+        count: IN as u32,
+        spare: 0,
+    };
+    at.emit(&WINOGRAD_INPUT, input_prelude(storage), params, &[(input, Access::Read), (transformed, Access::Write)], whole)?;
+
+    let panels = packed::panels(&capabilities);
+    let one = if panels { packed::shape(s.out_c, in_c4) } else { vec![s.in_c, s.out_c.next_multiple_of(4)] };
+    let shape: Vec<usize> = std::iter::once(PRODUCTS).chain(one).collect();
+    let step = narrow(shape[1..].iter().product::<usize>() / if panels { 8 } else { 4 })?;
+    let packed = at.packed(weights, Packing { name: "winograd", args: vec![s.out_c, s.in_c, panels as usize], shape, pack })?;
+    let a = matmul::Matrix { place: transformed, offset: 0, row: narrow(in_c4)?, outer: narrow(tiles * in_c4)?, inner: 0, panels: false };
+    let b_row = if panels { packed::panel_step(in_c4)? } else { narrow(out_c4)? };
+    let b = matmul::Matrix { place: packed, offset: 0, row: b_row, outer: step, inner: 0, panels };
+    let products = at.scratch(&Fact::new(DType::F32, vec![PRODUCTS, tiles, s.out_c]), Layout::Rows4)?.place;
+    let sizes = matmul::Sizes { m: tiles, n: s.out_c, k: s.in_c, outer: PRODUCTS, inner: 1 };
+    matmul::emit(at, storage, sizes, a, b, None, None, products, 1.0, &Pointwise::identity())?;
+
+    let whole = grid(tiles.saturating_mul(out_c4))?;
+    let params = OutputParams {
+        out_h: narrow(s.out_h)?,
+        out_w: narrow(s.out_w)?,
+        out_c4: narrow(out_c4)?,
+        tiles_h: narrow(tiles_h)?,
+        tiles_w: narrow(tiles_w)?,
+        tiles: narrow(tiles)?,
+        flags: epilogue.flags,
+        alpha: 1.0,
+        low: epilogue.low,
+        high: epilogue.high,
+        per_row: whole[0],
+        zero: 0,
+        count: (OUT * OUT) as u32,
+        transform: [IN as u32, OUT as u32],
+        spare: 0,
+    };
+    let dummy = at.dummy(storage)?;
+    let bindings = [(products, Access::Read), (bias.unwrap_or(dummy), Access::Read), (residual.unwrap_or(dummy), Access::Read), (output, Access::Write)];
+    at.emit(&WINOGRAD_OUTPUT, output_prelude(storage, &epilogue), params, &bindings, whole)
+}
