@@ -82,15 +82,15 @@ fn variants() -> Vec<Prelude> {
 fn pack(weights: &Tensor, args: &[usize]) -> Result<Tensor> {
     let [out_c, lines, taps, panels] = *args else { return Err(Error::internal("stem weights without arguments")) };
     let taps4 = taps.next_multiple_of(4);
-    let source = |row: usize, out: usize| {
-        let (line, tap) = (row / taps4, row % taps4);
-        (out < out_c && tap < taps).then(|| (out * lines + line) * taps + tap)
-    };
+    let source = |row: usize| (row % taps4 < taps).then(|| row / taps4 * taps + row % taps4);
     if panels != 0 {
-        return packed::pick(weights, lines * taps4, out_c, source);
+        return packed::pick(weights, [lines * taps4, out_c], lines * taps, source);
     }
     let out4 = out_c.next_multiple_of(4);
-    weights.pick([lines * taps4, out4], |index| source(index / out4, index % out4))
+    weights.pick([lines * taps4, out4], |index| {
+        let (row, out) = (index / out4, index % out4);
+        source(row).filter(|_| out < out_c).map(|start| start + out * lines * taps)
+    })
 }
 
 /// The input as planes in rows of 4, its padding included: the view itself where there is none.

@@ -6,7 +6,7 @@
 use super::{Packing, Prelude};
 use crate::error::{Error, Result};
 use crate::plan::{Capabilities, Unsupported};
-use crate::tensor::Tensor;
+use crate::tensor::{Run, Tensor};
 
 const ROWS: &str = include_str!("../../shaders/lib/b_rows.wgsl");
 const PANELS: &str = include_str!("../../shaders/lib/b_panels.wgsl");
@@ -40,32 +40,33 @@ pub(super) fn shape(columns: usize, groups: usize) -> Vec<usize> {
     vec![columns.div_ceil(PANEL), groups, 2, PANEL / 4, 2, 4]
 }
 
-/// The row (of `groups` × 4) and the column that an element of the packed matrix holds.
-fn element(index: usize, groups: usize) -> (usize, usize) {
-    let (column, rest) = (index % 4, index / 4);
-    let (of_pair, rest) = (rest % 2, rest / 2);
-    let (lane, rest) = (rest % (PANEL / 4), rest / (PANEL / 4));
-    let (pair, rest) = (rest % 2, rest / 2);
-    let (group, panel) = (rest % groups.max(1), rest / groups.max(1));
-    (group * 4 + pair * 2 + of_pair, panel * PANEL + lane * 4 + column)
-}
-
-/// A packed matrix of so many rows and columns, its elements from where `source` says; 0 where it says nothing, which it must
-/// beyond the matrix.
-pub(super) fn pick(tensor: &Tensor, rows: usize, columns: usize, source: impl Fn(usize, usize) -> Option<usize>) -> Result<Tensor> {
-    let packed = pick_all(tensor, 1, rows, columns, |_, row, column| source(row, column))?;
+/// A packed matrix of so many columns: `row` says where in the tensor a row begins, and its columns lie `stride` apart. Rows for
+/// which it says nothing are 0.
+pub(super) fn pick(tensor: &Tensor, [rows, columns]: [usize; 2], stride: usize, row: impl Fn(usize) -> Option<usize> + Sync) -> Result<Tensor> {
+    let packed = pick_all(tensor, 1, [rows, columns], stride, |_, index| row(index))?;
     packed.reshape(&packed.shape()[1..])
 }
 
-/// The same for several matrices, one after the other: `source` takes (matrix, row, column).
-pub(super) fn pick_all(tensor: &Tensor, matrices: usize, rows: usize, columns: usize, source: impl Fn(usize, usize, usize) -> Option<usize>) -> Result<Tensor> {
-    let groups = rows.div_ceil(4);
-    let one = shape(columns, groups);
-    let elements = one.iter().product::<usize>().max(1);
+/// The same for several matrices, one after the other: `row` takes (matrix, row).
+pub(super) fn pick_all(
+    tensor: &Tensor,
+    matrices: usize,
+    [rows, columns]: [usize; 2],
+    stride: usize,
+    row: impl Fn(usize, usize) -> Option<usize> + Sync,
+) -> Result<Tensor> {
+    let groups = rows.div_ceil(4).max(1);
+    let one = shape(columns, rows.div_ceil(4));
+    let fours = (one.iter().product::<usize>() / 4).max(1);
     let whole: Vec<usize> = std::iter::once(matrices).chain(one).collect();
-    tensor.pick(whole, |index| {
-        let (row, column) = element(index % elements, groups);
-        source(index / elements, row, column)
+    tensor.pick_fours(whole, |index| {
+        let (of_pair, rest) = (index % fours % 2, index % fours / 2);
+        let (lane, rest) = (rest % (PANEL / 4), rest / (PANEL / 4));
+        let (pair, rest) = (rest % 2, rest / 2);
+        let (group, panel) = (rest % groups, rest / groups);
+        let column = panel * PANEL + lane * 4;
+        let start = row(index / fours, group * 4 + pair * 2 + of_pair).filter(|_| column < columns)?;
+        Some(Run { start: start.wrapping_add(column.wrapping_mul(stride)), stride, count: columns - column })
     })
 }
 
@@ -77,11 +78,8 @@ pub(super) fn of_matrix(offset: usize, strides: [isize; 2], [rows, columns]: [us
 
 fn pack_matrix(tensor: &Tensor, args: &[usize]) -> Result<Tensor> {
     let [offset, row_stride, column_stride, rows, columns] = *args else { return Err(Error::internal("panels without arguments")) };
-    pick(tensor, rows, columns, |row, column| {
-        // Strides may be negative: they wrap.
-        let at = || offset.wrapping_add(row.wrapping_mul(row_stride)).wrapping_add(column.wrapping_mul(column_stride));
-        (row < rows && column < columns).then(at)
-    })
+    // Strides may be negative: they wrap.
+    pick(tensor, [rows, columns], column_stride, |row| (row < rows).then(|| offset.wrapping_add(row.wrapping_mul(row_stride))))
 }
 
 /// Packs convolution weights `[out_c, in_c, h, w]`: the rows are (tap, group of 4 input channels, channel).
@@ -93,9 +91,9 @@ pub(super) fn of_filters(out_c: usize, in_c: usize, taps: usize) -> Packing {
 fn pack_filters(weights: &Tensor, args: &[usize]) -> Result<Tensor> {
     let [out_c, in_c, taps] = *args else { return Err(Error::internal("panels without arguments")) };
     let in4 = in_c.div_ceil(4);
-    pick(weights, taps * in4 * 4, out_c, |row, out| {
+    pick(weights, [taps * in4 * 4, out_c], in_c * taps, |row| {
         let (tap, channel) = (row / (in4 * 4), row % (in4 * 4));
-        (out < out_c && channel < in_c).then(|| (out * in_c + channel) * taps + tap)
+        (channel < in_c).then(|| channel * taps + tap)
     })
 }
 

@@ -11,6 +11,7 @@ use crate::ops::Fact;
 use crate::ops::pointwise::Pointwise;
 use crate::plan::{Capabilities, Layout, Lowering, PlaceId, Storage, Unsupported};
 use crate::tensor::{DType, Tensor, element_count, zeros};
+use rayon::prelude::*;
 use std::f64::consts::{FRAC_1_SQRT_2 as HALF_ROOT, SQRT_2 as ROOT};
 
 pub static WINOGRAD_INPUT: Kernel = Kernel {
@@ -135,22 +136,26 @@ pub(crate) fn both_sides<const R: usize, const K: usize>(m: &[[f64; K]; R], x: &
 fn pack(weights: &Tensor, args: &[usize]) -> Result<Tensor> {
     let [out_c, in_c, panels] = *args else { return Err(Error::internal("Winograd weights without arguments")) };
     let filters = weights.as_slice::<f32>()?.as_chunks::<9>().0;
-    let mut all: Vec<f32> = zeros(element_count(&[PRODUCTS, in_c, out_c])?)?;
-    for (index, filter) in filters.iter().enumerate() {
-        let (out, channel) = (index / in_c, index % in_c);
-        let filter: [[f64; 3]; 3] = std::array::from_fn(|y| std::array::from_fn(|x| filter[y * 3 + x] as f64));
-        for (product, value) in both_sides(&WEIGHTS, &filter).as_flattened().iter().enumerate() {
-            all[(product * in_c + channel) * out_c + out] = *value as f32;
+    // A channel's products for all outputs lie together, so that both ways through them stay in a cache.
+    let mut all: Vec<f32> = zeros(element_count(&[in_c, PRODUCTS, out_c])?)?;
+    all.par_chunks_exact_mut((PRODUCTS * out_c).max(1)).enumerate().for_each(|(channel, to)| {
+        for (out, filter) in filters.iter().skip(channel).step_by(in_c.max(1)).enumerate() {
+            let filter: [[f64; 3]; 3] = std::array::from_fn(|y| std::array::from_fn(|x| filter[y * 3 + x] as f64));
+            for (product, value) in both_sides(&WEIGHTS, &filter).as_flattened().iter().enumerate() {
+                to[product * out_c + out] = *value as f32;
+            }
         }
-    }
-    let all = Tensor::new([PRODUCTS, in_c, out_c], all)?;
+    });
+    let all = Tensor::new([in_c, PRODUCTS, out_c], all)?;
+    let start = |product: usize, channel: usize| (channel * PRODUCTS + product) * out_c;
     if panels != 0 {
-        return packed::pick_all(&all, PRODUCTS, in_c, out_c, |product, row, column| {
-            (row < in_c && column < out_c).then_some((product * in_c + row) * out_c + column)
-        });
+        return packed::pick_all(&all, PRODUCTS, [in_c, out_c], 1, |product, row| (row < in_c).then(|| start(product, row)));
     }
     let out4 = out_c.next_multiple_of(4);
-    all.pick([PRODUCTS, in_c, out4], |index| (index % out4 < out_c).then_some(index / out4 * out_c + index % out4))
+    all.pick([PRODUCTS, in_c, out4], |index| {
+        let (out, row) = (index % out4, index / out4);
+        (out < out_c).then(|| start(row / in_c, row % in_c) + out)
+    })
 }
 
 /// Emits a convolution that [`serves`] takes. Places are channels-last; the weights are input `weights` of the node, a constant.

@@ -2,11 +2,13 @@
 
 mod convert;
 mod dtype;
+mod fours;
 mod half_store;
 pub mod index;
 
 pub use convert::{Real, cast};
 pub use dtype::{Boolean, DType, Element};
+pub use fours::Run;
 pub use half_store::{count_saturated, round_f16, to_f16};
 
 use crate::error::{Error, Result};
