@@ -9,7 +9,9 @@ fn verify(arguments: &[&str], least: u64) {
         eprintln!("skipped: SARDONYX_SUITE names no folder of ONNX test cases");
         return;
     };
-    let done = Command::new(env!("CARGO_BIN_EXE_sardonyx")).arg("verify").arg(suite).args(arguments).args(["--json", "-"]).output().unwrap();
+    // Six workers share the cores here, and a debug build checks every index: VGG-19 alone takes 40 s of one.
+    let patient = ["--timeout", "300", "--json", "-"];
+    let done = Command::new(env!("CARGO_BIN_EXE_sardonyx")).arg("verify").arg(suite).args(arguments).args(patient).output().unwrap();
     let report: serde_json::Value =
         serde_json::from_slice(&done.stdout).unwrap_or_else(|problem| panic!("{problem}: {}", String::from_utf8_lossy(&done.stderr)));
     let count = |status: &str| report["counts"][status].as_u64().unwrap();
