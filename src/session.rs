@@ -6,7 +6,7 @@ use crate::gpu::{Constants, Device, Execution};
 use crate::graph::{Dim, Graph, ValueId};
 use crate::onnx;
 use crate::ops::{Fact, Mode, Operator};
-use crate::plan::{self, Capabilities, Inference, Plan, PlanRequest, Precision, mode_of};
+use crate::plan::{self, Capabilities, Choices, Inference, Plan, PlanRequest, Precision, mode_of};
 use crate::tensor::{DType, Tensor};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -24,6 +24,7 @@ pub struct SessionBuilder {
     strict: bool,
     plain: bool,
     fault: Option<u64>,
+    choices: Choices,
 }
 
 impl SessionBuilder {
@@ -45,6 +46,11 @@ impl SessionBuilder {
     /// Leaves out every rewrite: the graph runs as read.
     pub fn without_rewrites(mut self) -> Self {
         self.plain = true;
+        self
+    }
+    /// Who answers where a kernel has several variants: each kernel's own rule unless said here.
+    pub fn choices(mut self, choices: Choices) -> Self {
+        self.choices = choices;
         self
     }
     /// Plants a fault, for tests of the comparison: see [`crate::compare`].
@@ -309,7 +315,7 @@ impl Session {
         let mut facts = facts;
         facts.extend(graph.values[facts.len()..].iter().map(|value| value.constant.as_ref().map(Fact::of)));
         let by_value = graph.inputs.iter().copied().filter(|id| by_value.contains(id)).collect();
-        let request = PlanRequest { graph, facts, by_value, capabilities, precision: self.precision() };
+        let request = PlanRequest { graph, facts, by_value, capabilities, precision: self.precision(), choices: self.options.choices.clone() };
         let mut plan = plan::plan(request)?;
         let planted = self.options.fault.map(|seed| crate::compare::fault::plant(&mut plan, inputs, seed)).transpose()?;
         self.allow(Prepared { plan: Some(Arc::new(plan)), whole_cpu: None, planted, idle: Mutex::default() }).map(Ok)

@@ -103,6 +103,7 @@ fn axpy_plan(device: &Device, source: &str, shape: &[usize]) -> Plan {
         placements: vec![],
         by_value: vec![],
         precision: Precision::F32,
+        chosen: vec![],
     }
 }
 

@@ -67,7 +67,8 @@ fn a_residual_block_is_convolutions_alone() {
     let left: Vec<&str> = graph.nodes.iter().map(|node| node.op_type.as_str()).collect();
     assert_eq!(left, ["Conv", "Conv", "Conv", "GlobalAveragePool"]);
     let capabilities = Capabilities::webgpu();
-    let made = plan(PlanRequest { graph, facts, by_value: vec![], capabilities: &capabilities, precision: Precision::F32 }).unwrap();
+    let made =
+        plan(PlanRequest { graph, facts, by_value: vec![], capabilities: &capabilities, precision: Precision::F32, choices: Default::default() }).unwrap();
     assert!(made.placements.iter().all(|placement| *placement == Placement::Gpu));
     // One dispatch for each node, and one to bring the input into the channels-last layout.
     assert_eq!(made.dispatches().count(), made.graph.nodes.len() + 1);

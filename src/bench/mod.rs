@@ -1,7 +1,11 @@
 //! Measurement: repeated runs of a prepared session, and what their times come to.
 
+pub mod families;
+mod kernel;
 mod profile;
+pub mod shapes;
 
+pub use kernel::{KernelTime, Subject, Which, measure};
 pub use profile::{StepTime, profile, time_steps};
 
 use crate::error::{Error, Result};

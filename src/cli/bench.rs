@@ -1,6 +1,7 @@
 //! `bench`: how fast a model runs, with how close it comes to the CPU's answer beside it.
 
 use super::Outcome;
+use super::bench_kernel::Laboratory;
 use super::devices::Cpu;
 use super::emit::{JsonOption, SCHEMA, say, stdout};
 use super::inputs::InputOptions;
@@ -24,13 +25,27 @@ const GPU_RUNS: usize = 5;
 
 /// Measure latency, throughput, first inference by stages and memory, with the accuracy beside them
 #[derive(Args)]
-#[command(after_help = "Example:\n  sardonyx bench model.onnx --device gpu --runs 50 --json results.json\n\n\
+#[command(after_help = "Examples:\n  sardonyx bench model.onnx --device gpu --runs 50 --json results.json\n  \
+sardonyx bench --kernel matmul --shape 128x768x3072 --variant all --device gpu\n\n\
 A run uploads the inputs, computes, and reads the outputs back. first_inference_ms runs from the start of the process (for a second model: of its turn)\n\
 to the first outputs. accuracy is the largest difference from the CPU, f32, no rewrites, relative to the output's largest magnitude.")]
 pub struct Bench {
     /// The ONNX files
-    #[arg(required = true, value_name = "MODEL")]
+    #[arg(required_unless_present = "kernel", value_name = "MODEL")]
     models: Vec<PathBuf>,
+    /// Measure one kernel family instead of a model, or all of them, each checked against the CPU first: matmul, matmul_batch, conv, depthwise,
+    /// softmax, layer_norm, reduce, global_pool, transpose, elementwise, gather, pool, resize
+    #[arg(long, value_name = "NAME|all", conflicts_with_all = ["models", "worker", "outputs", "profile"])]
+    kernel: Option<String>,
+    /// The kernel's sizes, as 128x768x3072; without, those that the benchmark models have
+    #[arg(long, value_name = "SIZES", requires = "kernel")]
+    shape: Option<String>,
+    /// A variant of the kernel (rows or pixels an invocation makes, with -down if workgroups go down the rows), or all
+    #[arg(long, value_name = "VARIANT|all", requires = "kernel")]
+    variant: Option<String>,
+    /// Print the kernels' table as Markdown
+    #[arg(long, requires = "kernel")]
+    markdown: bool,
     #[command(flatten)]
     options: RunOptions,
     #[command(flatten)]
@@ -150,6 +165,10 @@ struct Started {
 
 impl Bench {
     pub fn run(&self, start: Instant) -> Result<Outcome> {
+        if let Some(kernel) = &self.kernel {
+            let (shape, variant) = (self.shape.as_deref(), self.variant.as_deref());
+            return Laboratory { kernel, shape, variant, markdown: self.markdown, seed: self.inputs.seed }.run(&self.options, &self.json);
+        }
         if self.models.len() > 1 && (self.outputs.is_some() || self.worker) {
             return Err(Error::usage("--outputs and --worker take one model").remedy("measure the models one by one"));
         }

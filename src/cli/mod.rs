@@ -4,6 +4,7 @@
 //! 2 could not run, with one line on standard error.
 
 mod bench;
+mod bench_kernel;
 mod classify;
 mod compare;
 mod devices;

@@ -99,5 +99,6 @@ fn plan(kernel: &'static str, source: &str, floats: u32, params: [u32; 2], grid:
         placements: vec![],
         by_value: vec![],
         precision: Precision::F32,
+        chosen: vec![],
     }
 }

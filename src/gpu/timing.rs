@@ -5,6 +5,8 @@ use super::device::Device;
 use super::execution::{Evaluate, Execution, Values, Watch};
 use super::readback;
 use crate::error::{Error, Result};
+use crate::plan::StepKind;
+use std::time::{Duration, Instant};
 
 /// Timestamps of the steps of one run, two each.
 #[derive(Default)]
@@ -51,6 +53,25 @@ impl Timer {
 }
 
 impl Execution {
+    /// Runs once as [`Execution::run`] does, then the GPU's steps `count` times over in one submission, and returns how long that took by
+    /// the clock, from recording to the device's having finished.
+    pub fn time_repeated(&mut self, inputs: &Values, evaluate: &Evaluate, count: u32) -> Result<Duration> {
+        self.walk(inputs, evaluate, Watch::Nobody)?;
+        let steps = self.plan.steps.iter().enumerate().filter(|(_, step)| matches!(step.kind, StepKind::Gpu { .. }));
+        let steps: Vec<usize> = steps.map(|(index, _)| index).collect();
+        let idle = self.device.capture("a measurement", || self.device.queue().submit([]))?;
+        self.device.wait(idle)?;
+        let (start, mut pending) = (Instant::now(), None);
+        for _ in 0..count {
+            for &step in &steps {
+                self.record(&mut pending, step..step + 1, &mut Watch::Nobody)?;
+            }
+        }
+        let submission = self.device.capture("a measurement", || self.device.queue().submit(pending.map(|encoder| encoder.finish())))?;
+        self.device.wait(submission)?;
+        Ok(start.elapsed())
+    }
+
     /// Runs as [`Execution::run`] does, each GPU step in a pass of its own, and returns the nanoseconds of each, by step, too.
     ///
     /// Errors: those of `run`, and an adapter without timestamps ([`Device::has_timestamps`]).

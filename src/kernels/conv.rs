@@ -4,7 +4,8 @@ use super::epilogue::{Epilogue, samples};
 use super::{Access, Kernel, Packing, Prelude, UNIFORM_TABLE, matmul, weights as packed};
 use crate::error::{Error, Result};
 use crate::ops::pointwise::Pointwise;
-use crate::plan::{Lowering, PlaceId, Storage, Unsupported};
+use crate::plan::choice::{bucket, candidates};
+use crate::plan::{Lowering, PlaceId, Storage, Unsupported, Variant};
 use crate::tensor::Tensor;
 
 pub static CONV: Kernel = Kernel { stem: "conv", shader: include_str!("../../shaders/conv.wgsl"), params_size: size_of::<Params>(), variants };
@@ -119,6 +120,18 @@ impl Rows {
     }
 }
 
+/// Those of some pixel counts that leave less than half of the work idle at a row's end.
+fn worthwhile(out_w: usize, counts: &[u32]) -> Vec<u32> {
+    counts.iter().copied().filter(|&count| out_w.next_multiple_of(count as usize) * 2 < out_w * 3).collect()
+}
+
+/// What a convolution's choice depends on.
+fn key(kernel: &str, storage: Storage, s: &Sizes) -> String {
+    let ([kh, kw], [sh, sw], [dh, dw]) = (s.kernel, s.stride, s.dilation);
+    let rows = bucket(s.n.saturating_mul(s.out_h));
+    format!("{kernel} {storage:?} {}x{rows}x{} to {} by {kh}x{kw} / {sh}x{sw} {dh}x{dw} in {}", s.in_c, s.out_w, s.out_c, s.groups)
+}
+
 fn prelude(storage: Storage, pixels: u32, width: u32, [grouped, tail, panels, few_taps]: [bool; 4], epilogue: &Epilogue) -> Prelude {
     let base = Prelude::new()
         .storage(storage)
@@ -219,7 +232,10 @@ pub fn emit(
     if is_depthwise(s) {
         let shape = vec![s.kernel[0], s.kernel[1], in_c4 * 4];
         let packed = at.packed(weights, Packing { name: "depthwise", args: vec![], shape, pack: pack_depthwise })?;
-        let by = Rows::new(s);
+        let rule = Rows::new(s);
+        let tiles: &[u32] = if rule.window.is_some() { &[4, 7, 8] } else { &[4] };
+        let all = candidates(Variant { tile: rule.pixels, down: false }, &worthwhile(s.out_w, tiles), false);
+        let by = Rows { pixels: at.choose(key("depthwise", storage, s), all).tile, ..rule };
         let blocks_w = narrow(s.out_w)?.div_ceil(by.pixels);
         let rows = narrow(s.n.saturating_mul(s.out_h))?;
         let grid = fold(rows as u64 * blocks_w as u64);
@@ -263,11 +279,17 @@ pub fn emit(
     let b_row = if panels { packed::panel_step(taps * in_group4)? } else { narrow(out_c4)? };
     let packed = at.packed(weights, packing)?;
     let terms = s.n.saturating_mul(s.out_h * s.out_w).saturating_mul(s.out_c).saturating_mul(taps * in_group);
-    let pixels = pixels(s.out_w, if panels && terms > LARGE { &[14, 12, 7, 8] } else { &[7, 8] });
+    let rule = pixels(s.out_w, if panels && terms > LARGE { &[14, 12, 7, 8] } else { &[7, 8] });
     let rows = narrow(s.n.saturating_mul(s.out_h))?;
+    let blocks = |pixels: u32| Ok::<_, Unsupported>(rows as u64 * narrow(s.out_w)?.div_ceil(pixels) as u64);
+    let rule = Variant { tile: rule, down: packed::rows_first(s.out_c.saturating_mul(taps * in_group)) && blocks(rule)? <= capabilities.max_grid as u64 };
+    // A smaller tile makes more blocks.
+    let fits = blocks(4)? <= capabilities.max_grid as u64;
+    let tiles = worthwhile(s.out_w, if panels { &[7, 8, 12, 14] } else { &[4, 7, 8] });
+    let all = candidates(rule, if fits { &tiles } else { &[] }, fits && blocks(rule.tile)? > 1 && columns > 1);
+    let Variant { tile: pixels, down: rows_first } = at.choose(key("conv", storage, s), all);
     let blocks_w = narrow(s.out_w)?.div_ceil(pixels);
-    let blocks = rows as u64 * blocks_w as u64;
-    let rows_first = packed::rows_first(s.out_c.saturating_mul(taps * in_group)) && blocks <= capabilities.max_grid as u64;
+    let blocks = blocks(pixels)?;
     let grid = fold(blocks);
     let params = Params {
         in_h: narrow(s.in_h)?,

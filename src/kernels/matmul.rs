@@ -3,7 +3,8 @@
 use super::epilogue::{Epilogue, samples};
 use super::{Access, Kernel, Prelude, weights};
 use crate::ops::pointwise::Pointwise;
-use crate::plan::{Capabilities, Layout, Lowering, PlaceId, Storage, Unsupported, View};
+use crate::plan::choice::{bucket, candidates};
+use crate::plan::{Capabilities, Layout, Lowering, PlaceId, Storage, Unsupported, Variant, View};
 
 pub static MATMUL: Kernel = Kernel { stem: "matmul", shader: include_str!("../../shaders/matmul.wgsl"), params_size: size_of::<Params>(), variants };
 
@@ -80,6 +81,16 @@ pub fn rows(capabilities: &Capabilities, m: usize, panels: bool) -> u32 {
         13.. if capabilities.form().table && panels => 16,
         9.. if capabilities.form().table => 12,
         _ => 8,
+    }
+}
+
+/// The rows per invocation that are worth measuring.
+fn tiles(capabilities: &Capabilities, m: usize) -> &'static [u32] {
+    match m {
+        0..=1 => &[],
+        2..=5 => &[1, 4],
+        10.. if capabilities.form().table => &[8, 10, 12, 16],
+        _ => &[4, 8],
     }
 }
 
@@ -165,12 +176,20 @@ pub fn emit(
 ) -> Result<(), Unsupported> {
     let epilogue = Epilogue::new(epilogue, bias.is_some())?;
     let capabilities = at.capabilities();
-    let (rows, n4) = (rows(&capabilities, sizes.m, b.panels), sizes.n.div_ceil(4));
+    let n4 = sizes.n.div_ceil(4);
     let width = width(&capabilities, n4);
     let dummy = at.dummy(storage)?;
     let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a matrix beyond 2³² elements"));
-    let (row_blocks, columns) = (narrow(sizes.m)?.div_ceil(rows), narrow(n4)?.div_ceil(width));
-    let rows_first = weights::rows_first(sizes.k.saturating_mul(sizes.n)) && row_blocks <= capabilities.max_grid;
+    let (rule, columns) = (rows(&capabilities, sizes.m, b.panels), narrow(n4)?.div_ceil(width));
+    let blocks = narrow(sizes.m)?.div_ceil(rule);
+    // A smaller tile makes more blocks.
+    let fits = sizes.m.div_ceil(4) <= capabilities.max_grid as usize;
+    let rule = Variant { tile: rule, down: weights::rows_first(sizes.k.saturating_mul(sizes.n)) && blocks <= capabilities.max_grid };
+    let all = candidates(rule, tiles(&capabilities, sizes.m), fits && blocks > 1 && columns > 1);
+    let weights = if b.panels { " packed" } else { "" };
+    let key = format!("matmul{weights} {storage:?} {} of {}x{}x{}", bucket(sizes.outer.saturating_mul(sizes.inner)), bucket(sizes.m), sizes.k, sizes.n);
+    let Variant { tile: rows, down } = at.choose(key, if fits { all } else { vec![rule] });
+    let row_blocks = narrow(sizes.m)?.div_ceil(rows);
     let params = Params {
         m: narrow(sizes.m)?,
         n4: narrow(n4)?,
@@ -190,7 +209,7 @@ pub fn emit(
         alpha,
         low: epilogue.low,
         high: epilogue.high,
-        rows_first: rows_first as u32,
+        rows_first: down as u32,
         zero: 0,
         count: rows,
         spare: [0; 3],
@@ -202,7 +221,7 @@ pub fn emit(
         (residual.unwrap_or(dummy), Access::Read),
         (c, Access::Write),
     ];
-    let plane = if rows_first { [row_blocks, columns] } else { [columns, row_blocks] };
+    let plane = if down { [row_blocks, columns] } else { [columns, row_blocks] };
     let grid = [plane[0], plane[1], narrow(sizes.outer * sizes.inner)?];
     at.emit(&MATMUL, prelude(storage, rows, width, [!sizes.k.is_multiple_of(4), b.panels], &epilogue), params, &bindings, grid)
 }

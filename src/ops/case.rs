@@ -71,6 +71,17 @@ impl Case {
     }
 }
 
+/// Seeded numbers of 24 bits: splitmix64 (Steele, Lea and Flood, 2014).
+pub fn draws(seed: u64) -> impl FnMut() -> u64 {
+    let mut state = seed;
+    move || {
+        state = state.wrapping_add(0x9e3779b97f4a7c15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58476d1ce4e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d049bb133111eb);
+        (z ^ (z >> 31)) >> 40
+    }
+}
+
 impl Given {
     pub fn attribute(self) -> Attribute {
         match self {
@@ -90,14 +101,7 @@ impl Operand {
     }
     /// The tensor, from a seed; `None` for an input left out.
     pub fn tensor(self, seed: u64) -> Result<Option<Tensor>> {
-        let mut state = seed;
-        // splitmix64 (Steele, Lea and Flood, 2014)
-        let mut draw = move || {
-            state = state.wrapping_add(0x9e3779b97f4a7c15);
-            let z = (state ^ (state >> 30)).wrapping_mul(0xbf58476d1ce4e5b9);
-            let z = (z ^ (z >> 27)).wrapping_mul(0x94d049bb133111eb);
-            (z ^ (z >> 31)) >> 40
-        };
+        let mut draw = draws(seed);
         let mut floats = |shape: &[usize], low: f32, high: f32| -> Result<Option<Tensor>> {
             let count = element_count(shape)?;
             Ok(Some(Tensor::new(shape, (0..count).map(|_| low + (high - low) * draw() as f32 / (1 << 24) as f32).collect())?))

@@ -1,7 +1,7 @@
 //! What an operator lowers itself with: views of its inputs, places for its outputs, dispatches.
 
 use super::planner::Builder;
-use super::{Capabilities, Layout, PlaceId, Storage, View};
+use super::{Capabilities, Layout, PlaceId, Storage, Variant, View};
 use crate::graph::{Node, ValueId};
 use crate::kernels::{Access, Kernel, Packing, Prelude};
 use crate::ops::Fact;
@@ -127,6 +127,10 @@ impl Lowering<'_> {
     /// A small buffer to bind where a kernel's operand is off.
     pub fn dummy(&mut self, storage: Storage) -> Result<PlaceId, Unsupported> {
         self.builder.dummy(storage)
+    }
+    /// The variant to use for what `key` names, of these candidates: the kernel's own rule first ([`super::Choices`]).
+    pub fn choose(&mut self, key: String, candidates: Vec<Variant>) -> Variant {
+        self.builder.choose(key, candidates)
     }
     /// Adds a dispatch to the node's step.
     pub fn emit<P: bytemuck::Pod>(

@@ -5,6 +5,7 @@
 //! that wants a certain layout asks for it, and the planner emits the copy where the view isn't in it already.
 
 mod capabilities;
+pub(crate) mod choice;
 mod facts;
 mod inspect;
 mod layout;
@@ -14,6 +15,7 @@ mod planner;
 mod print;
 
 pub use capabilities::{Capabilities, Precision};
+pub use choice::{Choices, Chosen, Variant};
 pub use facts::{Inference, infer, infer_node, node_flops};
 pub use inspect::{PlannedDispatch, PlannedNode, PlannedStep, Summary};
 pub use layout::{Layout, Storage, View, decode, encode};
@@ -146,6 +148,8 @@ pub struct Plan {
     pub by_value: Vec<ValueId>,
     /// The storage of floats.
     pub precision: Precision,
+    /// What kernels asked for, and were told.
+    pub chosen: Vec<Chosen>,
 }
 
 impl Plan {

@@ -16,6 +16,8 @@ pub struct PlanRequest<'a> {
     pub by_value: Vec<ValueId>,
     pub capabilities: &'a Capabilities,
     pub precision: Precision,
+    /// Who answers where a kernel has several variants.
+    pub choices: Choices,
 }
 
 /// Where a value is while a plan is made.
@@ -42,6 +44,10 @@ pub(crate) struct Builder {
     copies: Vec<(View, Layout, View)>,
     /// The current node's work.
     dispatches: Vec<crate::kernels::Dispatch>,
+    /// What the current node's kernels asked for.
+    asked: Vec<Chosen>,
+    chosen: Vec<Chosen>,
+    choices: Choices,
     current: (Option<usize>, String, String),
 }
 
@@ -59,6 +65,9 @@ pub fn plan(request: PlanRequest<'_>) -> Result<Plan> {
         steps: vec![],
         copies: vec![],
         dispatches: vec![],
+        asked: vec![],
+        chosen: vec![],
+        choices: request.choices,
         current: (None, String::new(), String::new()),
     };
     for id in builder.graph.inputs.clone() {
@@ -100,6 +109,7 @@ impl Builder {
         let outputs = outputs.ok_or_else(|| Error::internal("an output has no type").at_node(&node.name))?;
         let (places, steps, constants) = (self.places.len(), self.steps.len(), self.constants.len());
         self.dispatches.clear();
+        self.asked.clear();
         let lowered = node.op.clone().lower(&mut Lowering { builder: self, node, inputs, outputs });
         match lowered {
             Ok(()) if self.dispatches.is_empty() => Ok(Placement::View),
@@ -113,6 +123,7 @@ impl Builder {
                 self.steps.truncate(steps);
                 self.constants.truncate(constants);
                 self.dispatches.clear();
+                self.asked.clear();
                 self.copies.retain(|(_, _, to)| (to.place.0 as usize) < places);
                 for located in self.located.values_mut() {
                     located.view.take_if(|view| view.place.0 as usize >= places);
@@ -177,6 +188,8 @@ impl Builder {
         let writes = of(Access::Write);
         let reads = of(Access::Read).into_iter().filter(|id| !writes.contains(id)).collect();
         let (node, label, op_type) = self.current.clone();
+        let step = self.steps.len();
+        self.chosen.extend(self.asked.drain(..).map(|chosen| Chosen { step, ..chosen }));
         self.steps.push(Step { kind: StepKind::Gpu { dispatches }, node, label, op_type, reads, writes });
     }
 
@@ -321,14 +334,14 @@ impl Builder {
                 crate::kernels::copy::emit(self, &view, &to)?;
             } else {
                 // A step of its own, before the current node's.
-                let (mine, current) = (std::mem::take(&mut self.dispatches), self.current.clone());
+                let (mine, asked, current) = (std::mem::take(&mut self.dispatches), std::mem::take(&mut self.asked), self.current.clone());
                 self.current.1 = value.map_or(source.label.clone(), |id| self.graph.value(id).name.clone());
                 self.current.2 = "copy".into();
                 let result = crate::kernels::copy::emit(self, &view, &to);
                 if result.is_ok() {
                     self.push_step();
                 }
-                (self.dispatches, self.current) = (mine, current);
+                (self.dispatches, self.asked, self.current) = (mine, asked, current);
                 result?;
             }
             to
@@ -384,6 +397,12 @@ impl Builder {
             grid,
         });
         Ok(())
+    }
+    /// The variant for what the current node's kernel is about to do.
+    pub(super) fn choose(&mut self, key: String, candidates: Vec<Variant>) -> Variant {
+        let variant = self.choices.pick(&key, &candidates);
+        self.asked.push(Chosen { step: 0, key, candidates, variant });
+        variant
     }
     pub(crate) fn place(&self, id: PlaceId) -> &Place {
         &self.places[id.0 as usize]
@@ -456,6 +475,7 @@ impl Builder {
             placements,
             by_value,
             precision: self.precision,
+            chosen: self.chosen,
         })
     }
 }

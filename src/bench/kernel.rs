@@ -1,0 +1,199 @@
+//! The kernel laboratory: one kernel at one shape, held to the CPU's answer first and measured then.
+
+use super::families::{self, Family};
+use super::shapes::{SHAPES, Shape};
+use crate::compare::{self, Verdict};
+use crate::cpu;
+use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::{Device, Measured};
+use crate::onnx::{Model, ModelInfo};
+use crate::ops::Operator;
+use crate::plan::{Choices, Placement, Plan, Precision, StepKind, Variant, node_flops};
+use crate::session::Session;
+use crate::tensor::Tensor;
+use serde::Serialize;
+use std::time::{Duration, Instant};
+
+/// What is to be measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Subject {
+    pub family: &'static str,
+    pub sizes: Vec<usize>,
+    /// The model that has this shape; empty for one from the command line.
+    pub from: &'static str,
+}
+
+impl Subject {
+    /// The shapes of a family, or of all of them (`all`), from the list; or one of these sizes.
+    ///
+    /// Errors: a name that is no family's, sizes for all of them.
+    pub fn list(kernel: &str, sizes: Option<&[usize]>) -> Result<Vec<Self>> {
+        let of = |shape: &Shape| Self { family: shape.family, sizes: shape.sizes.to_vec(), from: shape.from };
+        match (kernel, sizes) {
+            ("all", None) => Ok(SHAPES.iter().map(of).collect()),
+            ("all", Some(_)) => Err(Error::usage("sizes are one family's").remedy("name the kernel")),
+            (name, Some(sizes)) => Ok(vec![Self { family: families::find(name)?.name, sizes: sizes.to_vec(), from: "" }]),
+            (name, None) => {
+                let family = families::find(name)?;
+                Ok(SHAPES.iter().filter(|shape| shape.family == family.name).map(of).collect())
+            }
+        }
+    }
+    /// `128x768x3072`
+    pub fn shape(&self) -> String {
+        self.sizes.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
+    }
+}
+
+/// What was measured of one variant of one kernel at one shape.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct KernelTime {
+    pub kernel: &'static str,
+    pub shape: String,
+    pub from: &'static str,
+    /// The kernels dispatched, by stem.
+    pub dispatched: Vec<&'static str>,
+    /// Of the kernel that has several; null where none has.
+    pub variant: Option<String>,
+    /// Whether the variant is the one that the kernel's own rule takes.
+    pub rule: bool,
+    /// Workgroups, of the dispatch that makes the result.
+    pub grid: [u32; 3],
+    /// The least time on the device, by timestamps; without them, by the clock.
+    pub ms: f64,
+    /// The least time by the clock, of many in one submission.
+    pub wall_ms: f64,
+    /// Floating-point operations, a product and a sum being two.
+    pub flops: u64,
+    /// Bytes that must move.
+    pub bytes: u64,
+    pub gflops: f64,
+    pub gb_per_s: f64,
+    /// The time that the adapter's measured peaks allow, ÷ `ms`.
+    pub share: f64,
+    /// Which peak that is: `arithmetic` or `bandwidth`.
+    pub limit: &'static str,
+    /// Compiling and translating its kernels; null where an earlier measurement had them compiled.
+    pub translate_ms: Option<f64>,
+    /// The constant of the tolerance (`compare`'s C) with which the result would just have passed: it was held to 4.
+    pub needed: Option<f64>,
+}
+
+/// How long the timed runs of one variant go on.
+const DURATION: Duration = Duration::from_millis(150);
+
+/// Which variants to measure.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Which {
+    Rule,
+    All,
+    One(Variant),
+}
+
+/// Measures a subject, one row for each variant.
+///
+/// Errors: a result that isn't within the CPU's bound (no time is given for a wrong one), a shape that no kernel serves, a variant
+/// that the kernel doesn't have, and what the device refuses.
+pub fn measure(device: &Device, precision: Precision, subject: &Subject, which: Which, peaks: &Measured, seed: u64) -> Result<Vec<KernelTime>> {
+    let family = families::find(subject.family)?;
+    let here = |error: Error| error.at_operator(format!("{} {}", subject.family, subject.shape()));
+    let one = |choices: Choices| measure_one(device, precision, (family, subject), choices, peaks, seed).map_err(here);
+    match which {
+        Which::Rule => Ok(vec![one(Choices::Rule)?.0]),
+        Which::One(variant) => Ok(vec![one(Choices::Forced(variant))?.0]),
+        Which::All => {
+            let (first, candidates) = one(Choices::Rule)?;
+            let rest = candidates.iter().skip(1).map(|&variant| one(Choices::Forced(variant)).map(|measured| measured.0));
+            std::iter::once(Ok(first)).chain(rest).collect()
+        }
+    }
+}
+
+fn measure_one(
+    device: &Device,
+    precision: Precision,
+    (family, subject): (&Family, &Subject),
+    choices: Choices,
+    peaks: &Measured,
+    seed: u64,
+) -> Result<(KernelTime, Vec<Variant>)> {
+    let (graph, inputs) = family.graph(&subject.sizes, seed)?;
+    let builder = Session::builder().device(Some(device.clone())).precision(precision).choices(choices.clone());
+    let session = builder.build(Model { graph, info: ModelInfo::default() })?;
+    let prepared = session.prepare(&inputs)?;
+    let plan = prepared.plan.clone().ok_or_else(|| Error::unsupported("runs on the CPU"))?;
+    if let Some((_, _, reason)) = prepared.fallbacks().into_iter().next() {
+        return Err(Error::unsupported(format!("runs on the CPU: {reason}")));
+    }
+    let chosen = plan.chosen.last();
+    if let Choices::Forced(variant) = choices
+        && chosen.is_none_or(|chosen| chosen.variant != variant)
+    {
+        let names = chosen.map_or("no variants".to_string(), |chosen| chosen.candidates.iter().map(Variant::to_string).collect::<Vec<_>>().join(", "));
+        return Err(Error::usage(format!("has no variant '{variant}'")).remedy(format!("this shape has: {names}")));
+    }
+    let compiled = device.pipelines().len();
+    let warmed = session.warm(&prepared)?;
+    let translate_ms = (device.pipelines().len() > compiled).then(|| super::milliseconds(warmed.shaders));
+    let report = compare::compare(&session, &inputs, &compare::Options { per_node: true, ..Default::default() })?;
+    if report.verdict != Verdict::Same {
+        let worst = report.outputs.iter().map(|row| row.measure.max_abs).fold(0.0, f64::max);
+        return Err(Error::new(ErrorKind::Internal, format!("the result is wrong by up to {worst:e}: it isn't timed")));
+    }
+    let mode = session.mode();
+    let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_node(op, operands, mode);
+    let mut execution = session.lease(&prepared, &plan)?;
+    let (mut wall, mut stamped) = (f64::INFINITY, f64::INFINITY);
+    // As many in one submission as fill a few milliseconds.
+    let once = execution.time_repeated(&inputs, &evaluate, 1)?.as_secs_f64();
+    let repeat = (0.005 / once.max(1e-6)).clamp(1.0, 100.0) as u32;
+    let start = Instant::now();
+    while start.elapsed() < DURATION || !wall.is_finite() {
+        wall = wall.min(super::milliseconds(execution.time_repeated(&inputs, &evaluate, repeat)?) / repeat as f64);
+        if device.has_timestamps() {
+            let (_, steps) = execution.run_timed(&inputs, &evaluate)?;
+            stamped = stamped.min(steps.iter().map(|step| step.1 as f64 / 1e6).sum());
+        }
+    }
+    let ms = if stamped.is_finite() { stamped } else { wall };
+    let (flops, bytes) = work(&plan);
+    let bytes = family.moved.map_or(bytes, |moved| moved(&subject.sizes));
+    let (arithmetic, bandwidth) = (flops as f64 / (peaks.fma_gflops * 1e6), bytes as f64 / (peaks.copy_gb_per_s * 1e6));
+    let last = plan.dispatches().last().map(|(_, dispatch)| dispatch.grid).unwrap_or_default();
+    let time = KernelTime {
+        kernel: family.name,
+        shape: subject.shape(),
+        from: subject.from,
+        dispatched: plan.dispatches().map(|(_, dispatch)| dispatch.kernel).collect(),
+        variant: chosen.map(|chosen| chosen.variant.to_string()),
+        rule: chosen.is_none_or(|chosen| chosen.candidates.first() == Some(&chosen.variant)),
+        grid: last,
+        ms,
+        wall_ms: wall,
+        flops,
+        bytes,
+        gflops: flops as f64 / (ms * 1e6),
+        gb_per_s: bytes as f64 / (ms * 1e6),
+        share: arithmetic.max(bandwidth) / ms,
+        limit: if arithmetic > bandwidth { "arithmetic" } else { "bandwidth" },
+        translate_ms,
+        needed: report
+            .nodes
+            .iter()
+            .filter_map(|row| row.local.as_ref()?.needed)
+            .fold(None, |most, needed| Some(most.map_or(needed, |most: f64| most.max(needed)))),
+    };
+    Ok((time, chosen.map(|chosen| chosen.candidates.clone()).unwrap_or_default()))
+}
+
+/// Floating-point operations of a plan's nodes on the GPU, and the bytes of what goes in, of the constants read and of what comes out.
+fn work(plan: &Plan) -> (u64, u64) {
+    let on_gpu = plan.graph.nodes.iter().zip(&plan.placements).filter(|(_, placement)| **placement == Placement::Gpu);
+    let flops = on_gpu.map(|(node, _)| node_flops(node, &plan.facts)).sum();
+    let edge = plan.steps.iter().filter_map(|step| match step.kind {
+        StepKind::Upload { to, .. } => plan.places.get(to.0 as usize),
+        StepKind::Download { from, .. } => plan.places.get(from.0 as usize),
+        _ => None,
+    });
+    (flops, edge.map(|place| place.bytes()).sum::<u64>() + plan.constant_bytes())
+}

@@ -1,0 +1,117 @@
+//! What a kernel leaves open: variants that compute the same, how fast depends on the sizes and the device.
+//!
+//! While a plan is made a kernel asks with a key (what it is about to do, for which sizes) and its candidates, the one that its own
+//! rule takes first. [`Choices`] answer: the rule's, one that was measured on this device, or one that is forced.
+
+use crate::error::{Error, Result};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// One way for a kernel to divide its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Variant {
+    /// Rows or pixels that an invocation makes.
+    pub tile: u32,
+    /// Whether neighbouring workgroups go down the rows instead of along the columns.
+    pub down: bool,
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.tile, if self.down { "-down" } else { "" })
+    }
+}
+
+impl FromStr for Variant {
+    type Err = Error;
+
+    /// `10`, or `10-down`.
+    fn from_str(text: &str) -> Result<Self> {
+        let (tile, down) = text.strip_suffix("-down").map_or((text, false), |tile| (tile, true));
+        let tile = tile.parse().ok().filter(|tile| (1..=64).contains(tile));
+        let wrong = || Error::usage(format!("'{text}' is not a kernel's variant")).remedy("a variant is written like 8 or 10-down");
+        Ok(Self { tile: tile.ok_or_else(wrong)?, down })
+    }
+}
+
+/// A question that a kernel asked, and what it was told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chosen {
+    /// The step of the plan that came of it.
+    pub step: usize,
+    /// The kernel, the storage type and the sizes, the open ones rounded up.
+    pub key: String,
+    /// Not empty; the rule's first.
+    pub candidates: Vec<Variant>,
+    pub variant: Variant,
+}
+
+/// Who answers.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Choices {
+    /// Each kernel's own rule.
+    #[default]
+    Rule,
+    /// What was measured, by key; the rule where nothing was, or where the variant is none of the candidates.
+    Measured(BTreeMap<String, Variant>),
+    /// The candidate of this index, the rule's where there are fewer.
+    Candidate(usize),
+    /// This one where it is a candidate.
+    Forced(Variant),
+}
+
+impl Choices {
+    /// The variant for a key. Candidates are not empty; where they are, nothing is known and a tile is 1.
+    pub fn pick(&self, key: &str, candidates: &[Variant]) -> Variant {
+        let rule = candidates.first().copied().unwrap_or(Variant { tile: 1, down: false });
+        let wanted = match self {
+            Choices::Rule => None,
+            Choices::Measured(known) => known.get(key).copied(),
+            Choices::Candidate(index) => candidates.get(*index).copied(),
+            Choices::Forced(variant) => Some(*variant),
+        };
+        wanted.filter(|wanted| candidates.contains(wanted)).unwrap_or(rule)
+    }
+}
+
+/// The candidates of a kernel: the rule's variant, the other tiles, and the rule's in the other direction where there are two.
+pub fn candidates(rule: Variant, tiles: &[u32], both_ways: bool) -> Vec<Variant> {
+    let others = tiles.iter().filter(|tile| **tile != rule.tile).map(|&tile| Variant { tile, ..rule });
+    let turned = both_ways.then_some(Variant { down: !rule.down, ..rule });
+    std::iter::once(rule).chain(others).chain(turned).collect()
+}
+
+/// A size that varies from run to run, rounded up to a power of two, so that neighbours share what was measured.
+pub fn bucket(size: usize) -> usize {
+    size.checked_next_power_of_two().unwrap_or(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_candidates_are_taken() {
+        let rule = Variant { tile: 10, down: false };
+        let all = candidates(rule, &[8, 10, 12], true);
+        assert_eq!(all.iter().map(Variant::to_string).collect::<Vec<_>>(), ["10", "8", "12", "10-down"]);
+        assert_eq!(Choices::Rule.pick("k", &all), rule);
+        assert_eq!(Choices::Candidate(2).pick("k", &all).tile, 12);
+        assert_eq!(Choices::Candidate(9).pick("k", &all), rule);
+        assert_eq!(Choices::Forced(Variant { tile: 9, down: false }).pick("k", &all), rule);
+        let measured = Choices::Measured([("k".to_string(), all[3])].into());
+        assert_eq!((measured.pick("k", &all), measured.pick("other", &all)), (all[3], rule));
+        assert_eq!(Choices::Measured([("k".to_string(), Variant { tile: 64, down: true })].into()).pick("k", &all), rule);
+    }
+
+    #[test]
+    fn a_variant_reads_as_it_is_written() {
+        for text in ["8", "10-down"] {
+            assert_eq!(text.parse::<Variant>().unwrap().to_string(), text);
+        }
+        for text in ["", "-down", "0", "65", "x", "8-up"] {
+            assert!(text.parse::<Variant>().is_err(), "{text}");
+        }
+    }
+}
