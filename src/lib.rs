@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod compare;
+pub mod compiled;
 pub mod cpu;
 pub mod error;
 pub mod gpu;

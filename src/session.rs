@@ -1,5 +1,6 @@
 //! A model ready to run: the library's front door.
 
+use crate::compiled::{self, Packed};
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::gpu::{Constants, Device, Execution};
@@ -60,30 +61,45 @@ impl SessionBuilder {
         self
     }
 
-    /// Reads a model file. Errors name the file, and the node where one is at fault.
+    /// Reads a model file, ONNX or compiled ([`compiled`]). Errors name the file, and the node where one is at fault.
     pub fn load(self, path: impl AsRef<Path>) -> Result<Session> {
         let start = Instant::now();
-        let model = onnx::read(path.as_ref())?;
+        let path = path.as_ref();
+        let (model, packed) = if compiled::is_compiled(path) {
+            let compiled::Compiled { model, packed } = compiled::open(path)?;
+            (model, Some(packed))
+        } else {
+            (onnx::read(path)?, None)
+        };
         let parsed = start.elapsed();
-        let mut session = self.build(model).map_err(|error| error.in_file(path))?;
+        let mut session = self.build_with(model, packed).map_err(|error| error.in_file(path))?;
         session.stages.parse = parsed;
         Ok(session)
     }
 
     /// Makes a session of a model that was read already.
     pub fn build(self, model: onnx::Model) -> Result<Session> {
+        self.build_with(model, None)
+    }
+
+    fn build_with(self, model: onnx::Model, mut packed: Option<Packed>) -> Result<Session> {
         let start = Instant::now();
         let original = Arc::new(model.graph);
         let mut graph = (*original).clone();
         if !self.plain {
             crate::passes::at_load(&mut graph)?;
         }
+        if let Some(packed) = &mut packed {
+            packed.bind(&graph);
+        }
+        let packed = packed.map(Arc::new);
         Ok(Session {
             options: self,
             info: model.info,
             original,
             graph,
-            constants: Constants::new(),
+            constants: Constants::packed(packed.clone()),
+            packed,
             plans: Mutex::default(),
             by_value: Mutex::default(),
             stages: Stages { optimise: start.elapsed(), ..Stages::default() },
@@ -143,6 +159,8 @@ pub struct Session {
     original: Arc<Graph>,
     graph: Graph,
     constants: Constants,
+    /// The weights that a compiled file holds packed.
+    packed: Option<Arc<Packed>>,
     plans: Mutex<Vec<(Key, Arc<Prepared>)>>,
     by_value: Mutex<HashSet<ValueId>>,
     stages: Stages,
@@ -330,6 +348,14 @@ impl Session {
                 .remedy("leave --strict out, or use --device cpu")),
             None => Ok(prepared),
         }
+    }
+
+    /// Of a compiled file: why some of a plan's constants are packed anew, if any are.
+    pub fn packed_anew(&self, prepared: &Prepared) -> Option<String> {
+        let (packed, plan) = (self.packed.as_ref()?, prepared.plan.as_ref()?);
+        let (all, found) = packed.found(&plan.constants);
+        let why = if packed.outdated { "another version of sardonyx compiled it" } else { "it was compiled for another form of device or precision" };
+        (found < all).then(|| format!("{} of {all} weights are packed anew: {why}", all - found))
     }
 
     /// Runs a prepared plan.

@@ -69,7 +69,7 @@ pub struct KernelTime {
     pub bytes: u64,
     pub gflops: f64,
     pub gb_per_s: f64,
-    /// The time that the adapter's measured peaks allow, ÷ `ms`.
+    /// The time that the adapter's measured peaks allow, ÷ `ms`; 0 until [`KernelTime::hold_to`].
     pub share: f64,
     /// Which peak that is: `arithmetic` or `bandwidth`.
     pub limit: &'static str,
@@ -77,6 +77,16 @@ pub struct KernelTime {
     pub translate_ms: Option<f64>,
     /// The constant of the tolerance (`compare`'s C) with which the result would just have passed: it was held to 4.
     pub needed: Option<f64>,
+}
+
+impl KernelTime {
+    /// Fills in the share of an adapter's peaks.
+    pub fn hold_to(&mut self, peaks: &Measured) {
+        let arithmetic = self.flops as f64 / (peaks.fma_gflops * 1e6).max(1e-9);
+        let bandwidth = self.bytes as f64 / (peaks.copy_gb_per_s * 1e6).max(1e-9);
+        self.share = arithmetic.max(bandwidth) / self.ms.max(1e-9);
+        self.limit = if arithmetic > bandwidth { "arithmetic" } else { "bandwidth" };
+    }
 }
 
 /// How long the timed runs of one variant go on.
@@ -94,10 +104,10 @@ pub enum Which {
 ///
 /// Errors: a result that isn't within the CPU's bound (no time is given for a wrong one), a shape that no kernel serves, a variant
 /// that the kernel doesn't have, and what the device refuses.
-pub fn measure(device: &Device, precision: Precision, subject: &Subject, which: Which, peaks: &Measured, seed: u64) -> Result<Vec<KernelTime>> {
+pub fn measure(device: &Device, precision: Precision, subject: &Subject, which: Which, seed: u64) -> Result<Vec<KernelTime>> {
     let family = families::find(subject.family)?;
     let here = |error: Error| error.at_operator(format!("{} {}", subject.family, subject.shape()));
-    let one = |choices: Choices| measure_one(device, precision, (family, subject), choices, peaks, seed).map_err(here);
+    let one = |choices: Choices| measure_one(device, precision, (family, subject), choices, seed).map_err(here);
     match which {
         Which::Rule => Ok(vec![one(Choices::Rule)?.0]),
         Which::One(variant) => Ok(vec![one(Choices::Forced(variant))?.0]),
@@ -114,7 +124,6 @@ fn measure_one(
     precision: Precision,
     (family, subject): (&Family, &Subject),
     choices: Choices,
-    peaks: &Measured,
     seed: u64,
 ) -> Result<(KernelTime, Vec<Variant>)> {
     let (graph, inputs) = family.graph(&subject.sizes, seed)?;
@@ -158,7 +167,6 @@ fn measure_one(
     let ms = if stamped.is_finite() { stamped } else { wall };
     let (flops, bytes) = work(&plan);
     let bytes = family.moved.map_or(bytes, |moved| moved(&subject.sizes));
-    let (arithmetic, bandwidth) = (flops as f64 / (peaks.fma_gflops * 1e6), bytes as f64 / (peaks.copy_gb_per_s * 1e6));
     let last = plan.dispatches().last().map(|(_, dispatch)| dispatch.grid).unwrap_or_default();
     let time = KernelTime {
         kernel: family.name,
@@ -174,8 +182,8 @@ fn measure_one(
         bytes,
         gflops: flops as f64 / (ms * 1e6),
         gb_per_s: bytes as f64 / (ms * 1e6),
-        share: arithmetic.max(bandwidth) / ms,
-        limit: if arithmetic > bandwidth { "arithmetic" } else { "bandwidth" },
+        share: 0.0,
+        limit: "",
         translate_ms,
         needed: report
             .nodes

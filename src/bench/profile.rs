@@ -38,6 +38,9 @@ impl StepTime {
     }
 }
 
+/// Recordings of which the fastest counts.
+const RECORDINGS: usize = 20;
+
 /// The steps of one run: each one's index and its milliseconds.
 pub type RunTimes = Vec<(usize, f64)>;
 
@@ -52,6 +55,21 @@ pub fn time_steps(session: &Session, prepared: &Prepared, inputs: &HashMap<Value
     let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_node(op, operands, mode);
     let milliseconds = |steps: Vec<(usize, u64)>| steps.into_iter().map(|(step, nanoseconds)| (step, nanoseconds as f64 / 1e6)).collect();
     (0..runs).map(|_| execution.run_timed(inputs, &evaluate).map(|(_, steps)| milliseconds(steps))).collect::<Result<_>>().map(Some)
+}
+
+/// The least microseconds, over some tries, of recording one dispatch of the prepared plan; `None` on the CPU and where nothing is dispatched.
+pub fn host_us_per_dispatch(session: &Session, prepared: &Prepared) -> Result<Option<f64>> {
+    let Some(plan) = &prepared.plan else { return Ok(None) };
+    let dispatches = plan.dispatches().count();
+    if dispatches == 0 {
+        return Ok(None);
+    }
+    let execution = session.lease(prepared, plan)?;
+    let mut least = f64::INFINITY;
+    for _ in 0..RECORDINGS {
+        least = least.min(execution.time_recording()?.as_secs_f64());
+    }
+    Ok(Some(least * 1e6 / dispatches as f64))
 }
 
 /// The steps of a plan, the longest first, from what [`time_steps`] measured.

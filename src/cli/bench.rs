@@ -5,10 +5,10 @@ use super::bench_kernel::Laboratory;
 use super::devices::Cpu;
 use super::emit::{JsonOption, SCHEMA, say, stdout};
 use super::inputs::InputOptions;
-use super::options::{DeviceFields, Fallback, Precision, RunOptions, fallbacks, say_fallbacks};
+use super::options::{DeviceFields, Fallback, Precision, RunOptions, fallbacks, say_fallbacks, say_packed_anew};
 use super::outputs;
 use clap::Args;
-use sardonyx::bench::{Extent, Statistics, StepTime, difference_from_cpu, milliseconds, peak_host_bytes, profile, time, time_steps};
+use sardonyx::bench::{Extent, Statistics, StepTime, difference_from_cpu, host_us_per_dispatch, milliseconds, peak_host_bytes, profile, time, time_steps};
 use sardonyx::error::{Error, Result};
 use sardonyx::graph::ValueId;
 use sardonyx::session::{Prepared, Session};
@@ -122,6 +122,10 @@ struct Measurement {
     steps: Option<Vec<StepTime>>,
     peak_host_bytes: Option<u64>,
     peak_device_bytes: Option<u64>,
+    /// Weights as packed and the most activations that live at once: what no plan does without.
+    needed_device_bytes: Option<u64>,
+    /// Recording a dispatch of the prepared plan, in microseconds of the host's time.
+    host_us_per_dispatch: Option<f64>,
     dispatches: usize,
     pipelines: usize,
     fallbacks: Vec<Fallback>,
@@ -203,6 +207,7 @@ impl Bench {
         stage();
         let prepared = session.prepare(&inputs)?;
         stages.plan = stage();
+        say_packed_anew(&session, &prepared);
         let warmed = session.warm(&prepared)?;
         (stages.upload, stages.shaders) = (milliseconds(warmed.upload), milliseconds(warmed.shaders));
         stage();
@@ -224,6 +229,7 @@ impl Bench {
         let (peak_host, peak_device) = (peak_host_bytes(), session.device().map(|device| device.memory_in_use().1));
         // What follows takes memory of its own.
         let steps_ms = time_steps(&session, &prepared, &inputs, GPU_RUNS)?.unwrap_or_default();
+        let host_us = host_us_per_dispatch(&session, &prepared)?;
         let totals: Vec<f64> = steps_ms.iter().map(|run| run.iter().map(|step| step.1).sum()).collect();
         let gpu_ms = Statistics::of(&totals);
         let steps = prepared.plan.as_ref().filter(|_| self.profile).map(|plan| profile(plan, &steps_ms));
@@ -249,6 +255,8 @@ impl Bench {
             steps,
             peak_host_bytes: peak_host,
             peak_device_bytes: peak_device,
+            needed_device_bytes: prepared.plan.as_ref().map(|plan| plan.constant_bytes() + plan.live_bytes()),
+            host_us_per_dispatch: host_us,
             dispatches: prepared.plan.as_ref().map_or(0, |plan| plan.dispatches().count()),
             pipelines: prepared.plan.as_ref().map_or(0, |plan| plan.pipelines()),
             fallbacks,
@@ -319,9 +327,14 @@ fn text(result: &Measurement) -> String {
         result.first_inference_ms, stages.device, stages.parse, stages.optimise, stages.plan, stages.upload, stages.shaders, stages.first_run
     );
     let mebibytes = |bytes: Option<u64>| bytes.map_or("?".to_string(), |bytes| format!("{:.2} MiB", bytes as f64 / (1 << 20) as f64));
-    let device = if result.peak_device_bytes.is_some() { format!(", device {}", mebibytes(result.peak_device_bytes)) } else { String::new() };
+    let device = match (result.peak_device_bytes, result.needed_device_bytes) {
+        (Some(peak), Some(needed)) => format!(", device {} ({:.2} of what is needed)", mebibytes(Some(peak)), peak as f64 / needed.max(1) as f64),
+        (Some(peak), None) => format!(", device {}", mebibytes(Some(peak))),
+        _ => String::new(),
+    };
     text += &format!("  memory       host {}{device}\n", mebibytes(result.peak_host_bytes));
-    text += &format!("  plan         {} dispatches, {} pipelines, {} fallbacks\n", result.dispatches, result.pipelines, result.fallbacks.len());
+    text += &format!("  plan         {} dispatches, {} pipelines, {} fallbacks", result.dispatches, result.pipelines, result.fallbacks.len());
+    text += &result.host_us_per_dispatch.map_or("\n".to_string(), |us| format!("; {us:.2} µs a dispatch on the host\n"));
     for step in result.steps.iter().flatten() {
         let rate = if step.flops > 0 { format!("{:7.1} GFLOP/s", step.gflops()) } else { " ".repeat(15) };
         text += &format!("  {:9.3} ms {rate} {:7.1} GB/s  {} ({}): {}\n", step.ms, step.gigabytes(), step.node, step.op, step.kernels.join(", "));

@@ -7,6 +7,7 @@ mod bench;
 mod bench_kernel;
 mod classify;
 mod compare;
+mod compile;
 mod devices;
 mod emit;
 mod inputs;
@@ -44,6 +45,7 @@ enum Verb {
     Classify(classify::Classify),
     Bench(bench::Bench),
     Compare(compare::Compare),
+    Compile(compile::Compile),
     Verify(verify::Verify),
     #[command(hide = true)]
     VerifyWorker(verify_worker::VerifyWorker),
@@ -96,6 +98,7 @@ impl Verb {
             Verb::Bench(verb) => verb.run(start),
             Verb::Classify(verb) => verb.run(),
             Verb::Compare(verb) => verb.run(),
+            Verb::Compile(verb) => verb.run(),
             Verb::Verify(verb) => verb.run(),
             Verb::VerifyWorker(verb) => verb.run(),
         }

@@ -137,6 +137,13 @@ pub fn fallbacks(prepared: &Prepared) -> Vec<Fallback> {
     prepared.fallbacks().into_iter().map(|(node, op, reason)| Fallback { node, op, reason }).collect()
 }
 
+/// Says on standard error what of a compiled file is of no use here.
+pub fn say_packed_anew(session: &Session, prepared: &Prepared) {
+    if let Some(why) = session.packed_anew(prepared) {
+        say(format_args!("note: {why}"));
+    }
+}
+
 /// Lists fallbacks on standard error: those of one operator for one reason together.
 pub fn say_fallbacks(fallbacks: &[Fallback]) {
     let mut groups: Vec<(&Fallback, usize)> = vec![];

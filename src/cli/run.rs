@@ -3,7 +3,7 @@
 use super::Outcome;
 use super::emit::{JsonOption, SCHEMA, say};
 use super::inputs::InputOptions;
-use super::options::{DeviceFields, Fallback, RunOptions, fallbacks, say_fallbacks};
+use super::options::{DeviceFields, Fallback, RunOptions, fallbacks, say_fallbacks, say_packed_anew};
 use super::outputs::{self, Output};
 use clap::Args;
 use sardonyx::error::Result;
@@ -46,6 +46,7 @@ impl Run {
         let inputs = self.inputs.bind(&session, &self.model).map_err(|error| error.in_file(&self.model))?;
         let named = |error: sardonyx::Error| error.in_file(&self.model);
         let prepared = session.prepare(&inputs).map_err(named)?;
+        say_packed_anew(&session, &prepared);
         let results = session.run_prepared(&prepared, &inputs).map_err(named)?;
         let fallbacks = fallbacks(&prepared);
         say_fallbacks(&fallbacks);

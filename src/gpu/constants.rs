@@ -2,6 +2,7 @@
 
 use super::buffers::Buffer;
 use super::device::Device;
+use crate::compiled::Packed;
 use crate::error::{Error, Result};
 use crate::kernels::Packing;
 use crate::plan::{Constant, Layout, Storage, encode};
@@ -48,6 +49,8 @@ impl Key {
 #[derive(Clone, Default)]
 pub struct Constants {
     resident: Arc<Mutex<HashMap<Key, Weak<Resident>>>>,
+    /// Those that a compiled file holds packed.
+    packed: Option<Arc<Packed>>,
 }
 
 /// Bytes of uploads after which they are submitted, so that wgpu's own copies of them are freed.
@@ -56,6 +59,10 @@ const FLUSH_BYTES: u64 = 64 << 20;
 impl Constants {
     pub fn new() -> Self {
         Self::default()
+    }
+    /// Constants of which a compiled file holds some packed.
+    pub fn packed(packed: Option<Arc<Packed>>) -> Self {
+        Self { packed, ..Self::default() }
     }
 
     /// The buffers of a plan's constants, in order; what isn't on the device yet is packed and uploaded.
@@ -71,7 +78,7 @@ impl Constants {
                 all.push(resident);
                 continue;
             }
-            let resident = Arc::new(pack(device, constant).map_err(|error| error.at_tensor(&constant.label))?);
+            let resident = Arc::new(self.pack(device, constant).map_err(|error| error.at_tensor(&constant.label))?);
             unsubmitted += resident.buffer.bytes();
             if unsubmitted >= FLUSH_BYTES {
                 let submission = device.capture("an upload", || device.queue().submit([]))?;
@@ -89,16 +96,26 @@ impl Constants {
         let known = self.resident.lock().unwrap_or_else(PoisonError::into_inner);
         known.values().filter_map(Weak::upgrade).map(|resident| resident.buffer.bytes()).sum()
     }
+
+    fn pack(&self, device: &Device, constant: &Constant) -> Result<Resident> {
+        match self.packed.as_ref().and_then(|packed| packed.find(constant)) {
+            Some(bytes) => resident(device, constant, bytes),
+            None => resident(device, constant, &pack(constant)?),
+        }
+    }
 }
 
-fn pack(device: &Device, constant: &Constant) -> Result<Resident> {
+fn pack(constant: &Constant) -> Result<Vec<u8>> {
     let Packing { name, args, shape, pack } = &constant.packing;
     let packed = pack(&constant.tensor, args)?;
     if packed.shape() != shape {
         return Err(Error::internal(format!("packing '{name}' made the shape {:?} instead of {shape:?}", packed.shape())));
     }
-    let bytes = encode(&packed, constant.layout, constant.storage)?;
+    encode(&packed, constant.layout, constant.storage)
+}
+
+fn resident(device: &Device, constant: &Constant, bytes: &[u8]) -> Result<Resident> {
     let buffer = Buffer::storage(device, &constant.label, constant.bytes.max(bytes.len() as u64))?;
-    buffer.write(device, &bytes)?;
+    buffer.write(device, bytes)?;
     Ok(Resident { buffer, _source: constant.tensor.clone() })
 }

@@ -53,6 +53,14 @@ impl Timer {
 }
 
 impl Execution {
+    /// How long recording the plan's dispatches into a command buffer takes, as a run does it; nothing is submitted.
+    pub fn time_recording(&self) -> Result<Duration> {
+        let (start, mut pending) = (Instant::now(), None);
+        self.record(&mut pending, 0..self.plan.steps.len(), &mut Watch::Nobody)?;
+        self.device.capture("a recording", || pending.map(|encoder| encoder.finish()))?;
+        Ok(start.elapsed())
+    }
+
     /// Runs once as [`Execution::run`] does, then the GPU's steps `count` times over in one submission, and returns how long that took by
     /// the clock, from recording to the device's having finished.
     pub fn time_repeated(&mut self, inputs: &Values, evaluate: &Evaluate, count: u32) -> Result<Duration> {

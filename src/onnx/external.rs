@@ -29,6 +29,8 @@ pub struct ExternalFiles {
     /// The model's folder; `None` for a model that came as bytes alone.
     folder: Option<PathBuf>,
     maps: HashMap<PathBuf, Arc<Mmap>>,
+    /// The compiled file that the model lies in.
+    here: Option<Arc<Mmap>>,
 }
 
 /// Where a tensor's bytes lie.
@@ -41,7 +43,11 @@ pub struct Span {
 
 impl ExternalFiles {
     pub fn new(folder: Option<&Path>) -> Self {
-        Self { folder: folder.map(Path::to_path_buf), maps: HashMap::new() }
+        Self { folder: folder.map(Path::to_path_buf), maps: HashMap::new(), here: None }
+    }
+    /// Of a model that holds its data in its own file.
+    pub fn inside(map: Arc<Mmap>) -> Self {
+        Self { folder: None, maps: HashMap::new(), here: Some(map) }
     }
 
     /// The span that a tensor with external data names. Its file must lie in the model's folder.
@@ -58,6 +64,9 @@ impl ExternalFiles {
     }
 
     fn map(&mut self, location: &str) -> Result<Arc<Mmap>> {
+        if let Some(here) = self.here.as_ref().filter(|_| location == crate::compiled::HERE) {
+            return Ok(here.clone());
+        }
         let folder = self.folder.as_deref().ok_or_else(|| {
             Error::new(ErrorKind::File, format!("the data lie in the file '{location}', but the model has no folder")).remedy("load the model by its path")
         })?;

@@ -14,13 +14,16 @@ mod sparse;
 mod tensor;
 mod wire;
 
+pub(crate) use external::{ExternalFiles, map_file};
 pub use files::{file_name, read_npz, read_pb, read_tensor, write_npy, write_npz, write_pb};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Graph;
 use crate::ops::{self, OpDef};
-use onnx_protobuf::{Message, ModelProto};
+use crate::tensor::Tensor;
+use onnx_protobuf::{Message, ModelProto, TensorProto};
 use std::path::Path;
+use std::sync::Arc;
 
 /// How a room is found: [`ops::find`], or a test's own.
 type Find = fn(&str, &str) -> Option<&'static OpDef>;
@@ -51,11 +54,30 @@ pub struct ModelInfo {
 /// Errors name the file and, where it lies in one, the node, the operator and the tensor.
 pub fn read(path: &Path) -> Result<Model> {
     let bytes = external::map_file(path)?;
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    read_bytes(&bytes, Some(folder), &path.display().to_string())
+    read_bytes(&bytes, Some(folder_of(path)), &path.display().to_string())
+}
+
+/// The folder that a file lies in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Reads a model that lies in a mapped file, as do its external data named [`HERE`](crate::compiled::HERE).
+pub(crate) fn read_inside(bytes: &[u8], map: Arc<memmap2::Mmap>) -> Result<Model> {
+    read_from(bytes, external::ExternalFiles::inside(map), ops::find)
+}
+
+/// A model file's message.
+pub(crate) fn read_proto(path: &Path) -> Result<ModelProto> {
+    decode(&map_file(path)?, wire::Kind::Model).map_err(|error| error.in_file(path))
+}
+
+/// A tensor's message as a tensor, and the other way round.
+pub(crate) fn tensor_of(proto: &TensorProto, files: &mut ExternalFiles) -> Result<Tensor> {
+    tensor::read(proto, files)
+}
+pub(crate) fn proto_of(name: &str, tensor: &Tensor) -> Result<TensorProto> {
+    tensor::write(name, tensor)
 }
 
 /// Reads a model from memory. `folder` is where its external data lie, if it has any; `name` stands for the file in errors.
@@ -64,6 +86,10 @@ pub fn read_bytes(bytes: &[u8], folder: Option<&Path>, name: &str) -> Result<Mod
 }
 
 fn read_with(bytes: &[u8], folder: Option<&Path>, find: Find) -> Result<Model> {
+    read_from(bytes, external::ExternalFiles::new(folder), find)
+}
+
+fn read_from(bytes: &[u8], mut files: ExternalFiles, find: Find) -> Result<Model> {
     let proto = decode::<ModelProto>(bytes, wire::Kind::Model)?;
     let graph = proto.graph.into_option().ok_or_else(|| not_onnx("holds no graph"))?;
     let opsets = functions::opsets(&proto.opset_import);
@@ -74,7 +100,6 @@ fn read_with(bytes: &[u8], folder: Option<&Path>, find: Find) -> Result<Model> {
         opsets: opsets.iter().map(|(domain, &version)| (domain.clone(), version)).collect(),
         metadata: proto.metadata_props.into_iter().map(entry).collect(),
     };
-    let mut files = external::ExternalFiles::new(folder);
     Ok(Model { graph: build::build(graph, &proto.functions, opsets, &mut files, find)?, info })
 }
 

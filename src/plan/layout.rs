@@ -5,9 +5,10 @@ use crate::error::{Error, Result};
 use crate::tensor::index::{Odometer, strides};
 use crate::tensor::{Boolean, DType, Tensor, cast, element_count, to_f16, zeros};
 use half::f16;
+use serde::{Deserialize, Serialize};
 
 /// How elements are stored on the device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Storage {
     F32,
     /// `f16` in the shader (SHADER_F16).
@@ -43,7 +44,7 @@ impl Storage {
 }
 
 /// The order of a tensor's elements in a buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Layout {
     /// Row-major, nothing padded.
     Dense,

@@ -39,6 +39,13 @@ pub fn assign(lifetimes: &[Lifetime]) -> (Vec<usize>, Vec<u64>) {
     (result, sizes)
 }
 
+/// The most bytes that live at once.
+pub fn live(lifetimes: &[Lifetime]) -> u64 {
+    let at = |step: usize| lifetimes.iter().filter(|life| life.first <= step && step <= life.last).map(|life| life.bytes).sum();
+    // Only where one begins can there be more than before.
+    lifetimes.iter().map(|life| at(life.first)).max().unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

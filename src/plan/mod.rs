@@ -20,7 +20,7 @@ pub use facts::{Inference, infer, infer_node, node_flops};
 pub use inspect::{PlannedDispatch, PlannedNode, PlannedStep, Summary};
 pub use layout::{Layout, Storage, View, decode, encode};
 pub use lowering::{Lowering, Unsupported};
-pub use memory::{Lifetime, assign};
+pub use memory::{Lifetime, assign, live};
 pub(crate) use planner::Builder;
 pub use planner::{PlanRequest, mode_of, plan};
 
@@ -176,6 +176,16 @@ impl Plan {
     /// Bytes of activation buffers.
     pub fn activation_bytes(&self) -> u64 {
         self.slots.iter().sum()
+    }
+    /// The most bytes of activations that live at once: what no assignment of buffers can do without.
+    pub fn live_bytes(&self) -> u64 {
+        let mut lives: std::collections::BTreeMap<PlaceId, Lifetime> = Default::default();
+        for (index, step) in self.steps.iter().enumerate() {
+            for &id in step.reads.iter().chain(&step.writes).filter(|id| matches!(self.place(**id).home, Home::Slot(_))) {
+                lives.entry(id).or_insert(Lifetime { bytes: self.place(id).bytes(), first: index, last: index }).last = index;
+            }
+        }
+        live(&lives.into_values().collect::<Vec<_>>())
     }
     /// Bytes that activations would take without sharing.
     pub fn unshared_bytes(&self) -> u64 {
