@@ -1,8 +1,8 @@
-// to = from: what memory gives.
+// to = from: what memory gives. Prelude: Word, 16 bytes.
 struct Params { count: u32, row: u32 }
 
-@group(0) @binding(0) var<storage, read> source: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> result: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read> source: array<Word>;
+@group(0) @binding(1) var<storage, read_write> result: array<Word>;
 @group(1) @binding(0) var<uniform> p: Params;
 
 @compute @workgroup_size(256)

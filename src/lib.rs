@@ -16,6 +16,7 @@ pub mod passes;
 pub mod plan;
 pub mod session;
 pub mod tensor;
+pub mod tune;
 
 pub use error::{Error, ErrorKind, Result};
 pub use session::Session;

@@ -279,7 +279,7 @@ impl Session {
             }
             drop(plans);
             let made = match self.device() {
-                Some(device) => self.make_plan(inputs, &by_value, device.capabilities())?,
+                Some(device) => self.make_plan(inputs, &by_value, device.capabilities(), &self.options.choices)?,
                 None => Ok(Prepared { plan: None, whole_cpu: None, planted: None, idle: Mutex::default() }),
             };
             match made {
@@ -302,9 +302,25 @@ impl Session {
 
     /// The plan for a device of these capabilities, to look at: no device is touched, and it isn't kept.
     pub fn plan_for(&self, inputs: &HashMap<ValueId, Tensor>, capabilities: &Capabilities) -> Result<Prepared> {
+        self.plan_with(inputs, capabilities, &self.options.choices)
+    }
+
+    /// The plan for this session's device in which others answer for the kernels' variants. It isn't kept.
+    pub(crate) fn plan_choosing(&self, inputs: &HashMap<ValueId, Tensor>, choices: Choices) -> Result<Prepared> {
+        let device = self.device().ok_or_else(|| Error::internal("a plan without a device"))?;
+        self.plan_with(inputs, device.capabilities(), &choices)
+    }
+
+    /// Who answers for the kernels' variants from now on.
+    pub(crate) fn set_choices(&mut self, choices: Choices) {
+        self.options.choices = choices;
+        self.plans.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn plan_with(&self, inputs: &HashMap<ValueId, Tensor>, capabilities: &Capabilities, choices: &Choices) -> Result<Prepared> {
         let mut by_value = HashSet::new();
         loop {
-            match self.make_plan(inputs, &by_value, capabilities)? {
+            match self.make_plan(inputs, &by_value, capabilities, choices)? {
                 Ok(prepared) => return Ok(prepared),
                 Err(more) => by_value.extend(more),
             }
@@ -312,7 +328,13 @@ impl Session {
     }
 
     /// A plan, or the inputs whose elements it needs.
-    fn make_plan(&self, inputs: &HashMap<ValueId, Tensor>, by_value: &HashSet<ValueId>, capabilities: &Capabilities) -> Result<Result<Prepared, Vec<ValueId>>> {
+    fn make_plan(
+        &self,
+        inputs: &HashMap<ValueId, Tensor>,
+        by_value: &HashSet<ValueId>,
+        capabilities: &Capabilities,
+        choices: &Choices,
+    ) -> Result<Result<Prepared, Vec<ValueId>>> {
         let facts: HashMap<ValueId, Fact> = inputs
             .iter()
             .map(|(&id, tensor)| (id, if by_value.contains(&id) { Fact::of(tensor) } else { Fact::new(tensor.dtype(), tensor.shape()) }))
@@ -333,7 +355,7 @@ impl Session {
         let mut facts = facts;
         facts.extend(graph.values[facts.len()..].iter().map(|value| value.constant.as_ref().map(Fact::of)));
         let by_value = graph.inputs.iter().copied().filter(|id| by_value.contains(id)).collect();
-        let request = PlanRequest { graph, facts, by_value, capabilities, precision: self.precision(), choices: self.options.choices.clone() };
+        let request = PlanRequest { graph, facts, by_value, capabilities, precision: self.precision(), choices: choices.clone() };
         let mut plan = plan::plan(request)?;
         let planted = self.options.fault.map(|seed| crate::compare::fault::plant(&mut plan, inputs, seed)).transpose()?;
         self.allow(Prepared { plan: Some(Arc::new(plan)), whole_cpu: None, planted, idle: Mutex::default() }).map(Ok)

@@ -12,6 +12,7 @@ use crate::plan::{Choices, Placement, Plan, Precision, StepKind, Variant, node_f
 use crate::session::Session;
 use crate::tensor::Tensor;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// What is to be measured.
@@ -152,30 +153,31 @@ fn measure_one(
     let mode = session.mode();
     let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_node(op, operands, mode);
     let mut execution = session.lease(&prepared, &plan)?;
+    let own = own_steps(&plan);
     let (mut wall, mut stamped) = (f64::INFINITY, f64::INFINITY);
     // As many in one submission as fill a few milliseconds.
-    let once = execution.time_repeated(&inputs, &evaluate, 1)?.as_secs_f64();
+    let once = execution.time_repeated(&inputs, &evaluate, &own, 1)?.as_secs_f64();
     let repeat = (0.005 / once.max(1e-6)).clamp(1.0, 100.0) as u32;
     let start = Instant::now();
     while start.elapsed() < DURATION || !wall.is_finite() {
-        wall = wall.min(super::milliseconds(execution.time_repeated(&inputs, &evaluate, repeat)?) / repeat as f64);
+        wall = wall.min(super::milliseconds(execution.time_repeated(&inputs, &evaluate, &own, repeat)?) / repeat as f64);
         if device.has_timestamps() {
             let (_, steps) = execution.run_timed(&inputs, &evaluate)?;
-            stamped = stamped.min(steps.iter().map(|step| step.1 as f64 / 1e6).sum());
+            stamped = stamped.min(steps.iter().filter(|step| own.contains(&step.0)).map(|step| step.1 as f64 / 1e6).sum());
         }
     }
     let ms = if stamped.is_finite() { stamped } else { wall };
-    let (flops, bytes) = work(&plan);
+    let (flops, bytes) = work(&plan, &own);
     let bytes = family.moved.map_or(bytes, |moved| moved(&subject.sizes));
-    let last = plan.dispatches().last().map(|(_, dispatch)| dispatch.grid).unwrap_or_default();
+    let dispatches: Vec<_> = plan.dispatches().filter(|(step, _)| own.contains(step)).map(|(_, dispatch)| dispatch).collect();
     let time = KernelTime {
         kernel: family.name,
         shape: subject.shape(),
         from: subject.from,
-        dispatched: plan.dispatches().map(|(_, dispatch)| dispatch.kernel).collect(),
+        dispatched: dispatches.iter().map(|dispatch| dispatch.kernel).collect(),
         variant: chosen.map(|chosen| chosen.variant.to_string()),
         rule: chosen.is_none_or(|chosen| chosen.candidates.first() == Some(&chosen.variant)),
-        grid: last,
+        grid: dispatches.last().map(|dispatch| dispatch.grid).unwrap_or_default(),
         ms,
         wall_ms: wall,
         flops,
@@ -194,14 +196,18 @@ fn measure_one(
     Ok((time, chosen.map(|chosen| chosen.candidates.clone()).unwrap_or_default()))
 }
 
-/// Floating-point operations of a plan's nodes on the GPU, and the bytes of what goes in, of the constants read and of what comes out.
-fn work(plan: &Plan) -> (u64, u64) {
+/// The steps that are the kernel's own: what copies the inputs into its layout is left out, unless there is nothing else.
+fn own_steps(plan: &Plan) -> Vec<usize> {
+    let on_gpu = plan.steps.iter().enumerate().filter(|(_, step)| matches!(step.kind, StepKind::Gpu { .. }));
+    let (copies, own): (Vec<_>, Vec<_>) = on_gpu.partition(|(_, step)| step.op_type == "copy");
+    let list = if own.is_empty() { copies } else { own };
+    list.into_iter().map(|(index, _)| index).collect()
+}
+
+/// Floating-point operations of a plan's nodes on the GPU, and the bytes of the places that some steps read and write, each once.
+fn work(plan: &Plan, steps: &[usize]) -> (u64, u64) {
     let on_gpu = plan.graph.nodes.iter().zip(&plan.placements).filter(|(_, placement)| **placement == Placement::Gpu);
     let flops = on_gpu.map(|(node, _)| node_flops(node, &plan.facts)).sum();
-    let edge = plan.steps.iter().filter_map(|step| match step.kind {
-        StepKind::Upload { to, .. } => plan.places.get(to.0 as usize),
-        StepKind::Download { from, .. } => plan.places.get(from.0 as usize),
-        _ => None,
-    });
-    (flops, edge.map(|place| place.bytes()).sum::<u64>() + plan.constant_bytes())
+    let places: BTreeSet<_> = steps.iter().filter_map(|&step| plan.steps.get(step)).flat_map(|step| step.reads.iter().chain(&step.writes)).collect();
+    (flops, places.into_iter().filter_map(|id| plan.places.get(id.0 as usize)).map(|place| place.bytes()).sum())
 }

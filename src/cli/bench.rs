@@ -5,7 +5,7 @@ use super::bench_kernel::Laboratory;
 use super::devices::Cpu;
 use super::emit::{JsonOption, SCHEMA, say, stdout};
 use super::inputs::InputOptions;
-use super::options::{DeviceFields, Fallback, Precision, RunOptions, fallbacks, say_fallbacks, say_packed_anew};
+use super::options::{DeviceFields, Fallback, Precision, RunOptions, TuneOption, fallbacks, say_fallbacks, say_packed_anew};
 use super::outputs;
 use clap::Args;
 use sardonyx::bench::{Extent, Statistics, StepTime, difference_from_cpu, host_us_per_dispatch, milliseconds, peak_host_bytes, profile, time, time_steps};
@@ -35,7 +35,7 @@ pub struct Bench {
     models: Vec<PathBuf>,
     /// Measure one kernel family instead of a model, or all of them, each checked against the CPU first: matmul, matmul_batch, conv, depthwise,
     /// softmax, layer_norm, reduce, global_pool, transpose, elementwise, gather, pool, resize
-    #[arg(long, value_name = "NAME|all", conflicts_with_all = ["models", "worker", "outputs", "profile"])]
+    #[arg(long, value_name = "NAME|all", conflicts_with_all = ["models", "worker", "outputs", "profile", "tune"])]
     kernel: Option<String>,
     /// The kernel's sizes, as 128x768x3072; without, those that the benchmark models have
     #[arg(long, value_name = "SIZES", requires = "kernel")]
@@ -48,6 +48,8 @@ pub struct Bench {
     markdown: bool,
     #[command(flatten)]
     options: RunOptions,
+    #[command(flatten)]
+    tune: TuneOption,
     #[command(flatten)]
     inputs: InputOptions,
     /// Timed runs
@@ -200,10 +202,11 @@ impl Bench {
         let mut stage = || milliseconds(std::mem::replace(&mut at, Instant::now()).elapsed());
         let device = self.options.device.open_aloud()?;
         stages.device = stage();
-        let session = self.options.builder(device).load(model)?;
+        let mut session = self.options.builder(device).load(model)?;
         (stages.parse, stages.optimise) = (milliseconds(session.stages().parse), milliseconds(session.stages().optimise));
         outputs::check(self.outputs.as_deref(), &session.outputs())?;
         let inputs = self.inputs.bind(&session, model)?;
+        self.tune.apply(&mut session, &inputs)?;
         stage();
         let prepared = session.prepare(&inputs)?;
         stages.plan = stage();

@@ -2,11 +2,14 @@
 
 use super::emit::say;
 use clap::{Args, ValueEnum};
-use sardonyx::error::Result;
+use sardonyx::error::{Error, Result};
 use sardonyx::gpu::{self, Device, LimitsOption, Selection};
+use sardonyx::graph::ValueId;
 use sardonyx::plan;
 use sardonyx::session::{Prepared, Session, SessionBuilder};
+use sardonyx::{Tensor, tune};
 use serde::Serialize;
+use std::collections::HashMap;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -81,6 +84,35 @@ impl RunOptions {
         // A device is opened for a file that is there.
         std::fs::metadata(model).map_err(|problem| sardonyx::Error::file(model, format!("can't be read: {problem}")).remedy("check the path"))?;
         self.builder(self.device.open_aloud()?).load(model)
+    }
+}
+
+/// `--tune`.
+#[derive(Args, Debug, Clone, Default)]
+pub struct TuneOption {
+    /// Measure the kernels' variants for this model's sizes on the device once, keep the faster ones in the cache folder
+    /// (XDG_CACHE_HOME; safe to delete), and use those that are there
+    #[arg(long)]
+    pub tune: bool,
+}
+
+impl TuneOption {
+    /// Has the session choose by what was measured, if that is wanted.
+    pub fn apply(&self, session: &mut Session, inputs: &HashMap<ValueId, Tensor>) -> Result<()> {
+        let Some(device) = session.device().filter(|_| self.tune).cloned() else { return Ok(()) };
+        let folder = tune::cache_folder().ok_or_else(|| Error::usage("no cache folder is known").remedy("set XDG_CACHE_HOME, or leave --tune out"))?;
+        let (mut store, problem) = tune::Store::open(&device, &folder);
+        if let Some(problem) = problem {
+            say(format_args!("note: {problem}"));
+        }
+        let tuned = session.tune(inputs, &mut store)?;
+        let tune::Tuned { known, measured, changed } = tuned;
+        say(format_args!("note: of {} kernel choices {known} were known, {measured} measured; {changed} differ from the rule", known + measured));
+        // What can't be kept is used all the same.
+        if let Err(error) = if measured > 0 { store.save() } else { Ok(()) } {
+            say(format_args!("note: {error}"));
+        }
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Outcome;
 use super::emit::{JsonOption, SCHEMA, say};
 use super::inputs::InputOptions;
-use super::options::{DeviceFields, Fallback, RunOptions, fallbacks, say_fallbacks, say_packed_anew};
+use super::options::{DeviceFields, Fallback, RunOptions, TuneOption, fallbacks, say_fallbacks, say_packed_anew};
 use super::outputs::{self, Output};
 use clap::Args;
 use sardonyx::error::Result;
@@ -19,6 +19,8 @@ pub struct Run {
     model: PathBuf,
     #[command(flatten)]
     options: RunOptions,
+    #[command(flatten)]
+    tune: TuneOption,
     #[command(flatten)]
     inputs: InputOptions,
     /// Write the outputs to this folder: NAME.npy, or NAME.pb for types that numpy lacks
@@ -41,10 +43,11 @@ struct Document<'a> {
 
 impl Run {
     pub fn run(&self) -> Result<Outcome> {
-        let session = self.options.load(&self.model)?;
+        let mut session = self.options.load(&self.model)?;
         outputs::check(self.outputs.as_deref(), &session.outputs())?;
         let inputs = self.inputs.bind(&session, &self.model).map_err(|error| error.in_file(&self.model))?;
         let named = |error: sardonyx::Error| error.in_file(&self.model);
+        self.tune.apply(&mut session, &inputs).map_err(named)?;
         let prepared = session.prepare(&inputs).map_err(named)?;
         say_packed_anew(&session, &prepared);
         let results = session.run_prepared(&prepared, &inputs).map_err(named)?;

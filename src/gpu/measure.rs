@@ -32,7 +32,10 @@ pub fn measure(device: &Device) -> Result<Measured> {
     let vectors = floats / 4;
     let groups = vectors.div_ceil(256);
     let row = groups.min(32_768);
-    let copy = plan("measure_copy", include_str!("../../shaders/measure_copy.wgsl"), floats, [vectors, row], [row, groups.div_ceil(row), 1]);
+    // As kernels read: a software adapter counts words, whatever their width.
+    let word = if device.capabilities().form().wide { "alias Word = vec2<u64>;\n" } else { "alias Word = vec4<f32>;\n" };
+    let source = [word, include_str!("../../shaders/measure_copy.wgsl")].concat();
+    let copy = plan("measure_copy", &source, floats, [vectors, row], [row, groups.div_ceil(row), 1]);
     let (invocations, rounds) = if device.capabilities().software { (16_384, 16) } else { (1 << 18, 256) };
     let flops = plan("measure_flops", include_str!("../../shaders/measure_flops.wgsl"), invocations * 4, [invocations, rounds], [invocations / 64, 1, 1]);
     Ok(Measured {

@@ -5,7 +5,6 @@ use super::device::Device;
 use super::execution::{Evaluate, Execution, Values, Watch};
 use super::readback;
 use crate::error::{Error, Result};
-use crate::plan::StepKind;
 use std::time::{Duration, Instant};
 
 /// Timestamps of the steps of one run, two each.
@@ -61,17 +60,15 @@ impl Execution {
         Ok(start.elapsed())
     }
 
-    /// Runs once as [`Execution::run`] does, then the GPU's steps `count` times over in one submission, and returns how long that took by
-    /// the clock, from recording to the device's having finished.
-    pub fn time_repeated(&mut self, inputs: &Values, evaluate: &Evaluate, count: u32) -> Result<Duration> {
+    /// Runs once as [`Execution::run`] does, then some of the steps on the GPU, `count` times over in one submission, and returns how long
+    /// that took by the clock, from recording to the device's having finished.
+    pub fn time_repeated(&mut self, inputs: &Values, evaluate: &Evaluate, steps: &[usize], count: u32) -> Result<Duration> {
         self.walk(inputs, evaluate, Watch::Nobody)?;
-        let steps = self.plan.steps.iter().enumerate().filter(|(_, step)| matches!(step.kind, StepKind::Gpu { .. }));
-        let steps: Vec<usize> = steps.map(|(index, _)| index).collect();
         let idle = self.device.capture("a measurement", || self.device.queue().submit([]))?;
         self.device.wait(idle)?;
         let (start, mut pending) = (Instant::now(), None);
         for _ in 0..count {
-            for &step in &steps {
+            for &step in steps {
                 self.record(&mut pending, step..step + 1, &mut Watch::Nobody)?;
             }
         }

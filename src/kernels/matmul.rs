@@ -186,8 +186,8 @@ pub fn emit(
     let fits = sizes.m.div_ceil(4) <= capabilities.max_grid as usize;
     let rule = Variant { tile: rule, down: weights::rows_first(sizes.k.saturating_mul(sizes.n)) && blocks <= capabilities.max_grid };
     let all = candidates(rule, tiles(&capabilities, sizes.m), fits && blocks > 1 && columns > 1);
-    let weights = if b.panels { " packed" } else { "" };
-    let key = format!("matmul{weights} {storage:?} {} of {}x{}x{}", bucket(sizes.outer.saturating_mul(sizes.inner)), bucket(sizes.m), sizes.k, sizes.n);
+    let packed = if b.panels { " packed" } else { "" };
+    let key = format!("matmul{packed} {storage:?} {} of {}x{}x{}", bucket(sizes.outer.saturating_mul(sizes.inner)), bucket(sizes.m), sizes.k, sizes.n);
     let Variant { tile: rows, down } = at.choose(key, if fits { all } else { vec![rule] });
     let row_blocks = narrow(sizes.m)?.div_ceil(rows);
     let params = Params {
