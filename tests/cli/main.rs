@@ -4,6 +4,7 @@
 mod bad_input;
 mod contract;
 mod models;
+mod tools;
 mod verify;
 
 use serde_json::Value;
