@@ -106,6 +106,58 @@ fn attempt(file: &Path) -> Option<String> {
     None
 }
 
+/// A matrix product by weights that lie in a file beside the model.
+#[test]
+fn external_data_come_into_the_file() {
+    use onnx_protobuf::*;
+    let folder = target("external");
+    std::fs::create_dir_all(&folder).unwrap();
+    let size = |size: i64| tensor_shape_proto::Dimension { value: Some(tensor_shape_proto::dimension::Value::DimValue(size)), ..Default::default() };
+    let value = |name: &str, sizes: [i64; 2]| {
+        let shape = TensorShapeProto { dim: sizes.map(size).to_vec(), ..Default::default() };
+        let tensor = type_proto::Tensor { elem_type: 1, shape: Some(shape).into(), ..Default::default() };
+        let kind = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
+        ValueInfoProto { name: name.into(), type_: Some(kind).into(), ..Default::default() }
+    };
+    let entry = |key: &str, value: &str| StringStringEntryProto { key: key.into(), value: value.into(), ..Default::default() };
+    let external = |name: &str, dims: &[i64], offset: &str| TensorProto {
+        name: name.into(),
+        data_type: 1,
+        dims: dims.to_vec(),
+        data_location: tensor_proto::DataLocation::EXTERNAL.into(),
+        external_data: vec![entry("location", "w.bin"), entry("offset", offset)],
+        ..Default::default()
+    };
+    let node = |op: &str, inputs: [&str; 2], output: &str| NodeProto {
+        op_type: op.into(),
+        input: inputs.map(String::from).to_vec(),
+        output: vec![output.into()],
+        ..Default::default()
+    };
+    let graph = GraphProto {
+        name: "g".into(),
+        node: vec![node("MatMul", ["x", "w"], "h"), node("Add", ["h", "b"], "y")],
+        input: vec![value("x", [2, 32])],
+        output: vec![value("y", [2, 24])],
+        initializer: vec![external("w", &[32, 24], "0"), external("b", &[24], "3072")],
+        ..Default::default()
+    };
+    let opset = OperatorSetIdProto { version: 13, ..Default::default() };
+    let model = ModelProto { ir_version: 8, graph: Some(graph).into(), opset_import: vec![opset], ..Default::default() };
+    let (onnx, file) = (folder.join("model.onnx"), folder.join("elsewhere.sdx"));
+    std::fs::write(&onnx, model.write_to_bytes().unwrap()).unwrap();
+    let weights: Vec<f32> = (0..32 * 24 + 24).map(|k| (k % 13) as f32 - 6.0).collect();
+    std::fs::write(folder.join("w.bin"), weights.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()).unwrap();
+    let session = Session::builder().load(&onnx).unwrap();
+    let expected = outputs(&session).unwrap();
+    // The weights are large enough to be laid out; the bias comes into the model's own message.
+    assert_eq!(compiled::write(&session, &onnx, None, &file).unwrap().weights, 1);
+    drop(session);
+    std::fs::remove_file(folder.join("w.bin")).unwrap();
+    assert!(Session::builder().load(&onnx).is_err());
+    assert_eq!(outputs(&Session::builder().load(&file).unwrap()).unwrap(), expected);
+}
+
 #[test]
 fn a_truncated_file_is_an_error() {
     let file = target("whole.sdx");

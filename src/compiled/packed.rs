@@ -58,7 +58,8 @@ pub(super) fn sources(graph: &Graph) -> HashMap<String, usize> {
     graph.values.iter().filter_map(|value| Some((value.name.clone(), value.constant.as_ref()?.identity()))).collect()
 }
 
-/// Whether files keep a constant packed: it is large, and the elements are those of the graph's constant of that name.
+/// Whether files keep a constant packed: it is large, and the elements are those of the graph's constant of that name. Only floats: no
+/// file may say where a kernel reads.
 pub(super) fn is_kept(constant: &Constant, sources: &HashMap<String, usize>) -> bool {
-    constant.tensor.bytes().len() >= SMALL && sources.get(&constant.label) == Some(&constant.tensor.identity())
+    constant.storage.is_float() && constant.tensor.bytes().len() >= SMALL && sources.get(&constant.label) == Some(&constant.tensor.identity())
 }
