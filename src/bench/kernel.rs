@@ -5,14 +5,15 @@ use super::shapes::{SHAPES, Shape};
 use crate::compare::{self, Verdict};
 use crate::cpu;
 use crate::error::{Error, ErrorKind, Result};
-use crate::gpu::{Device, Measured};
+use crate::gpu::{Device, Execution, Measured};
+use crate::graph::ValueId;
 use crate::onnx::{Model, ModelInfo};
-use crate::ops::Operator;
-use crate::plan::{Choices, Placement, Plan, Precision, StepKind, Variant, node_flops};
+use crate::ops::{Mode, Operator};
+use crate::plan::{Choices, Chosen, Placement, Plan, Precision, StepKind, Variant, node_flops};
 use crate::session::Session;
 use crate::tensor::Tensor;
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 /// What is to be measured.
@@ -70,7 +71,7 @@ pub struct KernelTime {
     pub bytes: u64,
     pub gflops: f64,
     pub gb_per_s: f64,
-    /// The time that the adapter's measured peaks allow, ÷ `ms`; 0 until [`KernelTime::hold_to`].
+    /// The time that the adapter's measured peaks allow, ÷ `ms`.
     pub share: f64,
     /// Which peak that is: `arithmetic` or `bandwidth`.
     pub limit: &'static str,
@@ -80,18 +81,8 @@ pub struct KernelTime {
     pub needed: Option<f64>,
 }
 
-impl KernelTime {
-    /// Fills in the share of an adapter's peaks.
-    pub fn hold_to(&mut self, peaks: &Measured) {
-        let arithmetic = self.flops as f64 / (peaks.fma_gflops * 1e6).max(1e-9);
-        let bandwidth = self.bytes as f64 / (peaks.copy_gb_per_s * 1e6).max(1e-9);
-        self.share = arithmetic.max(bandwidth) / self.ms.max(1e-9);
-        self.limit = if arithmetic > bandwidth { "arithmetic" } else { "bandwidth" };
-    }
-}
-
-/// How long the timed runs of one variant go on.
-const DURATION: Duration = Duration::from_millis(150);
+/// How long one turn of timing goes on.
+const DURATION: Duration = Duration::from_millis(50);
 
 /// Which variants to measure.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -101,99 +92,133 @@ pub enum Which {
     One(Variant),
 }
 
-/// Measures a subject, one row for each variant.
+/// A kernel that was checked and can be timed.
+pub struct Ready {
+    execution: Execution,
+    inputs: HashMap<ValueId, Tensor>,
+    mode: Mode,
+    /// The steps that are timed.
+    own: Vec<usize>,
+    /// Dispatches in one submission: as many as fill a few milliseconds.
+    repeat: u32,
+    row: KernelTime,
+    candidates: Vec<Variant>,
+}
+
+/// Checks a subject and makes it ready to be timed, once for each variant.
 ///
 /// Errors: a result that isn't within the CPU's bound (no time is given for a wrong one), a shape that no kernel serves, a variant
 /// that the kernel doesn't have, and what the device refuses.
-pub fn measure(device: &Device, precision: Precision, subject: &Subject, which: Which, seed: u64) -> Result<Vec<KernelTime>> {
+pub fn prepare(device: &Device, precision: Precision, subject: &Subject, which: Which, seed: u64) -> Result<Vec<Ready>> {
     let family = families::find(subject.family)?;
     let here = |error: Error| error.at_operator(format!("{} {}", subject.family, subject.shape()));
-    let one = |choices: Choices| measure_one(device, precision, (family, subject), choices, seed).map_err(here);
+    let one = |choices: Choices| Ready::new(device, precision, (family, subject), choices, seed).map_err(here);
     match which {
-        Which::Rule => Ok(vec![one(Choices::Rule)?.0]),
-        Which::One(variant) => Ok(vec![one(Choices::Forced(variant))?.0]),
+        Which::Rule => Ok(vec![one(Choices::Rule)?]),
+        Which::One(variant) => Ok(vec![one(Choices::Forced(variant))?]),
         Which::All => {
-            let (first, candidates) = one(Choices::Rule)?;
-            let rest = candidates.iter().skip(1).map(|&variant| one(Choices::Forced(variant)).map(|measured| measured.0));
-            std::iter::once(Ok(first)).chain(rest).collect()
+            let first = one(Choices::Rule)?;
+            let others: Vec<Variant> = first.candidates.iter().skip(1).copied().collect();
+            std::iter::once(Ok(first)).chain(others.into_iter().map(|variant| one(Choices::Forced(variant)))).collect()
         }
     }
 }
 
-fn measure_one(
-    device: &Device,
-    precision: Precision,
-    (family, subject): (&Family, &Subject),
-    choices: Choices,
-    seed: u64,
-) -> Result<(KernelTime, Vec<Variant>)> {
-    let (graph, inputs) = family.graph(&subject.sizes, seed)?;
-    let builder = Session::builder().device(Some(device.clone())).precision(precision).choices(choices.clone());
-    let session = builder.build(Model { graph, info: ModelInfo::default() })?;
-    let prepared = session.prepare(&inputs)?;
-    let plan = prepared.plan.clone().ok_or_else(|| Error::unsupported("runs on the CPU"))?;
-    if let Some((_, _, reason)) = prepared.fallbacks().into_iter().next() {
-        return Err(Error::unsupported(format!("runs on the CPU: {reason}")));
-    }
-    let chosen = plan.chosen.last();
-    if let Choices::Forced(variant) = choices
-        && chosen.is_none_or(|chosen| chosen.variant != variant)
-    {
-        let names = chosen.map_or("no variants".to_string(), |chosen| chosen.candidates.iter().map(Variant::to_string).collect::<Vec<_>>().join(", "));
-        return Err(Error::usage(format!("has no variant '{variant}'")).remedy(format!("this shape has: {names}")));
-    }
-    let compiled = device.pipelines().len();
-    let warmed = session.warm(&prepared)?;
-    let translate_ms = (device.pipelines().len() > compiled).then(|| super::milliseconds(warmed.shaders));
-    let report = compare::compare(&session, &inputs, &compare::Options { per_node: true, ..Default::default() })?;
-    if report.verdict != Verdict::Same {
-        let worst = report.outputs.iter().map(|row| row.measure.max_abs).fold(0.0, f64::max);
-        return Err(Error::new(ErrorKind::Internal, format!("the result is wrong by up to {worst:e}: it isn't timed")));
-    }
-    let mode = session.mode();
-    let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_node(op, operands, mode);
-    let mut execution = session.lease(&prepared, &plan)?;
-    let own = own_steps(&plan);
-    let (mut wall, mut stamped) = (f64::INFINITY, f64::INFINITY);
-    // As many in one submission as fill a few milliseconds.
-    let once = execution.time_repeated(&inputs, &evaluate, &own, 1)?.as_secs_f64();
-    let repeat = (0.005 / once.max(1e-6)).clamp(1.0, 100.0) as u32;
-    let start = Instant::now();
-    while start.elapsed() < DURATION || !wall.is_finite() {
-        wall = wall.min(super::milliseconds(execution.time_repeated(&inputs, &evaluate, &own, repeat)?) / repeat as f64);
-        if device.has_timestamps() {
-            let (_, steps) = execution.run_timed(&inputs, &evaluate)?;
-            stamped = stamped.min(steps.iter().filter(|step| own.contains(&step.0)).map(|step| step.1 as f64 / 1e6).sum());
+impl Ready {
+    fn new(device: &Device, precision: Precision, (family, subject): (&Family, &Subject), choices: Choices, seed: u64) -> Result<Self> {
+        let (graph, inputs) = family.graph(&subject.sizes, seed)?;
+        let builder = Session::builder().device(Some(device.clone())).precision(precision).choices(choices.clone());
+        let session = builder.build(Model { graph, info: ModelInfo::default() })?;
+        let prepared = session.prepare(&inputs)?;
+        let plan = prepared.plan.clone().ok_or_else(|| Error::unsupported("runs on the CPU"))?;
+        if let Some((_, _, reason)) = prepared.fallbacks().into_iter().next() {
+            return Err(Error::unsupported(format!("runs on the CPU: {reason}")));
         }
+        let chosen = plan.chosen.last();
+        if let Choices::Forced(variant) = choices
+            && chosen.is_none_or(|chosen| chosen.variant != variant)
+        {
+            let list = |chosen: &Chosen| chosen.candidates.iter().map(Variant::to_string).collect::<Vec<_>>().join(", ");
+            let names = chosen.map_or("no variants".to_string(), list);
+            return Err(Error::usage(format!("has no variant '{variant}'")).remedy(format!("this shape has: {names}")));
+        }
+        let compiled = device.pipelines().len();
+        let warmed = session.warm(&prepared)?;
+        let translate_ms = (device.pipelines().len() > compiled).then(|| super::milliseconds(warmed.shaders));
+        let report = compare::compare(&session, &inputs, &compare::Options { per_node: true, ..Default::default() })?;
+        if report.verdict != Verdict::Same {
+            let worst = report.outputs.iter().map(|row| row.measure.max_abs).fold(0.0, f64::max);
+            return Err(Error::new(ErrorKind::Internal, format!("the result is wrong by up to {worst:e}: it isn't timed")));
+        }
+        let own = own_steps(&plan);
+        let (flops, bytes) = work(&plan, &own);
+        let dispatches: Vec<_> = plan.dispatches().filter(|(step, _)| own.contains(step)).map(|(_, dispatch)| dispatch).collect();
+        let needed = report.nodes.iter().filter_map(|row| row.local.as_ref()?.needed);
+        let row = KernelTime {
+            kernel: family.name,
+            shape: subject.shape(),
+            from: subject.from,
+            dispatched: dispatches.iter().map(|dispatch| dispatch.kernel).collect(),
+            variant: chosen.map(|chosen| chosen.variant.to_string()),
+            rule: chosen.is_none_or(|chosen| chosen.candidates.first() == Some(&chosen.variant)),
+            grid: dispatches.last().map(|dispatch| dispatch.grid).unwrap_or_default(),
+            ms: f64::INFINITY,
+            wall_ms: f64::INFINITY,
+            flops,
+            bytes: family.moved.map_or(bytes, |moved| moved(&subject.sizes)),
+            gflops: 0.0,
+            gb_per_s: 0.0,
+            share: 0.0,
+            limit: "",
+            translate_ms,
+            needed: needed.reduce(f64::max),
+        };
+        let candidates = chosen.map(|chosen| chosen.candidates.clone()).unwrap_or_default();
+        let execution = session.lease(&prepared, &plan)?;
+        let mut ready = Self { execution, inputs, mode: session.mode(), own, repeat: 1, row, candidates };
+        let once = ready.by_the_clock()?;
+        ready.repeat = (5.0 / once.max(1e-3)).clamp(1.0, 100.0) as u32;
+        Ok(ready)
     }
-    let ms = if stamped.is_finite() { stamped } else { wall };
-    let (flops, bytes) = work(&plan, &own);
-    let bytes = family.moved.map_or(bytes, |moved| moved(&subject.sizes));
-    let dispatches: Vec<_> = plan.dispatches().filter(|(step, _)| own.contains(step)).map(|(_, dispatch)| dispatch).collect();
-    let time = KernelTime {
-        kernel: family.name,
-        shape: subject.shape(),
-        from: subject.from,
-        dispatched: dispatches.iter().map(|dispatch| dispatch.kernel).collect(),
-        variant: chosen.map(|chosen| chosen.variant.to_string()),
-        rule: chosen.is_none_or(|chosen| chosen.candidates.first() == Some(&chosen.variant)),
-        grid: dispatches.last().map(|dispatch| dispatch.grid).unwrap_or_default(),
-        ms,
-        wall_ms: wall,
-        flops,
-        bytes,
-        gflops: flops as f64 / (ms * 1e6),
-        gb_per_s: bytes as f64 / (ms * 1e6),
-        share: 0.0,
-        limit: "",
-        translate_ms,
-        needed: report
-            .nodes
-            .iter()
-            .filter_map(|row| row.local.as_ref()?.needed)
-            .fold(None, |most, needed| Some(most.map_or(needed, |most: f64| most.max(needed)))),
-    };
-    Ok((time, chosen.map(|chosen| chosen.candidates.clone()).unwrap_or_default()))
+
+    /// Milliseconds of the kernel by the clock.
+    fn by_the_clock(&mut self) -> Result<f64> {
+        let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_node(op, operands, self.mode);
+        let all = self.execution.time_repeated(&self.inputs, &evaluate, &self.own, self.repeat)?;
+        Ok(super::milliseconds(all) / self.repeat as f64)
+    }
+
+    /// Times it for a while; the least of all times counts. Several kernels are best timed in turn, again and again, since a machine's
+    /// clock may change from one second to the next.
+    pub fn time(&mut self, device: &Device) -> Result<()> {
+        let start = Instant::now();
+        while start.elapsed() < DURATION || !self.row.wall_ms.is_finite() {
+            self.row.wall_ms = self.row.wall_ms.min(self.by_the_clock()?);
+            if !device.has_timestamps() {
+                self.row.ms = self.row.wall_ms;
+                continue;
+            }
+            let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_node(op, operands, self.mode);
+            let (_, steps) = self.execution.run_timed(&self.inputs, &evaluate)?;
+            let own: f64 = steps.iter().filter(|step| self.own.contains(&step.0)).map(|step| step.1 as f64 / 1e6).sum();
+            // A clock of coarse ticks may show none.
+            self.row.ms = self.row.ms.min(if own > 0.0 { own } else { self.row.wall_ms });
+        }
+        Ok(())
+    }
+
+    /// What was measured, held to an adapter's peaks.
+    pub fn result(&self, peaks: &Measured) -> KernelTime {
+        let mut row = self.row.clone();
+        let milliseconds = row.ms.max(1e-9);
+        let arithmetic = row.flops as f64 / (peaks.fma_gflops * 1e6).max(1e-9);
+        let bandwidth = row.bytes as f64 / (peaks.copy_gb_per_s * 1e6).max(1e-9);
+        row.gflops = row.flops as f64 / (milliseconds * 1e6);
+        row.gb_per_s = row.bytes as f64 / (milliseconds * 1e6);
+        row.share = arithmetic.max(bandwidth) / milliseconds;
+        row.limit = if arithmetic > bandwidth { "arithmetic" } else { "bandwidth" };
+        row
+    }
 }
 
 /// The steps that are the kernel's own: what copies the inputs into its layout is left out, unless there is nothing else.

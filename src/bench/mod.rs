@@ -5,7 +5,7 @@ mod kernel;
 mod profile;
 pub mod shapes;
 
-pub use kernel::{KernelTime, Subject, Which, measure};
+pub use kernel::{KernelTime, Ready, Subject, Which, prepare};
 pub use profile::{StepTime, host_us_per_dispatch, profile, time_steps};
 
 use crate::error::{Error, Result};

@@ -5,10 +5,13 @@ use super::devices::Cpu;
 use super::emit::{JsonOption, SCHEMA, say};
 use super::options::{DeviceFields, RunOptions};
 use comfy_table::{Table, presets};
-use sardonyx::bench::{KernelTime, Subject, Which, measure};
+use sardonyx::bench::{KernelTime, Subject, Which, prepare};
 use sardonyx::error::{Error, Result};
 use sardonyx::gpu::{self, Measured};
 use serde::Serialize;
+
+/// How often each kernel has its turn: a clock that wanders is at its fastest in one of them.
+const TURNS: usize = 3;
 
 /// What `--kernel`, `--shape` and `--variant` say.
 pub struct Laboratory<'a> {
@@ -28,7 +31,7 @@ struct Document<'a> {
     #[serde(flatten)]
     device: DeviceFields,
     precision: super::options::Precision,
-    /// The adapter's peaks: the better of what was measured before and after.
+    /// The adapter's peaks: the best of what was measured between the turns.
     peaks: Measured,
     kernels: &'a [KernelTime],
     /// How much slower the kernels' own rules are than the best variant, over the shapes with several; null without `--variant all`.
@@ -52,12 +55,11 @@ impl Laboratory<'_> {
             Some(variant) => Which::One(variant.parse()?),
         };
         let device = options.device.open_aloud()?.ok_or_else(|| Error::usage("kernels run on a GPU").remedy("use --device gpu"))?;
-        let before = gpu::measure(&device)?;
-        let mut rows = vec![];
+        let mut ready = vec![];
         let mut wrong = 0;
         for subject in &subjects {
-            match measure(&device, options.precision.into(), subject, which, self.seed) {
-                Ok(more) => rows.extend(more),
+            match prepare(&device, options.precision.into(), subject, which, self.seed) {
+                Ok(more) => ready.extend(more),
                 // The others of a list are measured all the same.
                 Err(error) if subjects.len() > 1 => {
                     wrong += 1;
@@ -66,10 +68,14 @@ impl Laboratory<'_> {
                 Err(error) => return Err(error),
             }
         }
-        // A clock that wanders is at its fastest once.
-        let after = gpu::measure(&device)?;
-        let peaks = Measured { copy_gb_per_s: before.copy_gb_per_s.max(after.copy_gb_per_s), fma_gflops: before.fma_gflops.max(after.fma_gflops) };
-        rows.iter_mut().for_each(|row| row.hold_to(&peaks));
+        let mut peaks = gpu::measure(&device)?;
+        for _ in 0..TURNS {
+            ready.iter_mut().try_for_each(|kernel| kernel.time(&device))?;
+            let again = gpu::measure(&device)?;
+            peaks.copy_gb_per_s = peaks.copy_gb_per_s.max(again.copy_gb_per_s);
+            peaks.fma_gflops = peaks.fma_gflops.max(again.fma_gflops);
+        }
+        let rows: Vec<KernelTime> = ready.iter().map(|kernel| kernel.result(&peaks)).collect();
         let document = Document {
             schema: SCHEMA,
             sardonyx: env!("CARGO_PKG_VERSION"),
