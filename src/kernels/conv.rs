@@ -115,7 +115,7 @@ impl Rows {
     fn new(s: &Sizes) -> Self {
         let (kernel, stride) = (s.kernel[1], s.stride[1]);
         let served = s.dilation[1] == 1 && (2..=7).contains(&kernel) && stride <= 2;
-        let pixels = if served && stride == 1 && kernel <= 5 { pixels(s.out_w, &[7, 8]) } else { 4 };
+        let pixels = if served && stride == 1 { pixels(s.out_w, &[7, 8]) } else { 4 };
         Self { pixels, window: served.then_some((kernel as u32, stride as u32)) }
     }
 }
@@ -162,7 +162,12 @@ fn variants() -> Vec<Prelude> {
 fn depthwise_variants() -> Vec<Prelude> {
     let mut list = vec![];
     for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
-        for rows in [Rows { pixels: 4, window: None }, Rows { pixels: 7, window: Some((3, 1)) }, Rows { pixels: 4, window: Some((5, 2)) }] {
+        for rows in [
+            Rows { pixels: 4, window: None },
+            Rows { pixels: 7, window: Some((3, 1)) },
+            Rows { pixels: 7, window: Some((7, 1)) },
+            Rows { pixels: 4, window: Some((5, 2)) },
+        ] {
             list.extend(samples().iter().map(|epilogue| depthwise_prelude(storage, rows, 16, epilogue)));
         }
     }

@@ -72,13 +72,12 @@ pub fn width(capabilities: &Capabilities, columns: usize) -> u32 {
     }
 }
 
-/// The rows that an invocation makes. On a software adapter more of them share a load of B: 16 where it is packed, beyond which sums
-/// no longer fit; 12 where a load is dearer for its addresses.
-pub fn rows(capabilities: &Capabilities, m: usize, panels: bool) -> u32 {
+/// The rows that an invocation makes. On a software adapter more of them share a load of B: 16, beyond which sums no longer fit.
+pub fn rows(capabilities: &Capabilities, m: usize) -> u32 {
     match m {
         0..=1 => 1,
         2..=5 => 4,
-        13.. if capabilities.form().table && panels => 16,
+        13.. if capabilities.form().table => 16,
         9.. if capabilities.form().table => 12,
         _ => 8,
     }
@@ -102,7 +101,7 @@ fn prelude(storage: Storage, rows: u32, width: u32, [tail, panels]: [bool; 2], e
 fn variants() -> Vec<Prelude> {
     let mut list = vec![];
     for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
-        for (rows, flags) in [(1, [true, false]), (4, [false; 2]), (8, [false; 2]), (12, [true, false]), (16, [false, true])] {
+        for (rows, flags) in [(1, [true, false]), (4, [false; 2]), (8, [false; 2]), (12, [true, false]), (16, [false, true]), (16, [true, false])] {
             list.extend(samples().iter().map(|epilogue| prelude(storage, rows, 16, flags, epilogue)));
         }
     }
@@ -180,7 +179,7 @@ pub fn emit(
     let width = width(&capabilities, n4);
     let dummy = at.dummy(storage)?;
     let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a matrix beyond 2³² elements"));
-    let (rule, columns) = (rows(&capabilities, sizes.m, b.panels), narrow(n4)?.div_ceil(width));
+    let (rule, columns) = (rows(&capabilities, sizes.m), narrow(n4)?.div_ceil(width));
     let blocks = narrow(sizes.m)?.div_ceil(rule);
     // A smaller tile makes more blocks.
     let fits = sizes.m.div_ceil(4) <= capabilities.max_grid as usize;
