@@ -5,7 +5,7 @@ use super::device::Device;
 use crate::compiled::Packed;
 use crate::error::{Error, Result};
 use crate::kernels::Packing;
-use crate::plan::{Constant, Layout, Storage, encode};
+use crate::plan::{Constant, Layout, Storage, as_encoded, encode};
 use crate::tensor::Tensor;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -100,18 +100,25 @@ impl Constants {
     fn pack(&self, device: &Device, constant: &Constant) -> Result<Resident> {
         match self.packed.as_ref().and_then(|packed| packed.find(constant)) {
             Some(bytes) => resident(device, constant, bytes),
-            None => resident(device, constant, &pack(constant)?),
+            None => {
+                let packed = pack(constant)?;
+                match as_encoded(&packed, constant.layout, constant.storage) {
+                    Some(bytes) => resident(device, constant, bytes),
+                    None => resident(device, constant, &encode(&packed, constant.layout, constant.storage)?),
+                }
+            }
         }
     }
 }
 
-fn pack(constant: &Constant) -> Result<Vec<u8>> {
+/// The constant as its kernel reads it.
+fn pack(constant: &Constant) -> Result<Tensor> {
     let Packing { name, args, shape, pack } = &constant.packing;
     let packed = pack(&constant.tensor, args)?;
     if packed.shape() != shape {
         return Err(Error::internal(format!("packing '{name}' made the shape {:?} instead of {shape:?}", packed.shape())));
     }
-    encode(&packed, constant.layout, constant.storage)
+    Ok(packed)
 }
 
 fn resident(device: &Device, constant: &Constant, bytes: &[u8]) -> Result<Resident> {

@@ -16,8 +16,8 @@ pub fn build(proto: GraphProto, functions: &[FunctionProto], opsets: Opsets, fil
     let mut constants: HashMap<String, Tensor> = HashMap::new();
     let mut order_of_constants = vec![];
     // Each proto is freed once its tensor is made: a large model must not lie in memory twice.
-    for initializer in proto.initializer {
-        let tensor = tensor::read(&initializer, files)?;
+    for mut initializer in proto.initializer {
+        let tensor = tensor::take(&mut initializer, files)?;
         order_of_constants.push(initializer.name.clone());
         insert_constant(&mut constants, initializer.name, tensor)?;
     }

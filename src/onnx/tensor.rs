@@ -41,6 +41,19 @@ pub fn read(proto: &TensorProto, files: &mut ExternalFiles) -> Result<Tensor> {
     decode(proto, files).map_err(|error| if proto.name.is_empty() { error } else { error.at_tensor(&proto.name) })
 }
 
+/// The same of a message that is no longer needed: large elements are taken out of it instead of copied.
+pub fn take(proto: &mut TensorProto, files: &mut ExternalFiles) -> Result<Tensor> {
+    let plain = proto.data_location.value() != EXTERNAL && proto.segment.is_none() && !proto.raw_data.is_empty();
+    match DType::from_onnx(proto.data_type).filter(|dtype| plain && !matches!(dtype, DType::Bool | DType::String) && dtype.packed_bits().is_none()) {
+        Some(dtype) => {
+            let shape = shape(&proto.dims).map_err(|error| error.at_tensor(&proto.name))?;
+            fits("bytes", proto.raw_data.len(), stored_bytes(dtype, element_count(&shape)?), &shape).map_err(|error| error.at_tensor(&proto.name))?;
+            Tensor::from_byte_vector(dtype, shape, std::mem::take(&mut proto.raw_data))
+        }
+        None => read(proto, files),
+    }
+}
+
 fn decode(proto: &TensorProto, files: &mut ExternalFiles) -> Result<Tensor> {
     let dtype = dtype(proto.data_type)?;
     let shape = shape(&proto.dims)?;

@@ -173,6 +173,20 @@ fn signed(strides: &[usize]) -> Vec<isize> {
     strides.iter().map(|&stride| stride as isize).collect()
 }
 
+/// A tensor's bytes where they already lie as on the device: what [`encode`] would copy.
+pub fn as_encoded(tensor: &Tensor, layout: Layout, storage: Storage) -> Option<&[u8]> {
+    let held = match storage {
+        Storage::F32 => tensor.dtype() == DType::F32,
+        Storage::F16 | Storage::F16Packed => tensor.dtype() == DType::F16,
+        Storage::I32 => tensor.dtype() == DType::I32,
+        Storage::U32 => tensor.dtype() == DType::U32,
+        Storage::I64 => matches!(tensor.dtype(), DType::I64 | DType::U64),
+    };
+    let (bytes, shape) = (tensor.bytes(), tensor.shape());
+    let dense = layout.elements(shape) == tensor.len() && layout.strides(shape) == strides(shape);
+    (held && dense && !bytes.is_empty() && bytes.len() % 32 == 0).then_some(bytes)
+}
+
 /// A tensor's bytes as they lie on the device; padding is zero.
 pub fn encode(tensor: &Tensor, layout: Layout, storage: Storage) -> Result<Vec<u8>> {
     let shape = tensor.shape();
@@ -258,6 +272,10 @@ mod tests {
         for layout in [Layout::Dense, Layout::Rows4, Layout::ChannelsLast4] {
             for storage in [Storage::F32, Storage::F16, Storage::F16Packed, Storage::I32, Storage::I64] {
                 let bytes = encode(&tensor, layout, storage).unwrap();
+                let whole = tensor.reshape([30]).and_then(|tensor| tensor.pick([32], |at| (at < 30).then_some(at))).unwrap();
+                let laid = as_encoded(&whole, layout, storage);
+                assert!(laid.is_none_or(|laid| laid == encode(&whole, layout, storage).unwrap()), "{layout:?} {storage:?}");
+                assert_eq!(laid.is_some(), storage == Storage::F32 && layout != Layout::ChannelsLast4, "{layout:?} {storage:?}");
                 assert_eq!(decode(&bytes, DType::F32, tensor.shape(), layout, storage).unwrap(), tensor, "{layout:?} {storage:?}");
             }
         }

@@ -18,7 +18,7 @@ pub use capabilities::{Capabilities, Precision};
 pub use choice::{Choices, Chosen, Variant};
 pub use facts::{Inference, infer, infer_node, node_flops};
 pub use inspect::{PlannedDispatch, PlannedNode, PlannedStep, Summary};
-pub use layout::{Layout, Storage, View, decode, encode};
+pub use layout::{Layout, Storage, View, as_encoded, decode, encode};
 pub use lowering::{Lowering, Unsupported};
 pub use memory::{Lifetime, assign, live};
 pub(crate) use planner::Builder;

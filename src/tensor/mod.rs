@@ -27,6 +27,14 @@ impl<T: Element> Bytes for Owned<T> {
     }
 }
 
+/// Bytes of elements of another type, aligned for it.
+struct Raw(Vec<u8>);
+impl Bytes for Raw {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 struct Mapped {
     map: Arc<memmap2::Mmap>,
     start: usize,
@@ -127,6 +135,16 @@ impl Tensor {
             _ => owned::<u8>(bytes)?,
         };
         Ok(Self { dtype, shape, data: Data::Bytes(data) })
+    }
+
+    /// The same from bytes that are no longer needed: they are kept as they are where the allocator aligned them for the type.
+    pub fn from_byte_vector(dtype: DType, shape: impl Into<Vec<usize>>, bytes: Vec<u8>) -> Result<Self> {
+        let shape = shape.into();
+        let fits = dtype != DType::String && element_count(&shape)?.saturating_mul(dtype.size()) == bytes.len();
+        if fits && (bytes.as_ptr() as usize).is_multiple_of(dtype.size()) {
+            return Ok(Self { dtype, shape, data: Data::Bytes(Arc::new(Raw(bytes))) });
+        }
+        Self::from_bytes(dtype, shape, &bytes)
     }
 
     /// A tensor over a part of a mapped file; copied only where the file's offset isn't aligned for the type.
