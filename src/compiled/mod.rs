@@ -46,7 +46,7 @@ struct Blob {
 /// The JSON header.
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
-    /// The version of sardonyx that wrote the file: for people.
+    /// The version of sardonyx that wrote the file: another one packs anew.
     sardonyx: String,
     /// The ModelProto; its large initializers are external data of the file itself.
     model: Blob,
