@@ -57,16 +57,18 @@ pub(super) fn pick_all(
 ) -> Result<Tensor> {
     let groups = rows.div_ceil(4).max(1);
     let one = shape(columns, rows.div_ceil(4));
-    let fours = (one.iter().product::<usize>() / 4).max(1);
+    // A block is a pair of rows of a panel: each invocation's 4 columns of the one and of the other.
+    let pairs = (one.iter().product::<usize>() / (2 * PANEL)).max(1);
     let whole: Vec<usize> = std::iter::once(matrices).chain(one).collect();
-    tensor.pick_fours(whole, |index| {
-        let (of_pair, rest) = (index % fours % 2, index % fours / 2);
-        let (lane, rest) = (rest % (PANEL / 4), rest / (PANEL / 4));
-        let (pair, rest) = (rest % 2, rest / 2);
-        let (group, panel) = (rest % groups, rest / groups);
-        let column = panel * PANEL + lane * 4;
-        let start = row(index / fours, group * 4 + pair * 2 + of_pair).filter(|_| column < columns)?;
-        Some(Run { start: start.wrapping_add(column.wrapping_mul(stride)), stride, count: columns - column })
+    tensor.pick_fours(whole, PANEL / 2, |block| {
+        let (matrix, pair) = (block / pairs, block % pairs);
+        let (panel, first) = (pair / (groups * 2), pair % (groups * 2) * 2);
+        let starts = [row(matrix, first), row(matrix, first + 1)];
+        move |index| {
+            let column = panel * PANEL + index / 2 * 4;
+            let start = starts[index % 2].filter(|_| column < columns)?;
+            Some(Run { start: start.wrapping_add(column.wrapping_mul(stride)), stride, count: columns - column })
+        }
     })
 }
 
