@@ -1,6 +1,7 @@
 //! How far a right step may lie from the reference: an operator's [`Bound`] made into numbers, element by element.
 
 use super::accuracy;
+use super::attention::attention;
 use super::expression::{Rounding, Uncertain, propagate};
 use super::measure::Allowed;
 use super::normalization::{Runs, moments, normalization};
@@ -98,6 +99,7 @@ pub fn allowed(node: &Node, index: usize, inputs: &[Option<Input>], want: &[f64]
         Bound::Exact | Bound::Choice => exact(inputs, want),
         Bound::Contraction { length } => contraction(node, inputs, length, made.winograd, own)?,
         Bound::Softmax { logarithm, .. } => softmax(node, inputs, want, logarithm, own)?,
+        Bound::Attention => attention(node, index, inputs, want, own)?,
         Bound::Sum { length } => sum(node, inputs, want, length, own)?,
         Bound::Normalization { length, epsilon, .. } if index > 0 => moments(inputs, want, index, (length, epsilon as f64), own)?,
         Bound::Normalization { length, centred, epsilon } => normalization(node, inputs, want, Runs { length, centred, epsilon: epsilon as f64 }, own)?,

@@ -5,6 +5,7 @@
 //! implementation rounds (docs/numerics.md derives them); none was tuned to pass.
 
 mod accuracy;
+mod attention;
 mod bounds;
 mod clobber;
 mod expression;
@@ -42,6 +43,8 @@ pub enum Bound {
     Contraction { length: usize },
     /// Exponentials divided by their sum over `length` elements, or the logarithm of that.
     Softmax { length: usize, logarithm: bool },
+    /// Exponentials of sums of products, divided by their sum, as the weights of another sum.
+    Attention,
     /// A result scaled by the largest magnitude of its inputs: sums of `length` terms.
     Sum { length: usize },
     /// Contiguous runs brought to mean 0 (where `centred`) and variance 1, then scaled and shifted.

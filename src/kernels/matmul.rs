@@ -145,7 +145,7 @@ pub fn operands(at: &mut Lowering<'_>, a: View, b: View, batch: &[usize]) -> Res
 }
 
 /// Whether the kernel can read a view where it lies.
-fn readable(view: &View) -> bool {
+pub(super) fn readable(view: &View) -> bool {
     let rank = view.shape.len();
     let groups = |axis: usize| view.shape[axis] <= 1 || view.strides[axis] >= 0 && view.strides[axis] % 4 == 0;
     view.offset.is_multiple_of(4) && (view.shape[rank - 1] <= 1 || view.strides[rank - 1] == 1) && (0..rank - 1).all(groups)

@@ -5,6 +5,7 @@
 //! [`Dispatch::bindings`]; the parameter block is `@group(1) @binding(0)`.
 
 pub mod arg_reduce;
+pub mod attention;
 pub mod conv;
 pub mod conv_direct;
 pub mod conv_stem;
@@ -58,6 +59,8 @@ pub struct Kernel {
 /// Every kernel family.
 pub static KERNELS: &[&Kernel] = &[
     &arg_reduce::ARG_REDUCE,
+    &attention::ATTENTION,
+    &attention::ATTENTION_ROWS,
     &conv::CONV,
     &conv::DEPTHWISE,
     &conv_direct::CONV_DIRECT,

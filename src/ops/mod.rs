@@ -17,6 +17,7 @@ static ROOMS: &[&OpDef] = &[
     &matrix::einsum::DEF,
     &matrix::gemm::DEF,
     &matrix::matmul::DEF,
+    &nn::attention::DEF,
     &nn::batch_normalization::DEF,
     &nn::conv::DEF,
     &nn::conv_transpose::DEF,

@@ -1,5 +1,6 @@
 //! Convolutions, pools, normalisations, activations along an axis.
 
+pub mod attention;
 pub mod batch_normalization;
 pub mod conv;
 pub mod conv_transpose;

@@ -1,0 +1,62 @@
+// What both attention shaders begin with: the buffers, the parameters, and which keys a query may see.
+
+// Strides and offsets in groups of 4 elements. `keys`: those that anything may see; `group`: heads of Q to one of K; `tail`: valid
+// lanes of the last group of a query; `offset`: the key that query 0 is at; `left`, `right`: how far from its own a query sees;
+// `depth4`, `value4`: D4 and V4, where a loop is to stay one; `nothing`: −∞, which WGSL can't write.
+struct Params {
+    queries: u32, keys: u32, group: u32, flags: u32,
+    q_offset: u32, q_batch: u32, q_head: u32, q_row: u32,
+    k_offset: u32, k_batch: u32, k_head: u32, k_row: u32,
+    v_offset: u32, v_batch: u32, v_head: u32, v_row: u32,
+    y_offset: u32, y_batch: u32, y_head: u32, y_row: u32,
+    m_offset: u32, m_batch: u32, m_head: u32, m_row: u32,
+    offset: i32, left: i32, right: i32, tail: u32,
+    scale: f32, softcap: f32, nothing: f32, depth4: u32,
+    value4: u32, spare0: u32, spare1: u32, spare2: u32,
+}
+
+const HAS_LENGTHS: u32 = 1u;
+const ZERO_UNSEEN: u32 = 2u;
+// Below every score, yet finite: what the largest score begins with.
+const LOWEST: f32 = -3.4028235e38;
+
+@group(0) @binding(0) var<storage, read> queries: array<Stored4>;
+@group(0) @binding(1) var<storage, read> keys: array<Stored4>;
+@group(0) @binding(2) var<storage, read> values: array<Stored4>;
+@group(0) @binding(3) var<storage, read> mask: array<StoredMask>;
+@group(0) @binding(4) var<storage, read> lengths: array<vec2<u32>>;
+@group(0) @binding(5) var<storage, read_write> output: array<Stored4>;
+@group(1) @binding(0) var<uniform> p: Params;
+
+// The keys that a batch has, and the one that query 0 is at.
+struct Batch { keys: i32, offset: i32 }
+fn batch_of(index: u32) -> Batch {
+    var batch = Batch(i32(p.keys), p.offset);
+    if (p.flags & HAS_LENGTHS) != 0u {
+        let valid = bitcast<i32>(lengths[index].x);
+        batch = Batch(clamp(valid, 0, i32(p.keys)), valid - i32(p.queries));
+    }
+    return batch;
+}
+
+// The first key that a query sees, and the one behind the last.
+fn first_key(batch: Batch, query: u32) -> i32 { return max(batch.offset + i32(query) - p.left, 0); }
+fn behind_keys(batch: Batch, query: u32) -> i32 { return min(batch.offset + i32(query) + p.right + 1, batch.keys); }
+
+// A group of elements along a head; its last one is partly padding, which may hold anything.
+fn whole4(x: vec4<f32>, group: u32) -> vec4<f32> {
+    if !TAIL { return x; }
+    return select(vec4(0.0), x, vec4(0u, 1u, 2u, 3u) < vec4(select(4u, p.tail, group + 1u == D4)));
+}
+
+// A score as it goes into the softmax; −∞ for a key that isn't seen.
+fn capped(score: f32) -> f32 {
+    if !SOFTCAP { return score; }
+    return tanh_(score / p.softcap) * p.softcap;
+}
+
+// The result of a query from its weighted values and the sum of its weights, which is 0 where it saw nothing.
+fn finished(total: vec4<f32>, sum: f32) -> vec4<f32> {
+    let unseen = sum == 0.0 && (p.flags & ZERO_UNSEEN) != 0u;
+    return select(total / sum, vec4(0.0), unseen);
+}

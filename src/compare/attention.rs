@@ -1,0 +1,148 @@
+//! What attention may lose: each score's sum of products, taken through the softmax, then the sum over the values.
+
+use super::bounds::{Input, Own};
+use super::measure::Allowed;
+use super::{C, UNIT_F32, accuracy};
+use crate::error::{Error, Result};
+use crate::graph::Node;
+use crate::ops::Operands;
+use crate::ops::nn::attention::reference::Dense;
+use crate::ops::nn::attention::{Attention, LENGTHS, MASK};
+use crate::tensor::Tensor;
+
+/// How far a score may be off: beside what operands bring, and for each unit of arithmetic.
+#[derive(Clone, Copy)]
+struct Off {
+    fixed: f64,
+    scaled: f64,
+}
+
+/// y = Σ pⱼ·vⱼ with p = softmax(s). Weights whose scores are off by at most eⱼ move y by at most
+///
+/// Σ pⱼ·(exp(eⱼ) − 1)·|vⱼ − y| / Σ pⱼ·exp(−eⱼ), and no further than max |vⱼ − y|;
+///
+/// eⱼ is the score's own error, that of its exponential, and those of the factors by which a running maximum scales what there is.
+/// Then come the sum over n values and the quotient: (2n + 5)·u·Σ pⱼ·|vⱼ|.
+pub fn attention(node: &Node, index: usize, inputs: &[Option<Input>], want: &[f64], own: Own) -> Result<Allowed> {
+    let op = node.op.downcast::<Attention>().ok_or_else(|| Error::internal("attention of another kind"))?;
+    if index == 1 || index == 2 {
+        return Ok(super::bounds::exact(inputs, want));
+    }
+    let tensors: Vec<Option<Tensor>> = inputs.iter().map(|input| input.as_ref().map(|input| input.value.clone())).collect();
+    // The same operands with each element's error in its place.
+    let errors = inputs.iter().enumerate().map(|(at, input)| input.as_ref().map(|input| errors_of(at, input)).transpose()).collect::<Result<Vec<_>>>()?;
+    let (tensors, errors): (Vec<_>, Vec<_>) = (tensors.iter().map(Option::as_ref).collect(), errors.iter().map(Option::as_ref).collect());
+    let all = Dense::<f64>::read(op, Operands::new(&tensors))?;
+    let brought = Dense::<f64>::read(op, Operands::new(&errors))?;
+    let sizes = all.sizes;
+    let (keys, depth, width) = (sizes.keys, sizes.depth, sizes.value_depth);
+    let sides = if own.arithmetic { 2.0 } else { 1.0 };
+    let factor = op.factor(depth);
+    // A reference that isn't the oracle stored the scores after each node that was fused, and the weights.
+    let stores = own.unit * node.fused.len() as f64;
+    let (mut fixed, mut scaled) = (vec![], vec![]);
+    let (mut bias, mut bias_error) = (vec![0.0; keys], vec![0.0; keys]);
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    for (b, h) in (0..sizes.batch).flat_map(|b| (0..sizes.heads).map(move |h| (b, h))) {
+        let ((q, k, v), (dq, dk, dv)) = (all.head(b, h), brought.head(b, h));
+        let magnitudes = |list: &[f64]| list.iter().map(|x| x.abs()).collect::<Vec<_>>();
+        let (q_size, k_size) = (magnitudes(q), magnitudes(k));
+        for query in 0..sizes.queries {
+            all.bias.row(b, h, query, &mut bias);
+            brought.bias.row(b, h, query, &mut bias_error);
+            let mut scores = vec![f64::NEG_INFINITY; keys];
+            let mut off = vec![Off { fixed: 0.0, scaled: 0.0 }; keys];
+            let row = |list: &'_ [f64], at: usize| at * depth..(at * depth + depth).min(list.len());
+            for key in (0..keys).filter(|&key| bias[key] != f64::NEG_INFINITY) {
+                let (of_q, of_k) = (row(q, query), row(k, key));
+                let mut score = factor * dot(&q[of_q.clone()], &k[of_k.clone()]);
+                let size = factor.abs() * dot(&q_size[of_q.clone()], &k_size[of_k.clone()]);
+                let operands = factor.abs() * (dot(&q_size[of_q.clone()], &dk[of_k.clone()]) + dot(&dq[of_q], &k_size[of_k]));
+                let mut rounding = (depth as f64 + 3.0) * size;
+                if op.softcap > 0.0 {
+                    let cap = op.softcap as f64;
+                    score = cap * (score / cap).tanh();
+                    rounding += accuracy::rounding("Tanh", &[score / cap], score) + 7.0 * score.abs();
+                }
+                let sum = score + bias[key];
+                off[key] = Off { fixed: operands + bias_error[key].abs() + stores * (score.abs() + sum.abs()), scaled: UNIT_F32 * (rounding + sum.abs()) };
+                scores[key] = sum;
+            }
+            let high = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let weights: Vec<f64> = scores.iter().map(|score| if high.is_finite() { (score - high).exp() } else { 0.0 }).collect();
+            let total: f64 = weights.iter().sum();
+            let weights: Vec<f64> = weights.iter().map(|weight| if total > 0.0 { weight / total } else { 0.0 }).collect();
+            for (off, score) in off.iter_mut().zip(&scores).filter(|(_, score)| score.is_finite()) {
+                let distance = (score - high).max(-200.0);
+                off.fixed += own.unit;
+                off.scaled += UNIT_F32 * (accuracy::exponential(distance) + 7.0 * (keys as f64 / 4.0).ceil() + keys as f64);
+            }
+            if index == 3 {
+                give_scores(op, &weights, &off, sides, (&mut fixed, &mut scaled));
+                continue;
+            }
+            let row = |key: usize| key * width..key * width + width;
+            for column in 0..width {
+                let value = |key: usize| v[row(key)][column];
+                let seen = || (0..keys).filter(|&key| scores[key].is_finite());
+                let y: f64 = seen().map(|key| weights[key] * value(key)).sum();
+                let furthest = seen().map(|key| (value(key) - y).abs()).fold(0.0, f64::max);
+                let moved = |c: f64| {
+                    let error = |key: usize| off[key].fixed + c * sides * off[key].scaled;
+                    let (mut up, mut down) = (0.0, 0.0);
+                    for key in seen().filter(|&key| weights[key] > 0.0) {
+                        up += weights[key] * error(key).exp_m1() * (value(key) - y).abs();
+                        down += weights[key] * (-error(key)).exp();
+                    }
+                    // Nothing that weighs the same values leaves the range that they span.
+                    let bound = up / down;
+                    if bound < furthest { bound } else { furthest }
+                };
+                let size: f64 = seen().map(|key| weights[key] * value(key).abs()).sum();
+                let largest = seen().map(|key| value(key).abs()).fold(0.0, f64::max);
+                let of_values: f64 = seen().map(|key| weights[key] * dv[row(key)][column]).sum();
+                let (still, whole) = (moved(0.0), moved(C));
+                fixed.push(still + of_values + own.unit * size);
+                let sum = UNIT_F32 * (2.0 * keys as f64 + accuracy::quotient()) * size + keys as f64 * f32::MIN_POSITIVE as f64 * largest;
+                scaled.push((whole - still).max(0.0) / C + sides * sum);
+            }
+        }
+    }
+    let order = if sizes.flat { [0, 2, 1, 3] } else { op.order };
+    let last = if index == 3 { keys } else { width };
+    let shape = [sizes.batch, sizes.heads, sizes.queries, last];
+    let order = if index == 3 { [0, 1, 2, 3] } else { order };
+    let formula = format!("errors of scores of {depth} through the softmax, c·u·2·{keys}·Σp|v| + storage rounding");
+    Ok(Allowed { fixed: ordered(&fixed, shape, order), scaled: ordered(&scaled, shape, order), formula })
+}
+
+/// The scores as a result: weights by their relative error, the others by their own.
+fn give_scores(op: &Attention, weights: &[f64], off: &[Off], sides: f64, (fixed, scaled): (&mut Vec<f64>, &mut Vec<f64>)) {
+    use crate::ops::nn::attention::Scores;
+    for (weight, off) in weights.iter().zip(off) {
+        let size = if op.scores == Scores::Weights { 2.0 * weight } else { 1.0 };
+        fixed.push(if op.scores == Scores::Weights { size * off.fixed.exp_m1() } else { off.fixed });
+        scaled.push(size * sides * off.scaled);
+    }
+}
+
+/// What an element of an input may be off by; a mask of bools and the numbers of valid keys are exact, and say the same.
+fn errors_of(index: usize, input: &Input) -> Result<Tensor> {
+    if index == LENGTHS || !input.value.dtype().is_float() {
+        return Ok(input.value.clone());
+    }
+    let mut errors = input.errors()?;
+    if index == MASK {
+        // −∞ is stored exactly.
+        errors.iter_mut().zip(input.value.to_f64s()?).filter(|(_, value)| !value.is_finite()).for_each(|(error, _)| *error = 0.0);
+    }
+    Tensor::new(input.value.shape(), errors)
+}
+
+/// Elements of `[batch, heads, queries, last]` in another order of axes.
+fn ordered(list: &[f64], shape: [usize; 4], order: [usize; 4]) -> Vec<f64> {
+    use crate::tensor::index::{Odometer, strides};
+    let dense = strides(&shape);
+    let (sizes, steps) = (order.map(|axis| shape[axis.min(3)]), order.map(|axis| dense[axis.min(3)]));
+    Odometer::new(&sizes, [&steps]).map(|[at]| list[at]).collect()
+}

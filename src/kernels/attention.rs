@@ -1,0 +1,313 @@
+//! Attention in one dispatch: `shaders/attention.wgsl`, and `shaders/attention_rows.wgsl` for software adapters.
+
+use super::{Access, Kernel, Prelude, matmul};
+use crate::ops::nn::attention::{Attention, LENGTHS, MASK, PAST, Sizes};
+use crate::ops::{Fact, Operands};
+use crate::plan::{Capabilities, Layout, Lowering, PlaceId, Storage, Unsupported, View};
+use crate::tensor::DType;
+
+const COMMON: &str = include_str!("../../shaders/lib/attention.wgsl");
+
+pub static ATTENTION: Kernel =
+    Kernel { stem: "attention", shader: include_str!("../../shaders/attention.wgsl"), params_size: size_of::<Params>(), variants: tiled_variants };
+pub static ATTENTION_ROWS: Kernel =
+    Kernel { stem: "attention_rows", shader: include_str!("../../shaders/attention_rows.wgsl"), params_size: size_of::<Params>(), variants: row_variants };
+
+/// Where an operand lies: strides in groups of 4 elements.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+struct Heads {
+    offset: u32,
+    batch: u32,
+    head: u32,
+    row: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    queries: u32,
+    keys: u32,
+    group: u32,
+    flags: u32,
+    q: Heads,
+    k: Heads,
+    v: Heads,
+    y: Heads,
+    mask: Heads,
+    offset: i32,
+    left: i32,
+    right: i32,
+    tail: u32,
+    scale: f32,
+    softcap: f32,
+    nothing: f32,
+    depth4: u32,
+    value4: u32,
+    spare: [u32; 3],
+}
+
+const HAS_LENGTHS: u32 = 1;
+const ZERO_UNSEEN: u32 = 2;
+
+/// The largest number of elements of a key or a value that the kernels hold.
+pub const MAX_DEPTH: usize = 256;
+/// Where a query's sight has no end; keys and offsets stay below it.
+const FAR: i32 = 1 << 29;
+
+/// What makes a variant: see the shaders.
+#[derive(Debug, Clone, Copy)]
+struct Variant {
+    depth4: u32,
+    value4: u32,
+    tail: bool,
+    softcap: bool,
+    /// A mask of floats that are added, or of bools.
+    mask: Option<bool>,
+}
+
+/// Invocations of a workgroup on hardware, a query each; and on a software adapter, where 8 make one vector.
+const WIDTH: u32 = 64;
+const NARROW: u32 = 8;
+
+/// Keys that pass through workgroup memory at a time: 16 KiB hold them with their values.
+fn tile(depth4: u32, value4: u32) -> u32 {
+    if depth4 + value4 <= 64 { 16 } else { 8 }
+}
+
+/// The queries that an invocation makes on a software adapter: more share a load, and hold more in registers.
+fn rows(queries: usize, groups: u32) -> u32 {
+    if queries <= NARROW as usize || groups > 64 { 1 } else { 2 }
+}
+
+fn prelude(storage: Storage, v: Variant) -> Prelude {
+    let base = Prelude::new().storage(storage).constant("D4", v.depth4).constant("V4", v.value4).flag("TAIL", v.tail).flag("SOFTCAP", v.softcap);
+    let base = base.flag("MASK", v.mask.is_some());
+    let base = if v.mask == Some(true) {
+        let seen = "vec4(Mlane_of(m, 0u), Mlane_of(m, 1u), Mlane_of(m, 2u), Mlane_of(m, 3u)) != vec4(0)";
+        base.typed("M", Storage::I32)
+            .code(&format!("alias StoredMask = MStored4;\nfn mask4(m: StoredMask) -> vec4<f32> {{ return select(vec4(p.nothing), vec4(0.0), {seen}); }}\n"))
+    } else {
+        base.code("alias StoredMask = Stored4;\nfn mask4(m: StoredMask) -> vec4<f32> { return load4(m); }\n")
+    };
+    base.code(COMMON)
+}
+
+fn tiled(storage: Storage, v: Variant) -> Prelude {
+    prelude(storage, v).constant("WIDTH", WIDTH).constant("TILE", tile(v.depth4, v.value4))
+}
+
+fn by_rows(storage: Storage, v: Variant, rows: u32) -> Prelude {
+    prelude(storage, v).constant("WIDTH", NARROW).constant("ROWS", rows)
+}
+
+fn samples() -> Vec<(Storage, Variant)> {
+    let plain = Variant { depth4: 16, value4: 16, tail: false, softcap: false, mask: None };
+    let mut list = vec![];
+    for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
+        for mask in [None, Some(false), Some(true)] {
+            list.push((storage, Variant { mask, ..plain }));
+        }
+        list.push((storage, Variant { depth4: 2, value4: 3, tail: true, softcap: true, mask: Some(false) }));
+        list.push((storage, Variant { depth4: 64, value4: 64, ..plain }));
+    }
+    list
+}
+
+fn tiled_variants() -> Vec<Prelude> {
+    samples().into_iter().map(|(storage, variant)| tiled(storage, variant)).collect()
+}
+
+fn row_variants() -> Vec<Prelude> {
+    samples().into_iter().map(|(storage, variant)| by_rows(storage, variant, rows(100, variant.depth4 + variant.value4))).collect()
+}
+
+/// Whether the kernels take heads of these depths.
+pub fn takes(depth: usize, value_depth: usize) -> bool {
+    (1..=MAX_DEPTH).contains(&depth) && (1..=MAX_DEPTH).contains(&value_depth)
+}
+
+fn beyond() -> Unsupported {
+    Unsupported::new("attention beyond 2³² elements")
+}
+
+/// A view as `[batch, heads, rows, depth]`, its rows whole groups of 4 elements.
+fn heads(at: &mut Lowering<'_>, view: View, count: usize, flat: bool) -> Result<View, Unsupported> {
+    let view = if flat {
+        let (batch, rows, hidden) = (view.shape[0], view.shape[1], view.shape[2]);
+        let shape = [batch, rows, count, hidden / count];
+        let split = match view.reshaped(&shape) {
+            Some(split) => split,
+            None => at.in_layout(view, Layout::Dense)?.reshaped(&shape).ok_or_else(|| Unsupported::new("attention of nothing"))?,
+        };
+        split.permuted(&[0, 2, 1, 3])
+    } else {
+        view
+    };
+    if matmul::readable(&view) { Ok(view) } else { at.in_layout(view, Layout::Rows4) }
+}
+
+/// Strides of `[batch, heads, rows, …]` in groups of 4.
+fn strides(view: &View) -> Result<Heads, Unsupported> {
+    let group = |axis: usize| if view.shape[axis] > 1 { u32::try_from(view.strides[axis] / 4).map_err(|_| beyond()) } else { Ok(0) };
+    Ok(Heads { offset: u32::try_from(view.offset / 4).map_err(|_| beyond())?, batch: group(0)?, head: group(1)?, row: group(2)? })
+}
+
+/// Input `index` with its past rows before it, in output `output` where that is asked for.
+fn with_past(at: &mut Lowering<'_>, new: View, past: usize, output: usize) -> Result<View, Unsupported> {
+    if !at.has_input(past) {
+        at.alias(output, new.clone());
+        return Ok(new);
+    }
+    let old = at.view(past)?;
+    let all = if at.has_output(output) {
+        at.output(output, Layout::Rows4)?
+    } else {
+        let shape = vec![new.shape[0], new.shape[1], old.shape[2] + new.shape[2], new.shape[3]];
+        let dtype = at.fact(past)?.dtype;
+        at.scratch(&Fact::new(dtype, shape), Layout::Rows4)?
+    };
+    let part = |from: usize, like: &View| View { offset: all.offset + from * all.strides[2] as usize, shape: like.shape.clone(), ..all.clone() };
+    let (first, second) = (part(0, &old), part(old.shape[2], &new));
+    if old.count() > 0 {
+        at.copy(&old, &first)?;
+    }
+    at.copy(&new, &second)?;
+    Ok(all)
+}
+
+/// The mask, its type, and how many keys it has.
+fn mask(at: &mut Lowering<'_>, sizes: &Sizes, storage: Storage) -> Result<Option<(View, bool, usize)>, Unsupported> {
+    if !at.has_input(MASK) {
+        return Ok(None);
+    }
+    let dtype = at.fact(MASK)?.dtype;
+    let bools = dtype == DType::Bool;
+    let own = at.storage(dtype)?;
+    if !bools && own != storage {
+        return Err(Unsupported::new(format!("a mask of {dtype} beside another type of query")));
+    }
+    let view = at.view(MASK)?;
+    let view = if matmul::readable(&view) { view } else { at.in_layout(view, Layout::Rows4)? };
+    let keys = view.shape.last().copied().unwrap_or(0);
+    Ok(Some((view.broadcast(&[sizes.batch, sizes.heads, sizes.queries, keys]), bools, keys)))
+}
+
+/// Lowers an attention; where it is beyond the kernels, says why.
+pub fn lower(at: &mut Lowering<'_>, op: &Attention) -> Result<(), Unsupported> {
+    let facts: Vec<Option<Fact>> = (0..=LENGTHS).map(|index| at.fact(index).ok().cloned()).collect();
+    let refs: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
+    let sizes = Sizes::of(op, Operands::new(&refs)).map_err(|error| Unsupported::new(error.message()))?;
+    if at.has_output(3) {
+        return Err(Unsupported::new("attention that gives out its scores"));
+    }
+    if op.precision == Some(DType::F64) {
+        return Err(Unsupported::new("a softmax in float64"));
+    }
+    if !takes(sizes.depth, sizes.value_depth) {
+        return Err(Unsupported::new(format!("heads of {} and {} elements; the kernel holds 1 to {MAX_DEPTH}", sizes.depth, sizes.value_depth)));
+    }
+    let storage = at.float_storage(0)?;
+    let (q, k, v) = (at.view(0)?, at.view(1)?, at.view(2)?);
+    let q = heads(at, q, sizes.heads, sizes.flat)?;
+    let k = if op.transposed_keys { k.permuted(&[0, 1, 3, 2]) } else { k };
+    let k = heads(at, k, sizes.kv_heads, sizes.flat)?;
+    let v = heads(at, v, sizes.kv_heads, sizes.flat)?;
+    let (k, v) = (with_past(at, k, PAST, 1)?, with_past(at, v, PAST + 1, 2)?);
+    let mask = mask(at, &sizes, storage)?;
+    let lengths = if at.has_input(LENGTHS) { Some(at.input(LENGTHS, Layout::Dense)?.place) } else { None };
+    let dummy = at.dummy(storage)?;
+
+    // Y is written row by row where its reader wants it.
+    let order = if sizes.flat { [0, 2, 1, 3] } else { op.order };
+    let whole = [sizes.batch, sizes.heads, sizes.queries, sizes.value_depth];
+    let shape = order.map(|axis| whole[axis.min(3)]);
+    let direct = !sizes.flat || sizes.value_depth.is_multiple_of(4);
+    let (target, view) = if direct {
+        let target = at.output(0, Layout::Rows4)?;
+        let view = target.reshaped(&shape);
+        (target, view)
+    } else {
+        let target = at.scratch(&Fact::new(at.fact(0)?.dtype, shape), Layout::Rows4)?;
+        (target.clone(), Some(target))
+    };
+    let inverse = [0, 1, 2, 3].map(|axis| order.iter().position(|&from| from == axis).unwrap_or(axis));
+    if let Some(view) = view {
+        let y = strides(&view.permuted(&inverse))?;
+        let places = [q.place, k.place, v.place, mask.as_ref().map_or(dummy, |mask| mask.0.place), lengths.unwrap_or(dummy), target.place];
+        let operands = Operand { q: strides(&q)?, k: strides(&k)?, v: strides(&v)?, y, mask: mask.as_ref().map(|mask| strides(&mask.0)).transpose()? };
+        let kind = mask.as_ref().map(|mask| mask.1);
+        let keys = mask.as_ref().map_or(sizes.keys, |mask| mask.2.min(sizes.keys));
+        dispatch(at, op, &sizes, keys, storage, operands, kind, places, lengths.is_some())?;
+    }
+    if !direct {
+        let result = at.output_fact(0)?.shape.clone();
+        let dense = at.in_layout(target, Layout::Dense)?;
+        let view = dense.reshaped(&result).ok_or_else(|| Unsupported::new("attention of nothing"))?;
+        at.alias(0, view);
+    }
+    Ok(())
+}
+
+/// Where everything lies.
+struct Operand {
+    q: Heads,
+    k: Heads,
+    v: Heads,
+    y: Heads,
+    mask: Option<Heads>,
+}
+
+#[allow(clippy::too_many_arguments)] // what a kernel is given
+fn dispatch(
+    at: &mut Lowering<'_>,
+    op: &Attention,
+    sizes: &Sizes,
+    keys: usize,
+    storage: Storage,
+    operands: Operand,
+    mask: Option<bool>,
+    places: [PlaceId; 6],
+    lengths: bool,
+) -> Result<(), Unsupported> {
+    let narrow = |value: usize| i32::try_from(value).ok().filter(|&value| value < FAR).ok_or_else(beyond);
+    let far = |window: Option<usize>| window.map_or(FAR, |size| i32::try_from(size).unwrap_or(FAR).min(FAR));
+    let (depth4, value4) = (narrow(sizes.depth)?.unsigned_abs().div_ceil(4), narrow(sizes.value_depth)?.unsigned_abs().div_ceil(4));
+    let params = Params {
+        queries: narrow(sizes.queries)?.unsigned_abs(),
+        keys: narrow(keys)?.unsigned_abs(),
+        group: narrow(sizes.heads / sizes.kv_heads)?.unsigned_abs(),
+        flags: if lengths { HAS_LENGTHS } else { 0 } | if op.zero_unseen { ZERO_UNSEEN } else { 0 },
+        q: operands.q,
+        k: operands.k,
+        v: operands.v,
+        y: operands.y,
+        mask: operands.mask.unwrap_or_default(),
+        offset: narrow(sizes.past)?,
+        left: far(op.window[0]),
+        right: if op.causal { 0 } else { far(op.window[1]) },
+        tail: (depth4 * 4).min(narrow(sizes.depth)?.unsigned_abs() - (depth4 - 1) * 4),
+        scale: op.factor(sizes.depth) as f32,
+        softcap: op.softcap,
+        nothing: f32::NEG_INFINITY,
+        depth4,
+        value4,
+        spare: [0; 3],
+    };
+    let variant = Variant { depth4, value4, tail: !sizes.depth.is_multiple_of(4), softcap: op.softcap > 0.0, mask };
+    let access = [Access::Read, Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
+    let bindings: Vec<(PlaceId, Access)> = places.into_iter().zip(access).collect();
+    let grid = |queries: u32| -> Result<[u32; 3], Unsupported> {
+        Ok([narrow(sizes.queries)?.unsigned_abs().div_ceil(queries), narrow(sizes.heads)?.unsigned_abs(), narrow(sizes.batch)?.unsigned_abs()])
+    };
+    if row_by_row(&at.capabilities()) {
+        let rows = rows(sizes.queries, depth4 + value4);
+        return at.emit(&ATTENTION_ROWS, by_rows(storage, variant, rows), params, &bindings, grid(rows * NARROW)?);
+    }
+    at.emit(&ATTENTION, tiled(storage, variant), params, &bindings, grid(WIDTH)?)
+}
+
+/// Barriers cost a software adapter more than reading keys anew.
+fn row_by_row(capabilities: &Capabilities) -> bool {
+    capabilities.software
+}
