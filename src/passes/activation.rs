@@ -24,6 +24,11 @@ pub fn rewrite(graph: &mut Graph) -> Result<bool> {
 
 /// The elementwise node's expression as a function of `value` alone, other operands being constants of one element.
 pub(super) fn function_of(graph: &Graph, node: usize, value: ValueId) -> Option<Pointwise> {
+    function_where(graph, node, value, &|id| scalar(graph, id))
+}
+
+/// The same, with another opinion of what is a number.
+pub(super) fn function_where(graph: &Graph, node: usize, value: ValueId, number: &dyn Fn(Option<ValueId>) -> Option<f64>) -> Option<Pointwise> {
     let node = &graph.nodes[node];
     let mut expression = expression_of(node)?.clone();
     let mut inputs = node.inputs.clone();
@@ -32,7 +37,7 @@ pub(super) fn function_of(graph: &Graph, node: usize, value: ValueId) -> Option<
     }
     for k in (0..inputs.len()).rev() {
         if inputs[k] != Some(value) {
-            expression.bind(k, scalar(graph, inputs[k])?);
+            expression.bind(k, number(inputs[k])?);
             inputs.remove(k);
         }
     }

@@ -3,6 +3,7 @@
 //! Those of [`at_load`] need no shapes and run once; those of [`with_shapes`] run when a plan is made.
 
 mod activation;
+mod attention;
 mod batch_norm;
 mod chain;
 mod conv_bias;
@@ -31,7 +32,7 @@ pub const AT_LOAD: &[(&str, Rewrite)] = &[
 ];
 
 /// The rewrites that run when a plan is made.
-pub const WITH_SHAPES: &[(&str, ShapedRewrite)] = &[("residual", residual::rewrite), ("chain", chain::rewrite)];
+pub const WITH_SHAPES: &[(&str, ShapedRewrite)] = &[("attention", attention::rewrite), ("residual", residual::rewrite), ("chain", chain::rewrite)];
 
 /// Runs the load-time rewrites.
 pub fn at_load(graph: &mut Graph) -> Result<()> {

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::kernels::attention as kernel;
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Lowering, Unsupported};
-use crate::tensor::{DType, Tensor};
+use crate::tensor::{DType, Tensor, cast};
 use std::sync::Arc;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "Attention", since: 23, parse, cases: cases::CASES };
@@ -147,11 +147,22 @@ impl Operator for Attention {
         ])
     }
 
+    /// Types are handled here: bfloat16 is rounded between steps.
+    fn moves(&self) -> bool {
+        true
+    }
+
     fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
-        match inputs.required(0)?.dtype() {
-            DType::F64 => reference::attention::<f64>(self, inputs),
-            _ => reference::attention::<f32>(self, inputs),
+        let dtype = inputs.required(0)?.dtype();
+        if matches!(dtype, DType::F32 | DType::F64) && inputs.optional(MASK).is_none_or(|mask| matches!(mask.dtype(), DType::Bool | DType::F32 | DType::F64)) {
+            return if dtype == DType::F64 { reference::attention::<f64>(self, inputs, dtype) } else { reference::attention::<f32>(self, inputs, dtype) };
         }
+        let wide = |index: usize| {
+            inputs.optional(index).map(|tensor| if tensor.dtype().is_float() { cast(tensor, DType::F32, true) } else { Ok(tensor.clone()) }).transpose()
+        };
+        let held = (0..=LENGTHS).map(wide).collect::<Result<Vec<_>>>()?;
+        let refs: Vec<Option<&Tensor>> = held.iter().map(Option::as_ref).collect();
+        reference::attention::<f32>(self, Operands::new(&refs), dtype)?.iter().map(|tensor| cast(tensor, dtype, true)).collect()
     }
 
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {

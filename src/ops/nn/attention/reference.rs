@@ -1,4 +1,7 @@
 //! Attention on the CPU: head by head, scores as a whole, in the type of its inputs.
+//!
+//! bfloat16 is computed in float32 and rounded where ONNX's function body would store a tensor, since its 8 digits show where it was
+//! rounded: recorded results come out to the digit with this alone. The exponentials' sum is rounded as it grows.
 
 use super::{Attention, LENGTHS, MASK, PAST, Reach, Scores, Sizes};
 use crate::cpu::gemm::{MatrixRef, gemm};
@@ -87,10 +90,21 @@ impl<'a, T: Real> Dense<'a, T> {
     }
 }
 
-pub fn attention<T: Real>(op: &Attention, inputs: Operands<'_, Tensor>) -> Result<Vec<Tensor>> {
-    let all = Dense::<T>::read(op, inputs)?;
+/// Attention on inputs that are held as `T`; `declared` is the type that the model gives them.
+pub fn attention<T: Real>(op: &Attention, inputs: Operands<'_, Tensor>, declared: DType) -> Result<Vec<Tensor>> {
+    let mut all = Dense::<T>::read(op, inputs)?;
+    let stepwise = declared == DType::BF16;
     let Sizes { batch, heads, kv_heads, queries, keys, depth, value_depth, flat, .. } = all.sizes;
-    let factor = op.factor(depth);
+    let mut factor = op.factor(depth);
+    // The keys as they come out again stay unscaled.
+    let present = all.k.clone();
+    if stepwise {
+        let root = rounded(factor.sqrt());
+        for x in all.q.iter_mut().chain(&mut all.k) {
+            *x = T::of(rounded(x.f64() * root));
+        }
+        factor = 1.0;
+    }
     let mut y: Vec<T> = zeros(batch * heads * queries * value_depth)?;
     let mut kept: Vec<T> = allocate(batch * heads * queries * keys)?;
     let (mut scores, mut result): (Vec<T>, Vec<T>) = (zeros(queries * keys)?, zeros(queries * value_depth)?);
@@ -103,7 +117,7 @@ pub fn attention<T: Real>(op: &Attention, inputs: Operands<'_, Tensor>) -> Resul
         for query in 0..queries {
             let line = &mut scores[query * keys..][..keys];
             all.bias.row(b, h, query, &mut row);
-            weigh(op, factor, line, &row, &mut kept)?;
+            weigh(op, factor, stepwise, line, &row, &mut kept);
         }
         let weights = MatrixRef { data: &scores, rows: queries, columns: keys, row_stride: keys, column_stride: 1 };
         let values = MatrixRef { data: v, rows: keys, columns: value_depth, row_stride: value_depth, column_stride: 1 };
@@ -118,39 +132,45 @@ pub fn attention<T: Real>(op: &Attention, inputs: Operands<'_, Tensor>) -> Resul
     ordered.extend(Odometer::new(&shape, [&steps]).map(|[at]| y[at]));
     Ok(vec![
         Tensor::new(all.sizes.result(op), ordered)?,
-        Tensor::new([batch, kv_heads, keys, depth], all.k)?,
+        Tensor::new([batch, kv_heads, keys, depth], present)?,
         Tensor::new([batch, kv_heads, keys, value_depth], all.v)?,
         Tensor::new([batch, heads, queries, keys], kept)?,
     ])
 }
 
+fn rounded(x: f64) -> f64 {
+    half::bf16::from_f64(x).to_f64()
+}
+
 /// Turns one query's products into its weights, and keeps the scores that the operator gives out.
-fn weigh<T: Real>(op: &Attention, factor: f64, line: &mut [T], bias: &[f64], kept: &mut Vec<T>) -> Result<()> {
+fn weigh<T: Real>(op: &Attention, factor: f64, stepwise: bool, line: &mut [T], bias: &[f64], kept: &mut Vec<T>) {
     let softcap = op.softcap as f64;
-    let mut wide: Vec<f64> = line.iter().map(|product| T::of(product.f64() * factor).f64()).collect();
+    let store = |x: f64| if stepwise { rounded(x) } else { T::of(x).f64() };
+    let soft = |x: f64| if stepwise && op.precision.is_none_or(|precision| precision == DType::BF16) { rounded(x) } else { x };
+    let mut wide: Vec<f64> = line.iter().map(|product| store(product.f64() * factor)).collect();
     if op.scores == Scores::Products {
         kept.extend(wide.iter().map(|&score| T::of(score)));
     }
     if softcap > 0.0 {
-        wide.iter_mut().for_each(|score| *score = (*score / softcap).tanh() * softcap);
+        wide.iter_mut().for_each(|score| *score = store((*score / softcap).tanh() * softcap));
     }
     if op.scores == Scores::Capped {
         kept.extend(wide.iter().map(|&score| T::of(score)));
     }
-    wide.iter_mut().zip(bias).for_each(|(score, bias)| *score = T::of(*score + bias).f64());
+    wide.iter_mut().zip(bias).for_each(|(score, bias)| *score = store(*score + bias));
     if op.scores == Scores::Masked {
         kept.extend(wide.iter().map(|&score| T::of(score)));
     }
     let unseen = op.zero_unseen && bias.iter().all(|&bias| bias == f64::NEG_INFINITY);
     let high = wide.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let sum: f64 = wide.iter().map(|score| (score - high).exp()).sum();
-    for (to, score) in line.iter_mut().zip(&wide) {
-        *to = T::of(if unseen { 0.0 } else { (score - high).exp() / sum });
+    wide.iter_mut().for_each(|score| *score = soft(soft(*score - high).exp()));
+    let sum = wide.iter().fold(0.0, |sum, weight| soft(sum + weight));
+    for (to, weight) in line.iter_mut().zip(&wide) {
+        *to = T::of(if unseen { 0.0 } else { store(soft(weight / sum)) });
     }
     if op.scores == Scores::Weights {
         kept.extend_from_slice(line);
     }
-    Ok(())
 }
 
 /// A mask's elements as what is added, its strides, and its number of keys.
