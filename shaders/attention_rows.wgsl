@@ -1,9 +1,35 @@
-// softmax(scale · Q·Kᵀ + mask) · V without the scores in memory, for software adapters: an invocation makes ROWS queries, by
-// blocks of 4 keys, with the largest score and the sum of weights so far (Milakov and Gimelshein, 2018).
+// softmax(scale · Q·Kᵀ + mask) · V without the scores in memory, for software adapters: an invocation makes ROWS queries, two keys at a
+// time, with the largest score and the sum of weights so far (Milakov and Gimelshein, 2018).
 //
-// Every invocation reads the same keys and values: a uniform address is one scalar load and a broadcast; see uniform_index.
+// Every invocation reads the same keys and values: a uniform address is one scalar load and a broadcast; see uniform_index. Where the
+// translator is to unroll a loop, which makes an array's index a constant and an address uniform, the loop is short.
 // Prelude: Stored4, load4, store4, StoredMask, mask4, uniform_index, D4 and V4 (groups of a key and of a value), ROWS, WIDTH,
 // MASK, SOFTCAP, TAIL (a key's last group is partly padding), UNROLLED; shaders/lib/attention.wgsl.
+
+alias Keys = array<array<vec4<f32>, D4>, ROWS>;
+alias Values = array<array<vec4<f32>, V4>, ROWS>;
+
+// Adds the products of 4 groups of each query and of 2 keys, at `rows`.
+fn add_scores(start: u32, rows: vec2<u32>, q: ptr<function, Keys>, score: ptr<function, array<vec2<f32>, ROWS>>) {
+    for (var g = start; g < min(start + 4u, D4); g++) {
+        let a = whole4(load4(keys[rows.x + g]), g);
+        for (var r = 0u; r < ROWS; r++) { (*score)[r].x += dot((*q)[r][g], a); }
+        let b = whole4(load4(keys[rows.y + g]), g);
+        for (var r = 0u; r < ROWS; r++) { (*score)[r].y += dot((*q)[r][g], b); }
+    }
+}
+
+// Adds the weighted values of 2 keys, at `rows`, to 4 groups of each total, which it scales by the third factor.
+fn add_values(start: u32, rows: vec2<u32>, total: ptr<function, Values>, weight: ptr<function, array<vec3<f32>, ROWS>>) {
+    for (var g = start; g < min(start + 4u, V4); g++) {
+        let a = load4(values[rows.x + g]);
+        let b = load4(values[rows.y + g]);
+        for (var r = 0u; r < ROWS; r++) {
+            let w = (*weight)[r];
+            (*total)[r][g] = (*total)[r][g] * w.z + (w.x * a + w.y * b);
+        }
+    }
+}
 
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -11,90 +37,107 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let shared_head = head / p.group;
     let batch = batch_of(group.z);
     let block = group.x * (ROWS * WIDTH);
+    let final_query = p.queries - 1u;
     let q_base = p.q_offset + group.z * p.q_batch + head * p.q_head;
     let m_base = p.m_offset + group.z * p.m_batch + head * p.m_head;
 
-    // Scaled once, not at each score. Loops whose ends the translator doesn't know stay loops, indexing what is copied then.
-    var staged: array<vec4<f32>, ROWS * D4>;
+    // Loops whose ends the translator doesn't know stay loops: they index by variables, lane by lane, and are quick to translate.
+    var q: Keys;
     let depth4 = select(p.depth4, D4, UNROLLED);
-    for (var r = 0u; r < ROWS; r++) {
-        let row = q_base + min(block + r * WIDTH + local, p.queries - 1u) * p.q_row;
-        for (var g = 0u; g < depth4; g++) { staged[r * D4 + g] = whole4(load4(queries[row + g]), g) * p.scale; }
+    let value4 = select(p.value4, V4, UNROLLED);
+    let all = select(p.rows, ROWS, UNROLLED);
+    for (var r = 0u; r < all; r++) {
+        let row = q_base + min(block + r * WIDTH + local, final_query) * p.q_row;
+        for (var g = 0u; g < depth4; g++) { q[r][g] = whole4(load4(queries[row + g]), g) * p.scale; }
     }
-    var q = staged;
-
-    var total: array<vec4<f32>, ROWS * V4>;
+    var total: Values;
+    for (var r = 0u; r < ROWS; r++) {
+        for (var g = 0u; g < V4; g++) { total[r][g] = vec4(0.0); }
+    }
     var high: array<f32, ROWS>;
     var sum: array<f32, ROWS>;
-    var m_at: array<u32, ROWS>;
-    var first: array<i32, ROWS>;
-    var behind: array<i32, ROWS>;
+    var bias: array<vec4<f32>, ROWS>;
     for (var r = 0u; r < ROWS; r++) {
-        let query = min(block + r * WIDTH + local, p.queries - 1u);
         high[r] = LOWEST;
         sum[r] = 0.0;
-        m_at[r] = m_base + query * p.m_row;
-        first[r] = first_key(batch, query);
-        behind[r] = behind_keys(batch, query);
-        for (var g = 0u; g < V4; g++) { total[r * V4 + g] = vec4(0.0); }
+        bias[r] = vec4(0.0);
     }
 
     // What the first and the last query of the block see bounds the walk.
-    let from_key = u32(first_key(batch, block)) & ~3u;
-    let to_key = u32(max(behind_keys(batch, min(block + ROWS * WIDTH, p.queries) - 1u), 0));
+    let start = u32(first_key(batch, block)) & ~3u;
+    let end = u32(max(behind_keys(batch, min(block + ROWS * WIDTH - 1u, final_query)), 0));
     let k_base = uniform_index(p.k_offset + group.z * p.k_batch + shared_head * p.k_head);
     let v_base = uniform_index(p.v_offset + group.z * p.v_batch + shared_head * p.v_head);
     let k_row = uniform_index(p.k_row);
     let v_row = uniform_index(p.v_row);
     let last = uniform_index(p.keys - 1u);
-    for (var key = from_key; key < to_key; key += 4u) {
+    for (var key = start; key < end; key += 2u) {
         let ahead = uniform_index(key);
-        var score: array<vec4<f32>, ROWS>;
-        for (var r = 0u; r < ROWS; r++) { score[r] = vec4(0.0); }
-        for (var j = 0u; j < 4u; j++) {
-            let at = k_base + min(ahead + j, last) * k_row;
-            for (var g = 0u; g < D4; g++) {
-                let k = whole4(load4(keys[at + g]), g);
-                for (var r = 0u; r < ROWS; r++) { score[r][j] += dot(q[r * D4 + g], k); }
+        var score: array<vec2<f32>, ROWS>;
+        for (var r = 0u; r < ROWS; r++) { score[r] = vec2(0.0); }
+        let two = vec2(min(ahead, last), min(ahead + 1u, last));
+        let k = vec2(k_base) + two * k_row;
+        add_scores(0u, k, &q, &score);
+        if D4 > 4u { add_scores(4u, k, &q, &score); }
+        if D4 > 8u { add_scores(8u, k, &q, &score); }
+        if D4 > 12u { add_scores(12u, k, &q, &score); }
+        if D4 > 16u { add_scores(16u, k, &q, &score); }
+        if D4 > 20u { add_scores(20u, k, &q, &score); }
+        if D4 > 24u { add_scores(24u, k, &q, &score); }
+        if D4 > 28u { add_scores(28u, k, &q, &score); }
+        if D4 > 32u { add_scores(32u, k, &q, &score); }
+        if D4 > 36u { add_scores(36u, k, &q, &score); }
+        if D4 > 40u { add_scores(40u, k, &q, &score); }
+        if D4 > 44u { add_scores(44u, k, &q, &score); }
+        if D4 > 48u { add_scores(48u, k, &q, &score); }
+        if D4 > 52u { add_scores(52u, k, &q, &score); }
+        if D4 > 56u { add_scores(56u, k, &q, &score); }
+        if D4 > 60u { add_scores(60u, k, &q, &score); }
+        // A group of 4 mask elements serves two turns.
+        let even = (key & 2u) == 0u;
+        if MASK && even {
+            for (var r = 0u; r < all; r++) {
+                let query = min(block + r * WIDTH + local, final_query);
+                bias[r] = mask4(mask[m_base + query * p.m_row + key / 4u]);
             }
         }
-        var weight: array<vec4<f32>, ROWS>;
-        var shrink: array<f32, ROWS>;
-        let key4 = vec4(i32(key)) + vec4(0, 1, 2, 3);
+        var weight: array<vec3<f32>, ROWS>;
         for (var r = 0u; r < ROWS; r++) {
-            var s = vec4(capped(score[r].x), capped(score[r].y), capped(score[r].z), capped(score[r].w));
-            if MASK { s += mask4(mask[m_at[r] + key / 4u]); }
-            s = select(vec4(p.nothing), s, key4 >= vec4(first[r]) & key4 < vec4(behind[r]));
-            let larger = max(high[r], max(max(s.x, s.y), max(s.z, s.w)));
-            shrink[r] = exp(high[r] - larger);
-            let w = select(exp(s - larger), vec4(0.0), s < vec4(LOWEST));
-            sum[r] = sum[r] * shrink[r] + (w.x + w.y + (w.z + w.w));
+            let query = min(block + r * WIDTH + local, final_query);
+            var s = vec2(capped(score[r].x), capped(score[r].y)) + select(bias[r].zw, bias[r].xy, even);
+            let place = vec2(i32(key), i32(key) + 1);
+            s = select(vec2(p.nothing), s, place >= vec2(first_key(batch, query)) & place < vec2(behind_keys(batch, query)));
+            let larger = max(high[r], max(s.x, s.y));
+            let shrink = exp(high[r] - larger);
+            let w = select(exp(s - larger), vec2(0.0), s < vec2(LOWEST));
+            sum[r] = sum[r] * shrink + (w.x + w.y);
             high[r] = larger;
-            weight[r] = w;
+            weight[r] = vec3(w, shrink);
         }
-        let v0 = v_base + ahead * v_row;
-        let v1 = v_base + min(ahead + 1u, last) * v_row;
-        let v2 = v_base + min(ahead + 2u, last) * v_row;
-        let v3 = v_base + min(ahead + 3u, last) * v_row;
-        for (var g = 0u; g < V4; g++) {
-            let a = load4(values[v0 + g]);
-            let b = load4(values[v1 + g]);
-            let c = load4(values[v2 + g]);
-            let d = load4(values[v3 + g]);
-            for (var r = 0u; r < ROWS; r++) {
-                let w = weight[r];
-                total[r * V4 + g] = total[r * V4 + g] * shrink[r] + (w.x * a + w.y * b + (w.z * c + w.w * d));
-            }
-        }
+        let v = vec2(v_base) + two * v_row;
+        add_values(0u, v, &total, &weight);
+        if V4 > 4u { add_values(4u, v, &total, &weight); }
+        if V4 > 8u { add_values(8u, v, &total, &weight); }
+        if V4 > 12u { add_values(12u, v, &total, &weight); }
+        if V4 > 16u { add_values(16u, v, &total, &weight); }
+        if V4 > 20u { add_values(20u, v, &total, &weight); }
+        if V4 > 24u { add_values(24u, v, &total, &weight); }
+        if V4 > 28u { add_values(28u, v, &total, &weight); }
+        if V4 > 32u { add_values(32u, v, &total, &weight); }
+        if V4 > 36u { add_values(36u, v, &total, &weight); }
+        if V4 > 40u { add_values(40u, v, &total, &weight); }
+        if V4 > 44u { add_values(44u, v, &total, &weight); }
+        if V4 > 48u { add_values(48u, v, &total, &weight); }
+        if V4 > 52u { add_values(52u, v, &total, &weight); }
+        if V4 > 56u { add_values(56u, v, &total, &weight); }
+        if V4 > 60u { add_values(60u, v, &total, &weight); }
     }
 
     let y_base = p.y_offset + group.z * p.y_batch + head * p.y_head;
-    var made = total;
-    let value4 = select(p.value4, V4, UNROLLED);
-    for (var r = 0u; r < ROWS; r++) {
+    for (var r = 0u; r < all; r++) {
         let query = block + r * WIDTH + local;
         for (var g = 0u; g < value4; g++) {
-            if query < p.queries { output[y_base + query * p.y_row + g] = store4(finished(made[r * V4 + g], sum[r])); }
+            if query < p.queries { output[y_base + query * p.y_row + g] = store4(finished(total[r][g], sum[r])); }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 // Strides and offsets in groups of 4 elements. `keys`: those that anything may see; `group`: heads of Q to one of K; `tail`: valid
 // lanes of the last group of a query; `offset`: the key that query 0 is at; `left`, `right`: how far from its own a query sees;
-// `depth4`, `value4`: D4 and V4, where a loop is to stay one; `nothing`: −∞, which WGSL can't write.
+// `depth4`, `value4`, `rows`: D4, V4 and ROWS, where a loop is to stay one; `nothing`: −∞, which WGSL can't write.
 struct Params {
     queries: u32, keys: u32, group: u32, flags: u32,
     q_offset: u32, q_batch: u32, q_head: u32, q_row: u32,
@@ -12,7 +12,7 @@ struct Params {
     m_offset: u32, m_batch: u32, m_head: u32, m_row: u32,
     offset: i32, left: i32, right: i32, tail: u32,
     scale: f32, softcap: f32, nothing: f32, depth4: u32,
-    value4: u32, spare0: u32, spare1: u32, spare2: u32,
+    value4: u32, rows: u32, spare0: u32, spare1: u32,
 }
 
 const HAS_LENGTHS: u32 = 1u;
@@ -45,14 +45,16 @@ fn behind_keys(batch: Batch, query: u32) -> i32 { return min(batch.offset + i32(
 
 // A group of elements along a head; its last one is partly padding, which may hold anything.
 fn whole4(x: vec4<f32>, group: u32) -> vec4<f32> {
-    if !TAIL { return x; }
-    return select(vec4(0.0), x, vec4(0u, 1u, 2u, 3u) < vec4(select(4u, p.tail, group + 1u == D4)));
+    var whole = x;
+    if TAIL { whole = select(vec4(0.0), x, vec4(0u, 1u, 2u, 3u) < vec4(select(4u, p.tail, group + 1u == D4))); }
+    return whole;
 }
 
 // A score as it goes into the softmax; −∞ for a key that isn't seen.
 fn capped(score: f32) -> f32 {
-    if !SOFTCAP { return score; }
-    return tanh_(score / p.softcap) * p.softcap;
+    var result = score;
+    if SOFTCAP { result = tanh_(score / p.softcap) * p.softcap; }
+    return result;
 }
 
 // The result of a query from its weighted values and the sum of its weights, which is 0 where it saw nothing.

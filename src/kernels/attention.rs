@@ -44,7 +44,8 @@ struct Params {
     nothing: f32,
     depth4: u32,
     value4: u32,
-    spare: [u32; 3],
+    rows: u32,
+    spare: [u32; 2],
 }
 
 const HAS_LENGTHS: u32 = 1;
@@ -75,9 +76,15 @@ fn tile(depth4: u32, value4: u32) -> u32 {
     if depth4 + value4 <= 64 { 16 } else { 8 }
 }
 
-/// The queries that an invocation makes on a software adapter: more share a load, and hold more in registers.
+/// The queries that an invocation makes on a software adapter: more share a load, and take longer to translate. `groups`: those of a
+/// key and of a value.
 fn rows(queries: usize, groups: u32) -> u32 {
-    if queries <= NARROW as usize || groups > 64 { 1 } else { 2 }
+    let most = match groups {
+        0..=32 => 4,
+        33..=64 => 2,
+        _ => 1,
+    };
+    most.min(u32::try_from(queries.div_ceil(NARROW as usize)).unwrap_or(most)).max(1).next_power_of_two()
 }
 
 fn prelude(storage: Storage, v: Variant) -> Prelude {
@@ -292,7 +299,8 @@ fn dispatch(
         nothing: f32::NEG_INFINITY,
         depth4,
         value4,
-        spare: [0; 3],
+        rows: rows(sizes.queries, depth4 + value4),
+        spare: [0; 2],
     };
     let variant = Variant { depth4, value4, tail: !sizes.depth.is_multiple_of(4), softcap: op.softcap > 0.0, mask };
     let access = [Access::Read, Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];

@@ -130,7 +130,8 @@ impl Search<'_> {
         let v = self.repeated(values);
         let cap = gain.cap;
         let scale = q_gain * k_gain * gain.factor * cap.unwrap_or(1.0);
-        let mut op = Attention { scale: Some(scale as f32), softcap: cap.unwrap_or(0.0) as f32, zero_unseen: !guards.is_empty(), transposed_keys, ..Attention::plain() };
+        let mut op =
+            Attention { scale: Some(scale as f32), softcap: cap.unwrap_or(0.0) as f32, zero_unseen: !guards.is_empty(), transposed_keys, ..Attention::plain() };
         if self.fact(q)?.rank() == 3 {
             // [batch · heads, rows, depth]: one head each.
             op.heads = Some([1, 1]);

@@ -7,6 +7,8 @@ pub const CASES: &[Case] = &[
     // More queries and keys than a tile, another size of values.
     case(&[], &[Floats(&[1, 2, 37, 32]), Floats(&[1, 2, 70, 32]), Floats(&[1, 2, 70, 20])]),
     case(&[("is_causal", Int(1))], &[Floats(&[1, 1, 67, 64]), Floats(&[1, 1, 67, 64]), Floats(&[1, 1, 67, 64])]),
+    // A larger head.
+    case(&[], &[Floats(&[1, 1, 9, 128]), Floats(&[1, 1, 5, 128]), Floats(&[1, 1, 5, 128])]),
     // Sizes that fill no group of 4.
     case(&[("scale", Float(0.3))], &[Floats(&[1, 2, 3, 5]), Floats(&[1, 2, 6, 5]), Floats(&[1, 2, 6, 7])]),
     case(&[], &[Floats(&[1, 1, 1, 1]), Floats(&[1, 1, 1, 1]), Floats(&[1, 1, 1, 1])]),
