@@ -15,8 +15,8 @@
 //! Where K and V are one head repeated for several of Q (Unsqueeze, Expand, Reshape), they are read once. A tanh between two
 //! factors is a softcap. What doesn't fit stays as it is.
 
-use super::activation::function_where;
-use super::{epilogue_of, expression_of, only_reader};
+use super::search::{Fusion, Search, everywhere};
+use super::{epilogue_of, expression_of};
 use crate::error::Result;
 use crate::graph::{Graph, ValueId};
 use crate::kernels::attention::takes;
@@ -28,88 +28,29 @@ use crate::ops::shape::expand::Expand;
 use crate::ops::shape::reshape::Reshape;
 use crate::ops::shape::transpose::Transpose;
 use crate::ops::{Fact, Operands};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 pub fn rewrite(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<bool> {
-    let mut changed = false;
-    let mut index = 0;
-    while index < graph.nodes.len() {
-        let found = Search { graph, facts, uses: graph.uses(), producers: graph.producers() }.from_softmax(index);
-        if let Some(found) = found {
-            // The new node stands where the last of the old ones did; the next to look at moves up by those before it.
-            index = found.apply(graph);
-            changed = true;
-        } else {
-            index += 1;
-        }
-    }
-    Ok(changed)
+    Ok(everywhere(graph, facts, from_softmax))
 }
 
-/// What becomes one node.
-struct Found {
-    op: Attention,
-    inputs: Vec<Option<ValueId>>,
-    /// The nodes in order; the last one's output is the result.
-    nodes: Vec<usize>,
+fn from_softmax(search: &Search<'_>, softmax: usize) -> Option<Fusion> {
+    Pattern { search }.from_softmax(softmax)
 }
 
-impl Found {
-    fn apply(self, graph: &mut Graph) -> usize {
-        let Some((&last, before)) = self.nodes.split_last() else { return graph.nodes.len() };
-        let mut node = graph.nodes[last].clone();
-        let history = before.iter().flat_map(|&index| {
-            let node = &graph.nodes[index];
-            node.fused.iter().cloned().chain([(node.name.clone(), node.op_type.clone())])
-        });
-        let mut fused: Vec<(String, String)> = history.collect();
-        fused.append(&mut node.fused);
-        (node.op, node.inputs, node.op_type, node.fused) = (Arc::new(self.op), self.inputs, "Attention".into(), fused);
-        graph.nodes[last] = node;
-        let mut index = 0;
-        graph.nodes.retain(|_| {
-            index += 1;
-            !before.contains(&(index - 1))
-        });
-        last + 1 - before.len()
+struct Pattern<'a> {
+    search: &'a Search<'a>,
+}
+
+impl<'a> std::ops::Deref for Pattern<'a> {
+    type Target = Search<'a>;
+    fn deref(&self) -> &Search<'a> {
+        self.search
     }
 }
 
-struct Search<'a> {
-    graph: &'a Graph,
-    facts: &'a [Option<Fact>],
-    uses: Vec<usize>,
-    producers: HashMap<ValueId, usize>,
-}
-
-impl Search<'_> {
-    fn fact(&self, id: ValueId) -> Option<&Fact> {
-        self.facts.get(id.0 as usize)?.as_ref()
-    }
-    /// A number that is known when the plan is made.
-    fn number(&self, id: Option<ValueId>) -> Option<f64> {
-        let value = self.graph.constant(id?).or_else(|| self.fact(id?)?.value.as_ref())?;
-        if value.len() == 1 { value.to_f64s().ok()?.first().copied() } else { None }
-    }
-    fn output(&self, node: usize) -> Option<ValueId> {
-        match self.graph.nodes[node].outputs[..] {
-            [output] => output,
-            _ => None,
-        }
-    }
-    fn input(&self, node: usize, index: usize) -> Option<ValueId> {
-        self.graph.nodes[node].inputs.get(index).copied().flatten()
-    }
-    fn operator<T: crate::ops::Operator>(&self, node: usize) -> Option<&T> {
-        self.graph.nodes[node].op.downcast::<T>()
-    }
-    /// A node's function of `value`, everything else that it reads being numbers.
-    fn function(&self, node: usize, value: ValueId) -> Option<Pointwise> {
-        function_where(self.graph, node, value, &|id| self.number(id))
-    }
-
-    fn from_softmax(&self, softmax: usize) -> Option<Found> {
+impl Pattern<'_> {
+    fn from_softmax(&self, softmax: usize) -> Option<Fusion> {
         let op = self.operator::<Softmax>(softmax)?;
         let (scores, weights) = (self.input(softmax, 0)?, self.output(softmax)?);
         let rank = self.fact(scores)?.rank();
@@ -120,7 +61,7 @@ impl Search<'_> {
             Some((nodes, guarded)) => (nodes, guarded),
             None => (vec![], weights),
         };
-        let second = only_reader(self.graph, &self.uses, guarded)?;
+        let second = self.reader(guarded)?;
         let values = self.plain_product(second).filter(|&(left, _)| left == guarded)?.1;
         let (score_nodes, first, mask, gain) = self.scores(scores)?;
         let (left, right) = (self.input(first, 0)?, self.input(first, 1)?);
@@ -144,7 +85,7 @@ impl Search<'_> {
             op.order = order;
             nodes.push(transpose);
         }
-        Some(Found { op, inputs, nodes })
+        Some(Fusion { op: Arc::new(op), op_type: "Attention", inputs, nodes })
     }
 
     /// Whether the operator means what the nodes did: sizes, types, the result's shape.
@@ -168,21 +109,19 @@ impl Search<'_> {
 
     /// `p → IsNaN(p) → Where(·, 0, p)`: the two nodes and the result.
     fn guard(&self, weights: ValueId) -> Option<(Vec<usize>, ValueId)> {
-        if self.uses[weights.0 as usize] != 2 || self.graph.outputs.contains(&weights) {
+        if self.uses(weights) != 2 || self.graph.outputs.contains(&weights) {
             return None;
         }
-        let readers: Vec<usize> = (0..self.graph.nodes.len()).filter(|&node| self.graph.nodes[node].inputs.contains(&Some(weights))).collect();
-        let &[test, choice] = readers.as_slice() else { return None };
-        let single = |node: usize| expression_of(&self.graph.nodes[node]).filter(|e| e.steps.len() == 1).map(|e| e.steps[0].row);
+        let [test, choice] = self.readers(weights)[..] else { return None };
         let isnan = self.output(test)?;
         let inputs = &self.graph.nodes[choice].inputs;
-        let fits = single(test) == Some(&table::IS_NAN)
-            && single(choice) == Some(&table::WHERE)
+        let fits = self.step(test) == Some(&table::IS_NAN)
+            && self.step(choice) == Some(&table::WHERE)
             && inputs.len() == 3
             && inputs[0] == Some(isnan)
             && inputs[2] == Some(weights)
             && self.number(inputs[1]) == Some(0.0)
-            && self.uses[isnan.0 as usize] == 1;
+            && self.uses(isnan) == 1;
         if fits { Some((vec![test, choice], self.output(choice)?)) } else { None }
     }
 
@@ -191,10 +130,10 @@ impl Search<'_> {
         let (mut nodes, mut functions, mut mask) = (vec![], vec![], None);
         let mut value = scores;
         loop {
-            if self.uses[value.0 as usize] != 1 {
+            if self.uses(value) != 1 {
                 return None;
             }
-            let node = *self.producers.get(&value)?;
+            let node = self.producer(value)?;
             if let Some(op) = self.operator::<MatMul>(node) {
                 if self.graph.nodes[node].inputs.len() != 2 || op.epilogue.operands > 1 {
                     return None;
@@ -212,7 +151,7 @@ impl Search<'_> {
                 let (from, other) = if self.leads_to_product(a) { (a, b) } else { (b, a) };
                 (value, mask) = (from, Some(other));
             } else {
-                let from = inputs.iter().flatten().copied().find(|&id| self.number(Some(id)).is_none())?;
+                let from = self.variable(node)?;
                 functions.push(self.function(node, from)?);
                 value = from;
             }
@@ -221,19 +160,19 @@ impl Search<'_> {
     }
 
     fn leads_to_product(&self, value: ValueId) -> bool {
-        let Some(&node) = self.producers.get(&value) else { return false };
+        let Some(node) = self.producer(value) else { return false };
         if self.operator::<MatMul>(node).is_some() {
             return true;
         }
-        let from = self.graph.nodes[node].inputs.iter().flatten().copied().find(|&id| self.number(Some(id)).is_none());
-        from.is_some_and(|from| self.function(node, from).is_some() && self.producers.get(&from).is_some_and(|&node| self.operator::<MatMul>(node).is_some()))
+        let from = self.variable(node);
+        from.is_some_and(|from| self.function(node, from).is_some() && self.producer(from).is_some_and(|node| self.operator::<MatMul>(node).is_some()))
     }
 
     /// An operand before it was multiplied by a number, and the number.
     fn unscaled(&self, value: ValueId) -> (ValueId, f64) {
         let look = || {
-            let node = *self.producers.get(&value)?;
-            let from = self.graph.nodes[node].inputs.iter().flatten().copied().find(|&id| self.number(Some(id)).is_none())?;
+            let node = self.producer(value)?;
+            let from = self.variable(node)?;
             let gain = gain(&self.function(node, from)?).filter(|gain| gain.cap.is_none())?;
             (self.fact(from)?.shape == self.fact(value)?.shape).then_some((from, gain.factor))
         };
@@ -243,7 +182,7 @@ impl Search<'_> {
     /// Keys from their transpose: as they were before, where that is at hand.
     fn keys(&self, transposed: ValueId) -> (ValueId, bool) {
         let look = || {
-            let node = *self.producers.get(&transposed)?;
+            let node = self.producer(transposed)?;
             let rank = self.fact(transposed)?.rank();
             let order = self.operator::<Transpose>(node)?.order(rank).ok()?;
             let mut swapped: Vec<usize> = (0..rank).collect();
@@ -259,14 +198,14 @@ impl Search<'_> {
     /// `[b, h, s, d] → Unsqueeze [b, h, 1, s, d] → Expand [b, h, n, s, d] → Reshape [b, h·n, s, d]`: what came in.
     fn repeated(&self, value: ValueId) -> ValueId {
         let look = || {
-            let merge = *self.producers.get(&value)?;
+            let merge = self.producer(value)?;
             self.operator::<Reshape>(merge)?;
             let wide = self.input(merge, 0)?;
-            let expand = *self.producers.get(&wide)?;
+            let expand = self.producer(wide)?;
             // Repeating an axis of size 1 is the same by Expand and by Tile.
             self.operator::<Expand>(expand)?;
             let narrow = self.input(expand, 0)?;
-            let split = *self.producers.get(&narrow)?;
+            let split = self.producer(narrow)?;
             self.operator::<Reshape>(split)?;
             let before = self.input(split, 0)?;
             let (&[b, all, s, d], &[wb, h, n, ws, wd]) = (&self.fact(value)?.shape[..], &self.fact(wide)?.shape[..]) else { return None };
@@ -278,7 +217,7 @@ impl Search<'_> {
 
     /// The Transpose that alone reads the result, heads and rows in any order, and its order.
     fn transposed(&self, product: usize, op: &Attention) -> Option<(usize, [usize; 4])> {
-        let reader = only_reader(self.graph, &self.uses, self.output(product)?)?;
+        let reader = self.reader(self.output(product)?)?;
         let order = self.operator::<Transpose>(reader)?.order(4).ok()?;
         let order: [usize; 4] = order.try_into().ok()?;
         (op.heads.is_none() && order[3] == 3 && self.output(reader).is_some()).then_some((reader, order))

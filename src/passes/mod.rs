@@ -9,7 +9,10 @@ mod chain;
 mod conv_bias;
 mod dead_code;
 mod fold_constants;
+mod gelu;
+mod norm;
 mod residual;
+mod search;
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
@@ -32,7 +35,8 @@ pub const AT_LOAD: &[(&str, Rewrite)] = &[
 ];
 
 /// The rewrites that run when a plan is made.
-pub const WITH_SHAPES: &[(&str, ShapedRewrite)] = &[("attention", attention::rewrite), ("residual", residual::rewrite), ("chain", chain::rewrite)];
+pub const WITH_SHAPES: &[(&str, ShapedRewrite)] =
+    &[("attention", attention::rewrite), ("norm", norm::rewrite), ("gelu", gelu::rewrite), ("residual", residual::rewrite), ("chain", chain::rewrite)];
 
 /// Runs the load-time rewrites.
 pub fn at_load(graph: &mut Graph) -> Result<()> {
