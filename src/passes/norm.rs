@@ -90,10 +90,9 @@ fn centred(search: &Search<'_>, d: ValueId, square: usize) -> Option<(ValueId, [
 
 /// The input of a ReduceMean over the last axis, which it keeps.
 fn mean_of_rows(search: &Search<'_>, node: usize) -> Option<ValueId> {
-    let op = search.operator::<Reduce>(node).filter(|op| op.reduction == Reduction::Mean && op.keep)?;
+    search.operator::<Reduce>(node).filter(|op| op.reduction == Reduction::Mean && op.keep)?;
     let x = search.input(node, 0)?;
     let axis = search.number(search.input(node, 1))?;
     let rank = search.fact(x)?.rank() as f64;
-    let _ = op;
     (axis == -1.0 || axis == rank - 1.0).then_some(x)
 }
