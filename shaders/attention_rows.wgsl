@@ -4,7 +4,7 @@
 // Every invocation reads the same keys and values: a uniform address is one scalar load and a broadcast; see uniform_index. Where the
 // translator is to unroll a loop, which makes an array's index a constant and an address uniform, the loop is short.
 // Prelude: Stored4, load4, store4, StoredMask, mask4, uniform_index, D4 and V4 (groups of a key and of a value), ROWS, WIDTH,
-// MASK, SOFTCAP, TAIL (a key's last group is partly padding), UNROLLED; shaders/lib/attention.wgsl.
+// MASK, SOFTCAP, TAIL (a key's last group is partly padding), UNROLLED, kept; shaders/lib/attention.wgsl.
 
 alias Keys = array<array<vec4<f32>, D4>, ROWS>;
 alias Values = array<array<vec4<f32>, V4>, ROWS>;
@@ -48,7 +48,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let all = select(p.rows, ROWS, UNROLLED);
     for (var r = 0u; r < all; r++) {
         let row = q_base + min(block + r * WIDTH + local, final_query) * p.q_row;
-        for (var g = 0u; g < depth4; g++) { q[r][g] = whole4(load4(queries[row + g]), g) * p.scale; }
+        for (var g = 0u; g < depth4; g++) { q[kept(r)][kept(g)] = whole4(load4(queries[row + g]), g) * p.scale; }
     }
     var total: Values;
     for (var r = 0u; r < ROWS; r++) {
@@ -98,7 +98,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if MASK && even {
             for (var r = 0u; r < all; r++) {
                 let query = min(block + r * WIDTH + local, final_query);
-                bias[r] = mask4(mask[m_base + query * p.m_row + key / 4u]);
+                bias[kept(r)] = mask4(mask[m_base + query * p.m_row + key / 4u]);
             }
         }
         var weight: array<vec3<f32>, ROWS>;
@@ -137,7 +137,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var r = 0u; r < all; r++) {
         let query = block + r * WIDTH + local;
         for (var g = 0u; g < value4; g++) {
-            if query < p.queries { output[y_base + query * p.y_row + g] = store4(finished(total[r][g], sum[r])); }
+            if query < p.queries { output[y_base + query * p.y_row + g] = store4(finished(total[kept(r)][kept(g)], sum[kept(r)])); }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 // Strides and offsets in groups of 4 elements. `keys`: those that anything may see; `group`: heads of Q to one of K; `tail`: valid
 // lanes of the last group of a query; `offset`: the key that query 0 is at; `left`, `right`: how far from its own a query sees;
-// `depth4`, `value4`, `rows`: D4, V4 and ROWS, where a loop is to stay one; `nothing`: −∞, which WGSL can't write.
+// `depth4`, `value4`, `rows`, `zero`: D4, V4, ROWS and 0, where a loop is to stay one; `nothing`: −∞, which WGSL can't write.
 struct Params {
     queries: u32, keys: u32, group: u32, flags: u32,
     q_offset: u32, q_batch: u32, q_head: u32, q_row: u32,
@@ -12,7 +12,7 @@ struct Params {
     m_offset: u32, m_batch: u32, m_head: u32, m_row: u32,
     offset: i32, left: i32, right: i32, tail: u32,
     scale: f32, softcap: f32, nothing: f32, depth4: u32,
-    value4: u32, rows: u32, spare0: u32, spare1: u32,
+    value4: u32, rows: u32, zero: u32, spare: u32,
 }
 
 const HAS_LENGTHS: u32 = 1u;

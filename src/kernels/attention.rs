@@ -45,7 +45,8 @@ struct Params {
     depth4: u32,
     value4: u32,
     rows: u32,
-    spare: [u32; 2],
+    zero: u32,
+    spare: u32,
 }
 
 const HAS_LENGTHS: u32 = 1;
@@ -300,7 +301,8 @@ fn dispatch(
         depth4,
         value4,
         rows: rows(sizes.queries, depth4 + value4),
-        spare: [0; 2],
+        zero: 0,
+        spare: 0,
     };
     let variant = Variant { depth4, value4, tail: !sizes.depth.is_multiple_of(4), softcap: op.softcap > 0.0, mask };
     let access = [Access::Read, Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];

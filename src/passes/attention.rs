@@ -28,6 +28,7 @@ use crate::ops::shape::expand::Expand;
 use crate::ops::shape::reshape::Reshape;
 use crate::ops::shape::transpose::Transpose;
 use crate::ops::{Fact, Operands};
+use crate::tensor::index::axis;
 use std::sync::Arc;
 
 pub fn rewrite(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<bool> {
@@ -35,7 +36,7 @@ pub fn rewrite(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<bool> {
 }
 
 fn from_softmax(search: &Search<'_>, softmax: usize) -> Option<Fusion> {
-    Pattern { search }.from_softmax(softmax)
+    Pattern { search }.found(softmax)
 }
 
 struct Pattern<'a> {
@@ -50,11 +51,11 @@ impl<'a> std::ops::Deref for Pattern<'a> {
 }
 
 impl Pattern<'_> {
-    fn from_softmax(&self, softmax: usize) -> Option<Fusion> {
+    fn found(&self, softmax: usize) -> Option<Fusion> {
         let op = self.operator::<Softmax>(softmax)?;
         let (scores, weights) = (self.input(softmax, 0)?, self.output(softmax)?);
         let rank = self.fact(scores)?.rank();
-        if op.logarithm || op.flat && op.axis != rank as i64 - 1 || !op.flat && op.axis != -1 && op.axis != rank as i64 - 1 {
+        if op.logarithm || axis(op.axis, rank).ok()? + 1 != rank {
             return None;
         }
         let (guards, guarded) = match self.guard(weights) {
