@@ -47,7 +47,7 @@ pub struct Value {
 pub struct Node {
     /// The ONNX name, or that of the first output.
     pub name: String,
-    /// The ONNX operator; after a fusion, that of the node which gave its name.
+    /// The ONNX operator; after a fusion, that of the node which gave its name, or the one that several nodes became.
     pub op_type: String,
     pub op: Arc<dyn Operator>,
     /// `None` is an optional input left out.
