@@ -2,6 +2,9 @@
 
 pub mod depthwise;
 pub mod gemm;
+pub mod panels;
+pub mod product;
+pub mod tile;
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ValueId};

@@ -1,0 +1,191 @@
+//! Products of float32 matrices: rows that lie in memory or are gathered as they are needed, times packed panels.
+//!
+//! The result is cut into blocks of rows, or of panels where there are few rows; rayon's threads take them in turn. Within a block
+//! k goes in steps of [`STEP`], whose sums are added up: the order of every sum is fixed, whatever the threads do.
+
+use super::panels::{Panels, lines};
+use super::tile::{Bounds, Call, Tile};
+use crate::error::Result;
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Terms that are summed up in registers before they are added to the result.
+const STEP: usize = 512;
+/// Floats of a block of A: what the second-level cache holds beside a panel.
+const BLOCK: usize = 1 << 16;
+/// Products below this are made by one thread.
+const SERIAL: usize = 1 << 16;
+
+/// Writes some rows of A, each of `k` elements, at a distance of `stride`; what lies between them is not read.
+pub type Gather<'a> = dyn Fn(Range<usize>, &mut [f32], usize) + Sync + 'a;
+
+/// Where A's rows are.
+#[derive(Clone, Copy)]
+pub enum Rows<'a> {
+    Dense { data: &'a [f32], stride: usize },
+    Gathered(&'a Gather<'a>),
+}
+
+/// What follows the sum, on finished elements: row, first column, a run of the row.
+pub type Finish<'a> = dyn Fn(usize, usize, &mut [f32]) + Sync + 'a;
+
+/// What is done to the sums before they are stored for good, in this order.
+#[derive(Clone, Copy, Default)]
+pub struct Epilogue<'a> {
+    /// One for each column.
+    pub bias: Option<&'a [f32]>,
+    /// As the result lies.
+    pub residual: Option<&'a [f32]>,
+    pub bounds: Option<Bounds>,
+    pub finish: Option<&'a Finish<'a>>,
+}
+
+/// The result's memory, shared by threads that write different elements of it.
+#[derive(Clone, Copy)]
+struct Target {
+    data: *mut f32,
+    stride: usize,
+}
+// SAFETY: each task writes rows and columns of its own.
+unsafe impl Send for Target {}
+// SAFETY: as above.
+unsafe impl Sync for Target {}
+
+/// `c[r · stride + j] = epilogue(Σ a[r, k] · b[k, j])` for `m` rows. Every element of a row in `c` is written.
+///
+/// Panics where the slices are shorter than the sizes say.
+pub fn product(rows: Rows<'_>, m: usize, b: &Panels, epilogue: &Epilogue<'_>, c: &mut [f32], stride: usize) -> Result<()> {
+    let (n, k) = (b.n, b.k);
+    let reach = |stride: usize, width: usize| if m == 0 || width == 0 { 0 } else { (m - 1) * stride + width };
+    assert!(stride >= n && c.len() >= reach(stride, n), "the result of a product doesn't fit");
+    assert!(epilogue.bias.is_none_or(|bias| bias.len() >= n) && epilogue.residual.is_none_or(|r| r.len() >= reach(stride, n)));
+    if let Rows::Dense { data, stride } = rows {
+        assert!(data.len() >= reach(stride, k), "the rows of a product are too few");
+    }
+    if m == 0 || n == 0 {
+        return Ok(());
+    }
+    let tile = Tile::native();
+    let height = tile.rows[b.groups - 1];
+    let threads = if m.saturating_mul(n).saturating_mul(k.max(1)) < SERIAL { 1 } else { rayon::current_num_threads() };
+    let job = Job { b, epilogue, target: Target { data: c.as_mut_ptr(), stride }, tile, height };
+    // Blocks of rows that leave every thread a few; where the rows don't suffice, blocks of panels too.
+    let tasks = if threads == 1 { 1 } else { threads * 4 };
+    let block = (BLOCK / k.clamp(1, STEP)).min(m.div_ceil(tasks)).next_multiple_of(height).max(height.min(m));
+    let few = threads > 1 && (m.div_ceil(block) < tasks || k * n > 4 * BLOCK);
+    if !few {
+        return (0..m.div_ceil(block)).into_par_iter().with_min_len(if threads == 1 { usize::MAX } else { 1 }).try_for_each(|index| {
+            let range = index * block..((index + 1) * block).min(m);
+            match rows {
+                Rows::Dense { data, stride } => job.run(data, stride, range, 0..b.count()),
+                Rows::Gathered(gather) => {
+                    let stride = k + 16;
+                    let mut scratch = lines(range.len() * stride)?;
+                    let scratch: &mut [f32] = bytemuck::cast_slice_mut(&mut scratch);
+                    gather(range.clone(), scratch, stride);
+                    job.run_from(scratch, stride, range.start, range, 0..b.count());
+                    return Ok(());
+                }
+            }
+            Ok(())
+        });
+    }
+    let mut scratch = vec![];
+    let (data, stride): (&[f32], usize) = match rows {
+        Rows::Dense { data, stride } => (data, stride),
+        Rows::Gathered(gather) => {
+            let stride = k + 16;
+            scratch = lines(m * stride)?;
+            let part = m.div_ceil(tasks);
+            let floats: &mut [f32] = bytemuck::cast_slice_mut(&mut scratch);
+            floats.par_chunks_mut(part * stride).enumerate().for_each(|(index, to)| {
+                let range = index * part..((index + 1) * part).min(m);
+                if !range.is_empty() {
+                    gather(range, to, stride);
+                }
+            });
+            (bytemuck::cast_slice(&scratch), stride)
+        }
+    };
+    // All rows against a few panels: each panel is read from memory once.
+    let parts = tasks.min(b.count());
+    let row_parts = tasks.div_ceil(parts).min(m.div_ceil(height)).max(1);
+    let (wide, tall) = (b.count().div_ceil(parts), m.div_ceil(row_parts).next_multiple_of(height));
+    (0..parts * row_parts).into_par_iter().for_each(|index| {
+        let (panel, row) = (index / row_parts * wide, index % row_parts * tall);
+        let (panels, range) = (panel..(panel + wide).min(b.count()), row..(row + tall).min(m));
+        if !panels.is_empty() && !range.is_empty() {
+            job.run(data, stride, range, panels);
+        }
+    });
+    drop(scratch);
+    Ok(())
+}
+
+struct Job<'a> {
+    b: &'a Panels,
+    epilogue: &'a Epilogue<'a>,
+    target: Target,
+    tile: Tile,
+    height: usize,
+}
+
+impl Job<'_> {
+    fn run(&self, data: &[f32], stride: usize, rows: Range<usize>, panels: Range<usize>) {
+        self.run_from(data, stride, 0, rows, panels);
+    }
+
+    /// `data` begins at row `origin` of A.
+    fn run_from(&self, data: &[f32], stride_a: usize, origin: usize, rows: Range<usize>, panels: Range<usize>) {
+        let (b, width, n, e) = (self.b, self.b.width(), self.b.n, self.epilogue);
+        let mut start = 0;
+        loop {
+            let k = STEP.min(b.k - start);
+            let last = start + k == b.k;
+            for panel in panels.clone() {
+                let (column, lines) = (panel * width, b.panel(panel, start));
+                let columns = width.min(n - column);
+                let mut row = rows.start;
+                while row < rows.end {
+                    let height = self.height.min(rows.end - row);
+                    let from = (row - origin) * stride_a + start;
+                    debug_assert!(k == 0 || from + (height - 1) * stride_a + k <= data.len());
+                    let at = row * self.target.stride + column;
+                    let bias = e.bias.filter(|_| last).map_or(std::ptr::null(), |bias| bias[column..].as_ptr());
+                    let residual = e.residual.filter(|_| last).map_or(std::ptr::null(), |residual| residual[at..].as_ptr());
+                    let call = Call {
+                        k,
+                        a: data.as_ptr().wrapping_add(from),
+                        stride_a,
+                        b: lines.as_ptr(),
+                        c: self.target.data.wrapping_add(at),
+                        stride_c: self.target.stride,
+                        rows: height,
+                        columns,
+                        add: start > 0,
+                        bias,
+                        residual,
+                        bounds: e.bounds.filter(|_| last),
+                    };
+                    // SAFETY: `product` checked that the rows of a, c, bias and residual lie in their slices; `lines` holds k lines of the
+                    // panel; the rows and columns are this task's alone.
+                    unsafe { self.tile.run(&call, b.groups) };
+                    row += height;
+                }
+            }
+            start += k;
+            if last {
+                break;
+            }
+        }
+        if let Some(finish) = e.finish {
+            let column = panels.start * width;
+            let columns = (panels.end * width).min(n) - column;
+            for row in rows {
+                // SAFETY: these elements are this task's alone, and were written above.
+                let run = unsafe { std::slice::from_raw_parts_mut(self.target.data.wrapping_add(row * self.target.stride + column), columns) };
+                finish(row, column, run);
+            }
+        }
+    }
+}
