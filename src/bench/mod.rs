@@ -2,7 +2,7 @@
 
 mod profile;
 
-pub use profile::{StepTime, profile, time_steps};
+pub use profile::{StepTime, profile, profile_cpu, time_steps};
 
 use crate::error::{Error, Result};
 use crate::graph::ValueId;

@@ -7,7 +7,7 @@ use super::inputs::InputOptions;
 use super::options::{DeviceFields, Fallback, Precision, RunOptions, fallbacks, say_fallbacks};
 use super::outputs;
 use clap::Args;
-use sardonyx::bench::{Extent, Statistics, StepTime, difference_from_cpu, milliseconds, peak_host_bytes, profile, time, time_steps};
+use sardonyx::bench::{Extent, Statistics, StepTime, difference_from_cpu, milliseconds, peak_host_bytes, profile, profile_cpu, time, time_steps};
 use sardonyx::error::{Error, Result};
 use sardonyx::graph::ValueId;
 use sardonyx::session::{Prepared, Session};
@@ -207,7 +207,11 @@ impl Bench {
         let steps_ms = time_steps(&session, &prepared, &inputs, GPU_RUNS)?.unwrap_or_default();
         let totals: Vec<f64> = steps_ms.iter().map(|run| run.iter().map(|step| step.1).sum()).collect();
         let gpu_ms = Statistics::of(&totals);
-        let steps = prepared.plan.as_ref().filter(|_| self.profile).map(|plan| profile(plan, &steps_ms));
+        let steps = match &prepared.plan {
+            _ if !self.profile => None,
+            Some(plan) => Some(profile(plan, &steps_ms)),
+            None => profile_cpu(&session, &prepared, &inputs, GPU_RUNS)?,
+        };
         if let Some(folder) = &self.outputs {
             outputs::write(folder, &results)?;
         }
@@ -305,7 +309,8 @@ fn text(result: &Measurement) -> String {
     text += &format!("  plan         {} dispatches, {} pipelines, {} fallbacks\n", result.dispatches, result.pipelines, result.fallbacks.len());
     for step in result.steps.iter().flatten() {
         let rate = if step.flops > 0 { format!("{:7.1} GFLOP/s", step.gflops()) } else { " ".repeat(15) };
-        text += &format!("  {:9.3} ms {rate} {:7.1} GB/s  {} ({}): {}\n", step.ms, step.gigabytes(), step.node, step.op, step.kernels.join(", "));
+        let kernels = if step.kernels.is_empty() { String::new() } else { format!(": {}", step.kernels.join(", ")) };
+        text += &format!("  {:9.3} ms {rate} {:7.1} GB/s  {} ({}){kernels}\n", step.ms, step.gigabytes(), step.node, step.op);
     }
     if let Some(accuracy) = &result.accuracy {
         let measured = accuracy.max_rel.map_or("not comparable".to_string(), |difference| format!("{difference:.2e}"));

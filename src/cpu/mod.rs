@@ -1,9 +1,14 @@
 //! The CPU backend: runs a graph in memory, node after node; the reference for every other backend.
 
 pub mod depthwise;
+pub mod epilogue;
 pub mod gemm;
+pub mod layout;
+pub mod math;
 pub mod panels;
 pub mod product;
+pub mod program;
+pub mod simd;
 pub mod tile;
 
 use crate::error::{Error, Result};

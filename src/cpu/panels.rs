@@ -17,6 +17,23 @@ pub fn lines(count: usize) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
+/// Constants made ready for the CPU.
+pub enum Packed {
+    /// One right-hand matrix, or one for each group.
+    Panels(Vec<Panels>),
+    /// A depthwise filter `[taps, channels]`.
+    Taps(Vec<f32>),
+}
+
+impl Packed {
+    pub fn bytes(&self) -> usize {
+        match self {
+            Packed::Panels(list) => list.iter().map(Panels::bytes).sum(),
+            Packed::Taps(list) => size_of_val(&list[..]),
+        }
+    }
+}
+
 /// B `[k, n]` in panels `[⌈n / width⌉][k][width]`, columns beyond n zero.
 pub struct Panels {
     pub k: usize,

@@ -3,10 +3,11 @@
 //! The result is cut into blocks of rows, or of panels where there are few rows; rayon's threads take them in turn. Within a block
 //! k goes in steps of [`STEP`], whose sums are added up: the order of every sum is fixed, whatever the threads do.
 
-use super::panels::{Panels, lines};
-use super::tile::{Bounds, Call, Tile};
+use super::panels::{Line, Panels, lines};
+use super::tile::{Bounds, Call, LANES, Tile};
 use crate::error::Result;
 use rayon::prelude::*;
+use std::cell::Cell;
 use std::ops::Range;
 
 /// Terms that are summed up in registers before they are added to the result.
@@ -40,6 +41,27 @@ pub struct Epilogue<'a> {
     pub finish: Option<&'a Finish<'a>>,
 }
 
+thread_local! {
+    /// Gathered rows, kept by each thread from one product to the next.
+    static GATHERED: Cell<Vec<Line>> = const { Cell::new(vec![]) };
+}
+
+/// Lines that a thread keeps: 16 MiB.
+const KEPT: usize = 1 << 18;
+
+/// Runs `work` on `count` aligned floats that hold anything.
+fn with_scratch<R>(count: usize, work: impl FnOnce(&mut [f32]) -> R) -> Result<R> {
+    let mut kept = GATHERED.take();
+    if kept.len() * LANES < count {
+        kept = lines(count)?;
+    }
+    let result = work(&mut bytemuck::cast_slice_mut(&mut kept)[..count]);
+    if kept.len() <= KEPT {
+        GATHERED.set(kept);
+    }
+    Ok(result)
+}
+
 /// The result's memory, shared by threads that write different elements of it.
 #[derive(Clone, Copy)]
 struct Target {
@@ -55,6 +77,12 @@ unsafe impl Sync for Target {}
 ///
 /// Panics where the slices are shorter than the sizes say.
 pub fn product(rows: Rows<'_>, m: usize, b: &Panels, epilogue: &Epilogue<'_>, c: &mut [f32], stride: usize) -> Result<()> {
+    let threads = if m.saturating_mul(b.n).saturating_mul(b.k.max(1)) < SERIAL { 1 } else { rayon::current_num_threads() };
+    product_on(threads, rows, m, b, epilogue, c, stride)
+}
+
+/// The same, cut for so many threads; 1 stays on the caller's.
+pub fn product_on(threads: usize, rows: Rows<'_>, m: usize, b: &Panels, epilogue: &Epilogue<'_>, c: &mut [f32], stride: usize) -> Result<()> {
     let (n, k) = (b.n, b.k);
     let reach = |stride: usize, width: usize| if m == 0 || width == 0 { 0 } else { (m - 1) * stride + width };
     assert!(stride >= n && c.len() >= reach(stride, n), "the result of a product doesn't fit");
@@ -67,61 +95,44 @@ pub fn product(rows: Rows<'_>, m: usize, b: &Panels, epilogue: &Epilogue<'_>, c:
     }
     let tile = Tile::native();
     let height = tile.rows[b.groups - 1];
-    let threads = if m.saturating_mul(n).saturating_mul(k.max(1)) < SERIAL { 1 } else { rayon::current_num_threads() };
     let job = Job { b, epilogue, target: Target { data: c.as_mut_ptr(), stride }, tile, height };
     // Blocks of rows that leave every thread a few; where the rows don't suffice, blocks of panels too.
     let tasks = if threads == 1 { 1 } else { threads * 4 };
     let block = (BLOCK / k.clamp(1, STEP)).min(m.div_ceil(tasks)).next_multiple_of(height).max(height.min(m));
     let few = threads > 1 && (m.div_ceil(block) < tasks || k * n > 4 * BLOCK);
     if !few {
-        return (0..m.div_ceil(block)).into_par_iter().with_min_len(if threads == 1 { usize::MAX } else { 1 }).try_for_each(|index| {
+        let part = |index: usize| {
             let range = index * block..((index + 1) * block).min(m);
             match rows {
                 Rows::Dense { data, stride } => job.run(data, stride, range, 0..b.count()),
                 Rows::Gathered(gather) => {
                     let stride = k + 16;
-                    let mut scratch = lines(range.len() * stride)?;
-                    let scratch: &mut [f32] = bytemuck::cast_slice_mut(&mut scratch);
-                    gather(range.clone(), scratch, stride);
-                    job.run_from(scratch, stride, range.start, range, 0..b.count());
-                    return Ok(());
+                    with_scratch(range.len() * stride, |scratch| {
+                        gather(range.clone(), scratch, stride);
+                        job.run_from(scratch, stride, range.start, range, 0..b.count());
+                    })?;
                 }
             }
             Ok(())
-        });
+        };
+        let mut parts = 0..m.div_ceil(block);
+        return if threads == 1 { parts.try_for_each(part) } else { parts.into_par_iter().try_for_each(part) };
     }
-    let mut scratch = vec![];
-    let (data, stride): (&[f32], usize) = match rows {
-        Rows::Dense { data, stride } => (data, stride),
+    match rows {
+        Rows::Dense { data, stride } => job.by_panels(data, stride, m, tasks),
         Rows::Gathered(gather) => {
             let stride = k + 16;
-            scratch = lines(m * stride)?;
-            let part = m.div_ceil(tasks);
-            let floats: &mut [f32] = bytemuck::cast_slice_mut(&mut scratch);
-            floats.par_chunks_mut(part * stride).enumerate().for_each(|(index, to)| {
-                let range = index * part..((index + 1) * part).min(m);
-                if !range.is_empty() {
-                    gather(range, to, stride);
-                }
-            });
-            (bytemuck::cast_slice(&scratch), stride)
+            with_scratch(m.saturating_mul(stride), |scratch| {
+                let part = m.div_ceil(tasks);
+                scratch.par_chunks_mut(part * stride).enumerate().for_each(|(index, to)| gather(index * part..((index + 1) * part).min(m), to, stride));
+                job.by_panels(scratch, stride, m, tasks);
+            })?;
         }
-    };
-    // All rows against a few panels: each panel is read from memory once.
-    let parts = tasks.min(b.count());
-    let row_parts = tasks.div_ceil(parts).min(m.div_ceil(height)).max(1);
-    let (wide, tall) = (b.count().div_ceil(parts), m.div_ceil(row_parts).next_multiple_of(height));
-    (0..parts * row_parts).into_par_iter().for_each(|index| {
-        let (panel, row) = (index / row_parts * wide, index % row_parts * tall);
-        let (panels, range) = (panel..(panel + wide).min(b.count()), row..(row + tall).min(m));
-        if !panels.is_empty() && !range.is_empty() {
-            job.run(data, stride, range, panels);
-        }
-    });
-    drop(scratch);
+    }
     Ok(())
 }
 
+/// A product's parts, as every task sees them.
 struct Job<'a> {
     b: &'a Panels,
     epilogue: &'a Epilogue<'a>,
@@ -131,6 +142,21 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// All rows against a few panels: each panel is read from memory once.
+    fn by_panels(&self, data: &[f32], stride: usize, m: usize, tasks: usize) {
+        let count = self.b.count();
+        let parts = tasks.min(count);
+        let row_parts = tasks.div_ceil(parts).min(m.div_ceil(self.height)).max(1);
+        let (wide, tall) = (count.div_ceil(parts), m.div_ceil(row_parts).next_multiple_of(self.height));
+        (0..parts * row_parts).into_par_iter().for_each(|index| {
+            let (panel, row) = (index / row_parts * wide, index % row_parts * tall);
+            let (panels, range) = (panel.min(count)..(panel + wide).min(count), row..(row + tall).min(m));
+            if !panels.is_empty() && !range.is_empty() {
+                self.run(data, stride, range, panels);
+            }
+        });
+    }
+
     fn run(&self, data: &[f32], stride: usize, rows: Range<usize>, panels: Range<usize>) {
         self.run_from(data, stride, 0, rows, panels);
     }

@@ -4,6 +4,7 @@ mod convert;
 mod dtype;
 mod half_store;
 pub mod index;
+pub mod pool;
 
 pub use convert::{Real, cast};
 pub use dtype::{Boolean, DType, Element};
@@ -16,12 +17,19 @@ use std::sync::Arc;
 /// Bytes that a tensor shares: a vector of its elements, or a part of a mapped file.
 trait Bytes: Send + Sync {
     fn bytes(&self) -> &[u8];
+    /// Takes the elements out where they are a vector of float32.
+    fn take(&mut self) -> Option<Vec<f32>> {
+        None
+    }
 }
 
 struct Owned<T>(Vec<T>);
 impl<T: Element> Bytes for Owned<T> {
     fn bytes(&self) -> &[u8] {
         bytemuck::cast_slice(&self.0)
+    }
+    fn take(&mut self) -> Option<Vec<f32>> {
+        (&mut self.0 as &mut dyn std::any::Any).downcast_mut().map(std::mem::take)
     }
 }
 
@@ -137,6 +145,15 @@ impl Tensor {
             return Self::from_bytes(dtype, shape, part);
         }
         Ok(Self { dtype, shape, data: Data::Bytes(Arc::new(Mapped { map, start, end })) })
+    }
+
+    /// Gives the elements' memory to the thread's [`pool::Pool`], if no other tensor shares it.
+    pub fn recycle(mut self) {
+        if let Data::Bytes(bytes) = &mut self.data
+            && let Some(vector) = Arc::get_mut(bytes).and_then(|bytes| bytes.take())
+        {
+            pool::recycle(vector);
+        }
     }
 
     pub fn dtype(&self) -> DType {
