@@ -5,9 +5,11 @@ pub mod epilogue;
 pub mod gemm;
 pub mod layout;
 pub mod math;
+pub mod moves;
 pub mod panels;
 pub mod product;
 pub mod program;
+pub mod rows;
 pub mod simd;
 pub mod tile;
 

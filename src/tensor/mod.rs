@@ -259,6 +259,62 @@ impl Tensor {
         Ok(Self { dtype: self.dtype, shape, data })
     }
 
+    /// Runs of `length` elements one after the other, in the shape that they fill: run `i` begins at element `start` of tensor `part`,
+    /// `(part, start) = source(i)`. All parts are of one type. This is Concat and Gather where what they move is contiguous.
+    ///
+    /// Errors if a run lies outside its tensor.
+    pub fn runs(parts: &[&Tensor], shape: impl Into<Vec<usize>>, length: usize, mut source: impl FnMut(usize) -> (usize, usize)) -> Result<Self> {
+        let shape = shape.into();
+        let count = element_count(&shape)?;
+        let Some(first) = parts.first() else { return Err(Error::internal("runs of no tensor")) };
+        let size = first.dtype.size();
+        if first.dtype == DType::String || parts.iter().any(|part| part.dtype != first.dtype) || length == 0 || count % length != 0 {
+            return Err(Error::internal("runs of tensors that don't fit together"));
+        }
+        let mut fill = |to: &mut [u8]| -> Result<()> {
+            for (index, to) in to.chunks_exact_mut(length * size).enumerate() {
+                let (part, start) = source(index);
+                let from = parts.get(part).and_then(|part| part.bytes().get(start * size..(start + length) * size));
+                to.copy_from_slice(from.ok_or_else(|| Error::internal("a run lies outside its tensor"))?);
+            }
+            Ok(())
+        };
+        if first.dtype == DType::F32 {
+            let mut to = pool::unset(count)?;
+            fill(bytemuck::cast_slice_mut(&mut to))?;
+            return Self::new(shape, to);
+        }
+        let mut bytes = zeros(count.saturating_mul(size))?;
+        fill(&mut bytes)?;
+        Self::from_bytes(first.dtype, shape, &bytes)
+    }
+
+    /// What a view of these elements shows, densely: the element at each coordinate of `shape` lies at `offset + Σ coordinate · stride`.
+    ///
+    /// Errors if one lies outside.
+    pub fn strided(&self, shape: impl Into<Vec<usize>>, strides: &[usize], offset: usize) -> Result<Self> {
+        fn copied<T: Element>(from: &[u8], shape: &[usize], strides: &[usize], offset: usize, mut to: Vec<T>) -> Result<Arc<dyn Bytes>> {
+            let from: &[T] = bytemuck::try_cast_slice(from).map_err(|_| Error::internal("elements are not aligned"))?;
+            let from = from.get(offset..).ok_or_else(|| Error::internal("a view begins outside its tensor"))?;
+            crate::cpu::moves::strided(from, shape, strides, &mut to)?;
+            Ok(Arc::new(Owned(to)))
+        }
+        let shape = shape.into();
+        let count = element_count(&shape)?;
+        let data = match (&self.data, self.dtype.size()) {
+            (Data::Strings(_), _) => {
+                let mut walk = index::Odometer::new(&shape, [strides]);
+                return self.pick(shape.clone(), |_| walk.next().map(|[at]| offset + at));
+            }
+            (Data::Bytes(bytes), 4) if self.dtype == DType::F32 => copied::<f32>(bytes.bytes(), &shape, strides, offset, pool::unset(count)?)?,
+            (Data::Bytes(bytes), 8) => copied::<u64>(bytes.bytes(), &shape, strides, offset, zeros(count)?)?,
+            (Data::Bytes(bytes), 4) => copied::<u32>(bytes.bytes(), &shape, strides, offset, zeros(count)?)?,
+            (Data::Bytes(bytes), 2) => copied::<u16>(bytes.bytes(), &shape, strides, offset, zeros(count)?)?,
+            (Data::Bytes(bytes), _) => copied::<u8>(bytes.bytes(), &shape, strides, offset, zeros(count)?)?,
+        };
+        Ok(Self { dtype: self.dtype, shape, data: Data::Bytes(data) })
+    }
+
     /// Several tensors of one type, their elements one after the other: the pool that a Concat or Scatter picks from.
     pub fn chain(parts: &[&Tensor]) -> Result<Self> {
         let dtype = parts.first().map_or(DType::F32, |part| part.dtype);

@@ -26,6 +26,8 @@ struct Part {
     apply: Apply<f32>,
     args: [Source; 3],
     count: usize,
+    /// Whether it raises to a power.
+    power: bool,
 }
 
 /// A [`Pointwise`] of float32 functions of float32, made ready to run.
@@ -53,7 +55,7 @@ impl Fused {
                 };
             }
             let typed = step.args.iter().any(|arg| !matches!(arg, Arg::Const(_)));
-            (typed && step.args.len() <= 3).then_some(Part { apply, args, count: step.args.len() })
+            (typed && step.args.len() <= 3).then_some(Part { apply, args, count: step.args.len(), power: step.row.name == "Pow" })
         };
         let parts = expression.steps.iter().map(part).collect::<Option<Vec<_>>>()?;
         (expression.operands > 0 && !parts.is_empty()).then_some(Self { operands: expression.operands, parts })
@@ -117,14 +119,29 @@ impl Fused {
         }
     }
 
+    /// x² is x · x, whether the exponent is a constant or an operand of one element.
+    fn square(&mut self, operands: &[&[f32]]) {
+        for part in &mut self.parts {
+            let two = match part.args[1] {
+                Source::Const(value) => value == 2.0,
+                Source::Operand(k) => operands[k] == [2.0],
+                Source::Step(_) => false,
+            };
+            if two && part.power {
+                (part.apply, part.args[1]) = (super::table::MUL.float.as_ref().map_or(part.apply, |float| float.f32), part.args[0]);
+            }
+        }
+    }
+
     /// The expression over tensors of float32 that broadcast to `shape`.
-    pub fn eval(&self, operands: &[&Tensor], shape: &[usize]) -> Result<Tensor> {
+    pub fn eval(mut self, operands: &[&Tensor], shape: &[usize]) -> Result<Tensor> {
         let count = element_count(shape)?;
         let mut out = pool::unset(count)?;
         if count == 0 {
             return Tensor::new(shape, out);
         }
         let slices = operands.iter().take(self.operands).map(|operand| operand.as_slice::<f32>()).collect::<Result<Vec<_>>>()?;
+        self.square(&slices);
         let mut walk = Walk::new(operands, shape);
         let spread;
         let mut slices: Vec<&[f32]> = slices;
