@@ -35,23 +35,33 @@ impl<'a> Ready<'a> {
         Ok(Fused::of(expression).map(|fused| Self { residual: None, bounds: None, fused: Some((fused, operands)) }))
     }
 
+    /// Applies it to finished elements of the result that lie side by side, the first being element `origin`.
+    pub fn apply(&self, origin: usize, run: &mut [f32]) {
+        if let Some(residual) = self.residual {
+            run.iter_mut().zip(&residual[origin..]).for_each(|(y, &x)| *y += x);
+        }
+        if let Some(Bounds { low, high }) = self.bounds {
+            run.iter_mut().for_each(|y| {
+                let x = if *y < low { low } else { *y };
+                *y = if x > high { high } else { x };
+            });
+        }
+        self.finish(origin, run);
+    }
+
+    fn finish(&self, at: usize, run: &mut [f32]) {
+        let Some((fused, operands)) = &self.fused else { return };
+        let part = |all: &&'a [f32]| if all.len() == 1 { *all } else { &all[at..at + run.len()] };
+        match operands.as_slice() {
+            [] => fused.run_in_place(&[], run),
+            [one] => fused.run_in_place(&[part(one)], run),
+            several => fused.run_in_place(&several.iter().map(part).collect::<Vec<_>>(), run),
+        }
+    }
+
     /// Calls `work` with the epilogue of the part of the result that begins at element `origin`, its rows `stride` apart.
     pub fn with<R>(&self, bias: Option<&[f32]>, origin: usize, stride: usize, work: impl FnOnce(&Epilogue<'_>) -> R) -> R {
-        let finish = |row: usize, column: usize, run: &mut [f32]| {
-            if let Some((fused, operands)) = &self.fused {
-                let at = origin + row * stride + column;
-                let part = |all: &&'a [f32]| if all.len() == 1 { *all } else { &all[at..at + run.len()] };
-                let mut parts = [&[][..]; 4];
-                match operands.as_slice() {
-                    [] => fused.run_in_place(&[], run),
-                    [one] => {
-                        parts[0] = part(one);
-                        fused.run_in_place(&parts[..1], run);
-                    }
-                    several => fused.run_in_place(&several.iter().map(part).collect::<Vec<_>>(), run),
-                }
-            }
-        };
+        let finish = |row: usize, column: usize, run: &mut [f32]| self.finish(origin + row * stride + column, run);
         work(&Epilogue { bias, residual: self.residual.map(|residual| &residual[origin..]), bounds: self.bounds, finish: if self.fused.is_some() { Some(&finish) } else { None } })
     }
 }

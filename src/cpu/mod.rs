@@ -1,5 +1,6 @@
 //! The CPU backend: runs a graph in memory, node after node; the reference for every other backend.
 
+pub mod conv;
 pub mod depthwise;
 pub mod epilogue;
 pub mod gemm;
@@ -7,6 +8,7 @@ pub mod layout;
 pub mod math;
 pub mod moves;
 pub mod panels;
+pub mod pool;
 pub mod product;
 pub mod program;
 pub mod rows;

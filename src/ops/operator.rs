@@ -164,6 +164,12 @@ pub trait Operator: Any + Debug + Send + Sync {
         self.eval(inputs, mode)
     }
 
+    /// `eval` of float32 images whose channels lie innermost: input 0, those from 3 on, and the result, are `[n, h, w, c]` where `eval` has
+    /// `[n, c, h, w]`. The elements are the same to the bit. `None`: there is no such form for these inputs.
+    fn eval_channels_last(&self, _inputs: Operands<'_, Tensor>, _packed: Option<&Packed>, _mode: Mode) -> Result<Option<Vec<Tensor>>> {
+        Ok(None)
+    }
+
     /// Whether `eval` takes every type as it is (data movement, casts); else float16 and bfloat16 arrive as float32 and
     /// the results are rounded back.
     fn moves(&self) -> bool {

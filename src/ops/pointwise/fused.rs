@@ -42,22 +42,23 @@ thread_local! {
 }
 
 impl Fused {
-    /// `None` where a step has another type, or none of its functions is of floats.
+    /// `None` where a step has another type, its function is none of floats, or it reads what isn't there.
     pub fn of(expression: &Pointwise) -> Option<Self> {
-        let part = |step: &super::Step| {
+        let part = |(index, step): (usize, &super::Step)| {
             let apply = step.row.float.as_ref().filter(|_| step.row.result == Result_::Same)?.f32;
             let mut args = [Source::Const(0.0); 3];
             for (to, arg) in args.iter_mut().zip(&step.args) {
                 *to = match *arg {
-                    Arg::Operand(k) => Source::Operand(k),
-                    Arg::Step(k) => Source::Step(k),
+                    Arg::Operand(k) if k < expression.operands => Source::Operand(k),
+                    Arg::Step(k) if k < index => Source::Step(k),
+                    Arg::Operand(_) | Arg::Step(_) => return None,
                     Arg::Const(value) => Source::Const(value as f32),
                 };
             }
             let typed = step.args.iter().any(|arg| !matches!(arg, Arg::Const(_)));
             (typed && step.args.len() <= 3).then_some(Part { apply, args, count: step.args.len(), power: step.row.name == "Pow" })
         };
-        let parts = expression.steps.iter().map(part).collect::<Option<Vec<_>>>()?;
+        let parts = expression.steps.iter().enumerate().map(part).collect::<Option<Vec<_>>>()?;
         (expression.operands > 0 && !parts.is_empty()).then_some(Self { operands: expression.operands, parts })
     }
 
