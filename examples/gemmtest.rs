@@ -1,17 +1,23 @@
-use sardonyx::cpu::{panels::Panels, product::*, gemm::{gemm, MatrixRef}};
+use sardonyx::ops::pointwise::{Fused, Pointwise, table};
 fn main() {
-    let t = |f: &mut dyn FnMut()| { f(); let mut best = f64::MAX; for _ in 0..8 { let s = std::time::Instant::now(); f(); best = best.min(s.elapsed().as_secs_f64()); } best };
-    for (m, n, k) in [(128, 768, 768), (128, 3072, 768), (128, 768, 3072), (197, 768, 768), (197,3072,768), (197,768,3072), (3136, 64, 576), (3136, 256, 64), (3136,64,256), (784, 128, 1152), (784,512,128),(784,128,512),(196, 256, 2304), (196,1024,256),(196,256,1024),(49, 512, 4608), (49,2048,512),(49,512,2048),(12544, 64, 147), (12544,32,16), (12544,96,16),(3136,24,144), (128,32000,288), (49, 960,160)] {
-        let a: Vec<f32> = (0..m * k).map(|i| (i % 17) as f32 - 8.0).collect();
-        let w: Vec<f32> = (0..n * k).map(|i| (i % 13) as f32 - 6.0).collect();
-        let p = Panels::pack(&w, k, n, n, 1).unwrap();
-        let (mut c, mut d) = (vec![0f32; m * n], vec![0f32; m * n]);
-        let t1 = t(&mut || product(Rows::Dense { data: &a, stride: k }, m, &p, &Epilogue::default(), &mut c, n).unwrap());
-        let g = |r: std::ops::Range<usize>, to: &mut [f32], s: usize| for (i, row) in r.enumerate() { to[i * s..i * s + k].copy_from_slice(&a[row * k..row * k + k]); };
-        let t3 = t(&mut || product(Rows::Gathered(&g), m, &p, &Epilogue::default(), &mut c, n).unwrap());
-        let t2 = t(&mut || gemm(MatrixRef { data: &a, rows: m, columns: k, row_stride: k, column_stride: 1 }, MatrixRef { data: &w, rows: k, columns: n, row_stride: n, column_stride: 1 }, &mut d));
-        assert_eq!(c, d);
-        let f = 2e-9 * (m * n * k) as f64;
-        println!("{m:6} {n:6} {k:6} groups {}  ours {:7.1} gathered {:7.1} gemm {:7.1}", p.groups, f / t1, f / t3, f / t2);
+    let t = |f: &mut dyn FnMut()| { f(); let mut best = f64::MAX; for _ in 0..30 { let s = std::time::Instant::now(); f(); best = best.min(s.elapsed().as_secs_f64()); } best };
+    let x: Vec<f32> = (0..4096).map(|i| (i as f32 - 2048.0) / 500.0).collect();
+    let mut y = vec![0f32; 4096];
+    for row in [&table::ADD, &table::EXP, &table::ERF, &table::GELU, &table::SILU, &table::TANH, &table::SIGMOID, &table::RELU, &table::GELU_TANH] {
+        let two = row.params == "a,b";
+        let f = Fused::of(&Pointwise::of(row, 1 + two as usize, &[])).unwrap();
+        let s = t(&mut || for _ in 0..20 { { let both: [&[f32]; 2] = [&x, &x]; f.run(if two { &both } else { &both[..1] }, &mut y) } });
+        println!("{:10} {:6.3} ns/element", row.name, s * 1e9 / 81920.0);
+    }
+    use sardonyx::cpu::{conv::*, depthwise_last::depthwise, epilogue::Ready};
+    for (c, h, k, s) in [(96, 56, 7, 1), (96, 112, 3, 2), (144, 56, 3, 1), (384, 14, 3, 1), (960, 7, 3, 1), (672, 14, 5, 1), (240, 28, 5, 2)] {
+        let o = (h + 2 * (k / 2) - k) / s + 1;
+        let g = sardonyx::ops::nn::window::Geometry { input: vec![h, h], output: vec![o, o], kernel: vec![k, k], stride: vec![s, s], dilation: vec![1, 1], begin: vec![k / 2; 2], end: vec![k / 2; 2] };
+        let sizes = Sizes { images: 1, channels: c, out_channels: c, groups: c, geometry: g };
+        let x = vec![0.5f32; c * h * h]; let w = vec![0.1f32; c * k * k]; let mut y = vec![0f32; o * o * c];
+        let e = Pointwise::identity();
+        let r = Ready::of(&e, sardonyx::ops::Operands::new(&[]), y.len()).unwrap().unwrap();
+        let s = t(&mut || depthwise(&x, &sizes, &w, None, &r, &mut y));
+        println!("dw {c} {h} {k}: {:.3} ms {:.1} GFLOP/s", s * 1e3, 2e-9 * (o * o * c * k * k) as f64 / s);
     }
 }

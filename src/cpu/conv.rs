@@ -7,10 +7,8 @@
 use super::epilogue::Ready;
 use super::panels::Panels;
 use super::product::{Rows, product};
-use super::simd::{Loop, vectorised};
 use crate::error::Result;
 use crate::ops::nn::window::Geometry;
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// A convolution over two axes, its sizes known.
@@ -107,98 +105,3 @@ fn gather(x: &[f32], sizes: &Sizes, first: usize, channels: usize, rows: Range<u
     }
 }
 
-/// Pixels of a line that are summed up together.
-const PIXELS: usize = 4;
-
-/// Convolves each channel of `x` `[n, h, w, c]` with its own filter, `taps` being `[kh · kw, c]`; all of `y` is written.
-pub fn depthwise(x: &[f32], sizes: &Sizes, taps: &[f32], bias: Option<&[f32]>, ready: &Ready<'_>, y: &mut [f32]) {
-    let (g, channels) = (&sizes.geometry, sizes.channels);
-    let line = g.output[1] * channels;
-    if line == 0 {
-        return;
-    }
-    y.par_chunks_exact_mut(line).enumerate().for_each(|(index, y)| {
-        let (image, oy) = (index / g.output[0], index % g.output[0]);
-        let x = &x[image * g.input[0] * g.input[1] * channels..][..g.input[0] * g.input[1] * channels];
-        vectorised(Line { x, g, taps, bias, oy, channels, y });
-        ready.apply(index * line, y);
-    });
-}
-
-/// One line of a depthwise result.
-struct Line<'a> {
-    x: &'a [f32],
-    g: &'a Geometry,
-    taps: &'a [f32],
-    bias: Option<&'a [f32]>,
-    oy: usize,
-    channels: usize,
-    y: &'a mut [f32],
-}
-
-impl Loop for Line<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run(mut self) {
-        let width = self.g.output[1];
-        // Pixels whose taps all lie inside the line.
-        let inside = |ox: usize| (0..self.g.kernel[1]).all(|kx| self.g.source(1, ox, kx).is_some());
-        let first = (0..width).find(|&ox| inside(ox)).unwrap_or(width);
-        let end = (first..width).find(|&ox| !inside(ox)).unwrap_or(width);
-        let mut ox = 0;
-        while ox < width {
-            if ox >= first && ox + PIXELS <= end {
-                self.block::<PIXELS>(ox);
-                ox += PIXELS;
-            } else {
-                self.block::<1>(ox);
-                ox += 1;
-            }
-        }
-    }
-}
-
-impl Line<'_> {
-    #[inline(always)]
-    fn block<const P: usize>(&mut self, ox: usize) {
-        let mut channel = 0;
-        while channel + 16 <= self.channels {
-            self.lanes::<P, 16>(ox, channel);
-            channel += 16;
-        }
-        while channel + 8 <= self.channels {
-            self.lanes::<P, 8>(ox, channel);
-            channel += 8;
-        }
-        while channel < self.channels {
-            self.lanes::<P, 1>(ox, channel);
-            channel += 1;
-        }
-    }
-
-    /// `P` pixels of `L` channels. With more than one pixel every tap of the line lies inside.
-    #[inline(always)]
-    fn lanes<const P: usize, const L: usize>(&mut self, ox: usize, channel: usize) {
-        let (g, channels) = (self.g, self.channels);
-        let lanes = |slice: &[f32], at: usize| -> [f32; L] { slice[at..at + L].try_into().unwrap_or([0.0; L]) };
-        let mut sums = [self.bias.map_or([0.0; L], |bias| lanes(bias, channel)); P];
-        for ky in 0..g.kernel[0] {
-            let Some(iy) = g.source(0, self.oy, ky) else { continue };
-            for kx in 0..g.kernel[1] {
-                let Some(ix) = g.source(1, ox, kx) else { continue };
-                let w = lanes(self.taps, (ky * g.kernel[1] + kx) * channels + channel);
-                let from = (iy * g.input[1] + ix) * channels + channel;
-                for (p, sums) in sums.iter_mut().enumerate() {
-                    let x = lanes(self.x, from + p * g.stride[1] * channels);
-                    for l in 0..L {
-                        sums[l] += w[l] * x[l];
-                    }
-                }
-            }
-        }
-        for (p, sums) in sums.iter().enumerate() {
-            let at = (ox + p) * channels + channel;
-            self.y[at..at + L].copy_from_slice(sums);
-        }
-    }
-}

@@ -41,13 +41,20 @@ impl Special for f64 {
     }
 }
 
+/// `((first · x + second) · x + …)`: written out, since a loop over coefficients would keep the loop over elements from vectorising.
+macro_rules! horner {
+    ($x:expr, $first:expr $(, $next:expr)*) => {{
+        let (x, sum) = ($x, $first);
+        $(let sum = sum * x + $next;)*
+        sum
+    }};
+}
+
+/// One of two by its bits: a branch would keep the loop from vectorising.
 #[inline(always)]
-fn horner<const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
-    let mut sum = 0.0;
-    for c in coefficients {
-        sum = sum * x + c;
-    }
-    sum
+fn choose(first: bool, a: f32, b: f32) -> f32 {
+    let mask = (first as u32).wrapping_neg();
+    f32::from_bits(a.to_bits() & mask | b.to_bits() & !mask)
 }
 
 /// eˣ within 2 ulp: x = n·ln 2 + r with ln 2 in two parts (Cody and Waite), the series of eʳ to r⁷, and 2ⁿ in two factors, so
@@ -64,7 +71,7 @@ pub fn exp(x: f32) -> f32 {
     let whole = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
     // The first part has 15 bits, so that its product with n is exact.
     let r = (x - n * 0.693_145_75) - n * 1.428_606_8e-6;
-    let series = horner(r, [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5]);
+    let series = horner!(r, 1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5);
     let value = 1.0 + (r + r * r * series);
     let half = whole >> 1;
     let power = |n: i32| f32::from_bits((n.wrapping_add(127) as u32) << 23);
@@ -76,10 +83,10 @@ pub fn exp(x: f32) -> f32 {
 pub fn tanh(x: f32) -> f32 {
     let z = x.abs();
     let square = x * x;
-    let near = horner(square, [2.295_835e-3, -8.346_974e-3, 2.176_995_8e-2, -5.395_940_5e-2, 0.133_333_04, -0.333_333_33]);
+    let near = horner!(square, 2.295_835e-3, -8.346_974e-3, 2.176_995_8e-2, -5.395_940_5e-2, 0.133_333_04, -0.333_333_33);
     let near = x * (1.0 + square * near);
     let far = (1.0 - 2.0 / (exp(2.0 * z) + 1.0)).copysign(x);
-    if z < 0.625 { near } else { far }
+    choose(z < 0.625, near, far)
 }
 
 /// erf within 3 ulp: its series below 1; above, 1 − e^(−x²)·R(x), R a polynomial for e^(x²)·erfc(x) on 1 to 4 (least squares on
@@ -89,13 +96,13 @@ pub fn erf(x: f32) -> f32 {
     let z = x.abs();
     let square = x * x;
     #[rustfmt::skip]
-    let near = x * horner(square, [1.480_719_3e-8, -1.636_584_5e-7, 1.646_211_4e-6, -1.492_565e-5, 1.205_533_2e-4, -8.548_327e-4, 5.223_977_6e-3, -2.686_617e-2, 0.112_837_92, -0.376_126_4, 1.128_379_2]);
+    let near = x * horner!(square, 1.480_719_3e-8, -1.636_584_5e-7, 1.646_211_4e-6, -1.492_565e-5, 1.205_533_2e-4, -8.548_327e-4, 5.223_977_6e-3, -2.686_617e-2, 0.112_837_92, -0.376_126_4, 1.128_379_2);
     let t = if z > 4.0 { 1.5 } else { z - 2.5 };
     #[rustfmt::skip]
-    let scaled = horner(t, [-2.666_528_7e-5, -4.997_826_7e-5, -1.190_892_4e-4, 2.389_488e-4, -6.492_856e-4, 2.510_962e-3, -8.006_107e-3, 2.492_888e-2, -7.434_906e-2, 0.210_806_4]);
+    let scaled = horner!(t, -2.666_528_7e-5, -4.997_826_7e-5, -1.190_892_4e-4, 2.389_488e-4, -6.492_856e-4, 2.510_962e-3, -8.006_107e-3, 2.492_888e-2, -7.434_906e-2, 0.210_806_4);
     let far = (1.0 - exp(-square) * scaled).copysign(x);
     // NaN isn't below 1, and passes through `exp`.
-    if z < 1.0 { near } else { far }
+    choose(z < 1.0, near, far)
 }
 
 /// erf to float64's precision: the power series near 0, the continued fraction of erfc beyond.

@@ -2,6 +2,7 @@
 
 pub mod conv;
 pub mod depthwise;
+pub mod depthwise_last;
 pub mod epilogue;
 pub mod gemm;
 pub mod layout;
@@ -14,6 +15,7 @@ pub mod program;
 pub mod rows;
 pub mod simd;
 pub mod tile;
+pub mod vector;
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ValueId};

@@ -4,8 +4,9 @@
 
 use super::window::{Geometry, Window};
 use crate::compare::Bound;
-use crate::cpu::conv::{Sizes, convolve, depthwise as depthwise_last, pack, pack_taps};
+use crate::cpu::conv::{Sizes, convolve, pack, pack_taps};
 use crate::cpu::depthwise::depthwise;
+use crate::cpu::depthwise_last;
 use crate::cpu::epilogue::Ready;
 use crate::cpu::gemm::{MatrixRef, gemm};
 use crate::cpu::panels::Packed;
@@ -95,7 +96,7 @@ impl Operator for Conv {
         let bias = bias.map(|bias| bias.as_slice::<f32>()).transpose()?;
         match packed.or(own.as_ref()) {
             Some(Packed::Panels(panels)) => convolve(x.as_slice()?, &sizes, panels, bias, &ready, &mut result)?,
-            Some(Packed::Taps(taps)) => depthwise_last(x.as_slice()?, &sizes, taps, bias, &ready, &mut result),
+            Some(Packed::Taps(taps)) => depthwise_last::depthwise(x.as_slice()?, &sizes, taps, bias, &ready, &mut result),
             None => return self.eval(inputs, mode).map(Some),
         }
         Ok(Some(vec![Tensor::new(shape, result)?]))
