@@ -2,20 +2,8 @@
 
 use super::tile::{LANES, Tile};
 use crate::error::Result;
-use crate::tensor::{allocate, element_count};
-
-/// A cache line of floats: what holds scratch and panels, so that whole vectors never straddle two lines.
-#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C, align(64))]
-pub struct Line([f32; LANES]);
-
-/// Zeroed, aligned floats: at least `count`. An error where the allocator refuses.
-pub fn lines(count: usize) -> Result<Vec<Line>> {
-    let count = count.div_ceil(LANES);
-    let mut lines = allocate(count)?;
-    lines.resize(count, Line::default());
-    Ok(lines)
-}
+use crate::tensor::element_count;
+use crate::tensor::pool::Floats;
 
 /// Constants made ready for the CPU.
 pub enum Packed {
@@ -40,7 +28,7 @@ pub struct Panels {
     pub n: usize,
     /// Lane groups of a panel's width.
     pub groups: usize,
-    data: Vec<Line>,
+    data: Floats,
 }
 
 impl Panels {
@@ -48,7 +36,7 @@ impl Panels {
     pub fn new(k: usize, n: usize) -> Result<Self> {
         let groups = Tile::native().groups(n);
         let count = element_count(&[n.div_ceil(groups * LANES), k, groups * LANES])?;
-        Ok(Self { k, n, groups, data: lines(count)? })
+        Ok(Self { k, n, groups, data: Floats::zeros(count)? })
     }
 
     /// Panels of a matrix whose element (row, column) is `source[row · row_stride + column · column_stride]`.
@@ -106,9 +94,9 @@ impl Panels {
         &self.floats()[index * size + k * width..(index + 1) * size]
     }
     fn floats(&self) -> &[f32] {
-        bytemuck::cast_slice(&self.data)
+        &self.data
     }
     fn floats_mut(&mut self) -> &mut [f32] {
-        bytemuck::cast_slice_mut(&mut self.data)
+        &mut self.data
     }
 }

@@ -42,11 +42,18 @@ impl Loop for Window<'_> {
                 counted += usize::from(in_padded(0, self.oy, ky) && in_padded(1, self.ox, kx));
                 let (Some(iy), Some(ix)) = (g.source(0, self.oy, ky), g.source(1, self.ox, kx)) else { continue };
                 let x = &self.x[(iy * g.input[1] + ix) * channels..][..channels];
-                let pairs = self.y.iter_mut().zip(x);
                 match self.kind {
-                    _ if inside == 0 => pairs.for_each(|(y, &x)| *y = x),
-                    Kind::Maximum => pairs.for_each(|(y, &x)| *y = if x > *y || x.is_nan() { x } else { *y }),
-                    Kind::Average { .. } | Kind::Norm { .. } => pairs.for_each(|(y, &x)| *y += x),
+                    _ if inside == 0 => self.y.copy_from_slice(x),
+                    Kind::Maximum => {
+                        for (y, &x) in self.y.iter_mut().zip(x) {
+                            *y = if x > *y || x.is_nan() { x } else { *y };
+                        }
+                    }
+                    Kind::Average { .. } | Kind::Norm { .. } => {
+                        for (y, &x) in self.y.iter_mut().zip(x) {
+                            *y += x;
+                        }
+                    }
                 }
                 inside += 1;
             }

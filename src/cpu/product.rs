@@ -3,9 +3,10 @@
 //! The result is cut into blocks of rows, or of panels where there are few rows; rayon's threads take them in turn. Within a block
 //! k goes in steps of [`STEP`], whose sums are added up: the order of every sum is fixed, whatever the threads do.
 
-use super::panels::{Line, Panels, lines};
-use super::tile::{Bounds, Call, LANES, Tile};
+use super::panels::Panels;
+use super::tile::{Bounds, Call, Tile};
 use crate::error::Result;
+use crate::tensor::pool::Floats;
 use rayon::prelude::*;
 use std::cell::Cell;
 use std::ops::Range;
@@ -43,21 +44,21 @@ pub struct Epilogue<'a> {
 
 thread_local! {
     /// Gathered rows, kept by each thread from one product to the next.
-    static GATHERED: Cell<Vec<Line>> = const { Cell::new(vec![]) };
+    static GATHERED: Cell<Option<Floats>> = const { Cell::new(None) };
 }
 
-/// Lines that a thread keeps: 16 MiB.
-const KEPT: usize = 1 << 18;
+/// Floats that a thread keeps: 16 MiB.
+const KEPT: usize = 1 << 22;
 
 /// Runs `work` on `count` aligned floats that hold anything.
 fn with_scratch<R>(count: usize, work: impl FnOnce(&mut [f32]) -> R) -> Result<R> {
-    let mut kept = GATHERED.take();
-    if kept.len() * LANES < count {
-        kept = lines(count)?;
-    }
-    let result = work(&mut bytemuck::cast_slice_mut(&mut kept)[..count]);
-    if kept.len() <= KEPT {
-        GATHERED.set(kept);
+    let mut floats = match GATHERED.take().filter(|floats| floats.len() >= count) {
+        Some(floats) => floats,
+        None => Floats::zeros(count)?,
+    };
+    let result = work(&mut floats[..count]);
+    if floats.len() <= KEPT {
+        GATHERED.set(Some(floats));
     }
     Ok(result)
 }

@@ -54,8 +54,16 @@ impl Loop for Affine<'_> {
         let normal = |x: f32| (x as f64 - mean) * inverse;
         let all = self.y.iter_mut().zip(self.x).zip(self.scale);
         match self.bias {
-            Some(bias) => all.zip(bias).for_each(|(((y, &x), &scale), &bias)| *y = (normal(x) * scale as f64 + bias as f64) as f32),
-            None => all.for_each(|((y, &x), &scale)| *y = (normal(x) * scale as f64) as f32),
+            Some(bias) => {
+                for (((y, &x), &scale), &bias) in all.zip(bias) {
+                    *y = (normal(x) * scale as f64 + bias as f64) as f32;
+                }
+            }
+            None => {
+                for ((y, &x), &scale) in all {
+                    *y = (normal(x) * scale as f64) as f32;
+                }
+            }
         }
     }
 }

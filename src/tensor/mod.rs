@@ -17,8 +17,8 @@ use std::sync::Arc;
 /// Bytes that a tensor shares: a vector of its elements, or a part of a mapped file.
 trait Bytes: Send + Sync {
     fn bytes(&self) -> &[u8];
-    /// Takes the elements out where they are a vector of float32.
-    fn take(&mut self) -> Option<Vec<f32>> {
+    /// Takes the elements out where they may be used again.
+    fn take(&mut self) -> Option<pool::Floats> {
         None
     }
 }
@@ -28,8 +28,14 @@ impl<T: Element> Bytes for Owned<T> {
     fn bytes(&self) -> &[u8] {
         bytemuck::cast_slice(&self.0)
     }
-    fn take(&mut self) -> Option<Vec<f32>> {
-        (&mut self.0 as &mut dyn std::any::Any).downcast_mut().map(std::mem::take)
+}
+
+impl Bytes for pool::Floats {
+    fn bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(self)
+    }
+    fn take(&mut self) -> Option<pool::Floats> {
+        Some(std::mem::take(self))
     }
 }
 
@@ -91,6 +97,15 @@ impl Tensor {
         Ok(Self { dtype: T::DTYPE, shape, data: Data::Bytes(Arc::new(Owned(elements))) })
     }
 
+    /// A tensor over float32 elements in row-major order. Errors if their number doesn't fit the shape.
+    pub fn floats(shape: impl Into<Vec<usize>>, elements: pool::Floats) -> Result<Self> {
+        let shape = shape.into();
+        if element_count(&shape)? != elements.len() {
+            return Err(Error::input(format!("{} elements don't fill the shape {shape:?}", elements.len())));
+        }
+        Ok(Self { dtype: DType::F32, shape, data: Data::Bytes(Arc::new(elements)) })
+    }
+
     /// A tensor of strings.
     pub fn strings(shape: impl Into<Vec<usize>>, elements: Vec<String>) -> Result<Self> {
         let shape = shape.into();
@@ -150,9 +165,9 @@ impl Tensor {
     /// Gives the elements' memory to the thread's [`pool::Pool`], if no other tensor shares it.
     pub fn recycle(mut self) {
         if let Data::Bytes(bytes) = &mut self.data
-            && let Some(vector) = Arc::get_mut(bytes).and_then(|bytes| bytes.take())
+            && let Some(floats) = Arc::get_mut(bytes).and_then(|bytes| bytes.take())
         {
-            pool::recycle(vector);
+            pool::recycle(floats);
         }
     }
 
@@ -282,7 +297,7 @@ impl Tensor {
         if first.dtype == DType::F32 {
             let mut to = pool::unset(count)?;
             fill(bytemuck::cast_slice_mut(&mut to))?;
-            return Self::new(shape, to);
+            return Self::floats(shape, to);
         }
         let mut bytes = zeros(count.saturating_mul(size))?;
         fill(&mut bytes)?;
@@ -293,10 +308,14 @@ impl Tensor {
     ///
     /// Errors if one lies outside.
     pub fn strided(&self, shape: impl Into<Vec<usize>>, strides: &[usize], offset: usize) -> Result<Self> {
-        fn copied<T: Element>(from: &[u8], shape: &[usize], strides: &[usize], offset: usize, mut to: Vec<T>) -> Result<Arc<dyn Bytes>> {
+        fn copied<T: Element>(from: &[u8], shape: &[usize], strides: &[usize], offset: usize, to: &mut [T]) -> Result<()> {
             let from: &[T] = bytemuck::try_cast_slice(from).map_err(|_| Error::internal("elements are not aligned"))?;
             let from = from.get(offset..).ok_or_else(|| Error::internal("a view begins outside its tensor"))?;
-            crate::cpu::moves::strided(from, shape, strides, &mut to)?;
+            crate::cpu::moves::strided(from, shape, strides, to)
+        }
+        fn owned<T: Element>(from: &[u8], shape: &[usize], strides: &[usize], offset: usize, count: usize) -> Result<Arc<dyn Bytes>> {
+            let mut to: Vec<T> = zeros(count)?;
+            copied(from, shape, strides, offset, &mut to)?;
             Ok(Arc::new(Owned(to)))
         }
         let shape = shape.into();
@@ -306,11 +325,15 @@ impl Tensor {
                 let mut walk = index::Odometer::new(&shape, [strides]);
                 return self.pick(shape.clone(), |_| walk.next().map(|[at]| offset + at));
             }
-            (Data::Bytes(bytes), 4) if self.dtype == DType::F32 => copied::<f32>(bytes.bytes(), &shape, strides, offset, pool::unset(count)?)?,
-            (Data::Bytes(bytes), 8) => copied::<u64>(bytes.bytes(), &shape, strides, offset, zeros(count)?)?,
-            (Data::Bytes(bytes), 4) => copied::<u32>(bytes.bytes(), &shape, strides, offset, zeros(count)?)?,
-            (Data::Bytes(bytes), 2) => copied::<u16>(bytes.bytes(), &shape, strides, offset, zeros(count)?)?,
-            (Data::Bytes(bytes), _) => copied::<u8>(bytes.bytes(), &shape, strides, offset, zeros(count)?)?,
+            (Data::Bytes(bytes), _) if self.dtype == DType::F32 => {
+                let mut to = pool::unset(count)?;
+                copied::<f32>(bytes.bytes(), &shape, strides, offset, &mut to)?;
+                Arc::new(to)
+            }
+            (Data::Bytes(bytes), 8) => owned::<u64>(bytes.bytes(), &shape, strides, offset, count)?,
+            (Data::Bytes(bytes), 4) => owned::<u32>(bytes.bytes(), &shape, strides, offset, count)?,
+            (Data::Bytes(bytes), 2) => owned::<u16>(bytes.bytes(), &shape, strides, offset, count)?,
+            (Data::Bytes(bytes), _) => owned::<u8>(bytes.bytes(), &shape, strides, offset, count)?,
         };
         Ok(Self { dtype: self.dtype, shape, data: Data::Bytes(data) })
     }

@@ -100,7 +100,7 @@ impl Gemm {
         };
         let rows = if self.trans_a { Rows::Gathered(&transposed) } else { Rows::Dense { data: xs, stride: k } };
         applied.with(bias, 0, n, |epilogue| product(rows, m, panels, epilogue, &mut result, n))?;
-        let mut result = Tensor::new([m, n], result)?;
+        let mut result = Tensor::floats([m, n], result)?;
         if ready.is_some() {
             return Ok(vec![result]);
         }

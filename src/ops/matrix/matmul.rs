@@ -209,7 +209,7 @@ impl MatMul {
                 applied.with(row, index * s.m * s.n, s.n, |epilogue| product_on(each, rows, s.m, &panels, epilogue, c, s.n))
             })?;
         }
-        let mut result = Tensor::new(s.result, result)?;
+        let mut result = Tensor::floats(s.result, result)?;
         if ready.is_some() {
             return Ok(vec![result]);
         }

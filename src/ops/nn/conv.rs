@@ -99,7 +99,7 @@ impl Operator for Conv {
             Some(Packed::Taps(taps)) => depthwise_last::depthwise(x.as_slice()?, &sizes, taps, bias, &ready, &mut result),
             None => return self.eval(inputs, mode).map(Some),
         }
-        Ok(Some(vec![Tensor::new(shape, result)?]))
+        Ok(Some(vec![Tensor::floats(shape, result)?]))
     }
 
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {

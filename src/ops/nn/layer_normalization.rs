@@ -84,7 +84,7 @@ impl LayerNormalization {
         let bias = bias.map(|bias| bias.as_slice::<f32>()).transpose()?;
         let mut moments = vec![(f64::NAN, f64::NAN); x.len() / length.max(1)];
         rows::normalize(x.as_slice()?, &mut ys, &mut moments, self.how.centred, self.how.epsilon as f64, scale.as_slice()?, bias);
-        Ok(Some((Tensor::new(x.shape(), ys)?, moments)))
+        Ok(Some((Tensor::floats(x.shape(), ys)?, moments)))
     }
 }
 

@@ -116,7 +116,7 @@ impl Operator for Pool {
         let shape = [n, geometry.output[0], geometry.output[1], c];
         let mut result = pool::unset(element_count(&shape)?)?;
         crate::cpu::pool::pool(x.as_slice()?, c, &geometry, self.kind, &mut result);
-        Ok(Some(vec![Tensor::new(shape, result)?]))
+        Ok(Some(vec![Tensor::floats(shape, result)?]))
     }
 
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {

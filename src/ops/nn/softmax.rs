@@ -73,7 +73,7 @@ impl Operator for Softmax {
             let xs = x.as_slice::<f32>()?;
             let mut ys = pool::unset(xs.len())?;
             rows::softmax(xs, &mut ys, length);
-            return Ok(vec![Tensor::new(x.shape(), ys)?]);
+            return Ok(vec![Tensor::floats(x.shape(), ys)?]);
         }
         Ok(vec![if x.dtype() == DType::F64 { self.compute::<f64>(x)? } else { self.compute::<f32>(x)? }])
     }

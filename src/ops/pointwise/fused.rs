@@ -4,7 +4,8 @@ use super::table::{Apply, Result_};
 use super::{Arg, Pointwise};
 use crate::error::Result;
 use crate::tensor::index::{broadcast_strides, strides};
-use crate::tensor::{Tensor, element_count, pool};
+use crate::tensor::pool::{self, Floats};
+use crate::tensor::{Tensor, element_count};
 use rayon::prelude::*;
 use std::cell::Cell;
 
@@ -139,7 +140,7 @@ impl Fused {
         let count = element_count(shape)?;
         let mut out = pool::unset(count)?;
         if count == 0 {
-            return Tensor::new(shape, out);
+            return Tensor::floats(shape, out);
         }
         let slices = operands.iter().take(self.operands).map(|operand| operand.as_slice::<f32>()).collect::<Result<Vec<_>>>()?;
         self.square(&slices);
@@ -167,7 +168,7 @@ impl Fused {
                 }
             });
         }
-        Tensor::new(shape, out)
+        Tensor::floats(shape, out)
     }
 }
 
@@ -211,7 +212,7 @@ impl Walk {
 }
 
 /// An operand in the full shape; `None` where it is that already, or has one element.
-fn spread_out(operand: &Tensor, from: &[f32], shape: &[usize]) -> Result<Option<Vec<f32>>> {
+fn spread_out(operand: &Tensor, from: &[f32], shape: &[usize]) -> Result<Option<Floats>> {
     if from.len() == 1 || operand.shape() == shape {
         return Ok(None);
     }

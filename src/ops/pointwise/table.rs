@@ -116,6 +116,8 @@ macro_rules! float {
 }
 
 /// A function over one, two or three slices; one element repeats.
+///
+/// Loops are written as such: `for_each` is a call of its own, which isn't always inlined into the form for wider vectors.
 struct Over<'a, T, F, const N: usize> {
     args: [&'a [T]; N],
     out: &'a mut [T],
@@ -129,7 +131,11 @@ impl<T: Real, F: Fn(T) -> T> Loop for Over<'_, T, F, 1> {
         let [x] = self.args;
         match x {
             [x] => self.out.fill((self.f)(*x)),
-            _ => self.out.iter_mut().zip(x).for_each(|(to, &x)| *to = (self.f)(x)),
+            _ => {
+                for (to, &x) in self.out.iter_mut().zip(x) {
+                    *to = (self.f)(x);
+                }
+            }
         }
     }
 }
@@ -143,9 +149,21 @@ impl<T: Real, F: Fn(T, T) -> T> Loop for Over<'_, T, F, 2> {
         }
         let pairs = self.out.iter_mut();
         match (x, y) {
-            (_, [y]) => pairs.zip(x).for_each(|(to, &x)| *to = (self.f)(x, *y)),
-            ([x], _) => pairs.zip(y).for_each(|(to, &y)| *to = (self.f)(*x, y)),
-            _ => pairs.zip(x.iter().zip(y)).for_each(|(to, (&x, &y))| *to = (self.f)(x, y)),
+            (_, [y]) => {
+                for (to, &x) in pairs.zip(x) {
+                    *to = (self.f)(x, *y);
+                }
+            }
+            ([x], _) => {
+                for (to, &y) in pairs.zip(y) {
+                    *to = (self.f)(*x, y);
+                }
+            }
+            _ => {
+                for (to, (&x, &y)) in pairs.zip(x.iter().zip(y)) {
+                    *to = (self.f)(x, y);
+                }
+            }
         }
     }
 }
@@ -156,8 +174,16 @@ impl<T: Real, F: Fn(T, T, T) -> T> Loop for Over<'_, T, F, 3> {
         let at = |slice: &[T], index: usize| if slice.len() == 1 { slice[0] } else { slice[index] };
         let [x, y, z] = self.args;
         match (y, z) {
-            ([y], [z]) if x.len() > 1 => self.out.iter_mut().zip(x).for_each(|(to, &x)| *to = (self.f)(x, *y, *z)),
-            _ => self.out.iter_mut().enumerate().for_each(|(index, to)| *to = (self.f)(at(x, index), at(y, index), at(z, index))),
+            ([y], [z]) if x.len() > 1 => {
+                for (to, &x) in self.out.iter_mut().zip(x) {
+                    *to = (self.f)(x, *y, *z);
+                }
+            }
+            _ => {
+                for (index, to) in self.out.iter_mut().enumerate() {
+                    *to = (self.f)(at(x, index), at(y, index), at(z, index));
+                }
+            }
         }
     }
 }

@@ -109,7 +109,7 @@ pub fn evaluate(reduction: Reduction, x: &Tensor, axes: &[usize], keep: bool) ->
         let mut result = pool::unset(element_count(&shape)?)?;
         let factor = if reduction == Reduction::Mean { 1.0 / count as f64 } else { 1.0 };
         rows::sums(x.as_slice()?, &mut result, count, behind, factor);
-        return Tensor::new(shape, result);
+        return Tensor::floats(shape, result);
     }
     let bases = Odometer::new(&outer, [&outer_strides]);
     let terms: Vec<usize> = Odometer::new(&inner, [&inner_strides]).map(|[at]| at).collect();
