@@ -1,7 +1,7 @@
 //! A model ready to run: the library's front door.
 
-use crate::cpu::program::{NodeTime, Program, Weights};
 use crate::cpu;
+use crate::cpu::program::{NodeTime, Program, Weights};
 use crate::error::{Error, Result};
 use crate::gpu::{Constants, Device, Execution};
 use crate::graph::{Dim, Graph, ValueId};

@@ -104,4 +104,3 @@ fn gather(x: &[f32], sizes: &Sizes, first: usize, channels: usize, rows: Range<u
         }
     }
 }
-

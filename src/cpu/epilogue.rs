@@ -62,7 +62,12 @@ impl<'a> Ready<'a> {
     /// Calls `work` with the epilogue of the part of the result that begins at element `origin`, its rows `stride` apart.
     pub fn with<R>(&self, bias: Option<&[f32]>, origin: usize, stride: usize, work: impl FnOnce(&Epilogue<'_>) -> R) -> R {
         let finish = |row: usize, column: usize, run: &mut [f32]| self.finish(origin + row * stride + column, run);
-        work(&Epilogue { bias, residual: self.residual.map(|residual| &residual[origin..]), bounds: self.bounds, finish: if self.fused.is_some() { Some(&finish) } else { None } })
+        work(&Epilogue {
+            bias,
+            residual: self.residual.map(|residual| &residual[origin..]),
+            bounds: self.bounds,
+            finish: if self.fused.is_some() { Some(&finish) } else { None },
+        })
     }
 }
 

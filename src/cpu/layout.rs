@@ -236,7 +236,8 @@ impl Rewrite<'_> {
         let constant = |at: usize| node.inputs.get(at).copied().flatten().and_then(|id| self.graph.constant(id));
         let Some(out) = node.outputs.first().copied().flatten() else { return Ok(false) };
         let images = node.inputs.iter().enumerate().filter(|(at, _)| *at == 0 || *at > 2).filter_map(|(_, id)| *id);
-        let alike = images.clone().all(|id| self.is_image(id)) && images.clone().skip(1).all(|id| self.fact(id).map(|f| &f.shape) == self.fact(out).map(|f| &f.shape));
+        let alike =
+            images.clone().all(|id| self.is_image(id)) && images.clone().skip(1).all(|id| self.fact(id).map(|f| &f.shape) == self.fact(out).map(|f| &f.shape));
         let weights = constant(1).map(Tensor::shape);
         // Two filters and more to a channel have no form of their own; a few groups do.
         let served = weights.is_some_and(|w| w.len() == 4 && (conv.groups == 1 || w[0] == conv.groups && w[1] == 1 || w[1] >= 4));

@@ -13,7 +13,7 @@ const TILE: usize = 16;
 /// Errors where an element lies outside, or `to` has another number of elements.
 pub fn strided<T: Copy + Send + Sync>(from: &[T], shape: &[usize], strides: &[usize], to: &mut [T]) -> Result<()> {
     let outside = || Error::internal("a view reaches outside its tensor");
-    if to.len() != shape.iter().product::<usize>() {
+    if shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size)) != Some(to.len()) {
         return Err(outside());
     }
     if to.is_empty() {
@@ -107,4 +107,35 @@ pub fn strided<T: Copy + Send + Sync>(from: &[T], shape: &[usize], strides: &[us
         to.chunks_exact_mut(inner).enumerate().for_each(|(index, to)| row(index, to));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::index::Odometer;
+
+    #[test]
+    fn every_view_is_what_a_walk_finds() {
+        let from: Vec<u32> = (0..80_000).collect();
+        let views: [(&[usize], &[usize]); 10] = [
+            (&[3, 5], &[5, 1]),
+            (&[200, 300], &[1, 200]),
+            (&[3, 40, 50], &[2000, 1, 40]),
+            (&[2, 33, 3, 47], &[4653, 1, 1551, 33]),
+            (&[7, 1, 9], &[9, 3, 1]),
+            (&[5, 6], &[0, 1]),
+            (&[5, 6], &[1, 0]),
+            (&[4, 100, 90], &[9000, 90, 1]),
+            (&[4, 5, 6], &[2, 31, 8]),
+            (&[], &[]),
+        ];
+        for (shape, strides) in views {
+            let mut to = vec![0; shape.iter().product()];
+            self::strided(&from, shape, strides, &mut to).unwrap();
+            let expected: Vec<u32> = Odometer::new(shape, [strides]).map(|[at]| at as u32).collect();
+            assert!(to == expected, "{shape:?} by {strides:?}");
+        }
+        assert!(strided(&from, &[2], &[80_000], &mut [0; 2]).is_err());
+        assert!(strided(&from, &[usize::MAX, 2], &[usize::MAX, 1], &mut [0; 2]).is_err());
+    }
 }

@@ -216,3 +216,96 @@ impl Job<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::tile::LANES;
+
+    /// Small whole numbers, so that every sum is exact in any order.
+    fn numbers(count: usize, seed: usize) -> Vec<f32> {
+        (0..count).map(|at| ((at * 7 + seed * 13) % 11) as f32 - 5.0).collect()
+    }
+
+    fn expected(a: &[f32], b: &[f32], [m, n, k]: [usize; 3]) -> Vec<f32> {
+        (0..m * n).map(|at| (0..k).map(|p| a[at / n * k + p] * b[p * n + at % n]).sum()).collect()
+    }
+
+    #[test]
+    fn products_of_every_size() {
+        for m in [0, 1, 5, 13, 37, 130] {
+            for n in [0, 1, 15, 16, 17, 33, 49, 65, 100, 200] {
+                for k in [0, 1, 7, 64, 513, 1030] {
+                    let (a, b, bias, residual) = (numbers(m * k, 1), numbers(k * n, 2), numbers(n, 3), numbers(m * n, 4));
+                    let panels = Panels::pack(&b, k, n, n, 1).unwrap();
+                    let plain = expected(&a, &b, [m, n, k]);
+                    let gather = |rows: Range<usize>, to: &mut [f32], stride: usize| {
+                        rows.zip(to.chunks_mut(stride)).for_each(|(row, to)| to[..k].copy_from_slice(&a[row * k..][..k]));
+                    };
+                    for rows in [Rows::Dense { data: &a, stride: k }, Rows::Gathered(&gather)] {
+                        let mut c = vec![f32::NAN; m * n];
+                        product(rows, m, &panels, &Epilogue::default(), &mut c, n).unwrap();
+                        assert!(c == plain, "{m} × {n} × {k}");
+                        let finish =
+                            |row: usize, column: usize, run: &mut [f32]| run.iter_mut().enumerate().for_each(|(at, y)| *y += (row * n + column + at) as f32);
+                        let bounds = Some(Bounds { low: -20.0, high: 30.0 });
+                        let epilogue = Epilogue { bias: Some(&bias), residual: Some(&residual), bounds, finish: Some(&finish) };
+                        product(rows, m, &panels, &epilogue, &mut c, n).unwrap();
+                        let all = plain.iter().enumerate().map(|(at, x)| (x + bias[at % n] + residual[at]).clamp(-20.0, 30.0) + at as f32);
+                        assert!(c.iter().copied().eq(all), "{m} × {n} × {k} with all that follows");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_form_of_the_innermost_loop() {
+        for tile in Tile::all() {
+            for groups in (1..=4).filter(|&groups| tile.rows[groups - 1] > 0) {
+                let (width, k) = (groups * LANES, 29);
+                let mut b = Floats::zeros(k * width).unwrap();
+                b.copy_from_slice(&numbers(k * width, 5));
+                for rows in 1..=tile.rows[groups - 1] {
+                    for columns in [1, width / 2 + 1, width] {
+                        let (a, bias, mut c) = (numbers(rows * k, 6), numbers(columns, 7), numbers(rows * columns, 8));
+                        let sums: Vec<f32> = (0..rows * columns)
+                            .map(|at| {
+                                let (row, column) = (at / columns, at % columns);
+                                c[at] + bias[column] + (0..k).map(|p| a[row * k + p] * b[p * width + column]).sum::<f32>()
+                            })
+                            .collect();
+                        let call = Call {
+                            k,
+                            a: a.as_ptr(),
+                            stride_a: k,
+                            b: b.as_ptr(),
+                            c: c.as_mut_ptr(),
+                            stride_c: columns,
+                            rows,
+                            columns,
+                            add: true,
+                            bias: bias.as_ptr(),
+                            residual: std::ptr::null(),
+                            bounds: Some(Bounds { low: 0.0, high: f32::INFINITY }),
+                        };
+                        // SAFETY: the slices have the sizes that the call says.
+                        unsafe { tile.run(&call, groups) };
+                        assert!(c.iter().zip(&sums).all(|(x, y)| *x == y.max(0.0)), "{rows} rows, {groups} groups, {columns} columns");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bounds_pass_nan_and_keep_infinities() {
+        let panels = Panels::pack(&[1.0], 1, 1, 1, 1).unwrap();
+        for (x, y) in [(f32::NAN, f32::NAN), (f32::INFINITY, 6.0), (f32::NEG_INFINITY, 0.0)] {
+            let mut c = [1.0];
+            let epilogue = Epilogue { bounds: Some(Bounds { low: 0.0, high: 6.0 }), ..Epilogue::default() };
+            product(Rows::Dense { data: &[x], stride: 1 }, 1, &panels, &epilogue, &mut c, 1).unwrap();
+            assert!(c[0] == y || c[0].is_nan() && y.is_nan());
+        }
+    }
+}

@@ -5,6 +5,8 @@ use super::simd::{Loop, vectorised};
 use rayon::prelude::*;
 
 const LANES: usize = 16;
+/// Neighbouring columns that are summed up together: few, so that a small outer size leaves work for every thread.
+const STRIPE: usize = 64;
 /// Elements that a thread takes at once.
 const CHUNK: usize = 1 << 13;
 
@@ -145,15 +147,33 @@ pub fn sums(xs: &[f32], ys: &mut [f32], length: usize, inner: usize, factor: f64
         });
         return;
     }
-    // Stripes of neighbouring columns, so that a small outer size leaves work for every thread.
-    const STRIPE: usize = 128;
     ys.par_chunks_exact_mut(inner).zip(xs.par_chunks_exact(length * inner)).for_each(|(ys, xs)| {
         ys.par_chunks_mut(STRIPE).enumerate().for_each(|(index, ys)| {
-            let mut totals = [0f64; STRIPE];
-            for row in xs.chunks_exact(inner) {
-                totals.iter_mut().zip(&row[index * STRIPE..][..ys.len()]).for_each(|(total, &x)| *total += x as f64);
-            }
-            ys.iter_mut().zip(totals).for_each(|(y, total)| *y = (total * factor) as f32);
+            vectorised(Columns { xs, inner, first: index * STRIPE, factor, ys });
         });
     });
+}
+
+/// The sums of a few neighbouring columns.
+struct Columns<'a> {
+    xs: &'a [f32],
+    inner: usize,
+    first: usize,
+    factor: f64,
+    ys: &'a mut [f32],
+}
+impl Loop for Columns<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run(self) {
+        let mut totals = [0f64; STRIPE];
+        for row in self.xs.chunks_exact(self.inner) {
+            for (total, &x) in totals.iter_mut().zip(&row[self.first..][..self.ys.len()]) {
+                *total += x as f64;
+            }
+        }
+        for (y, total) in self.ys.iter_mut().zip(totals) {
+            *y = (total * self.factor) as f32;
+        }
+    }
 }

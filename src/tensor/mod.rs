@@ -11,6 +11,7 @@ pub use dtype::{Boolean, DType, Element};
 pub use half_store::{count_saturated, round_f16, to_f16};
 
 use crate::error::{Error, Result};
+use rayon::prelude::*;
 use std::fmt;
 use std::sync::Arc;
 
@@ -278,7 +279,7 @@ impl Tensor {
     /// `(part, start) = source(i)`. All parts are of one type. This is Concat and Gather where what they move is contiguous.
     ///
     /// Errors if a run lies outside its tensor.
-    pub fn runs(parts: &[&Tensor], shape: impl Into<Vec<usize>>, length: usize, mut source: impl FnMut(usize) -> (usize, usize)) -> Result<Self> {
+    pub fn runs(parts: &[&Tensor], shape: impl Into<Vec<usize>>, length: usize, source: impl Fn(usize) -> (usize, usize) + Sync) -> Result<Self> {
         let shape = shape.into();
         let count = element_count(&shape)?;
         let Some(first) = parts.first() else { return Err(Error::internal("runs of no tensor")) };
@@ -286,13 +287,17 @@ impl Tensor {
         if first.dtype == DType::String || parts.iter().any(|part| part.dtype != first.dtype) || length == 0 || count % length != 0 {
             return Err(Error::internal("runs of tensors that don't fit together"));
         }
-        let mut fill = |to: &mut [u8]| -> Result<()> {
-            for (index, to) in to.chunks_exact_mut(length * size).enumerate() {
-                let (part, start) = source(index);
-                let from = parts.get(part).and_then(|part| part.bytes().get(start * size..(start + length) * size));
-                to.copy_from_slice(from.ok_or_else(|| Error::internal("a run lies outside its tensor"))?);
-            }
-            Ok(())
+        // A thread takes a few pages of runs at once.
+        let at_once = (1usize << 16).div_ceil(length.saturating_mul(size)).max(1);
+        let fill = |to: &mut [u8]| -> Result<()> {
+            to.par_chunks_mut(at_once * length * size).enumerate().try_for_each(|(chunk, to)| {
+                for (index, to) in to.chunks_exact_mut(length * size).enumerate() {
+                    let (part, start) = source(chunk * at_once + index);
+                    let from = parts.get(part).and_then(|part| part.bytes().get(start * size..(start + length) * size));
+                    to.copy_from_slice(from.ok_or_else(|| Error::internal("a run lies outside its tensor"))?);
+                }
+                Ok(())
+            })
         };
         if first.dtype == DType::F32 {
             let mut to = pool::unset(count)?;

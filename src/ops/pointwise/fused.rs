@@ -144,6 +144,10 @@ impl Fused {
         }
         let slices = operands.iter().take(self.operands).map(|operand| operand.as_slice::<f32>()).collect::<Result<Vec<_>>>()?;
         self.square(&slices);
+        if let Some(period) = period(operands, shape) {
+            self.periodic(&slices, period, &mut out)?;
+            return Tensor::floats(shape, out);
+        }
         let mut walk = Walk::new(operands, shape);
         let spread;
         let mut slices: Vec<&[f32]> = slices;
@@ -170,6 +174,51 @@ impl Fused {
         }
         Tensor::floats(shape, out)
     }
+}
+
+impl Fused {
+    /// Operands of all elements, of one, or of `period` elements that repeat: those are laid out for a few repetitions, which then go
+    /// together.
+    fn periodic(&self, slices: &[&[f32]], period: usize, out: &mut [f32]) -> Result<()> {
+        let repeated = period * (4 * RUN / period).max(1);
+        let mut laid = vec![];
+        for slice in slices {
+            let mut all = pool::unset(if slice.len() == period && period < out.len() && period > 1 { repeated } else { 0 })?;
+            all.chunks_exact_mut(period).for_each(|to| to.copy_from_slice(slice));
+            laid.push(all);
+        }
+        let at_once = repeated * (CHUNK / repeated).max(1);
+        out.par_chunks_mut(at_once).enumerate().for_each(|(chunk, to)| {
+            let mut parts: Vec<&[f32]> = Vec::with_capacity(slices.len());
+            for (index, to) in to.chunks_mut(repeated).enumerate() {
+                let start = chunk * at_once + index * repeated;
+                parts.clear();
+                parts.extend(slices.iter().zip(&laid).map(|(&slice, laid)| match slice {
+                    [_] => slice,
+                    _ if !laid.is_empty() => &laid[..to.len()],
+                    _ => &slice[start..start + to.len()],
+                }));
+                self.run(&parts, to);
+            }
+        });
+        Ok(())
+    }
+}
+
+/// The number of elements that repeat, where each operand has all elements, one, or those of the last dimensions.
+fn period(operands: &[&Tensor], shape: &[usize]) -> Option<usize> {
+    let mut found = None;
+    for operand in operands {
+        let own: Vec<usize> = operand.shape().iter().copied().skip_while(|&size| size == 1).collect();
+        if operand.len() == 1 || operand.len() == shape.iter().product::<usize>() {
+            continue;
+        }
+        if !shape.ends_with(&own) || found.is_some_and(|period| period != operand.len()) {
+            return None;
+        }
+        found = Some(operand.len());
+    }
+    found
 }
 
 /// How operands are walked through: runs in which each is contiguous or one element.
