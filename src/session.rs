@@ -2,6 +2,7 @@
 
 use crate::compiled::{self, Packed};
 use crate::cpu;
+use crate::cpu::program::{NodeTime, Program, Weights};
 use crate::error::{Error, Result};
 use crate::gpu::{Constants, Device, Execution};
 use crate::graph::{Dim, Graph, ValueId};
@@ -100,6 +101,7 @@ impl SessionBuilder {
             graph,
             constants: Constants::packed(packed.clone()),
             packed,
+            weights: Weights::default(),
             plans: Mutex::default(),
             by_value: Mutex::default(),
             stages: Stages { optimise: start.elapsed(), ..Stages::default() },
@@ -139,6 +141,8 @@ pub struct Prepared {
     pub whole_cpu: Option<(String, String, String)>,
     /// The fault that was planted on purpose, if one was asked for.
     pub planted: Option<crate::compare::Planted>,
+    /// What the CPU runs where there is no plan and types are as declared.
+    program: Option<Program>,
     idle: Mutex<Vec<Execution>>,
 }
 
@@ -161,6 +165,7 @@ pub struct Session {
     constants: Constants,
     /// The weights that a compiled file holds packed.
     packed: Option<Arc<Packed>>,
+    weights: Weights,
     plans: Mutex<Vec<(Key, Arc<Prepared>)>>,
     by_value: Mutex<HashSet<ValueId>>,
     stages: Stages,
@@ -280,7 +285,7 @@ impl Session {
             drop(plans);
             let made = match self.device() {
                 Some(device) => self.make_plan(inputs, &by_value, device.capabilities(), &self.options.choices)?,
-                None => Ok(Prepared { plan: None, whole_cpu: None, planted: None, idle: Mutex::default() }),
+                None => self.make_program(inputs, &by_value)?,
             };
             match made {
                 Ok(prepared) => {
@@ -327,6 +332,40 @@ impl Session {
         }
     }
 
+    /// What the CPU runs for these inputs, or the inputs whose elements it needs.
+    fn make_program(&self, inputs: &HashMap<ValueId, Tensor>, by_value: &HashSet<ValueId>) -> Result<Result<Prepared, Vec<ValueId>>> {
+        let program = match plan::infer(&self.graph, &facts_of(inputs, by_value))? {
+            Inference::Complete(facts) => self.program(Some(facts))?,
+            Inference::NeedsInputs(more) => return Ok(Err(more)),
+            Inference::DependsOnData { .. } => self.program(None)?,
+        };
+        Ok(Ok(Prepared { plan: None, whole_cpu: None, planted: None, program, idle: Mutex::default() }))
+    }
+
+    /// The graph made ready for the CPU: with rewrites for the shapes where they are known. `None` where it computes in other types
+    /// than declared.
+    fn program(&self, facts: Option<Vec<Option<Fact>>>) -> Result<Option<Program>> {
+        if self.mode() != Mode::Declared {
+            return Ok(None);
+        }
+        let mut graph = self.graph.clone();
+        let rewrite = !self.options.plain;
+        let Some(mut facts) = facts else { return Program::new(graph, None, false, &self.weights).map(Some) };
+        if rewrite {
+            crate::passes::with_shapes(&mut graph, &facts)?;
+        }
+        facts.extend(graph.values[facts.len()..].iter().map(|value| value.constant.as_ref().map(Fact::of)));
+        Program::new(graph, Some(&facts), rewrite, &self.weights).map(Some)
+    }
+
+    /// A run of a session on the CPU, with the time that each node took; `None` where there is no program.
+    pub fn run_timed(&self, prepared: &Prepared, inputs: &HashMap<ValueId, Tensor>) -> Result<Option<Vec<NodeTime>>> {
+        let Some(program) = &prepared.program else { return Ok(None) };
+        let mut times = vec![];
+        program.run(inputs, Some(&mut times))?;
+        Ok(Some(times))
+    }
+
     /// A plan, or the inputs whose elements it needs.
     fn make_plan(
         &self,
@@ -335,16 +374,13 @@ impl Session {
         capabilities: &Capabilities,
         choices: &Choices,
     ) -> Result<Result<Prepared, Vec<ValueId>>> {
-        let facts: HashMap<ValueId, Fact> = inputs
-            .iter()
-            .map(|(&id, tensor)| (id, if by_value.contains(&id) { Fact::of(tensor) } else { Fact::new(tensor.dtype(), tensor.shape()) }))
-            .collect();
-        let facts = match plan::infer(&self.graph, &facts)? {
+        let facts = match plan::infer(&self.graph, &facts_of(inputs, by_value))? {
             Inference::Complete(facts) => facts,
             Inference::NeedsInputs(more) => return Ok(Err(more)),
             Inference::DependsOnData { node, op_type, reason } => {
                 let whole_cpu = Some((node, op_type, format!("{reason}: the whole model runs on the CPU")));
-                return self.allow(Prepared { plan: None, whole_cpu, planted: None, idle: Mutex::default() }).map(Ok);
+                let program = self.program(None)?;
+                return self.allow(Prepared { plan: None, whole_cpu, planted: None, program, idle: Mutex::default() }).map(Ok);
             }
         };
         let mut graph = self.graph.clone();
@@ -358,7 +394,7 @@ impl Session {
         let request = PlanRequest { graph, facts, by_value, capabilities, precision: self.precision(), choices: choices.clone() };
         let mut plan = plan::plan(request)?;
         let planted = self.options.fault.map(|seed| crate::compare::fault::plant(&mut plan, inputs, seed)).transpose()?;
-        self.allow(Prepared { plan: Some(Arc::new(plan)), whole_cpu: None, planted, idle: Mutex::default() }).map(Ok)
+        self.allow(Prepared { plan: Some(Arc::new(plan)), whole_cpu: None, planted, program: None, idle: Mutex::default() }).map(Ok)
     }
 
     /// Refuses a plan with fallbacks where the session is strict.
@@ -385,7 +421,10 @@ impl Session {
         let mode = mode_of(self.precision());
         let named = |(id, tensor): (&ValueId, Tensor)| (self.graph.value(*id).name.clone(), tensor);
         let Some(plan) = &prepared.plan else {
-            let outputs = cpu::run(&self.graph, inputs, mode, &mut |_, _| {})?;
+            let outputs = match &prepared.program {
+                Some(program) => program.run(inputs, None)?,
+                None => cpu::run(&self.graph, inputs, mode, &mut |_, _| {})?,
+            };
             return Ok(self.graph.outputs.iter().zip(outputs).map(named).collect());
         };
         let mut execution = self.lease(prepared, plan)?;
@@ -429,4 +468,9 @@ impl Session {
     pub fn mode(&self) -> Mode {
         mode_of(self.precision())
     }
+}
+
+/// The inputs' facts: with their elements where a shape depends on them.
+fn facts_of(inputs: &HashMap<ValueId, Tensor>, by_value: &HashSet<ValueId>) -> HashMap<ValueId, Fact> {
+    inputs.iter().map(|(&id, tensor)| (id, if by_value.contains(&id) { Fact::of(tensor) } else { Fact::new(tensor.dtype(), tensor.shape()) })).collect()
 }

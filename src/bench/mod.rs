@@ -6,7 +6,7 @@ mod profile;
 pub mod shapes;
 
 pub use kernel::{KernelTime, Ready, Subject, Which, prepare};
-pub use profile::{StepTime, host_us_per_dispatch, profile, time_steps};
+pub use profile::{StepTime, host_us_per_dispatch, profile, profile_cpu, time_steps};
 
 use crate::error::{Error, Result};
 use crate::graph::ValueId;

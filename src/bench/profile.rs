@@ -1,7 +1,8 @@
 //! Where the time of a run goes: each GPU step's median, its arithmetic and the bytes that it must move.
 
-use super::Statistics;
+use super::{Statistics, milliseconds};
 use crate::cpu;
+use crate::cpu::program::NodeTime;
 use crate::error::Result;
 use crate::graph::ValueId;
 use crate::ops::Operator;
@@ -82,6 +83,24 @@ pub fn profile(plan: &Plan, runs: &[RunTimes]) -> Vec<StepTime> {
     let mut steps: Vec<StepTime> = measured.filter_map(|(step, ms)| of_step(plan, step, ms)).collect();
     steps.sort_by(|a, b| b.ms.total_cmp(&a.ms));
     steps
+}
+
+/// The nodes of a session on the CPU, the longest first, each with its median time over `runs` runs; `None` on a GPU.
+pub fn profile_cpu(session: &Session, prepared: &Prepared, inputs: &HashMap<ValueId, Tensor>, runs: usize) -> Result<Option<Vec<StepTime>>> {
+    let mut all = vec![];
+    for _ in 0..runs {
+        let Some(times) = session.run_timed(prepared, inputs)? else { return Ok(None) };
+        all.push(times);
+    }
+    let Some(first) = all.first() else { return Ok(None) };
+    let step = |(index, node): (usize, &NodeTime)| {
+        let times: Vec<f64> = all.iter().filter_map(|run| Some(milliseconds(run.get(index)?.time))).collect();
+        let ms = Statistics::of(&times)?.median;
+        Some(StepTime { node: node.name.clone(), op: node.op_type.clone(), kernels: vec![], ms, flops: node.flops, bytes: node.bytes })
+    };
+    let mut steps: Vec<StepTime> = first.iter().enumerate().filter_map(step).collect();
+    steps.sort_by(|a, b| b.ms.total_cmp(&a.ms));
+    Ok(Some(steps))
 }
 
 fn of_step(plan: &Plan, step: &Step, ms: f64) -> Option<StepTime> {

@@ -8,7 +8,9 @@ use super::inputs::InputOptions;
 use super::options::{DeviceFields, Fallback, Precision, RunOptions, TuneOption, fallbacks, say_fallbacks, say_packed_anew};
 use super::outputs;
 use clap::Args;
-use sardonyx::bench::{Extent, Statistics, StepTime, difference_from_cpu, host_us_per_dispatch, milliseconds, peak_host_bytes, profile, time, time_steps};
+use sardonyx::bench::{
+    Extent, Statistics, StepTime, difference_from_cpu, host_us_per_dispatch, milliseconds, peak_host_bytes, profile, profile_cpu, time, time_steps,
+};
 use sardonyx::error::{Error, Result};
 use sardonyx::graph::ValueId;
 use sardonyx::session::{Prepared, Session};
@@ -235,7 +237,11 @@ impl Bench {
         let host_us = host_us_per_dispatch(&session, &prepared)?;
         let totals: Vec<f64> = steps_ms.iter().map(|run| run.iter().map(|step| step.1).sum()).collect();
         let gpu_ms = Statistics::of(&totals);
-        let steps = prepared.plan.as_ref().filter(|_| self.profile).map(|plan| profile(plan, &steps_ms));
+        let steps = match &prepared.plan {
+            _ if !self.profile => None,
+            Some(plan) => Some(profile(plan, &steps_ms)),
+            None => profile_cpu(&session, &prepared, &inputs, GPU_RUNS)?,
+        };
         if let Some(folder) = &self.outputs {
             outputs::write(folder, &results)?;
         }
@@ -340,7 +346,8 @@ fn text(result: &Measurement) -> String {
     text += &result.host_us_per_dispatch.map_or("\n".to_string(), |us| format!("; {us:.2} µs a dispatch on the host\n"));
     for step in result.steps.iter().flatten() {
         let rate = if step.flops > 0 { format!("{:7.1} GFLOP/s", step.gflops()) } else { " ".repeat(15) };
-        text += &format!("  {:9.3} ms {rate} {:7.1} GB/s  {} ({}): {}\n", step.ms, step.gigabytes(), step.node, step.op, step.kernels.join(", "));
+        let kernels = if step.kernels.is_empty() { String::new() } else { format!(": {}", step.kernels.join(", ")) };
+        text += &format!("  {:9.3} ms {rate} {:7.1} GB/s  {} ({}){kernels}\n", step.ms, step.gigabytes(), step.node, step.op);
     }
     if let Some(accuracy) = &result.accuracy {
         let measured = accuracy.max_rel.map_or("not comparable".to_string(), |difference| format!("{difference:.2e}"));

@@ -1,7 +1,21 @@
 //! The CPU backend: runs a graph in memory, node after node; the reference for every other backend.
 
+pub mod conv;
 pub mod depthwise;
+pub mod depthwise_last;
+pub mod epilogue;
 pub mod gemm;
+pub mod layout;
+pub mod math;
+pub mod moves;
+pub mod panels;
+pub mod pool;
+pub mod product;
+pub mod program;
+pub mod rows;
+pub mod simd;
+pub mod tile;
+pub mod vector;
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ValueId};

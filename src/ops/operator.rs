@@ -1,6 +1,7 @@
 //! What an operator is: the trait that every room implements, and what passes through it.
 
 use crate::compare::Bound;
+use crate::cpu::panels::Packed;
 use crate::error::{Error, Result};
 use crate::ops::attributes::NodeView;
 use crate::ops::case::Case;
@@ -151,6 +152,23 @@ pub trait Operator: Any + Debug + Send + Sync {
     /// The reference: plain to read, right by construction, on any type that ONNX allows. Float inputs arrive as
     /// float32 or float64 alone, unless [`Operator::moves`] says that elements are only moved.
     fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>>;
+
+    /// What `eval` would make of constant inputs in every run, made once for all: weights in panels. `inputs` has those that are
+    /// constant. `None`: there is nothing to make ready.
+    fn pack(&self, _inputs: Operands<'_, Tensor>) -> Result<Option<Packed>> {
+        Ok(None)
+    }
+
+    /// `eval` with what [`Operator::pack`] made of the same constants. The result is the same to the bit.
+    fn eval_packed(&self, inputs: Operands<'_, Tensor>, _packed: &Packed, mode: Mode) -> Result<Vec<Tensor>> {
+        self.eval(inputs, mode)
+    }
+
+    /// `eval` of float32 images whose channels lie innermost: input 0, those from 3 on, and the result, are `[n, h, w, c]` where `eval` has
+    /// `[n, c, h, w]`. The elements are the same to the bit. `None`: there is no such form for these inputs.
+    fn eval_channels_last(&self, _inputs: Operands<'_, Tensor>, _packed: Option<&Packed>, _mode: Mode) -> Result<Option<Vec<Tensor>>> {
+        Ok(None)
+    }
 
     /// Whether `eval` takes every type as it is (data movement, casts); else float16 and bfloat16 arrive as float32 and
     /// the results are rounded back.

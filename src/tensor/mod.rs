@@ -5,6 +5,7 @@ mod dtype;
 mod fours;
 mod half_store;
 pub mod index;
+pub mod pool;
 
 pub use convert::{Real, cast};
 pub use dtype::{Boolean, DType, Element};
@@ -12,12 +13,17 @@ pub use fours::Run;
 pub use half_store::{count_saturated, round_f16, to_f16};
 
 use crate::error::{Error, Result};
+use rayon::prelude::*;
 use std::fmt;
 use std::sync::Arc;
 
 /// Bytes that a tensor shares: a vector of its elements, or a part of a mapped file.
 trait Bytes: Send + Sync {
     fn bytes(&self) -> &[u8];
+    /// Takes the elements out where they may be used again.
+    fn take(&mut self) -> Option<pool::Floats> {
+        None
+    }
 }
 
 struct Owned<T>(Vec<T>);
@@ -32,6 +38,15 @@ struct Raw(Vec<u8>);
 impl Bytes for Raw {
     fn bytes(&self) -> &[u8] {
         &self.0
+    }
+}
+
+impl Bytes for pool::Floats {
+    fn bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(self)
+    }
+    fn take(&mut self) -> Option<pool::Floats> {
+        Some(std::mem::take(self))
     }
 }
 
@@ -91,6 +106,15 @@ impl Tensor {
             return Err(Error::input(format!("{} elements don't fill the shape {shape:?}", elements.len())));
         }
         Ok(Self { dtype: T::DTYPE, shape, data: Data::Bytes(Arc::new(Owned(elements))) })
+    }
+
+    /// A tensor over float32 elements in row-major order. Errors if their number doesn't fit the shape.
+    pub fn floats(shape: impl Into<Vec<usize>>, elements: pool::Floats) -> Result<Self> {
+        let shape = shape.into();
+        if element_count(&shape)? != elements.len() {
+            return Err(Error::input(format!("{} elements don't fill the shape {shape:?}", elements.len())));
+        }
+        Ok(Self { dtype: DType::F32, shape, data: Data::Bytes(Arc::new(elements)) })
     }
 
     /// A tensor of strings.
@@ -157,6 +181,15 @@ impl Tensor {
             return Self::from_bytes(dtype, shape, part);
         }
         Ok(Self { dtype, shape, data: Data::Bytes(Arc::new(Mapped { map, start, end })) })
+    }
+
+    /// Gives the elements' memory to the thread's [`pool::Pool`], if no other tensor shares it.
+    pub fn recycle(mut self) {
+        if let Data::Bytes(bytes) = &mut self.data
+            && let Some(floats) = Arc::get_mut(bytes).and_then(|bytes| bytes.take())
+        {
+            pool::recycle(floats);
+        }
     }
 
     pub fn dtype(&self) -> DType {
@@ -260,6 +293,74 @@ impl Tensor {
             }),
         };
         Ok(Self { dtype: self.dtype, shape, data })
+    }
+
+    /// Runs of `length` elements one after the other, in the shape that they fill: run `i` begins at element `start` of tensor `part`,
+    /// `(part, start) = source(i)`. All parts are of one type. This is Concat and Gather where what they move is contiguous.
+    ///
+    /// Errors if a run lies outside its tensor.
+    pub fn runs(parts: &[&Tensor], shape: impl Into<Vec<usize>>, length: usize, source: impl Fn(usize) -> (usize, usize) + Sync) -> Result<Self> {
+        let shape = shape.into();
+        let count = element_count(&shape)?;
+        let Some(first) = parts.first() else { return Err(Error::internal("runs of no tensor")) };
+        let size = first.dtype.size();
+        if first.dtype == DType::String || parts.iter().any(|part| part.dtype != first.dtype) || length == 0 || count % length != 0 {
+            return Err(Error::internal("runs of tensors that don't fit together"));
+        }
+        // A thread takes a few pages of runs at once.
+        let at_once = (1usize << 16).div_ceil(length.saturating_mul(size)).max(1);
+        let fill = |to: &mut [u8]| -> Result<()> {
+            to.par_chunks_mut(at_once * length * size).enumerate().try_for_each(|(chunk, to)| {
+                for (index, to) in to.chunks_exact_mut(length * size).enumerate() {
+                    let (part, start) = source(chunk * at_once + index);
+                    let from = parts.get(part).and_then(|part| part.bytes().get(start * size..(start + length) * size));
+                    to.copy_from_slice(from.ok_or_else(|| Error::internal("a run lies outside its tensor"))?);
+                }
+                Ok(())
+            })
+        };
+        if first.dtype == DType::F32 {
+            let mut to = pool::unset(count)?;
+            fill(bytemuck::cast_slice_mut(&mut to))?;
+            return Self::floats(shape, to);
+        }
+        let mut bytes = zeros(count.saturating_mul(size))?;
+        fill(&mut bytes)?;
+        Self::from_bytes(first.dtype, shape, &bytes)
+    }
+
+    /// What a view of these elements shows, densely: the element at each coordinate of `shape` lies at `offset + Σ coordinate · stride`.
+    ///
+    /// Errors if one lies outside.
+    pub fn strided(&self, shape: impl Into<Vec<usize>>, strides: &[usize], offset: usize) -> Result<Self> {
+        fn copied<T: Element>(from: &[u8], shape: &[usize], strides: &[usize], offset: usize, to: &mut [T]) -> Result<()> {
+            let from: &[T] = bytemuck::try_cast_slice(from).map_err(|_| Error::internal("elements are not aligned"))?;
+            let from = from.get(offset..).ok_or_else(|| Error::internal("a view begins outside its tensor"))?;
+            crate::cpu::moves::strided(from, shape, strides, to)
+        }
+        fn owned<T: Element>(from: &[u8], shape: &[usize], strides: &[usize], offset: usize, count: usize) -> Result<Arc<dyn Bytes>> {
+            let mut to: Vec<T> = zeros(count)?;
+            copied(from, shape, strides, offset, &mut to)?;
+            Ok(Arc::new(Owned(to)))
+        }
+        let shape = shape.into();
+        let count = element_count(&shape)?;
+        let data = match (&self.data, self.dtype.size()) {
+            (Data::Strings(_), _) => {
+                let mut walk = index::Odometer::new(&shape, [strides]);
+                return self.pick(shape.clone(), |_| walk.next().map(|[at]| offset + at));
+            }
+            (Data::Bytes(bytes), _) if self.dtype == DType::F32 => {
+                let mut to = pool::unset(count)?;
+                copied::<f32>(bytes.bytes(), &shape, strides, offset, &mut to)?;
+                Arc::new(to)
+            }
+            (Data::Bytes(bytes), 8) => owned::<u64>(bytes.bytes(), &shape, strides, offset, count)?,
+            (Data::Bytes(bytes), 4) => owned::<u32>(bytes.bytes(), &shape, strides, offset, count)?,
+            (Data::Bytes(bytes), 2) => owned::<u16>(bytes.bytes(), &shape, strides, offset, count)?,
+            (Data::Bytes(bytes), _) => owned::<u8>(bytes.bytes(), &shape, strides, offset, count)?,
+        };
+        Ok(Self { dtype: self.dtype, shape, data: Data::Bytes(data) })
     }
 
     /// Several tensors of one type, their elements one after the other: the pool that a Concat or Scatter picks from.

@@ -3,14 +3,17 @@
 //! Inputs: A `[m, k]` (or `[k, m]`), B `[k, n]` (or `[n, k]`), C broadcast to `[m, n]`, optional; then the epilogue's operands.
 
 use crate::compare::Bound;
+use crate::cpu::epilogue::Ready;
 use crate::cpu::gemm::{MatrixRef, gemm};
+use crate::cpu::panels::{Packed, Panels};
+use crate::cpu::product::{Rows, product};
 use crate::error::{Error, Result};
 use crate::kernels::matmul as kernel;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::pointwise::{Arg, Pointwise, table};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Layout, Lowering, Unsupported};
-use crate::tensor::{DType, Real, Tensor, cast, element_count, zeros};
+use crate::tensor::{DType, Real, Tensor, cast, element_count, pool, zeros};
 use std::sync::Arc;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "Gemm", since: 1, parse, cases: CASES };
@@ -60,6 +63,53 @@ impl Gemm {
         }
         Tensor::new([m, n], result)
     }
+    /// B in panels, α in them.
+    fn panels(&self, b: &Tensor) -> Result<Panels> {
+        let (k, n) = if self.trans_b { (b.shape()[1], b.shape()[0]) } else { (b.shape()[0], b.shape()[1]) };
+        let (row, column) = if self.trans_b { (1, k) } else { (n, 1) };
+        let ys = b.as_slice::<f32>()?;
+        if self.alpha == 1.0 {
+            return Panels::pack(ys, k, n, row, column);
+        }
+        let mut scaled = pool::unset(ys.len())?;
+        scaled.iter_mut().zip(ys).for_each(|(to, &y)| *to = self.alpha * y);
+        Panels::pack(&scaled, k, n, row, column)
+    }
+
+    /// The product of float32, with what is added and applied to it.
+    fn floats(&self, inputs: Operands<'_, Tensor>, packed: Option<&Panels>, mode: Mode) -> Result<Vec<Tensor>> {
+        let (a, b, c) = (inputs.required(0)?, inputs.required(1)?, inputs.optional(2));
+        let (m, n, k) = self.sizes(a.shape(), b.shape())?;
+        let xs = a.as_slice::<f32>()?;
+        let own = if packed.is_none() { Some(self.panels(b)?) } else { None };
+        let panels = packed.or(own.as_ref()).ok_or_else(|| Error::internal("no panels"))?;
+        let mut result = pool::unset(element_count(&[m, n])?)?;
+        // A row of C for all rows is added by the product; any other C comes after it, and the epilogue after that.
+        let row = c.filter(|c| self.beta == 1.0 && c.dtype() == DType::F32 && c.len() == n && c.shape().last() == Some(&n));
+        let ready = if c.is_some() && row.is_none() { None } else { Ready::of(&self.epilogue, inputs.skip(3), result.len())? };
+        let identity = Pointwise::identity();
+        let applied = match &ready {
+            Some(ready) => ready,
+            None => &Ready::of(&identity, Operands::new(&[]), result.len())?.ok_or_else(|| Error::internal("no epilogue is none"))?,
+        };
+        let bias = row.filter(|_| ready.is_some()).map(|row| row.as_slice::<f32>()).transpose()?;
+        let transposed = |rows: std::ops::Range<usize>, to: &mut [f32], stride: usize| {
+            for (row, to) in rows.zip(to.chunks_mut(stride)) {
+                to[..k].iter_mut().enumerate().for_each(|(at, to)| *to = xs[at * m + row]);
+            }
+        };
+        let rows = if self.trans_a { Rows::Gathered(&transposed) } else { Rows::Dense { data: xs, stride: k } };
+        applied.with(bias, 0, n, |epilogue| product(rows, m, panels, epilogue, &mut result, n))?;
+        let mut result = Tensor::floats([m, n], result)?;
+        if ready.is_some() {
+            return Ok(vec![result]);
+        }
+        if let Some(c) = c {
+            result = self.addition().eval(&[&result, c], mode)?;
+        }
+        crate::ops::nn::epilogue(&self.epilogue, result, inputs.skip(3), mode)
+    }
+
     /// product + β·C
     fn addition(&self) -> Pointwise {
         let mut sum = Pointwise { operands: 2, steps: vec![] };
@@ -84,15 +134,30 @@ impl Operator for Gemm {
 
     fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
         let (a, b) = (inputs.required(0)?, inputs.required(1)?);
+        if a.dtype() == DType::F32 {
+            return self.floats(inputs, None, mode);
+        }
         let wide = |tensor: &Tensor| if tensor.dtype().is_float() { Ok(tensor.clone()) } else { cast(tensor, DType::F64, true) };
         let (x, y) = (wide(a)?, wide(b)?);
-        let mut result = if x.dtype() == DType::F64 { self.compute::<f64>(&x, &y)? } else { self.compute::<f32>(&x, &y)? };
+        let mut result = self.compute::<f64>(&x, &y)?;
         if let Some(c) = inputs.optional(2) {
             result = self.addition().eval(&[&result, &wide(c)?], mode)?;
         }
         // Integer forms are exact below 2⁵³, which their sizes here never reach.
         let result = cast(&result, a.dtype(), true)?;
         crate::ops::nn::epilogue(&self.epilogue, result, inputs.skip(3), mode)
+    }
+
+    fn pack(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Packed>> {
+        let panels = inputs.optional(1).filter(|b| b.dtype() == DType::F32 && b.rank() == 2).map(|b| self.panels(b)).transpose()?;
+        Ok(panels.map(|panels| Packed::Panels(vec![panels])))
+    }
+
+    fn eval_packed(&self, inputs: Operands<'_, Tensor>, packed: &Packed, mode: Mode) -> Result<Vec<Tensor>> {
+        match packed {
+            Packed::Panels(panels) if inputs.required(0)?.dtype() == DType::F32 => self.floats(inputs, panels.first(), mode),
+            _ => self.eval(inputs, mode),
+        }
     }
 
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {

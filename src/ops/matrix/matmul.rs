@@ -4,7 +4,10 @@
 //! epilogue's operands, each of the result's shape.
 
 use crate::compare::Bound;
+use crate::cpu::epilogue::Ready;
 use crate::cpu::gemm::{MatrixRef, gemm};
+use crate::cpu::panels::{Packed, Panels};
+use crate::cpu::product::{Rows, product as product_of, product_on};
 use crate::error::{Error, Result};
 use crate::kernels::matmul as kernel;
 use crate::ops::case::{Case, Operand::*, case};
@@ -12,7 +15,8 @@ use crate::ops::pointwise::Pointwise;
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Layout, Lowering, Unsupported};
 use crate::tensor::index::{Odometer, broadcast, broadcast_strides, strides};
-use crate::tensor::{DType, Real, Tensor, cast, element_count, zeros};
+use crate::tensor::{DType, Real, Tensor, cast, element_count, pool, zeros};
+use rayon::prelude::*;
 use std::sync::Arc;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "MatMul", since: 1, parse, cases: CASES };
@@ -76,7 +80,7 @@ impl Operator for MatMul {
         let (a, b) = (inputs.required(0)?, inputs.required(1)?);
         let mut result = match a.dtype() {
             DType::F64 => product::<f64>(a, b)?,
-            DType::F32 => product::<f32>(a, b)?,
+            DType::F32 => return self.floats(inputs, None, mode),
             DType::I32 | DType::I64 | DType::U32 | DType::U64 => integers(a, b)?,
             other => return Err(Error::unsupported(format!("a matrix product of {other}"))),
         };
@@ -84,6 +88,23 @@ impl Operator for MatMul {
             result = Pointwise::of(&crate::ops::pointwise::table::ADD, 2, &[]).eval(&[&result, bias], mode)?;
         }
         crate::ops::nn::epilogue(&self.epilogue, result, inputs.skip(3), mode)
+    }
+
+    fn pack(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Packed>> {
+        match inputs.optional(1) {
+            Some(b) if b.dtype() == DType::F32 && (b.rank() == 2 || b.rank() > 2 && b.shape()[..b.rank() - 2].iter().all(|&size| size == 1)) => {
+                let (k, n) = (b.shape()[b.rank() - 2], b.shape()[b.rank() - 1]);
+                Ok(Some(Packed::Panels(vec![Panels::pack(b.as_slice()?, k, n, n, 1)?])))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn eval_packed(&self, inputs: Operands<'_, Tensor>, packed: &Packed, mode: Mode) -> Result<Vec<Tensor>> {
+        match packed {
+            Packed::Panels(panels) if inputs.required(0)?.dtype() == DType::F32 => self.floats(inputs, panels.first(), mode),
+            _ => self.eval(inputs, mode),
+        }
     }
 
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
@@ -150,6 +171,53 @@ fn product<T: Real>(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         gemm(dense(&xs[at_a..][..s.m * s.k], s.m, s.k), dense(&ys[at_b..][..s.k * s.n], s.k, s.n), c);
     }
     Tensor::new(s.result, result)
+}
+
+impl MatMul {
+    /// The product of float32, with what is added and applied to it. `packed` is B, where there is one for all of A.
+    fn floats(&self, inputs: Operands<'_, Tensor>, packed: Option<&Panels>, mode: Mode) -> Result<Vec<Tensor>> {
+        let (a, b, bias) = (inputs.required(0)?, inputs.required(1)?, inputs.optional(2));
+        let s = shapes(a.shape(), b.shape())?;
+        let (xs, ys) = (a.as_slice::<f32>()?, b.as_slice::<f32>()?);
+        let mut result = pool::unset(element_count(&s.result)?)?;
+        let row = bias.map(|bias| bias.as_slice::<f32>()).transpose()?.filter(|bias| bias.len() == s.n);
+        // What the product can't apply itself comes after it.
+        let ready = if bias.is_some() && row.is_none() { None } else { Ready::of(&self.epilogue, inputs.skip(3), result.len())? };
+        let identity = Pointwise::identity();
+        let applied = match &ready {
+            Some(ready) => ready,
+            None => &Ready::of(&identity, Operands::new(&[]), result.len())?.ok_or_else(|| Error::internal("no epilogue is none"))?,
+        };
+        let row = row.filter(|_| ready.is_some());
+        if s.b[..s.b.len() - 2].iter().all(|&size| size == 1) {
+            let m = if s.n == 0 { 0 } else { result.len() / s.n };
+            let own = if packed.is_none() { Some(Panels::pack(ys, s.k, s.n, s.n, 1)?) } else { None };
+            let panels = packed.or(own.as_ref()).ok_or_else(|| Error::internal("no panels"))?;
+            applied.with(row, 0, s.n, |epilogue| product_of(Rows::Dense { data: xs, stride: s.k }, m, panels, epilogue, &mut result, s.n))?;
+        } else if s.m * s.n > 0 {
+            let (sa, sb) = (strides(&s.a), strides(&s.b));
+            let axes = s.a.len() - 2;
+            let sa = broadcast_strides(&s.a[..axes], &sa[..axes], &s.batch);
+            let axes = s.b.len() - 2;
+            let sb = broadcast_strides(&s.b[..axes], &sb[..axes], &s.batch);
+            let starts: Vec<[usize; 2]> = Odometer::new(&s.batch, [&sa, &sb]).collect();
+            let threads = rayon::current_num_threads();
+            let each = if starts.len() >= threads { 1 } else { threads };
+            result.par_chunks_exact_mut(s.m * s.n).zip(&starts).enumerate().try_for_each(|(index, (c, &[at_a, at_b]))| {
+                let panels = Panels::pack(&ys[at_b..][..s.k * s.n], s.k, s.n, s.n, 1)?;
+                let rows = Rows::Dense { data: &xs[at_a..][..s.m * s.k], stride: s.k };
+                applied.with(row, index * s.m * s.n, s.n, |epilogue| product_on(each, rows, s.m, &panels, epilogue, c, s.n))
+            })?;
+        }
+        let mut result = Tensor::floats(s.result, result)?;
+        if ready.is_some() {
+            return Ok(vec![result]);
+        }
+        if let Some(bias) = bias {
+            result = Pointwise::of(&crate::ops::pointwise::table::ADD, 2, &[]).eval(&[&result, bias], mode)?;
+        }
+        crate::ops::nn::epilogue(&self.epilogue, result, inputs.skip(3), mode)
+    }
 }
 
 /// Integer products wrap at their own width.

@@ -4,15 +4,19 @@
 
 use super::window::{Geometry, Window};
 use crate::compare::Bound;
+use crate::cpu::conv::{Sizes, convolve, pack, pack_taps};
 use crate::cpu::depthwise::depthwise;
+use crate::cpu::depthwise_last;
+use crate::cpu::epilogue::Ready;
 use crate::cpu::gemm::{MatrixRef, gemm};
+use crate::cpu::panels::Packed;
 use crate::error::{Error, Result};
 use crate::kernels::{conv, conv_direct, conv_stem, matmul, winograd};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::pointwise::Pointwise;
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Layout, Lowering, Unsupported, View};
-use crate::tensor::{DType, Real, Tensor, element_count, zeros};
+use crate::tensor::{DType, Real, Tensor, element_count, pool, zeros};
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -65,9 +69,37 @@ impl Operator for Conv {
         let x = inputs.required(0)?;
         let result = match x.dtype() {
             DType::F64 => self.compute::<f64>(inputs)?,
-            _ => self.compute::<f32>(inputs)?,
+            _ => match self.floats(inputs, mode)? {
+                Some(result) => result,
+                None => self.compute::<f32>(inputs)?,
+            },
         };
         super::epilogue(&self.epilogue, result, inputs.skip(3), mode)
+    }
+
+    fn pack(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Packed>> {
+        match inputs.optional(1) {
+            Some(w) if w.dtype() == DType::F32 && w.rank() == 4 => self.packed(w).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn eval_channels_last(&self, inputs: Operands<'_, Tensor>, packed: Option<&Packed>, mode: Mode) -> Result<Option<Vec<Tensor>>> {
+        let (x, w, bias) = (inputs.required(0)?, inputs.required(1)?, inputs.optional(2));
+        let (DType::F32, &[n, height, width, c]) = (x.dtype(), x.shape()) else { return Ok(None) };
+        let geometry = self.geometry(&[n, c, height, width], w.shape(), bias.map(Tensor::shape))?;
+        let sizes = Sizes { images: n, channels: c, out_channels: w.shape()[0], groups: self.groups, geometry };
+        let shape = [n, sizes.geometry.output[0], sizes.geometry.output[1], sizes.out_channels];
+        let mut result = pool::unset(element_count(&shape)?)?;
+        let Some(ready) = Ready::of(&self.epilogue, inputs.skip(3), result.len())? else { return Ok(None) };
+        let own = if packed.is_none() { Some(self.packed(w)?) } else { None };
+        let bias = bias.map(|bias| bias.as_slice::<f32>()).transpose()?;
+        match packed.or(own.as_ref()) {
+            Some(Packed::Panels(panels)) => convolve(x.as_slice()?, &sizes, panels, bias, &ready, &mut result)?,
+            Some(Packed::Taps(taps)) => depthwise_last::depthwise(x.as_slice()?, &sizes, taps, bias, &ready, &mut result),
+            None => return self.eval(inputs, mode).map(Some),
+        }
+        Ok(Some(vec![Tensor::floats(shape, result)?]))
     }
 
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
@@ -131,6 +163,24 @@ impl Operator for Conv {
 }
 
 impl Conv {
+    /// Weights `[m, c / groups, kh, kw]` as the products or the planes of [`crate::cpu::conv`] read them.
+    fn packed(&self, w: &Tensor) -> Result<Packed> {
+        let &[out, channels, height, width] = w.shape() else { return Err(Error::internal("weights without two spatial axes")) };
+        let depthwise = self.groups > 1 && self.groups == out && channels == 1;
+        let ws = w.as_slice::<f32>()?;
+        Ok(if depthwise { Packed::Taps(pack_taps(ws, out)) } else { Packed::Panels(pack(ws, [out, channels, height, width], self.groups)?) })
+    }
+
+    /// The convolution of float32 over one or two axes, without its epilogue.
+    fn floats(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Option<Tensor>> {
+        let (x, w, bias) = (inputs.required(0)?, inputs.required(1)?, inputs.optional(2));
+        let plain = Self { epilogue: Pointwise::identity(), ..self.clone() };
+        match x.rank() {
+            4 => super::through_channels_last(&plain, Operands::new(&[Some(x), Some(w), bias]), mode),
+            _ => Ok(None),
+        }
+    }
+
     /// One image and one group at a time: the windows become columns, the product is a GEMM.
     fn compute<T: Real>(&self, inputs: Operands<'_, Tensor>) -> Result<Tensor> {
         let (x, w) = (inputs.required(0)?, inputs.required(1)?);

@@ -2,6 +2,7 @@
 //! [GlobalMaxPool](https://onnx.ai/onnx/operators/onnx__GlobalMaxPool.html), versions 1, 22: reductions over all spatial axes, kept as 1.
 
 use crate::compare::Bound;
+use crate::cpu::panels::Packed;
 use crate::error::{Error, Result};
 use crate::kernels::reduce::Reduction;
 use crate::ops::case::{Case, Operand::*, case};
@@ -36,6 +37,10 @@ impl Operator for GlobalPool {
     fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         Ok(vec![evaluate(self.reduction, x, &(2..x.rank()).collect::<Vec<_>>(), true)?])
+    }
+    fn eval_channels_last(&self, inputs: Operands<'_, Tensor>, _packed: Option<&Packed>, _mode: Mode) -> Result<Option<Vec<Tensor>>> {
+        let x = inputs.required(0)?;
+        Ok(Some(vec![evaluate(self.reduction, x, &(1..x.rank().saturating_sub(1)).collect::<Vec<_>>(), true)?]))
     }
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
         let rank = at.fact(0)?.rank();

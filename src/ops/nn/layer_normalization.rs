@@ -5,6 +5,7 @@
 //! asked for the mean and the inverse deviation of each run, in `stash_type`.
 
 use crate::compare::Bound;
+use crate::cpu::rows;
 use crate::error::{Error, Result};
 use crate::kernels::moments;
 use crate::kernels::normalize::{self, Normalization};
@@ -12,7 +13,7 @@ use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Layout, Lowering, Unsupported, View};
 use crate::tensor::index::{Odometer, axis, broadcast, broadcast_strides, strides};
-use crate::tensor::{DType, Tensor, cast};
+use crate::tensor::{DType, Tensor, cast, pool};
 use std::sync::Arc;
 
 pub const LAYER: OpDef = OpDef { domain: "", name: "LayerNormalization", since: 17, parse: |node| parse(node, true), cases: LAYER_CASES };
@@ -60,6 +61,33 @@ impl LayerNormalization {
     }
 }
 
+impl LayerNormalization {
+    /// The outputs: Y, and the moments of X's runs where there are any.
+    fn with_moments(&self, y: Tensor, mut moments: Vec<(f64, f64)>, x: &Tensor, at: usize) -> Result<Vec<Tensor>> {
+        if !self.how.centred {
+            return Ok(vec![y]);
+        }
+        let kept: Vec<usize> = x.shape().iter().enumerate().map(|(axis, &size)| if axis < at { size } else { 1 }).collect();
+        let stash = if x.dtype() == DType::F64 { DType::F64 } else { self.stash };
+        moments.resize(kept.iter().product(), (f64::NAN, f64::NAN));
+        let of = |pick: fn(&(f64, f64)) -> f64| cast(&Tensor::new(kept.clone(), moments.iter().map(pick).collect::<Vec<_>>())?, stash, true);
+        Ok(vec![y, of(|moment| moment.0)?, of(|moment| moment.1)?])
+    }
+
+    /// Y of float32 with a scale and a bias that are the same for every run; `None` of anything else.
+    fn rows(&self, x: &Tensor, scale: &Tensor, bias: Option<&Tensor>, length: usize) -> Result<Option<(Tensor, Vec<(f64, f64)>)>> {
+        let plain = |tensor: &Tensor| tensor.dtype() == DType::F32 && tensor.len() == length;
+        if x.dtype() != DType::F32 || !plain(scale) || !bias.is_none_or(plain) {
+            return Ok(None);
+        }
+        let mut ys = pool::unset(x.len())?;
+        let bias = bias.map(|bias| bias.as_slice::<f32>()).transpose()?;
+        let mut moments = vec![(f64::NAN, f64::NAN); x.len() / length.max(1)];
+        rows::normalize(x.as_slice()?, &mut ys, &mut moments, self.how.centred, self.how.epsilon as f64, scale.as_slice()?, bias);
+        Ok(Some((Tensor::floats(x.shape(), ys)?, moments)))
+    }
+}
+
 /// Scale or bias as a view of the normalised axes, the same for every run.
 fn vector(at: &mut Lowering<'_>, index: usize, shape: &[usize], first: usize) -> Result<View, Unsupported> {
     let view = at.view(index)?;
@@ -94,6 +122,9 @@ impl Operator for LayerNormalization {
         let shape = x.shape();
         let at = self.check(shape, &[Some(scale.shape()), bias.map(Tensor::shape)])?;
         let length: usize = shape[at..].iter().product();
+        if let Some((y, moments)) = self.rows(x, scale, bias, length)? {
+            return self.with_moments(y, moments, x, at);
+        }
         let whole = |tensor: &Tensor| -> Result<Vec<f64>> {
             let own = tensor.to_f64s()?;
             let steps = broadcast_strides(tensor.shape(), &strides(tensor.shape()), shape);
@@ -104,15 +135,7 @@ impl Operator for LayerNormalization {
         let affine = |run: usize, k: usize| (scales[run * length + k], biases.as_ref().map_or(0.0, |biases| biases[run * length + k]));
         let moments = normalize_runs(&mut ys, length, self.how, affine);
         let y = cast(&Tensor::new(shape, ys)?, x.dtype(), true)?;
-        if !self.how.centred {
-            return Ok(vec![y]);
-        }
-        let kept: Vec<usize> = shape.iter().enumerate().map(|(axis, &size)| if axis < at { size } else { 1 }).collect();
-        let stash = if x.dtype() == DType::F64 { DType::F64 } else { self.stash };
-        let mut moments = moments;
-        moments.resize(kept.iter().product(), (f64::NAN, f64::NAN));
-        let of = |pick: fn(&(f64, f64)) -> f64| cast(&Tensor::new(kept.clone(), moments.iter().map(pick).collect::<Vec<_>>())?, stash, true);
-        Ok(vec![y, of(|moment| moment.0)?, of(|moment| moment.1)?])
+        self.with_moments(y, moments, x, at)
     }
 
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {

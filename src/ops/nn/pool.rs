@@ -4,12 +4,13 @@
 
 use super::window::{Geometry, Window};
 use crate::compare::Bound;
+use crate::cpu::panels::Packed;
 use crate::error::{Error, Result};
 use crate::kernels::pool::{Mode as Kind, lower};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Lowering, Unsupported};
-use crate::tensor::{DType, Tensor, cast, element_count, zeros};
+use crate::tensor::{DType, Tensor, cast, element_count, pool, zeros};
 use std::sync::Arc;
 
 pub const MAX: OpDef = OpDef { domain: "", name: "MaxPool", since: 1, parse: parse_max, cases: MAX_CASES };
@@ -76,8 +77,14 @@ impl Operator for Pool {
         Ok(facts)
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
+        if x.dtype() == DType::F32
+            && x.rank() == 4
+            && let Some(result) = super::through_channels_last(self, inputs, mode)?
+        {
+            return Ok(vec![result]);
+        }
         let geometry = self.geometry(x.shape())?;
         let xs = x.to_f64s()?;
         let planes = x.shape()[0] * x.shape()[1];
@@ -100,6 +107,16 @@ impl Operator for Pool {
             outputs.push(Tensor::new(shape, indices)?);
         }
         Ok(outputs)
+    }
+
+    fn eval_channels_last(&self, inputs: Operands<'_, Tensor>, _packed: Option<&Packed>, _mode: Mode) -> Result<Option<Vec<Tensor>>> {
+        let x = inputs.required(0)?;
+        let (&[n, h, w, c], false, DType::F32) = (x.shape(), self.indices || matches!(self.kind, Kind::Norm { .. }), x.dtype()) else { return Ok(None) };
+        let geometry = self.geometry(&[n, c, h, w])?;
+        let shape = [n, geometry.output[0], geometry.output[1], c];
+        let mut result = pool::unset(element_count(&shape)?)?;
+        crate::cpu::pool::pool(x.as_slice()?, c, &geometry, self.kind, &mut result);
+        Ok(Some(vec![Tensor::floats(shape, result)?]))
     }
 
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {

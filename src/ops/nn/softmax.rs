@@ -4,12 +4,13 @@
 //! Before version 13 the axis and all behind it were one: `flat` says so.
 
 use crate::compare::Bound;
+use crate::cpu::rows;
 use crate::error::Result;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Layout, Lowering, Unsupported};
 use crate::tensor::index::axis;
-use crate::tensor::{DType, Real, Tensor, zeros};
+use crate::tensor::{DType, Real, Tensor, pool, zeros};
 use std::sync::Arc;
 
 pub const SOFTMAX: OpDef = OpDef { domain: "", name: "Softmax", since: 1, parse: |node| parse(node, false), cases: CASES };
@@ -67,6 +68,13 @@ impl Operator for Softmax {
 
     fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
+        let (_, length, after) = self.split(x.shape())?;
+        if x.dtype() == DType::F32 && after == 1 && !self.logarithm {
+            let xs = x.as_slice::<f32>()?;
+            let mut ys = pool::unset(xs.len())?;
+            rows::softmax(xs, &mut ys, length);
+            return Ok(vec![Tensor::floats(x.shape(), ys)?]);
+        }
         Ok(vec![if x.dtype() == DType::F64 { self.compute::<f64>(x)? } else { self.compute::<f32>(x)? }])
     }
 

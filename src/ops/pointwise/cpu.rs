@@ -1,7 +1,7 @@
 //! The interpreter: a [`Pointwise`] on host tensors, step by step.
 
 use super::table::{Apply, Float};
-use super::{Arg, Pointwise, Row, Step};
+use super::{Arg, Fused, Pointwise, Row, Step};
 use crate::error::{Error, Result};
 use crate::ops::Mode;
 use crate::tensor::index::{Odometer, broadcast, broadcast_strides, strides};
@@ -15,6 +15,11 @@ impl Pointwise {
         let mut shape = vec![];
         for operand in operands {
             shape = broadcast(&shape, operand.shape())?;
+        }
+        if operands.iter().all(|operand| operand.dtype() == DType::F32)
+            && let Some(fused) = Fused::of(self)
+        {
+            return fused.eval(operands, &shape);
         }
         let spread = operands.iter().map(|operand| spread(operand, &shape)).collect::<Result<Vec<_>>>()?;
         let mut results: Vec<Tensor> = Vec::with_capacity(self.steps.len());

@@ -4,10 +4,12 @@
 //! convolution are all a [`Pointwise`]: steps in order, each a row applied to operands, earlier steps or constants.
 
 mod cpu;
+mod fused;
 mod node;
 pub mod table;
 mod wgsl;
 
+pub use fused::Fused;
 pub use node::{DEFS, Elementwise};
 pub use table::Row;
 pub use wgsl::{Lane, emit};

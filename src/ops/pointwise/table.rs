@@ -4,6 +4,8 @@
 //! written once for float32 and float64; integers once, in 128 bits, and wrapped to their own width afterwards.
 #![allow(clippy::excessive_precision, clippy::approx_constant)] // one text serves float32 and float64
 
+use crate::cpu::math::Special;
+use crate::cpu::simd::{Loop, vectorised};
 use crate::tensor::Real;
 
 /// A float function over slices, one for each argument; a slice of one element repeats.
@@ -89,44 +91,111 @@ impl PartialEq for Row {
     }
 }
 
-/// One closure text, compiled for float32 and for float64 and looped over slices, so that the loop vectorises.
+/// One text, compiled for float32 and for float64 and looped over slices, so that the loop vectorises.
 macro_rules! float {
     (|$x:ident| $body:expr, $wgsl:expr) => {
-        Some(Float { f32: |a, out| one(a, out, |$x: f32| -> f32 { $body }), f64: |a, out| one(a, out, |$x: f64| -> f64 { $body }), wgsl: $wgsl })
+        float!(one, [$x], $body, $wgsl)
     };
     (|$x:ident, $y:ident| $body:expr, $wgsl:expr) => {
-        Some(Float {
-            f32: |a, out| two(a, out, |$x: f32, $y: f32| -> f32 { $body }),
-            f64: |a, out| two(a, out, |$x: f64, $y: f64| -> f64 { $body }),
-            wgsl: $wgsl,
-        })
+        float!(two, [$x $y], $body, $wgsl)
     };
     (|$x:ident, $y:ident, $z:ident| $body:expr, $wgsl:expr) => {
-        Some(Float {
-            f32: |a, out| three(a, out, |$x: f32, $y: f32, $z: f32| -> f32 { $body }),
-            f64: |a, out| three(a, out, |$x: f64, $y: f64, $z: f64| -> f64 { $body }),
-            wgsl: $wgsl,
-        })
+        float!(three, [$x $y $z], $body, $wgsl)
     };
+    ($over:ident, [$($x:ident)*], $body:expr, $wgsl:expr) => {{
+        #[inline(always)]
+        fn single($($x: f32),*) -> f32 {
+            $body
+        }
+        #[inline(always)]
+        fn double($($x: f64),*) -> f64 {
+            $body
+        }
+        Some(Float { f32: |args, out| $over(args, out, single), f64: |args, out| $over(args, out, double), wgsl: $wgsl })
+    }};
 }
 
-fn at<T: Copy>(slice: &[T], index: usize) -> T {
-    if slice.len() == 1 { slice[0] } else { slice[index] }
+/// A function over one, two or three slices; one element repeats.
+///
+/// Loops are written as such: `for_each` is a call of its own, which isn't always inlined into the form for wider vectors.
+struct Over<'a, T, F, const N: usize> {
+    args: [&'a [T]; N],
+    out: &'a mut [T],
+    f: F,
 }
-fn one<T: Real>(args: &[&[T]], out: &mut [T], f: impl Fn(T) -> T) {
-    for (index, to) in out.iter_mut().enumerate() {
-        *to = f(at(args[0], index));
+
+impl<T: Real, F: Fn(T) -> T> Loop for Over<'_, T, F, 1> {
+    type Output = ();
+    #[inline(always)]
+    fn run(self) {
+        let [x] = self.args;
+        match x {
+            [x] => self.out.fill((self.f)(*x)),
+            _ => {
+                for (to, &x) in self.out.iter_mut().zip(x) {
+                    *to = (self.f)(x);
+                }
+            }
+        }
     }
+}
+impl<T: Real, F: Fn(T, T) -> T> Loop for Over<'_, T, F, 2> {
+    type Output = ();
+    #[inline(always)]
+    fn run(self) {
+        let [x, y] = self.args;
+        if let ([x], [y]) = (x, y) {
+            return self.out.fill((self.f)(*x, *y));
+        }
+        let pairs = self.out.iter_mut();
+        match (x, y) {
+            (_, [y]) => {
+                for (to, &x) in pairs.zip(x) {
+                    *to = (self.f)(x, *y);
+                }
+            }
+            ([x], _) => {
+                for (to, &y) in pairs.zip(y) {
+                    *to = (self.f)(*x, y);
+                }
+            }
+            _ => {
+                for (to, (&x, &y)) in pairs.zip(x.iter().zip(y)) {
+                    *to = (self.f)(x, y);
+                }
+            }
+        }
+    }
+}
+impl<T: Real, F: Fn(T, T, T) -> T> Loop for Over<'_, T, F, 3> {
+    type Output = ();
+    #[inline(always)]
+    fn run(self) {
+        let at = |slice: &[T], index: usize| if slice.len() == 1 { slice[0] } else { slice[index] };
+        let [x, y, z] = self.args;
+        match (y, z) {
+            ([y], [z]) if x.len() > 1 => {
+                for (to, &x) in self.out.iter_mut().zip(x) {
+                    *to = (self.f)(x, *y, *z);
+                }
+            }
+            _ => {
+                for (index, to) in self.out.iter_mut().enumerate() {
+                    *to = (self.f)(at(x, index), at(y, index), at(z, index));
+                }
+            }
+        }
+    }
+}
+
+fn one<T: Real>(args: &[&[T]], out: &mut [T], f: impl Fn(T) -> T) {
+    vectorised(Over { args: [args[0]], out, f });
 }
 fn two<T: Real>(args: &[&[T]], out: &mut [T], f: impl Fn(T, T) -> T) {
-    for (index, to) in out.iter_mut().enumerate() {
-        *to = f(at(args[0], index), at(args[1], index));
-    }
+    vectorised(Over { args: [args[0], args[1]], out, f });
 }
 fn three<T: Real>(args: &[&[T]], out: &mut [T], f: impl Fn(T, T, T) -> T) {
-    for (index, to) in out.iter_mut().enumerate() {
-        *to = f(at(args[0], index), at(args[1], index), at(args[2], index));
-    }
+    vectorised(Over { args: [args[0], args[1], args[2]], out, f });
 }
 
 const EMPTY: Row = Row { name: "", params: "x", float: None, integer: None, test: None, logic: None, result: Result_::Same, typed_by: 0 };
@@ -135,35 +204,6 @@ const BINARY: Row = Row { params: "a,b", ..EMPTY };
 const COMPARE: Row = Row { params: "a,b", result: Result_::Bool, ..EMPTY };
 const WITH_ONE: Row = Row { params: "x,a", ..EMPTY };
 const WITH_TWO: Row = Row { params: "x,a,b", ..EMPTY };
-
-/// erf to the precision of each type: the power series near 0, the continued fraction of erfc beyond.
-pub(crate) trait Special: Real {
-    fn erf_(self) -> Self;
-}
-impl<T: Real> Special for T {
-    fn erf_(self) -> T {
-        let x = self.f64();
-        let z = x.abs();
-        if x.is_nan() {
-            return self;
-        }
-        let magnitude = if z < 2.0 {
-            // 2/√π · Σ (−1)ⁿ x^(2n+1) / (n! (2n+1))
-            let (mut term, mut sum, mut n) = (z, z, 0.0);
-            while term.abs() > 1e-17 * sum.abs() && n < 100.0 {
-                n += 1.0;
-                term *= -z * z / n;
-                sum += term / (2.0 * n + 1.0);
-            }
-            sum * std::f64::consts::FRAC_2_SQRT_PI
-        } else {
-            // erfc(z) = e^(−z²)/√π · 1/(z + ½/(z + 1/(z + 3⁄2/(z + …)))), evaluated from the inside.
-            let fraction = (1..60).rev().fold(z, |tail, k| z + k as f64 / 2.0 / tail);
-            1.0 - (-z * z).exp() * std::f64::consts::FRAC_2_SQRT_PI / 2.0 / fraction
-        };
-        T::of(magnitude.copysign(x))
-    }
-}
 
 macro_rules! rows {
     ($($constant:ident = $row:expr;)*) => {
@@ -188,24 +228,24 @@ rows! {
     COS = Row { name: "Cos", float: float!(|x| x.cos(), "cos_(x)"), ..UNARY };
     COSH = Row { name: "Cosh", float: float!(|x| x.cosh(), "0.5 * (exp_(x) + exp_(-x))"), ..UNARY };
     ERF = Row { name: "Erf", float: float!(|x| x.erf_(), "erf(x)"), ..UNARY };
-    EXP = Row { name: "Exp", float: float!(|x| x.exp(), "exp_(x)"), ..UNARY };
+    EXP = Row { name: "Exp", float: float!(|x| x.exp_(), "exp_(x)"), ..UNARY };
     FLOOR = Row { name: "Floor", float: float!(|x| x.floor(), "floor(x)"), ..UNARY };
     LOG = Row { name: "Log", float: float!(|x| x.ln(), "log(x)"), ..UNARY };
     RECIPROCAL = Row { name: "Reciprocal", float: float!(|x| 1.0 / x, "1.0 / x"), ..UNARY };
     RELU = Row { name: "Relu", float: float!(|x| if x < 0.0 { 0.0 } else { x }, "select(x, 0.0, x < 0.0)"), integer: Integer::each(|x| x[0].max(0), "max(x, 0)", "x", "select(x, vec2(0u), lt64(x, vec2(0u)))", "x"), ..UNARY };
     ROUND = Row { name: "Round", float: float!(|x| x.round_ties_even(), "round(x)"), ..UNARY };
-    SIGMOID = Row { name: "Sigmoid", float: float!(|x| 1.0 / (1.0 + (-x).exp()), "sigmoid(x)"), ..UNARY };
+    SIGMOID = Row { name: "Sigmoid", float: float!(|x| 1.0 / (1.0 + (-x).exp_()), "sigmoid(x)"), ..UNARY };
     SIN = Row { name: "Sin", float: float!(|x| x.sin(), "sin_(x)"), ..UNARY };
     SINH = Row { name: "Sinh", float: float!(|x| x.sinh(), "sinh_(x)"), ..UNARY };
-    SOFTPLUS = Row { name: "Softplus", float: float!(|x| if x > 0.0 { x + (-x).exp().ln_1p() } else { x.exp().ln_1p() }, "softplus(x)"), ..UNARY };
+    SOFTPLUS = Row { name: "Softplus", float: float!(|x| if x > 0.0 { x + (-x).exp_().ln_1p() } else { x.exp_().ln_1p() }, "softplus(x)"), ..UNARY };
     SOFTSIGN = Row { name: "Softsign", float: float!(|x| x / (1.0 + x.abs()), "x / (1.0 + abs(x))"), ..UNARY };
     SQRT = Row { name: "Sqrt", float: float!(|x| x.sqrt(), "sqrt(x)"), ..UNARY };
     TAN = Row { name: "Tan", float: float!(|x| x.tan(), "sin_(x) / cos_(x)"), ..UNARY };
-    TANH = Row { name: "Tanh", float: float!(|x| x.tanh(), "tanh_(x)"), ..UNARY };
-    MISH = Row { name: "Mish", float: float!(|x| x * (if x > 0.0 { x + (-x).exp().ln_1p() } else { x.exp().ln_1p() }).tanh(), "x * tanh_(softplus(x))"), ..UNARY };
+    TANH = Row { name: "Tanh", float: float!(|x| x.tanh_(), "tanh_(x)"), ..UNARY };
+    MISH = Row { name: "Mish", float: float!(|x| x * (if x > 0.0 { x + (-x).exp_().ln_1p() } else { x.exp_().ln_1p() }).tanh_(), "x * tanh_(softplus(x))"), ..UNARY };
     HARD_SWISH = Row { name: "HardSwish", float: float!(|x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0), "x * clamp(x / 6.0 + 0.5, 0.0, 1.0)"), ..UNARY };
     GELU = Row { name: "Gelu", float: float!(|x| 0.5 * x * (1.0 + (x * 0.707_106_781_186_547_6).erf_()), "0.5 * x * (1.0 + erf(x * 0.70710678))"), ..UNARY };
-    GELU_TANH = Row { name: "GeluTanh", float: float!(|x| 0.5 * x * (1.0 + (0.7978845608028654 * (x + 0.044715 * x * x * x)).tanh()), "0.5 * x * (1.0 + tanh_(0.79788456 * (x + 0.044715 * x * x * x)))"), ..UNARY };
+    GELU_TANH = Row { name: "GeluTanh", float: float!(|x| 0.5 * x * (1.0 + (0.7978845608028654 * (x + 0.044715 * x * x * x)).tanh_()), "0.5 * x * (1.0 + tanh_(0.79788456 * (x + 0.044715 * x * x * x)))"), ..UNARY };
     BITWISE_NOT = Row { name: "BitwiseNot", integer: Integer::new(|x| !x[0], "~x", "~x"), ..UNARY };
     NOT = Row { name: "Not", logic: Some(Logic { cpu: |x| !x[0], wgsl: "!x" }), result: Result_::Bool, ..UNARY };
     IS_NAN = Row { name: "IsNaN", test: Some(Test { float: Some(|x| x[0].is_nan()), integer: None, wgsl: "is_nan(x)", i64: "", u64: "" }), result: Result_::Bool, ..UNARY };
@@ -219,8 +259,8 @@ rows! {
     THRESHOLDED_RELU = Row { name: "ThresholdedRelu", float: float!(|x, a| if x > a { x } else { 0.0 }, "select(0.0, x, x > a)"), ..WITH_ONE };
     HARD_SIGMOID = Row { name: "HardSigmoid", float: float!(|x, a, b| (a * x + b).clamp(0.0, 1.0), "clamp(a * x + b, 0.0, 1.0)"), ..WITH_TWO };
     SHRINK = Row { name: "Shrink", float: float!(|x, a, b| if x < -a { x + b } else if x > a { x - b } else { 0.0 }, "select(select(0.0, x - b, x > a), x + b, x < -a)"), integer: Integer::each(|v| if v[0] < -v[1] { v[0] + v[2] } else if v[0] > v[1] { v[0] - v[2] } else { 0 }, "select(select(0, x - b, x > a), x + b, x < -a)", "select(0u, x - b, x > a)", "select(select(vec2(0u), add64(x, neg64(b)), lt64(a, x)), add64(x, b), lt64(x, neg64(a)))", "select(vec2(0u), add64(x, neg64(b)), ltu64(a, x))"), ..WITH_TWO };
-    SWISH = Row { name: "Swish", float: float!(|x, a| x / (1.0 + (-a * x).exp()), "x * sigmoid(a * x)"), ..WITH_ONE };
-    SILU = Row { name: "Silu", float: float!(|x| x / (1.0 + (-x).exp()), "x * sigmoid(x)"), ..UNARY };
+    SWISH = Row { name: "Swish", float: float!(|x, a| x / (1.0 + (-a * x).exp_()), "x * sigmoid(a * x)"), ..WITH_ONE };
+    SILU = Row { name: "Silu", float: float!(|x| x / (1.0 + (-x).exp_()), "x * sigmoid(x)"), ..UNARY };
 
     // --- binary ---
     ADD = Row { name: "Add", float: float!(|a, b| a + b, "a + b"), integer: Integer::new(|v| v[0] + v[1], "a + b", "add64(a, b)"), ..BINARY };

@@ -60,6 +60,9 @@ impl Operator for Expand {
             Expand::Broadcast => (shape.clone(), broadcast_strides(x.shape(), &own, &shape)),
             Expand::Tile => interleaved(x.shape(), &own, &shape),
         };
+        if walked == shape {
+            return Ok(vec![x.strided(shape, &steps, 0)?]);
+        }
         let mut walk = Odometer::new(&walked, [&steps]);
         Ok(vec![x.pick(shape.clone(), |_| walk.next().map(|[at]| at))?])
     }

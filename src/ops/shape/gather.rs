@@ -12,7 +12,7 @@ use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Lowering, Unsupported};
 use crate::tensor::index::{axis, strides};
-use crate::tensor::{Tensor, element_count};
+use crate::tensor::{DType, Tensor, element_count};
 use std::sync::Arc;
 
 pub const GATHER: OpDef = OpDef { domain: "", name: "Gather", since: 1, parse: parse_gather, cases: GATHER_CASES };
@@ -118,6 +118,18 @@ impl Operator for Gather {
             }
         }
         element_count(&shape)?;
+        if let Gather::Slices { axis: at } = *self {
+            let at = axis(at, data.rank())?;
+            let (size, inner) = (data.shape()[at], data.shape()[at + 1..].iter().product::<usize>());
+            if data.dtype() != DType::String && inner > 0 && !shape.contains(&0) {
+                let source = |run: usize| {
+                    let (outer, index) = (run / list.len(), list[run % list.len()]);
+                    let index = if index < 0 { index + size as i64 } else { index } as usize;
+                    (0, (outer * size + index) * inner)
+                };
+                return Ok(vec![Tensor::runs(&[data], shape, inner, source)?]);
+            }
+        }
         let mut coordinates = vec![0usize; shape.len()];
         let picked = data.pick(shape.clone(), |_| {
             let along = |strides: &[isize]| coordinates.iter().zip(strides).map(|(&x, stride)| x as isize * stride).sum::<isize>();

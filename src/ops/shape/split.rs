@@ -68,15 +68,14 @@ impl Operator for Split {
     fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         let (axis, sizes) = self.sizes(x.shape(), inputs.optional(1).map(Tensor::to_i64s).transpose()?)?;
-        let inner: usize = x.shape()[axis + 1..].iter().product();
-        let (whole, mut start) = (x.shape()[axis] * inner, 0);
+        let (own, mut start) = (index::strides(x.shape()), 0);
         let mut parts = vec![];
         for size in sizes {
             let mut shape = x.shape().to_vec();
             shape[axis] = size;
-            let row = size * inner;
-            parts.push(x.pick(shape, |at| Some(at / row * whole + start + at % row))?);
-            start += row;
+            // An empty part may begin behind the last element.
+            parts.push(x.strided(shape, &own, if size == 0 { 0 } else { start * own[axis] })?);
+            start += size;
         }
         Ok(parts)
     }

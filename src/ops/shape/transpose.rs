@@ -6,7 +6,7 @@ use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Lowering, Unsupported};
 use crate::tensor::Tensor;
-use crate::tensor::index::{Odometer, axes, strides};
+use crate::tensor::index::{axes, strides};
 use std::sync::Arc;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "Transpose", since: 1, parse, cases: CASES };
@@ -44,8 +44,9 @@ impl Operator for Transpose {
         let (order, own) = (self.order(x.rank())?, strides(x.shape()));
         let shape: Vec<usize> = order.iter().map(|&axis| x.shape()[axis]).collect();
         let steps: Vec<usize> = order.iter().map(|&axis| own[axis]).collect();
-        let mut walk = Odometer::new(&shape, [&steps]);
-        Ok(vec![x.pick(shape.clone(), |_| walk.next().map(|[at]| at))?])
+        // Where only axes of one element move, the elements stay.
+        let kept = |order: &[usize]| order.iter().copied().filter(|&axis| x.shape()[axis] != 1).is_sorted();
+        Ok(vec![if kept(&order) { x.reshape(shape)? } else { x.strided(shape, &steps, 0)? }])
     }
 
     fn moves(&self) -> bool {

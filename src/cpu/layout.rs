@@ -1,0 +1,300 @@
+//! *Given* convolutions, pools and what lies between them, on images `[n, c, h, w]` → *Result* the same on `[n, h, w, c]`, with a
+//! Transpose where an image comes in or goes out.
+//!
+//! With channels innermost a convolution's windows are contiguous, and every loop runs along channels. The rewrite is the CPU's own:
+//! it runs when a program is made, after all others. An image that is known in the new order keeps being read in it; the old order
+//! is made only for a node that asks for it. Transposes of the graph's own between the two orders become nothing.
+
+use super::panels::Packed;
+use crate::compare::Bound;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Node, ValueId};
+use crate::ops::nn::{conv::Conv, global_pool::GlobalPool, pool::Pool};
+use crate::ops::pointwise::Elementwise;
+use crate::ops::reduce::reduce::Reduce;
+use crate::ops::shape::{concat::Concat, transpose::Transpose};
+use crate::ops::{Fact, Infer, Mode, Operands, Operator};
+use crate::tensor::index::strides;
+use crate::tensor::{DType, Tensor};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// The order of axes that takes `[n, c, h, w]` to `[n, h, w, c]`, and the one back.
+pub const TO_LAST: [usize; 4] = [0, 2, 3, 1];
+pub const TO_FIRST: [usize; 4] = [0, 3, 1, 2];
+
+/// A tensor of rank 4 with its axes in another order.
+pub fn permuted(tensor: &Tensor, order: [usize; 4]) -> Result<Tensor> {
+    let shape = tensor.shape();
+    if shape.len() != 4 {
+        return Err(Error::internal(format!("a tensor of shape {shape:?} is no image")));
+    }
+    let own = strides(shape);
+    tensor.strided(order.map(|axis| shape[axis]), &order.map(|axis| own[axis]), 0)
+}
+
+/// An operator on images whose channels lie innermost: input 0, those from 3 on, and the results.
+#[derive(Debug)]
+pub struct ChannelsLast {
+    inner: Arc<dyn Operator>,
+}
+
+impl ChannelsLast {
+    /// Facts as the operator inside has them.
+    fn inside(inputs: Operands<'_, Fact>) -> Vec<Option<Fact>> {
+        let fact = |index: usize| inputs.optional(index).map(|fact| if index == 0 || index > 2 { reordered(fact, TO_FIRST) } else { fact.clone() });
+        (0..inputs.len()).map(fact).collect()
+    }
+}
+
+/// A fact without its elements, of rank 4 with the axes in another order.
+fn reordered(fact: &Fact, order: [usize; 4]) -> Fact {
+    Fact::new(fact.dtype, if fact.rank() == 4 { order.map(|axis| fact.shape[axis]).to_vec() } else { fact.shape.clone() })
+}
+
+impl Operator for ChannelsLast {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        let facts = Self::inside(inputs);
+        let refs: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
+        Ok(self.inner.infer(Operands::new(&refs))?.iter().map(|fact| reordered(fact, TO_LAST)).collect())
+    }
+    fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
+        self.inner.eval_channels_last(inputs, None, mode)?.ok_or_else(|| Error::internal("an operator without a form for channels innermost"))
+    }
+    fn pack(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Packed>> {
+        self.inner.pack(inputs)
+    }
+    fn eval_packed(&self, inputs: Operands<'_, Tensor>, packed: &Packed, mode: Mode) -> Result<Vec<Tensor>> {
+        self.inner.eval_channels_last(inputs, Some(packed), mode)?.ok_or_else(|| Error::internal("an operator without a form for channels innermost"))
+    }
+    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
+        let facts = Self::inside(inputs);
+        self.inner.error_bound(Operands::new(&facts.iter().map(Option::as_ref).collect::<Vec<_>>()))
+    }
+    fn flops(&self, inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
+        let facts = Self::inside(inputs);
+        let outputs: Vec<Fact> = outputs.iter().map(|fact| reordered(fact, TO_FIRST)).collect();
+        self.inner.flops(Operands::new(&facts.iter().map(Option::as_ref).collect::<Vec<_>>()), &outputs)
+    }
+}
+
+/// Rewrites the graph. `facts` are those of its values.
+pub fn rewrite(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<()> {
+    let convolves = |node: &Node| node.op.downcast::<Conv>().is_some();
+    if !graph.nodes.iter().any(convolves) {
+        return Ok(());
+    }
+    let nodes = std::mem::take(&mut graph.nodes);
+    let mut rewrite = Rewrite { graph, facts, made: vec![], last: HashMap::new(), unmade: HashSet::new() };
+    for node in nodes {
+        if !rewrite.image(&node)? {
+            for id in node.inputs.iter().flatten() {
+                rewrite.need_first(*id);
+            }
+            rewrite.made.push(node);
+        }
+    }
+    for id in rewrite.graph.outputs.clone() {
+        rewrite.need_first(id);
+    }
+    rewrite.graph.nodes = rewrite.made;
+    Ok(())
+}
+
+struct Rewrite<'a> {
+    graph: &'a mut Graph,
+    facts: &'a [Option<Fact>],
+    made: Vec<Node>,
+    /// The value that holds an image in the new order.
+    last: HashMap<ValueId, ValueId>,
+    /// Images that exist in the new order alone.
+    unmade: HashSet<ValueId>,
+}
+
+impl Rewrite<'_> {
+    fn fact(&self, id: ValueId) -> Option<&Fact> {
+        self.facts.get(id.0 as usize)?.as_ref()
+    }
+    fn is_image(&self, id: ValueId) -> bool {
+        self.fact(id).is_some_and(|fact| fact.dtype == DType::F32 && fact.rank() == 4)
+    }
+
+    fn transpose(&mut self, from: ValueId, to: ValueId, order: [usize; 4]) {
+        let op = Arc::new(Transpose { perm: Some(order.iter().map(|&axis| axis as i64).collect()) });
+        let name = self.graph.value(to).name.clone();
+        self.made.push(Node { name, op_type: "Transpose".into(), op, inputs: vec![Some(from)], outputs: vec![Some(to)], fused: vec![] });
+    }
+
+    /// The image in the new order, made here if it isn't there yet.
+    fn to_last(&mut self, id: ValueId) -> Result<ValueId> {
+        if let Some(&last) = self.last.get(&id) {
+            return Ok(last);
+        }
+        let hint = format!("{} (channels last)", self.graph.value(id).name);
+        let last = match self.graph.constant(id).cloned() {
+            Some(constant) => self.graph.add_constant(&hint, permuted(&constant, TO_LAST)?),
+            None => {
+                let name = self.graph.fresh_name(&hint);
+                let last = self.graph.add_value(name, None, None);
+                self.transpose(id, last, TO_LAST);
+                last
+            }
+        };
+        self.last.insert(id, last);
+        Ok(last)
+    }
+
+    /// Makes the image in the old order, if only the new one is there.
+    fn need_first(&mut self, id: ValueId) {
+        if self.unmade.remove(&id) {
+            let last = self.last[&id];
+            self.transpose(last, id, TO_FIRST);
+        }
+    }
+
+    /// Adds the node with its result in the new order.
+    fn push(&mut self, node: &Node, op: Arc<dyn Operator>, inputs: Vec<Option<ValueId>>) {
+        let outputs = node.outputs.iter().map(|id| {
+            id.map(|id| {
+                let name = self.graph.fresh_name(&format!("{} (channels last)", self.graph.value(id).name));
+                let last = self.graph.add_value(name, None, None);
+                self.last.insert(id, last);
+                self.unmade.insert(id);
+                last
+            })
+        });
+        let outputs = outputs.collect();
+        self.made.push(Node { op, inputs, outputs, ..node.clone() });
+    }
+
+    /// Takes a node over into the new order; false where it stays as it is.
+    fn image(&mut self, node: &Node) -> Result<bool> {
+        let (Some(Some(x)), Some(Some(out))) = (node.inputs.first().copied(), node.outputs.first().copied()) else { return Ok(false) };
+        if let Some(transpose) = node.op.downcast::<Transpose>() {
+            return Ok(self.transposed(transpose, x, out));
+        }
+        if let Some(conv) = node.op.downcast::<Conv>() {
+            return self.conv(conv, node);
+        }
+        if let Some(pool) = node.op.downcast::<Pool>() {
+            let plain = !pool.indices && !matches!(pool.kind, crate::kernels::pool::Mode::Norm { .. });
+            if !plain || !self.is_image(x) || !self.last.contains_key(&x) {
+                return Ok(false);
+            }
+            let last = self.to_last(x)?;
+            self.push(node, Arc::new(ChannelsLast { inner: node.op.clone() }), vec![Some(last)]);
+            return Ok(true);
+        }
+        if !self.is_image(out) || !node.inputs.iter().flatten().any(|id| self.last.contains_key(id)) {
+            return Ok(false);
+        }
+        if node.op.downcast::<GlobalPool>().is_some() {
+            let last = self.to_last(x)?;
+            self.push(node, Arc::new(ChannelsLast { inner: node.op.clone() }), vec![Some(last)]);
+            return Ok(true);
+        }
+        if let Some(reduce) = node.op.downcast::<Reduce>() {
+            return self.reduce(reduce, node, x);
+        }
+        if let Some(concat) = node.op.downcast::<Concat>() {
+            let axis = crate::tensor::index::axis(concat.axis, 4)?;
+            let place = TO_LAST.iter().position(|&from| from == axis).unwrap_or(axis);
+            let mut inputs = vec![];
+            for id in &node.inputs {
+                inputs.push(id.map(|id| self.to_last(id)).transpose()?);
+            }
+            self.push(node, Arc::new(Concat { axis: place as i64 }), inputs);
+            return Ok(true);
+        }
+        if node.op.downcast::<Elementwise>().is_some() {
+            return self.elementwise(node, out);
+        }
+        Ok(false)
+    }
+
+    /// A Transpose between the orders is no work: its result is the same elements under another name.
+    fn transposed(&mut self, transpose: &Transpose, x: ValueId, out: ValueId) -> bool {
+        let Some(order) = self.is_image(x).then(|| transpose.order(4).ok()).flatten() else { return false };
+        if order == TO_FIRST && !self.unmade.contains(&x) && !self.graph.outputs.contains(&out) {
+            self.last.insert(out, x);
+            self.unmade.insert(out);
+            return true;
+        }
+        if order == TO_LAST
+            && let Some(&last) = self.last.get(&x)
+        {
+            // The result is made by name, from what is there in its order.
+            let op = Arc::new(Transpose { perm: Some(vec![0, 1, 2, 3]) });
+            let name = self.graph.value(out).name.clone();
+            self.made.push(Node { name, op_type: "Transpose".into(), op, inputs: vec![Some(last)], outputs: vec![Some(out)], fused: vec![] });
+            return true;
+        }
+        false
+    }
+
+    fn conv(&mut self, conv: &Conv, node: &Node) -> Result<bool> {
+        let constant = |at: usize| node.inputs.get(at).copied().flatten().and_then(|id| self.graph.constant(id));
+        let Some(out) = node.outputs.first().copied().flatten() else { return Ok(false) };
+        let images = node.inputs.iter().enumerate().filter(|(at, _)| *at == 0 || *at > 2).filter_map(|(_, id)| *id);
+        let alike =
+            images.clone().all(|id| self.is_image(id)) && images.clone().skip(1).all(|id| self.fact(id).map(|f| &f.shape) == self.fact(out).map(|f| &f.shape));
+        let weights = constant(1).map(Tensor::shape);
+        // Two filters and more to a channel have no form of their own; a few groups do.
+        let served = weights.is_some_and(|w| w.len() == 4 && (conv.groups == 1 || w[0] == conv.groups && w[1] == 1 || w[1] >= 4));
+        let float = crate::ops::pointwise::Fused::of(&conv.epilogue).is_some() || conv.epilogue.is_identity();
+        if !served || !alike || !float || !self.is_image(out) {
+            return Ok(false);
+        }
+        let mut inputs = node.inputs.clone();
+        for (at, id) in node.inputs.iter().enumerate() {
+            if let Some(id) = id.filter(|_| at == 0 || at > 2) {
+                inputs[at] = Some(self.to_last(id)?);
+            }
+        }
+        self.push(node, Arc::new(ChannelsLast { inner: node.op.clone() }), inputs);
+        Ok(true)
+    }
+
+    fn reduce(&mut self, reduce: &Reduce, node: &Node, x: ValueId) -> Result<bool> {
+        let axes = node.inputs.get(1).copied().flatten().and_then(|id| self.graph.constant(id).cloned().or_else(|| self.fact(id)?.value.clone()));
+        let Some(axes) = axes.filter(|_| reduce.keep && self.is_image(x)) else { return Ok(false) };
+        let axes = crate::tensor::index::axes(&axes.to_i64s()?, 4)?;
+        let moved = axes.iter().filter_map(|axis| TO_LAST.iter().position(|from| from == axis)).map(|axis| axis as i64);
+        let (axes, last) = (self.graph.add_constant("axes (channels last)", Tensor::int64s(moved)), self.to_last(x)?);
+        self.push(node, node.op.clone(), vec![Some(last), Some(axes)]);
+        Ok(true)
+    }
+
+    fn elementwise(&mut self, node: &Node, out: ValueId) -> Result<bool> {
+        let shape = self.fact(out).map(|fact| fact.shape.clone()).unwrap_or_default();
+        // At least one whole image is in the new order already, and the others can be brought into it.
+        let whole = |id: &ValueId| self.last.contains_key(id) && self.fact(*id).is_some_and(|fact| fact.shape == shape);
+        let movable = |id: &ValueId| self.is_image(*id) || self.fact(*id).is_some_and(|fact| fact.count() == 1 || self.graph.constant(*id).is_some());
+        if !node.inputs.iter().flatten().any(whole) || !node.inputs.iter().flatten().all(movable) {
+            return Ok(false);
+        }
+        let mut inputs = vec![];
+        for &id in &node.inputs {
+            let Some(id) = id else {
+                inputs.push(None);
+                continue;
+            };
+            let constant = self.graph.constant(id).cloned();
+            inputs.push(Some(match constant {
+                _ if self.is_image(id) => self.to_last(id)?,
+                Some(constant) if constant.len() > 1 => {
+                    let rank = constant.rank();
+                    let wide: Vec<usize> = std::iter::repeat_n(1, 4usize.saturating_sub(rank)).chain(constant.shape().iter().copied()).collect();
+                    let moved = permuted(&constant.reshape(wide)?, TO_LAST)?;
+                    self.graph.add_constant("operand (channels last)", moved)
+                }
+                _ => {
+                    self.need_first(id);
+                    id
+                }
+            }));
+        }
+        self.push(node, node.op.clone(), inputs);
+        Ok(true)
+    }
+}

@@ -1,0 +1,102 @@
+//! A right-hand matrix as the innermost loop reads it: panels of columns, each a line of floats for every k.
+
+use super::tile::{LANES, Tile};
+use crate::error::Result;
+use crate::tensor::element_count;
+use crate::tensor::pool::Floats;
+
+/// Constants made ready for the CPU.
+pub enum Packed {
+    /// One right-hand matrix, or one for each group.
+    Panels(Vec<Panels>),
+    /// A depthwise filter `[taps, channels]`.
+    Taps(Vec<f32>),
+}
+
+impl Packed {
+    pub fn bytes(&self) -> usize {
+        match self {
+            Packed::Panels(list) => list.iter().map(Panels::bytes).sum(),
+            Packed::Taps(list) => size_of_val(&list[..]),
+        }
+    }
+}
+
+/// B `[k, n]` in panels `[⌈n / width⌉][k][width]`, columns beyond n zero.
+pub struct Panels {
+    pub k: usize,
+    pub n: usize,
+    /// Lane groups of a panel's width.
+    pub groups: usize,
+    data: Floats,
+}
+
+impl Panels {
+    /// Empty panels for a matrix of this size. Errors where they don't fit memory.
+    pub fn new(k: usize, n: usize) -> Result<Self> {
+        let groups = Tile::native().groups(n);
+        let count = element_count(&[n.div_ceil(groups * LANES), k, groups * LANES])?;
+        Ok(Self { k, n, groups, data: Floats::zeros(count)? })
+    }
+
+    /// Panels of a matrix whose element (row, column) is `source[row · row_stride + column · column_stride]`.
+    pub fn pack(source: &[f32], k: usize, n: usize, row_stride: usize, column_stride: usize) -> Result<Self> {
+        let mut panels = Self::new(k, n)?;
+        panels.fill(source, row_stride, column_stride);
+        Ok(panels)
+    }
+
+    /// Packs another matrix of the same size.
+    pub fn fill(&mut self, source: &[f32], row_stride: usize, column_stride: usize) {
+        let (k, n, width) = (self.k, self.n, self.width());
+        if k == 0 {
+            return;
+        }
+        for (index, panel) in self.floats_mut().chunks_exact_mut(k * width).enumerate() {
+            let first = index * width;
+            let columns = width.min(n - first);
+            if column_stride == 1 {
+                for (row, line) in panel.chunks_exact_mut(width).enumerate() {
+                    line[..columns].copy_from_slice(&source[row * row_stride + first..][..columns]);
+                }
+            } else {
+                // A few rows at a time for all columns, so that what is read and what is written stay in cache.
+                for (block, lines) in panel.chunks_mut(16 * width).enumerate() {
+                    for column in 0..columns {
+                        let from = &source[(first + column) * column_stride + block * 16 * row_stride..];
+                        for (row, line) in lines.chunks_exact_mut(width).enumerate() {
+                            line[column] = from[row * row_stride];
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sets element (row, column), for packings that no pair of strides describes.
+    pub fn set(&mut self, row: usize, column: usize, value: f32) {
+        let (k, width) = (self.k, self.width());
+        self.floats_mut()[(column / width * k + row) * width + column % width] = value;
+    }
+
+    pub fn width(&self) -> usize {
+        self.groups * LANES
+    }
+    pub fn count(&self) -> usize {
+        self.n.div_ceil(self.width())
+    }
+    pub fn bytes(&self) -> usize {
+        size_of_val(&self.data[..])
+    }
+    /// The lines of panel `index` from `k` on.
+    pub fn panel(&self, index: usize, k: usize) -> &[f32] {
+        let (size, width) = (self.k * self.width(), self.width());
+        &self.floats()[index * size + k * width..(index + 1) * size]
+    }
+    fn floats(&self) -> &[f32] {
+        &self.data
+    }
+    fn floats_mut(&mut self) -> &mut [f32] {
+        &mut self.data
+    }
+}

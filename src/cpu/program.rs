@@ -1,0 +1,162 @@
+//! A graph made ready to run on the CPU again and again: rewritten for the inputs' shapes, its weights packed, its memory kept.
+
+use super::layout;
+use super::panels::Packed;
+use super::{eval_node, held};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Node, ValueId};
+use crate::ops::{Fact, Mode, Operands};
+use crate::tensor::pool::Pool;
+use crate::tensor::{DType, Tensor};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+/// Memory pools that wait for the next run: as many runs at once keep theirs.
+const KEPT_POOLS: usize = 4;
+
+/// Packed weights of a session, by constant and by the operator that reads it: programs for several shapes share them.
+#[derive(Default)]
+pub struct Weights {
+    kept: Mutex<HashMap<(usize, String), Weak<Packed>>>,
+}
+
+impl Weights {
+    /// What the node's operator makes of its constant inputs; made once, and freed with the last program that holds it.
+    fn of(&self, graph: &Graph, node: &Node) -> Result<Option<Arc<Packed>>> {
+        let constants: Vec<Option<&Tensor>> = node.inputs.iter().map(|id| id.and_then(|id| graph.constant(id))).collect();
+        let Some(weights) = constants.get(1).copied().flatten() else { return Ok(None) };
+        // The text of an operator is all that decides how it packs.
+        let key = (weights.identity(), format!("{:?} {:?}", node.op, weights.shape()));
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = kept.get(&key).and_then(Weak::upgrade) {
+            return Ok(Some(found));
+        }
+        let Some(packed) = node.op.pack(Operands::new(&constants))?.map(Arc::new) else { return Ok(None) };
+        kept.retain(|_, packed| packed.strong_count() > 0);
+        kept.insert(key, Arc::downgrade(&packed));
+        Ok(Some(packed))
+    }
+}
+
+/// What a run is made of.
+pub struct Program {
+    graph: Graph,
+    /// Values that are known before a run, by id.
+    known: Vec<Option<Tensor>>,
+    packed: Vec<Option<Arc<Packed>>>,
+    /// The values that nobody reads after each node.
+    dying: Vec<Vec<ValueId>>,
+    pools: Mutex<Vec<Pool>>,
+}
+
+/// What a node took in a run.
+pub struct NodeTime {
+    pub name: String,
+    pub op_type: String,
+    pub time: Duration,
+    pub flops: u64,
+    /// Bytes of its operands and results.
+    pub bytes: u64,
+}
+
+impl Program {
+    /// Makes a program. `facts` are those of the graph's values where shapes don't depend on data; then `rewrite` allows rewrites.
+    pub fn new(mut graph: Graph, facts: Option<&[Option<Fact>]>, rewrite: bool, weights: &Weights) -> Result<Self> {
+        let mut known: Vec<Option<Tensor>> = graph.values.iter().map(|value| value.constant.clone()).collect();
+        if let Some(facts) = facts {
+            for (known, fact) in known.iter_mut().zip(facts) {
+                *known = known.take().or_else(|| fact.as_ref().and_then(|fact| fact.value.clone()));
+            }
+            // What follows from shapes alone isn't computed again.
+            graph.nodes.retain(|node| !node.outputs.iter().flatten().all(|id| known.get(id.0 as usize).is_some_and(Option::is_some)));
+            if rewrite {
+                layout::rewrite(&mut graph, facts)?;
+            }
+        }
+        let constants = graph.values.iter().map(|value| value.constant.clone());
+        known.extend(constants.skip(known.len()));
+        let packed = graph.nodes.iter().map(|node| weights.of(&graph, node)).collect::<Result<Vec<_>>>()?;
+        let mut last_use: HashMap<ValueId, usize> = HashMap::new();
+        for (index, node) in graph.nodes.iter().enumerate() {
+            last_use.extend(node.inputs.iter().chain(&node.outputs).flatten().map(|&id| (id, index)));
+        }
+        let mut dying = vec![vec![]; graph.nodes.len()];
+        for (id, index) in last_use {
+            if !graph.outputs.contains(&id) && known[id.0 as usize].is_none() {
+                dying[index].push(id);
+            }
+        }
+        Ok(Self { graph, known, packed, dying, pools: Mutex::default() })
+    }
+
+    /// Bytes of packed weights.
+    pub fn packed_bytes(&self) -> usize {
+        self.packed.iter().flatten().map(|packed| packed.bytes()).sum()
+    }
+
+    /// Runs it. Returns the graph's outputs in order; with `times`, what each node took.
+    pub fn run(&self, inputs: &HashMap<ValueId, Tensor>, times: Option<&mut Vec<NodeTime>>) -> Result<Vec<Tensor>> {
+        let pool = self.pools.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        // On one of rayon's threads, so that a step's other parts are at hand without waking anyone.
+        let (pool, result) = rayon::scope(|_| pool.during(|| self.run_here(inputs, times)));
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        if pools.len() < KEPT_POOLS {
+            pools.push(pool);
+        }
+        result
+    }
+
+    fn run_here(&self, inputs: &HashMap<ValueId, Tensor>, mut times: Option<&mut Vec<NodeTime>>) -> Result<Vec<Tensor>> {
+        let graph = &self.graph;
+        let mut values: Vec<Option<Tensor>> = vec![None; graph.values.len()];
+        for &id in &graph.inputs {
+            let given = inputs.get(&id).ok_or_else(|| Error::input("this input is missing").at_tensor(&graph.value(id).name))?;
+            values[id.0 as usize] = Some(given.clone());
+        }
+        let find = |values: &[Option<Tensor>], id: ValueId| values[id.0 as usize].is_some() || self.known[id.0 as usize].is_some();
+        for (index, node) in graph.nodes.iter().enumerate() {
+            let start = times.is_some().then(Instant::now);
+            let here = |error: Error| error.at_node(&node.name).at_operator(&node.op_type);
+            if let Some(id) = node.inputs.iter().flatten().find(|&&id| !find(&values, id)) {
+                return Err(here(Error::internal(format!("'{}' has no value", graph.value(*id).name))));
+            }
+            let operand = |id: &Option<ValueId>| id.and_then(|id| values[id.0 as usize].as_ref().or(self.known[id.0 as usize].as_ref()));
+            let operands: Vec<Option<&Tensor>> = node.inputs.iter().map(operand).collect();
+            let narrow = operands.iter().flatten().any(|tensor| matches!(tensor.dtype(), DType::F16 | DType::BF16));
+            let results = match &self.packed[index] {
+                Some(packed) if !narrow => node.op.eval_packed(Operands::new(&operands), packed, Mode::Declared),
+                _ => eval_node(&*node.op, &operands, Mode::Declared),
+            };
+            let results = results.map_err(here)?;
+            if let (Some(times), Some(start)) = (&mut times, start) {
+                let time = start.elapsed();
+                let facts: Vec<Option<Fact>> = operands.iter().map(|tensor| tensor.map(Fact::of)).collect();
+                let made: Vec<Fact> = results.iter().map(Fact::of).collect();
+                let flops = node.op.flops(Operands::new(&facts.iter().map(Option::as_ref).collect::<Vec<_>>()), &made);
+                let bytes = operands.iter().flatten().copied().chain(&results).map(|tensor| tensor.bytes().len() as u64).sum();
+                times.push(NodeTime { name: node.name.clone(), op_type: node.op_type.clone(), time, flops, bytes });
+            }
+            for (id, tensor) in node.outputs.iter().zip(results) {
+                if let Some(id) = id {
+                    values[id.0 as usize] = Some(tensor);
+                }
+            }
+            for id in &self.dying[index] {
+                if let Some(tensor) = values[id.0 as usize].take() {
+                    tensor.recycle();
+                }
+            }
+        }
+        let output = |id: &ValueId| match (&values[id.0 as usize], &self.known[id.0 as usize]) {
+            (Some(tensor), _) | (None, Some(tensor)) => held(tensor, Mode::Declared),
+            (None, None) => Err(Error::internal("an output was not made").at_tensor(&graph.value(*id).name)),
+        };
+        graph.outputs.iter().map(output).collect()
+    }
+
+    /// The graph that runs.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+}

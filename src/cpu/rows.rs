@@ -1,0 +1,179 @@
+//! What normalisations, softmax and reductions do to rows of float32: sums in float64 by lanes, loops that vectorise.
+
+use super::math;
+use super::simd::{Loop, vectorised};
+use rayon::prelude::*;
+
+const LANES: usize = 16;
+/// Neighbouring columns that are summed up together: few, so that a small outer size leaves work for every thread.
+const STRIPE: usize = 64;
+/// Elements that a thread takes at once.
+const CHUNK: usize = 1 << 13;
+
+/// The sum of `f` over a row, in sixteen float64 lanes.
+#[inline(always)]
+fn sum(row: &[f32], f: impl Fn(f32) -> f64) -> f64 {
+    let mut lanes = [0f64; LANES];
+    let (whole, rest) = row.as_chunks::<LANES>();
+    for chunk in whole {
+        for (lane, &x) in lanes.iter_mut().zip(chunk) {
+            *lane += f(x);
+        }
+    }
+    lanes.iter().sum::<f64>() + rest.iter().map(|&x| f(x)).sum::<f64>()
+}
+
+/// The mean of a row (0 if it isn't centred) and its inverse deviation.
+struct Moments<'a> {
+    x: &'a [f32],
+    centred: bool,
+    epsilon: f64,
+}
+impl Loop for Moments<'_> {
+    type Output = (f64, f64);
+    #[inline(always)]
+    fn run(self) -> (f64, f64) {
+        let length = self.x.len() as f64;
+        let mean = if self.centred { sum(self.x, |x| x as f64) / length } else { 0.0 };
+        let variance = sum(self.x, |x| (x as f64 - mean) * (x as f64 - mean)) / length;
+        (mean, 1.0 / (variance + self.epsilon).sqrt())
+    }
+}
+
+struct Affine<'a> {
+    x: &'a [f32],
+    y: &'a mut [f32],
+    mean: f64,
+    inverse: f64,
+    scale: &'a [f32],
+    bias: Option<&'a [f32]>,
+}
+impl Loop for Affine<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run(self) {
+        let (mean, inverse) = (self.mean, self.inverse);
+        let normal = |x: f32| (x as f64 - mean) * inverse;
+        let all = self.y.iter_mut().zip(self.x).zip(self.scale);
+        match self.bias {
+            Some(bias) => {
+                for (((y, &x), &scale), &bias) in all.zip(bias) {
+                    *y = (normal(x) * scale as f64 + bias as f64) as f32;
+                }
+            }
+            None => {
+                for ((y, &x), &scale) in all {
+                    *y = (normal(x) * scale as f64) as f32;
+                }
+            }
+        }
+    }
+}
+
+/// Normalises each row of `scale.len()` elements. `moments` gets each row's mean and inverse deviation.
+pub fn normalize(xs: &[f32], ys: &mut [f32], moments: &mut [(f64, f64)], centred: bool, epsilon: f64, scale: &[f32], bias: Option<&[f32]>) {
+    let length = scale.len();
+    if length == 0 {
+        return;
+    }
+    let rows = (CHUNK / length).max(1);
+    let parts = ys.par_chunks_mut(rows * length).zip(xs.par_chunks(rows * length)).zip(moments.par_chunks_mut(rows));
+    parts.for_each(|((ys, xs), moments)| {
+        for ((y, x), moments) in ys.chunks_exact_mut(length).zip(xs.chunks_exact(length)).zip(moments) {
+            *moments = vectorised(Moments { x, centred, epsilon });
+            vectorised(Affine { x, y, mean: moments.0, inverse: moments.1, scale, bias });
+        }
+    });
+}
+
+struct Softmax<'a> {
+    x: &'a [f32],
+    y: &'a mut [f32],
+}
+impl Loop for Softmax<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run(self) {
+        let mut lanes = [f32::NEG_INFINITY; LANES];
+        let (whole, rest) = self.x.as_chunks::<LANES>();
+        for chunk in whole {
+            for (lane, &x) in lanes.iter_mut().zip(chunk) {
+                *lane = if x > *lane { x } else { *lane };
+            }
+        }
+        let high = lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |high, &x| if x > high { x } else { high });
+        for (y, &x) in self.y.iter_mut().zip(self.x) {
+            *y = math::exp(x - high);
+        }
+        let total = sum(self.y, |y| y as f64);
+        let inverse = 1.0 / total;
+        for y in self.y.iter_mut() {
+            *y = (*y as f64 * inverse) as f32;
+        }
+    }
+}
+
+/// Softmax of each row of `length` elements.
+pub fn softmax(xs: &[f32], ys: &mut [f32], length: usize) {
+    if length == 0 {
+        return;
+    }
+    let rows = (CHUNK / length).max(1);
+    ys.par_chunks_mut(rows * length).zip(xs.par_chunks(rows * length)).for_each(|(ys, xs)| {
+        ys.chunks_exact_mut(length).zip(xs.chunks_exact(length)).for_each(|(y, x)| vectorised(Softmax { x, y }));
+    });
+}
+
+struct Sum<'a>(&'a [f32]);
+impl Loop for Sum<'_> {
+    type Output = f64;
+    #[inline(always)]
+    fn run(self) -> f64 {
+        sum(self.0, |x| x as f64)
+    }
+}
+
+/// Sums along the middle of `[outer, length, inner]`, each times `factor`, to `[outer, inner]`.
+pub fn sums(xs: &[f32], ys: &mut [f32], length: usize, inner: usize, factor: f64) {
+    if length == 0 || inner == 0 {
+        return ys.fill((0.0 * factor) as f32);
+    }
+    if inner == 1 {
+        let rows = (CHUNK / length).max(1);
+        ys.par_chunks_mut(rows).zip(xs.par_chunks(rows * length)).for_each(|(ys, xs)| {
+            for (y, x) in ys.iter_mut().zip(xs.chunks_exact(length)) {
+                *y = (vectorised(Sum(x)) * factor) as f32;
+            }
+        });
+        return;
+    }
+    ys.par_chunks_exact_mut(inner).zip(xs.par_chunks_exact(length * inner)).for_each(|(ys, xs)| {
+        ys.par_chunks_mut(STRIPE).enumerate().for_each(|(index, ys)| {
+            vectorised(Columns { xs, inner, first: index * STRIPE, factor, ys });
+        });
+    });
+}
+
+/// The sums of a few neighbouring columns.
+struct Columns<'a> {
+    xs: &'a [f32],
+    inner: usize,
+    first: usize,
+    factor: f64,
+    ys: &'a mut [f32],
+}
+impl Loop for Columns<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run(self) {
+        let mut totals = [0f64; STRIPE];
+        for row in self.xs.chunks_exact(self.inner) {
+            for (total, &x) in totals.iter_mut().zip(&row[self.first..][..self.ys.len()]) {
+                *total += x as f64;
+            }
+        }
+        for (y, total) in self.ys.iter_mut().zip(totals) {
+            *y = (total * self.factor) as f32;
+        }
+    }
+}
