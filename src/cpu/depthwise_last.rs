@@ -92,16 +92,16 @@ impl Line<'_> {
                 unsafe {
                     let w = V::load(self.taps.as_ptr().add((ky * g.kernel[1] + kx) * channels + channel), lanes);
                     let from = self.x.as_ptr().add(at);
-                    for p in 0..PIXELS {
-                        sums[p] = V::load(from.add(p * step), lanes).mul_add(w, sums[p]);
+                    for (p, sum) in sums.iter_mut().enumerate() {
+                        *sum = V::load(from.add(p * step), lanes).mul_add(w, *sum);
                     }
                 }
             }
         }
         let to = &mut self.y[ox * channels + channel..][..(PIXELS - 1) * channels + lanes];
-        for p in 0..PIXELS {
+        for (p, sum) in sums.into_iter().enumerate() {
             // SAFETY: the slice just taken holds every pixel's lanes.
-            unsafe { sums[p].store(to.as_mut_ptr().add(p * channels), lanes) };
+            unsafe { sum.store(to.as_mut_ptr().add(p * channels), lanes) };
         }
     }
 
@@ -117,18 +117,18 @@ impl Line<'_> {
                 // SAFETY: as above; a tap is read from the line where it lies inside it, else from a pixel of zeros.
                 unsafe {
                     let w = V::load(self.taps.as_ptr().add((ky * g.kernel[1] + kx) * channels + channel), lanes);
-                    for p in 0..PIXELS {
+                    for (p, sum) in sums.iter_mut().enumerate() {
                         let ix = ((ox + p) * g.stride[1] + kx * g.dilation[1]).wrapping_sub(g.begin[1]);
                         let from = if ix < g.input[1] { line.as_ptr().add(ix * channels) } else { self.zeros.as_ptr() };
-                        sums[p] = V::load(from.add(channel), lanes).mul_add(w, sums[p]);
+                        *sum = V::load(from.add(channel), lanes).mul_add(w, *sum);
                     }
                 }
             }
         }
-        for p in 0..PIXELS.min(g.output[1] - ox) {
+        for (p, sum) in sums.into_iter().enumerate().take(g.output[1] - ox) {
             let to = &mut self.y[(ox + p) * channels + channel..][..lanes];
             // SAFETY: the slice holds the lanes.
-            unsafe { sums[p].store(to.as_mut_ptr(), lanes) };
+            unsafe { sum.store(to.as_mut_ptr(), lanes) };
         }
     }
 }

@@ -126,7 +126,7 @@ impl Rewrite<'_> {
     }
 
     /// The image in the new order, made here if it isn't there yet.
-    fn to_last(&mut self, id: ValueId) -> Result<ValueId> {
+    fn in_last(&mut self, id: ValueId) -> Result<ValueId> {
         if let Some(&last) = self.last.get(&id) {
             return Ok(last);
         }
@@ -181,7 +181,7 @@ impl Rewrite<'_> {
             if !plain || !self.is_image(x) || !self.last.contains_key(&x) {
                 return Ok(false);
             }
-            let last = self.to_last(x)?;
+            let last = self.in_last(x)?;
             self.push(node, Arc::new(ChannelsLast { inner: node.op.clone() }), vec![Some(last)]);
             return Ok(true);
         }
@@ -189,7 +189,7 @@ impl Rewrite<'_> {
             return Ok(false);
         }
         if node.op.downcast::<GlobalPool>().is_some() {
-            let last = self.to_last(x)?;
+            let last = self.in_last(x)?;
             self.push(node, Arc::new(ChannelsLast { inner: node.op.clone() }), vec![Some(last)]);
             return Ok(true);
         }
@@ -201,7 +201,7 @@ impl Rewrite<'_> {
             let place = TO_LAST.iter().position(|&from| from == axis).unwrap_or(axis);
             let mut inputs = vec![];
             for id in &node.inputs {
-                inputs.push(id.map(|id| self.to_last(id)).transpose()?);
+                inputs.push(id.map(|id| self.in_last(id)).transpose()?);
             }
             self.push(node, Arc::new(Concat { axis: place as i64 }), inputs);
             return Ok(true);
@@ -248,7 +248,7 @@ impl Rewrite<'_> {
         let mut inputs = node.inputs.clone();
         for (at, id) in node.inputs.iter().enumerate() {
             if let Some(id) = id.filter(|_| at == 0 || at > 2) {
-                inputs[at] = Some(self.to_last(id)?);
+                inputs[at] = Some(self.in_last(id)?);
             }
         }
         self.push(node, Arc::new(ChannelsLast { inner: node.op.clone() }), inputs);
@@ -260,7 +260,7 @@ impl Rewrite<'_> {
         let Some(axes) = axes.filter(|_| reduce.keep && self.is_image(x)) else { return Ok(false) };
         let axes = crate::tensor::index::axes(&axes.to_i64s()?, 4)?;
         let moved = axes.iter().filter_map(|axis| TO_LAST.iter().position(|from| from == axis)).map(|axis| axis as i64);
-        let (axes, last) = (self.graph.add_constant("axes (channels last)", Tensor::int64s(moved)), self.to_last(x)?);
+        let (axes, last) = (self.graph.add_constant("axes (channels last)", Tensor::int64s(moved)), self.in_last(x)?);
         self.push(node, node.op.clone(), vec![Some(last), Some(axes)]);
         Ok(true)
     }
@@ -281,7 +281,7 @@ impl Rewrite<'_> {
             };
             let constant = self.graph.constant(id).cloned();
             inputs.push(Some(match constant {
-                _ if self.is_image(id) => self.to_last(id)?,
+                _ if self.is_image(id) => self.in_last(id)?,
                 Some(constant) if constant.len() > 1 => {
                     let rank = constant.rank();
                     let wide: Vec<usize> = std::iter::repeat_n(1, 4usize.saturating_sub(rank)).chain(constant.shape().iter().copied()).collect();

@@ -190,7 +190,7 @@ impl MatMul {
         };
         let row = row.filter(|_| ready.is_some());
         if s.b[..s.b.len() - 2].iter().all(|&size| size == 1) {
-            let m = if s.n == 0 { 0 } else { result.len() / s.n };
+            let m = result.len().checked_div(s.n).unwrap_or(0);
             let own = if packed.is_none() { Some(Panels::pack(ys, s.k, s.n, s.n, 1)?) } else { None };
             let panels = packed.or(own.as_ref()).ok_or_else(|| Error::internal("no panels"))?;
             applied.with(row, 0, s.n, |epilogue| product_of(Rows::Dense { data: xs, stride: s.k }, m, panels, epilogue, &mut result, s.n))?;

@@ -51,6 +51,9 @@ pub fn normalize_runs(xs: &mut [f64], length: usize, how: Normalization, affine:
     moments
 }
 
+/// The mean and the reciprocal deviation of each run.
+type Moments = Vec<(f64, f64)>;
+
 impl LayerNormalization {
     /// The axis, once scale and bias are seen to broadcast to X.
     fn check(&self, x: &[usize], others: &[Option<&[usize]>]) -> Result<usize> {
@@ -75,7 +78,7 @@ impl LayerNormalization {
     }
 
     /// Y of float32 with a scale and a bias that are the same for every run; `None` of anything else.
-    fn rows(&self, x: &Tensor, scale: &Tensor, bias: Option<&Tensor>, length: usize) -> Result<Option<(Tensor, Vec<(f64, f64)>)>> {
+    fn rows(&self, x: &Tensor, scale: &Tensor, bias: Option<&Tensor>, length: usize) -> Result<Option<(Tensor, Moments)>> {
         let plain = |tensor: &Tensor| tensor.dtype() == DType::F32 && tensor.len() == length;
         if x.dtype() != DType::F32 || !plain(scale) || !bias.is_none_or(plain) {
             return Ok(None);
