@@ -71,6 +71,27 @@ pub fn convolve(x: &[f32], sizes: &Sizes, panels: &[Panels], bias: Option<&[f32]
     Ok(())
 }
 
+/// Copies a run. A short one, as an image's first layer has by the thousand, takes two moves that overlap rather than a call.
+#[inline(always)]
+fn copy(to: &mut [f32], from: &[f32]) {
+    fn ends<const N: usize>(to: &mut [f32], from: &[f32]) {
+        if let (Some(a), Some(b)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) {
+            let (a, b) = (*a, *b);
+            if let Some(to) = to.first_chunk_mut::<N>() {
+                *to = a;
+            }
+            if let Some(to) = to.last_chunk_mut::<N>() {
+                *to = b;
+            }
+        }
+    }
+    match from.len() {
+        8..=16 => ends::<8>(to, from),
+        17..=32 => ends::<16>(to, from),
+        _ => to.copy_from_slice(from),
+    }
+}
+
 /// The windows of some pixels, their channels from `first` on.
 fn gather(x: &[f32], sizes: &Sizes, first: usize, channels: usize, rows: Range<usize>, to: &mut [f32], stride: usize) {
     let (g, all) = (&sizes.geometry, sizes.channels);
@@ -90,9 +111,11 @@ fn gather(x: &[f32], sizes: &Sizes, first: usize, channels: usize, rows: Range<u
                 let skip = g.begin[1].saturating_sub(left).min(g.kernel[1]);
                 let start = (left + skip).saturating_sub(g.begin[1]).min(g.input[1]);
                 let count = (g.kernel[1] - skip).min(g.input[1] - start);
-                to[..skip * all].fill(0.0);
-                to[skip * all..(skip + count) * all].copy_from_slice(&line[start * all..(start + count) * all]);
-                to[(skip + count) * all..].fill(0.0);
+                if count < g.kernel[1] {
+                    to[..skip * all].fill(0.0);
+                    to[(skip + count) * all..].fill(0.0);
+                }
+                copy(&mut to[skip * all..(skip + count) * all], &line[start * all..(start + count) * all]);
                 continue;
             }
             for (kx, to) in to.chunks_exact_mut(channels).enumerate() {

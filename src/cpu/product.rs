@@ -28,7 +28,7 @@ pub enum Rows<'a> {
     Gathered(&'a Gather<'a>),
 }
 
-/// What follows the sum, on finished elements: row, first column, a run of the row.
+/// What follows the sum, on finished elements: row, first column, a run of the row, or of rows that follow each other without a gap.
 pub type Finish<'a> = dyn Fn(usize, usize, &mut [f32]) + Sync + 'a;
 
 /// What is done to the sums before they are stored for good, in this order.
@@ -208,6 +208,12 @@ impl Job<'_> {
         if let Some(finish) = e.finish {
             let column = panels.start * width;
             let columns = (panels.end * width).min(n) - column;
+            if columns == self.target.stride {
+                // Whole rows that follow each other are one run.
+                // SAFETY: these elements are this task's alone, and were written above.
+                let run = unsafe { std::slice::from_raw_parts_mut(self.target.data.wrapping_add(rows.start * columns), rows.len() * columns) };
+                return finish(rows.start, 0, run);
+            }
             for row in rows {
                 // SAFETY: these elements are this task's alone, and were written above.
                 let run = unsafe { std::slice::from_raw_parts_mut(self.target.data.wrapping_add(row * self.target.stride + column), columns) };

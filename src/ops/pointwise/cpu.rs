@@ -187,6 +187,15 @@ fn run<T: Choose>(float: &Float, args: &[Tensor], count: usize, shape: &[usize])
 /// Where: any type; the condition picks.
 fn choose(args: &[Tensor], count: usize, shape: &[usize]) -> Result<Tensor> {
     let condition = args[0].as_slice::<Boolean>()?;
+    if let (Ok(a), Ok(b)) = (args[1].as_slice::<f32>(), args[2].as_slice::<f32>()) {
+        let mut out = crate::tensor::pool::unset(count)?;
+        let at = |list: &[f32], index: usize| if list.len() == 1 { list[0] } else { list[index] };
+        for (index, to) in out.iter_mut().enumerate() {
+            let truth = condition[if condition.len() == 1 { 0 } else { index }].get();
+            *to = if truth { at(a, index) } else { at(b, index) };
+        }
+        return Tensor::floats(if count == 1 && shape.is_empty() { &[] } else { shape }, out);
+    }
     let pool = Tensor::chain(&[&args[1], &args[2]])?;
     let (a, b) = (args[1].len(), args[2].len());
     pool.pick(if count == 1 && shape.is_empty() { &[] } else { shape }, |index| {
