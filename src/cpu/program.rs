@@ -45,6 +45,8 @@ pub struct Program {
     /// Values that are known before a run, by id.
     known: Vec<Option<Tensor>>,
     packed: Vec<Option<Arc<Packed>>>,
+    /// Whether types and shapes were inferred, so that every `eval` gets what its `infer` took.
+    checked: bool,
     /// The values that nobody reads after each node.
     dying: Vec<Vec<ValueId>>,
     pools: Mutex<Vec<Pool>>,
@@ -87,7 +89,7 @@ impl Program {
                 dying[index].push(id);
             }
         }
-        Ok(Self { graph, known, packed, dying, pools: Mutex::default() })
+        Ok(Self { graph, known, packed, checked: facts.is_some(), dying, pools: Mutex::default() })
     }
 
     /// Bytes of packed weights.
@@ -126,6 +128,10 @@ impl Program {
             let narrow = operands.iter().flatten().any(|tensor| matches!(tensor.dtype(), DType::F16 | DType::BF16));
             let results = match &self.packed[index] {
                 Some(packed) if !narrow => node.op.eval_packed(Operands::new(&operands), packed, Mode::Declared),
+                None if !narrow && self.checked => {
+                    let wanted = node.outputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+                    node.op.eval_wanted(Operands::new(&operands), wanted, Mode::Declared)
+                }
                 _ => eval_node(&*node.op, &operands, Mode::Declared),
             };
             let results = results.map_err(here)?;

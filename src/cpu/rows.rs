@@ -89,24 +89,41 @@ pub fn normalize(xs: &[f32], ys: &mut [f32], moments: &mut [(f64, f64)], centred
 struct Softmax<'a> {
     x: &'a [f32],
     y: &'a mut [f32],
+    factor: f32,
+    /// Added to what was multiplied.
+    bias: Option<&'a [f32]>,
 }
 impl Loop for Softmax<'_> {
     type Output = ();
     #[inline(always)]
     fn run(self) {
+        match self.bias {
+            Some(bias) => {
+                for ((y, &x), &bias) in self.y.iter_mut().zip(self.x).zip(bias) {
+                    *y = x * self.factor + bias;
+                }
+            }
+            None => {
+                for (y, &x) in self.y.iter_mut().zip(self.x) {
+                    *y = x * self.factor;
+                }
+            }
+        }
         let mut lanes = [f32::NEG_INFINITY; LANES];
-        let (whole, rest) = self.x.as_chunks::<LANES>();
+        let (whole, rest) = self.y.as_chunks::<LANES>();
         for chunk in whole {
             for (lane, &x) in lanes.iter_mut().zip(chunk) {
                 *lane = if x > *lane { x } else { *lane };
             }
         }
-        let high = lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |high, &x| if x > high { x } else { high });
-        for (y, &x) in self.y.iter_mut().zip(self.x) {
-            *y = math::exp(x - high);
+        let mut high = f32::NEG_INFINITY;
+        for &x in lanes.iter().chain(rest) {
+            high = if x > high { x } else { high };
         }
-        let total = sum(self.y, |y| y as f64);
-        let inverse = 1.0 / total;
+        for y in self.y.iter_mut() {
+            *y = math::exp(*y - high);
+        }
+        let inverse = 1.0 / sum(self.y, |y| y as f64);
         for y in self.y.iter_mut() {
             *y = (*y as f64 * inverse) as f32;
         }
@@ -120,8 +137,22 @@ pub fn softmax(xs: &[f32], ys: &mut [f32], length: usize) {
     }
     let rows = (CHUNK / length).max(1);
     ys.par_chunks_mut(rows * length).zip(xs.par_chunks(rows * length)).for_each(|(ys, xs)| {
-        ys.chunks_exact_mut(length).zip(xs.chunks_exact(length)).for_each(|(y, x)| vectorised(Softmax { x, y }));
+        ys.chunks_exact_mut(length).zip(xs.chunks_exact(length)).for_each(|(y, x)| vectorised(Softmax { x, y, factor: 1.0, bias: None }));
     });
+}
+
+/// Softmax of each row times `factor` plus a row of `bias`, on this thread. A row whose bias is −∞ throughout comes to zeros, if asked.
+pub fn biased_softmax(xs: &[f32], ys: &mut [f32], length: usize, factor: f32, bias: Option<&[f32]>, zero_unseen: bool) {
+    if length == 0 {
+        return;
+    }
+    for (row, (y, x)) in ys.chunks_exact_mut(length).zip(xs.chunks_exact(length)).enumerate() {
+        let bias = bias.map(|bias| &bias[row * length..][..length]);
+        vectorised(Softmax { x, y, factor, bias });
+        if zero_unseen && bias.is_some_and(|bias| bias.iter().all(|&bias| bias == f32::NEG_INFINITY)) {
+            y.fill(0.0);
+        }
+    }
 }
 
 struct Sum<'a>(&'a [f32]);

@@ -153,6 +153,12 @@ pub trait Operator: Any + Debug + Send + Sync {
     /// float32 or float64 alone, unless [`Operator::moves`] says that elements are only moved.
     fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>>;
 
+    /// `eval` of the first `wanted` outputs, for an operator that can leave out work for the others. What it returns is the same to the
+    /// bit; there may be more of it.
+    fn eval_wanted(&self, inputs: Operands<'_, Tensor>, _wanted: usize, mode: Mode) -> Result<Vec<Tensor>> {
+        self.eval(inputs, mode)
+    }
+
     /// What `eval` would make of constant inputs in every run, made once for all: weights in panels. `inputs` has those that are
     /// constant. `None`: there is nothing to make ready.
     fn pack(&self, _inputs: Operands<'_, Tensor>) -> Result<Option<Packed>> {

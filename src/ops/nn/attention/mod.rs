@@ -9,6 +9,7 @@
 //! [`crate::passes`] also makes this operator of what exporters write out: three fields of the struct are for it alone.
 
 mod cases;
+mod float32;
 pub(crate) mod reference;
 mod sizes;
 
@@ -155,7 +156,15 @@ impl Operator for Attention {
     fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
         let dtype = inputs.required(0)?.dtype();
         if matches!(dtype, DType::F32 | DType::F64) && inputs.optional(MASK).is_none_or(|mask| matches!(mask.dtype(), DType::Bool | DType::F32 | DType::F64)) {
-            return if dtype == DType::F64 { reference::attention::<f64>(self, inputs, dtype) } else { reference::attention::<f32>(self, inputs, dtype) };
+            if dtype == DType::F64 {
+                return reference::attention::<f64>(self, inputs, dtype);
+            }
+            let mut results = reference::attention::<f32>(self, inputs, dtype)?;
+            // Y is the same whether the other outputs are asked for or not.
+            if let (Some(y), Some(first)) = (float32::attention(self, inputs)?, results.first_mut()) {
+                *first = y;
+            }
+            return Ok(results);
         }
         let wide = |index: usize| {
             inputs.optional(index).map(|tensor| if tensor.dtype().is_float() { cast(tensor, DType::F32, true) } else { Ok(tensor.clone()) }).transpose()
@@ -163,6 +172,11 @@ impl Operator for Attention {
         let held = (0..=LENGTHS).map(wide).collect::<Result<Vec<_>>>()?;
         let refs: Vec<Option<&Tensor>> = held.iter().map(Option::as_ref).collect();
         reference::attention::<f32>(self, Operands::new(&refs), dtype)?.iter().map(|tensor| cast(tensor, dtype, true)).collect()
+    }
+
+    fn eval_wanted(&self, inputs: Operands<'_, Tensor>, wanted: usize, mode: Mode) -> Result<Vec<Tensor>> {
+        let fast = if wanted == 1 { float32::attention(self, inputs)? } else { None };
+        fast.map_or_else(|| self.eval(inputs, mode), |y| Ok(vec![y]))
     }
 
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {

@@ -19,7 +19,14 @@ pub(crate) struct Bias<'a> {
     lengths: Option<Vec<i64>>,
 }
 
-impl Bias<'_> {
+impl<'a> Bias<'a> {
+    pub(crate) fn read(op: &'a Attention, inputs: Operands<'_, Tensor>, sizes: Sizes) -> Result<Self> {
+        Ok(Self { mask: inputs.optional(MASK).map(|mask| numbers(mask, &sizes)).transpose()?, op, sizes, lengths: lengths(inputs)? })
+    }
+    /// Whether heads of one batch differ.
+    pub(crate) fn by_head(&self) -> bool {
+        self.mask.as_ref().is_some_and(|(_, steps, _)| steps[1] != 0 && self.sizes.heads > 1)
+    }
     pub(crate) fn row(&self, batch: usize, head: usize, query: usize, to: &mut [f64]) {
         let reach = Reach::new(self.op, &self.sizes, self.lengths.as_ref().map(|lengths| lengths[batch]));
         let (first, behind) = reach.of(query);
@@ -78,7 +85,7 @@ impl<'a, T: Real> Dense<'a, T> {
         let v = four_axes::<T>(v, [batch, kv_heads, keys - past, value_depth], flat, false)?;
         let k = with_past(inputs.optional(PAST), k, batch * kv_heads, keys - past, depth)?;
         let v = with_past(inputs.optional(PAST + 1), v, batch * kv_heads, keys - past, value_depth)?;
-        let bias = Bias { mask: inputs.optional(MASK).map(|mask| numbers(mask, &sizes)).transpose()?, op, sizes, lengths: lengths(inputs)? };
+        let bias = Bias::read(op, inputs, sizes)?;
         Ok(Self { sizes, q, k, v, bias })
     }
     /// The queries of a head, and the keys and values that it reads.

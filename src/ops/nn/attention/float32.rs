@@ -1,0 +1,91 @@
+//! Attention of float32 as the CPU runs it: each head's two products over packed panels, heads in threads.
+
+use super::reference::Bias;
+use super::{Attention, LENGTHS, MASK, PAST, Sizes};
+use crate::cpu::panels::Panels;
+use crate::cpu::product::{Epilogue, Rows, product_on};
+use crate::cpu::rows;
+use crate::error::Result;
+use crate::ops::Operands;
+use crate::tensor::pool::{self, Floats};
+use crate::tensor::{DType, Tensor, element_count};
+use rayon::prelude::*;
+
+/// Where a head's rows of one operand lie: `start + row · row_stride + element · step`.
+struct Place {
+    start: usize,
+    row: usize,
+    step: usize,
+}
+
+/// The rows of `[batch, heads, rows, depth]`, of `[batch, rows, heads · depth]`, or of `[batch, heads, depth, rows]`.
+fn place([heads, rows, depth]: [usize; 3], batch: usize, head: usize, flat: bool, transposed: bool) -> Place {
+    match (flat, transposed) {
+        (true, _) => Place { start: batch * rows * heads * depth + head * depth, row: heads * depth, step: 1 },
+        (false, true) => Place { start: (batch * heads + head) * rows * depth, row: 1, step: rows },
+        (false, false) => Place { start: (batch * heads + head) * rows * depth, row: depth, step: 1 },
+    }
+}
+
+/// Y alone, where nothing but it is asked for. `None`: past keys, capped scores or other types, which [`super::reference`] has.
+pub fn attention(op: &Attention, inputs: Operands<'_, Tensor>) -> Result<Option<Tensor>> {
+    let float = |index: usize| inputs.optional(index).is_some_and(|tensor| tensor.dtype() == DType::F32);
+    let mask = inputs.optional(MASK).is_none_or(|mask| matches!(mask.dtype(), DType::F32 | DType::Bool));
+    let past = inputs.optional(PAST).is_some() || inputs.optional(PAST + 1).is_some();
+    if !(float(0) && float(1) && float(2) && mask) || past || op.softcap > 0.0 || op.precision.is_some_and(|precision| precision != DType::F32) {
+        return Ok(None);
+    }
+    let sizes = Sizes::of_tensors(op, inputs)?;
+    let Sizes { batch, heads, kv_heads, queries, keys, depth, value_depth, flat, .. } = sizes;
+    let (q, k, v) = (inputs.required(0)?.as_slice::<f32>()?, inputs.required(1)?.as_slice::<f32>()?, inputs.required(2)?.as_slice::<f32>()?);
+    let whole = [batch, heads, queries, value_depth];
+    let mut y = pool::unset(element_count(&whole)?)?;
+    if y.is_empty() || keys == 0 || depth == 0 {
+        return Ok(None);
+    }
+    let limited = op.causal || op.window != [None, None] || inputs.optional(MASK).is_some() || inputs.optional(LENGTHS).is_some();
+    let bias = if limited { Some(Bias::read(op, inputs, sizes)?) } else { None };
+    // One table for all heads that share a mask.
+    let shared = bias.as_ref().filter(|bias| !bias.by_head()).map(|bias| (0..batch).map(|b| table(bias, b, 0, &sizes)).collect::<Result<Vec<_>>>());
+    let shared = shared.transpose()?;
+    let factor = op.factor(depth) as f32;
+    let threads = rayon::current_num_threads();
+    let each = if batch * heads >= threads { 1 } else { threads };
+    y.par_chunks_exact_mut(queries * value_depth).enumerate().try_for_each(|(index, y)| -> Result<()> {
+        let (b, h) = (index / heads, index % heads);
+        let kv = h / (heads / kv_heads);
+        let own = match (&bias, &shared) {
+            (Some(bias), None) => Some(table(bias, b, h, &sizes)?),
+            _ => None,
+        };
+        let added = shared.as_ref().map(|shared| &shared[b][..]).or(own.as_deref());
+        let at = place([heads, queries, depth], b, h, flat, false);
+        let rows = Rows::Dense { data: &q[at.start..], stride: at.row };
+        let at = place([kv_heads, keys, depth], b, kv, flat, op.transposed_keys);
+        let columns = Panels::pack(&k[at.start..], depth, keys, at.step, at.row)?;
+        let (mut scores, mut weights) = (Floats::zeros(queries * keys)?, Floats::zeros(queries * keys)?);
+        product_on(each, rows, queries, &columns, &Epilogue::default(), &mut scores, keys)?;
+        rows::biased_softmax(&scores, &mut weights, keys, factor, added, op.zero_unseen);
+        let at = place([kv_heads, keys, value_depth], b, kv, flat, false);
+        let values = Panels::pack(&v[at.start..], keys, value_depth, at.row, 1)?;
+        product_on(each, Rows::Dense { data: &weights, stride: keys }, queries, &values, &Epilogue::default(), y, value_depth)
+    })?;
+    let y = Tensor::floats(whole, y)?;
+    let order = if flat { [0, 2, 1, 3] } else { op.order };
+    let own = crate::tensor::index::strides(&whole);
+    let shape: Vec<usize> = order.iter().map(|&axis| whole[axis.min(3)]).collect();
+    let steps: Vec<usize> = order.iter().map(|&axis| own[axis.min(3)]).collect();
+    let ordered = if order == [0, 1, 2, 3] { y } else { y.strided(shape, &steps, 0)? };
+    ordered.reshape(sizes.result(op)).map(Some)
+}
+
+/// What is added to all scores of a head.
+fn table(bias: &Bias<'_>, batch: usize, head: usize, sizes: &Sizes) -> Result<Floats> {
+    let mut all = Floats::zeros(element_count(&[sizes.queries, sizes.keys])?)?;
+    let mut row = vec![0.0; sizes.keys];
+    for (query, to) in all.chunks_exact_mut(sizes.keys).enumerate() {
+        bias.row(batch, head, query, &mut row);
+        to.iter_mut().zip(&row).for_each(|(to, &x)| *to = x as f32);
+    }
+    Ok(all)
+}
