@@ -14,6 +14,7 @@ pub mod onnx;
 pub mod ops;
 pub mod passes;
 pub mod plan;
+pub mod replace;
 pub mod session;
 pub mod tensor;
 pub mod tune;

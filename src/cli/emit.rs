@@ -2,6 +2,7 @@
 
 use clap::Args;
 use sardonyx::error::{Error, Result};
+use sardonyx::replace::write_whole;
 use serde::Serialize;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ impl JsonOption {
             if self.to_stdout() {
                 return stdout(&format!("{json}\n"));
             }
-            write_file(path, &format!("{json}\n"))?;
+            write_whole(path, format!("{json}\n").as_bytes())?;
         }
         stdout(&text())
     }
@@ -53,15 +54,4 @@ pub fn say(line: impl std::fmt::Display) {
 /// Text without line breaks.
 pub fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn write_file(path: &Path, text: &str) -> Result<()> {
-    let failed = |problem| Error::file(path, format!("can't be written: {problem}")).remedy("check the folder and the space left on the disk");
-    let name = path.file_name().ok_or_else(|| Error::file(path, "is not a file name"))?;
-    let beside = path.with_file_name(format!(".{}.{}.part", name.to_string_lossy(), std::process::id()));
-    std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, path)).map_err(|problem| {
-        // The first failure is the one to report.
-        let _ = std::fs::remove_file(&beside);
-        failed(problem)
-    })
 }

@@ -32,8 +32,10 @@ pub fn write(session: &Session, model: &Path, plan: Option<&Plan>, to: &Path) ->
     if super::is_compiled(model) {
         return Err(Error::usage("is compiled already").in_file(model).remedy("compile the ONNX file that it was made from"));
     }
-    let name = to.file_name().ok_or_else(|| Error::file(to, "is not a file name"))?;
-    let beside = to.with_file_name(format!(".{}.{}.part", name.to_string_lossy(), std::process::id()));
+    if crate::replace::is_special(to) {
+        return Err(Error::usage("is a device or a pipe; a compiled model needs a file").in_file(to).remedy("give -o a file's name"));
+    }
+    let beside = crate::replace::beside(to)?;
     let written = write_beside(session, model, plan, &beside, to);
     let done = written.and_then(|written| std::fs::rename(&beside, to).map(|()| written).map_err(|problem| failed(to, &problem)));
     if done.is_err() {

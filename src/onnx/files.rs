@@ -3,11 +3,11 @@
 use super::external::{ExternalFiles, map_file};
 use super::{decode, npy, tensor, wire};
 use crate::error::{Error, ErrorKind, Result};
+use crate::replace::write_whole;
 use crate::tensor::Tensor;
 use onnx_protobuf::{Message, TensorProto};
 use std::io::{Cursor, Read, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
@@ -85,19 +85,6 @@ pub fn write_pb(path: &Path, name: &str, tensor: &Tensor) -> Result<()> {
     let proto = tensor::write(name, tensor).map_err(|error| error.in_file(path))?;
     let bytes = proto.write_to_bytes().map_err(|problem| Error::file(path, format!("can't be written: {problem}")))?;
     write_whole(path, &bytes)
-}
-
-/// Writes beside the place and renames, so that no half of a file is ever seen under its name.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let unique = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let name = path.file_name().ok_or_else(|| Error::file(path, "is not a file name"))?;
-    let beside = path.with_file_name(format!(".{}.{unique}.part", name.to_string_lossy()));
-    std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path)).map_err(|problem| {
-        // The first failure is the one to report.
-        let _ = std::fs::remove_file(&beside);
-        Error::file(path, format!("can't be written: {problem}")).remedy("check the folder and the space left on the disk")
-    })
 }
 
 #[cfg(test)]
