@@ -121,7 +121,7 @@ struct Measurement {
     throughput_per_s: f64,
     runs_ms: Vec<f64>,
     gpu_ms: Option<Statistics>,
-    /// With --profile: the GPU's steps, the longest first.
+    /// With --profile: the steps on the GPU, or the nodes on the CPU, the longest first.
     #[serde(skip_serializing_if = "Option::is_none")]
     steps: Option<Vec<StepTime>>,
     peak_host_bytes: Option<u64>,
