@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::graph::Node;
 use crate::ops::Operands;
 use crate::ops::nn::attention::reference::Dense;
-use crate::ops::nn::attention::{Attention, LENGTHS, MASK};
+use crate::ops::nn::attention::{Attention, LENGTHS};
 use crate::tensor::Tensor;
 
 /// How far a score may be off: beside what operands bring, and for each unit of arithmetic.
@@ -121,7 +121,12 @@ fn give_scores(op: &Attention, weights: &[f64], off: &[Off], sides: f64, (fixed,
     use crate::ops::nn::attention::Scores;
     for (weight, off) in weights.iter().zip(off) {
         let size = if op.scores == Scores::Weights { 2.0 * weight } else { 1.0 };
-        fixed.push(if op.scores == Scores::Weights { size * off.fixed.exp_m1() } else { off.fixed });
+        // A weight of 0 stays that: its score's error may be beyond what an exponential can hold.
+        fixed.push(match op.scores {
+            Scores::Weights if *weight == 0.0 => 0.0,
+            Scores::Weights => size * off.fixed.exp_m1(),
+            _ => off.fixed,
+        });
         scaled.push(size * sides * off.scaled);
     }
 }
@@ -131,12 +136,7 @@ fn errors_of(index: usize, input: &Input) -> Result<Tensor> {
     if index == LENGTHS || !input.value.dtype().is_float() {
         return Ok(input.value.clone());
     }
-    let mut errors = input.errors()?;
-    if index == MASK {
-        // −∞ is stored exactly.
-        errors.iter_mut().zip(input.value.to_f64s()?).filter(|(_, value)| !value.is_finite()).for_each(|(error, _)| *error = 0.0);
-    }
-    Tensor::new(input.value.shape(), errors)
+    Tensor::new(input.value.shape(), input.errors()?)
 }
 
 /// Elements of `[batch, heads, queries, last]` in another order of axes.

@@ -57,8 +57,10 @@ pub struct Input {
 }
 
 impl Input {
+    /// What each element may be off by. Infinities are stored exactly, and stay what they are however far they lie apart.
     pub fn errors(&self) -> Result<Vec<f64>> {
-        Ok(self.value.to_f64s()?.iter().map(|x| self.unit * x.abs().max(floor(self.unit)) + self.apart).collect())
+        let error = |x: &f64| if x.is_finite() { self.unit * x.abs().max(floor(self.unit)) + self.apart } else { 0.0 };
+        Ok(self.value.to_f64s()?.iter().map(error).collect())
     }
     fn uncertain(&self) -> Result<Uncertain> {
         Ok(Uncertain { value: self.value.clone(), error: self.errors()? })
@@ -227,7 +229,9 @@ fn softmax(node: &Node, inputs: &[Option<Input>], want: &[f64], logarithm: bool,
                 let value = want.get(at).copied().unwrap_or(0.0).abs();
                 let relative = s + UNIT_F32 * (accuracy::exponential(distance) + accuracy::quotient());
                 // Exponentials below float32's smallest normal may be flushed to 0.
-                (fixed[at], scaled[at]) = (f.exp_m1() * value, sides * (relative * value + f32::MIN_POSITIVE as f64));
+                // An exponential that is 0 in float64 has no relative error: it is what the error makes of it.
+                let brought = if value > 0.0 { f.exp_m1() * value } else { (xs[at] - high + f).exp() / sum };
+                (fixed[at], scaled[at]) = (brought, sides * (relative * value + f32::MIN_POSITIVE as f64));
             }
         }
     }
