@@ -52,7 +52,6 @@ struct Recorded {
     grid: [u32; 3],
     /// Whether the kernel reads the table of immediates.
     table: bool,
-    kernel: &'static str,
 }
 
 /// Who looks on while a plan runs.
@@ -119,7 +118,7 @@ impl Execution {
         let group = device.capture(&format!("the bind group of '{}'", dispatch.kernel), || device.raw().create_bind_group(&descriptor))?;
         let pipeline = pipelines.get(&dispatch.source, accesses)?;
         let table = reads_uniform_table(&dispatch.source);
-        Ok(Recorded { pipeline, group, params_offset: dispatch.params_offset, grid: dispatch.grid, table, kernel: dispatch.kernel })
+        Ok(Recorded { pipeline, group, params_offset: dispatch.params_offset, grid: dispatch.grid, table })
     }
 
     pub fn plan(&self) -> &Arc<Plan> {
@@ -144,34 +143,23 @@ impl Execution {
         }
     }
 
-    /// Has the driver translate every kernel, without any work done: lavapipe does it only at the first dispatch.
-    ///
-    /// With logging at debug level (`-vv`) each kernel is waited for and its time logged.
+    /// Dispatches every kernel over nothing, and waits: a driver may leave work to the first dispatch. Those of which that is known have
+    /// had it done when the execution was made (translate.rs).
     pub fn warm(&mut self) -> Result<()> {
+        if self.device.info().translates_late() {
+            return Ok(());
+        }
         let mut first: Vec<&Recorded> = vec![];
         for recorded in self.recorded.iter().flatten() {
             if first.iter().all(|other| other.pipeline != recorded.pipeline) {
                 first.push(recorded);
             }
         }
-        if !tracing::enabled!(tracing::Level::DEBUG) {
-            return self.touch(&first);
-        }
-        for recorded in first {
-            let start = Instant::now();
-            self.touch(&[recorded])?;
-            tracing::debug!("{}: translated in {:.0} ms", recorded.kernel, start.elapsed().as_secs_f64() * 1e3);
-        }
-        Ok(())
-    }
-
-    /// Dispatches nothing at all with each of some pipelines, and waits.
-    fn touch(&self, all: &[&Recorded]) -> Result<()> {
         let device = &self.device;
         let mut encoder = device.capture("an encoder", || readback::encoder(device, None))?;
         let submission = device.capture("the first dispatches", || {
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            for recorded in all {
+            for recorded in first {
                 recorded.dispatch(&mut pass, &self.params_group, [0, 1, 1]);
             }
             drop(pass);

@@ -1,7 +1,7 @@
 //! Convolution in two dimensions: `shaders/conv.wgsl`, and `shaders/depthwise.wgsl` for one filter a channel.
 
-use super::epilogue::{Epilogue, samples};
-use super::{Access, Kernel, Packing, Prelude, UNIFORM_TABLE, matmul, weights as packed};
+use super::epilogue::{Epilogue, bindings, samples};
+use super::{Kernel, Packing, Prelude, UNIFORM_TABLE, matmul, weights as packed};
 use crate::error::{Error, Result};
 use crate::ops::pointwise::Pointwise;
 use crate::plan::choice::{bucket, candidates};
@@ -210,6 +210,14 @@ pub fn is_depthwise(sizes: &Sizes) -> bool {
     sizes.groups > 1 && sizes.groups == sizes.in_c && sizes.in_c == sizes.out_c
 }
 
+/// A size as the shaders count: their coordinates are int32.
+pub(super) fn narrow(value: usize) -> Result<u32, Unsupported> {
+    i32::try_from(value).map(|value| value as u32).map_err(|_| Unsupported::new("a convolution beyond 2³¹ pixels or channels"))
+}
+pub(super) fn pair(values: [usize; 2]) -> Result<[u32; 2], Unsupported> {
+    Ok([narrow(values[0])?, narrow(values[1])?])
+}
+
 /// Emits a convolution. Places are channels-last; the weights are input `weights` of the node, a constant.
 #[allow(clippy::too_many_arguments)] // the operands of a convolution are what they are
 pub fn emit(
@@ -225,10 +233,6 @@ pub fn emit(
 ) -> Result<(), Unsupported> {
     let epilogue = Epilogue::new(epilogue, bias.is_some())?;
     let capabilities = at.capabilities();
-    let too_large = || Unsupported::new("a convolution beyond 2³¹ pixels or channels");
-    let narrow = |value: usize| u32::try_from(value).ok().filter(|&value| value <= i32::MAX as u32).ok_or_else(too_large);
-    let pair = |values: [usize; 2]| Ok::<_, Unsupported>([narrow(values[0])?, narrow(values[1])?]);
-    let dummy = at.dummy(storage)?;
     let (in_c4, out_c4) = (s.in_c.div_ceil(4), s.out_c.div_ceil(4));
     let width = matmul::width(&capabilities, out_c4);
     let columns = narrow(out_c4)?.div_ceil(width);
@@ -266,13 +270,7 @@ pub fn emit(
             count: by.pixels,
             spare: 0,
         };
-        let bindings = [
-            (input, Access::Read),
-            (packed, Access::Read),
-            (bias.unwrap_or(dummy), Access::Read),
-            (residual.unwrap_or(dummy), Access::Read),
-            (output, Access::Write),
-        ];
+        let bindings = bindings(at, storage, [input, packed], bias, residual, output)?;
         return at.emit(&DEPTHWISE, depthwise_prelude(storage, by, width, &epilogue), params, &bindings, [columns, grid[0], grid[1]]);
     }
     let in_group = s.in_c / s.groups;
@@ -324,13 +322,7 @@ pub fn emit(
         count: pixels,
         spare: [0; 3],
     };
-    let bindings = [
-        (input, Access::Read),
-        (packed, Access::Read),
-        (bias.unwrap_or(dummy), Access::Read),
-        (residual.unwrap_or(dummy), Access::Read),
-        (output, Access::Write),
-    ];
+    let bindings = bindings(at, storage, [input, packed], bias, residual, output)?;
     at.emit(
         &CONV,
         prelude(storage, pixels, width, [s.groups > 1, !in_group.is_multiple_of(4), panels, s.kernel[1] <= UNIFORM_TABLE.len()], &epilogue),

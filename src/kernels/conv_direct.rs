@@ -1,8 +1,8 @@
 //! Convolution, plain or transposed, in groups of any number of channels: `shaders/conv_direct.wgsl`.
 
-use super::conv::Sizes;
-use super::epilogue::{Epilogue, samples};
-use super::{Access, Kernel, Prelude, folded_grid};
+use super::conv::{Sizes, narrow, pair};
+use super::epilogue::{Epilogue, bindings, samples};
+use super::{Kernel, Prelude, folded_grid};
 use crate::ops::pointwise::Pointwise;
 use crate::plan::{Lowering, PlaceId, Storage, Unsupported};
 
@@ -44,27 +44,6 @@ pub struct Operands {
     pub bias: Option<PlaceId>,
     pub residual: Option<PlaceId>,
     pub output: PlaceId,
-}
-
-impl Operands {
-    /// In the order of the shaders' bindings.
-    pub(super) fn bindings(&self, dummy: PlaceId) -> [(PlaceId, Access); 5] {
-        [
-            (self.input, Access::Read),
-            (self.weights, Access::Read),
-            (self.bias.unwrap_or(dummy), Access::Read),
-            (self.residual.unwrap_or(dummy), Access::Read),
-            (self.output, Access::Write),
-        ]
-    }
-}
-
-/// A size as the shaders count: their coordinates are int32.
-pub(super) fn narrow(value: usize) -> Result<u32, Unsupported> {
-    i32::try_from(value).map(|value| value as u32).map_err(|_| Unsupported::new("a convolution beyond 2³¹ pixels or channels"))
-}
-pub(super) fn pair(values: [usize; 2]) -> Result<[u32; 2], Unsupported> {
-    Ok([narrow(values[0])?, narrow(values[1])?])
 }
 
 fn prelude(storage: Storage, transposed: bool, epilogue: &Epilogue) -> Prelude {
@@ -110,6 +89,6 @@ pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, operands: &Opera
         high: epilogue.high,
         spare: 0,
     };
-    let dummy = at.dummy(storage)?;
-    at.emit(&CONV_DIRECT, prelude(storage, transposed, &epilogue), params, &operands.bindings(dummy), grid)
+    let bindings = bindings(at, storage, [operands.input, operands.weights], operands.bias, operands.residual, operands.output)?;
+    at.emit(&CONV_DIRECT, prelude(storage, transposed, &epilogue), params, &bindings, grid)
 }

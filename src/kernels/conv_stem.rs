@@ -2,9 +2,9 @@
 //!
 //! In groups of 4 channels a fourth of the work on three channels would be for nothing, and every tap would find its addresses anew.
 
-use super::conv::Sizes;
-use super::epilogue::{Epilogue, samples};
-use super::{Access, Kernel, Packing, Prelude, matmul, weights as packed};
+use super::conv::{Sizes, narrow};
+use super::epilogue::{Epilogue, bindings, samples};
+use super::{Kernel, Packing, Prelude, matmul, weights as packed};
 use crate::error::{Error, Result};
 use crate::ops::Fact;
 use crate::ops::pointwise::Pointwise;
@@ -123,8 +123,6 @@ pub fn emit(
 ) -> Result<(), Unsupported> {
     let epilogue = Epilogue::new(epilogue, bias.is_some())?;
     let capabilities = at.capabilities();
-    let narrow =
-        |value: usize| u32::try_from(value).ok().filter(|&value| value <= i32::MAX as u32).ok_or_else(|| Unsupported::new("a convolution beyond 2³¹ pixels"));
     let input = padded(at, s)?;
     let (height, width4) = (input.shape[2], input.strides[2] / 4);
     let panels = packed::panels(&capabilities);
@@ -160,14 +158,7 @@ pub fn emit(
         zero: 0,
         count: row.pixels,
     };
-    let dummy = at.dummy(storage)?;
-    let bindings = [
-        (input.place, Access::Read),
-        (weights, Access::Read),
-        (bias.unwrap_or(dummy), Access::Read),
-        (residual.unwrap_or(dummy), Access::Read),
-        (output, Access::Write),
-    ];
+    let bindings = bindings(at, storage, [input.place, weights], bias, residual, output)?;
     let columns = narrow(out_c4)?.div_ceil(width);
     at.emit(&CONV_STEM, prelude(storage, row, width, panels, &epilogue), params, &bindings, [columns, grid[0], grid[1]])
 }

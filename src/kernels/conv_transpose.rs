@@ -1,8 +1,8 @@
 //! Transposed convolution in two dimensions: `shaders/conv_transpose.wgsl`; `conv_direct` where groups aren't whole groups of 4.
 
-use super::conv::Sizes;
-use super::conv_direct::{self, Operands, narrow, pair};
-use super::epilogue::{Epilogue, samples};
+use super::conv::{Sizes, narrow, pair};
+use super::conv_direct::{self, Operands};
+use super::epilogue::{Epilogue, bindings, samples};
 use super::{Kernel, Packing, Prelude, folded_grid, matmul};
 use crate::error::Result;
 use crate::ops::pointwise::Pointwise;
@@ -87,9 +87,9 @@ pub fn emit(
     output: PlaceId,
     epilogue: &Pointwise,
 ) -> Result<(), Unsupported> {
-    let operands = Operands { input, weights: weights(at, s)?, bias, residual, output };
+    let weights = weights(at, s)?;
     if s.groups > 1 && (!(s.in_c / s.groups).is_multiple_of(4) || !(s.out_c / s.groups).is_multiple_of(4)) {
-        return conv_direct::emit(at, storage, s, &operands, true, epilogue);
+        return conv_direct::emit(at, storage, s, &Operands { input, weights, bias, residual, output }, true, epilogue);
     }
     let epilogue = Epilogue::new(epilogue, bias.is_some())?;
     let capabilities = at.capabilities();
@@ -121,7 +121,7 @@ pub fn emit(
         high: epilogue.high,
         spare: 0,
     };
-    let dummy = at.dummy(storage)?;
+    let bindings = bindings(at, storage, [input, weights], bias, residual, output)?;
     let columns = narrow(out_c4)?.div_ceil(width);
-    at.emit(&CONV_TRANSPOSE, prelude(storage, width, &epilogue), params, &operands.bindings(dummy), [columns, grid[0], grid[1]])
+    at.emit(&CONV_TRANSPOSE, prelude(storage, width, &epilogue), params, &bindings, [columns, grid[0], grid[1]])
 }

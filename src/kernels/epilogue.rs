@@ -1,8 +1,8 @@
 //! What a contraction does with its sum, on the kernel's side: bias, residual and clamp as flags, anything else as a variant.
 
-use super::Prelude;
+use super::{Access, Prelude};
 use crate::ops::pointwise::{Arg, Pointwise, emit, table};
-use crate::plan::Unsupported;
+use crate::plan::{Lowering, PlaceId, Storage, Unsupported};
 use crate::tensor::DType;
 
 /// The shared end of the contraction shaders.
@@ -51,6 +51,20 @@ impl Epilogue {
         let none = "fn generated4(v: vec4<f32>, r: vec4<f32>) -> vec4<f32> { return v; }\n";
         prelude.flag("GENERATED", self.generated.is_some()).code(self.generated.as_deref().unwrap_or(none)).code(FULL_SUMS).code(FINISH)
     }
+}
+
+/// What a contraction binds, in the order of its shader: its operands, bias, residual, result. One that isn't there is a dummy.
+pub fn bindings<const N: usize>(
+    at: &mut Lowering<'_>,
+    storage: Storage,
+    operands: [PlaceId; N],
+    bias: Option<PlaceId>,
+    residual: Option<PlaceId>,
+    output: PlaceId,
+) -> Result<Vec<(PlaceId, Access)>, Unsupported> {
+    let dummy = at.dummy(storage)?;
+    let read = operands.into_iter().chain([bias.unwrap_or(dummy), residual.unwrap_or(dummy)]);
+    Ok(read.map(|place| (place, Access::Read)).chain([(output, Access::Write)]).collect())
 }
 
 /// The clamp bounds of an expression that is `[+ residual] [Relu | Max c | Min c]…`, the order that the flags run in.

@@ -1,7 +1,7 @@
 //! The matrix product: `shaders/matmul.wgsl`.
 
-use super::epilogue::{Epilogue, samples};
-use super::{Access, Kernel, Prelude, weights};
+use super::epilogue::{Epilogue, bindings, samples};
+use super::{Kernel, Prelude, weights};
 use crate::ops::pointwise::Pointwise;
 use crate::plan::choice::{bucket, candidates};
 use crate::plan::{Capabilities, Layout, Lowering, PlaceId, Storage, Unsupported, Variant, View};
@@ -177,7 +177,6 @@ pub fn emit(
     let capabilities = at.capabilities();
     let n4 = sizes.n.div_ceil(4);
     let width = width(&capabilities, n4);
-    let dummy = at.dummy(storage)?;
     let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a matrix beyond 2³² elements"));
     let (rule, columns) = (rows(&capabilities, sizes.m), narrow(n4)?.div_ceil(width));
     let blocks = narrow(sizes.m)?.div_ceil(rule);
@@ -213,13 +212,7 @@ pub fn emit(
         count: rows,
         spare: [0; 3],
     };
-    let bindings = [
-        (a.place, Access::Read),
-        (b.place, Access::Read),
-        (bias.unwrap_or(dummy), Access::Read),
-        (residual.unwrap_or(dummy), Access::Read),
-        (c, Access::Write),
-    ];
+    let bindings = bindings(at, storage, [a.place, b.place], bias, residual, c)?;
     let plane = if down { [row_blocks, columns] } else { [columns, row_blocks] };
     let grid = [plane[0], plane[1], narrow(sizes.outer * sizes.inner)?];
     at.emit(&MATMUL, prelude(storage, rows, width, [!sizes.k.is_multiple_of(4), b.panels], &epilogue), params, &bindings, grid)

@@ -3,8 +3,8 @@
 //!
 //! Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015), at the points 0, ±√½, ±√2, ∞.
 
-use super::conv::Sizes;
-use super::epilogue::{Epilogue, samples};
+use super::conv::{Sizes, narrow};
+use super::epilogue::{Epilogue, bindings, samples};
 use super::{Access, Kernel, Packing, Prelude, folded_grid, matmul, weights as packed};
 use crate::error::{Error, Result};
 use crate::ops::Fact;
@@ -173,10 +173,8 @@ pub fn emit(
 ) -> Result<(), Unsupported> {
     let epilogue = Epilogue::new(epilogue, bias.is_some())?;
     let capabilities = at.capabilities();
-    let too_large = || Unsupported::new("a convolution beyond 2³¹ pixels");
-    let narrow = |value: usize| u32::try_from(value).ok().filter(|&value| value <= i32::MAX as u32).ok_or_else(too_large);
     let (tiles_h, tiles_w) = (s.out_h.div_ceil(OUT), s.out_w.div_ceil(OUT));
-    let tiles = s.n.checked_mul(tiles_h * tiles_w).ok_or_else(too_large)?;
+    let tiles = s.n.saturating_mul(tiles_h * tiles_w);
     let (in_c4, out_c4) = (s.in_c / 4, s.out_c.div_ceil(4));
     let grid = |groups: usize| Ok::<_, Unsupported>(folded_grid(u64::from(narrow(groups)?.div_ceil(WIDTH)), capabilities.max_grid));
 
@@ -202,7 +200,7 @@ pub fn emit(
     let shape: Vec<usize> = std::iter::once(PRODUCTS).chain(one).collect();
     let step = narrow(shape[1..].iter().product::<usize>() / if panels { 8 } else { 4 })?;
     let packed = at.packed(weights, Packing { name: "winograd", args: vec![s.out_c, s.in_c, panels as usize], shape, pack })?;
-    let a = matmul::Matrix { place: transformed, offset: 0, row: narrow(in_c4)?, outer: narrow(tiles * in_c4)?, inner: 0, panels: false };
+    let a = matmul::Matrix { place: transformed, offset: 0, row: narrow(in_c4)?, outer: narrow(tiles.saturating_mul(in_c4))?, inner: 0, panels: false };
     let b_row = if panels { packed::panel_step(in_c4)? } else { narrow(out_c4)? };
     let b = matmul::Matrix { place: packed, offset: 0, row: b_row, outer: step, inner: 0, panels };
     let products = at.scratch(&Fact::new(DType::F32, vec![PRODUCTS, tiles, s.out_c]), Layout::Rows4)?.place;
@@ -227,7 +225,6 @@ pub fn emit(
         transform: [IN as u32, OUT as u32],
         spare: 0,
     };
-    let dummy = at.dummy(storage)?;
-    let bindings = [(products, Access::Read), (bias.unwrap_or(dummy), Access::Read), (residual.unwrap_or(dummy), Access::Read), (output, Access::Write)];
+    let bindings = bindings(at, storage, [products], bias, residual, output)?;
     at.emit(&WINOGRAD_OUTPUT, output_prelude(storage, &epilogue), params, &bindings, whole)
 }
