@@ -104,11 +104,11 @@ fn and_in_f16_stored_natively_and_packed() {
 /// The same adapter with no optional feature and the limits that WebGPU promises everywhere.
 fn webgpu_device() -> Option<Device> {
     test_device()?;
-    Device::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap()
+    Device::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap().map(|device| device.with_hardware_form())
 }
 
 #[test]
-fn and_under_the_limits_of_webgpu() {
+fn and_under_the_limits_of_webgpu_with_the_kernels_of_hardware() {
     let Some(device) = webgpu_device() else { return };
     for precision in [Precision::F32, Precision::F16] {
         OWN.iter().chain(&["digits"]).for_each(|name| green(&own(name), Some(device.clone()), precision));
@@ -126,7 +126,7 @@ fn real_models_are_the_same() {
 }
 
 #[test]
-fn and_under_the_limits_of_webgpu_too() {
+fn and_under_the_limits_of_webgpu_with_the_kernels_of_hardware_too() {
     let Some(device) = webgpu_device() else { return };
     for name in ["mnist_ort", "squeezenet_fp32"] {
         if let Some(folder) = shared(name) {

@@ -202,7 +202,7 @@ fn a_header_that_lies_is_an_error_or_ignored() {
 /// be taken for right ones. Then write the new sums here.
 #[test]
 fn what_is_packed_is_what_this_version_promises() {
-    let software = Capabilities { software: true, shader_int64: true, max_immediate_bytes: 256, ..Capabilities::webgpu() };
+    let software = Capabilities { software: true, translates_late: true, shader_int64: true, max_immediate_bytes: 256, ..Capabilities::webgpu() };
     let mut sums = vec![];
     for model in MODELS {
         for capabilities in [&Capabilities::webgpu(), &software] {

@@ -43,8 +43,8 @@ fn on_the_gpu() {
 }
 
 #[test]
-fn on_the_gpu_alone_under_webgpu_limits() {
+fn on_the_gpu_alone_under_webgpu_limits_with_the_kernels_of_hardware() {
     if gpu() {
-        verify(&["--device", "gpu", "--strict", "--limits", "webgpu"], 650);
+        verify(&["--device", "gpu", "--strict", "--limits", "webgpu", "--kernels", "hardware"], 1100);
     }
 }

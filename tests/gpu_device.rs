@@ -363,7 +363,7 @@ fn webgpu_limits_are_what_webgpu_promises() {
         return;
     }
     let device = Device::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap().unwrap();
-    let wanted = Capabilities { software: device.info().software, ..Capabilities::webgpu() };
+    let wanted = Capabilities { software: device.info().software, translates_late: device.info().software, ..Capabilities::webgpu() };
     assert_eq!(*device.capabilities(), wanted);
     let mut execution = execution(&device, axpy_plan(&device, AXPY, &[6])).unwrap();
     let (inputs, _, z) = input(&[6]);

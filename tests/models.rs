@@ -40,7 +40,7 @@ fn case(name: &str) -> Option<Recorded> {
 fn webgpu_device() -> Option<Device> {
     static DEVICE: std::sync::OnceLock<Option<Device>> = std::sync::OnceLock::new();
     test_device()?;
-    DEVICE.get_or_init(|| Device::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap()).clone()
+    DEVICE.get_or_init(|| Device::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap().map(|device| device.with_hardware_form())).clone()
 }
 
 fn check(name: &str, device: Option<Device>) {

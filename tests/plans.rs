@@ -24,7 +24,15 @@ fn path(model: &str) -> PathBuf {
 
 /// A software adapter: what Mesa's offers beyond WebGPU's promise, and kernels of its own.
 fn software() -> Capabilities {
-    Capabilities { software: true, shader_f16: true, max_storage_buffers: 16, max_workgroup_bytes: 32 << 10, max_invocations: 1024, ..Capabilities::webgpu() }
+    Capabilities {
+        software: true,
+        translates_late: true,
+        shader_f16: true,
+        max_storage_buffers: 16,
+        max_workgroup_bytes: 32 << 10,
+        max_invocations: 1024,
+        ..Capabilities::webgpu()
+    }
 }
 
 /// The inputs as zeros, each symbolic size as `batch`: only types and shapes reach the plan.
@@ -89,8 +97,13 @@ fn the_capabilities_of_webgpu_are_those_of_a_device_under_its_limits() {
     let device = Device::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap().unwrap();
     let opened = device.capabilities();
     // Alignment, budget and the kind of adapter are the device's own.
-    let same =
-        Capabilities { software: opened.software, uniform_alignment: opened.uniform_alignment, memory_budget: opened.memory_budget, ..Capabilities::webgpu() };
+    let same = Capabilities {
+        software: opened.software,
+        translates_late: opened.translates_late,
+        uniform_alignment: opened.uniform_alignment,
+        memory_budget: opened.memory_budget,
+        ..Capabilities::webgpu()
+    };
     assert_eq!(*opened, same);
 }
 

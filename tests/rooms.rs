@@ -145,6 +145,13 @@ fn the_gpu_agrees_in_native_f16() {
 }
 
 #[test]
+fn the_gpu_agrees_with_the_kernels_of_hardware() {
+    if let Some(device) = test_device() {
+        on_device(device.with_hardware_form(), Precision::F32, true);
+    }
+}
+
+#[test]
 fn the_gpu_agrees_in_f16_as_the_adapter_likes_it() {
     if let Some(device) = test_device() {
         on_device(device, Precision::F16, false);

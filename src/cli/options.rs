@@ -23,6 +23,9 @@ pub struct DeviceOptions {
     /// Ask the adapter for no optional feature and only these limits: webgpu, or a JSON file
     #[arg(long, value_name = "webgpu|FILE")]
     pub limits: Option<String>,
+    /// auto: the kernels that suit the adapter; hardware: on a software adapter too those that graphics cards run, to check them without one
+    #[arg(long, value_enum, default_value_t = Kernels::Auto)]
+    pub kernels: Kernels,
     /// Store f16 packed in u32, as on an adapter without SHADER_F16
     #[arg(long, hide = true)]
     pub packed_f16: bool,
@@ -33,6 +36,7 @@ impl DeviceOptions {
     pub fn open(&self) -> Result<Option<Device>> {
         let limits = self.limits.as_deref().map_or(Ok(LimitsOption::Adapter), LimitsOption::parse)?;
         let device = Device::open(&Selection::from_str(&self.device)?, &limits)?;
+        let device = if self.kernels == Kernels::Hardware { device.map(|device| device.with_hardware_form()) } else { device };
         Ok(if self.packed_f16 { device.map(|device| device.with_packed_f16()) } else { device })
     }
 
@@ -52,6 +56,13 @@ impl DeviceOptions {
             _ => say("device: CPU"),
         }
     }
+}
+
+/// Which family of kernels plans are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kernels {
+    Auto,
+    Hardware,
 }
 
 /// How a model is to run.

@@ -1,6 +1,6 @@
 //! The processes in which `verify` runs its cases: one that panics, crashes or hangs is replaced, and the others go on.
 
-use super::options::{DeviceFields, RunOptions, precision_name};
+use super::options::{DeviceFields, Kernels, RunOptions, precision_name};
 use super::verify_case::{Case, CaseResult, Status};
 use super::verify_worker::{Answer, Ready};
 use sardonyx::error::{Error, Result};
@@ -76,6 +76,7 @@ impl Pool<'_> {
         let mut command = Command::new(program);
         command.args(["verify-worker", "--device", &self.options.device.device, "--precision", precision_name(self.options.precision)]);
         command.args(self.options.device.limits.iter().flat_map(|limits| ["--limits", limits]));
+        command.args((self.options.device.kernels == Kernels::Hardware).then_some("--kernels=hardware"));
         command.args(self.options.device.packed_f16.then_some("--packed-f16"));
         command.args(self.options.strict.then_some("--strict"));
         if let Some(seed) = self.options.plant_fault {

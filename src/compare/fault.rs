@@ -8,7 +8,7 @@ use super::{C, clobber};
 use crate::error::{Error, Result};
 use crate::graph::Node;
 use crate::kernels::epilogue::{FULL_SUMS, HALF_SUMS, HAS_BIAS};
-use crate::kernels::{Dispatch, Packing, conv, conv_stem, matmul};
+use crate::kernels::{Dispatch, Packing, conv, conv_stem, gemm, matmul};
 use crate::ops::matrix::{gemm::Gemm, matmul::MatMul};
 use crate::ops::nn::conv::Conv;
 use crate::ops::pointwise::Pointwise;
@@ -150,12 +150,15 @@ fn param(dispatch: &Dispatch, at: usize) -> Option<u32> {
 /// Where the parameter that a fault changes lies in the block.
 fn changed_param(dispatch: &Dispatch, kind: Fault) -> Option<usize> {
     match (kind, dispatch.kernel) {
-        (Fault::LastElementDropped, "matmul") => Some(matmul::K_AT),
+        (Fault::LastElementDropped, "gemm") => Some(gemm::TAIL_AT),
+        (Fault::RightEdgeOffByOne, "gemm") => Some(gemm::LIMIT_W_AT),
+        (Fault::LastBiasDropped, "gemm") => Some(gemm::FLAGS_AT),
+        (Fault::LastElementDropped, "matmul" | "gemv") => Some(matmul::K_AT),
         (Fault::LastElementDropped, "conv") => Some(conv::TAIL_AT),
         (Fault::LastElementDropped, "conv_stem") => Some(conv_stem::IN_C_AT),
         (Fault::RightEdgeOffByOne, "conv") => Some(conv::LIMIT_W_AT),
         (Fault::RightEdgeOffByOne, "depthwise") => Some(conv::DEPTHWISE_LIMIT_W_AT),
-        (Fault::LastBiasDropped, "matmul") => Some(matmul::FLAGS_AT),
+        (Fault::LastBiasDropped, "matmul" | "gemv") => Some(matmul::FLAGS_AT),
         (Fault::LastBiasDropped, "conv") => Some(conv::FLAGS_AT),
         (Fault::LastBiasDropped, "conv_stem") => Some(conv_stem::FLAGS_AT),
         (Fault::LastBiasDropped, "depthwise") => Some(conv::DEPTHWISE_FLAGS_AT),
@@ -171,7 +174,7 @@ fn sites(plan: &Plan, kind: Fault) -> Vec<Site> {
     let mut found = vec![];
     for (index, step) in plan.steps.iter().enumerate() {
         let (StepKind::Gpu { dispatches }, Some(node)) = (&step.kind, step.node) else { continue };
-        let contraction = |dispatch: &Dispatch| matches!(dispatch.kernel, "matmul" | "conv" | "conv_stem" | "depthwise");
+        let contraction = |dispatch: &Dispatch| matches!(dispatch.kernel, "matmul" | "gemv" | "gemm" | "conv" | "conv_stem" | "depthwise");
         // What a fault does between Winograd's transforms has no counterpart on the CPU to be judged by.
         if dispatches.iter().any(|dispatch| dispatch.kernel == "winograd_input") {
             continue;

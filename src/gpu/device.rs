@@ -121,9 +121,9 @@ impl Device {
     pub fn with_packed_f16(&self) -> Self {
         self.with_capabilities(|capabilities| (capabilities.shader_f16, capabilities.shader_int64) = (false, false))
     }
-    /// The same device, plans for which load and address as hardware does, where it is a software adapter.
+    /// The same device, plans for which are made as for hardware, where it is a software adapter.
     pub fn with_hardware_form(&self) -> Self {
-        self.with_capabilities(|capabilities| (capabilities.shader_int64, capabilities.max_immediate_bytes) = (false, 0))
+        self.with_capabilities(|capabilities| capabilities.software = false)
     }
     /// The same device with another bound on the bytes of its buffers; 16 GiB unless said here.
     pub fn with_memory_budget(&self, bytes: u64) -> Self {
@@ -233,6 +233,7 @@ fn describe(error: &wgpu::Error) -> String {
 fn capabilities(software: bool, features: wgpu::Features, limits: &wgpu::Limits) -> Capabilities {
     Capabilities {
         software,
+        translates_late: software,
         shader_f16: features.contains(wgpu::Features::SHADER_F16),
         shader_int64: features.contains(wgpu::Features::SHADER_INT64),
         max_immediate_bytes: if features.contains(wgpu::Features::IMMEDIATES) { limits.max_immediate_size } else { 0 },

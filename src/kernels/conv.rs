@@ -1,7 +1,7 @@
 //! Convolution in two dimensions: `shaders/conv.wgsl`, and `shaders/depthwise.wgsl` for one filter a channel.
 
-use super::epilogue::{Epilogue, bindings, samples};
-use super::{Kernel, Packing, Prelude, UNIFORM_TABLE, matmul, weights as packed};
+use super::epilogue::{Ends, Epilogue, bindings, samples};
+use super::{Kernel, Packing, Prelude, UNIFORM_TABLE, gemm, matmul, narrow, pair, weights as packed};
 use crate::error::{Error, Result};
 use crate::ops::pointwise::Pointwise;
 use crate::plan::choice::{bucket, candidates};
@@ -210,14 +210,6 @@ pub fn is_depthwise(sizes: &Sizes) -> bool {
     sizes.groups > 1 && sizes.groups == sizes.in_c && sizes.in_c == sizes.out_c
 }
 
-/// A size as the shaders count: their coordinates are int32.
-pub(super) fn narrow(value: usize) -> Result<u32, Unsupported> {
-    i32::try_from(value).map(|value| value as u32).map_err(|_| Unsupported::new("a convolution beyond 2³¹ pixels or channels"))
-}
-pub(super) fn pair(values: [usize; 2]) -> Result<[u32; 2], Unsupported> {
-    Ok([narrow(values[0])?, narrow(values[1])?])
-}
-
 /// Emits a convolution. Places are channels-last; the weights are input `weights` of the node, a constant.
 #[allow(clippy::too_many_arguments)] // the operands of a convolution are what they are
 pub fn emit(
@@ -243,7 +235,7 @@ pub fn emit(
         let packed = at.packed(weights, Packing { name: "depthwise", args: vec![], shape, pack: pack_depthwise })?;
         let rule = Rows::new(s);
         let tiles: &[u32] = if rule.window.is_some() { &[4, 7, 8] } else { &[4] };
-        let all = candidates(Variant { tile: rule.pixels, down: false }, &worthwhile(s.out_w, tiles), false);
+        let all = candidates(Variant::alone(rule.pixels, false), &worthwhile(s.out_w, tiles), false);
         let by = Rows { pixels: at.choose(key("depthwise", storage, s), all).tile, ..rule };
         let blocks_w = narrow(s.out_w)?.div_ceil(by.pixels);
         let rows = narrow(s.n.saturating_mul(s.out_h))?;
@@ -285,12 +277,18 @@ pub fn emit(
     let rule = pixels(s.out_w, if panels && terms > LARGE { &[14, 12, 7, 8] } else { &[7, 8] });
     let rows = narrow(s.n.saturating_mul(s.out_h))?;
     let blocks = |pixels: u32| Ok::<_, Unsupported>(rows as u64 * narrow(s.out_w)?.div_ceil(pixels) as u64);
-    let rule = Variant { tile: rule, down: packed::rows_first(s.out_c.saturating_mul(taps * in_group)) && blocks(rule)? <= capabilities.max_grid as u64 };
+    let rule = Variant::alone(rule, packed::rows_first(s.out_c.saturating_mul(taps * in_group)) && blocks(rule)? <= capabilities.max_grid as u64);
     // A smaller tile makes more blocks.
     let fits = blocks(4)? <= capabilities.max_grid as u64;
     let tiles = worthwhile(s.out_w, if panels { &[7, 8, 12, 14] } else { &[4, 7, 8] });
-    let all = candidates(rule, if fits { &tiles } else { &[] }, fits && blocks(rule.tile)? > 1 && columns > 1);
-    let Variant { tile: pixels, down: rows_first } = at.choose(key("conv", storage, s), all);
+    let alone = candidates(rule, if fits { &tiles } else { &[] }, fits && blocks(rule.tile)? > 1 && columns > 1);
+    let shared = if s.groups > 1 { vec![] } else { gemm::variants_for(&capabilities, [s.n.saturating_mul(s.out_h * s.out_w), s.out_c], in_group4, taps, 1) };
+    let variant = at.choose(key("conv", storage, s), shared.into_iter().chain(alone).collect());
+    if variant.columns > 0 {
+        let ends = Ends { epilogue: &epilogue, bias, residual, output };
+        return gemm::convolution(at, storage, variant, s, [input, packed], ends);
+    }
+    let Variant { tile: pixels, down: rows_first, .. } = variant;
     let blocks_w = narrow(s.out_w)?.div_ceil(pixels);
     let blocks = blocks(pixels)?;
     let grid = fold(blocks);

@@ -1,8 +1,8 @@
 //! Convolution, plain or transposed, in groups of any number of channels: `shaders/conv_direct.wgsl`.
 
-use super::conv::{Sizes, narrow, pair};
+use super::conv::Sizes;
 use super::epilogue::{Epilogue, bindings, samples};
-use super::{Kernel, Prelude, folded_grid};
+use super::{Kernel, Prelude, folded_grid, narrow, pair};
 use crate::ops::pointwise::Pointwise;
 use crate::plan::{Lowering, PlaceId, Storage, Unsupported};
 

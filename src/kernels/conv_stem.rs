@@ -2,9 +2,9 @@
 //!
 //! In groups of 4 channels a fourth of the work on three channels would be for nothing, and every tap would find its addresses anew.
 
-use super::conv::{Sizes, narrow};
+use super::conv::Sizes;
 use super::epilogue::{Epilogue, bindings, samples};
-use super::{Kernel, Packing, Prelude, matmul, weights as packed};
+use super::{Kernel, Packing, Prelude, matmul, narrow, weights as packed};
 use crate::error::{Error, Result};
 use crate::ops::Fact;
 use crate::ops::pointwise::Pointwise;

@@ -1,9 +1,9 @@
 //! Transposed convolution in two dimensions: `shaders/conv_transpose.wgsl`; `conv_direct` where groups aren't whole groups of 4.
 
-use super::conv::{Sizes, narrow, pair};
+use super::conv::Sizes;
 use super::conv_direct::{self, Operands};
 use super::epilogue::{Epilogue, bindings, samples};
-use super::{Kernel, Packing, Prelude, folded_grid, matmul};
+use super::{Kernel, Packing, Prelude, folded_grid, matmul, narrow, pair};
 use crate::error::Result;
 use crate::ops::pointwise::Pointwise;
 use crate::plan::{Layout, Lowering, PlaceId, Storage, Unsupported};

@@ -53,6 +53,15 @@ impl Epilogue {
     }
 }
 
+/// Where a contraction's sums go.
+#[derive(Clone, Copy)]
+pub struct Ends<'a> {
+    pub epilogue: &'a Epilogue,
+    pub bias: Option<PlaceId>,
+    pub residual: Option<PlaceId>,
+    pub output: PlaceId,
+}
+
 /// What a contraction binds, in the order of its shader: its operands, bias, residual, result. One that isn't there is a dummy.
 pub fn bindings<const N: usize>(
     at: &mut Lowering<'_>,
@@ -65,6 +74,13 @@ pub fn bindings<const N: usize>(
     let dummy = at.dummy(storage)?;
     let read = operands.into_iter().chain([bias.unwrap_or(dummy), residual.unwrap_or(dummy)]);
     Ok(read.map(|place| (place, Access::Read)).chain([(output, Access::Write)]).collect())
+}
+
+impl Ends<'_> {
+    /// See [`bindings`].
+    pub fn bindings<const N: usize>(&self, at: &mut Lowering<'_>, storage: Storage, operands: [PlaceId; N]) -> Result<Vec<(PlaceId, Access)>, Unsupported> {
+        bindings(at, storage, operands, self.bias, self.residual, self.output)
+    }
 }
 
 /// The clamp bounds of an expression that is `[+ residual] [Relu | Max c | Min c]…`, the order that the flags run in.

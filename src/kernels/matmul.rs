@@ -1,16 +1,17 @@
 //! The matrix product: `shaders/matmul.wgsl`.
 
-use super::epilogue::{Epilogue, bindings, samples};
-use super::{Kernel, Prelude, weights};
+use super::epilogue::{Ends, Epilogue, bindings, samples};
+use super::{Kernel, Prelude, gemm, gemv, narrow, weights};
 use crate::ops::pointwise::Pointwise;
 use crate::plan::choice::{bucket, candidates};
 use crate::plan::{Capabilities, Layout, Lowering, PlaceId, Storage, Unsupported, Variant, View};
 
 pub static MATMUL: Kernel = Kernel { stem: "matmul", shader: include_str!("../../shaders/matmul.wgsl"), params_size: size_of::<Params>(), variants };
 
+/// Those of `shaders/gemv.wgsl` too.
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
+pub(super) struct Params {
     m: u32,
     n4: u32,
     k: u32,
@@ -177,16 +178,22 @@ pub fn emit(
     let capabilities = at.capabilities();
     let n4 = sizes.n.div_ceil(4);
     let width = width(&capabilities, n4);
-    let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a matrix beyond 2³² elements"));
     let (rule, columns) = (rows(&capabilities, sizes.m), narrow(n4)?.div_ceil(width));
     let blocks = narrow(sizes.m)?.div_ceil(rule);
     // A smaller tile makes more blocks.
     let fits = sizes.m.div_ceil(4) <= capabilities.max_grid as usize;
-    let rule = Variant { tile: rule, down: weights::rows_first(sizes.k.saturating_mul(sizes.n)) && blocks <= capabilities.max_grid };
-    let all = candidates(rule, tiles(&capabilities, sizes.m), fits && blocks > 1 && columns > 1);
+    let rule = Variant::alone(rule, weights::rows_first(sizes.k.saturating_mul(sizes.n)) && blocks <= capabilities.max_grid);
+    let (batch, k4) = (sizes.outer.saturating_mul(sizes.inner), sizes.k.div_ceil(4));
+    let mut all = gemm::variants_for(&capabilities, [sizes.m, sizes.n], k4, 1, batch);
+    all.extend(gemv::variants_for(&capabilities, sizes.m, n4, k4, batch));
+    all.extend(if fits { candidates(rule, tiles(&capabilities, sizes.m), blocks > 1 && columns > 1) } else { vec![rule] });
     let packed = if b.panels { " packed" } else { "" };
-    let key = format!("matmul{packed} {storage:?} {} of {}x{}x{}", bucket(sizes.outer.saturating_mul(sizes.inner)), bucket(sizes.m), sizes.k, sizes.n);
-    let Variant { tile: rows, down } = at.choose(key, if fits { all } else { vec![rule] });
+    let key = format!("matmul{packed} {storage:?} {} of {}x{}x{}", bucket(batch), bucket(sizes.m), sizes.k, sizes.n);
+    let variant = at.choose(key, all);
+    if variant.columns > 0 {
+        return gemm::product(at, storage, variant, sizes, [a, b], alpha, Ends { epilogue: &epilogue, bias, residual, output: c });
+    }
+    let Variant { tile: rows, down, .. } = variant;
     let row_blocks = narrow(sizes.m)?.div_ceil(rows);
     let params = Params {
         m: narrow(sizes.m)?,
@@ -202,7 +209,7 @@ pub fn emit(
         b_outer: b.outer,
         b_inner: b.inner,
         c_row: narrow(n4)?,
-        c_batch: narrow(n4 * sizes.m)?,
+        c_batch: narrow(n4.saturating_mul(sizes.m))?,
         flags: epilogue.flags,
         alpha,
         low: epilogue.low,
@@ -213,7 +220,12 @@ pub fn emit(
         spare: [0; 3],
     };
     let bindings = bindings(at, storage, [a.place, b.place], bias, residual, c)?;
+    let tail = !sizes.k.is_multiple_of(4);
+    if variant.slices > 1 {
+        let grid = [narrow(n4)?.div_ceil(gemv::columns_of(variant)), row_blocks, narrow(batch)?];
+        return at.emit(&gemv::GEMV, gemv::prelude(storage, variant, tail, &epilogue), params, &bindings, grid);
+    }
     let plane = if down { [row_blocks, columns] } else { [columns, row_blocks] };
-    let grid = [plane[0], plane[1], narrow(sizes.outer * sizes.inner)?];
-    at.emit(&MATMUL, prelude(storage, rows, width, [!sizes.k.is_multiple_of(4), b.panels], &epilogue), params, &bindings, grid)
+    let grid = [plane[0], plane[1], narrow(batch)?];
+    at.emit(&MATMUL, prelude(storage, rows, width, [tail, b.panels], &epilogue), params, &bindings, grid)
 }

@@ -14,6 +14,8 @@ pub mod copy;
 pub mod cum_sum;
 pub(crate) mod epilogue;
 pub mod gather;
+pub mod gemm;
+pub mod gemv;
 mod lines;
 pub mod lp_normalize;
 pub mod lrn;
@@ -38,7 +40,7 @@ mod weights;
 pub use prelude::{Form, Prelude, UNIFORM_TABLE, reads_uniform_table};
 
 use crate::error::Result;
-use crate::plan::PlaceId;
+use crate::plan::{PlaceId, Unsupported};
 use crate::tensor::Tensor;
 
 /// The most bytes that a parameter block may take: the size of the binding's window.
@@ -69,6 +71,8 @@ pub static KERNELS: &[&Kernel] = &[
     &copy::COPY,
     &cum_sum::CUM_SUM,
     &gather::GATHER,
+    &gemm::GEMM,
+    &gemv::GEMV,
     &lp_normalize::LP_NORMALIZE,
     &lrn::LRN,
     &matmul::MATMUL,
@@ -127,6 +131,16 @@ impl PartialEq for Packing {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name && self.args == other.args && self.shape == other.shape
     }
+}
+
+/// A size as a shader's parameter: their coordinates are int32.
+fn narrow(value: usize) -> std::result::Result<u32, Unsupported> {
+    i32::try_from(value).map(i32::unsigned_abs).map_err(|_| Unsupported::new(format!("a size of {value}; kernels count to 2³¹")))
+}
+
+/// The same of two sizes.
+fn pair(values: [usize; 2]) -> std::result::Result<[u32; 2], Unsupported> {
+    Ok([narrow(values[0])?, narrow(values[1])?])
 }
 
 /// A grid of at least `groups` workgroups, folded into two dimensions where one is not enough. A shader that uses it

@@ -3,9 +3,9 @@
 //!
 //! Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015), at the points 0, ±√½, ±√2, ∞.
 
-use super::conv::{Sizes, narrow};
+use super::conv::Sizes;
 use super::epilogue::{Epilogue, bindings, samples};
-use super::{Access, Kernel, Packing, Prelude, folded_grid, matmul, weights as packed};
+use super::{Access, Kernel, Packing, Prelude, folded_grid, matmul, narrow, weights as packed};
 use crate::error::{Error, Result};
 use crate::ops::Fact;
 use crate::ops::pointwise::Pointwise;

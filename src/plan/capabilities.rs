@@ -17,6 +17,8 @@ pub enum Precision {
 pub struct Capabilities {
     /// A software adapter: kernels without barriers, rows uniform across the workgroup.
     pub software: bool,
+    /// The driver translates a kernel when it is first dispatched, in a time that goes with its size: loops should stay loops.
+    pub translates_late: bool,
     /// SHADER_F16: f16 in storage buffers. Without it f16 is stored packed, two in a u32.
     pub shader_f16: bool,
     /// SHADER_INT64: software adapters load two elements as one 64-bit word.
@@ -45,12 +47,13 @@ impl Capabilities {
     /// How preludes are written for this device.
     pub fn form(&self) -> Form {
         let table = self.software && self.max_immediate_bytes as usize >= size_of_val(&UNIFORM_TABLE);
-        Form { wide: self.software && self.shader_int64, table, rolled: self.software }
+        Form { wide: self.software && self.shader_int64, table, rolled: self.translates_late }
     }
     /// What WebGPU promises everywhere: `--limits webgpu`.
     pub fn webgpu() -> Self {
         Self {
             software: false,
+            translates_late: false,
             shader_f16: false,
             shader_int64: false,
             max_immediate_bytes: 0,

@@ -11,27 +11,47 @@ use std::str::FromStr;
 /// One way for a kernel to divide its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Variant {
-    /// Rows or pixels that an invocation makes.
+    /// Rows or pixels that an invocation makes; with `columns`, those of a tile that a workgroup shares.
     pub tile: u32,
+    /// Columns of a tile that passes through workgroup memory; 0 where none does.
+    pub columns: u32,
+    /// Invocations that share a sum.
+    pub slices: u32,
     /// Whether neighbouring workgroups go down the rows instead of along the columns.
     pub down: bool,
 }
 
+impl Variant {
+    /// One whose invocations work alone.
+    pub const fn alone(tile: u32, down: bool) -> Self {
+        Self { tile, columns: 0, slices: 1, down }
+    }
+}
+
 impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.tile, if self.down { "-down" } else { "" })
+        write!(f, "{}", self.tile)?;
+        if self.columns > 0 {
+            write!(f, "x{}", self.columns)?;
+        }
+        if self.slices > 1 {
+            write!(f, "/{}", self.slices)?;
+        }
+        f.write_str(if self.down { "-down" } else { "" })
     }
 }
 
 impl FromStr for Variant {
     type Err = Error;
 
-    /// `10`, or `10-down`.
+    /// `10`, `10-down`, `128x64`, `32x32/4`, `4/16`.
     fn from_str(text: &str) -> Result<Self> {
-        let (tile, down) = text.strip_suffix("-down").map_or((text, false), |tile| (tile, true));
-        let tile = tile.parse().ok().filter(|tile| (1..=64).contains(tile));
-        let wrong = || Error::usage(format!("'{text}' is not a kernel's variant")).remedy("a variant is written like 8 or 10-down");
-        Ok(Self { tile: tile.ok_or_else(wrong)?, down })
+        let wrong = || Error::usage(format!("'{text}' is not a kernel's variant")).remedy("a variant is written like 8, 10-down, 128x64 or 32x32/4");
+        let number = |text: &str| text.parse().ok().filter(|number| (1..=256).contains(number)).ok_or_else(wrong);
+        let (rest, down) = text.strip_suffix("-down").map_or((text, false), |rest| (rest, true));
+        let (rest, slices) = rest.split_once('/').map_or(Ok((rest, 1)), |(rest, slices)| Ok((rest, number(slices)?)))?;
+        let (tile, columns) = rest.split_once('x').map_or(Ok((rest, 0)), |(tile, columns)| Ok((tile, number(columns)?)))?;
+        Ok(Self { tile: number(tile)?, columns, slices, down })
     }
 }
 
@@ -64,7 +84,7 @@ pub enum Choices {
 impl Choices {
     /// The variant for a key. Candidates are not empty; where they are, nothing is known and a tile is 1.
     pub fn pick(&self, key: &str, candidates: &[Variant]) -> Variant {
-        let rule = candidates.first().copied().unwrap_or(Variant { tile: 1, down: false });
+        let rule = candidates.first().copied().unwrap_or(Variant::alone(1, false));
         let wanted = match self {
             Choices::Rule => None,
             Choices::Measured(known) => known.get(key).copied(),
@@ -93,24 +113,24 @@ mod tests {
 
     #[test]
     fn only_candidates_are_taken() {
-        let rule = Variant { tile: 10, down: false };
+        let rule = Variant::alone(10, false);
         let all = candidates(rule, &[8, 10, 12], true);
         assert_eq!(all.iter().map(Variant::to_string).collect::<Vec<_>>(), ["10", "8", "12", "10-down"]);
         assert_eq!(Choices::Rule.pick("k", &all), rule);
         assert_eq!(Choices::Candidate(2).pick("k", &all).tile, 12);
         assert_eq!(Choices::Candidate(9).pick("k", &all), rule);
-        assert_eq!(Choices::Forced(Variant { tile: 9, down: false }).pick("k", &all), rule);
+        assert_eq!(Choices::Forced(Variant::alone(9, false)).pick("k", &all), rule);
         let measured = Choices::Measured([("k".to_string(), all[3])].into());
         assert_eq!((measured.pick("k", &all), measured.pick("other", &all)), (all[3], rule));
-        assert_eq!(Choices::Measured([("k".to_string(), Variant { tile: 64, down: true })].into()).pick("k", &all), rule);
+        assert_eq!(Choices::Measured([("k".to_string(), Variant::alone(64, true))].into()).pick("k", &all), rule);
     }
 
     #[test]
     fn a_variant_reads_as_it_is_written() {
-        for text in ["8", "10-down"] {
+        for text in ["8", "10-down", "128x64", "32x32/4", "4/16"] {
             assert_eq!(text.parse::<Variant>().unwrap().to_string(), text);
         }
-        for text in ["", "-down", "0", "65", "x", "8-up"] {
+        for text in ["", "-down", "0", "257", "x", "8-up", "8x", "x8", "8x0", "8/", "8/0", "8/4x2", "-1"] {
             assert!(text.parse::<Variant>().is_err(), "{text}");
         }
     }

@@ -108,7 +108,7 @@ impl Session {
 
 /// The fastest candidate, the rule's (the first) where none is faster by enough.
 fn best(candidates: &[Variant], time: impl Fn(Variant) -> Option<f64>) -> Variant {
-    let rule = candidates.first().copied().unwrap_or(Variant { tile: 1, down: false });
+    let rule = candidates.first().copied().unwrap_or(Variant::alone(1, false));
     let limit = time(rule).unwrap_or(f64::INFINITY) * WORTHWHILE;
     let faster = candidates.iter().filter_map(|&variant| Some((variant, time(variant)?))).filter(|(_, time)| *time < limit);
     faster.min_by(|a, b| a.1.total_cmp(&b.1)).map_or(rule, |(variant, _)| variant)
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn the_rule_stays_unless_another_is_clearly_faster() {
-        let all: Vec<Variant> = [16, 8, 12].map(|tile| Variant { tile, down: false }).to_vec();
+        let all: Vec<Variant> = [16, 8, 12].map(|tile| Variant::alone(tile, false)).to_vec();
         let chosen = |times: [f64; 3]| best(&all, |variant| all.iter().zip(times).find(|(other, _)| **other == variant).map(|(_, time)| time)).tile;
         assert_eq!(chosen([100.0, 98.0, 99.0]), 16);
         assert_eq!(chosen([100.0, 90.0, 80.0]), 12);

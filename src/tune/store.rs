@@ -127,12 +127,12 @@ mod tests {
         let open = || Store::of("a device".into(), &folder);
         let (mut store, problem) = open();
         assert!(store.choices().is_empty() && problem.is_none());
-        store.insert("matmul", Variant { tile: 12, down: true });
+        store.insert("matmul", Variant::alone(12, true));
         store.save().unwrap();
         let mut other = open().0;
         assert_eq!(other.choices(), store.choices());
         // Two processes add to one file.
-        other.insert("conv", Variant { tile: 7, down: false });
+        other.insert("conv", Variant::alone(7, false));
         other.save().unwrap();
         store.save().unwrap();
         assert_eq!(open().0.choices().len(), 2);

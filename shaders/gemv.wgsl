@@ -1,0 +1,73 @@
+// C[b] = finish(A[b] · B[b]) for few rows, on hardware adapters: what a vector or a handful of them takes is the time to read B, so
+// B is read once, by enough invocations to fill the device: COLUMNS groups of 4 columns a workgroup, and SLICES invocations that
+// share k for each, whose sums are added in workgroup memory. A workgroup makes ROWS rows, at most SLICES.
+// Prelude: Stored4, load4, store4, ROWS, COLUMNS, SLICES, TAIL (k % 4 ≠ 0), GENERATED, generated4, accumulate4, StoredB, b_group,
+// b_rows, b_row.
+
+// As in matmul.wgsl.
+struct Params {
+    m: u32, n4: u32, k: u32, inner: u32,
+    a_offset: u32, a_row: u32, a_outer: u32, a_inner: u32,
+    b_offset: u32, b_row: u32, b_outer: u32, b_inner: u32,
+    c_row: u32, c_batch: u32, flags: u32, alpha: f32,
+    low: f32, high: f32, rows_first: u32, zero: u32,
+    count: u32, spare0: u32, spare1: u32, spare2: u32,
+}
+
+@group(0) @binding(0) var<storage, read> a: array<Stored4>;
+@group(0) @binding(1) var<storage, read> b: array<StoredB>;
+@group(0) @binding(2) var<storage, read> bias: array<Stored4>;
+@group(0) @binding(3) var<storage, read> residual: array<Stored4>;
+@group(0) @binding(4) var<storage, read_write> c: array<Stored4>;
+@group(1) @binding(0) var<uniform> p: Params;
+
+const THREADS: u32 = COLUMNS * SLICES;
+
+var<workgroup> partial: array<vec4<f32>, ROWS * THREADS>;
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let slice = local / COLUMNS;
+    let column = group.x * COLUMNS + local % COLUMNS;
+    let outer = group.z / p.inner;
+    let inner = group.z % p.inner;
+    // A column beyond the last repeats it and isn't stored: everyone has to reach the barrier.
+    let b_start = p.b_offset + outer * p.b_outer + inner * p.b_inner + min(column, p.n4 - 1u);
+    let first = group.y * ROWS;
+
+    var sum: array<vec4<f32>, ROWS>;
+    var a_at: array<u32, ROWS>;
+    for (var r = 0u; r < ROWS; r++) {
+        sum[r] = vec4(0.0);
+        a_at[r] = p.a_offset + outer * p.a_outer + inner * p.a_inner + min(first + r, p.m - 1u) * p.a_row;
+    }
+    let whole = p.k >> 2u;
+    for (var k = slice; k < whole; k += SLICES) {
+        let w = b_rows(b_group(b_start, k, p.b_row), p.b_row);
+        for (var r = 0u; r < ROWS; r++) {
+            let x = load4(a[a_at[r] + k]);
+            var s = fma(vec4(x.x), w[0], sum[r]);
+            s = fma(vec4(x.y), w[1], s);
+            s = fma(vec4(x.z), w[2], s);
+            sum[r] = accumulate4(fma(vec4(x.w), w[3], s));
+        }
+    }
+    if TAIL && whole % SLICES == slice {
+        // The last k % 4 rows of B: the lanes of A beyond them are padding, which may hold anything.
+        for (var k = whole * 4u; k < p.k; k++) {
+            let w = b_row(b_group(b_start, whole, p.b_row), p.b_row, k & 3u);
+            for (var r = 0u; r < ROWS; r++) {
+                sum[r] = accumulate4(sum[r] + load4(a[a_at[r] + whole])[k & 3u] * w);
+            }
+        }
+    }
+    for (var r = 0u; r < ROWS; r++) { partial[r * THREADS + local] = sum[r]; }
+    workgroupBarrier();
+    // Slice r adds up row r.
+    let row = first + slice;
+    if slice >= ROWS || row >= p.m || column >= p.n4 { return; }
+    var total = vec4(0.0);
+    for (var s = 0u; s < SLICES; s++) { total += partial[slice * THREADS + s * COLUMNS + local % COLUMNS]; }
+    let at = group.z * p.c_batch + row * p.c_row + column;
+    c[at] = store4(finish(total, bias4(column), at));
+}

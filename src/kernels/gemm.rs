@@ -1,0 +1,231 @@
+//! Products and convolutions by tiles in workgroup memory, for hardware adapters: `shaders/gemm.wgsl`.
+//!
+//! A register of A or B is used as often as a tile is wide or high, so a large tile needs little of the caches; a small one makes
+//! more workgroups. [`rule`] takes the largest that fills a device; `--tune` measures the others (Nath, Tomov and Dongarra, *An
+//! Improved MAGMA GEMM for Fermi Graphics Processing Units*, 2010, has the two levels of tiles).
+
+use super::conv;
+use super::epilogue::{Ends, Epilogue, samples};
+use super::matmul::{Matrix, Sizes};
+use super::{Kernel, Prelude, folded_grid, narrow, pair};
+use crate::plan::{Capabilities, Lowering, PlaceId, Storage, Unsupported, Variant};
+
+pub static GEMM: Kernel = Kernel { stem: "gemm", shader: include_str!("../../shaders/gemm.wgsl"), params_size: size_of::<Params>(), variants };
+
+#[repr(C)]
+#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    m: u32,
+    n4: u32,
+    groups: u32,
+    tail: u32,
+    a_offset: u32,
+    a_row: u32,
+    a_outer: u32,
+    a_inner: u32,
+    b_offset: u32,
+    b_row: u32,
+    b_outer: u32,
+    b_inner: u32,
+    c_row: u32,
+    c_batch: u32,
+    inner: u32,
+    flags: u32,
+    alpha: f32,
+    low: f32,
+    high: f32,
+    tiles_m: u32,
+    tiles_n: u32,
+    per_row: u32,
+    b_rows: u32,
+    in_h: u32,
+    in_w: u32,
+    limit_w: u32,
+    out_w: u32,
+    out_pixels: u32,
+    kernel: [u32; 2],
+    stride: [u32; 2],
+    pad: [u32; 2],
+    dilation: [u32; 2],
+    zero: u32,
+    spare: [u32; 3],
+}
+
+/// Where the parameters that a planted fault changes lie in the block.
+pub(crate) const TAIL_AT: usize = std::mem::offset_of!(Params, tail);
+pub(crate) const FLAGS_AT: usize = std::mem::offset_of!(Params, flags);
+pub(crate) const LIMIT_W_AT: usize = std::mem::offset_of!(Params, limit_w);
+
+/// Groups of 4 along k that pass through workgroup memory at a time.
+const DEPTH: u32 = 4;
+
+/// A tile of C: its rows and columns, the workgroup that makes it (columns × rows of invocations), and how many of them share k.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Tile {
+    rows: u32,
+    columns: u32,
+    threads: [u32; 2],
+    slices: u32,
+}
+
+/// The tiles, the largest first. An invocation's sums are at most 8 × 8: they have to stay in registers.
+const TILES: [Tile; 6] = [
+    Tile { rows: 128, columns: 128, threads: [16, 16], slices: 1 },
+    Tile { rows: 128, columns: 64, threads: [8, 16], slices: 1 },
+    Tile { rows: 64, columns: 64, threads: [8, 8], slices: 1 },
+    Tile { rows: 32, columns: 64, threads: [8, 8], slices: 1 },
+    Tile { rows: 32, columns: 32, threads: [8, 8], slices: 1 },
+    Tile { rows: 32, columns: 32, threads: [8, 8], slices: 4 },
+];
+
+/// Workgroups that fill a desktop GPU: two for each of some 40 cores. WebGPU says nothing of the cores that there are.
+const FILL: u64 = 80;
+
+/// Groups of 4 along k from which sharing k among slices repays adding them up.
+const LONG: usize = 64;
+
+impl Tile {
+    fn of(variant: Variant) -> Option<Tile> {
+        TILES.into_iter().find(|tile| tile.variant() == variant)
+    }
+    fn variant(self) -> Variant {
+        Variant { tile: self.rows, columns: self.columns, slices: self.slices, down: false }
+    }
+    /// Bytes of workgroup memory.
+    fn bytes(self) -> u32 {
+        16 * DEPTH * (self.rows + self.columns) * self.slices
+    }
+    fn fits(self, capabilities: &Capabilities) -> bool {
+        self.bytes() <= capabilities.max_workgroup_bytes && self.threads[0] * self.threads[1] * self.slices <= capabilities.max_invocations
+    }
+    fn count(self, m: usize, n: usize, batch: usize) -> u64 {
+        let tiles = m.div_ceil(self.rows as usize).saturating_mul(n.div_ceil(self.columns as usize));
+        tiles.saturating_mul(batch) as u64
+    }
+    /// The elements of C that it makes, with those beyond its edges.
+    fn area(self, m: usize, n: usize) -> usize {
+        m.next_multiple_of(self.rows as usize).saturating_mul(n.next_multiple_of(self.columns as usize))
+    }
+}
+
+/// The variants for a product of these sizes, the rule's first; none where other kernels serve it better: on software adapters, to
+/// which barriers are dear, for few rows or columns, and where `groups`, those of 4 along k that lie together, leave most of a step empty.
+pub fn variants_for(capabilities: &Capabilities, [m, n]: [usize; 2], groups: usize, steps: usize, batch: usize) -> Vec<Variant> {
+    if capabilities.software || m <= 8 || n <= 16 || groups < 3 {
+        return vec![];
+    }
+    let serving: Vec<Tile> = TILES.into_iter().filter(|tile| tile.fits(capabilities)).collect();
+    let least = serving.iter().map(|tile| tile.area(m, n)).min().unwrap_or(0);
+    let fills = |tile: &&Tile| tile.slices == 1 && tile.count(m, n, batch) >= FILL && tile.area(m, n) / 5 * 4 <= least;
+    let small = |slices: u32| serving.iter().find(|tile| tile.columns == 32 && tile.slices == slices);
+    let sliced = if steps.saturating_mul(groups) >= LONG { small(4) } else { None };
+    let rule = serving.iter().find(fills).or(sliced).or(small(1)).copied();
+    rule.into_iter().chain(serving.iter().copied().filter(|tile| Some(*tile) != rule)).map(Tile::variant).collect()
+}
+
+fn prelude(storage: Storage, tile: Tile, [pixels, tail]: [bool; 2], epilogue: &Epilogue) -> Prelude {
+    let [tx, ty] = tile.threads;
+    let base = Prelude::new().storage(storage).constant("TX", tx).constant("TY", ty).constant("ROWS", tile.rows / ty);
+    let base = base.constant("COLUMNS", tile.columns / 4 / tx).constant("DEPTH", DEPTH).constant("SLICES", tile.slices);
+    epilogue.prelude(base.flag("PIXELS", pixels).flag("TAIL", tail))
+}
+
+fn variants() -> Vec<Prelude> {
+    let mut list = vec![];
+    for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
+        for (index, tile) in TILES.into_iter().enumerate() {
+            // Every flag and every epilogue with some tile.
+            let flags = [index % 2 == 0, index % 4 < 2];
+            list.extend(samples().iter().map(|epilogue| prelude(storage, tile, flags, epilogue)));
+        }
+    }
+    list
+}
+
+fn dispatch(
+    at: &mut Lowering<'_>,
+    storage: Storage,
+    variant: Variant,
+    (pixels, batch): (bool, usize),
+    operands: [PlaceId; 2],
+    ends: Ends<'_>,
+    params: Params,
+) -> Result<(), Unsupported> {
+    let tile = Tile::of(variant).ok_or_else(|| Unsupported::new(format!("no tile of {variant}")))?;
+    let (tiles_m, tiles_n) = (params.m.div_ceil(tile.rows), (params.n4 * 4).div_ceil(tile.columns));
+    let grid = folded_grid(tiles_m as u64 * tiles_n as u64, at.capabilities().max_grid);
+    let epilogue = ends.epilogue;
+    let params = Params { flags: epilogue.flags, low: epilogue.low, high: epilogue.high, tiles_m, tiles_n, per_row: grid[0], ..params };
+    let bindings = ends.bindings(at, storage, operands)?;
+    at.emit(&GEMM, prelude(storage, tile, [pixels, params.tail < 4], epilogue), params, &bindings, [grid[0], grid[1], narrow(batch)?])
+}
+
+/// Emits a batch of products by tiles: see [`super::matmul::emit`].
+pub(super) fn product(
+    at: &mut Lowering<'_>,
+    storage: Storage,
+    variant: Variant,
+    s: Sizes,
+    [a, b]: [Matrix; 2],
+    alpha: f32,
+    ends: Ends<'_>,
+) -> Result<(), Unsupported> {
+    let n4 = narrow(s.n.div_ceil(4))?;
+    let params = Params {
+        m: narrow(s.m)?,
+        n4,
+        groups: narrow(s.k.div_ceil(4))?,
+        tail: narrow((s.k + 3) % 4 + 1)?,
+        a_offset: a.offset,
+        a_row: a.row,
+        a_outer: a.outer,
+        a_inner: a.inner,
+        b_offset: b.offset,
+        b_row: b.row,
+        b_outer: b.outer,
+        b_inner: b.inner,
+        c_row: n4,
+        c_batch: narrow(s.n.div_ceil(4).saturating_mul(s.m))?,
+        inner: narrow(s.inner)?,
+        alpha,
+        b_rows: narrow(s.k)?,
+        ..Params::default()
+    };
+    dispatch(at, storage, variant, (false, s.outer.saturating_mul(s.inner)), [a.place, b.place], ends, params)
+}
+
+/// Emits a convolution of one group by tiles; the weights are rows of (tap, input channel), channels padded to 4: see [`conv::emit`].
+pub(super) fn convolution(
+    at: &mut Lowering<'_>,
+    storage: Storage,
+    variant: Variant,
+    s: &conv::Sizes,
+    operands: [PlaceId; 2],
+    ends: Ends<'_>,
+) -> Result<(), Unsupported> {
+    let (in_c4, out_c4) = (narrow(s.in_c.div_ceil(4))?, narrow(s.out_c.div_ceil(4))?);
+    let out_pixels = s.out_h.saturating_mul(s.out_w);
+    let params = Params {
+        m: narrow(s.n.saturating_mul(out_pixels))?,
+        n4: out_c4,
+        groups: in_c4,
+        tail: narrow((s.in_c + 3) % 4 + 1)?,
+        a_row: in_c4,
+        b_row: out_c4,
+        c_row: out_c4,
+        inner: 1,
+        alpha: 1.0,
+        b_rows: in_c4 * 4,
+        in_h: narrow(s.in_h)?,
+        in_w: narrow(s.in_w)?,
+        limit_w: narrow(s.in_w)?,
+        out_w: narrow(s.out_w)?,
+        out_pixels: narrow(out_pixels)?,
+        kernel: pair(s.kernel)?,
+        stride: pair(s.stride)?,
+        pad: pair(s.pad)?,
+        dilation: pair(s.dilation)?,
+        ..Params::default()
+    };
+    dispatch(at, storage, variant, (true, 1), operands, ends, params)
+}

@@ -1,0 +1,68 @@
+//! Products of few rows on hardware adapters: `shaders/gemv.wgsl`.
+
+use super::epilogue::{Epilogue, samples};
+use super::matmul::Params;
+use super::{Kernel, Prelude, weights};
+use crate::plan::{Capabilities, Storage, Variant};
+
+pub static GEMV: Kernel = Kernel { stem: "gemv", shader: include_str!("../../shaders/gemv.wgsl"), params_size: size_of::<Params>(), variants };
+
+/// The most rows of A that it is for: beyond them a tile of [`super::gemm`] reads B as seldom.
+pub const MAX_ROWS: usize = 8;
+
+/// Invocations that fill a desktop GPU: some 40 cores of 512. WebGPU says nothing of the cores that there are.
+const FILL: usize = 20 << 10;
+
+/// Groups of 4 along k that an invocation should have at least.
+const LEAST: usize = 4;
+
+/// Groups of columns that a workgroup has: a cache line of float32 at least, and 64 invocations.
+fn columns(slices: u32) -> u32 {
+    (64 / slices).max(8)
+}
+
+/// The rows of a workgroup.
+fn rows(m: usize) -> u32 {
+    match m {
+        0..=1 => 1,
+        2..=4 => 4,
+        _ => 8,
+    }
+}
+
+/// The variants for a batch of products of `m` rows, `n4` groups of columns and `k4` groups of k, the rule's first; none where it isn't for them.
+pub fn variants_for(capabilities: &Capabilities, m: usize, n4: usize, k4: usize, batch: usize) -> Vec<Variant> {
+    if capabilities.software || m > MAX_ROWS {
+        return vec![];
+    }
+    let rows = rows(m);
+    // Sums of all rows lie in workgroup memory, which WebGPU promises 16 KiB of.
+    let all: Vec<u32> = [4, 8, 16, 32].into_iter().filter(|&slices| slices >= rows && (rows * columns(slices) * slices <= 1024)).collect();
+    let worth = |slices: &&u32| k4 / **slices as usize >= LEAST;
+    let enough = |slices: &&u32| n4.saturating_mul(batch).saturating_mul(**slices as usize) >= FILL;
+    let rule = all.iter().filter(worth).find(enough).or(all.iter().rfind(worth));
+    let variant = |slices: u32| Variant { tile: rows, columns: 0, slices, down: false };
+    let rest = all.iter().filter(|slices| rule.is_some() && Some(*slices) != rule);
+    rule.into_iter().chain(rest).map(|&slices| variant(slices)).collect()
+}
+
+/// Groups of columns that a variant's workgroup makes.
+pub(super) fn columns_of(variant: Variant) -> u32 {
+    columns(variant.slices)
+}
+
+pub(super) fn prelude(storage: Storage, variant: Variant, tail: bool, epilogue: &Epilogue) -> Prelude {
+    let base = Prelude::new().storage(storage).constant("ROWS", variant.tile).constant("COLUMNS", columns(variant.slices));
+    epilogue.prelude(weights::prelude(base.constant("SLICES", variant.slices).flag("TAIL", tail), false))
+}
+
+fn variants() -> Vec<Prelude> {
+    let mut list = vec![];
+    for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
+        for (tile, slices, tail) in [(1, 4, true), (4, 32, false), (8, 16, true)] {
+            let variant = Variant { tile, columns: 0, slices, down: false };
+            list.extend(samples().iter().map(|epilogue| prelude(storage, variant, tail, epilogue)));
+        }
+    }
+    list
+}
