@@ -6,7 +6,7 @@ use sardonyx::plan::Precision;
 use sardonyx::{Session, Tensor, onnx};
 use std::path::{Path, PathBuf};
 
-const OWN: &[&str] = &["tiny/mlp", "tiny/conv_odd", "tiny/branches"];
+const OWN: &[&str] = &["tiny/mlp", "tiny/conv_odd", "tiny/branches", "tiny/decoder"];
 
 fn own(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(name)
@@ -159,6 +159,12 @@ fn every_planted_fault_is_named() {
     drawn.sort();
     drawn.dedup();
     assert_eq!(drawn.len(), 5, "{drawn:?}");
+}
+
+#[test]
+fn and_in_the_kernels_of_hardware() {
+    let Some(device) = webgpu_device() else { return };
+    OWN.iter().chain(&["digits"]).for_each(|name| drop(faults(&own(name), &device, 0..10)));
 }
 
 #[test]

@@ -16,6 +16,7 @@ const MODELS: &[(&str, &str, usize)] = &[
     ("conv_odd", "tiny/conv_odd/model.onnx", 1),
     ("branches", "tiny/branches/model.onnx", 2),
     ("cpu_step", "tiny/cpu_step/model.onnx", 1),
+    ("decoder", "tiny/decoder/model.onnx", 1),
 ];
 
 fn path(model: &str) -> PathBuf {

@@ -121,7 +121,60 @@ def cpu_step():
     m.save(["batch", 4, 9], ["batch", 4, 5], [3, 4, 9])
 
 
+def decoder():
+    """A decoder's layer as exporters write it: RMSNorm, rotary positions far from 0, a causal mask of -inf, SwiGLU, residuals.
+
+    2 heads of 8 over 9 tokens of 16; the angles come from nodes whose values are known before anything runs."""
+    m = Model("decoder", 5)
+    number = lambda name, value: m.constant(name, np.float32(value))
+
+    def rms_norm(name, x):
+        mean = m.node("ReduceMean", f"{name}_mean", m.node("Pow", f"{name}_square", x, number(f"{name}.two", 2)), axes=[-1], keepdims=1)
+        root = m.node("Sqrt", f"{name}_root", m.node("Add", f"{name}_epsilon", mean, number(f"{name}.epsilon", 1e-5)))
+        x = m.node("Div", f"{name}_divide", x, root)
+        return m.node("Mul", f"{name}_scale", x, m.constant(f"{name}.weight", 1 + m.noise(16, scale=0.2)))
+
+    def projection(name, x, k, n):
+        return m.node("MatMul", name, x, m.constant(f"{name}.weight", m.noise(k, n, scale=k**-0.5)))
+
+    def heads(name, x):
+        x = m.node("Reshape", f"{name}_split", x, m.constant(f"{name}.shape", np.array([0, 9, 2, 8], np.int64)))
+        return m.node("Transpose", f"{name}_heads", x, perm=[0, 2, 1, 3])
+
+    # Positions 120 to 128, where an angle's rounding in float32 is a hundred times that of a cosine.
+    positions = m.node("Range", "positions", *(number(f"range.{part}", value) for part, value in [("start", 120), ("limit", 129), ("delta", 1)]))
+    positions = m.node("Unsqueeze", "positions_column", positions, m.constant("axis_1", np.array([1], np.int64)))
+    angles = m.node("Mul", "angles_half", positions, m.constant("frequencies", 100.0 ** -np.arange(0, 1, 0.25, dtype=np.float32)))
+    angles = m.node("Concat", "angles", angles, angles, axis=-1)
+    cosine, sine = m.node("Cos", "cosine", angles), m.node("Sin", "sine", angles)
+
+    def rotated(name, x):
+        slices = [m.constant(f"{name}.{part}", np.array([value], np.int64)) for part, value in [("0", 0), ("4", 4), ("8", 8), ("axis", -1)]]
+        low = m.node("Slice", f"{name}_low", x, slices[0], slices[1], slices[3])
+        high = m.node("Slice", f"{name}_high", x, slices[1], slices[2], slices[3])
+        turned = m.node("Concat", f"{name}_turned", m.node("Neg", f"{name}_negated", high), low, axis=-1)
+        return m.node("Add", f"{name}_rotated", m.node("Mul", f"{name}_cosine", x, cosine), m.node("Mul", f"{name}_sine", turned, sine))
+
+    x = rms_norm("norm_a", "input")
+    q = rotated("q", heads("q", projection("query", x, 16, 16)))
+    k = rotated("k", heads("k", projection("key", x, 16, 16)))
+    v = heads("v", projection("value", x, 16, 16))
+    scores = m.node("MatMul", "scores", q, m.node("Transpose", "k_columns", k, perm=[0, 1, 3, 2]))
+    scores = m.node("Mul", "scores_scaled", scores, number("scale", 8**-0.5))
+    mask = m.constant("mask", np.triu(np.full((9, 9), -np.inf, np.float32), 1))
+    weights = m.node("Softmax", "weights", m.node("Add", "scores_masked", scores, mask), axis=-1)
+    y = m.node("Transpose", "y_rows", m.node("MatMul", "weighted", weights, v), perm=[0, 2, 1, 3])
+    y = m.node("Reshape", "y_joined", y, m.constant("joined", np.array([0, 9, 16], np.int64)))
+    x = m.node("Add", "residual_a", projection("output_projection", y, 16, 16), "input")
+    y = rms_norm("norm_b", x)
+    gate = projection("gate", y, 16, 22)
+    gate = m.node("Mul", "silu", gate, m.node("Sigmoid", "gate_sigmoid", gate))
+    y = projection("down", m.node("Mul", "gated", gate, projection("up", y, 16, 22)), 22, 16)
+    m.node("Add", "residual_b", y, x, outputs=["output"])
+    m.save(["batch", 9, 16], ["batch", 9, 16], [2, 9, 16])
+
+
 if __name__ == "__main__":
-    for build in [conv_odd, mlp, branches, cpu_step]:
+    for build in [conv_odd, mlp, branches, cpu_step, decoder]:
         build()
         print(build.__name__, (HERE / build.__name__ / "model.onnx").stat().st_size, "bytes")
