@@ -16,7 +16,7 @@ struct Params {
     out_group4: u32, tail: u32, flags: u32, alpha: f32,
     low: f32, high: f32, limit_w: u32, row_groups: u32,
     blocks_w: u32, b_row: u32, rows_first: u32, zero: u32,
-    count: u32, spare0: u32, spare1: u32, spare2: u32,
+    count: u32, offset: u32, step: u32, spare: u32,
 }
 
 @group(0) @binding(0) var<storage, read> input: array<Stored4>;
@@ -89,8 +89,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var made = sum;                                             // indexed by a variable, which `sum` should not be
     for (var r = 0u; r < end; r++) {
         if !UNROLLED || first + r < p.out_w {
-            let at = (row * p.out_w + first + r) * p.out_c4 + channel;
-            output[at] = store4(finish(made[kept(r)], offset, at));
+            let pixel = row * p.out_w + first + r;
+            output[p.offset + pixel * p.step + channel] = store4(finish(made[kept(r)], offset, pixel * p.out_c4 + channel));
         }
     }
 }

@@ -9,7 +9,8 @@ struct Params {
     kernel_w: u32, stride_h: u32, stride_w: u32, pad_h: i32,
     pad_w: i32, dilation_h: u32, dilation_w: u32, limit_w: u32,
     flags: u32, alpha: f32, low: f32, high: f32,
-    row_groups: u32, zero: u32, count: u32, spare: u32,
+    row_groups: u32, zero: u32, count: u32, offset: u32,
+    step: u32, spare0: u32, spare1: u32, spare2: u32,
 }
 
 @group(0) @binding(0) var<storage, read> input: array<Stored4>;
@@ -64,8 +65,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
     var made = sum;                                             // indexed by a variable, which `sum` should not be
     for (var r = 0u; r < end; r++) {
         if !UNROLLED || first + r < p.out_w {
-            let at = (row * p.out_w + first + r) * p.c4 + channel;
-            output[at] = store4(finish(made[kept(r)], offset, at));
+            let pixel = row * p.out_w + first + r;
+            output[p.offset + pixel * p.step + channel] = store4(finish(made[kept(r)], offset, pixel * p.c4 + channel));
         }
     }
 }

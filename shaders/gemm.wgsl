@@ -19,7 +19,7 @@ struct Params {
     in_w: i32, limit_w: i32, out_w: u32, out_pixels: u32,
     kernel_h: u32, kernel_w: u32, stride_h: u32, stride_w: u32,
     pad_h: i32, pad_w: i32, dilation_h: u32, dilation_w: u32,
-    zero: u32, spare0: u32, spare1: u32, spare2: u32,
+    zero: u32, c_offset: u32, spare0: u32, spare1: u32,
 }
 
 @group(0) @binding(0) var<storage, read> a: array<Stored4>;
@@ -182,8 +182,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var r = 0u; r < ROWS; r++) {
             let row = first_row + (id / TX) * ROWS + r;
             if row < p.m && column < p.n4 {
-                let to = group.z * p.c_batch + row * p.c_row + column;
-                c[to] = store4(finish(sum[r * COLUMNS + i], offset, to));
+                // The residual is contiguous, whatever C is a part of.
+                let value = finish(sum[r * COLUMNS + i], offset, (group.z * p.m + row) * p.n4 + column);
+                c[p.c_offset + group.z * p.c_batch + row * p.c_row + column] = store4(value);
             }
         }
     }

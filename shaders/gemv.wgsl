@@ -11,7 +11,7 @@ struct Params {
     b_offset: u32, b_row: u32, b_outer: u32, b_inner: u32,
     c_row: u32, c_batch: u32, flags: u32, alpha: f32,
     low: f32, high: f32, rows_first: u32, zero: u32,
-    count: u32, spare0: u32, spare1: u32, spare2: u32,
+    count: u32, c_offset: u32, spare0: u32, spare1: u32,
 }
 
 @group(0) @binding(0) var<storage, read> a: array<Stored4>;
@@ -68,6 +68,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if slice >= ROWS || row >= p.m || column >= p.n4 { return; }
     var total = vec4(0.0);
     for (var s = 0u; s < SLICES; s++) { total += partial[slice * THREADS + s * COLUMNS + local % COLUMNS]; }
-    let at = group.z * p.c_batch + row * p.c_row + column;
-    c[at] = store4(finish(total, bias4(column), at));
+    // The residual is contiguous, whatever C is a part of.
+    let value = finish(total, bias4(column), (group.z * p.m + row) * p.n4 + column);
+    c[p.c_offset + group.z * p.c_batch + row * p.c_row + column] = store4(value);
 }

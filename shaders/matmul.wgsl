@@ -13,7 +13,7 @@ struct Params {
     b_offset: u32, b_row: u32, b_outer: u32, b_inner: u32,
     c_row: u32, c_batch: u32, flags: u32, alpha: f32,
     low: f32, high: f32, rows_first: u32, zero: u32,
-    count: u32, spare0: u32, spare1: u32, spare2: u32,
+    count: u32, c_offset: u32, spare0: u32, spare1: u32,
 }
 
 @group(0) @binding(0) var<storage, read> a: array<Stored4>;
@@ -66,14 +66,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
     }
-    let c_base = group.z * p.c_batch + column;
+    let c_base = p.c_offset + group.z * p.c_batch + column;
+    let residual_base = group.z * p.m * p.n4 + column;               // contiguous, whatever C is a part of
     let end = select(min(p.count, p.m - row_block * ROWS), ROWS, UNROLLED);
     let offset = bias4(column);
     var made = sum;                                                // indexed by a variable, which `sum` should not be
     for (var r = 0u; r < end; r++) {
         if !UNROLLED || row_block * ROWS + r < p.m {
-            let at = c_base + (row_block * ROWS + r) * p.c_row;
-            c[at] = store4(finish(made[kept(r)], offset, at));
+            let row = row_block * ROWS + r;
+            c[c_base + row * p.c_row] = store4(finish(made[kept(r)], offset, residual_base + row * p.n4));
         }
     }
 }

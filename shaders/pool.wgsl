@@ -7,7 +7,8 @@ struct Params {
     out_w: u32, groups: u32, per_row: u32, kernel_h: u32,
     kernel_w: u32, stride_h: u32, stride_w: u32, pad_h: i32,
     pad_w: i32, dilation_h: u32, dilation_w: u32, count_all: u32,
-    limit_h: i32, limit_w: i32, exponent: f32, spare: u32,
+    limit_h: i32, limit_w: i32, exponent: f32, offset: u32,
+    step: u32, spare0: u32, spare1: u32, spare2: u32,
 }
 
 @group(0) @binding(0) var<storage, read> input: array<Stored4>;
@@ -54,5 +55,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     if MODE == 1u { value /= f32(max(count, 1u)); }
     if MODE == 2u { value = pow(value, vec4(1.0 / p.exponent)); }
-    output[index] = store4(value);
+    output[p.offset + pixel * p.step + channel] = store4(value);
 }

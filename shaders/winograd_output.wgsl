@@ -7,7 +7,8 @@ struct Params {
     out_h: u32, out_w: u32, out_c4: u32, tiles_h: u32,
     tiles_w: u32, tiles: u32, flags: u32, alpha: f32,
     low: f32, high: f32, per_row: u32, zero: u32,
-    count: u32, transform_rows: u32, transform_columns: u32, spare: u32,
+    count: u32, transform_rows: u32, transform_columns: u32, offset: u32,
+    step: u32, spare0: u32, spare1: u32, spare2: u32,
 }
 
 // [36, tiles, out_c4]
@@ -61,8 +62,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let out_y = y + r / 4u;
         let out_x = x + r % 4u;
         if out_y < p.out_h && out_x < p.out_w {
-            let at = ((n * p.out_h + out_y) * p.out_w + out_x) * p.out_c4 + channel;
-            output[at] = store4(finish(made[kept(r)], offset, at));
+            let pixel = (n * p.out_h + out_y) * p.out_w + out_x;
+            output[p.offset + pixel * p.step + channel] = store4(finish(made[kept(r)], offset, pixel * p.out_c4 + channel));
         }
     }
 }

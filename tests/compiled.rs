@@ -8,7 +8,14 @@ use sardonyx::{Session, Tensor};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-const MODELS: &[&str] = &["digits/digits.onnx", "tiny/mlp/model.onnx", "tiny/conv_odd/model.onnx", "tiny/branches/model.onnx", "tiny/cpu_step/model.onnx", "tiny/decoder/model.onnx"];
+const MODELS: &[&str] = &[
+    "digits/digits.onnx",
+    "tiny/mlp/model.onnx",
+    "tiny/conv_odd/model.onnx",
+    "tiny/branches/model.onnx",
+    "tiny/cpu_step/model.onnx",
+    "tiny/decoder/model.onnx",
+];
 
 fn path(model: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(model)

@@ -1,7 +1,7 @@
 //! Convolution in two dimensions: `shaders/conv.wgsl`, and `shaders/depthwise.wgsl` for one filter a channel.
 
 use super::epilogue::{Ends, Epilogue, bindings, samples};
-use super::{Kernel, Packing, Prelude, UNIFORM_TABLE, gemm, matmul, narrow, pair, weights as packed};
+use super::{Kernel, Packing, Prelude, Target, UNIFORM_TABLE, gemm, matmul, narrow, pair, weights as packed};
 use crate::error::{Error, Result};
 use crate::ops::pointwise::Pointwise;
 use crate::plan::choice::{bucket, candidates};
@@ -57,7 +57,9 @@ struct Params {
     rows_first: u32,
     zero: u32,
     count: u32,
-    spare: [u32; 3],
+    offset: u32,
+    step: u32,
+    spare: u32,
 }
 
 #[repr(C)]
@@ -82,7 +84,9 @@ struct DepthwiseParams {
     row_groups: u32,
     zero: u32,
     count: u32,
-    spare: u32,
+    offset: u32,
+    step: u32,
+    spare: [u32; 3],
 }
 
 /// Where the parameters that a planted fault changes lie in the block.
@@ -210,7 +214,7 @@ pub fn is_depthwise(sizes: &Sizes) -> bool {
     sizes.groups > 1 && sizes.groups == sizes.in_c && sizes.in_c == sizes.out_c
 }
 
-/// Emits a convolution. Places are channels-last; the weights are input `weights` of the node, a constant.
+/// Emits a convolution. Places are channels-last, and contiguous but for the output's; the weights are input `weights` of the node, a constant.
 #[allow(clippy::too_many_arguments)] // the operands of a convolution are what they are
 pub fn emit(
     at: &mut Lowering<'_>,
@@ -220,7 +224,7 @@ pub fn emit(
     weights: usize,
     bias: Option<PlaceId>,
     residual: Option<PlaceId>,
-    output: PlaceId,
+    output: Target,
     epilogue: &Pointwise,
 ) -> Result<(), Unsupported> {
     let epilogue = Epilogue::new(epilogue, bias.is_some())?;
@@ -260,9 +264,11 @@ pub fn emit(
             row_groups: grid[0],
             zero: 0,
             count: by.pixels,
-            spare: 0,
+            offset: output.offset,
+            step: output.step,
+            spare: [0; 3],
         };
-        let bindings = bindings(at, storage, [input, packed], bias, residual, output)?;
+        let bindings = bindings(at, storage, [input, packed], bias, residual, output.place)?;
         return at.emit(&DEPTHWISE, depthwise_prelude(storage, by, width, &epilogue), params, &bindings, [columns, grid[0], grid[1]]);
     }
     let in_group = s.in_c / s.groups;
@@ -318,9 +324,11 @@ pub fn emit(
         rows_first: rows_first as u32,
         zero: 0,
         count: pixels,
-        spare: [0; 3],
+        offset: output.offset,
+        step: output.step,
+        spare: 0,
     };
-    let bindings = bindings(at, storage, [input, packed], bias, residual, output)?;
+    let bindings = bindings(at, storage, [input, packed], bias, residual, output.place)?;
     at.emit(
         &CONV,
         prelude(storage, pixels, width, [s.groups > 1, !in_group.is_multiple_of(4), panels, s.kernel[1] <= UNIFORM_TABLE.len()], &epilogue),

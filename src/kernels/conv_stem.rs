@@ -4,7 +4,7 @@
 
 use super::conv::Sizes;
 use super::epilogue::{Epilogue, bindings, samples};
-use super::{Kernel, Packing, Prelude, matmul, narrow, weights as packed};
+use super::{Kernel, Packing, Prelude, Target, matmul, narrow, weights as packed};
 use crate::error::{Error, Result};
 use crate::ops::Fact;
 use crate::ops::pointwise::Pointwise;
@@ -33,9 +33,11 @@ struct Params {
     low: f32,
     high: f32,
     b_row: u32,
-    spare: u32,
+    offset: u32,
     zero: u32,
     count: u32,
+    step: u32,
+    spare: [u32; 3],
 }
 
 /// Where the parameters that a planted fault changes lie in the block.
@@ -118,7 +120,7 @@ pub fn emit(
     s: &Sizes,
     bias: Option<PlaceId>,
     residual: Option<PlaceId>,
-    output: PlaceId,
+    output: Target,
     epilogue: &Pointwise,
 ) -> Result<(), Unsupported> {
     let epilogue = Epilogue::new(epilogue, bias.is_some())?;
@@ -154,11 +156,13 @@ pub fn emit(
         low: epilogue.low,
         high: epilogue.high,
         b_row: if panels { packed::panel_step(groups)? } else { narrow(out_c4)? },
-        spare: 0,
+        offset: output.offset,
         zero: 0,
         count: row.pixels,
+        step: output.step,
+        spare: [0; 3],
     };
-    let bindings = bindings(at, storage, [input.place, weights], bias, residual, output)?;
+    let bindings = bindings(at, storage, [input.place, weights], bias, residual, output.place)?;
     let columns = narrow(out_c4)?.div_ceil(width);
     at.emit(&CONV_STEM, prelude(storage, row, width, panels, &epilogue), params, &bindings, [columns, grid[0], grid[1]])
 }

@@ -1,6 +1,6 @@
 //! What a contraction does with its sum, on the kernel's side: bias, residual and clamp as flags, anything else as a variant.
 
-use super::{Access, Prelude};
+use super::{Access, Prelude, Target};
 use crate::ops::pointwise::{Arg, Pointwise, emit, table};
 use crate::plan::{Lowering, PlaceId, Storage, Unsupported};
 use crate::tensor::DType;
@@ -58,8 +58,9 @@ impl Epilogue {
 pub struct Ends<'a> {
     pub epilogue: &'a Epilogue,
     pub bias: Option<PlaceId>,
+    /// Contiguous, its rows padded to 4.
     pub residual: Option<PlaceId>,
-    pub output: PlaceId,
+    pub output: Target,
 }
 
 /// What a contraction binds, in the order of its shader: its operands, bias, residual, result. One that isn't there is a dummy.
@@ -79,7 +80,7 @@ pub fn bindings<const N: usize>(
 impl Ends<'_> {
     /// See [`bindings`].
     pub fn bindings<const N: usize>(&self, at: &mut Lowering<'_>, storage: Storage, operands: [PlaceId; N]) -> Result<Vec<(PlaceId, Access)>, Unsupported> {
-        bindings(at, storage, operands, self.bias, self.residual, self.output)
+        bindings(at, storage, operands, self.bias, self.residual, self.output.place)
     }
 }
 

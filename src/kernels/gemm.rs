@@ -48,7 +48,8 @@ struct Params {
     pad: [u32; 2],
     dilation: [u32; 2],
     zero: u32,
-    spare: [u32; 3],
+    c_offset: u32,
+    spare: [u32; 2],
 }
 
 /// Where the parameters that a planted fault changes lie in the block.
@@ -155,7 +156,9 @@ fn dispatch(
     let (tiles_m, tiles_n) = (params.m.div_ceil(tile.rows), (params.n4 * 4).div_ceil(tile.columns));
     let grid = folded_grid(tiles_m as u64 * tiles_n as u64, at.capabilities().max_grid);
     let epilogue = ends.epilogue;
-    let params = Params { flags: epilogue.flags, low: epilogue.low, high: epilogue.high, tiles_m, tiles_n, per_row: grid[0], ..params };
+    let c_batch = narrow((params.m as usize).saturating_mul(ends.output.step as usize))?;
+    let params = Params { c_offset: ends.output.offset, c_row: ends.output.step, c_batch, tiles_m, tiles_n, per_row: grid[0], ..params };
+    let params = Params { flags: epilogue.flags, low: epilogue.low, high: epilogue.high, ..params };
     let bindings = ends.bindings(at, storage, operands)?;
     at.emit(&GEMM, prelude(storage, tile, [pixels, params.tail < 4], epilogue), params, &bindings, [grid[0], grid[1], narrow(batch)?])
 }
@@ -184,8 +187,6 @@ pub(super) fn product(
         b_row: b.row,
         b_outer: b.outer,
         b_inner: b.inner,
-        c_row: n4,
-        c_batch: narrow(s.n.div_ceil(4).saturating_mul(s.m))?,
         inner: narrow(s.inner)?,
         alpha,
         b_rows: narrow(s.k)?,
@@ -212,7 +213,6 @@ pub(super) fn convolution(
         tail: narrow((s.in_c + 3) % 4 + 1)?,
         a_row: in_c4,
         b_row: out_c4,
-        c_row: out_c4,
         inner: 1,
         alpha: 1.0,
         b_rows: in_c4 * 4,

@@ -1,7 +1,7 @@
 //! The matrix product: `shaders/matmul.wgsl`.
 
 use super::epilogue::{Ends, Epilogue, bindings, samples};
-use super::{Kernel, Prelude, gemm, gemv, narrow, weights};
+use super::{Kernel, Prelude, Target, gemm, gemv, narrow, weights};
 use crate::ops::pointwise::Pointwise;
 use crate::plan::choice::{bucket, candidates};
 use crate::plan::{Capabilities, Layout, Lowering, PlaceId, Storage, Unsupported, Variant, View};
@@ -33,7 +33,8 @@ pub(super) struct Params {
     rows_first: u32,
     zero: u32,
     count: u32,
-    spare: [u32; 3],
+    c_offset: u32,
+    spare: [u32; 2],
 }
 
 /// Where the parameters that a planted fault changes lie in the block.
@@ -160,7 +161,7 @@ fn matrix(view: &View, outer: isize, inner: isize) -> Result<Matrix, Unsupported
     Ok(Matrix { place: view.place, offset, row, outer: group(outer)?, inner: group(inner)?, panels: false })
 }
 
-/// Emits one product. `c` is contiguous, its rows padded to 4; `residual` lies like it.
+/// Emits one product. The rows of `residual` are contiguous and padded to 4; those of `c` lie its step apart.
 #[allow(clippy::too_many_arguments)] // the operands of a GEMM are what they are
 pub fn emit(
     at: &mut Lowering<'_>,
@@ -170,7 +171,7 @@ pub fn emit(
     b: Matrix,
     bias: Option<PlaceId>,
     residual: Option<PlaceId>,
-    c: PlaceId,
+    c: Target,
     alpha: f32,
     epilogue: &Pointwise,
 ) -> Result<(), Unsupported> {
@@ -208,8 +209,8 @@ pub fn emit(
         b_row: b.row,
         b_outer: b.outer,
         b_inner: b.inner,
-        c_row: narrow(n4)?,
-        c_batch: narrow(n4.saturating_mul(sizes.m))?,
+        c_row: c.step,
+        c_batch: narrow(sizes.m.saturating_mul(c.step as usize))?,
         flags: epilogue.flags,
         alpha,
         low: epilogue.low,
@@ -217,9 +218,10 @@ pub fn emit(
         rows_first: down as u32,
         zero: 0,
         count: rows,
-        spare: [0; 3],
+        c_offset: c.offset,
+        spare: [0; 2],
     };
-    let bindings = bindings(at, storage, [a.place, b.place], bias, residual, c)?;
+    let bindings = bindings(at, storage, [a.place, b.place], bias, residual, c.place)?;
     let tail = !sizes.k.is_multiple_of(4);
     if variant.slices > 1 {
         let grid = [narrow(n4)?.div_ceil(gemv::columns_of(variant)), row_blocks, narrow(batch)?];

@@ -35,9 +35,11 @@ pub mod top_k;
 pub mod trilu;
 pub mod winograd;
 
+mod target;
 mod weights;
 
 pub use prelude::{Form, Prelude, UNIFORM_TABLE, reads_uniform_table};
+pub use target::Target;
 
 use crate::error::Result;
 use crate::plan::{PlaceId, Unsupported};

@@ -37,7 +37,9 @@ struct Params {
     count_all: u32,
     limit: [i32; 2],
     exponent: f32,
-    spare: u32,
+    offset: u32,
+    step: u32,
+    spare: [u32; 3],
 }
 
 const WIDTH: u32 = 64;
@@ -55,7 +57,7 @@ pub fn lower(at: &mut Lowering<'_>, geometry: &Geometry, mode: Mode) -> Result<(
     let g = geometry.two().ok_or_else(|| Unsupported::new("a pool over three or more spatial dimensions"))?;
     let storage = at.float_storage(0)?;
     let input = at.input(0, Layout::ChannelsLast4)?;
-    let output = at.output(0, Layout::ChannelsLast4)?;
+    let output = at.target(0, Layout::ChannelsLast4)?;
     let narrow = |value: usize| i32::try_from(value).map(|value| value as u32).map_err(|_| Unsupported::new("a pool beyond 2³¹ elements"));
     let pair = |list: &[usize]| Ok::<_, Unsupported>([narrow(list[0])?, narrow(list[1])?]);
     let c4 = input.shape[1].div_ceil(4);
@@ -82,7 +84,9 @@ pub fn lower(at: &mut Lowering<'_>, geometry: &Geometry, mode: Mode) -> Result<(
         count_all,
         limit: [limit(0)?, limit(1)?],
         exponent,
-        spare: 0,
+        offset: output.offset,
+        step: output.step,
+        spare: [0; 3],
     };
     at.emit(&POOL, prelude(storage, number), params, &[(input.place, Access::Read), (output.place, Access::Write)], grid)
 }

@@ -5,7 +5,7 @@
 
 use super::conv::Sizes;
 use super::epilogue::{Epilogue, bindings, samples};
-use super::{Access, Kernel, Packing, Prelude, folded_grid, matmul, narrow, weights as packed};
+use super::{Access, Kernel, Packing, Prelude, Target, folded_grid, matmul, narrow, weights as packed};
 use crate::error::{Error, Result};
 use crate::ops::Fact;
 use crate::ops::pointwise::Pointwise;
@@ -94,7 +94,9 @@ struct OutputParams {
     zero: u32,
     count: u32,
     transform: [u32; 2],
-    spare: u32,
+    offset: u32,
+    step: u32,
+    spare: [u32; 3],
 }
 
 fn input_prelude(storage: Storage) -> Prelude {
@@ -168,7 +170,7 @@ pub fn emit(
     weights: usize,
     bias: Option<PlaceId>,
     residual: Option<PlaceId>,
-    output: PlaceId,
+    output: Target,
     epilogue: &Pointwise,
 ) -> Result<(), Unsupported> {
     let epilogue = Epilogue::new(epilogue, bias.is_some())?;
@@ -203,9 +205,10 @@ pub fn emit(
     let a = matmul::Matrix { place: transformed, offset: 0, row: narrow(in_c4)?, outer: narrow(tiles.saturating_mul(in_c4))?, inner: 0, panels: false };
     let b_row = if panels { packed::panel_step(in_c4)? } else { narrow(out_c4)? };
     let b = matmul::Matrix { place: packed, offset: 0, row: b_row, outer: step, inner: 0, panels };
-    let products = at.scratch(&Fact::new(DType::F32, vec![PRODUCTS, tiles, s.out_c]), Layout::Rows4)?.place;
+    let products = at.scratch(&Fact::new(DType::F32, vec![PRODUCTS, tiles, s.out_c]), Layout::Rows4)?;
     let sizes = matmul::Sizes { m: tiles, n: s.out_c, k: s.in_c, outer: PRODUCTS, inner: 1 };
-    matmul::emit(at, storage, sizes, a, b, None, None, products, 1.0, &Pointwise::identity())?;
+    let rows = Target::of(&products, Layout::Rows4)?;
+    matmul::emit(at, storage, sizes, a, b, None, None, rows, 1.0, &Pointwise::identity())?;
 
     let whole = grid(tiles.saturating_mul(out_c4))?;
     let params = OutputParams {
@@ -223,8 +226,10 @@ pub fn emit(
         zero: 0,
         count: (OUT * OUT) as u32,
         transform: [IN as u32, OUT as u32],
-        spare: 0,
+        offset: output.offset,
+        step: output.step,
+        spare: [0; 3],
     };
-    let bindings = bindings(at, storage, [products], bias, residual, output)?;
+    let bindings = bindings(at, storage, [products.place], bias, residual, output.place)?;
     at.emit(&WINOGRAD_OUTPUT, output_prelude(storage, &epilogue), params, &bindings, whole)
 }

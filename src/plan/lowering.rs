@@ -3,7 +3,7 @@
 use super::planner::Builder;
 use super::{Capabilities, Layout, PlaceId, Storage, Variant, View};
 use crate::graph::{Node, ValueId};
-use crate::kernels::{Access, Kernel, Packing, Prelude};
+use crate::kernels::{Access, Kernel, Packing, Prelude, Target};
 use crate::ops::Fact;
 use crate::tensor::{DType, Tensor};
 
@@ -112,6 +112,11 @@ impl Lowering<'_> {
             self.builder.locate(value, view.clone());
         }
         Ok(view)
+    }
+    /// An output for a kernel that writes rows a step apart, in a layout.
+    pub fn target(&mut self, index: usize, layout: Layout) -> Result<Target, Unsupported> {
+        let view = self.output(index, layout)?;
+        Target::of(&view, layout)
     }
     /// Makes an output a view of what is there already: no work.
     pub fn alias(&mut self, index: usize, view: View) {

@@ -188,7 +188,7 @@ impl Operator for Gemm {
         if self.epilogue.operands > 1 {
             residual = Some(at.input(3, Layout::Rows4)?.place);
         }
-        let output = at.output(0, Layout::Rows4)?.place;
+        let output = at.target(0, Layout::Rows4)?;
         kernel::emit(at, storage, kernel::Sizes { m, n, k, outer: 1, inner: 1 }, a, b, bias, residual, output, self.alpha, &epilogue)
     }
 

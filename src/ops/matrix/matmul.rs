@@ -9,7 +9,7 @@ use crate::cpu::gemm::{MatrixRef, gemm};
 use crate::cpu::panels::{Packed, Panels};
 use crate::cpu::product::{Rows, product as product_of, product_on};
 use crate::error::{Error, Result};
-use crate::kernels::matmul as kernel;
+use crate::kernels::{Target, matmul as kernel};
 use crate::ops::case::{Case, Operand::*, case};
 use crate::ops::pointwise::Pointwise;
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
@@ -131,14 +131,16 @@ impl Operator for MatMul {
         // A vector's result is a row or a column: the kernel writes rows padded to 4.
         let column = b_shape.len() == 1;
         let fact = at.output_fact(0)?.clone();
-        let matrix_shape: Vec<usize> = if column { fact.shape.iter().copied().chain([1]).collect() } else { fact.shape.clone() };
-        let output = if column { at.scratch(&Fact::new(fact.dtype, matrix_shape), Layout::Rows4)? } else { at.output(0, Layout::Rows4)? };
         let sizes = kernel::Sizes { m: s.m, n: s.n, k: s.k, outer, inner };
-        kernel::emit(at, storage, sizes, a, b, bias, residual, output.place, 1.0, &self.epilogue)?;
-        if column {
-            let view = output.reshaped(&fact.shape).ok_or_else(refuse)?;
-            at.alias(0, view);
+        if !column {
+            let output = at.target(0, Layout::Rows4)?;
+            return kernel::emit(at, storage, sizes, a, b, bias, residual, output, 1.0, &self.epilogue);
         }
+        let shape: Vec<usize> = fact.shape.iter().copied().chain([1]).collect();
+        let output = at.scratch(&Fact::new(fact.dtype, shape), Layout::Rows4)?;
+        let rows = Target::of(&output, Layout::Rows4)?;
+        kernel::emit(at, storage, sizes, a, b, bias, residual, rows, 1.0, &self.epilogue)?;
+        at.alias(0, output.reshaped(&fact.shape).ok_or_else(refuse)?);
         Ok(())
     }
 

@@ -123,8 +123,8 @@ impl Operator for Conv {
         };
         let bias = if at.has_input(2) { Some(at.input(2, Layout::Dense)?.place) } else { None };
         let residual = if self.epilogue.operands > 1 { Some(at.input(3, Layout::ChannelsLast4)?.place) } else { None };
-        let output = at.output(0, Layout::ChannelsLast4)?.place;
         if at.constant(1).is_some() && conv_stem::serves(&sizes) {
+            let output = at.target(0, Layout::ChannelsLast4)?;
             return conv_stem::emit(at, storage, &sizes, bias, residual, output, &self.epilogue);
         }
         let input = at.input(0, Layout::ChannelsLast4)?.place;
@@ -132,9 +132,11 @@ impl Operator for Conv {
             let four = [w[0], w[1], g.kernel[0], g.kernel[1]];
             let weights = at.view(1)?.reshaped(&four).ok_or_else(|| Unsupported::new("weights that are not contiguous"))?;
             let weights = at.in_layout(weights.permuted(&[2, 3, 1, 0]), Layout::Rows4)?.place;
+            let output = at.output(0, Layout::ChannelsLast4)?.place;
             let operands = conv_direct::Operands { input, weights, bias, residual, output };
             return conv_direct::emit(at, storage, &sizes, &operands, false, &self.epilogue);
         }
+        let output = at.target(0, Layout::ChannelsLast4)?;
         let pointwise = g.kernel == [1, 1] && g.stride == [1, 1] && g.begin == [0, 0] && g.end == [0, 0] && self.groups == 1;
         if pointwise {
             // A matrix product of [pixels, channels] and the weights' transpose.
