@@ -228,7 +228,7 @@ fn what_is_packed_is_what_this_version_promises() {
     assert_eq!(found, PROMISED);
 }
 
-const PROMISED: [&str; 10] = [
+const PROMISED: [&str; 12] = [
     "3 06c878f7ff625e66",
     "3 cfcf27503c58f37a",
     "1 77e46d37d36e9f04",
@@ -239,4 +239,6 @@ const PROMISED: [&str; 10] = [
     "0 e09b30928c5f6c5f",
     "0 b85685024108e6dd",
     "0 b85685024108e6dd",
+    "7 6092ac37f1a7d178",
+    "7 17463a3ffec76464",
 ];

@@ -147,7 +147,7 @@ impl Execution {
     /// had it done when the execution was made (translate.rs).
     pub fn warm(&mut self) -> Result<()> {
         if self.device.info().translates_late() {
-            return Ok(());
+            return self.device.check();
         }
         let mut first: Vec<&Recorded> = vec![];
         for recorded in self.recorded.iter().flatten() {
