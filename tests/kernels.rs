@@ -35,7 +35,7 @@ fn every_variant_translates() {
         let variants = (kernel.variants)();
         assert!(!variants.is_empty(), "{} has no variants", kernel.stem);
         for (index, prelude) in variants.iter().enumerate() {
-            for form in [Form::default(), Form { wide: true, table: true, rolled: true }] {
+            for form in [Form::default(), Form { subgroups: true, ..Form::default() }, Form { wide: true, table: true, rolled: true, subgroups: false }] {
                 count += 1;
                 if let Err(problem) = check(kernel.stem, &prelude.source(kernel.shader, form), kernel.params_size) {
                     failures.push(format!("{} #{index} {form:?}: {problem}", kernel.stem));

@@ -174,6 +174,17 @@ fn the_gpu_agrees_under_webgpu_limits() {
     }
 }
 
+/// What hardware runs: with subgroups where the adapter has them, and without.
+#[test]
+fn the_gpu_agrees_in_the_form_of_hardware() {
+    use sardonyx::gpu::{LimitsOption, Selection};
+    if let Some(device) = test_device() {
+        on_device(device.with_hardware_form(), Precision::F32, true);
+        let device = Device::open(&"gpu".parse::<Selection>().unwrap(), &LimitsOption::WebGpu).unwrap().unwrap();
+        on_device(device.with_hardware_form(), Precision::F32, true);
+    }
+}
+
 #[test]
 fn every_room_has_cases() {
     let bare: Vec<&str> = operators().filter(|def| def.cases.is_empty()).map(|def| def.name).collect();

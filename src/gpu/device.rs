@@ -94,7 +94,7 @@ impl Device {
         raw.set_device_lost_callback(move |reason, message| {
             lock(&for_loss).lost.get_or_insert_with(|| format!("{reason:?}: {message}"));
         });
-        let capabilities = capabilities(info.software, raw.features(), &raw.limits());
+        let capabilities = capabilities(info.software && !as_hardware(), raw.features(), &raw.limits());
         let pipelines = Pipelines::new(&raw);
         let inner = Inner { raw, queue, found, limits: limits.clone(), pipelines, faults, memory: Arc::default() };
         let device = Self { inner: Arc::new(inner), capabilities: Arc::new(capabilities) };
@@ -218,6 +218,11 @@ impl std::fmt::Debug for Device {
     }
 }
 
+/// Whether plans for a software adapter are to be made as for hardware: `SARDONYX_TEST_FORM=hardware`, for tests where there is none.
+fn as_hardware() -> bool {
+    std::env::var("SARDONYX_TEST_FORM").is_ok_and(|value| value == "hardware")
+}
+
 fn lock(faults: &Mutex<Faults>) -> std::sync::MutexGuard<'_, Faults> {
     faults.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -236,6 +241,7 @@ fn capabilities(software: bool, features: wgpu::Features, limits: &wgpu::Limits)
         translates_late: software,
         shader_f16: features.contains(wgpu::Features::SHADER_F16),
         shader_int64: features.contains(wgpu::Features::SHADER_INT64),
+        subgroups: features.contains(wgpu::Features::SUBGROUP),
         max_immediate_bytes: if features.contains(wgpu::Features::IMMEDIATES) { limits.max_immediate_size } else { 0 },
         max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
         max_binding_bytes: limits.max_storage_buffer_binding_size,

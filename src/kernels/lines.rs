@@ -1,7 +1,8 @@
-//! Lines of elements along one axis, an invocation a line: the parameters that softmax, running sums and norms share.
+//! Lines of elements along one axis, an invocation or a team a line: the parameters that softmax, running sums and norms share.
 
 use super::folded_grid;
-use crate::plan::{Layout, Lowering, Unsupported};
+use super::team::{Neighbours, Team};
+use crate::plan::{Capabilities, Layout, Lowering, Unsupported};
 
 /// Invocations of a workgroup.
 pub(super) const WIDTH: u32 = 64;
@@ -55,5 +56,13 @@ impl Lines {
             spare: [0; 2],
         };
         Ok(Self { params, grid, across })
+    }
+    /// The division where teams make the lines, with its parameters and its grid.
+    pub fn in_teams(&self, capabilities: &Capabilities) -> (Team, Params, [u32; 3]) {
+        let (count, length) = (self.params.count as usize, self.params.length as usize);
+        let (items, neighbours) = if self.across { (length, Neighbours::Lines) } else { (length.div_ceil(4), Neighbours::Items) };
+        let team = Team::new(capabilities, count, items, neighbours);
+        let grid = team.grid(count, capabilities.max_grid);
+        (team, Params { per_row: grid[0], ..self.params }, grid)
     }
 }

@@ -31,6 +31,7 @@ pub mod reduce_integer;
 pub mod resize;
 pub mod scatter;
 pub mod softmax;
+mod team;
 pub mod top_k;
 pub mod trilu;
 pub mod winograd;
@@ -80,14 +81,17 @@ pub static KERNELS: &[&Kernel] = &[
     &matmul::MATMUL,
     &moments::MOMENTS,
     &normalize::NORMALIZE,
+    &normalize::NORMALIZE_TEAM,
     &one_hot::ONE_HOT,
     &pointwise::POINTWISE,
     &pool::POOL,
     &reduce::REDUCE,
+    &reduce::REDUCE_TEAM,
     &reduce_integer::REDUCE_INTEGER,
     &resize::RESIZE,
     &scatter::SCATTER,
     &softmax::SOFTMAX,
+    &softmax::SOFTMAX_TEAM,
     &top_k::TOP_K,
     &trilu::TRILU,
     &winograd::WINOGRAD_INPUT,

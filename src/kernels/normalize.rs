@@ -1,10 +1,13 @@
-//! Normalisation of layers, instances and groups: `shaders/normalize.wgsl`.
+//! Normalisation of layers, instances and groups: `shaders/normalize_team.wgsl`, and `shaders/normalize.wgsl` for software adapters.
 
+use super::team::{Neighbours, Team};
 use super::{Access, Kernel, Prelude, folded_grid};
 use crate::ops::Fact;
 use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
 
 pub static NORMALIZE: Kernel = Kernel { stem: "normalize", shader: include_str!("../../shaders/normalize.wgsl"), params_size: size_of::<Params>(), variants };
+pub static NORMALIZE_TEAM: Kernel =
+    Kernel { stem: "normalize_team", shader: include_str!("../../shaders/normalize_team.wgsl"), params_size: size_of::<Params>(), variants: team_variants };
 
 /// What is taken from a run, and what keeps its deviation from 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,7 +47,6 @@ struct Variant {
     gathered: bool,
     tail: bool,
     flat: bool,
-    alone: bool,
 }
 
 /// Invocations of a workgroup, where each makes a run by itself.
@@ -52,21 +54,29 @@ const ALONE: u32 = 8;
 
 fn prelude(storage: Storage, v: Variant) -> Prelude {
     let base = Prelude::new().storage(storage).flag("CENTRED", v.centred).flag("LANES", v.lanes).flag("GATHERED", v.gathered).flag("TAIL", v.tail);
-    base.flag("FLAT", v.flat).flag("ALONE", v.alone).constant("WIDTH", if v.alone { ALONE } else { WIDTH })
+    base.flag("FLAT", v.flat)
 }
 
-fn variants() -> Vec<Prelude> {
-    let mut list = vec![];
+/// The form for software adapters: an invocation a run (`alone`), or a workgroup.
+fn plain(prelude: Prelude, alone: bool) -> Prelude {
+    prelude.flag("ALONE", alone).constant("WIDTH", if alone { ALONE } else { WIDTH })
+}
+
+fn samples() -> impl Iterator<Item = Prelude> {
     let layer = Variant { centred: true, flat: true, ..Variant::default() };
     let instance = Variant { centred: true, lanes: true, ..Variant::default() };
     let group = Variant { centred: true, gathered: true, tail: true, ..Variant::default() };
-    for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
-        for variant in [layer, Variant { tail: true, ..layer }, instance, group, Variant { tail: false, ..group }] {
-            list.extend([true, false].map(|centred| prelude(storage, Variant { centred, ..variant })));
-            list.push(prelude(storage, Variant { alone: true, ..variant }));
-        }
-    }
-    list
+    let kinds = [layer, Variant { tail: true, ..layer }, instance, group, Variant { tail: false, ..group }];
+    let kinds = kinds.into_iter().flat_map(|kind| [kind, Variant { centred: false, ..kind }]);
+    kinds.flat_map(|kind| [Storage::F32, Storage::F16, Storage::F16Packed].map(|storage| prelude(storage, kind)))
+}
+
+fn variants() -> Vec<Prelude> {
+    samples().flat_map(|sample| [false, true].map(|alone| plain(sample.clone(), alone))).collect()
+}
+
+fn team_variants() -> Vec<Prelude> {
+    samples().flat_map(|sample| Team::samples().map(|team| sample.clone().team(team))).collect()
 }
 
 /// Where runs lie, in groups of 4 (see the shader), and which elements of scale and bias are theirs.
@@ -91,6 +101,11 @@ impl Runs {
     fn rows(count: usize, length: usize) -> Self {
         let items = length.div_ceil(4);
         Self { count, columns: 1, outer: items, column: 0, items, inner: items, step: 0, length, scale_step: 0, gathered: None, lanes: false }
+    }
+    /// What lies side by side: short pieces of many runs, or the items of one.
+    fn neighbours(&self) -> Neighbours {
+        let pieces = self.inner < self.items && self.inner < 8 && self.column == self.inner;
+        if pieces { Neighbours::Lines } else { Neighbours::Items }
     }
 }
 
@@ -191,8 +206,12 @@ fn run(at: &mut Lowering<'_>, how: Normalization, input: &View, affine: &Affine,
     let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a normalization beyond 2³² elements"));
     let capabilities = at.capabilities();
     // A barrier costs a software adapter more than the walk; but few runs would leave its cores idle.
-    let alone = capabilities.software && runs.count >= 8 * ALONE as usize;
-    let grid = folded_grid(runs.count.div_ceil(if alone { ALONE as usize } else { 1 }) as u64, capabilities.max_grid);
+    let alone = runs.count >= 8 * ALONE as usize;
+    let team = (!capabilities.software).then(|| Team::new(&capabilities, runs.count, runs.items, runs.neighbours()));
+    let grid = match team {
+        Some(team) => team.grid(runs.count, capabilities.max_grid),
+        None => folded_grid(runs.count.div_ceil(if alone { ALONE as usize } else { 1 }) as u64, capabilities.max_grid),
+    };
     let tail = if runs.lanes { 4 } else { (runs.length + 3) % 4 + 1 };
     let params = Params {
         runs: narrow(runs.count)?,
@@ -216,10 +235,14 @@ fn run(at: &mut Lowering<'_>, how: Normalization, input: &View, affine: &Affine,
         None => at.dummy(storage)?,
     };
     let (gathered, flat) = (runs.gathered.is_some(), runs.inner == runs.items);
-    let variant = Variant { centred: how.centred, lanes: runs.lanes, gathered, tail: tail != 4, flat, alone };
+    let variant = Variant { centred: how.centred, lanes: runs.lanes, gathered, tail: tail != 4, flat };
     let prelude = prelude(storage, variant);
+    let (kernel, prelude) = match team {
+        Some(team) => (&NORMALIZE_TEAM, prelude.team(team)),
+        None => (&NORMALIZE, plain(prelude, alone)),
+    };
     at.emit(
-        &NORMALIZE,
+        kernel,
         prelude,
         params,
         &[(input.place, Access::Read), (affine.scale.place, Access::Read), (bias, Access::Read), (output.place, Access::Write)],

@@ -1,6 +1,7 @@
 //! What is put before a shader to make a variant: storage types, constants, generated functions, and the functions of
 //! `shaders/lib/` that the whole calls.
 
+use super::team::Team;
 use crate::plan::Storage;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -18,6 +19,8 @@ pub struct Form {
     /// Loops over what an invocation made are left as loops: the size of the code decides how long Mesa's software adapter
     /// translates a kernel. Hardware unrolls them, since registers can't be indexed.
     pub rolled: bool,
+    /// A workgroup's sums are made by subgroups: needs SUBGROUP. For hardware alone.
+    pub subgroups: bool,
 }
 
 /// What goes with the constant UNROLLED.
@@ -40,6 +43,8 @@ pub struct Prelude {
     text: String,
     /// The tensors' types: (prefix, storage, whether lanes keep their own type). Written when the form is known.
     types: Vec<(String, Storage, bool)>,
+    /// Whether the workgroup is one team.
+    whole_team: bool,
 }
 
 /// f16 stores: a finite overflow saturates, infinities and NaN are kept by their bits (`tensor::to_f16` does the same).
@@ -89,6 +94,13 @@ impl Prelude {
         let _ = writeln!(self.text, "const {name}: bool = {value};");
         self
     }
+    /// WIDTH, TEAM and STRIDE, and with them `Member`, `team_lane`, `team_index`, `team_sum` and `team_max` of `shaders/lib/team.wgsl`;
+    /// STREAMED, and HELD where it isn't.
+    pub(super) fn team(mut self, team: Team) -> Self {
+        self.whole_team = team.team == team.width;
+        let counted = self.constant("WIDTH", team.width).constant("TEAM", team.team).constant("STRIDE", team.stride);
+        counted.flag("STREAMED", team.held == 0).constant("HELD", team.held.max(1))
+    }
     /// Generated declarations and functions.
     pub fn code(mut self, text: &str) -> Self {
         self.text += text;
@@ -110,10 +122,11 @@ impl Prelude {
         if shader.contains("UNROLLED") {
             let _ = writeln!(whole, "const UNROLLED: bool = {};\n{KEPT}", !form.rolled);
         }
+        let subgroups = form.subgroups && self.whole_team;
         let mut wanted: BTreeSet<&str> = BTreeSet::new();
-        collect_calls(&self.text, &mut wanted);
-        collect_calls(shader, &mut wanted);
-        for (name, text) in library() {
+        collect_calls(&self.text, subgroups, &mut wanted);
+        collect_calls(shader, subgroups, &mut wanted);
+        for (name, text) in library(subgroups) {
             if wanted.contains(name) {
                 whole += text;
                 whole.push('\n');
@@ -221,12 +234,14 @@ fn lanes(p: &str, storage: Storage, form: Form) -> String {
     )
 }
 
-/// The library's declarations: (name, text), in the order of the files.
-fn library() -> impl Iterator<Item = (&'static str, &'static str)> {
+/// The library's declarations: (name, text), in the order of the files. `subgroups`: which of two ways sums over a team are made.
+fn library(subgroups: bool) -> impl Iterator<Item = (&'static str, &'static str)> {
     const FILES: [&str; 2] = [include_str!("../../shaders/lib/math.wgsl"), include_str!("../../shaders/lib/int64.wgsl")];
-    FILES.into_iter().flat_map(|file| {
-        let starts: Vec<usize> =
-            file.match_indices('\n').map(|(at, _)| at + 1).filter(|&at| file[at..].starts_with("fn ") || file[at..].starts_with("var<private> ")).collect();
+    const TEAMS: [&str; 2] = [include_str!("../../shaders/lib/team.wgsl"), include_str!("../../shaders/lib/team_subgroups.wgsl")];
+    const BEGINNINGS: [&str; 4] = ["fn ", "struct ", "var<private> ", "var<workgroup> "];
+    FILES.into_iter().chain([TEAMS[subgroups as usize]]).flat_map(|file| {
+        let begins = |at: &usize| BEGINNINGS.iter().any(|beginning| file[*at..].starts_with(beginning));
+        let starts: Vec<usize> = file.match_indices('\n').map(|(at, _)| at + 1).filter(begins).collect();
         let mut parts = vec![];
         for (index, &start) in starts.iter().enumerate() {
             let end = starts.get(index + 1).copied().unwrap_or(file.len());
@@ -234,8 +249,8 @@ fn library() -> impl Iterator<Item = (&'static str, &'static str)> {
             // What stands between two functions is the next one's comment.
             let text = text.rfind("}\n").map_or(text, |close| &text[..close + 1]);
             let text = if text.starts_with("var") { text.lines().next().unwrap_or(text) } else { text };
-            let name = text.trim_start_matches("fn ").trim_start_matches("var<private> ");
-            let name = &name[..name.find(['(', ':']).unwrap_or(name.len())];
+            let name = BEGINNINGS.iter().find_map(|beginning| text.strip_prefix(beginning)).unwrap_or(text);
+            let name = &name[..name.find(['(', ':', ' ']).unwrap_or(name.len())];
             parts.push((name, text));
         }
         parts
@@ -243,14 +258,14 @@ fn library() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 /// The library names that a text mentions, and those that these mention.
-fn collect_calls(text: &str, wanted: &mut BTreeSet<&'static str>) {
-    for (name, body) in library() {
+fn collect_calls(text: &str, subgroups: bool, wanted: &mut BTreeSet<&'static str>) {
+    for (name, body) in library(subgroups) {
         let mentioned = text.match_indices(name).any(|(at, _)| {
             let word = |c: char| c.is_alphanumeric() || c == '_';
             !text[..at].ends_with(word) && !text[at + name.len()..].starts_with(word)
         });
         if mentioned && wanted.insert(name) {
-            collect_calls(body, wanted);
+            collect_calls(body, subgroups, wanted);
         }
     }
 }

@@ -1,6 +1,7 @@
-//! Reductions over any axes: `shaders/reduce.wgsl`.
+//! Reductions over any axes: `shaders/reduce_team.wgsl`, and `shaders/reduce.wgsl` for software adapters.
 
 use super::reduce_integer::{self, REDUCE_INTEGER};
+use super::team::{Neighbours, Team};
 use super::{Access, Kernel, Prelude, folded_grid};
 use crate::ops::Fact;
 use crate::ops::reduce::reduce::evaluate;
@@ -8,6 +9,8 @@ use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
 use crate::tensor::{DType, Tensor};
 
 pub static REDUCE: Kernel = Kernel { stem: "reduce", shader: include_str!("../../shaders/reduce.wgsl"), params_size: size_of::<Params>(), variants };
+pub static REDUCE_TEAM: Kernel =
+    Kernel { stem: "reduce_team", shader: include_str!("../../shaders/reduce_team.wgsl"), params_size: size_of::<Params>(), variants: team_variants };
 
 /// The ten reductions of ONNX.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,11 +32,13 @@ impl Reduction {
         use Reduction::*;
         [Sum, Mean, Max, Min, Prod, L1, L2, SumSquare, LogSum, LogSumExp]
     };
-    /// WGSL of the start value, a step, what a term becomes first, and the end.
-    fn wgsl(self) -> String {
+    /// WGSL of the start value, a step, what a term becomes first, and the end. `seeded`: extremes begin with a term.
+    fn wgsl(self, seeded: bool) -> String {
         let (first, next, prepare, last) = match self {
             Reduction::Sum => ("0.0", "a + x", "x", "a"),
             Reduction::Mean => ("0.0", "a + x", "x", "a / p.count"),
+            Reduction::Max if seeded => ("0.0", "select(a, x, ((x > a) | is_nan4(x)) & !is_nan4(a))", "x", "a"),
+            Reduction::Min if seeded => ("0.0", "select(a, x, ((x < a) | is_nan4(x)) & !is_nan4(a))", "x", "a"),
             Reduction::Max => ("-3.4028235e38", "select(a, x, (x > a) | (a == vec4(-3.4028235e38)) | is_nan4(x))", "x", "a"),
             Reduction::Min => ("3.4028235e38", "select(a, x, (x < a) | (a == vec4(3.4028235e38)) | is_nan4(x))", "x", "a"),
             Reduction::Prod => ("1.0", "a * x", "x", "a"),
@@ -43,7 +48,7 @@ impl Reduction {
             Reduction::LogSum => ("0.0", "a + x", "x", "log(a)"),
             Reduction::LogSumExp => ("0.0", "a + x", "exp(x)", "log(a) + high"),
         };
-        // Extremes begin with the largest finite number, which gives way to any term, infinite ones too.
+        // Otherwise extremes begin with the largest finite number, which gives way to any term, infinite ones too.
         format!(
             "fn is_nan4(x: vec4<f32>) -> vec4<bool> {{ return (bitcast<vec4<u32>>(x) & vec4(0x7fffffffu)) > vec4(0x7f800000u); }}\n\
              fn first() -> vec4<f32> {{ return vec4({first}); }}\n\
@@ -72,7 +77,9 @@ pub(super) struct Params {
     strides: [u32; MAX_RANK],
     /// The number of terms: the bits of a float32 for floats, an integer for integers.
     count: u32,
-    spare: [u32; 3],
+    /// For teams: what a walk over the inner terms takes, terms or groups of 4.
+    items: u32,
+    spare: [u32; 2],
 }
 
 fn prelude(storage: Storage, reduction: Reduction, rank: usize, together: bool) -> Prelude {
@@ -82,13 +89,41 @@ fn prelude(storage: Storage, reduction: Reduction, rank: usize, together: bool) 
         .constant("WIDTH", WIDTH)
         .flag("TOGETHER", together)
         .flag("TWO_PASSES", reduction == Reduction::LogSumExp)
-        .code(&reduction.wgsl())
+        .code(&reduction.wgsl(false))
+}
+
+/// How the terms of a team lie: see the shader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Terms {
+    Together,
+    Apart,
+    Rows,
+}
+
+fn team_prelude(storage: Storage, reduction: Reduction, rank: usize, terms: Terms, team: Team) -> Prelude {
+    let extreme = matches!(reduction, Reduction::Max | Reduction::Min);
+    Prelude::new()
+        .storage(storage)
+        .constant("RANK", rank as u32)
+        .flag("TOGETHER", terms == Terms::Together)
+        .flag("ROWS", terms == Terms::Rows)
+        .flag("TWO_PASSES", reduction == Reduction::LogSumExp)
+        .flag("EXTREME", extreme)
+        .flag("ADDS", !extreme && reduction != Reduction::Prod)
+        .code(&reduction.wgsl(true))
+        .team(team)
 }
 
 fn variants() -> Vec<Prelude> {
     let mut list: Vec<Prelude> = Reduction::ALL.iter().map(|&reduction| prelude(Storage::F32, reduction, 2, false)).collect();
     list.extend([Storage::F16, Storage::F16Packed].map(|storage| prelude(storage, Reduction::Mean, 2, true)));
     list
+}
+
+fn team_variants() -> Vec<Prelude> {
+    let kinds = Reduction::ALL.iter().map(|&reduction| (Storage::F32, reduction)).chain([Storage::F16, Storage::F16Packed].map(|half| (half, Reduction::Mean)));
+    let kinds = kinds.flat_map(|kind| [Terms::Together, Terms::Apart, Terms::Rows].map(|terms| (kind, terms)));
+    kinds.flat_map(|((storage, reduction), terms)| Team::samples().map(|team| team_prelude(storage, reduction, 2, terms, team))).collect()
 }
 
 /// Merges neighbouring dimensions of (size, stride).
@@ -138,8 +173,10 @@ pub fn reduced(at: &mut Lowering<'_>, reduction: Reduction, dtype: DType, mut in
     while terms.len() < 2 {
         terms.insert(0, (1, 0));
     }
+    let capabilities = at.capabilities();
+    let in_teams = storage.is_float() && !capabilities.software;
     // A long single run is cut into blocks, so that its sum's error grows with the square root of its length.
-    if terms[0].0 == 1 && terms[1].0 >= 64 {
+    if !in_teams && terms[0].0 == 1 && terms[1].0 >= 64 {
         let (length, stride) = terms[1];
         if let Some(block) = (8..=length.isqrt()).rev().find(|block| length % block == 0) {
             terms = vec![(length / block, stride * block as isize), (block, stride)];
@@ -159,7 +196,7 @@ pub fn reduced(at: &mut Lowering<'_>, reduction: Reduction, dtype: DType, mut in
     }
     let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a reduction beyond 2³² elements"));
     let groups = narrow(elements.div_ceil(4))?;
-    let grid = folded_grid(groups.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
+    let grid = folded_grid(groups.div_ceil(WIDTH) as u64, capabilities.max_grid);
     let count: usize = terms.iter().map(|term| term.0).product();
     let mut params = Params {
         groups,
@@ -173,13 +210,31 @@ pub fn reduced(at: &mut Lowering<'_>, reduction: Reduction, dtype: DType, mut in
         sizes: [1; MAX_RANK],
         strides: [0; MAX_RANK],
         count: if storage.is_float() { (count as f32).to_bits() } else { narrow(count)? },
-        spare: [0; 3],
+        items: 0,
+        spare: [0; 2],
     };
     for (d, dim) in kept.iter().enumerate() {
         (params.sizes[d], params.strides[d]) = (narrow(dim.0)?, dim.1 as i32 as u32);
     }
     let bindings = [(input.place, Access::Read), (result.place, Access::Write)];
-    if storage.is_float() {
+    if in_teams {
+        let rows = terms[1].1 == 1;
+        // Rows begin anywhere: a group more than would hold them may be theirs.
+        let anywhere = rows && !(input.offset.is_multiple_of(4) && terms[0].1 % 4 == 0 && kept.iter().all(|dim| dim.1 % 4 == 0));
+        let items = if rows { (terms[1].0 + if anywhere { 3 } else { 0 }).div_ceil(4) } else { terms[1].0 };
+        let neighbours = if rows { Neighbours::Items } else { Neighbours::Lines };
+        let team = Team::new(&capabilities, groups as usize, terms[0].0.saturating_mul(items), neighbours);
+        let how = if rows {
+            Terms::Rows
+        } else if together {
+            Terms::Together
+        } else {
+            Terms::Apart
+        };
+        let grid = team.grid(groups as usize, capabilities.max_grid);
+        (params.items, params.per_row) = (narrow(items)?, grid[0]);
+        at.emit(&REDUCE_TEAM, team_prelude(storage, reduction, kept.len(), how, team), params, &bindings, grid)?;
+    } else if storage.is_float() {
         at.emit(&REDUCE, prelude(storage, reduction, kept.len(), together), params, &bindings, grid)?;
     } else {
         at.emit(&REDUCE_INTEGER, reduce_integer::prelude(dtype, storage, reduction, kept.len())?, params, &bindings, grid)?;

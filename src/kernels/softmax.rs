@@ -1,22 +1,31 @@
-//! Softmax and LogSoftmax along an axis: `shaders/softmax.wgsl`.
+//! Softmax and LogSoftmax along an axis: `shaders/softmax_team.wgsl`, and `shaders/softmax.wgsl` for software adapters.
 
 use super::lines::{Lines, Params, WIDTH};
+use super::team::Team;
 use super::{Access, Kernel, Prelude};
 use crate::ops::Fact;
 use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
 
 pub static SOFTMAX: Kernel = Kernel { stem: "softmax", shader: include_str!("../../shaders/softmax.wgsl"), params_size: size_of::<Params>(), variants };
+pub static SOFTMAX_TEAM: Kernel =
+    Kernel { stem: "softmax_team", shader: include_str!("../../shaders/softmax_team.wgsl"), params_size: size_of::<Params>(), variants: team_variants };
 
 fn prelude(storage: Storage, across: bool, logarithm: bool) -> Prelude {
-    Prelude::new().storage(storage).flag("ACROSS", across).flag("LOGARITHM", logarithm).constant("WIDTH", WIDTH)
+    Prelude::new().storage(storage).flag("ACROSS", across).flag("LOGARITHM", logarithm)
+}
+
+fn samples() -> impl Iterator<Item = Prelude> {
+    let kinds = [(false, false), (true, false), (false, true), (true, true)];
+    let all = [Storage::F32, Storage::F16, Storage::F16Packed];
+    all.into_iter().flat_map(move |storage| kinds.map(|(across, logarithm)| prelude(storage, across, logarithm)))
 }
 
 fn variants() -> Vec<Prelude> {
-    let mut list = vec![];
-    for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
-        list.extend([(false, false), (true, false), (false, true), (true, true)].map(|(across, logarithm)| prelude(storage, across, logarithm)));
-    }
-    list
+    samples().map(|sample| sample.constant("WIDTH", WIDTH)).collect()
+}
+
+fn team_variants() -> Vec<Prelude> {
+    samples().flat_map(|sample| Team::samples().map(|team| sample.clone().team(team))).collect()
 }
 
 /// Lowers a softmax of input 0 along `axis`.
@@ -44,5 +53,11 @@ pub fn lower_rows(at: &mut Lowering<'_>, rows: View, shape: &[usize], logarithm:
 
 fn run(at: &mut Lowering<'_>, storage: Storage, input: &View, output: &View, layout: Layout, axis: usize, logarithm: bool) -> Result<(), Unsupported> {
     let lines = Lines::new(at, layout, &input.shape, axis, "softmax")?;
-    at.emit(&SOFTMAX, prelude(storage, lines.across, logarithm), lines.params, &[(input.place, Access::Read), (output.place, Access::Write)], lines.grid)
+    let prelude = prelude(storage, lines.across, logarithm);
+    let bindings = [(input.place, Access::Read), (output.place, Access::Write)];
+    if at.capabilities().software {
+        return at.emit(&SOFTMAX, prelude.constant("WIDTH", WIDTH), lines.params, &bindings, lines.grid);
+    }
+    let (team, params, grid) = lines.in_teams(&at.capabilities());
+    at.emit(&SOFTMAX_TEAM, prelude.team(team), params, &bindings, grid)
 }

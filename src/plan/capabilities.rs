@@ -23,6 +23,8 @@ pub struct Capabilities {
     pub shader_f16: bool,
     /// SHADER_INT64: software adapters load two elements as one 64-bit word.
     pub shader_int64: bool,
+    /// SUBGROUP: hardware makes sums over a workgroup by subgroups, of whatever size they are.
+    pub subgroups: bool,
     /// Bytes of immediates; a software adapter takes what is read from them for uniform.
     pub max_immediate_bytes: u32,
     /// Storage buffers that one dispatch may bind.
@@ -47,7 +49,7 @@ impl Capabilities {
     /// How preludes are written for this device.
     pub fn form(&self) -> Form {
         let table = self.software && self.max_immediate_bytes as usize >= size_of_val(&UNIFORM_TABLE);
-        Form { wide: self.software && self.shader_int64, table, rolled: self.translates_late }
+        Form { wide: self.software && self.shader_int64, table, rolled: self.translates_late, subgroups: self.subgroups && !self.software }
     }
     /// What WebGPU promises everywhere: `--limits webgpu`.
     pub fn webgpu() -> Self {
@@ -56,6 +58,7 @@ impl Capabilities {
             translates_late: false,
             shader_f16: false,
             shader_int64: false,
+            subgroups: false,
             max_immediate_bytes: 0,
             max_storage_buffers: 8,
             max_binding_bytes: 128 << 20,

@@ -1,0 +1,67 @@
+// Sums and maxima over a team: TEAM invocations of a workgroup, STRIDE apart in their index, each of which has a part. Every
+// invocation of the workgroup calls them, and every one gets its team's result. The parts meet in workgroup memory, as a tree.
+
+struct Member {
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+}
+
+// An invocation's place in its team, and its team's in the workgroup.
+fn team_lane(at: Member) -> u32 { return (at.local / STRIDE) % TEAM; }
+fn team_index(at: Member) -> u32 { return (at.local / (STRIDE * TEAM)) * STRIDE + at.local % STRIDE; }
+
+var<workgroup> team_memory: array<f32, WIDTH>;
+fn team_sum(value: f32, at: Member) -> f32 {
+    if TEAM == 1u { return value; }
+    let lane = team_lane(at);
+    team_memory[at.local] = value;
+    for (var width = TEAM / 2u; width > 0u; width /= 2u) {
+        workgroupBarrier();
+        if lane < width { team_memory[at.local] += team_memory[at.local + width * STRIDE]; }
+    }
+    workgroupBarrier();
+    let all = team_memory[at.local - lane * STRIDE];
+    workgroupBarrier();
+    return all;
+}
+fn team_max(value: f32, at: Member) -> f32 {
+    if TEAM == 1u { return value; }
+    let lane = team_lane(at);
+    team_memory[at.local] = value;
+    for (var width = TEAM / 2u; width > 0u; width /= 2u) {
+        workgroupBarrier();
+        if lane < width { team_memory[at.local] = max(team_memory[at.local], team_memory[at.local + width * STRIDE]); }
+    }
+    workgroupBarrier();
+    let all = team_memory[at.local - lane * STRIDE];
+    workgroupBarrier();
+    return all;
+}
+
+var<workgroup> team_memory4: array<vec4<f32>, WIDTH>;
+fn team_sum4(value: vec4<f32>, at: Member) -> vec4<f32> {
+    if TEAM == 1u { return value; }
+    let lane = team_lane(at);
+    team_memory4[at.local] = value;
+    for (var width = TEAM / 2u; width > 0u; width /= 2u) {
+        workgroupBarrier();
+        if lane < width { team_memory4[at.local] += team_memory4[at.local + width * STRIDE]; }
+    }
+    workgroupBarrier();
+    let all = team_memory4[at.local - lane * STRIDE];
+    workgroupBarrier();
+    return all;
+}
+fn team_max4(value: vec4<f32>, at: Member) -> vec4<f32> {
+    if TEAM == 1u { return value; }
+    let lane = team_lane(at);
+    team_memory4[at.local] = value;
+    for (var width = TEAM / 2u; width > 0u; width /= 2u) {
+        workgroupBarrier();
+        if lane < width { team_memory4[at.local] = max(team_memory4[at.local], team_memory4[at.local + width * STRIDE]); }
+    }
+    workgroupBarrier();
+    let all = team_memory4[at.local - lane * STRIDE];
+    workgroupBarrier();
+    return all;
+}

@@ -1,0 +1,133 @@
+// Reductions over any axes, in float32, as reduce.wgsl, for hardware: a team of invocations makes 4 neighbouring elements of the
+// output, each walking a share of the terms.
+//
+// ROWS: terms are neighbours in memory, so an invocation reads groups of 4 of them, for each of the 4 elements by itself;
+// otherwise the elements are.
+// Prelude: Stored4, load4, store4, first, next, last, prepare; RANK, kept dimensions; TWO_PASSES; ADDS, next is a sum; EXTREME, it is a
+// choice; TOGETHER, the 4 elements lie in one group of the input at every step; ROWS; WIDTH and TEAM with shaders/lib/team.wgsl.
+
+// The address of a term: base + Σ kept coordinate · stride + i · step0 + j · step1. `items`: what a walk over j takes, terms or groups.
+struct Params {
+    groups: u32, per_row: u32, elements: u32, offset: u32,
+    length0: u32, step0: u32, length1: u32, step1: u32,
+    sizes: array<vec4<u32>, 2>,
+    strides: array<vec4<u32>, 2>,
+    count: f32, items: u32, spare0: u32, spare1: u32,
+}
+
+@group(0) @binding(0) var<storage, read> input: array<Stored4>;
+@group(0) @binding(1) var<storage, read_write> output: array<Stored4>;
+@group(1) @binding(0) var<uniform> p: Params;
+
+// Steps of a walk whose terms are summed by themselves.
+const BLOCK: u32 = 32u;
+
+fn base(index: u32) -> u32 {
+    var rest = index;
+    var at = p.offset;
+    for (var d = RANK; d > 0u; d--) {
+        let size = p.sizes[(d - 1u) >> 2u][(d - 1u) & 3u];
+        let quotient = rest / size;
+        at += (rest - quotient * size) * p.strides[(d - 1u) >> 2u][(d - 1u) & 3u];
+        rest = quotient;
+    }
+    return at;
+}
+
+// A term of each of the 4 elements.
+fn terms(at: vec4<u32>) -> vec4<f32> {
+    if TOGETHER { return load4(input[at.x >> 2u]); }
+    return vec4(load4(input[at.x >> 2u])[at.x & 3u], load4(input[at.y >> 2u])[at.y & 3u],
+                load4(input[at.z >> 2u])[at.z & 3u], load4(input[at.w >> 2u])[at.w & 3u]);
+}
+
+// LogSumExp takes the maximum first, so that no exponential overflows.
+fn more(part: vec4<f32>, x: vec4<f32>, high: vec4<f32>, largest: bool) -> vec4<f32> {
+    if largest { return max(part, x); }
+    return next(part, prepare(x - high));
+}
+
+// `part` with those of a row's terms that lie in its group `k`, lane by lane.
+fn more_of_row(part: vec4<f32>, row: u32, k: u32, high: f32, largest: bool) -> vec4<f32> {
+    let end = row + p.length1;
+    let group = (row >> 2u) + k;
+    let element = vec4(4u * group) + vec4(0u, 1u, 2u, 3u);
+    let x = load4(input[min(group, (end - 1u) >> 2u)]);
+    return select(part, more(part, x, vec4(high), largest), element >= vec4(row) & element < vec4(end));
+}
+
+// An invocation's share of a walk over all terms of the 4 elements, which begin at `start`.
+fn walk(lane: u32, start: vec4<u32>, high: vec4<f32>, largest: bool) -> vec4<f32> {
+    // Extremes begin with a term, which may be taken twice.
+    var begin = first();
+    if EXTREME || largest { begin = terms(start); }
+    var place = vec2(lane / p.items, lane % p.items);
+    let ahead = vec2(TEAM / p.items, TEAM % p.items);
+    var total = mat4x4<f32>(begin, begin, begin, begin);
+    if ROWS { total = transpose(total); }
+    while place.x < p.length0 {
+        var part = mat4x4<f32>(begin, begin, begin, begin);
+        if ROWS { part = transpose(part); }
+        for (var step = 0u; step < BLOCK && place.x < p.length0; step++) {
+            if ROWS {
+                let row = start + vec4(place.x * p.step0);
+                part[0] = more_of_row(part[0], row.x, place.y, high.x, largest);
+                part[1] = more_of_row(part[1], row.y, place.y, high.y, largest);
+                part[2] = more_of_row(part[2], row.z, place.y, high.z, largest);
+                part[3] = more_of_row(part[3], row.w, place.y, high.w, largest);
+            } else {
+                part[0] = more(part[0], terms(start + vec4(place.x * p.step0 + place.y * p.step1)), high, largest);
+            }
+            place += ahead;
+            if place.y >= p.items { place = vec2(place.x + 1u, place.y - p.items); }
+        }
+        total[0] = joined(total[0], part[0], largest);
+        if ROWS {
+            total[1] = joined(total[1], part[1], largest);
+            total[2] = joined(total[2], part[2], largest);
+            total[3] = joined(total[3], part[3], largest);
+        }
+    }
+    if !ROWS { return total[0]; }
+    let lanes = transpose(total);
+    return joined(joined(lanes[0], lanes[1], largest), joined(lanes[2], lanes[3], largest), largest);
+}
+
+fn joined(a: vec4<f32>, b: vec4<f32>, largest: bool) -> vec4<f32> {
+    if largest { return max(a, b); }
+    return next(a, b);
+}
+
+// What a team has together.
+fn folded(value: vec4<f32>, at: Member) -> vec4<f32> {
+    if ADDS { return team_sum4(value, at); }
+    if TEAM == 1u { return value; }
+    let lane = team_lane(at);
+    team_memory4[at.local] = value;
+    for (var width = TEAM / 2u; width > 0u; width /= 2u) {
+        workgroupBarrier();
+        if lane < width { team_memory4[at.local] = next(team_memory4[at.local], team_memory4[at.local + width * STRIDE]); }
+    }
+    return team_memory4[at.local];
+}
+
+@compute @workgroup_size(WIDTH)
+fn main(at: Member) {
+    // All of a workgroup meet at its barriers: a team beyond the last group repeats that and stores nothing.
+    let index = (at.group.y * p.per_row + at.group.x) * (WIDTH / TEAM) + team_index(at);
+    let made = min(index, p.groups - 1u);
+    let end = p.elements - 1u;
+    var start = vec4(base(made * 4u));
+    if !TOGETHER {
+        start.y = base(min(made * 4u + 1u, end));
+        start.z = base(min(made * 4u + 2u, end));
+        start.w = base(min(made * 4u + 3u, end));
+    }
+    var high = vec4(0.0);
+    if TWO_PASSES {
+        high = team_max4(walk(team_lane(at), start, high, true), at);
+        high = select(high, vec4(0.0), abs(high) > vec4(3.4028235e38));
+    }
+    let total = folded(walk(team_lane(at), start, high, false), at);
+    if team_lane(at) == 0u && index < p.groups { output[index] = store4(last(total, high)); }
+}
