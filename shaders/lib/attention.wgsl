@@ -2,7 +2,8 @@
 
 // Strides and offsets in groups of 4 elements. `keys`: those that anything may see; `group`: heads of Q to one of K; `tail`: valid
 // lanes of the last group of a query; `offset`: the key that query 0 is at; `left`, `right`: how far from its own a query sees;
-// `depth4`, `value4`, `rows`, `zero`: D4, V4, ROWS and 0, where a loop is to stay one; `nothing`: −∞, which WGSL can't write.
+// `depth4`, `value4`, `rows`, `zero`: D4, V4, ROWS and 0, where a loop is to stay one; `nothing`: −∞, which WGSL can't write. Where keys
+// are split, `chunk`: keys of a split, and `rows`: queries of all heads.
 struct Params {
     queries: u32, keys: u32, group: u32, flags: u32,
     q_offset: u32, q_batch: u32, q_head: u32, q_row: u32,
@@ -12,7 +13,7 @@ struct Params {
     m_offset: u32, m_batch: u32, m_head: u32, m_row: u32,
     offset: i32, left: i32, right: i32, tail: u32,
     scale: f32, softcap: f32, nothing: f32, depth4: u32,
-    value4: u32, rows: u32, zero: u32, spare: u32,
+    value4: u32, rows: u32, zero: u32, chunk: u32,
 }
 
 const HAS_LENGTHS: u32 = 1u;
@@ -25,7 +26,7 @@ const LOWEST: f32 = -3.4028235e38;
 @group(0) @binding(2) var<storage, read> values: array<Stored4>;
 @group(0) @binding(3) var<storage, read> mask: array<StoredMask>;
 @group(0) @binding(4) var<storage, read> lengths: array<vec2<u32>>;
-@group(0) @binding(5) var<storage, read_write> output: array<Stored4>;
+@group(0) @binding(5) var<storage, read_write> output: array<StoredResult>;
 @group(1) @binding(0) var<uniform> p: Params;
 
 // The keys that a batch has, and the one that query 0 is at.

@@ -1,12 +1,15 @@
-//! The index of an extreme along an axis: `shaders/arg_reduce.wgsl`.
+//! The index of an extreme along an axis: `shaders/arg_reduce_team.wgsl`, and `shaders/arg_reduce.wgsl` for software adapters.
 
 use super::reduce::merged;
+use super::team::{Neighbours, Team};
 use super::{Access, Kernel, Prelude, folded_grid};
 use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
 use crate::tensor::DType;
 
 pub static ARG_REDUCE: Kernel =
     Kernel { stem: "arg_reduce", shader: include_str!("../../shaders/arg_reduce.wgsl"), params_size: size_of::<Params>(), variants };
+pub static ARG_REDUCE_TEAM: Kernel =
+    Kernel { stem: "arg_reduce_team", shader: include_str!("../../shaders/arg_reduce_team.wgsl"), params_size: size_of::<Params>(), variants: team_variants };
 
 const MAX_RANK: usize = 8;
 const WIDTH: u32 = 64;
@@ -55,10 +58,18 @@ fn prelude(dtype: DType, storage: Storage, rank: usize, maximum: bool, last: boo
         _ => format!("(x {sign}{equal} best{numbers}){nan}"),
     };
     let code = format!("fn better(x: Lane, best: Lane) -> bool {{ return {text}; }}\n");
-    Prelude::new().movable(storage).constant("RANK", rank as u32).constant("WIDTH", WIDTH).code(&code)
+    Prelude::new().movable(storage).constant("RANK", rank as u32).code(&code)
 }
 
 fn variants() -> Vec<Prelude> {
+    samples().into_iter().map(|sample| sample.constant("WIDTH", WIDTH)).collect()
+}
+
+fn team_variants() -> Vec<Prelude> {
+    samples().into_iter().flat_map(|sample| Team::samples().map(|team| sample.clone().team(team))).collect()
+}
+
+fn samples() -> Vec<Prelude> {
     let mut list = vec![];
     let all = [Storage::F32, Storage::F16, Storage::F16Packed, Storage::I32, Storage::U32, Storage::I64].map(|storage| (DType::F32, storage));
     for (dtype, storage) in all.into_iter().chain([(DType::U64, Storage::I64)]) {
@@ -90,7 +101,13 @@ pub fn emit(at: &mut Lowering<'_>, dtype: DType, input: &View, axis: usize, (max
     let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a reduction beyond 2³² elements"));
     let elements = output.count();
     let groups = narrow(elements.div_ceil(4))?;
-    let grid = folded_grid(groups.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
+    let capabilities = at.capabilities();
+    let neighbours = if input.strides[axis] == 1 { Neighbours::Items } else { Neighbours::Lines };
+    let team = (!capabilities.software).then(|| Team::new(&capabilities, groups as usize, input.shape[axis], neighbours));
+    let grid = match team {
+        Some(team) => team.grid(groups as usize, capabilities.max_grid),
+        None => folded_grid(groups.div_ceil(WIDTH) as u64, capabilities.max_grid),
+    };
     let mut params = Params {
         groups,
         per_row: grid[0],
@@ -105,5 +122,10 @@ pub fn emit(at: &mut Lowering<'_>, dtype: DType, input: &View, axis: usize, (max
     for (d, dim) in kept.iter().enumerate() {
         (params.sizes[d], params.strides[d]) = (narrow(dim.0)?, dim.1 as i32 as u32);
     }
-    at.emit(&ARG_REDUCE, prelude(dtype, storage, kept.len(), maximum, last), params, &[(input.place, Access::Read), (output.place, Access::Write)], grid)
+    let prelude = prelude(dtype, storage, kept.len(), maximum, last);
+    let bindings = [(input.place, Access::Read), (output.place, Access::Write)];
+    match team {
+        Some(team) => at.emit(&ARG_REDUCE_TEAM, prelude.team(team), params, &bindings, grid),
+        None => at.emit(&ARG_REDUCE, prelude.constant("WIDTH", WIDTH), params, &bindings, grid),
+    }
 }

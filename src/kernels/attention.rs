@@ -1,6 +1,8 @@
-//! Attention in one dispatch: `shaders/attention.wgsl`, and `shaders/attention_rows.wgsl` for software adapters.
+//! Attention: `shaders/attention.wgsl`, `shaders/attention_keys.wgsl` where queries are few, and `shaders/attention_rows.wgsl` for software
+//! adapters.
 
-use super::{Access, Kernel, Prelude, matmul};
+use super::team::Team;
+use super::{Access, Kernel, Prelude, folded_grid, matmul};
 use crate::ops::nn::attention::{Attention, LENGTHS, MASK, PAST, Sizes};
 use crate::ops::{Fact, Operands};
 use crate::plan::{Capabilities, Layout, Lowering, PlaceId, Storage, Unsupported, View};
@@ -12,6 +14,10 @@ pub static ATTENTION: Kernel =
     Kernel { stem: "attention", shader: include_str!("../../shaders/attention.wgsl"), params_size: size_of::<Params>(), variants: tiled_variants };
 pub static ATTENTION_ROWS: Kernel =
     Kernel { stem: "attention_rows", shader: include_str!("../../shaders/attention_rows.wgsl"), params_size: size_of::<Params>(), variants: row_variants };
+pub static ATTENTION_KEYS: Kernel =
+    Kernel { stem: "attention_keys", shader: include_str!("../../shaders/attention_keys.wgsl"), params_size: size_of::<Params>(), variants: key_variants };
+pub static ATTENTION_JOIN: Kernel =
+    Kernel { stem: "attention_join", shader: include_str!("../../shaders/attention_join.wgsl"), params_size: size_of::<JoinParams>(), variants: join_variants };
 
 /// Where an operand lies: strides in groups of 4 elements.
 #[repr(C)]
@@ -46,7 +52,21 @@ struct Params {
     value4: u32,
     rows: u32,
     zero: u32,
+    chunk: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct JoinParams {
+    groups: u32,
+    per_row: u32,
+    splits: u32,
+    value4: u32,
+    queries: u32,
+    rows: u32,
+    zero_unseen: u32,
     spare: u32,
+    y: Heads,
 }
 
 const HAS_LENGTHS: u32 = 1;
@@ -71,6 +91,14 @@ struct Variant {
 /// Invocations of a workgroup on hardware, a query each; and on a software adapter, where 8 make one vector.
 const WIDTH: u32 = 64;
 const NARROW: u32 = 8;
+
+/// Invocations that share the keys of a query, four to a key; no fewer than a value has groups.
+const KEY_WIDTH: u32 = 128;
+/// The most queries for which keys are shared out, each query being a workgroup's.
+const FEW_QUERIES: usize = 16;
+/// Workgroups that an adapter should have to do, and the fewest keys that are worth one: more are made for fewer queries and heads.
+const ENOUGH: usize = 256;
+const CHUNK: usize = 256;
 
 /// Keys that pass through workgroup memory at a time: 16 KiB hold them with their values.
 fn tile(depth4: u32, value4: u32) -> u32 {
@@ -101,12 +129,31 @@ fn prelude(storage: Storage, v: Variant) -> Prelude {
     base.code(COMMON)
 }
 
+/// Results as the output stores them.
+const RESULT: &str = "alias StoredResult = Stored4;\n";
+const WHOLE: &str = "alias StoredResult = Stored4;\n\
+    fn result4(total: vec4<f32>, sum: f32) -> StoredResult { return store4(finished(total, sum)); }\n\
+    fn measures4(high: f32, sum: f32) -> StoredResult { return store4(vec4(0.0)); }\n";
+/// Float32 whatever the output stores, in a place of u32.
+const PARTS: &str = "alias StoredResult = vec4<u32>;\n\
+    fn result4(total: vec4<f32>, sum: f32) -> StoredResult { return bitcast<vec4<u32>>(total); }\n\
+    fn measures4(high: f32, sum: f32) -> StoredResult { return bitcast<vec4<u32>>(vec4(high, sum, 0.0, 0.0)); }\n";
+
+fn by_keys(storage: Storage, v: Variant, split: bool) -> Prelude {
+    let team = Team { width: KEY_WIDTH, team: KEY_WIDTH, stride: 1, held: 1 };
+    prelude(storage, v).flag("SPLIT", split).code(if split { PARTS } else { WHOLE }).team(team)
+}
+
+fn join(storage: Storage) -> Prelude {
+    Prelude::new().storage(storage).constant("WIDTH", WIDTH)
+}
+
 fn tiled(storage: Storage, v: Variant) -> Prelude {
-    prelude(storage, v).constant("WIDTH", WIDTH).constant("TILE", tile(v.depth4, v.value4))
+    prelude(storage, v).code(RESULT).constant("WIDTH", WIDTH).constant("TILE", tile(v.depth4, v.value4))
 }
 
 fn by_rows(storage: Storage, v: Variant, rows: u32) -> Prelude {
-    prelude(storage, v).constant("WIDTH", NARROW).constant("ROWS", rows)
+    prelude(storage, v).code(RESULT).constant("WIDTH", NARROW).constant("ROWS", rows)
 }
 
 fn samples() -> Vec<(Storage, Variant)> {
@@ -128,6 +175,14 @@ fn tiled_variants() -> Vec<Prelude> {
 
 fn row_variants() -> Vec<Prelude> {
     samples().into_iter().map(|(storage, variant)| by_rows(storage, variant, rows(100, variant.depth4 + variant.value4))).collect()
+}
+
+fn key_variants() -> Vec<Prelude> {
+    samples().into_iter().flat_map(|(storage, variant)| [false, true].map(|split| by_keys(storage, variant, split))).collect()
+}
+
+fn join_variants() -> Vec<Prelude> {
+    [Storage::F32, Storage::F16, Storage::F16Packed].map(join).into()
 }
 
 /// Whether the kernels take heads of these depths.
@@ -281,7 +336,7 @@ fn dispatch(
     let narrow = |value: usize| i32::try_from(value).ok().filter(|&value| value < FAR).ok_or_else(beyond);
     let far = |window: Option<usize>| window.map_or(FAR, |size| i32::try_from(size).unwrap_or(FAR).min(FAR));
     let (depth4, value4) = (narrow(sizes.depth)?.unsigned_abs().div_ceil(4), narrow(sizes.value_depth)?.unsigned_abs().div_ceil(4));
-    let params = Params {
+    let mut params = Params {
         queries: narrow(sizes.queries)?.unsigned_abs(),
         keys: narrow(keys)?.unsigned_abs(),
         group: narrow(sizes.heads / sizes.kv_heads)?.unsigned_abs(),
@@ -302,19 +357,52 @@ fn dispatch(
         value4,
         rows: rows(sizes.queries, depth4 + value4),
         zero: 0,
-        spare: 0,
+        chunk: 0,
     };
     let variant = Variant { depth4, value4, tail: !sizes.depth.is_multiple_of(4), softcap: op.softcap > 0.0, mask };
-    let access = [Access::Read, Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
-    let bindings: Vec<(PlaceId, Access)> = places.into_iter().zip(access).collect();
     let grid = |queries: u32| -> Result<[u32; 3], Unsupported> {
         Ok([narrow(sizes.queries)?.unsigned_abs().div_ceil(queries), narrow(sizes.heads)?.unsigned_abs(), narrow(sizes.batch)?.unsigned_abs()])
     };
-    if row_by_row(&at.capabilities()) {
+    let capabilities = at.capabilities();
+    if row_by_row(&capabilities) {
         let rows = rows(sizes.queries, depth4 + value4);
-        return at.emit(&ATTENTION_ROWS, by_rows(storage, variant, rows), params, &bindings, grid(rows * NARROW)?);
+        return at.emit(&ATTENTION_ROWS, by_rows(storage, variant, rows), params, &bound(places), grid(rows * NARROW)?);
     }
-    at.emit(&ATTENTION, tiled(storage, variant), params, &bindings, grid(WIDTH)?)
+    let rows = narrow(sizes.heads.saturating_mul(sizes.queries))?.unsigned_abs();
+    if sizes.queries > FEW_QUERIES || rows > capabilities.max_grid {
+        return at.emit(&ATTENTION, tiled(storage, variant), params, &bound(places), grid(WIDTH)?);
+    }
+    // A workgroup a query; several where these are few and the keys many.
+    let batch = grid(1)?[2];
+    let chunk = chunk(keys, (rows as usize).saturating_mul(sizes.batch));
+    let splits = narrow(keys.div_ceil(chunk).max(1))?.unsigned_abs();
+    (params.rows, params.chunk) = (rows, narrow(chunk)?.unsigned_abs());
+    if splits == 1 {
+        return at.emit(&ATTENTION_KEYS, by_keys(storage, variant, false), params, &bound(places), [1, rows, batch]);
+    }
+    let shape = vec![sizes.batch, rows as usize, splits as usize, 4 * (value4 as usize + 1)];
+    let parts = at.scratch(&Fact::new(DType::U32, shape), Layout::Dense)?.place;
+    let [.., output] = places;
+    let mut to_parts = places;
+    to_parts[5] = parts;
+    at.emit(&ATTENTION_KEYS, by_keys(storage, variant, true), params, &bound(to_parts), [splits, rows, batch])?;
+    let groups = narrow(sizes.batch.saturating_mul(rows as usize).saturating_mul(value4 as usize))?.unsigned_abs();
+    let grid = folded_grid(groups.div_ceil(WIDTH) as u64, capabilities.max_grid);
+    let zero_unseen = op.zero_unseen as u32;
+    let params = JoinParams { groups, per_row: grid[0], splits, value4, queries: params.queries, rows, zero_unseen, spare: 0, y: params.y };
+    at.emit(&ATTENTION_JOIN, join(storage), params, &[(parts, Access::Read), (output, Access::Write)], grid)
+}
+
+/// The bindings of the places of Q, K, V, the mask, the lengths and the result.
+fn bound(places: [PlaceId; 6]) -> Vec<(PlaceId, Access)> {
+    let access = [Access::Read, Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
+    places.into_iter().zip(access).collect()
+}
+
+/// The keys of a workgroup, where there are `keys` for each of `rows` queries of all heads and batches.
+fn chunk(keys: usize, rows: usize) -> usize {
+    let splits = ENOUGH.div_ceil(rows.max(1)).min(keys / CHUNK).max(1);
+    keys.div_ceil(splits).max(1)
 }
 
 /// Barriers cost a software adapter more than reading keys anew.

@@ -1,19 +1,34 @@
-//! Elements divided by the norm of their line: `shaders/lp_normalize.wgsl`.
+//! Elements divided by the norm of their line: `shaders/lp_normalize_team.wgsl`, and `shaders/lp_normalize.wgsl` for software adapters.
 
 use super::lines::{Lines, Params, WIDTH};
+use super::team::Team;
 use super::{Access, Kernel, Prelude};
 use crate::plan::{Layout, Lowering, Storage, Unsupported};
 
 pub static LP_NORMALIZE: Kernel =
     Kernel { stem: "lp_normalize", shader: include_str!("../../shaders/lp_normalize.wgsl"), params_size: size_of::<Params>(), variants };
+pub static LP_NORMALIZE_TEAM: Kernel = Kernel {
+    stem: "lp_normalize_team",
+    shader: include_str!("../../shaders/lp_normalize_team.wgsl"),
+    params_size: size_of::<Params>(),
+    variants: team_variants,
+};
 
 fn prelude(storage: Storage, across: bool, squares: bool) -> Prelude {
-    Prelude::new().storage(storage).flag("ACROSS", across).flag("SQUARES", squares).constant("WIDTH", WIDTH)
+    Prelude::new().storage(storage).flag("ACROSS", across).flag("SQUARES", squares)
+}
+
+fn samples() -> impl Iterator<Item = Prelude> {
+    let all = [Storage::F32, Storage::F16, Storage::F16Packed];
+    all.into_iter().flat_map(|storage| [(false, false), (true, true), (false, true)].map(|(across, squares)| prelude(storage, across, squares)))
 }
 
 fn variants() -> Vec<Prelude> {
-    let all = [Storage::F32, Storage::F16, Storage::F16Packed];
-    all.into_iter().flat_map(|storage| [(false, false), (true, true), (false, true)].map(|(across, squares)| prelude(storage, across, squares))).collect()
+    samples().map(|sample| sample.constant("WIDTH", WIDTH)).collect()
+}
+
+fn team_variants() -> Vec<Prelude> {
+    samples().flat_map(|sample| Team::samples().map(|team| sample.clone().team(team))).collect()
 }
 
 /// Lowers input 0 divided by its 1-norm, or 2-norm (`squares`), along `axis`.
@@ -25,5 +40,11 @@ pub fn lower(at: &mut Lowering<'_>, axis: usize, squares: bool) -> Result<(), Un
         return Ok(());
     }
     let lines = Lines::new(at, Layout::Rows4, &input.shape, axis, "a normalization")?;
-    at.emit(&LP_NORMALIZE, prelude(storage, lines.across, squares), lines.params, &[(input.place, Access::Read), (output.place, Access::Write)], lines.grid)
+    let prelude = prelude(storage, lines.across, squares);
+    let bindings = [(input.place, Access::Read), (output.place, Access::Write)];
+    if at.capabilities().software {
+        return at.emit(&LP_NORMALIZE, prelude.constant("WIDTH", WIDTH), lines.params, &bindings, lines.grid);
+    }
+    let (team, params, grid) = lines.in_teams(&at.capabilities());
+    at.emit(&LP_NORMALIZE_TEAM, prelude.team(team), params, &bindings, grid)
 }

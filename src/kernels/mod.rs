@@ -64,7 +64,10 @@ pub struct Kernel {
 /// Every kernel family.
 pub static KERNELS: &[&Kernel] = &[
     &arg_reduce::ARG_REDUCE,
+    &arg_reduce::ARG_REDUCE_TEAM,
     &attention::ATTENTION,
+    &attention::ATTENTION_JOIN,
+    &attention::ATTENTION_KEYS,
     &attention::ATTENTION_ROWS,
     &conv::CONV,
     &conv::DEPTHWISE,
@@ -77,9 +80,11 @@ pub static KERNELS: &[&Kernel] = &[
     &gemm::GEMM,
     &gemv::GEMV,
     &lp_normalize::LP_NORMALIZE,
+    &lp_normalize::LP_NORMALIZE_TEAM,
     &lrn::LRN,
     &matmul::MATMUL,
     &moments::MOMENTS,
+    &moments::MOMENTS_TEAM,
     &normalize::NORMALIZE,
     &normalize::NORMALIZE_TEAM,
     &one_hot::ONE_HOT,

@@ -1,9 +1,12 @@
-//! Means and inverse deviations of rows: `shaders/moments.wgsl`.
+//! Means and inverse deviations of rows: `shaders/moments_team.wgsl`, and `shaders/moments.wgsl` for software adapters.
 
+use super::team::{Neighbours, Team};
 use super::{Access, Kernel, Prelude, folded_grid};
 use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
 
 pub static MOMENTS: Kernel = Kernel { stem: "moments", shader: include_str!("../../shaders/moments.wgsl"), params_size: size_of::<Params>(), variants };
+pub static MOMENTS_TEAM: Kernel =
+    Kernel { stem: "moments_team", shader: include_str!("../../shaders/moments_team.wgsl"), params_size: size_of::<Params>(), variants: team_variants };
 
 const WIDTH: u32 = 64;
 
@@ -20,12 +23,20 @@ struct Params {
 }
 
 fn prelude(input: Storage, result: Storage) -> Prelude {
-    Prelude::new().storage(input).typed("M", result).constant("WIDTH", WIDTH)
+    Prelude::new().storage(input).typed("M", result)
+}
+
+fn samples() -> impl Iterator<Item = Prelude> {
+    let all = [Storage::F32, Storage::F16, Storage::F16Packed];
+    all.into_iter().flat_map(move |input| all.map(|result| prelude(input, result)))
 }
 
 fn variants() -> Vec<Prelude> {
-    let all = [Storage::F32, Storage::F16, Storage::F16Packed];
-    all.into_iter().flat_map(|input| all.map(|result| prelude(input, result))).collect()
+    samples().map(|sample| sample.constant("WIDTH", WIDTH)).collect()
+}
+
+fn team_variants() -> Vec<Prelude> {
+    samples().flat_map(|sample| Team::samples().map(|team| sample.clone().team(team))).collect()
 }
 
 /// Emits the mean and the inverse deviation of each run of input 0 over `axis` and all behind it into `results`, dense.
@@ -43,8 +54,16 @@ pub fn emit(at: &mut Lowering<'_>, axis: usize, epsilon: f32, storage: Storage, 
     let input = at.in_layout(split, Layout::Rows4)?;
     let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("moments of 2³² elements or more"));
     let groups = narrow(rows.div_ceil(4))?;
-    let grid = folded_grid(groups.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
+    let capabilities = at.capabilities();
+    let team = (!capabilities.software).then(|| Team::new(&capabilities, groups as usize, length.div_ceil(4), Neighbours::Items));
+    let grid = match team {
+        Some(team) => team.grid(groups as usize, capabilities.max_grid),
+        None => folded_grid(groups.div_ceil(WIDTH) as u64, capabilities.max_grid),
+    };
     let params = Params { groups, per_row: grid[0], rows: narrow(rows)?, length: narrow(length)?, step: narrow(length.div_ceil(4))?, epsilon, spare: [0; 2] };
     let bindings = [(input.place, Access::Read), (results[0].place, Access::Write), (results[1].place, Access::Write)];
-    at.emit(&MOMENTS, prelude(own, storage), params, &bindings, grid)
+    match team {
+        Some(team) => at.emit(&MOMENTS_TEAM, prelude(own, storage).team(team), params, &bindings, grid),
+        None => at.emit(&MOMENTS, prelude(own, storage).constant("WIDTH", WIDTH), params, &bindings, grid),
+    }
 }

@@ -55,4 +55,4 @@ impl Operator for GlobalPool {
     }
 }
 
-const CASES: &[Case] = &[case(&[], &[Floats(&[2, 5, 3, 7])]), case(&[], &[Floats(&[1, 4, 6])])];
+const CASES: &[Case] = &[case(&[], &[Floats(&[2, 5, 3, 7])]), case(&[], &[Floats(&[1, 4, 6])]), case(&[], &[Floats(&[1, 9, 28, 29])])];

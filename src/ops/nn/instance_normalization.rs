@@ -118,6 +118,8 @@ const INSTANCE_CASES: &[Case] = &[
     case(&[("epsilon", Float(0.01))], &[Floats(&[1, 4, 131]), Weights(&[4]), Floats(&[4])]),
     case(&[], &[Floats(&[1, 3, 1, 1]), Weights(&[3]), Weights(&[3])]).at(6),
     case(&[], &[Floats(&[1, 3, 2, 3, 4]), Weights(&[3]), Weights(&[3])]),
+    case(&[], &[Floats(&[1, 7, 20, 21]), Weights(&[7]), Weights(&[7])]),
+    case(&[], &[Floats(&[1, 8, 66, 66]), Weights(&[8]), Weights(&[8])]),
 ];
 const GROUP_CASES: &[Case] = &[
     case(&[("num_groups", Int(2))], &[Floats(&[2, 8, 3, 5]), Weights(&[8]), Weights(&[8])]),
@@ -125,4 +127,6 @@ const GROUP_CASES: &[Case] = &[
     case(&[("num_groups", Int(2)), ("epsilon", Float(0.01))], &[Floats(&[2, 6, 4]), Weights(&[2]), Weights(&[2])]).at(18),
     case(&[("num_groups", Int(1))], &[Floats(&[3, 5]), Weights(&[5]), Floats(&[5])]),
     case(&[("num_groups", Int(4))], &[Floats(&[1, 4, 2, 3]), Weights(&[4]), Weights(&[4])]),
+    case(&[("num_groups", Int(4))], &[Floats(&[2, 16, 30, 31]), Weights(&[16]), Weights(&[16])]),
+    case(&[("num_groups", Int(2))], &[Floats(&[1, 6, 30, 31]), Weights(&[6]), Weights(&[6])]),
 ];

@@ -181,9 +181,15 @@ const LAYER_CASES: &[Case] = &[
     case(&[], &[Floats(&[2, 7]), Weights(&[7])]).outputs(3),
     case(&[("axis", Int(1))], &[Floats(&[5, 3, 197]), Weights(&[3, 197])]).outputs(3),
     case(&[("axis", Int(0))], &[Floats(&[3, 5]), Weights(&[3, 5]), Weights(&[5])]).outputs(3),
+    // Runs that a team keeps, and some that are too long for it.
+    case(&[], &[Floats(&[70, 96]), Weights(&[96]), Weights(&[96])]),
+    case(&[], &[Floats(&[2, 5002]), Weights(&[5002]), Weights(&[5002])]),
+    case(&[], &[Floats(&[2, 17000]), Weights(&[17000])]),
+    case(&[], &[Floats(&[6, 701]), Weights(&[701])]).outputs(3),
 ];
 const RMS_CASES: &[Case] = &[
     case(&[], &[Floats(&[3, 130]), Weights(&[130])]),
     case(&[("axis", Int(-2))], &[Floats(&[2, 3, 5]), Weights(&[5])]),
     case(&[], &[Floats(&[2, 3, 64]), Floats(&[64])]),
+    case(&[], &[Floats(&[2, 5002]), Weights(&[5002])]),
 ];

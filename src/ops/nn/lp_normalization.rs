@@ -126,6 +126,9 @@ const LP_CASES: &[Case] = &[
     case(&[("axis", Int(1)), ("p", Int(1))], &[Floats(&[5, 197])]),
     case(&[], &[Range(&[3, 5], 0.0, 0.0)]),
     case(&[], &[Floats(&[1])]),
+    case(&[], &[Floats(&[2, 5002])]),
+    case(&[("p", Int(1))], &[Floats(&[1, 20001])]),
+    case(&[("axis", Int(0))], &[Floats(&[2100, 6])]),
 ];
 const POOL_CASES: &[Case] = &[case(&[], &[Floats(&[2, 5, 4, 3])]), case(&[("p", Int(3))], &[Floats(&[2, 3, 4, 5])]).runs("cpu")];
 const MEAN_VARIANCE_CASES: &[Case] = &[case(&[], &[Floats(&[2, 3, 4, 5])]).runs("cpu"), case(&[("axes", Ints(&[-1]))], &[Floats(&[3, 7])]).runs("cpu")];

@@ -97,4 +97,9 @@ const CASES: &[Case] = &[
     case(&[("axis", Int(1)), ("select_last_index", Int(1))], &[I64(&[3, 197])]),
     case(&[("axis", Int(1))], &[Wide(DType::U64, &[3, 5])]),
     case(&[("axis", Int(1))], &[Wide(DType::I8, &[3, 5])]),
+    // Equal extremes in several shares.
+    case(&[("axis", Int(1))], &[I32(&[5, 700])]),
+    case(&[("axis", Int(1)), ("select_last_index", Int(1))], &[I32(&[5, 700])]),
+    case(&[("select_last_index", Int(1))], &[Wide(DType::I8, &[700, 6])]),
+    case(&[("axis", Int(1))], &[Floats(&[1, 5000])]),
 ];

@@ -177,6 +177,10 @@ const WHOLE_CASES: &[Case] = &[
     CASES[1],
     CASES[2],
     CASES[3],
+    CASES[4],
+    CASES[5],
+    CASES[6],
+    CASES[7],
     case(&[], &[I32(&[3, 5]), Known(&[1])]),
     case(&[("keepdims", Int(0))], &[I32(&[3, 197]), Known(&[0])]),
     case(&[], &[Wide(DType::I8, &[2, 3, 5]), Known(&[0, 2])]),
@@ -186,10 +190,10 @@ const WHOLE_CASES: &[Case] = &[
 ];
 /// Of 64-bit integers too.
 const LONG_CASES: &[Case] = &[
-    WHOLE_CASES[4],
-    WHOLE_CASES[6],
-    WHOLE_CASES[7],
-    WHOLE_CASES[9],
+    WHOLE_CASES[8],
+    WHOLE_CASES[10],
+    WHOLE_CASES[11],
+    WHOLE_CASES[13],
     CASES[0],
     CASES[1],
     CASES[2],
@@ -199,6 +203,8 @@ const LONG_CASES: &[Case] = &[
     case(&[], &[Wide(DType::U64, &[3, 5]), Known(&[0])]),
     case(&[], &[Floats(&[2, 0, 3]), Known(&[1])]).runs("view"),
     case(&[], &[I32(&[2, 0, 3]), Known(&[1])]).runs("view"),
+    case(&[], &[I64(&[3, 700]), Known(&[1])]),
+    case(&[], &[Wide(DType::I64, &[700, 5]), Known(&[0])]),
 ];
 /// Of truth values too.
 const EXTREME_CASES: &[Case] = &[
@@ -213,6 +219,10 @@ const EXTREME_CASES: &[Case] = &[
     LONG_CASES[10],
     LONG_CASES[11],
     LONG_CASES[12],
+    CASES[4],
+    CASES[5],
+    CASES[6],
+    CASES[7],
     case(&[], &[Bools(&[3, 5]), Known(&[1])]),
 ];
 
@@ -222,4 +232,9 @@ pub const CASES: &[Case] = &[
     case(&[("keepdims", Int(0))], &[Range(&[2, 6, 3, 4], 0.1, 1.5), Known(&[0, 2])]),
     case(&[], &[Range(&[3, 130], 0.9, 1.05)]),
     case(&[("axes", Ints(&[1])), ("keepdims", Int(0))], &[Range(&[3, 4, 8], 0.1, 1.5)]).at(11),
+    // Few results of many terms: rows that begin anywhere, everything, columns in whole groups and not.
+    case(&[], &[Range(&[5, 3001], 0.999, 1.001), Known(&[1])]),
+    case(&[], &[Range(&[7, 6, 33], 0.99, 1.01)]),
+    case(&[], &[Range(&[300, 8], 0.99, 1.01), Known(&[0])]),
+    case(&[("keepdims", Int(0))], &[Range(&[40, 6, 30], 0.99, 1.01), Known(&[0, 2])]),
 ];

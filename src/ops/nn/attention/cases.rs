@@ -34,6 +34,21 @@ pub const CASES: &[Case] = &[
         &[Floats(&[2, 2, 4, 8]), Floats(&[2, 2, 7, 8]), Floats(&[2, 2, 7, 8]), Bools(&[4, 7]), Absent, Absent, Indices(&[2], &[2, 7])],
     ),
     case(&[("left_window_size", Int(3)), ("right_window_size", Int(1))], &[Floats(&[1, 2, 9, 8]), Floats(&[1, 2, 11, 8]), Floats(&[1, 2, 11, 8])]).at(25),
+    // One query, or few, and many keys: heads that share them, a mask, padding, a window that leaves a part of them out.
+    case(&[], &[Floats(&[1, 4, 1, 64]), Floats(&[1, 2, 1100, 64]), Floats(&[1, 2, 1100, 64])]),
+    case(
+        &[("is_causal", Int(1))],
+        &[Floats(&[1, 1, 2, 20]), Floats(&[1, 1, 2, 20]), Floats(&[1, 1, 2, 9]), Absent, Floats(&[1, 1, 801, 20]), Floats(&[1, 1, 801, 9])],
+    )
+    .outputs(3),
+    case(&[("softcap", Float(3.0))], &[Floats(&[2, 2, 3, 6]), Floats(&[2, 1, 530, 6]), Floats(&[2, 1, 530, 256]), Floats(&[2, 1, 3, 530])]),
+    case(&[], &[Floats(&[2, 2, 1, 256]), Floats(&[2, 2, 900, 256]), Floats(&[2, 2, 900, 3]), Bools(&[1, 900]), Absent, Absent, Indices(&[2], &[300, 0])]),
+    case(
+        &[("left_window_size", Int(30))],
+        &[Floats(&[1, 1, 1, 8]), Floats(&[1, 1, 1, 8]), Floats(&[1, 1, 1, 8]), Absent, Floats(&[1, 1, 999, 8]), Floats(&[1, 1, 999, 8])],
+    )
+    .at(25)
+    .outputs(3),
     // The scores as a result: on the CPU.
     case(&[("qk_matmul_output_mode", Int(3))], &[Floats(&[1, 2, 3, 8]), Floats(&[1, 2, 4, 8]), Floats(&[1, 2, 4, 8])]).outputs(4).runs("cpu"),
     // A head beyond what the kernel holds.

@@ -1,0 +1,74 @@
+// ArgMax and ArgMin, as arg_reduce.wgsl, for hardware: a team of invocations makes 4 int64 neighbours of the output, each walking a
+// share of the axis for each of them.
+// Prelude: Stored4, Lane, lane_of; better(x, best), whether a later element takes over; RANK, kept dimensions; WIDTH and TEAM with
+// shaders/lib/team.wgsl.
+
+// The address of a term: offset + Σ kept coordinate · stride + k · step.
+struct Params {
+    groups: u32, per_row: u32, elements: u32, offset: u32,
+    length: u32, step: u32, spare0: u32, spare1: u32,
+    sizes: array<vec4<u32>, 2>,
+    strides: array<vec4<u32>, 2>,
+}
+
+@group(0) @binding(0) var<storage, read> input: array<Stored4>;
+@group(0) @binding(1) var<storage, read_write> output: array<array<vec2<u32>, 4>>;
+@group(1) @binding(0) var<uniform> p: Params;
+
+var<workgroup> values: array<Lane, WIDTH>;
+var<workgroup> places: array<u32, WIDTH>;
+
+fn base(index: u32) -> u32 {
+    var rest = index;
+    var at = p.offset;
+    for (var d = RANK; d > 0u; d--) {
+        let size = p.sizes[(d - 1u) >> 2u][(d - 1u) & 3u];
+        let quotient = rest / size;
+        at += (rest - quotient * size) * p.strides[(d - 1u) >> 2u][(d - 1u) & 3u];
+        rest = quotient;
+    }
+    return at;
+}
+
+@compute @workgroup_size(WIDTH)
+fn main(at: Member) {
+    // All of a workgroup meet at its barriers: a team beyond the last group repeats that and stores nothing.
+    let index = (at.group.y * p.per_row + at.group.x) * (WIDTH / TEAM) + team_index(at);
+    let made = min(index, p.groups - 1u);
+    let own = team_lane(at);
+    var result: array<vec2<u32>, 4>;
+    for (var lane = 0u; lane < 4u; lane++) {
+        let start = base(min(made * 4u + lane, p.elements - 1u));
+        // Everyone begins with an element of the axis, which may be taken twice.
+        var chosen = min(own, p.length - 1u);
+        var from_ = start + chosen * p.step;
+        var best = lane_of(input[from_ >> 2u], from_ & 3u);
+        for (var k = own + TEAM; k < p.length; k += TEAM) {
+            from_ = start + k * p.step;
+            let x = lane_of(input[from_ >> 2u], from_ & 3u);
+            if better(x, best) {
+                best = x;
+                chosen = k;
+            }
+        }
+        values[at.local] = best;
+        places[at.local] = chosen;
+        for (var width = TEAM / 2u; width > 0u; width /= 2u) {
+            workgroupBarrier();
+            if own < width {
+                let other = at.local + width * STRIDE;
+                // Of two the later one has to be better.
+                let later = places[other] >= places[at.local];
+                var takes_over = better(values[other], values[at.local]);
+                if !later { takes_over = !better(values[at.local], values[other]); }
+                if takes_over {
+                    values[at.local] = values[other];
+                    places[at.local] = places[other];
+                }
+            }
+        }
+        result[lane] = vec2<u32>(places[at.local], 0u);
+        workgroupBarrier();
+    }
+    if own == 0u && index < p.groups { output[index] = result; }
+}

@@ -1,0 +1,39 @@
+// Puts together what attention_keys.wgsl left of each query's keys: of each split the weighted values, and behind them the largest score
+// and the sum of weights. An invocation makes one group of 4 elements of the result.
+// Prelude: store4, Stored4; WIDTH.
+
+// `rows`: queries of all heads of a batch; `value4`: groups of a value. Strides and the offset in groups of 4.
+struct Params {
+    groups: u32, per_row: u32, splits: u32, value4: u32,
+    queries: u32, rows: u32, zero_unseen: u32, spare: u32,
+    y_offset: u32, y_batch: u32, y_head: u32, y_row: u32,
+}
+
+@group(0) @binding(0) var<storage, read> parts: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read_write> output: array<Stored4>;
+@group(1) @binding(0) var<uniform> p: Params;
+
+@compute @workgroup_size(WIDTH)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let index = (group.y * p.per_row + group.x) * WIDTH + local;
+    if index >= p.groups { return; }
+    let row = index / p.value4;
+    let g = index - row * p.value4;
+    let step = p.value4 + 1u;
+    let base = row * p.splits * step;
+    var high = -3.4028235e38;
+    for (var split = 0u; split < p.splits; split++) { high = max(high, bitcast<f32>(parts[base + split * step + p.value4].x)); }
+    var sum = 0.0;
+    var total = vec4(0.0);
+    for (var split = 0u; split < p.splits; split++) {
+        let measures = bitcast<vec4<f32>>(parts[base + split * step + p.value4]);
+        let shrink = exp(measures.x - high);
+        sum += measures.y * shrink;
+        total += bitcast<vec4<f32>>(parts[base + split * step + g]) * shrink;
+    }
+    let batch = row / p.rows;
+    let within = row - batch * p.rows;
+    let head = within / p.queries;
+    let to = p.y_offset + batch * p.y_batch + head * p.y_head + (within - head * p.queries) * p.y_row;
+    output[to + g] = store4(select(total / sum, vec4(0.0), sum == 0.0 && p.zero_unseen != 0u));
+}

@@ -1,0 +1,90 @@
+// softmax(scale · Q·Kᵀ + mask) · V where queries are few and keys may be many, as in decoding, for hardware: a workgroup makes one query
+// of one head, its invocations sharing the keys, WIDTH at a time. SPLIT: other workgroups share them too, `chunk` keys each (Dao et
+// al., Flash-Decoding, 2023), and attention_join.wgsl puts together what they leave.
+//
+// Four invocations read a key; each then has a key's score; for the values they lie along a value's groups, so that neighbours read
+// neighbours.
+// Prelude: Stored4, load4, store4, StoredMask, mask4, StoredResult, D4 and V4 (groups of a key and of a value), MASK, SOFTCAP, TAIL (a
+// key's last group is partly padding), SPLIT; result4 and measures4, what is stored; shaders/lib/attention.wgsl; WIDTH with
+// shaders/lib/team.wgsl, a team being a workgroup.
+
+// Values that are read at a time: V4 is at most 64.
+const SLICES: u32 = WIDTH / V4;
+
+var<workgroup> query4: array<vec4<f32>, D4>;
+var<workgroup> products: array<f32, 4u * WIDTH>;
+var<workgroup> weights: array<f32, WIDTH>;
+var<workgroup> totals: array<vec4<f32>, WIDTH>;
+
+@compute @workgroup_size(WIDTH)
+fn main(at: Member) {
+    let split = at.group.x;
+    let head = at.group.y / p.queries;
+    let query = at.group.y % p.queries;
+    let shared_head = head / p.group;
+    let batch = batch_of(at.group.z);
+    let q_at = p.q_offset + at.group.z * p.q_batch + head * p.q_head + query * p.q_row;
+    let m_at = p.m_offset + at.group.z * p.m_batch + head * p.m_head + query * p.m_row;
+    let k_base = p.k_offset + at.group.z * p.k_batch + shared_head * p.k_head;
+    let v_base = p.v_offset + at.group.z * p.v_batch + shared_head * p.v_head;
+    for (var g = at.local; g < D4; g += WIDTH) { query4[g] = whole4(load4(queries[q_at + g]), g) * p.scale; }
+    workgroupBarrier();
+
+    var from_key = u32(first_key(batch, query));
+    var to_key = u32(max(behind_keys(batch, query), 0));
+    if SPLIT {
+        from_key = max(from_key, split * p.chunk);
+        to_key = min(to_key, (split + 1u) * p.chunk);
+    }
+    let part = at.local % 4u;
+    let g_own = at.local % V4;
+    let slice = at.local / V4;
+    var high = LOWEST;
+    var sum = 0.0;
+    var total = vec4(0.0);
+    for (var start = from_key; start < to_key; start += WIDTH) {
+        let count = min(WIDTH, to_key - start);
+        for (var key = at.local / 4u; key < count; key += WIDTH / 4u) {
+            let row = k_base + (start + key) * p.k_row;
+            var product = 0.0;
+            for (var g = part; g < D4; g += 4u) { product += dot(query4[g], whole4(load4(keys[row + g]), g)); }
+            products[key * 4u + part] = product;
+        }
+        workgroupBarrier();
+        var score = p.nothing;
+        if at.local < count {
+            let first = at.local * 4u;
+            score = capped((products[first] + products[first + 1u]) + (products[first + 2u] + products[first + 3u]));
+            let key = start + at.local;
+            if MASK { score += mask4(mask[m_at + key / 4u])[key % 4u]; }
+        }
+        let larger = max(high, team_max(score, at));
+        let shrink = exp(high - larger);
+        let weight = select(exp(score - larger), 0.0, score < LOWEST);
+        sum = sum * shrink + team_sum(weight, at);
+        high = larger;
+        weights[at.local] = weight;
+        workgroupBarrier();
+        total *= shrink;
+        if slice < SLICES {
+            for (var key = slice; key < count; key += SLICES) {
+                total += weights[key] * load4(values[v_base + (start + key) * p.v_row + g_own]);
+            }
+        }
+        workgroupBarrier();
+    }
+    totals[at.local] = total;
+    workgroupBarrier();
+
+    var to = p.y_offset + at.group.z * p.y_batch + head * p.y_head + query * p.y_row;
+    if SPLIT {
+        let splits = (p.keys + p.chunk - 1u) / p.chunk;
+        to = ((at.group.z * p.rows + at.group.y) * splits + split) * (V4 + 1u);
+        if at.local == 0u { output[to + V4] = measures4(high, sum); }
+    }
+    if at.local < V4 {
+        var all = totals[at.local];
+        for (var s = 1u; s < SLICES; s++) { all += totals[at.local + s * V4]; }
+        output[to + at.local] = result4(all, sum);
+    }
+}

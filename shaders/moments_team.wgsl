@@ -1,0 +1,48 @@
+// The mean of rows and their inverse deviation, 1/√(variance + epsilon), in float32, as moments.wgsl, for hardware: a team of invocations
+// makes those of 4 rows, in two walks.
+// Prelude: Stored4, load4; MStored4, Mpack4 of the results; WIDTH and TEAM with shaders/lib/team.wgsl.
+
+// Rows are `step` groups of 4 apart and hold `length` elements.
+struct Params { groups: u32, per_row: u32, rows: u32, length: u32, step: u32, epsilon: f32, spare0: u32, spare1: u32 }
+
+@group(0) @binding(0) var<storage, read> input: array<Stored4>;
+@group(0) @binding(1) var<storage, read_write> means: array<MStored4>;
+@group(0) @binding(2) var<storage, read_write> inverses: array<MStored4>;
+@group(1) @binding(0) var<uniform> p: Params;
+
+// Group `k` of a row less the mean; lanes beyond the row's end are 0.
+fn centred4(base: u32, k: u32, mean: f32) -> vec4<f32> {
+    let inside = vec4(0u, 1u, 2u, 3u) + vec4(4u * k) < vec4(p.length);
+    return select(vec4(0.0), load4(input[base + k]) - vec4(mean), inside);
+}
+fn over_lanes(x: mat4x4<f32>) -> vec4<f32> {
+    let lanes = transpose(x);
+    return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
+}
+
+@compute @workgroup_size(WIDTH)
+fn main(at: Member) {
+    // All of a workgroup make sums together: a team beyond the last group repeats that and stores nothing.
+    let index = (at.group.y * p.per_row + at.group.x) * (WIDTH / TEAM) + team_index(at);
+    let made = min(index, p.groups - 1u);
+    let base = min(vec4(made * 4u) + vec4(0u, 1u, 2u, 3u), vec4(p.rows - 1u)) * p.step;
+    let lane = team_lane(at);
+    var sum = mat4x4<f32>();
+    for (var k = lane; k < p.step; k += TEAM) {
+        sum += mat4x4<f32>(centred4(base.x, k, 0.0), centred4(base.y, k, 0.0), centred4(base.z, k, 0.0), centred4(base.w, k, 0.0));
+    }
+    let mean = team_sum4(over_lanes(sum), at) / f32(p.length);
+    var squares = mat4x4<f32>();
+    for (var k = lane; k < p.step; k += TEAM) {
+        let x = centred4(base.x, k, mean.x);
+        let y = centred4(base.y, k, mean.y);
+        let z = centred4(base.z, k, mean.z);
+        let w = centred4(base.w, k, mean.w);
+        squares += mat4x4<f32>(x * x, y * y, z * z, w * w);
+    }
+    let inverse = 1.0 / sqrt(team_sum4(over_lanes(squares), at) / f32(p.length) + p.epsilon);
+    if lane == 0u && index < p.groups {
+        means[index] = Mpack4(mean.x, mean.y, mean.z, mean.w);
+        inverses[index] = Mpack4(inverse.x, inverse.y, inverse.z, inverse.w);
+    }
+}
