@@ -1,9 +1,11 @@
-//! The one copy kernel: `shaders/copy.wgsl`. Any view into any box of a place.
+//! Copies, of any view into any box of a place: `shaders/copy.wgsl`, and `shaders/copy_tile.wgsl` where hardware turns two axes.
 
 use super::{Access, Kernel, Prelude, folded_grid};
 use crate::plan::{Builder, Layout, Storage, Unsupported, View};
 
 pub static COPY: Kernel = Kernel { stem: "copy", shader: include_str!("../../shaders/copy.wgsl"), params_size: size_of::<Params>(), variants };
+pub static COPY_TILE: Kernel =
+    Kernel { stem: "copy_tile", shader: include_str!("../../shaders/copy_tile.wgsl"), params_size: size_of::<TileParams>(), variants: tile_variants };
 
 const MAX_RANK: usize = 8;
 const WIDTH: u32 = 64;
@@ -23,6 +25,31 @@ struct Params {
     target_strides: [u32; MAX_RANK],
     source_strides: [u32; MAX_RANK],
 }
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct TileParams {
+    tiles: u32,
+    per_row: u32,
+    along: u32,
+    down: u32,
+    inner: u32,
+    target_offset: u32,
+    source_offset: u32,
+    source_inner: u32,
+    rows: u32,
+    row_step: u32,
+    spare: [u32; 2],
+    sizes: [u32; MAX_RANK],
+    target_strides: [u32; MAX_RANK],
+    source_strides: [u32; MAX_RANK],
+}
+
+/// Elements of a tile's side, and the fewest of either axis that are worth a tile.
+const SIDE: u32 = 32;
+const LEAST: usize = 16;
+/// A workgroup stores a tile in one go, a group of 4 an invocation.
+const TILE_WIDTH: u32 = SIDE * SIDE / 4;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -52,6 +79,15 @@ fn variants() -> Vec<Prelude> {
         list.extend([Form::Dense, Form::Partial, Form::Rows, Form::Whole].map(|form| prelude(storage, 2, form)));
     }
     list
+}
+
+fn tile_prelude(storage: Storage, rank: usize) -> Prelude {
+    Prelude::new().movable(storage).constant("RANK", rank as u32).constant("SIDE", SIDE).constant("WIDTH", TILE_WIDTH)
+}
+
+fn tile_variants() -> Vec<Prelude> {
+    let all = [Storage::F32, Storage::F16, Storage::F16Packed, Storage::I32, Storage::U32, Storage::I64];
+    all.into_iter().flat_map(|storage| [0, 2].map(|rank| tile_prelude(storage, rank))).collect()
 }
 
 /// Copies `from` into the box `to`, a view into a place whose layout makes its innermost axis contiguous. A box that is
@@ -136,6 +172,36 @@ pub(crate) fn emit(builder: &mut Builder, from: &View, to: &View) -> Result<(), 
     };
     if rank > MAX_RANK {
         return Err(Unsupported::new(format!("a copy over {rank} dimensions")));
+    }
+    let capabilities = builder.capabilities();
+    let tiled = form == Form::Rows && !capabilities.software && capabilities.max_invocations >= TILE_WIDTH && inner_axis.0 >= LEAST;
+    if tiled && let Some(turned) = outer.iter().position(|dim| dim.2 == 1 && dim.0 >= LEAST && dim.1 % 4 == 0) {
+        let max_grid = capabilities.max_grid;
+        let row = outer.remove(turned);
+        let (along, down) = (inner_axis.0.div_ceil(SIDE as usize), row.0.div_ceil(SIDE as usize));
+        let tiles = outer.iter().fold(along.saturating_mul(down), |count, dim| count.saturating_mul(dim.0));
+        let grid = folded_grid(tiles as u64, max_grid);
+        let mut tile = TileParams {
+            tiles: narrow(tiles)?,
+            per_row: grid[0],
+            along: narrow(along)?,
+            down: narrow(down)?,
+            inner: params.inner,
+            target_offset: params.target_offset,
+            source_offset: params.source_offset,
+            source_inner: params.source_inner,
+            rows: narrow(row.0)?,
+            row_step: wrap(row.1),
+            spare: [0; 2],
+            sizes: [1; MAX_RANK],
+            target_strides: [0; MAX_RANK],
+            source_strides: [0; MAX_RANK],
+        };
+        for (d, dim) in outer.iter().enumerate() {
+            (tile.sizes[d], tile.target_strides[d], tile.source_strides[d]) = (narrow(dim.0)?, wrap(dim.1), wrap(dim.2));
+        }
+        let bindings = [(from.place, Access::Read), (to.place, Access::Write)];
+        return builder.emit(&COPY_TILE, &tile_prelude(storage, outer.len()), bytemuck::bytes_of(&tile), &bindings, grid);
     }
     for (d, dim) in outer.iter().enumerate() {
         params.sizes[d] = narrow(dim.0)?;

@@ -75,6 +75,7 @@ pub static KERNELS: &[&Kernel] = &[
     &conv_stem::CONV_STEM,
     &conv_transpose::CONV_TRANSPOSE,
     &copy::COPY,
+    &copy::COPY_TILE,
     &cum_sum::CUM_SUM,
     &gather::GATHER,
     &gemm::GEMM,
