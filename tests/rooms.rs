@@ -145,13 +145,6 @@ fn the_gpu_agrees_in_native_f16() {
 }
 
 #[test]
-fn the_gpu_agrees_with_the_kernels_of_hardware() {
-    if let Some(device) = test_device() {
-        on_device(device.with_hardware_form(), Precision::F32, true);
-    }
-}
-
-#[test]
 fn the_gpu_agrees_in_f16_as_the_adapter_likes_it() {
     if let Some(device) = test_device() {
         on_device(device, Precision::F16, false);
@@ -176,7 +169,7 @@ fn the_gpu_agrees_under_webgpu_limits() {
 
 /// What hardware runs: with subgroups where the adapter has them, and without.
 #[test]
-fn the_gpu_agrees_in_the_form_of_hardware() {
+fn the_gpu_agrees_with_the_kernels_of_hardware() {
     use sardonyx::gpu::{LimitsOption, Selection};
     if let Some(device) = test_device() {
         on_device(device.with_hardware_form(), Precision::F32, true);

@@ -94,7 +94,7 @@ impl Device {
         raw.set_device_lost_callback(move |reason, message| {
             lock(&for_loss).lost.get_or_insert_with(|| format!("{reason:?}: {message}"));
         });
-        let capabilities = capabilities(info.software && !as_hardware(), raw.features(), &raw.limits());
+        let capabilities = capabilities(info.software, raw.features(), &raw.limits());
         let pipelines = Pipelines::new(&raw);
         let inner = Inner { raw, queue, found, limits: limits.clone(), pipelines, faults, memory: Arc::default() };
         let device = Self { inner: Arc::new(inner), capabilities: Arc::new(capabilities) };
@@ -216,11 +216,6 @@ impl std::fmt::Debug for Device {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Device({} by {})", self.info().name, self.info().backend)
     }
-}
-
-/// Whether plans for a software adapter are to be made as for hardware: `SARDONYX_TEST_FORM=hardware`, for tests where there is none.
-fn as_hardware() -> bool {
-    std::env::var("SARDONYX_TEST_FORM").is_ok_and(|value| value == "hardware")
 }
 
 fn lock(faults: &Mutex<Faults>) -> std::sync::MutexGuard<'_, Faults> {

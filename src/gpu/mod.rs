@@ -34,7 +34,7 @@ const _: () = {
 
 /// The device that tests run on: the best adapter, a software one included, opened once for the process.
 ///
-/// `SARDONYX_TEST_LIMITS` (`webgpu` or a file) is a test's `--limits`; `SARDONYX_TEST_FORM=hardware` plans for any device as for hardware. Without an adapter this says so on standard error and is
+/// `SARDONYX_TEST_LIMITS` (`webgpu` or a file) is a test's `--limits`. Without an adapter this says so on standard error and is
 /// `None`, unless `SARDONYX_REQUIRE_GPU=1`.
 ///
 /// # Panics

@@ -69,7 +69,9 @@ impl Operator for Transpose {
     }
 }
 
-pub const CASES: &[Case] = &[case(&[("perm", Ints(&[0, 2, 1]))], &[Floats(&[2, 3, 5])]).runs("view"), case(&[], &[I64(&[3, 4])]).runs("view"),
+pub const CASES: &[Case] = &[
+    case(&[("perm", Ints(&[0, 2, 1]))], &[Floats(&[2, 3, 5])]).runs("view"),
+    case(&[], &[I64(&[3, 4])]).runs("view"),
     // Axes long enough for tiles.
     case(&[("perm", Ints(&[0, 2, 1]))], &[Floats(&[2, 40, 37])]).runs("view"),
     case(&[], &[I64(&[36, 33, 20])]).runs("view"),
