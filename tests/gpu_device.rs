@@ -28,7 +28,7 @@ const Y: ValueId = ValueId(2);
 const Z: ValueId = ValueId(3);
 
 fn place(label: &str, value: Option<ValueId>, shape: &[usize], home: Home) -> Place {
-    Place { value, label: label.into(), fact: Fact::new(DType::F32, shape), layout: Layout::Dense, storage: Storage::F32, home }
+    Place { value, label: label.into(), fact: Fact::new(DType::F32, shape), layout: Layout::Dense, storage: Storage::F32, home, part: None }
 }
 
 fn step(kind: StepKind, reads: Vec<PlaceId>, writes: Vec<PlaceId>) -> Step {

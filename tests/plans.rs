@@ -118,7 +118,12 @@ fn slots_hold_what_lives() {
         for (index, place) in plan.places.iter().enumerate() {
             let Home::Slot(slot) = place.home else { continue };
             assert!(plan.slots[slot] >= place.bytes(), "{name}: place {index}");
-            let touches = |step: &sardonyx::plan::Step| step.reads.iter().chain(&step.writes).any(|id| id.0 as usize == index);
+            if let Some(part) = &place.part {
+                // It lives where and as long as the whole, which is looked at by itself.
+                assert_eq!((plan.place(part.of).home.clone(), plan.place(part.of).bytes()), (place.home.clone(), place.bytes()), "{name}: place {index}");
+                continue;
+            }
+            let touches = |step: &sardonyx::plan::Step| step.reads.iter().chain(&step.writes).any(|&id| plan.whole_of(id).0 as usize == index);
             let (first, last) = (plan.steps.iter().position(touches).unwrap(), plan.steps.iter().rposition(touches).unwrap());
             for &(other, from, to) in tenants.entry(slot).or_default().iter() {
                 assert!(last < from || to < first, "{name}: places {index} and {other} share slot {slot}");

@@ -234,5 +234,5 @@ fn work(plan: &Plan, steps: &[usize]) -> (u64, u64) {
     let on_gpu = plan.graph.nodes.iter().zip(&plan.placements).filter(|(_, placement)| **placement == Placement::Gpu);
     let flops = on_gpu.map(|(node, _)| node_flops(node, &plan.facts)).sum();
     let places: BTreeSet<_> = steps.iter().filter_map(|&step| plan.steps.get(step)).flat_map(|step| step.reads.iter().chain(&step.writes)).collect();
-    (flops, places.into_iter().filter_map(|id| plan.places.get(id.0 as usize)).map(|place| place.bytes()).sum())
+    (flops, places.into_iter().filter_map(|id| plan.places.get(id.0 as usize)).map(|place| place.content_bytes()).sum())
 }

@@ -107,7 +107,7 @@ fn of_step(plan: &Plan, step: &Step, ms: f64) -> Option<StepTime> {
     let StepKind::Gpu { dispatches } = &step.kind else { return None };
     let node = step.node.and_then(|index| plan.graph.nodes.get(index));
     let flops = node.map_or(0, |node| node_flops(node, &plan.facts));
-    let bytes = step.reads.iter().chain(&step.writes).filter_map(|id| plan.places.get(id.0 as usize)).map(|place| place.bytes()).sum();
+    let bytes = step.reads.iter().chain(&step.writes).filter_map(|id| plan.places.get(id.0 as usize)).map(|place| place.content_bytes()).sum();
     let kernels = dispatches.iter().map(|dispatch| dispatch.kernel).collect();
     Some(StepTime { node: step.label.clone(), op: step.op_type.clone(), kernels, ms, flops, bytes })
 }

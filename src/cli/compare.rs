@@ -91,7 +91,8 @@ fn text(report: &Report) -> String {
             (Some(into), ..) => _ = writeln!(text, "{} ({}): fused into {into}", row.node, row.op),
             (None, None, None) => _ = writeln!(text, "{} ({}): {}", row.node, row.op, row.ran_on),
             _ => {
-                _ = writeln!(text, "{} ({}) on the {}:", row.node, row.op, row.ran_on);
+                let place = if row.ran_on == "view" { "in place, made with its parts".into() } else { format!("on the {}", row.ran_on) };
+                _ = writeln!(text, "{} ({}) {place}:", row.node, row.op);
                 for (name, measure) in [("by itself", &row.local), ("as it runs", &row.cumulative)] {
                     if let Some(measure) = measure {
                         _ = writeln!(text, "  {name}: {}", line(measure));

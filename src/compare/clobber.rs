@@ -37,13 +37,16 @@ fn touched(step: &Step) -> impl Iterator<Item = PlaceId> {
 
 fn cases(plan: &Plan) -> Vec<Case> {
     let slot = |id: PlaceId| if let Home::Slot(slot) = plan.place(id).home { Some(slot) } else { None };
-    let places: Vec<PlaceId> = (0..plan.places.len() as u32).map(PlaceId).filter(|&id| slot(id).is_some()).collect();
-    let writers = |id: PlaceId| plan.steps.iter().enumerate().filter(move |(_, step)| step.writes.contains(&id)).map(|(index, _)| index);
+    // A part goes where its whole goes, and is written with it.
+    let places: Vec<PlaceId> = (0..plan.places.len() as u32).map(PlaceId).filter(|&id| slot(id).is_some() && plan.whole_of(id) == id).collect();
+    let written_by = |id: PlaceId| move |(_, step): &(usize, &Step)| step.writes.iter().any(|&written| plan.whole_of(written) == id);
+    let writers = |id: PlaceId| plan.steps.iter().enumerate().filter(written_by(id)).map(|(index, _)| index);
+    let has_parts: std::collections::HashSet<PlaceId> = plan.places.iter().filter_map(|place| place.part.as_ref()).map(|part| part.of).collect();
     let mut found = vec![];
     for &victim in &places {
         let Some(written) = writers(victim).max() else { continue };
         for &intruder in &places {
-            if intruder == victim || slot(intruder) == slot(victim) || writers(intruder).count() != 1 {
+            if intruder == victim || has_parts.contains(&intruder) || slot(intruder) == slot(victim) || writers(intruder).count() != 1 {
                 continue;
             }
             let Some(step) = writers(intruder).next().filter(|&step| step > written) else { continue };
@@ -78,13 +81,14 @@ impl Case {
         let (Some(index), Some(other)) = (node.inputs.iter().position(|&id| id == Some(value)), intruder.value) else { return Ok(false) };
         let bytes_of = |place: &plan::Place, value| -> Result<Option<Vec<u8>>> {
             let Some(tensor) = seen.values.get(&value) else { return Ok(None) };
-            let tensor = cast(tensor, place.fact.dtype, true)?.reshape(place.fact.shape.clone())?;
-            plan::encode(&tensor, place.layout, place.storage).map(Some)
+            let mut bytes = vec![];
+            place.encode_into(&cast(tensor, place.fact.dtype, true)?.reshape(place.fact.shape.clone())?, &mut bytes)?;
+            Ok(Some(bytes))
         };
         let (Some(mut bytes), Some(over)) = (bytes_of(victim, value)?, bytes_of(intruder, other)?) else { return Ok(false) };
         let common = bytes.len().min(over.len());
         bytes[..common].copy_from_slice(&over[..common]);
-        let wrong = plan::decode(&bytes, victim.fact.dtype, &victim.fact.shape, victim.layout, victim.storage)?;
+        let wrong = victim.decode(&bytes)?;
         let wrong = if wrong.dtype().is_float() { cast(&wrong, DType::F64, true)? } else { wrong };
         let shape = seen.operands(plan, node)?.get(index).and_then(Option::as_ref).map(|input| input.value.shape().to_vec()).unwrap_or_default();
         seen.shows(plan, node, index, wrong.reshape(shape)?, true)

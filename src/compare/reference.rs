@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::graph::{Graph, ValueId};
 use crate::ops::{Mode, Operator};
-use crate::plan::{self, Plan, Precision};
+use crate::plan::{Plan, Precision};
 use crate::session::Session;
 use crate::tensor::{DType, Tensor};
 use std::collections::HashMap;
@@ -108,7 +108,7 @@ pub fn on_adapter(session: &Session, device: &Device, inputs: &Values) -> Result
 pub fn written_value(plan: &Arc<Plan>, id: crate::plan::PlaceId, bytes: &[u8]) -> Result<Option<(ValueId, Tensor)>> {
     let place = plan.places.get(id.0 as usize).ok_or_else(|| Error::internal("a place went missing"))?;
     let Some(value) = place.value else { return Ok(None) };
-    let tensor = plan::decode(bytes, place.fact.dtype, &place.fact.shape, place.layout, place.storage)?;
+    let tensor = place.decode(bytes)?;
     let shape = plan.facts.get(value.0 as usize).and_then(Option::as_ref).map(|fact| fact.shape.clone()).unwrap_or_default();
     // A place may hold the value in a shape of as many elements in the same order.
     Ok(Some((value, if tensor.shape() == shape { tensor } else { tensor.reshape(shape)? })))

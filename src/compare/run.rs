@@ -8,11 +8,11 @@ use super::winograd::takes;
 use super::{C, UNIT_F32};
 use crate::cpu;
 use crate::error::{Error, Result};
-use crate::gpu::{Execution, PlaceBytes};
+use crate::gpu::{Execution, POISON, PlaceBytes};
 use crate::graph::{Graph, Node, ValueId};
 use crate::ops::{Fact, Mode, Operator};
 use crate::passes;
-use crate::plan::{self, Home, PlaceId, Placement, Plan, Step, StepKind};
+use crate::plan::{Home, PlaceId, Placement, Plan, Step, StepKind};
 use crate::session::{Prepared, Session};
 use crate::tensor::{DType, Tensor, cast};
 use std::cell::RefCell;
@@ -135,6 +135,7 @@ impl Judge<'_> {
                         (row.ran_on, row.kernels) = ("gpu", kernels.clone());
                         rows.push((step.node, row));
                     }
+                    rows.extend(self.completed(plan, index, written)?);
                 }
                 (StepKind::Cpu { op, inputs: reads, outputs, .. }, Some(node)) => {
                     let alone = self.evaluate_alone(&**op, reads, &plan.graph)?;
@@ -153,6 +154,22 @@ impl Judge<'_> {
         Ok((rows, made))
     }
 
+    /// What this step has made whole, though it wrote a part of it alone: no step is to be measured by itself, only what lies there now.
+    fn completed(&mut self, plan: &Arc<Plan>, index: usize, written: &[PlaceBytes]) -> Result<Rows> {
+        let mut rows = vec![];
+        for whole in plan.completed(index) {
+            let bytes = written.iter().find(|(id, _)| plan.whole_of(*id) == whole).map(|(_, bytes)| bytes.as_slice()).unwrap_or_default();
+            let Some((value, cumulative)) = written_value(plan, whole, bytes)? else { continue };
+            let Some(&node) = plan.graph.producers().get(&value) else { continue };
+            let joined = &plan.graph.nodes[node];
+            let subject = Subject { node: Some(joined), label: &joined.name, op: &joined.op_type, value, graph: &plan.graph, plan: Some(plan) };
+            let mut row = self.row(&subject, None, Some(&cumulative))?;
+            row.ran_on = Placement::View.name();
+            rows.push((Some(node), row));
+        }
+        Ok(rows)
+    }
+
     /// Runs one step fed with the reference's values. What an earlier step made for this one alone (a copy of a view that is no
     /// value of the graph) is carried over from that step's own run.
     fn run_alone(
@@ -163,21 +180,26 @@ impl Judge<'_> {
         step: &Step,
         carried: &mut HashMap<PlaceId, Vec<u8>>,
     ) -> Result<Vec<PlaceBytes>> {
-        let mut feed = vec![];
+        let mut feed: Vec<PlaceBytes> = vec![];
         for &id in &step.reads {
             let place = plan.place(id);
             if !matches!(place.home, Home::Slot(_)) {
                 continue;
             }
-            let bytes = match place.value {
+            let whole = plan.whole_of(id);
+            let mut bytes = match feed.iter().position(|(fed, _)| *fed == whole) {
+                Some(at) => feed.swap_remove(at).1,
+                None if whole != id => POISON.to_ne_bytes().repeat(place.bytes() as usize / size_of_val(&POISON)),
+                None => vec![],
+            };
+            match place.value {
                 Some(value) => {
                     let tensor = self.reference.get(&value).ok_or_else(|| Error::internal("the reference lacks a value").at_tensor(&place.label))?;
-                    let tensor = cast(tensor, place.fact.dtype, true)?.reshape(place.fact.shape.clone())?;
-                    plan::encode(&tensor, place.layout, place.storage)?
+                    place.encode_into(&cast(tensor, place.fact.dtype, true)?.reshape(place.fact.shape.clone())?, &mut bytes)?;
                 }
-                None => carried.get(&id).cloned().ok_or_else(|| Error::internal("nothing wrote what a step reads").at_tensor(&place.label))?,
+                None => bytes = carried.get(&id).cloned().ok_or_else(|| Error::internal("nothing wrote what a step reads").at_tensor(&place.label))?,
             };
-            feed.push((id, bytes));
+            feed.push((whole, bytes));
         }
         let written = execution.run_step(index, &feed)?;
         carried.extend(written.iter().filter(|(id, _)| plan.place(*id).value.is_none()).cloned());

@@ -73,6 +73,7 @@ fn plan(kernel: &'static str, source: &str, floats: u32, params: [u32; 2], grid:
         layout: Layout::Dense,
         storage: Storage::F32,
         home: Home::Slot(slot),
+        part: None,
     };
     let (from, to) = (PlaceId(0), PlaceId(1));
     let dispatch = Dispatch {

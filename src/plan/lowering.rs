@@ -113,10 +113,26 @@ impl Lowering<'_> {
         }
         Ok(view)
     }
-    /// An output for a kernel that writes rows a step apart, in a layout.
+    /// An output for a kernel that writes rows a step apart, in a layout: within the result of a Concat, where only that reads it.
     pub fn target(&mut self, index: usize, layout: Layout) -> Result<Target, Unsupported> {
-        let view = self.output(index, layout)?;
+        let value = self.node.outputs.get(index).copied().flatten();
+        let view = match value.and_then(|value| self.builder.part(value, layout)) {
+            Some(view) => view,
+            None => self.output(index, layout)?,
+        };
+        if let Some(value) = value {
+            self.builder.locate(value, view.clone());
+        }
         Target::of(&view, layout)
+    }
+    /// An output that has parts already, whole.
+    pub fn begun(&self, index: usize) -> Option<View> {
+        let value = self.node.outputs.get(index).copied().flatten()?;
+        self.builder.located.get(&value)?.view.clone()
+    }
+    /// Whether a view is of a part that was made where the whole lies.
+    pub fn lies_in(&self, part: &View, whole: PlaceId) -> bool {
+        self.builder.whole_of(part.place) == whole
     }
     /// Makes an output a view of what is there already: no work.
     pub fn alias(&mut self, index: usize, view: View) {

@@ -11,6 +11,7 @@ mod inspect;
 mod layout;
 mod lowering;
 mod memory;
+mod part;
 mod planner;
 mod print;
 
@@ -21,6 +22,7 @@ pub use inspect::{PlannedDispatch, PlannedNode, PlannedStep, Summary};
 pub use layout::{Layout, Storage, View, as_encoded, decode, encode};
 pub use lowering::{Lowering, Unsupported};
 pub use memory::{Lifetime, assign, live};
+pub use part::Part;
 pub(crate) use planner::Builder;
 pub use planner::{PlanRequest, mode_of, plan};
 
@@ -56,11 +58,17 @@ pub struct Place {
     pub layout: Layout,
     pub storage: Storage,
     pub home: Home,
+    /// Set where the contents lie within another place, whose home they share.
+    pub part: Option<Part>,
 }
 
 impl Place {
-    /// Bytes that the contents take, padded to 32: a group of 4 int64.
+    /// Bytes of its buffer, which a dispatch binds: those of the contents, or of the whole that they are a part of.
     pub fn bytes(&self) -> u64 {
+        self.part.as_ref().map_or_else(|| self.content_bytes(), |part| part.bytes)
+    }
+    /// Bytes that the contents take, padded to 32: a group of 4 int64.
+    pub fn content_bytes(&self) -> u64 {
         (self.layout.elements(&self.fact.shape) * self.storage.element_bytes()).next_multiple_of(32).max(32) as u64
     }
 }
@@ -181,7 +189,7 @@ impl Plan {
     pub fn live_bytes(&self) -> u64 {
         let mut lives: std::collections::BTreeMap<PlaceId, Lifetime> = Default::default();
         for (index, step) in self.steps.iter().enumerate() {
-            for &id in step.reads.iter().chain(&step.writes).filter(|id| matches!(self.place(**id).home, Home::Slot(_))) {
+            for id in step.reads.iter().chain(&step.writes).map(|&id| self.whole_of(id)).filter(|&id| matches!(self.place(id).home, Home::Slot(_))) {
                 lives.entry(id).or_insert(Lifetime { bytes: self.place(id).bytes(), first: index, last: index }).last = index;
             }
         }
@@ -189,7 +197,7 @@ impl Plan {
     }
     /// Bytes that activations would take without sharing.
     pub fn unshared_bytes(&self) -> u64 {
-        self.places.iter().filter(|place| matches!(place.home, Home::Slot(_))).map(Place::bytes).sum()
+        self.places.iter().filter(|place| matches!(place.home, Home::Slot(_)) && place.part.is_none()).map(Place::bytes).sum()
     }
     /// Bytes of packed constants.
     pub fn constant_bytes(&self) -> u64 {

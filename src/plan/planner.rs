@@ -1,5 +1,6 @@
 //! The planner: walks the graph once, lowers each node to the GPU or places it on the CPU, and assigns memory.
 
+use super::part::{Share, shares};
 use super::*;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ValueId};
@@ -22,10 +23,10 @@ pub struct PlanRequest<'a> {
 
 /// Where a value is while a plan is made.
 #[derive(Debug, Clone, Default)]
-struct Located {
+pub(super) struct Located {
     /// The host has it: a graph input, a CPU node's output, or downloaded.
     host: bool,
-    view: Option<View>,
+    pub(super) view: Option<View>,
 }
 
 /// A plan in the making.
@@ -37,7 +38,9 @@ pub(crate) struct Builder {
     facts: Vec<Option<Fact>>,
     /// Values known from the elements of a float input: computed with the plan, but on the CPU and from data.
     from_floats: std::collections::HashSet<ValueId>,
-    located: HashMap<ValueId, Located>,
+    pub(super) located: HashMap<ValueId, Located>,
+    /// Values that only a Concat reads.
+    pub(super) shares: HashMap<ValueId, Share>,
     constants: Vec<Constant>,
     steps: Vec<Step>,
     /// Copies made already: the view and the layout, to the place that holds it.
@@ -61,6 +64,7 @@ pub fn plan(request: PlanRequest<'_>) -> Result<Plan> {
         facts: request.facts,
         from_floats: Default::default(),
         located: HashMap::new(),
+        shares: HashMap::new(),
         constants: vec![],
         steps: vec![],
         copies: vec![],
@@ -73,6 +77,7 @@ pub fn plan(request: PlanRequest<'_>) -> Result<Plan> {
     for id in builder.graph.inputs.clone() {
         builder.located.insert(id, Located { host: true, view: None });
     }
+    builder.shares = shares(&builder.graph, &builder.facts);
     let float = |id: &ValueId| builder.fact(*id).is_some_and(|fact| fact.dtype.is_float());
     builder.from_floats = request.by_value.iter().copied().filter(float).collect();
     let nodes = builder.graph.nodes.clone();
@@ -88,7 +93,7 @@ pub fn plan(request: PlanRequest<'_>) -> Result<Plan> {
 }
 
 impl Builder {
-    fn fact(&self, id: ValueId) -> Option<&Fact> {
+    pub(super) fn fact(&self, id: ValueId) -> Option<&Fact> {
         self.facts.get(id.0 as usize)?.as_ref()
     }
     fn known(&self, id: ValueId) -> bool {
@@ -186,7 +191,9 @@ impl Builder {
             list
         };
         let writes = of(Access::Write);
-        let reads = of(Access::Read).into_iter().filter(|id| !writes.contains(id)).collect();
+        let mut reads: Vec<PlaceId> = of(Access::Read).into_iter().filter(|id| !writes.contains(id)).collect();
+        // What is copied into a place leaves the parts that lie there already as they are: the result is made of them too.
+        reads.extend(writes.iter().flat_map(|&whole| self.parts_of(whole)));
         let (node, label, op_type) = self.current.clone();
         let step = self.steps.len();
         self.chosen.extend(self.asked.drain(..).map(|chosen| Chosen { step, ..chosen }));
@@ -246,7 +253,7 @@ impl Builder {
         let storage = self.storage(fact.dtype)?;
         let label = value.map_or_else(|| self.current.1.clone(), |id| self.graph.value(id).name.clone());
         let fact = Fact::new(fact.dtype, fact.shape.clone());
-        self.push_place(Place { value, label, fact, layout, storage, home: Home::Unassigned })
+        self.push_place(Place { value, label, fact, layout, storage, home: Home::Unassigned, part: None })
     }
 
     fn push_place(&mut self, place: Place) -> Result<View, Unsupported> {
@@ -284,7 +291,7 @@ impl Builder {
         }
         let fact = Fact::new(tensor.dtype(), packing.shape.clone());
         let home = Home::Constant(self.constants.len());
-        let view = self.push_place(Place { value: None, label: label.to_string(), fact, layout, storage, home })?;
+        let view = self.push_place(Place { value: None, label: label.to_string(), fact, layout, storage, home, part: None })?;
         let bytes = self.places[view.place.0 as usize].bytes();
         self.constants.push(Constant { label: label.to_string(), tensor, packing, layout, storage, bytes });
         Ok(view.place)
@@ -384,8 +391,8 @@ impl Builder {
             )));
         }
         debug_assert_eq!(params.len(), kernel.params_size, "{}", kernel.stem);
-        let written: Vec<PlaceId> = bindings.iter().filter(|b| b.1 == Access::Write).map(|b| b.0).collect();
-        if bindings.iter().any(|b| b.1 == Access::Read && written.contains(&b.0)) {
+        let written: Vec<PlaceId> = bindings.iter().filter(|b| b.1 == Access::Write).map(|b| self.whole_of(b.0)).collect();
+        if bindings.iter().any(|b| b.1 == Access::Read && written.contains(&self.whole_of(b.0))) {
             return Err(Unsupported::new("a dispatch would read what it writes"));
         }
         self.dispatches.push(crate::kernels::Dispatch {
@@ -433,18 +440,23 @@ impl Builder {
         let mut spans: HashMap<PlaceId, (usize, usize)> = HashMap::new();
         for (index, step) in self.steps.iter().enumerate() {
             for &id in step.reads.iter().chain(&step.writes) {
-                let span = spans.entry(id).or_insert((index, index));
+                let span = spans.entry(self.whole_of(id)).or_insert((index, index));
                 span.1 = index;
             }
         }
         let movable: Vec<(PlaceId, Lifetime)> = (0..self.places.len() as u32)
             .map(PlaceId)
-            .filter(|id| self.places[id.0 as usize].home == Home::Unassigned)
+            .filter(|id| self.places[id.0 as usize].home == Home::Unassigned && self.whole_of(*id) == *id)
             .filter_map(|id| spans.get(&id).map(|&(first, last)| (id, Lifetime { bytes: self.places[id.0 as usize].bytes(), first, last })))
             .collect();
         let (slots, sizes) = assign(&movable.iter().map(|item| item.1).collect::<Vec<_>>());
         for ((id, _), slot) in movable.iter().zip(slots) {
             self.places[id.0 as usize].home = Home::Slot(slot);
+        }
+        for at in 0..self.places.len() {
+            if let Some(of) = self.places[at].part.as_ref().map(|part| part.of) {
+                self.places[at].home = self.place(of).home.clone();
+            }
         }
         let total: u64 = sizes.iter().sum::<u64>() + self.constants.iter().map(|constant| constant.bytes).sum::<u64>();
         if total > self.capabilities.memory_budget {

@@ -70,7 +70,8 @@ impl Plan {
             Home::Unassigned => "nowhere".to_string(),
         };
         let of = place.value.map_or_else(|| format!("for '{}'", name(&place.label)), |id| format!("'{}'", self.value_name(id)));
-        format!("{of} {}{:?} {:?} as {:?}, {} bytes in {home}", place.fact.dtype, place.fact.shape, place.layout, place.storage, place.bytes())
+        let home = place.part.as_ref().map_or(home, |part| format!("p{} at {}", part.of.0, part.offset));
+        format!("{of} {}{:?} {:?} as {:?}, {} bytes in {home}", place.fact.dtype, place.fact.shape, place.layout, place.storage, place.content_bytes())
     }
 
     fn write_steps(&self, f: &mut Formatter<'_>) -> Result {

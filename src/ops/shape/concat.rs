@@ -91,13 +91,18 @@ impl Operator for Concat {
         let parts = (0..at.input_count()).map(|part| at.view(part)).collect::<Result<Vec<_>, _>>()?;
         // A padded layout, so that no two rows of a part share a group of 4.
         let last = parts.iter().any(|part| part.count() > 0 && at.layout_of(part) == Layout::ChannelsLast4 && !part.is(Layout::Dense));
-        let output = at.output(0, if last { Layout::ChannelsLast4 } else { Layout::Rows4 })?;
+        let output = match at.begun(0) {
+            Some(whole) => whole,
+            None => at.output(0, if last { Layout::ChannelsLast4 } else { Layout::Rows4 })?,
+        };
         let mut start = 0;
         for part in parts {
             let stride = output.strides[axis] as usize;
             let target = View { place: output.place, shape: part.shape.clone(), strides: output.strides.clone(), offset: start * stride };
             start += part.shape[axis];
-            at.copy(&part, &target)?;
+            if !at.lies_in(&part, output.place) {
+                at.copy(&part, &target)?;
+            }
         }
         Ok(())
     }
