@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Folders of models with recorded inputs: this project's own, and the shared ones where they are.
 fn cases() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut list: Vec<PathBuf> = ["conv_odd", "mlp", "branches", "cpu_step"].iter().map(|name| root.join("models/tiny").join(name)).collect();
+    let mut list: Vec<PathBuf> = ["conv_odd", "mlp", "branches", "cpu_step", "joined"].iter().map(|name| root.join("models/tiny").join(name)).collect();
     let shared = std::env::var_os("SARDONYX_SHARED").map_or_else(|| root.join("../shared"), PathBuf::from).join("models");
     list.extend(["mnist_ort", "squeezenet_fp32", "ultraface_rfb320", "ppocr_cls"].iter().map(|name| shared.join(name)).filter(|path| path.is_dir()));
     list

@@ -17,6 +17,7 @@ const MODELS: &[(&str, &str, usize)] = &[
     ("branches", "tiny/branches/model.onnx", 2),
     ("cpu_step", "tiny/cpu_step/model.onnx", 1),
     ("decoder", "tiny/decoder/model.onnx", 1),
+    ("joined", "tiny/joined/model.onnx", 2),
 ];
 
 fn path(model: &str) -> PathBuf {

@@ -174,7 +174,33 @@ def decoder():
     m.save(["batch", 9, 16], ["batch", 9, 16], [2, 9, 16])
 
 
+def joined():
+    """Concats of what every kernel makes that can write a part in place, and of parts that can't be: one that begins within a group
+    of 4, one that is read again; along channels, the batch and the columns of a matrix."""
+    m = Model("joined", 5)
+    a = m.node("Relu", "relu_a", m.conv("stem", "input", 3, 16, 3, pads=[1, 1, 1, 1]))
+    parts = [
+        m.node("Relu", "relu_one", m.conv("one", a, 16, 8, 1)),
+        m.conv("three", a, 16, 20, 3, pads=[1, 1, 1, 1]),
+        m.node("MaxPool", "pool", a, kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+    ]
+    wide = m.conv("wide", a, 16, 8, 3, pads=[2, 2, 2, 2], dilations=[2, 2])
+    depth = m.constant("depth.weight", m.noise(16, 1, 3, 3, scale=1 / 3))
+    parts += [wide, m.node("Conv", "depth", a, depth, kernel_shape=[3, 3], pads=[1, 1, 1, 1], group=16)]
+    grouped = m.constant("grouped.weight", m.noise(8, 8, 3, 3, scale=0.1))
+    parts.append(m.node("Conv", "grouped", a, grouped, kernel_shape=[3, 3], pads=[1, 1, 1, 1], group=2))
+    parts.append(m.node("Add", "residual", m.conv("before", a, 16, 16, 1), a))
+    parts += [m.conv("five", "input", 3, 5, 3, pads=[1, 1, 1, 1]), m.conv("unaligned", a, 16, 3, 1)]
+    x = m.node("Concat", "join", *parts, axis=1)
+    x = m.node("Concat", "again", x, wide, axis=1)
+    p, q = m.node("Relu", "relu_p", m.conv("p", x, 108, 8, 1)), m.conv("q", x, 108, 8, 1)
+    x = m.node("Concat", "batches", p, q, axis=0)
+    x = m.node("Flatten", "flat", m.node("GlobalAveragePool", "mean", x))
+    m.node("Concat", "columns", m.linear("left", x, 8, 8), m.linear("right", x, 8, 6), axis=-1, outputs=["output"])
+    m.save(["batch", 3, 9, 10], ["batches", 14], [2, 3, 9, 10])
+
+
 if __name__ == "__main__":
-    for build in [conv_odd, mlp, branches, cpu_step, decoder]:
+    for build in [conv_odd, mlp, branches, cpu_step, decoder, joined]:
         build()
         print(build.__name__, (HERE / build.__name__ / "model.onnx").stat().st_size, "bytes")

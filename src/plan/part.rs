@@ -89,6 +89,7 @@ impl Builder {
         let place = Place { value: Some(value), label, fact: Fact::new(fact.dtype, fact.shape), home: Home::Unassigned, part: Some(part), ..buffer.clone() };
         view.place = PlaceId(self.places.len() as u32);
         self.places.push(place);
+        self.parts.entry(whole.place).or_default().push(view.place);
         Some(view)
     }
 
@@ -98,9 +99,8 @@ impl Builder {
     }
 
     /// The parts that lie in a place already.
-    pub(super) fn parts_of(&self, whole: PlaceId) -> impl Iterator<Item = PlaceId> {
-        let ids = (0..self.places.len() as u32).map(PlaceId);
-        ids.filter(move |&id| self.places[id.0 as usize].part.as_ref().is_some_and(|part| part.of == whole))
+    pub(super) fn parts_of(&self, whole: PlaceId) -> &[PlaceId] {
+        self.parts.get(&whole).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -149,6 +149,7 @@ impl Plan {
     pub fn completed(&self, step: usize) -> Vec<PlaceId> {
         let Some(written) = self.steps.get(step).map(|step| &step.writes) else { return vec![] };
         let mut wholes: Vec<PlaceId> = written.iter().filter_map(|&id| self.place(id).part.as_ref()).map(|part| part.of).collect();
+        wholes.sort();
         wholes.dedup();
         wholes.retain(|&whole| {
             let later = self.steps.iter().skip(step + 1).any(|later| later.writes.iter().any(|&id| self.whole_of(id) == whole));

@@ -41,6 +41,8 @@ pub(crate) struct Builder {
     pub(super) located: HashMap<ValueId, Located>,
     /// Values that only a Concat reads.
     pub(super) shares: HashMap<ValueId, Share>,
+    /// The places that are parts of each.
+    pub(super) parts: HashMap<PlaceId, Vec<PlaceId>>,
     constants: Vec<Constant>,
     steps: Vec<Step>,
     /// Copies made already: the view and the layout, to the place that holds it.
@@ -65,6 +67,7 @@ pub fn plan(request: PlanRequest<'_>) -> Result<Plan> {
         from_floats: Default::default(),
         located: HashMap::new(),
         shares: HashMap::new(),
+        parts: HashMap::new(),
         constants: vec![],
         steps: vec![],
         copies: vec![],
@@ -125,6 +128,7 @@ impl Builder {
             Err(reason) => {
                 // Takes back whatever a half-done lowering left.
                 self.places.truncate(places);
+                self.parts.values_mut().for_each(|parts| parts.retain(|part| (part.0 as usize) < places));
                 self.steps.truncate(steps);
                 self.constants.truncate(constants);
                 self.dispatches.clear();
