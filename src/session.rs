@@ -12,7 +12,7 @@ use crate::plan::{self, Capabilities, Choices, Inference, Plan, PlanRequest, Pre
 use crate::tensor::{DType, Tensor};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Plans that a session keeps: the least recently used goes first.
@@ -90,8 +90,12 @@ impl SessionBuilder {
         if !self.plain {
             crate::passes::at_load(&mut graph)?;
         }
+        let planned = OnceLock::new();
+        if self.device.is_some() {
+            planned.get_or_init(|| for_plans(&graph, self.plain));
+        }
         if let Some(packed) = &mut packed {
-            packed.bind(&graph);
+            packed.bind(planned.get().unwrap_or(&graph));
         }
         let packed = packed.map(Arc::new);
         Ok(Session {
@@ -99,6 +103,7 @@ impl SessionBuilder {
             info: model.info,
             original,
             graph,
+            planned,
             constants: Constants::packed(packed.clone()),
             packed,
             weights: Weights::default(),
@@ -162,6 +167,8 @@ pub struct Session {
     info: onnx::ModelInfo,
     original: Arc<Graph>,
     graph: Graph,
+    /// The graph that plans are made of, once there is one.
+    planned: OnceLock<Graph>,
     constants: Constants,
     /// The weights that a compiled file holds packed.
     packed: Option<Arc<Packed>>,
@@ -169,6 +176,15 @@ pub struct Session {
     plans: Mutex<Vec<(Key, Arc<Prepared>)>>,
     by_value: Mutex<HashSet<ValueId>>,
     stages: Stages,
+}
+
+/// The graph for plans: as it is, where a rewrite of it has no memory.
+fn for_plans(graph: &Graph, plain: bool) -> Graph {
+    let mut planned = graph.clone();
+    match plain || crate::passes::for_plans(&mut planned).is_ok() {
+        true => planned,
+        false => graph.clone(),
+    }
 }
 
 impl Session {
@@ -198,6 +214,10 @@ impl Session {
     /// The graph after the rewrites that need no shapes. Its values keep the ids they have in the original.
     pub fn graph(&self) -> &Graph {
         &self.graph
+    }
+    /// The graph that plans are made of: with rewrites that the CPU has nothing of.
+    pub fn planned(&self) -> &Graph {
+        self.planned.get_or_init(|| for_plans(&self.graph, self.options.plain))
     }
     pub fn inputs(&self) -> Vec<Port> {
         self.ports(&self.original.inputs)
@@ -374,7 +394,7 @@ impl Session {
         capabilities: &Capabilities,
         choices: &Choices,
     ) -> Result<Result<Prepared, Vec<ValueId>>> {
-        let facts = match plan::infer(&self.graph, &facts_of(inputs, by_value))? {
+        let facts = match plan::infer(self.planned(), &facts_of(inputs, by_value))? {
             Inference::Complete(facts) => facts,
             Inference::NeedsInputs(more) => return Ok(Err(more)),
             Inference::DependsOnData { node, op_type, reason } => {
@@ -383,11 +403,11 @@ impl Session {
                 return self.allow(Prepared { plan: None, whole_cpu, planted: None, program, idle: Mutex::default() }).map(Ok);
             }
         };
-        let mut graph = self.graph.clone();
+        let mut graph = self.planned().clone();
         if !self.options.plain {
             crate::passes::with_shapes(&mut graph, &facts)?;
         }
-        // Values that rewrites added are constants.
+        // Values that these rewrites added are constants.
         let mut facts = facts;
         facts.extend(graph.values[facts.len()..].iter().map(|value| value.constant.as_ref().map(Fact::of)));
         let by_value = graph.inputs.iter().copied().filter(|id| by_value.contains(id)).collect();

@@ -104,6 +104,30 @@ pub fn on_adapter(session: &Session, device: &Device, inputs: &Values) -> Result
     Ok(all)
 }
 
+/// Adds the values that a planned graph has and the graph as read has not (of several products that became one), made of those that
+/// both have.
+pub fn complete(all: &mut Values, planned: &Graph, mode: Mode) -> Result<()> {
+    for node in &planned.nodes {
+        if node.outputs.iter().flatten().all(|id| all.contains_key(id)) {
+            continue;
+        }
+        let here = |error: Error| error.at_node(&node.name).at_operator(&node.op_type);
+        let operand = |id: ValueId| match (all.get(&id), planned.constant(id)) {
+            (Some(tensor), _) => Ok(tensor.clone()),
+            (None, Some(constant)) => cpu::held(constant, mode),
+            (None, None) => Err(Error::internal("the reference lacks a value").at_tensor(&planned.value(id).name)),
+        };
+        let operands = node.inputs.iter().map(|id| id.map(operand).transpose()).collect::<Result<Vec<_>>>().map_err(here)?;
+        let results = cpu::eval_node(&*node.op, &operands.iter().map(Option::as_ref).collect::<Vec<_>>(), mode).map_err(here)?;
+        for (id, tensor) in node.outputs.iter().zip(results) {
+            if let Some(id) = id {
+                all.entry(*id).or_insert(tensor);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The value that a place holds, from its bytes; `None` for what is no value of the graph.
 pub fn written_value(plan: &Arc<Plan>, id: crate::plan::PlaceId, bytes: &[u8]) -> Result<Option<(ValueId, Tensor)>> {
     let place = plan.places.get(id.0 as usize).ok_or_else(|| Error::internal("a place went missing"))?;

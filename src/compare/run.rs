@@ -35,16 +35,26 @@ pub struct Options {
 pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<Report> {
     let prepared = session.prepare(inputs)?;
     let graph = session.original();
-    let oracle = reference::values(graph, inputs, Mode::Oracle)?;
-    let declared = reference::values(graph, inputs, Mode::Declared)?;
-    let same = if session.mode() == Mode::Declared { declared.clone() } else { reference::values(graph, inputs, session.mode())? };
+    let planned = prepared.plan.as_ref().map_or(session.graph(), |plan| &plan.graph);
+    let values = |mode| -> Result<Values> {
+        let mut all = reference::values(graph, inputs, mode)?;
+        reference::complete(&mut all, planned, mode)?;
+        Ok(all)
+    };
+    let oracle = values(Mode::Oracle)?;
+    let declared = values(Mode::Declared)?;
+    let same = if session.mode() == Mode::Declared { declared.clone() } else { values(session.mode())? };
     let reference = match &options.reference {
-        Reference::Adapter(device) => reference::on_adapter(session, device, inputs)?,
+        Reference::Adapter(device) => {
+            let mut all = reference::on_adapter(session, device, inputs)?;
+            reference::complete(&mut all, planned, Mode::Declared)?;
+            all
+        }
         other => match other.mode() {
             Mode::Oracle => oracle.clone(),
             Mode::Declared => declared.clone(),
             mode if mode == session.mode() => same.clone(),
-            mode => reference::values(graph, inputs, mode)?,
+            mode => values(mode)?,
         },
     };
     let mut judge =
@@ -53,7 +63,6 @@ pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<
         Some(plan) => judge.plan(&prepared, plan, inputs)?,
         None => judge.cpu(inputs)?,
     };
-    let planned = prepared.plan.as_ref().map_or(session.graph(), |plan| &plan.graph);
     let outputs = judge.model_outputs(planned, &made, inputs, prepared.plan.as_deref())?;
     let fused_plan = judge.fused_plan(planned, prepared.plan.as_ref().map(|plan| plan.facts.as_slice()), inputs)?;
     let nodes = if options.per_node { arrange(graph, planned, prepared.plan.as_deref(), rows) } else { vec![] };
@@ -433,6 +442,7 @@ impl Judge<'_> {
         }
         passes::at_load(&mut wide)?;
         if let Some(facts) = facts {
+            passes::for_plans(&mut wide)?;
             passes::with_shapes(&mut wide, facts)?;
         }
         let alike = |a: &Node, b: &Node| a.name == b.name && a.fused == b.fused && a.inputs == b.inputs && a.outputs == b.outputs;
@@ -472,8 +482,10 @@ fn arrange(original: &Graph, planned: &Graph, plan: Option<&Plan>, rows: Rows) -
     }
     let producers = planned.producers();
     let mut into: HashMap<&str, &str> = HashMap::new();
-    for node in &planned.nodes {
+    let mut named: HashMap<&str, usize> = HashMap::new();
+    for (index, node) in planned.nodes.iter().enumerate() {
         into.extend(node.fused.iter().map(|(name, _)| (name.as_str(), node.name.as_str())));
+        named.insert(&node.name, index);
     }
     let mut arranged = vec![];
     for node in &original.nodes {
@@ -491,18 +503,17 @@ fn arrange(original: &Graph, planned: &Graph, plan: Option<&Plan>, rows: Rows) -
             cumulative: None,
             same: true,
         };
-        match output.and_then(|id| producers.get(&id)) {
-            Some(&index) => match of_node.remove(&index) {
-                Some(rows) => arranged.extend(rows),
-                None => {
-                    let placement = plan.and_then(|plan| plan.placements.get(index)).map_or("removed", Placement::name);
-                    arranged.push(plain(placement, None));
-                }
-            },
-            None => match into.get(node.name.as_str()) {
-                Some(target) => arranged.push(plain("fused", Some(target))),
-                None => arranged.push(plain("removed", None)),
-            },
+        let index = output.and_then(|id| producers.get(&id)).copied();
+        // A node whose result is now a part of another's goes by its name alone.
+        let rows = index.and_then(|index| of_node.remove(&index)).or_else(|| of_node.remove(named.get(node.name.as_str())?));
+        match (rows, into.get(node.name.as_str()), index) {
+            (Some(rows), ..) => arranged.extend(rows),
+            (None, Some(target), _) => arranged.push(plain("fused", Some(target))),
+            (None, None, Some(index)) => {
+                let placement = plan.and_then(|plan| plan.placements.get(index)).map_or("removed", Placement::name);
+                arranged.push(plain(placement, None));
+            }
+            (None, None, None) => arranged.push(plain("removed", None)),
         }
     }
     arranged.extend(last);

@@ -105,7 +105,7 @@ fn inline(proto: &mut TensorProto, tensor: &crate::Tensor) -> Result<()> {
 
 /// Packs the plan's constants that files keep.
 fn pack(session: &Session, plan: Option<&Plan>, out: &mut Out) -> Result<(Vec<Entry>, u64)> {
-    let sources = sources(session.graph());
+    let sources = sources(session.planned());
     let (mut entries, mut total) = (vec![], 0);
     for constant in plan.map_or(&[][..], |plan| &plan.constants).iter().filter(|constant| is_kept(constant, &sources)) {
         let packed = (constant.packing.pack)(&constant.tensor, &constant.packing.args).map_err(|error| error.at_tensor(&constant.label))?;

@@ -13,6 +13,7 @@ mod gelu;
 mod norm;
 mod residual;
 mod search;
+mod siblings;
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
@@ -34,13 +35,25 @@ pub const AT_LOAD: &[(&str, Rewrite)] = &[
     ("dead_code", dead_code::rewrite),
 ];
 
+/// The rewrites that run once, for plans alone: they make views of what the CPU would copy.
+pub const FOR_PLANS: &[(&str, Rewrite)] = &[("siblings", siblings::rewrite)];
+
 /// The rewrites that run when a plan is made.
 pub const WITH_SHAPES: &[(&str, ShapedRewrite)] =
     &[("attention", attention::rewrite), ("norm", norm::rewrite), ("gelu", gelu::rewrite), ("residual", residual::rewrite), ("chain", chain::rewrite)];
 
 /// Runs the load-time rewrites.
 pub fn at_load(graph: &mut Graph) -> Result<()> {
-    for (name, rewrite) in AT_LOAD {
+    run(graph, AT_LOAD)
+}
+
+/// Runs the rewrites that only plans are made of, after those at load.
+pub fn for_plans(graph: &mut Graph) -> Result<()> {
+    run(graph, FOR_PLANS)
+}
+
+fn run(graph: &mut Graph, rewrites: &[(&str, Rewrite)]) -> Result<()> {
+    for (name, rewrite) in rewrites {
         rewrite(graph)?;
         check(graph, name)?;
     }
