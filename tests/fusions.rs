@@ -74,6 +74,7 @@ impl Net {
         let before = cpu::run(&self.graph, &self.given, Mode::Declared, &mut |_, _| {}).unwrap();
         let mut graph = self.graph.clone();
         passes::at_load(&mut graph).unwrap();
+        passes::for_plans(&mut graph).unwrap();
         let shapes: HashMap<_, _> = self.given.iter().map(|(&id, tensor)| (id, Fact::new(tensor.dtype(), tensor.shape()))).collect();
         let Inference::Complete(facts) = infer(&graph, &shapes).unwrap() else { panic!("a shape depends on elements") };
         passes::with_shapes(&mut graph, &facts).unwrap();
@@ -166,6 +167,45 @@ fn attention_of_three_axes() {
     let weights = net.node("Softmax", LAST, &[scores]);
     let y = net.node("MatMul", &[], &[weights, v]);
     assert_eq!(net.check(&[y]), ["Attention"]);
+}
+
+/// Products of one A that go into heads: one, with its biases, whose columns are split. A product without a bias takes part.
+#[test]
+fn products_of_one_operand_become_one() {
+    for variant in 0..3 {
+        let mut net = Net::default();
+        let x = net.input("x", &[2, 5, 8]);
+        let heads = |net: &mut Net, name: &str, bias: bool| {
+            let weights = (0..64).map(|k| ((k * 7 + name.len() * 13) % 11) as f32 / 11.0 - 0.4).collect();
+            let weights = net.constant(Tensor::new([8, 8], weights).unwrap());
+            let mut y = if variant == 1 {
+                let flat = net.reshape(x, &[-1, 8]);
+                net.node("Gemm", &[("transB", Attribute::Int(1))], &[flat, weights])
+            } else {
+                net.node("MatMul", &[], &[x, weights])
+            };
+            if bias && variant != 1 {
+                let bias = net.constant(Tensor::new([8], (0..8).map(|k| k as f32 / 8.0).collect()).unwrap());
+                y = net.node("Add", &[], &[y, bias]);
+            }
+            let y = net.reshape(y, &[2, 5, 2, 4]);
+            net.transpose(y, &[0, 2, 1, 3])
+        };
+        let (q, k, v) = (heads(&mut net, "q", true), heads(&mut net, "keys", false), heads(&mut net, "vv", true));
+        let k = net.transpose(k, &[0, 1, 3, 2]);
+        let scores = net.node("MatMul", &[], &[q, k]);
+        let weights = net.node("Softmax", LAST, &[scores]);
+        let y = net.node("MatMul", &[], &[weights, v]);
+        let left = net.check(&if variant == 2 { vec![y, q] } else { vec![y] });
+        let count = |op: &str| left.iter().filter(|left| *left == op).count();
+        // Each Gemm has its own Reshape before it; what the caller gets is a value of its own.
+        let (products, splits) = [(1, 1), (3, 0), (1, 1)][variant];
+        assert_eq!(
+            (count("Attention"), count("MatMul") + count("Gemm") + count("Add"), count("Split")),
+            (1, products + (variant == 2) as usize, splits),
+            "{left:?}"
+        );
+    }
 }
 
 /// What somebody else reads, or what is no attention, stays.

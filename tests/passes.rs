@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 /// Folders of models with recorded inputs: this project's own, and the shared ones where they are.
 fn cases() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut list: Vec<PathBuf> = ["conv_odd", "mlp", "branches", "cpu_step", "joined"].iter().map(|name| root.join("models/tiny").join(name)).collect();
+    let mut list: Vec<PathBuf> =
+        ["conv_odd", "mlp", "branches", "cpu_step", "joined", "heads"].iter().map(|name| root.join("models/tiny").join(name)).collect();
     let shared = std::env::var_os("SARDONYX_SHARED").map_or_else(|| root.join("../shared"), PathBuf::from).join("models");
     list.extend(["mnist_ort", "squeezenet_fp32", "ultraface_rfb320", "ppocr_cls"].iter().map(|name| shared.join(name)).filter(|path| path.is_dir()));
     list
@@ -38,7 +39,7 @@ fn before_and_after_agree() {
         let known: HashMap<_, _> = values.iter().map(|(&id, tensor)| (id, ops::Fact::of(tensor))).collect();
         // Shapes alone: an input's elements are not for the rewrites to know.
         let shapes: HashMap<_, _> = known.into_iter().map(|(id, fact)| (id, ops::Fact::new(fact.dtype, fact.shape))).collect();
-        let mut graph = session.graph().clone();
+        let mut graph = session.planned().clone();
         let Inference::Complete(facts) = infer(&graph, &shapes).unwrap() else { panic!("{} needs elements", path.display()) };
         passes::with_shapes(&mut graph, &facts).unwrap();
         graph.verify().unwrap();

@@ -18,6 +18,7 @@ const MODELS: &[(&str, &str, usize)] = &[
     ("cpu_step", "tiny/cpu_step/model.onnx", 1),
     ("decoder", "tiny/decoder/model.onnx", 1),
     ("joined", "tiny/joined/model.onnx", 2),
+    ("heads", "tiny/heads/model.onnx", 2),
 ];
 
 fn path(model: &str) -> PathBuf {

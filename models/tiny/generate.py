@@ -200,7 +200,23 @@ def joined():
     m.save(["batch", 3, 9, 10], ["batches", 14], [2, 3, 9, 10])
 
 
+def heads():
+    """Attention of 2 heads of 8 over 5 rows, as exporters write it: Q, K (which has no bias) and V are products of one A."""
+    m = Model("heads", 6)
+    shape = m.constant("heads_shape", np.array([0, 0, 2, 8], np.int64))
+    k = m.node("MatMul", "k", "input", m.constant("k.weight", m.noise(16, 16, scale=0.25)))
+    q, v = m.linear("q", "input", 16, 16), m.linear("v", "input", 16, 16)
+    split = lambda name, x, perm: m.node("Transpose", f"{name}_heads", m.node("Reshape", f"{name}_split", x, shape), perm=perm)
+    q, k, v = split("q", q, [0, 2, 1, 3]), split("k", k, [0, 2, 3, 1]), split("v", v, [0, 2, 1, 3])
+    scores = m.node("Mul", "scale", m.node("MatMul", "scores", q, k), m.constant("factor", np.float32(8**-0.5)))
+    x = m.node("MatMul", "mix", m.node("Softmax", "softmax", scores, axis=-1), v)
+    x = m.node("Transpose", "back", x, perm=[0, 2, 1, 3])
+    x = m.node("Reshape", "rows", x, m.constant("rows_shape", np.array([0, 0, -1], np.int64)))
+    m.node("Add", "residual", m.linear("out", x, 16, 16), "input", outputs=["output"])
+    m.save(["batch", 5, 16], ["batch", 5, 16], [2, 5, 16])
+
+
 if __name__ == "__main__":
-    for build in [conv_odd, mlp, branches, cpu_step, decoder, joined]:
+    for build in [conv_odd, mlp, branches, cpu_step, decoder, joined, heads]:
         build()
         print(build.__name__, (HERE / build.__name__ / "model.onnx").stat().st_size, "bytes")
