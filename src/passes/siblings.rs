@@ -105,7 +105,7 @@ impl<'a> Search<'a> {
         if let Some((outer, other, sum)) = self.addition(result).filter(|&(_, other, _)| bias.is_none() && row(other)) {
             (bias, adder, result) = (Some(other), Some(outer), sum);
         }
-        (bias.is_none_or(row) && self.into_heads(result)).then_some(Member { node, adder, weights, bias, columns, result })
+        (bias.is_none_or(row) && self.goes_into_heads(result)).then_some(Member { node, adder, weights, bias, columns, result })
     }
 
     /// The Add that alone reads a value: (node, what is added, the sum).
@@ -118,7 +118,7 @@ impl<'a> Search<'a> {
     }
 
     /// Whether a product's result goes into heads at once, and on to where strided rows are taken.
-    fn into_heads(&self, result: ValueId) -> bool {
+    fn goes_into_heads(&self, result: ValueId) -> bool {
         let heads = |node: &Node| {
             let shape = node.inputs.get(1).copied().flatten().and_then(|id| self.graph.constant(id));
             // Three axes of four would merge batch and heads, which lie no constant step apart.
