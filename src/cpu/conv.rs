@@ -6,8 +6,8 @@
 
 use super::epilogue::Ready;
 use super::panels::Panels;
-use super::product::{Rows, product};
-use crate::error::Result;
+use super::product::{Rows, product, product_on};
+use crate::error::{Error, Result};
 use crate::ops::nn::window::Geometry;
 use std::ops::Range;
 
@@ -24,6 +24,11 @@ impl Sizes {
     /// Pixels of all results.
     pub fn pixels(&self) -> usize {
         self.images * self.geometry.output[0] * self.geometry.output[1]
+    }
+    /// Whether a window is one pixel and every pixel has one: rows of the product lie as they are.
+    pub fn is_direct(&self) -> bool {
+        let g = &self.geometry;
+        g.kernel == [1, 1] && g.stride == [1, 1] && g.output == g.input && g.begin == [0, 0]
     }
     /// Whether each channel has one filter of its own.
     pub fn is_depthwise(&self) -> bool {
@@ -56,14 +61,13 @@ pub fn pack_taps(weights: &[f32], channels: usize) -> Vec<f32> {
 
 /// Convolves `x` `[n, h, w, c]` to `y` `[n, oh, ow, m]`, all of which is written. `panels` has one matrix for each group.
 pub fn convolve(x: &[f32], sizes: &Sizes, panels: &[Panels], bias: Option<&[f32]>, ready: &Ready<'_>, y: &mut [f32]) -> Result<()> {
-    let (g, all, out) = (&sizes.geometry, sizes.channels, sizes.out_channels);
+    let (all, out) = (sizes.channels, sizes.out_channels);
     let (channels, columns) = (all / sizes.groups, out / sizes.groups);
-    let direct = g.kernel == [1, 1] && g.stride == [1, 1] && g.output == g.input && g.begin == [0, 0];
     for (group, panels) in panels.iter().enumerate() {
         let first = group * columns;
         let gather = |rows: Range<usize>, to: &mut [f32], stride: usize| gather(x, sizes, group * channels, channels, rows, to, stride);
         let from = x.get(group * channels..).unwrap_or_default();
-        let rows = if direct { Rows::Dense { data: from, stride: all } } else { Rows::Gathered(&gather) };
+        let rows = if sizes.is_direct() { Rows::Dense { data: from, stride: all } } else { Rows::Gathered(&gather) };
         let bias = bias.map(|bias| &bias[first..first + columns]);
         let y = y.get_mut(first..).unwrap_or_default();
         ready.with(bias, first, out, |epilogue| product(rows, sizes.pixels(), panels, epilogue, y, out))?;
@@ -71,59 +75,101 @@ pub fn convolve(x: &[f32], sizes: &Sizes, panels: &[Panels], bias: Option<&[f32]
     Ok(())
 }
 
-/// Copies a run. A short one, as an image's first layer has by the thousand, takes two moves that overlap rather than a call.
-#[inline(always)]
-fn copy(to: &mut [f32], from: &[f32]) {
-    fn ends<const N: usize>(to: &mut [f32], from: &[f32]) {
-        if let (Some(a), Some(b)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) {
-            let (a, b) = (*a, *b);
-            if let Some(to) = to.first_chunk_mut::<N>() {
-                *to = a;
-            }
-            if let Some(to) = to.last_chunk_mut::<N>() {
-                *to = b;
+/// Convolves some pixels of the result, in one group and on this thread; `y` begins at the first of them. The epilogue's operands have one
+/// element each.
+pub fn convolve_rows(x: &[f32], sizes: &Sizes, panels: &[Panels], bias: Option<&[f32]>, ready: &Ready<'_>, pixels: Range<usize>, y: &mut [f32]) -> Result<()> {
+    let (channels, out, start) = (sizes.channels, sizes.out_channels, pixels.start);
+    let Some(panels) = panels.first() else { return Err(Error::internal("a convolution without panels")) };
+    let gather = |rows: Range<usize>, to: &mut [f32], stride: usize| gather(x, sizes, 0, channels, start + rows.start..start + rows.end, to, stride);
+    let from = x.get(start * channels..).unwrap_or_default();
+    let rows = if sizes.is_direct() { Rows::Dense { data: from, stride: channels } } else { Rows::Gathered(&gather) };
+    ready.with(bias, 0, out, |epilogue| product_on(1, rows, pixels.len(), panels, epilogue, y, out))
+}
+
+/// A 1×1 convolution of pixels `x` `[p, c]` to `y` `[p, m]`, which are those of the whole result from `first` on; on this thread.
+pub fn product_rows(x: &[f32], sizes: &Sizes, panels: &[Panels], bias: Option<&[f32]>, ready: &Ready<'_>, first: usize, y: &mut [f32]) -> Result<()> {
+    let (channels, out) = (sizes.channels, sizes.out_channels);
+    let Some(panels) = panels.first() else { return Err(Error::internal("a convolution without panels")) };
+    let rows = Rows::Dense { data: x, stride: channels };
+    ready.with(bias, first * out, out, |epilogue| product_on(1, rows, y.len() / out.max(1), panels, epilogue, y, out))
+}
+
+/// Copies `count` runs of `length` elements, `step` apart in `from` and `stride` apart in `to`. A short run, as an image's first layer has
+/// by the thousand, takes two moves that overlap rather than a call.
+fn copies(from: &[f32], step: usize, to: &mut [f32], stride: usize, length: usize, count: usize) {
+    /// Runs of `N` to 2 `N` elements.
+    fn ends<const N: usize>(from: &[f32], step: usize, to: &mut [f32], stride: usize, length: usize, count: usize) {
+        assert!(N <= length && (count - 1) * step + length <= from.len() && (count - 1) * stride + length <= to.len());
+        for index in 0..count {
+            // SAFETY: the last run lies inside both slices, and a run has at least N elements.
+            unsafe {
+                let (from, to) = (from.as_ptr().add(index * step), to.as_mut_ptr().add(index * stride));
+                std::ptr::copy_nonoverlapping(from, to, N);
+                std::ptr::copy_nonoverlapping(from.add(length - N), to.add(length - N), N);
             }
         }
     }
-    match from.len() {
-        8..=16 => ends::<8>(to, from),
-        17..=32 => ends::<16>(to, from),
-        _ => to.copy_from_slice(from),
+    match length {
+        _ if count == 0 => {}
+        4..8 => ends::<4>(from, step, to, stride, length, count),
+        8..16 => ends::<8>(from, step, to, stride, length, count),
+        16..=32 => ends::<16>(from, step, to, stride, length, count),
+        _ => {
+            for index in 0..count {
+                to[index * stride..][..length].copy_from_slice(&from[index * step..][..length]);
+            }
+        }
     }
 }
 
 /// The windows of some pixels, their channels from `first` on.
-fn gather(x: &[f32], sizes: &Sizes, first: usize, channels: usize, rows: Range<usize>, to: &mut [f32], stride: usize) {
+fn gather(x: &[f32], sizes: &Sizes, first: usize, channels: usize, rows: Range<usize>, mut to: &mut [f32], stride: usize) {
     let (g, all) = (&sizes.geometry, sizes.channels);
     let [out_h, out_w] = [g.output[0], g.output[1]];
-    let whole = channels == all && g.dilation[1] == 1;
-    for (row, to) in rows.zip(to.chunks_mut(stride)) {
+    let mut row = rows.start;
+    while row < rows.end {
+        // The pixels of one line.
         let (image, oy, ox) = (row / out_w / out_h, row / out_w % out_h, row % out_w);
-        let left = ox * g.stride[1];
-        for (ky, to) in to[..g.kernel[0] * g.kernel[1] * channels].chunks_exact_mut(g.kernel[1] * channels).enumerate() {
-            let Some(iy) = g.source(0, oy, ky) else {
-                to.fill(0.0);
-                continue;
-            };
-            let line = &x[(image * g.input[0] + iy) * g.input[1] * all..][..g.input[1] * all];
-            if whole {
-                // The taps inside are one run of the line.
-                let skip = g.begin[1].saturating_sub(left).min(g.kernel[1]);
-                let start = (left + skip).saturating_sub(g.begin[1]).min(g.input[1]);
-                let count = (g.kernel[1] - skip).min(g.input[1] - start);
-                if count < g.kernel[1] {
-                    to[..skip * all].fill(0.0);
-                    to[(skip + count) * all..].fill(0.0);
-                }
-                copy(&mut to[skip * all..(skip + count) * all], &line[start * all..(start + count) * all]);
-                continue;
-            }
-            for (kx, to) in to.chunks_exact_mut(channels).enumerate() {
+        let count = (out_w - ox).min(rows.end - row);
+        let (here, rest) = to.split_at_mut(count * stride);
+        for ky in 0..g.kernel[0] {
+            let line = g.source(0, oy, ky).map(|iy| &x[(image * g.input[0] + iy) * g.input[1] * all..][..g.input[1] * all]);
+            let width = g.kernel[1] * channels;
+            gather_line(line, g, [all, first, channels], ox..ox + count, &mut here[ky * width..], stride);
+        }
+        row += count;
+        to = rest;
+    }
+}
+
+/// What one line of the image gives to the windows of some pixels; `None`: a line of padding.
+fn gather_line(line: Option<&[f32]>, g: &Geometry, [all, first, channels]: [usize; 3], pixels: Range<usize>, to: &mut [f32], stride: usize) {
+    let (kernel, step, begin) = (g.kernel[1], g.stride[1], g.begin[1]);
+    let Some(line) = line else {
+        return (0..pixels.len()).for_each(|p| to[p * stride..][..kernel * channels].fill(0.0));
+    };
+    let tap_by_tap = |pixels: Range<usize>, to: &mut [f32]| {
+        for (p, ox) in pixels.enumerate() {
+            for (kx, to) in to[p * stride..][..kernel * channels].chunks_exact_mut(channels).enumerate() {
                 match g.source(1, ox, kx) {
                     Some(ix) => to.copy_from_slice(&line[ix * all + first..][..channels]),
                     None => to.fill(0.0),
                 }
             }
         }
+    };
+    if channels != all || g.dilation[1] != 1 {
+        return tap_by_tap(pixels, to);
+    }
+    // Where the whole window lies inside the line, its taps are one run.
+    let end = (g.input[1] + begin).checked_sub(kernel).map_or(0, |last| last / step + 1);
+    let low = begin.div_ceil(step).clamp(pixels.start, pixels.end);
+    let high = end.clamp(low, pixels.end);
+    tap_by_tap(pixels.start..low, to);
+    if low < high {
+        copies(&line[(low * step - begin) * all..], step * all, &mut to[(low - pixels.start) * stride..], stride, kernel * all, high - low);
+    }
+    if high < pixels.end {
+        tap_by_tap(high..pixels.end, &mut to[(high - pixels.start) * stride..]);
     }
 }

@@ -34,12 +34,16 @@ pub fn permuted(tensor: &Tensor, order: [usize; 4]) -> Result<Tensor> {
 }
 
 /// An operator on images whose channels lie innermost: input 0, those from 3 on, and the results.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ChannelsLast {
     inner: Arc<dyn Operator>,
 }
 
 impl ChannelsLast {
+    pub fn inner(&self) -> &dyn Operator {
+        &*self.inner
+    }
+
     /// Facts as the operator inside has them.
     fn inside(inputs: Operands<'_, Fact>) -> Vec<Option<Fact>> {
         let fact = |index: usize| inputs.optional(index).map(|fact| if index == 0 || index > 2 { reordered(fact, TO_FIRST) } else { fact.clone() });

@@ -1,5 +1,6 @@
 //! The CPU backend: runs a graph in memory, node after node; the reference for every other backend.
 
+pub mod chain;
 pub mod conv;
 pub mod depthwise;
 pub mod depthwise_last;
@@ -14,6 +15,7 @@ pub mod product;
 pub mod program;
 pub mod rows;
 pub mod simd;
+pub mod threads;
 pub mod tile;
 pub mod vector;
 

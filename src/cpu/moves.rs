@@ -1,7 +1,7 @@
 //! Data movement on the CPU: what a view of strides shows, copied densely, in runs or in tiles.
 
+use super::threads::chunks;
 use crate::error::{Error, Result};
-use rayon::prelude::*;
 
 /// Elements below which one thread does it all.
 const SERIAL: usize = 1 << 15;
@@ -73,7 +73,7 @@ pub fn strided<T: Copy + Send + Sync>(from: &[T], shape: &[usize], strides: &[us
         if outer.is_empty() && parallel && between == 1 {
             // One plane: bands of its rows.
             let band = rows.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(TILE);
-            to.par_chunks_mut(band * inner).enumerate().for_each(|(index, to)| {
+            chunks(to, band * inner, |index, to| {
                 let (first, rows) = (index * band, to.len() / inner);
                 for column in (0..inner).step_by(TILE) {
                     for r in 0..rows {
@@ -84,7 +84,7 @@ pub fn strided<T: Copy + Send + Sync>(from: &[T], shape: &[usize], strides: &[us
                 }
             });
         } else if parallel {
-            to.par_chunks_exact_mut(size).enumerate().for_each(|(index, to)| slab(index, to));
+            chunks(to, size, slab);
         } else {
             to.chunks_exact_mut(size).enumerate().for_each(|(index, to)| slab(index, to));
         }
@@ -100,7 +100,7 @@ pub fn strided<T: Copy + Send + Sync>(from: &[T], shape: &[usize], strides: &[us
     };
     if parallel {
         let at_once = (SERIAL / inner).max(1);
-        to.par_chunks_mut(at_once * inner).enumerate().for_each(|(first, to)| {
+        chunks(to, at_once * inner, |first, to| {
             to.chunks_exact_mut(inner).enumerate().for_each(|(index, to)| row(first * at_once + index, to));
         });
     } else {

@@ -4,6 +4,7 @@ use super::tile::{LANES, Tile};
 use crate::error::Result;
 use crate::tensor::element_count;
 use crate::tensor::pool::Floats;
+use std::sync::Arc;
 
 /// Constants made ready for the CPU.
 pub enum Packed {
@@ -11,6 +12,8 @@ pub enum Packed {
     Panels(Vec<Panels>),
     /// A depthwise filter `[taps, channels]`.
     Taps(Vec<f32>),
+    /// Those of several operators that run as one.
+    Chain(Vec<Arc<Packed>>),
 }
 
 impl Packed {
@@ -18,6 +21,7 @@ impl Packed {
         match self {
             Packed::Panels(list) => list.iter().map(Panels::bytes).sum(),
             Packed::Taps(list) => size_of_val(&list[..]),
+            Packed::Chain(list) => list.iter().map(|packed| packed.bytes()).sum(),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Maxima and averages over windows of float32 images whose channels lie innermost, `[n, h, w, c]`.
 
 use super::simd::{Loop, vectorised};
+use super::threads::chunks;
 use crate::kernels::pool::Mode as Kind;
 use crate::ops::nn::window::Geometry;
-use rayon::prelude::*;
 
 /// Pools `x` `[n, h, w, c]` to `y` `[n, oh, ow, c]`, all of which is written. `kind` is no norm.
 pub fn pool(x: &[f32], channels: usize, g: &Geometry, kind: Kind, y: &mut [f32]) {
@@ -11,7 +11,7 @@ pub fn pool(x: &[f32], channels: usize, g: &Geometry, kind: Kind, y: &mut [f32])
     if line == 0 {
         return;
     }
-    y.par_chunks_exact_mut(line).enumerate().for_each(|(index, y)| {
+    chunks(y, line, |index, y| {
         let x = &x[index / g.output[0] * image..][..image];
         let oy = index % g.output[0];
         for (ox, y) in y.chunks_exact_mut(channels).enumerate() {

@@ -1,15 +1,16 @@
 //! Products of float32 matrices: rows that lie in memory or are gathered as they are needed, times packed panels.
 //!
-//! The result is cut into blocks of rows, or of panels where there are few rows; rayon's threads take them in turn. Within a block
+//! The result is cut into blocks of rows, or of panels where there are few rows; threads take them in turn. Within a block
 //! k goes in steps of [`STEP`], whose sums are added up: the order of every sum is fixed, whatever the threads do.
 
 use super::panels::Panels;
+use super::threads::{chunks, each, try_each};
 use super::tile::{Bounds, Call, Tile};
 use crate::error::Result;
 use crate::tensor::pool::Floats;
-use rayon::prelude::*;
 use std::cell::Cell;
 use std::ops::Range;
+use std::thread::LocalKey;
 
 /// Terms that are summed up in registers before they are added to the result.
 const STEP: usize = 512;
@@ -45,20 +46,30 @@ pub struct Epilogue<'a> {
 thread_local! {
     /// Gathered rows, kept by each thread from one product to the next.
     static GATHERED: Cell<Option<Floats>> = const { Cell::new(None) };
+    /// Lines of images that are made and read band by band.
+    static BAND: Cell<Option<Floats>> = const { Cell::new(None) };
 }
 
 /// Floats that a thread keeps: 16 MiB.
 const KEPT: usize = 1 << 22;
 
-/// Runs `work` on `count` aligned floats that hold anything.
+/// Runs `work` on `count` aligned floats that hold anything, for rows that products within don't gather.
+pub fn with_band<R>(count: usize, work: impl FnOnce(&mut [f32]) -> R) -> Result<R> {
+    with(&BAND, count, work)
+}
+
 fn with_scratch<R>(count: usize, work: impl FnOnce(&mut [f32]) -> R) -> Result<R> {
-    let mut floats = match GATHERED.take().filter(|floats| floats.len() >= count) {
+    with(&GATHERED, count, work)
+}
+
+fn with<R>(kept: &'static LocalKey<Cell<Option<Floats>>>, count: usize, work: impl FnOnce(&mut [f32]) -> R) -> Result<R> {
+    let mut floats = match kept.take().filter(|floats| floats.len() >= count) {
         Some(floats) => floats,
         None => Floats::zeros(count)?,
     };
     let result = work(&mut floats[..count]);
     if floats.len() <= KEPT {
-        GATHERED.set(Some(floats));
+        kept.set(Some(floats));
     }
     Ok(result)
 }
@@ -116,8 +127,8 @@ pub fn product_on(threads: usize, rows: Rows<'_>, m: usize, b: &Panels, epilogue
             }
             Ok(())
         };
-        let mut parts = 0..m.div_ceil(block);
-        return if threads == 1 { parts.try_for_each(part) } else { parts.into_par_iter().try_for_each(part) };
+        let count = m.div_ceil(block);
+        return if threads == 1 { (0..count).try_for_each(part) } else { try_each(count, part) };
     }
     match rows {
         Rows::Dense { data, stride } => job.by_panels(data, stride, m, tasks),
@@ -125,7 +136,7 @@ pub fn product_on(threads: usize, rows: Rows<'_>, m: usize, b: &Panels, epilogue
             let stride = k + 16;
             with_scratch(m.saturating_mul(stride), |scratch| {
                 let part = m.div_ceil(tasks);
-                scratch.par_chunks_mut(part * stride).enumerate().for_each(|(index, to)| gather(index * part..((index + 1) * part).min(m), to, stride));
+                chunks(scratch, part * stride, |index, to| gather(index * part..((index + 1) * part).min(m), to, stride));
                 job.by_panels(scratch, stride, m, tasks);
             })?;
         }
@@ -149,7 +160,7 @@ impl Job<'_> {
         let parts = tasks.min(count);
         let row_parts = tasks.div_ceil(parts).min(m.div_ceil(self.height)).max(1);
         let (wide, tall) = (count.div_ceil(parts), m.div_ceil(row_parts).next_multiple_of(self.height));
-        (0..parts * row_parts).into_par_iter().for_each(|index| {
+        each(parts * row_parts, |index| {
             let (panel, row) = (index / row_parts * wide, index % row_parts * tall);
             let (panels, range) = (panel.min(count)..(panel + wide).min(count), row..(row + tall).min(m));
             if !panels.is_empty() && !range.is_empty() {

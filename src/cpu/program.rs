@@ -1,11 +1,12 @@
 //! A graph made ready to run on the CPU again and again: rewritten for the inputs' shapes, its weights packed, its memory kept.
 
+use super::chain::{self, Chain};
 use super::layout;
 use super::panels::Packed;
-use super::{eval_node, held};
+use super::{eval_node, held, threads};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
-use crate::ops::{Fact, Mode, Operands};
+use crate::ops::{Fact, Mode, Operands, Operator};
 use crate::tensor::pool::Pool;
 use crate::tensor::{DType, Tensor};
 use std::collections::HashMap;
@@ -25,14 +26,23 @@ impl Weights {
     /// What the node's operator makes of its constant inputs; made once, and freed with the last program that holds it.
     fn of(&self, graph: &Graph, node: &Node) -> Result<Option<Arc<Packed>>> {
         let constants: Vec<Option<&Tensor>> = node.inputs.iter().map(|id| id.and_then(|id| graph.constant(id))).collect();
+        let Some(chain) = node.op.downcast::<Chain>() else { return self.packed(&*node.op, &constants) };
+        let parts = chain.with_inputs(Operands::new(&constants)).map(|(part, others)| {
+            let constants: Vec<Option<&Tensor>> = std::iter::once(None).chain(others).collect();
+            self.packed(part, &constants)
+        });
+        Ok(parts.collect::<Result<Option<Vec<_>>>>()?.map(|parts| Arc::new(Packed::Chain(parts))))
+    }
+
+    fn packed(&self, op: &dyn Operator, constants: &[Option<&Tensor>]) -> Result<Option<Arc<Packed>>> {
         let Some(weights) = constants.get(1).copied().flatten() else { return Ok(None) };
         // The text of an operator is all that decides how it packs.
-        let key = (weights.identity(), format!("{:?} {:?}", node.op, weights.shape()));
+        let key = (weights.identity(), format!("{op:?} {:?}", weights.shape()));
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = kept.get(&key).and_then(Weak::upgrade) {
             return Ok(Some(found));
         }
-        let Some(packed) = node.op.pack(Operands::new(&constants))?.map(Arc::new) else { return Ok(None) };
+        let Some(packed) = op.pack(Operands::new(constants))?.map(Arc::new) else { return Ok(None) };
         kept.retain(|_, packed| packed.strong_count() > 0);
         kept.insert(key, Arc::downgrade(&packed));
         Ok(Some(packed))
@@ -74,6 +84,7 @@ impl Program {
             graph.nodes.retain(|node| !node.outputs.iter().flatten().all(|id| known.get(id.0 as usize).is_some_and(Option::is_some)));
             if rewrite {
                 layout::rewrite(&mut graph, facts)?;
+                if std::env::var_os("K1_NOCHAIN").is_none() { chain::rewrite(&mut graph); }
             }
         }
         let constants = graph.values.iter().map(|value| value.constant.clone());
@@ -100,8 +111,7 @@ impl Program {
     /// Runs it. Returns the graph's outputs in order; with `times`, what each node took.
     pub fn run(&self, inputs: &HashMap<ValueId, Tensor>, times: Option<&mut Vec<NodeTime>>) -> Result<Vec<Tensor>> {
         let pool = self.pools.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        // On one of rayon's threads, so that a step's other parts are at hand without waking anyone.
-        let (pool, result) = rayon::scope(|_| pool.during(|| self.run_here(inputs, times)));
+        let (pool, result) = threads::during(|| pool.during(|| self.run_here(inputs, times)));
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         if pools.len() < KEPT_POOLS {
             pools.push(pool);

@@ -2,7 +2,7 @@
 
 use super::math;
 use super::simd::{Loop, vectorised};
-use rayon::prelude::*;
+use super::threads::{Elements, chunks, each};
 
 const LANES: usize = 16;
 /// Neighbouring columns that are summed up together: few, so that a small outer size leaves work for every thread.
@@ -77,8 +77,12 @@ pub fn normalize(xs: &[f32], ys: &mut [f32], moments: &mut [(f64, f64)], centred
         return;
     }
     let rows = (CHUNK / length).max(1);
-    let parts = ys.par_chunks_mut(rows * length).zip(xs.par_chunks(rows * length)).zip(moments.par_chunks_mut(rows));
-    parts.for_each(|((ys, xs), moments)| {
+    let all = Elements(moments.as_mut_ptr());
+    let count = (ys.len() / length).min(moments.len());
+    chunks(&mut ys[..count * length], rows * length, |index, ys| {
+        let xs = &xs[index * rows * length..][..ys.len()];
+        // SAFETY: there are moments for each of the `count` rows, and each chunk takes those of its own.
+        let moments = unsafe { std::slice::from_raw_parts_mut(all.at(index * rows), ys.len() / length) };
         for ((y, x), moments) in ys.chunks_exact_mut(length).zip(xs.chunks_exact(length)).zip(moments) {
             *moments = vectorised(Moments { x, centred, epsilon });
             vectorised(Affine { x, y, mean: moments.0, inverse: moments.1, scale, bias });
@@ -136,7 +140,8 @@ pub fn softmax(xs: &[f32], ys: &mut [f32], length: usize) {
         return;
     }
     let rows = (CHUNK / length).max(1);
-    ys.par_chunks_mut(rows * length).zip(xs.par_chunks(rows * length)).for_each(|(ys, xs)| {
+    chunks(ys, rows * length, |index, ys| {
+        let xs = &xs[index * rows * length..][..ys.len()];
         ys.chunks_exact_mut(length).zip(xs.chunks_exact(length)).for_each(|(y, x)| vectorised(Softmax { x, y, factor: 1.0, bias: None }));
     });
 }
@@ -171,17 +176,21 @@ pub fn sums(xs: &[f32], ys: &mut [f32], length: usize, inner: usize, factor: f64
     }
     if inner == 1 {
         let rows = (CHUNK / length).max(1);
-        ys.par_chunks_mut(rows).zip(xs.par_chunks(rows * length)).for_each(|(ys, xs)| {
+        chunks(ys, rows, |index, ys| {
+            let xs = &xs[index * rows * length..][..ys.len() * length];
             for (y, x) in ys.iter_mut().zip(xs.chunks_exact(length)) {
                 *y = (vectorised(Sum(x)) * factor) as f32;
             }
         });
         return;
     }
-    ys.par_chunks_exact_mut(inner).zip(xs.par_chunks_exact(length * inner)).for_each(|(ys, xs)| {
-        ys.par_chunks_mut(STRIPE).enumerate().for_each(|(index, ys)| {
-            vectorised(Columns { xs, inner, first: index * STRIPE, factor, ys });
-        });
+    let (stripes, all) = (inner.div_ceil(STRIPE), Elements(ys.as_mut_ptr()));
+    each(ys.len() / inner * stripes, |index| {
+        let (outer, first) = (index / stripes, index % stripes * STRIPE);
+        let xs = &xs[outer * length * inner..][..length * inner];
+        // SAFETY: the stripes of each outer index lie inside its `inner` results, and don't overlap.
+        let ys = unsafe { std::slice::from_raw_parts_mut(all.at(outer * inner + first), STRIPE.min(inner - first)) };
+        vectorised(Columns { xs, inner, first, factor, ys });
     });
 }
 

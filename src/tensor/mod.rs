@@ -12,8 +12,8 @@ pub use dtype::{Boolean, DType, Element};
 pub use fours::Run;
 pub use half_store::{count_saturated, round_f16, to_f16};
 
+use crate::cpu::threads::try_chunks;
 use crate::error::{Error, Result};
-use rayon::prelude::*;
 use std::fmt;
 use std::sync::Arc;
 
@@ -310,7 +310,7 @@ impl Tensor {
         // A thread takes a few pages of runs at once.
         let at_once = (1usize << 16).div_ceil(length.saturating_mul(size)).max(1);
         let fill = |to: &mut [u8]| -> Result<()> {
-            to.par_chunks_mut(at_once * length * size).enumerate().try_for_each(|(chunk, to)| {
+            try_chunks(to, at_once * length * size, |chunk, to| {
                 for (index, to) in to.chunks_exact_mut(length * size).enumerate() {
                     let (part, start) = source(chunk * at_once + index);
                     let from = parts.get(part).and_then(|part| part.bytes().get(start * size..(start + length) * size));

@@ -8,6 +8,7 @@ use crate::cpu::epilogue::Ready;
 use crate::cpu::gemm::{MatrixRef, gemm};
 use crate::cpu::panels::{Packed, Panels};
 use crate::cpu::product::{Rows, product as product_of, product_on};
+use crate::cpu::threads::try_chunks;
 use crate::error::{Error, Result};
 use crate::kernels::{Target, matmul as kernel};
 use crate::ops::case::{Case, Operand::*, case};
@@ -16,7 +17,6 @@ use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Layout, Lowering, Unsupported};
 use crate::tensor::index::{Odometer, broadcast, broadcast_strides, strides};
 use crate::tensor::{DType, Real, Tensor, cast, element_count, pool, zeros};
-use rayon::prelude::*;
 use std::sync::Arc;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "MatMul", since: 1, parse, cases: CASES };
@@ -205,7 +205,8 @@ impl MatMul {
             let starts: Vec<[usize; 2]> = Odometer::new(&s.batch, [&sa, &sb]).collect();
             let threads = rayon::current_num_threads();
             let each = if starts.len() >= threads { 1 } else { threads };
-            result.par_chunks_exact_mut(s.m * s.n).zip(&starts).enumerate().try_for_each(|(index, (c, &[at_a, at_b]))| {
+            try_chunks(&mut result, s.m * s.n, |index, c| {
+                let Some(&[at_a, at_b]) = starts.get(index) else { return Ok(()) };
                 let panels = Panels::pack(&ys[at_b..][..s.k * s.n], s.k, s.n, s.n, 1)?;
                 let rows = Rows::Dense { data: &xs[at_a..][..s.m * s.k], stride: s.k };
                 applied.with(row, index * s.m * s.n, s.n, |epilogue| product_on(each, rows, s.m, &panels, epilogue, c, s.n))

@@ -87,8 +87,7 @@ impl Operator for Conv {
     fn eval_channels_last(&self, inputs: Operands<'_, Tensor>, packed: Option<&Packed>, mode: Mode) -> Result<Option<Vec<Tensor>>> {
         let (x, w, bias) = (inputs.required(0)?, inputs.required(1)?, inputs.optional(2));
         let (DType::F32, &[n, height, width, c]) = (x.dtype(), x.shape()) else { return Ok(None) };
-        let geometry = self.geometry(&[n, c, height, width], w.shape(), bias.map(Tensor::shape))?;
-        let sizes = Sizes { images: n, channels: c, out_channels: w.shape()[0], groups: self.groups, geometry };
+        let sizes = self.sizes([n, height, width, c], w.shape(), bias.map(Tensor::shape))?;
         let shape = [n, sizes.geometry.output[0], sizes.geometry.output[1], sizes.out_channels];
         let mut result = pool::unset(element_count(&shape)?)?;
         let Some(ready) = Ready::of(&self.epilogue, inputs.skip(3), result.len())? else { return Ok(None) };
@@ -97,7 +96,7 @@ impl Operator for Conv {
         match packed.or(own.as_ref()) {
             Some(Packed::Panels(panels)) => convolve(x.as_slice()?, &sizes, panels, bias, &ready, &mut result)?,
             Some(Packed::Taps(taps)) => depthwise_last::depthwise(x.as_slice()?, &sizes, taps, bias, &ready, &mut result),
-            None => return self.eval(inputs, mode).map(Some),
+            Some(Packed::Chain(_)) | None => return self.eval(inputs, mode).map(Some),
         }
         Ok(Some(vec![Tensor::floats(shape, result)?]))
     }
@@ -165,6 +164,12 @@ impl Operator for Conv {
 }
 
 impl Conv {
+    /// The sizes of a convolution of images `[n, h, w, c]`.
+    pub fn sizes(&self, [n, height, width, c]: [usize; 4], w: &[usize], bias: Option<&[usize]>) -> Result<Sizes> {
+        let geometry = self.geometry(&[n, c, height, width], w, bias)?;
+        Ok(Sizes { images: n, channels: c, out_channels: w[0], groups: self.groups, geometry })
+    }
+
     /// Weights `[m, c / groups, kh, kw]` as the products or the planes of [`crate::cpu::conv`] read them.
     fn packed(&self, w: &Tensor) -> Result<Packed> {
         let &[out, channels, height, width] = w.shape() else { return Err(Error::internal("weights without two spatial axes")) };

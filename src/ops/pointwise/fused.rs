@@ -2,11 +2,11 @@
 
 use super::table::{Apply, Result_};
 use super::{Arg, Pointwise};
+use crate::cpu::threads::chunks;
 use crate::error::Result;
 use crate::tensor::index::{broadcast_strides, strides};
 use crate::tensor::pool::{self, Floats};
 use crate::tensor::{Tensor, element_count};
-use rayon::prelude::*;
 use std::cell::Cell;
 
 /// Elements of a run that go through all steps together: a few such runs fit the first-level cache.
@@ -158,13 +158,13 @@ impl Fused {
         }
         let rows_at_once = (CHUNK / walk.inner.max(1)).max(1);
         if walk.outer.is_empty() {
-            out.par_chunks_mut(CHUNK).enumerate().for_each(|(index, to)| {
+            chunks(&mut out, CHUNK, |index, to| {
                 let own = index * CHUNK..index * CHUNK + to.len();
                 let parts: Vec<&[f32]> = slices.iter().map(|&slice| if slice.len() == 1 { slice } else { &slice[own.clone()] }).collect();
                 self.run(&parts, to);
             });
         } else {
-            out.par_chunks_mut(rows_at_once * walk.inner).enumerate().for_each(|(index, to)| {
+            chunks(&mut out, rows_at_once * walk.inner, |index, to| {
                 for (row, to) in to.chunks_exact_mut(walk.inner).enumerate() {
                     let at = walk.offsets(index * rows_at_once + row);
                     let parts = slices.iter().zip(&at).zip(&walk.steps).map(|((slice, &at), &step)| &slice[at..at + if step == 0 { 1 } else { walk.inner }]);
@@ -188,7 +188,7 @@ impl Fused {
             laid.push(all);
         }
         let at_once = repeated * (CHUNK / repeated).max(1);
-        out.par_chunks_mut(at_once).enumerate().for_each(|(chunk, to)| {
+        chunks(out, at_once, |chunk, to| {
             let mut parts: Vec<&[f32]> = Vec::with_capacity(slices.len());
             for (index, to) in to.chunks_mut(repeated).enumerate() {
                 let start = chunk * at_once + index * repeated;

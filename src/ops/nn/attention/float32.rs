@@ -5,11 +5,11 @@ use super::{Attention, LENGTHS, MASK, PAST, Sizes};
 use crate::cpu::panels::Panels;
 use crate::cpu::product::{Epilogue, Rows, product_on};
 use crate::cpu::rows;
+use crate::cpu::threads::try_chunks;
 use crate::error::Result;
 use crate::ops::Operands;
 use crate::tensor::pool::{self, Floats};
 use crate::tensor::{DType, Tensor, element_count};
-use rayon::prelude::*;
 
 /// Where a head's rows of one operand lie: `start + row · row_stride + element · step`.
 struct Place {
@@ -51,7 +51,7 @@ pub fn attention(op: &Attention, inputs: Operands<'_, Tensor>) -> Result<Option<
     let factor = op.factor(depth) as f32;
     let threads = rayon::current_num_threads();
     let each = if batch * heads >= threads { 1 } else { threads };
-    y.par_chunks_exact_mut(queries * value_depth).enumerate().try_for_each(|(index, y)| -> Result<()> {
+    try_chunks(&mut y, queries * value_depth, |index, y| {
         let (b, h) = (index / heads, index % heads);
         let kv = h / (heads / kv_heads);
         let own = match (&bias, &shared) {
