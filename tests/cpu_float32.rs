@@ -1,12 +1,15 @@
 //! The CPU's float32 forms (products, channels innermost, vectors) against the plain ones in float64, over many sizes.
 
+use sardonyx::graph::{Graph, Node};
 use sardonyx::ops::nn::conv::Conv;
 use sardonyx::ops::nn::pool::Pool;
 use sardonyx::ops::nn::window::{AutoPad, Window};
 use sardonyx::ops::pointwise::{Arg, Pointwise, table};
-use sardonyx::ops::{Mode, Operands, Operator};
+use sardonyx::ops::{Fact, Mode, Operands, Operator};
 use sardonyx::tensor::{DType, cast};
 use sardonyx::{Tensor, cpu, kernels};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Repeatable numbers in −1 … 1.
 struct Numbers(u64);
@@ -75,6 +78,74 @@ fn convolutions() {
         let what = format!("{trial}: {:?} with {:?} in {groups} groups, {window:?}", x.shape(), w.shape());
         let conv = Conv { window, groups, epilogue };
         agree(&conv, &[Some(x), Some(w), bias], c * kernel[0] * kernel[1] + 10, &what);
+    }
+}
+
+/// A wide convolution, a depthwise one and a 1×1 one, run band by band in a program, give the bits that the graph gives node by node.
+#[test]
+fn chains_by_bands() {
+    let mut n = Numbers(4);
+    for trial in 0..40 {
+        let (images, c, wide, out) = (1 + n.below(2), 1 + n.below(20), 32 + n.below(80), 1 + n.below(40));
+        let (height, width) = (25 + n.below(40), 50 + n.below(30));
+        let kernel = [1, 1, 3][n.below(3)];
+        let taps = [3, 5, 7][n.below(3)];
+        let window = |kernel: usize, stride: usize, dilation: usize, pads: [usize; 4]| Window {
+            kernel: Some(vec![kernel, kernel]),
+            strides: Some(vec![stride, stride]),
+            dilations: Some(vec![dilation, dilation]),
+            pads: Some(pads.to_vec()),
+            auto_pad: AutoPad::NotSet,
+            ceil_mode: false,
+        };
+        let mut activation = Pointwise::identity();
+        activation.push(if n.below(2) == 0 { &table::RELU } else { &table::SILU }, vec![Arg::Operand(0)]);
+        let pads = std::array::from_fn(|_| n.below(taps));
+        let (stride, dilation) = (1 + n.below(2), 1 + n.below(3) / 2);
+        let parts = [
+            Conv { window: window(kernel, 1 + n.below(5) / 4, 1, [kernel / 2; 4]), groups: 1, epilogue: activation.clone() },
+            Conv { window: window(taps, stride, dilation, pads), groups: wide, epilogue: activation },
+            Conv { window: window(1, 1, 1, [0; 4]), groups: 1, epilogue: Pointwise::identity() },
+        ];
+        let weights = [n.tensor(&[wide, c, kernel, kernel]), n.tensor(&[wide, 1, taps, taps]), n.tensor(&[out, wide, 1, 1])];
+        let count = 2 + n.below(2);
+        let mut graph = Graph::default();
+        let x = graph.add_value("x", None, None);
+        let mut last = x;
+        for (conv, w) in parts.into_iter().zip(weights).take(count) {
+            let bias = graph.add_constant("b", n.tensor(&[w.shape()[0]]));
+            let inputs = vec![Some(last), Some(graph.add_constant("w", w)), Some(bias)];
+            last = graph.add_value(format!("y{}", graph.nodes.len()), None, None);
+            let name = format!("n{}", graph.nodes.len());
+            graph.nodes.push(Node { name, op_type: "Conv".into(), op: Arc::new(conv), inputs, outputs: vec![Some(last)], fused: vec![] });
+        }
+        (graph.inputs, graph.outputs) = (vec![x], vec![last]);
+        let inputs = HashMap::from([(x, n.tensor(&[images, c, height, width]))]);
+        let mut facts: Vec<Option<Fact>> = graph.values.iter().map(|value| value.constant.as_ref().map(Fact::of)).collect();
+        facts[x.0 as usize] = Some(Fact::new(DType::F32, inputs[&x].shape().to_vec()));
+        let expected = cpu::run(&graph, &inputs, Mode::Declared, &mut |id, tensor| {
+            facts[id.0 as usize] = Some(Fact::new(tensor.dtype(), tensor.shape().to_vec()));
+        });
+        // A kernel that doesn't fit is an error on either way.
+        let Ok(expected) = expected else { continue };
+        let program = cpu::program::Program::new(graph, Some(&facts), true, &Default::default()).unwrap();
+        assert_eq!(program.graph().nodes.iter().filter(|node| node.op_type == "Conv").count(), 1, "{trial}: not one step");
+        for _ in 0..2 {
+            assert!(program.run(&inputs, None).unwrap() == expected, "{trial}: {count} parts, {images} × {c} × {height} × {width} by {kernel} and {taps}");
+        }
+    }
+}
+
+#[test]
+fn a_maximum_passes_nan_on() {
+    for place in 0..6 {
+        let mut xs = [1.0f32, -2.0, 3.0, f32::NEG_INFINITY, 0.5, 2.0];
+        xs[place] = f32::NAN;
+        let window = Window { kernel: Some(vec![2, 3]), strides: None, dilations: None, pads: None, auto_pad: AutoPad::NotSet, ceil_mode: false };
+        let pool = Pool { window, kind: kernels::pool::Mode::Maximum, indices: false, column_major: false };
+        let x = Tensor::new([1, 1, 2, 3], xs.to_vec()).unwrap();
+        let found = cpu::eval_node(&pool, &[Some(&x)], Mode::Declared).unwrap();
+        assert!(found[0].as_slice::<f32>().unwrap()[0].is_nan(), "NaN at {place}");
     }
 }
 

@@ -114,14 +114,10 @@ impl Bands<'_> {
     fn pay(&self) -> bool {
         let weights = |part: &Part<'_>| part.packed.bytes() / size_of::<f32>();
         let image = self.filter.sizes.geometry.input[0].saturating_mul(self.filter.sizes.geometry.input[1]).saturating_mul(self.filter.sizes.channels);
-        let var = |name: &str, value: usize| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(value);
-        image >= var("K1_SMALLEST", SMALLEST)
-            && weights(self.first) + self.last.map_or(0, weights) <= var("K1_HEAVIEST", HEAVIEST)
-            && self.last.is_none_or(|last| last.sizes.is_direct())
+        image >= SMALLEST && weights(self.first) + self.last.map_or(0, weights) <= HEAVIEST && self.last.is_none_or(|last| last.sizes.is_direct())
     }
 
     fn run(&self, y: &mut [f32]) -> Result<()> {
-        let var = |name: &str, value: usize| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(value);
         let (g, channels) = (&self.filter.sizes.geometry, self.filter.sizes.channels);
         let Packed::Taps(taps) = self.filter.packed else { return Err(Error::internal("a depthwise filter that isn't packed as one")) };
         let filter = Filter { g, channels, taps, bias: self.filter.bias };
@@ -131,10 +127,10 @@ impl Bands<'_> {
             return Ok(());
         }
         // Bands of lines for every thread, each as long as can be: the lines that two bands need are made twice.
-        let bands = (rayon::current_num_threads() * var("K1_BANDS", 1)).min(lines);
+        let bands = rayon::current_num_threads().min(lines);
         let band = lines.div_ceil(bands);
         let span = (g.kernel[0] - 1) * g.dilation[0] + 1;
-        let at_once = ((var("K1_RING", RING) / line.max(1)).saturating_sub(span) / g.stride[0] + 1).min(band);
+        let at_once = ((RING / line.max(1)).saturating_sub(span) / g.stride[0] + 1).min(band);
         let held = (at_once - 1) * g.stride[0] + span;
         let ring = element_count(&[held, line])?.next_multiple_of(LINE);
         let room = if self.last.is_some() { element_count(&[at_once, made_line])? } else { 0 };

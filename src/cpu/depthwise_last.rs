@@ -2,9 +2,11 @@
 
 use super::conv::Sizes;
 use super::epilogue::Ready;
+use super::plane::Plane;
 use super::threads::chunks;
 use super::vector::{Kernel, Vector, dispatch};
 use crate::ops::nn::window::Geometry;
+use std::ops::Range;
 
 /// Pixels of a line that are summed up together: they share each tap's weights. Image networks' lines are multiples of 7.
 const PIXELS: usize = 7;
@@ -37,7 +39,8 @@ impl Filter<'_> {
         assert!(x.held > 0 && x.data.len() >= x.held * g.input[1] * channels && y.len() >= g.output[1] * channels);
         // The first line that is read lies at or after `base`, a multiple of `held`, and the last before the next but one.
         let first = (oy * g.stride[0]).saturating_sub(g.begin[0]);
-        dispatch(Line { x, base: first / x.held * x.held, g, taps: self.taps, bias: self.bias, oy, channels, y });
+        let g = Plane::of(g);
+        dispatch(Line { x, rows: g.taps(0, oy), base: first / x.held * x.held, g, taps: self.taps, bias: self.bias, oy, channels, y });
     }
 }
 
@@ -62,7 +65,9 @@ pub fn depthwise(x: &[f32], sizes: &Sizes, taps: &[f32], bias: Option<&[f32]>, r
 struct Line<'a> {
     x: Lines<'a>,
     base: usize,
-    g: &'a Geometry,
+    /// The filter's rows that lie inside the image.
+    rows: Range<usize>,
+    g: Plane,
     taps: &'a [f32],
     bias: Option<&'a [f32]>,
     oy: usize,
@@ -129,8 +134,8 @@ impl Line<'_> {
         let (g, channels) = (self.g, self.channels);
         let mut sums = [self.start::<V>(channel, lanes); PIXELS];
         let step = g.stride[1] * channels;
-        for ky in 0..g.kernel[0] {
-            let Some(iy) = g.source(0, self.oy, ky) else { continue };
+        for ky in self.rows.clone() {
+            let iy = self.oy * g.stride[0] + ky * g.dilation[0] - g.begin[0];
             let first = self.line(iy) * g.input[1] + (ox * g.stride[1] - g.begin[1]);
             for kx in 0..g.kernel[1] {
                 let at = (first + kx * g.dilation[1]) * channels + channel;
@@ -159,8 +164,8 @@ impl Line<'_> {
         let (g, channels) = (self.g, self.channels);
         let mut sums = [self.start::<V>(channel, lanes); PIXELS];
         let step = g.stride[1] * channels;
-        for ky in 0..g.kernel[0] {
-            let Some(iy) = g.source(0, self.oy, ky) else { continue };
+        for ky in self.rows.clone() {
+            let iy = self.oy * g.stride[0] + ky * g.dilation[0] - g.begin[0];
             let line = &self.x.data[self.line(iy) * g.input[1] * channels..][..g.input[1] * channels];
             for kx in 0..g.kernel[1] {
                 let mask = if kx < LOOKED_UP { masks[kx] } else { self.mask(ox, kx) };

@@ -10,6 +10,7 @@ pub mod layout;
 pub mod math;
 pub mod moves;
 pub mod panels;
+pub mod plane;
 pub mod pool;
 pub mod product;
 pub mod program;

@@ -17,7 +17,7 @@ const STEP: usize = 512;
 /// Floats of a block of A: what the second-level cache holds beside a panel.
 const BLOCK: usize = 1 << 16;
 /// Products below this are made by one thread.
-const SERIAL: usize = 1 << 16;
+const SERIAL: usize = 1 << 14;
 
 /// Writes some rows of A, each of `k` elements, at a distance of `stride`; what lies between them is not read.
 pub type Gather<'a> = dyn Fn(Range<usize>, &mut [f32], usize) + Sync + 'a;

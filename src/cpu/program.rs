@@ -84,7 +84,7 @@ impl Program {
             graph.nodes.retain(|node| !node.outputs.iter().flatten().all(|id| known.get(id.0 as usize).is_some_and(Option::is_some)));
             if rewrite {
                 layout::rewrite(&mut graph, facts)?;
-                if std::env::var_os("K1_NOCHAIN").is_none() { chain::rewrite(&mut graph); }
+                chain::rewrite(&mut graph);
             }
         }
         let constants = graph.values.iter().map(|value| value.constant.clone());

@@ -14,6 +14,10 @@ pub trait Vector: Copy {
     unsafe fn store(self, to: *mut f32, count: usize);
     /// `self · by + to`
     fn mul_add(self, by: Self, to: Self) -> Self;
+    /// The larger of each two lanes, NaN where one is NaN.
+    fn larger(self, other: Self) -> Self;
+    fn plus(self, other: Self) -> Self;
+    fn over(self, divisor: Self) -> Self;
 }
 
 /// A computation over vectors of any width.
@@ -68,6 +72,21 @@ impl Vector for Plain {
         }
         Self(sums)
     }
+    #[inline(always)]
+    fn larger(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| {
+            let (x, y) = (self.0[lane], other.0[lane]);
+            if x > y || x.is_nan() { x } else { y }
+        }))
+    }
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] + other.0[lane]))
+    }
+    #[inline(always)]
+    fn over(self, divisor: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] / divisor.0[lane]))
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -104,6 +123,19 @@ mod x86 {
         fn mul_add(self, by: Self, to: Self) -> Self {
             unsafe { _mm512_fmadd_ps(self, by, to) }
         }
+        #[inline(always)]
+        fn larger(self, other: Self) -> Self {
+            // The instruction gives its second operand where one is NaN; where that is the first, it is put back.
+            unsafe { _mm512_mask_mov_ps(_mm512_max_ps(self, other), _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self, self), self) }
+        }
+        #[inline(always)]
+        fn plus(self, other: Self) -> Self {
+            unsafe { _mm512_add_ps(self, other) }
+        }
+        #[inline(always)]
+        fn over(self, divisor: Self) -> Self {
+            unsafe { _mm512_div_ps(self, divisor) }
+        }
     }
 
     #[inline(always)]
@@ -128,6 +160,18 @@ mod x86 {
         #[inline(always)]
         fn mul_add(self, by: Self, to: Self) -> Self {
             unsafe { _mm256_fmadd_ps(self, by, to) }
+        }
+        #[inline(always)]
+        fn larger(self, other: Self) -> Self {
+            unsafe { _mm256_blendv_ps(_mm256_max_ps(self, other), self, _mm256_cmp_ps::<_CMP_UNORD_Q>(self, self)) }
+        }
+        #[inline(always)]
+        fn plus(self, other: Self) -> Self {
+            unsafe { _mm256_add_ps(self, other) }
+        }
+        #[inline(always)]
+        fn over(self, divisor: Self) -> Self {
+            unsafe { _mm256_div_ps(self, divisor) }
         }
     }
 }
