@@ -168,7 +168,7 @@ impl Line<'_> {
             let iy = self.oy * g.stride[0] + ky * g.dilation[0] - g.begin[0];
             let line = &self.x.data[self.line(iy) * g.input[1] * channels..][..g.input[1] * channels];
             for kx in 0..g.kernel[1] {
-                let mask = if kx < LOOKED_UP { masks[kx] } else { self.mask(ox, kx) };
+                let mask = masks.get(kx).copied().unwrap_or_else(|| self.mask(ox, kx));
                 // Before the line where the first pixel's tap is padding; then its bit is not set.
                 let from = line.as_ptr().wrapping_add((ox * g.stride[1] + kx * g.dilation[1]).wrapping_sub(g.begin[1]).wrapping_mul(channels) + channel);
                 // SAFETY: taps as above; a pixel whose bit is set has its tap inside the line.
