@@ -5,13 +5,16 @@
 //! implementation rounds (docs/numerics.md derives them); none was tuned to pass.
 
 mod accuracy;
+mod arrange;
 mod attention;
 mod bounds;
 mod clobber;
 mod expression;
 pub mod fault;
+mod judge;
 mod measure;
 mod normalization;
+mod outcome;
 mod reference;
 mod report;
 mod run;

@@ -7,11 +7,13 @@
 mod capabilities;
 pub(crate) mod choice;
 mod facts;
+mod finish;
 mod inspect;
 mod layout;
 mod lowering;
 mod memory;
 mod part;
+mod places;
 mod planner;
 mod print;
 

@@ -1,0 +1,106 @@
+//! The model's outputs as a caller gets them, and its rewrites held to the graph as read.
+
+use super::UNIT_F32;
+use super::bounds::unit;
+use super::judge::Judge;
+use super::measure::{Allowed, measure};
+use super::reference::{Reference, Values};
+use super::report::{FusedPlan, OutputRow};
+use crate::cpu;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Node, ValueId};
+use crate::ops::{Fact, Mode};
+use crate::passes;
+use crate::plan::Plan;
+use crate::tensor::{DType, cast};
+
+impl Judge<'_> {
+    /// The model's outputs as a caller gets them.
+    pub(super) fn model_outputs(&self, graph: &Graph, made: &Values, inputs: &Values, plan: Option<&Plan>) -> Result<Vec<OutputRow>> {
+        let original = self.session.original();
+        let row = |&id: &ValueId| -> Result<OutputRow> {
+            let name = original.value(id).name.clone();
+            let known = || plan.and_then(|plan| plan.facts.get(id.0 as usize).cloned().flatten()).and_then(|fact| fact.value);
+            let constant = || graph.values.get(id.0 as usize).and_then(|value| value.constant.clone());
+            let got = made.get(&id).or_else(|| inputs.get(&id)).cloned().or_else(known).or_else(constant);
+            let got = got.ok_or_else(|| Error::internal("an output was not made").at_tensor(&name))?;
+            let expected = self.value(&self.reference, id, original, self.options.reference.mode())?;
+            let mut derived = self.outputs.get(&id).cloned().unwrap_or_else(|| {
+                let (fixed, scaled) = self.parts(id, graph);
+                let store = unit(got.dtype(), self.session.precision());
+                Allowed {
+                    fixed: expected.to_f64s().unwrap_or_default().iter().map(|x| fixed + store * x.abs()).collect(),
+                    scaled: vec![scaled; got.len()],
+                    formula: "that of the value it is a view of".into(),
+                }
+            });
+            let mut want = expected;
+            if let Reference::Outputs(recorded) = &self.options.reference {
+                let found = recorded.iter().find(|(recorded, _)| *recorded == name);
+                want = found.map(|found| found.1.clone()).ok_or_else(|| {
+                    Error::input("the reference has no such output").at_tensor(&name).remedy("name the arrays of the .npz after the model's outputs")
+                })?;
+                if want.shape() != got.shape() || want.dtype() != got.dtype() {
+                    return Err(Error::input(format!(
+                        "the reference is {} {:?}; the model gives {} {:?}",
+                        want.dtype(),
+                        want.shape(),
+                        got.dtype(),
+                        got.shape()
+                    ))
+                    .at_tensor(&name));
+                }
+                // Another implementation's float32 is as far from the oracle as ours may be.
+                let own = self.distance(&self.declared, &self.oracle, id)?;
+                derived.scaled.iter_mut().for_each(|scaled| *scaled += own);
+                derived.fixed.iter_mut().zip(want.to_f64s()?).for_each(|(fixed, x)| *fixed += UNIT_F32 * x.abs());
+            }
+            let half = unit(got.dtype(), self.session.precision()) == super::UNIT_F16;
+            let measure = self.measure(&got, &want.to_f64s()?, &derived, half)?;
+            Ok(OutputRow { name, dtype: got.dtype().name().into(), shape: got.shape().to_vec(), measure })
+        };
+        original.outputs.iter().map(row).collect()
+    }
+
+    /// The rewritten graph against the graph as read, both on the CPU in float64.
+    pub(super) fn fused_plan(&self, planned: &Graph, facts: Option<&[Option<Fact>]>, inputs: &Values) -> Result<FusedPlan> {
+        let wide = self.rewritten_wide(planned, facts)?;
+        let results = cpu::run(wide.as_ref().unwrap_or(planned), inputs, Mode::Oracle, &mut |_, _| {})?;
+        let mut outputs = vec![];
+        for (&id, got) in self.session.original().outputs.iter().zip(results) {
+            let want = self.value(&self.oracle, id, self.session.original(), Mode::Oracle)?.to_f64s()?;
+            let distance = self.distance(&self.declared, &self.oracle, id)?;
+            let fixed = want.iter().map(|x| if got.dtype().is_float() { UNIT_F32 * x.abs() } else { 0.0 }).collect();
+            let derived = Allowed { fixed, scaled: vec![distance; want.len()], formula: "c·|cpu − oracle| + rounding of folded constants".into() };
+            let measure = measure(&got.to_f64s()?, &want, &derived, false);
+            let name = self.session.original().value(id).name.clone();
+            outputs.push(OutputRow { name, dtype: got.dtype().name().into(), shape: got.shape().to_vec(), measure });
+        }
+        Ok(FusedPlan { same: outputs.iter().all(|row| row.measure.same), outputs })
+    }
+
+    /// The same rewrites over constants held as float64, so that what they fold isn't rounded to float32 and stands for no wrong
+    /// rewrite. `None` where they don't come to the planned nodes: then those are what is run.
+    fn rewritten_wide(&self, planned: &Graph, facts: Option<&[Option<Fact>]>) -> Result<Option<Graph>> {
+        if !self.session.rewrites() {
+            return Ok(None);
+        }
+        let mut wide = (**self.session.original()).clone();
+        // What Constant nodes hold is widened too.
+        passes::fold_constants(&mut wide)?;
+        for value in &mut wide.values {
+            if let Some(constant) = value.constant.as_mut().filter(|constant| constant.dtype() == DType::F32) {
+                *constant = cast(constant, DType::F64, true)?;
+                value.declared = None;
+            }
+        }
+        passes::at_load(&mut wide)?;
+        if let Some(facts) = facts {
+            passes::for_plans(&mut wide)?;
+            passes::with_shapes(&mut wide, facts)?;
+        }
+        let alike = |a: &Node, b: &Node| a.name == b.name && a.fused == b.fused && a.inputs == b.inputs && a.outputs == b.outputs;
+        let same = wide.nodes.len() == planned.nodes.len() && wide.nodes.iter().zip(&planned.nodes).all(|(a, b)| alike(a, b));
+        Ok(same.then_some(wide))
+    }
+}

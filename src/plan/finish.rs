@@ -1,0 +1,83 @@
+//! The end of planning: what nothing reads is dropped, and places and parameter blocks get their memory.
+
+use super::planner::Builder;
+use super::*;
+use crate::error::{Error, Result};
+use crate::graph::ValueId;
+use crate::kernels::PARAMS_WINDOW;
+use std::collections::{HashMap, HashSet};
+
+impl Builder {
+    /// Keeps only the constants that a dispatch binds: a packed form often makes the plain one needless.
+    fn drop_unread_constants(&mut self) {
+        let read: HashSet<PlaceId> = self.steps.iter().flat_map(|step| step.reads.iter().copied()).collect();
+        let mut kept = vec![];
+        for (at, place) in self.places.iter_mut().enumerate() {
+            if let Home::Constant(index) = place.home {
+                place.home = Home::Unassigned;
+                if read.contains(&PlaceId(at as u32)) {
+                    place.home = Home::Constant(kept.len());
+                    kept.push(self.constants[index].clone());
+                }
+            }
+        }
+        self.constants = kept;
+    }
+
+    /// Assigns memory and parameter offsets.
+    pub(super) fn finish(mut self, placements: Vec<Placement>, by_value: Vec<ValueId>) -> Result<Plan> {
+        self.drop_unread_constants();
+        let mut spans: HashMap<PlaceId, (usize, usize)> = HashMap::new();
+        for (index, step) in self.steps.iter().enumerate() {
+            for &id in step.reads.iter().chain(&step.writes) {
+                let span = spans.entry(self.whole_of(id)).or_insert((index, index));
+                span.1 = index;
+            }
+        }
+        let movable: Vec<(PlaceId, Lifetime)> = (0..self.places.len() as u32)
+            .map(PlaceId)
+            .filter(|id| self.places[id.0 as usize].home == Home::Unassigned && self.whole_of(*id) == *id)
+            .filter_map(|id| spans.get(&id).map(|&(first, last)| (id, Lifetime { bytes: self.places[id.0 as usize].bytes(), first, last })))
+            .collect();
+        let (slots, sizes) = assign(&movable.iter().map(|item| item.1).collect::<Vec<_>>());
+        for ((id, _), slot) in movable.iter().zip(slots) {
+            self.places[id.0 as usize].home = Home::Slot(slot);
+        }
+        for at in 0..self.places.len() {
+            if let Some(of) = self.places[at].part.as_ref().map(|part| part.of) {
+                self.places[at].home = self.place(of).home.clone();
+            }
+        }
+        let total: u64 = sizes.iter().sum::<u64>() + self.constants.iter().map(|constant| constant.bytes).sum::<u64>();
+        if total > self.capabilities.memory_budget {
+            return Err(Error::memory(format!("the plan takes {total} bytes on the device; the budget is {}", self.capabilities.memory_budget))
+                .remedy("use a smaller input, --precision f16 or --device cpu"));
+        }
+        let mut params = vec![];
+        let align = self.capabilities.uniform_alignment.max(16) as usize;
+        for step in &mut self.steps {
+            if let StepKind::Gpu { dispatches } = &mut step.kind {
+                for dispatch in dispatches {
+                    dispatch.params_offset = params.len() as u32;
+                    params.extend_from_slice(&dispatch.params);
+                    params.resize(params.len().next_multiple_of(align), 0);
+                }
+            }
+        }
+        // The binding's window reaches this far beyond the last block's start.
+        params.resize(params.len() + PARAMS_WINDOW, 0);
+        Ok(Plan {
+            graph: self.graph,
+            places: self.places,
+            steps: self.steps,
+            slots: sizes,
+            constants: self.constants,
+            params,
+            facts: self.facts,
+            placements,
+            by_value,
+            precision: self.precision,
+            chosen: self.chosen,
+        })
+    }
+}
