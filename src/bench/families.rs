@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The operators' version in the graphs.
-const VERSION: i64 = 21;
+const VERSION: i64 = 23;
 
 /// The most elements of a tensor here: sizes come from the command line.
 const MOST: usize = 1 << 28;
@@ -50,6 +50,11 @@ pub static FAMILIES: &[Family] = &[
     family("softmax", "rows x length", |at, sizes| {
         let x = at.input(&exactly::<2>(sizes)?)?;
         at.node("Softmax", &[("axis", Attribute::Int(-1))], &[x])
+    }),
+    family("attention", "heads x queries x keys x elements of a head", |at, sizes| {
+        let [heads, queries, keys, depth] = exactly(sizes)?;
+        let (q, k, v) = (at.input(&[1, heads, queries, depth])?, at.input(&[1, heads, keys, depth])?, at.input(&[1, heads, keys, depth])?);
+        at.node("Attention", &[], &[q, k, v])
     }),
     family("layer_norm", "rows x length", |at, sizes| {
         let [rows, length] = exactly(sizes)?;

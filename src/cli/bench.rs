@@ -36,7 +36,7 @@ pub struct Bench {
     #[arg(required_unless_present = "kernel", value_name = "MODEL")]
     models: Vec<PathBuf>,
     /// Measure one kernel family instead of a model, or all of them, each checked against the CPU first: matmul, matmul_batch, conv, depthwise,
-    /// softmax, layer_norm, reduce, global_pool, transpose, elementwise, gather, pool, resize
+    /// softmax, attention, layer_norm, reduce, global_pool, transpose, elementwise, gather, pool, resize
     #[arg(long, value_name = "NAME|all", conflicts_with_all = ["models", "worker", "outputs", "profile", "tune"])]
     kernel: Option<String>,
     /// The kernel's sizes, as 128x768x3072; without, those that the benchmark models have

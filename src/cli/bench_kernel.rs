@@ -6,7 +6,7 @@ use super::emit::{JsonOption, SCHEMA, say};
 use super::options::{DeviceFields, RunOptions};
 use comfy_table::{Table, presets};
 use sardonyx::bench::{KernelTime, Subject, Which, prepare};
-use sardonyx::error::{Error, Result};
+use sardonyx::error::{Error, ErrorKind, Result};
 use sardonyx::gpu::{self, Measured};
 use serde::Serialize;
 
@@ -34,8 +34,17 @@ struct Document<'a> {
     /// The adapter's peaks: the best of what was measured between the turns.
     peaks: Measured,
     kernels: &'a [KernelTime],
+    /// Those of a list that this adapter doesn't serve, and why.
+    not_served: &'a [NotServed],
     /// How much slower the kernels' own rules are than the best variant, over the shapes with several; null without `--variant all`.
     rule_behind_best: Option<Behind>,
+}
+
+#[derive(Serialize)]
+struct NotServed {
+    kernel: &'static str,
+    shape: String,
+    reason: String,
 }
 
 /// Ratios of times.
@@ -55,12 +64,16 @@ impl Laboratory<'_> {
             Some(variant) => Which::One(variant.parse()?),
         };
         let device = options.device.open_aloud()?.ok_or_else(|| Error::usage("kernels run on a GPU").remedy("use --device gpu"))?;
-        let mut ready = vec![];
+        let (mut ready, mut not_served) = (vec![], vec![]);
         let mut wrong = 0;
         for subject in &subjects {
             match prepare(&device, options.precision.into(), subject, which, self.seed) {
                 Ok(more) => ready.extend(more),
                 // The others of a list are measured all the same.
+                Err(error) if subjects.len() > 1 && error.kind() == ErrorKind::Unsupported => {
+                    say(format_args!("note: not measured: {error}"));
+                    not_served.push(NotServed { kernel: subject.family, shape: subject.shape(), reason: error.message().to_string() });
+                }
                 Err(error) if subjects.len() > 1 => {
                     wrong += 1;
                     say(format_args!("error: {error}"));
@@ -85,6 +98,7 @@ impl Laboratory<'_> {
             precision: options.precision,
             peaks,
             kernels: &rows,
+            not_served: &not_served,
             rule_behind_best: if which == Which::All { behind(&rows) } else { None },
         };
         json.emit(&document, || if self.markdown { markdown(&document) } else { text(&document) })?;
@@ -135,6 +149,9 @@ fn cells(row: &KernelTime) -> [String; 10] {
 fn footer(document: &Document) -> String {
     let peaks = &document.peaks;
     let mut text = format!("Limits measured: {:.1} GFLOP/s of float32, {:.2} GB/s of a copy.\n", peaks.fma_gflops, peaks.copy_gb_per_s);
+    for missing in document.not_served {
+        text += &format!("Not served by this adapter: {} {}: {}.\n", missing.kernel, missing.shape, missing.reason);
+    }
     if let Some(behind) = &document.rule_behind_best {
         let (mean, worst) = (behind.mean * 100.0 - 100.0, behind.worst * 100.0 - 100.0);
         text += &format!("The rules' variants are {mean:.1} % slower than the best on average of {} shapes, {worst:.1} % at worst.\n", behind.shapes);
