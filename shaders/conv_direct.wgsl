@@ -11,7 +11,8 @@ struct Params {
     kernel_h: u32, kernel_w: u32, stride_h: u32, stride_w: u32,
     pad_h: u32, pad_w: u32, dilation_h: u32, dilation_w: u32,
     in_group: u32, out_group: u32, out_c: u32, flags: u32,
-    alpha: f32, low: f32, high: f32, spare: u32,
+    alpha: f32, low: f32, high: f32, offset: u32,
+    step: u32, spare0: u32, spare1: u32, spare2: u32,
 }
 
 @group(0) @binding(0) var<storage, read> input: array<Stored4>;
@@ -62,5 +63,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
     }
-    output[index] = store4(finish(sum, bias4(channel), index));
+    // The residual is contiguous, whatever the output is a part of.
+    output[p.offset + pixel * p.step + channel] = store4(finish(sum, bias4(channel), index));
 }

@@ -11,7 +11,8 @@ struct Params {
     kernel_h: u32, kernel_w: u32, stride_h: u32, stride_w: u32,
     pad_h: u32, pad_w: u32, dilation_h: u32, dilation_w: u32,
     in_group: u32, out_group4: u32, row_groups: u32, flags: u32,
-    alpha: f32, low: f32, high: f32, spare: u32,
+    alpha: f32, low: f32, high: f32, offset: u32,
+    step: u32, spare0: u32, spare1: u32, spare2: u32,
 }
 
 @group(0) @binding(0) var<storage, read> input: array<Stored4>;
@@ -76,8 +77,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
     for (var r = 0u; r < PIXELS; r++) {
         let x = first + r * p.stride_w;
         if x < p.out_w {
-            let at = (row * p.out_w + x) * p.out_c4 + channel;
-            output[at] = store4(finish(sum[r], offset, at));
+            let pixel = row * p.out_w + x;
+            // The residual is contiguous, whatever the output is a part of.
+            output[p.offset + pixel * p.step + channel] = store4(finish(sum[r], offset, pixel * p.out_c4 + channel));
         }
     }
 }

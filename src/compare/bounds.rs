@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::graph::Node;
 use crate::kernels::pool::Mode as Pooling;
 use crate::kernels::reduce::Reduction;
+use crate::kernels::winograd::Tile;
 use crate::ops::matrix::gemm::Gemm;
 use crate::ops::nn::{batch_normalization::BatchNormalization, conv::Conv, global_pool::GlobalPool, pool::Pool, softmax::Softmax};
 use crate::ops::pointwise::{Elementwise, Pointwise};
@@ -88,8 +89,8 @@ pub struct Own {
 pub struct Made {
     /// The roundoff with which it stores results.
     pub unit: f64,
-    /// Whether it took a convolution by Winograd's method.
-    pub winograd: bool,
+    /// The tile by which it took a convolution by Winograd's method, if it did.
+    pub winograd: Option<Tile>,
 }
 
 /// What output `index` of `node` (its reference `want`, as float64) is held to.
@@ -128,7 +129,7 @@ pub fn evaluate(op: &dyn Operator, inputs: &[Option<Tensor>]) -> Result<Tensor> 
 }
 
 /// c · u · length · Σ|aᵢbᵢ| and the rounding of what is summed, taken through the epilogue.
-fn contraction(node: &Node, inputs: &[Option<Input>], length: usize, winograd: bool, own: Own) -> Result<Allowed> {
+fn contraction(node: &Node, inputs: &[Option<Input>], length: usize, winograd: Option<Tile>, own: Own) -> Result<Allowed> {
     let epilogue = epilogue_of(node).cloned().unwrap_or_else(Pointwise::identity);
     let mut bare = node.clone();
     set_epilogue(&mut bare, Pointwise::identity());
@@ -145,13 +146,13 @@ fn contraction(node: &Node, inputs: &[Option<Input>], length: usize, winograd: b
     let folded = if node.fused.is_empty() { 0.0 } else { UNIT_F32 + own.unit * node.fused.len() as f64 };
     let sides = if own.arithmetic { 2.0 } else { 1.0 };
     let fixed: Vec<f64> = magnitude.iter().map(|m| (operands + folded) * m).collect();
-    let spread = match (bare.op.downcast::<Conv>(), &magnitudes[..]) {
-        (Some(conv), [Some(x), Some(w), ..]) if winograd => Some(spread(conv, x, w)?),
+    let spread = match (winograd, bare.op.downcast::<Conv>(), &magnitudes[..]) {
+        (Some(tile), Some(conv), [Some(x), Some(w), ..]) => Some(spread(conv, tile, x, w)?),
         _ => None,
     };
     let terms = |index: usize, m: f64| length as f64 * m * sides + spread.as_ref().map_or(0.0, |spread| spread[index]);
     let scaled: Vec<f64> = magnitude.iter().enumerate().map(|(index, &m)| UNIT_F32 * terms(index, m)).collect();
-    let formula = if winograd {
+    let formula = if spread.is_some() {
         format!("c·u·({length}·Σ|ab| + Winograd's spread) + storage rounding")
     } else {
         format!("c·u·{length}·Σ|ab| + storage rounding")

@@ -3,7 +3,7 @@
 
 use super::bounds::{Input, Made, Own, allowed, unit, widened};
 use super::reference::{self, Values};
-use super::winograd::takes;
+use super::winograd;
 use super::{C, clobber};
 use crate::error::{Error, Result};
 use crate::graph::Node;
@@ -120,7 +120,7 @@ impl Seen {
         let (right, wrong) = (right.to_f64s()?, wrong.to_f64s()?);
         let output = node.outputs.iter().flatten().next().copied();
         let dtype = output.and_then(|id| plan.facts.get(id.0 as usize)?.as_ref().map(|fact| fact.dtype)).unwrap_or(DType::F32);
-        let made = Made { unit: unit(dtype, plan.precision), winograd: takes(plan, node) };
+        let made = Made { unit: unit(dtype, plan.precision), winograd: winograd::tile(plan, node) };
         let limit = allowed(node, 0, &self.operands(plan, node)?, &right, made, Own { arithmetic: false, unit: 0.0 })?;
         let far = match output.filter(|_| whole).and_then(|id| self.values.get(&id).zip(self.near.get(&id))) {
             Some((a, b)) => a.to_f64s()?.iter().zip(b.to_f64s()?).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max),

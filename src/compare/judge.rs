@@ -6,7 +6,7 @@ use super::measure::{Allowed, Measure, measure};
 use super::reference::Values;
 use super::report::{FirstDifferent, NodeRow};
 use super::run::Options;
-use super::winograd::takes;
+use super::winograd;
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
@@ -124,7 +124,7 @@ impl Judge<'_> {
         };
         let inputs = node.inputs.iter().map(|id| id.map(input).transpose()).collect::<Result<Vec<_>>>()?;
         let index = node.outputs.iter().position(|id| *id == Some(subject.value)).unwrap_or(0);
-        let winograd = subject.plan.is_some_and(|plan| takes(plan, node));
+        let winograd = subject.plan.and_then(|plan| winograd::tile(plan, node));
         allowed(node, index, &inputs, want, Made { unit: store, winograd }, own)
     }
 

@@ -1,9 +1,8 @@
 //! Convolution in two dimensions: `shaders/conv.wgsl`, and `shaders/depthwise.wgsl` for one filter a channel.
 
-use super::epilogue::{Ends, Epilogue, bindings, samples};
-use super::{Kernel, Packing, Prelude, Target, UNIFORM_TABLE, gemm, matmul, narrow, pair, weights as packed};
+use super::epilogue::{Ends, Epilogue, samples};
+use super::{Kernel, Packing, Prelude, UNIFORM_TABLE, gemm, matmul, narrow, pair, weights as packed};
 use crate::error::{Error, Result};
-use crate::ops::pointwise::Pointwise;
 use crate::plan::choice::{bucket, candidates};
 use crate::plan::{Lowering, PlaceId, Storage, Unsupported, Variant};
 use crate::tensor::Tensor;
@@ -214,20 +213,9 @@ pub fn is_depthwise(sizes: &Sizes) -> bool {
     sizes.groups > 1 && sizes.groups == sizes.in_c && sizes.in_c == sizes.out_c
 }
 
-/// Emits a convolution. Places are channels-last, and contiguous but for the output's; the weights are input `weights` of the node, a constant.
-#[allow(clippy::too_many_arguments)] // the operands of a convolution are what they are
-pub fn emit(
-    at: &mut Lowering<'_>,
-    storage: Storage,
-    s: &Sizes,
-    input: PlaceId,
-    weights: usize,
-    bias: Option<PlaceId>,
-    residual: Option<PlaceId>,
-    output: Target,
-    epilogue: &Pointwise,
-) -> Result<(), Unsupported> {
-    let epilogue = Epilogue::new(epilogue, bias.is_some())?;
+/// Emits a convolution. Places are channels-last, and contiguous but for the output's; the weights are the node's input 1, a constant.
+pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, input: PlaceId, ends: &Ends) -> Result<(), Unsupported> {
+    let (epilogue, output) = (&ends.epilogue, ends.output);
     let capabilities = at.capabilities();
     let (in_c4, out_c4) = (s.in_c.div_ceil(4), s.out_c.div_ceil(4));
     let width = matmul::width(&capabilities, out_c4);
@@ -236,7 +224,7 @@ pub fn emit(
     let fold = |blocks: u64| super::folded_grid(blocks, capabilities.max_grid);
     if is_depthwise(s) {
         let shape = vec![s.kernel[0], s.kernel[1], in_c4 * 4];
-        let packed = at.packed(weights, Packing { name: "depthwise", args: vec![], shape, pack: pack_depthwise })?;
+        let packed = at.packed(1, Packing { name: "depthwise", args: vec![], shape, pack: pack_depthwise })?;
         let rule = Rows::new(s);
         let tiles: &[u32] = if rule.window.is_some() { &[4, 7, 8] } else { &[4] };
         let all = candidates(Variant::alone(rule.pixels, false), &worthwhile(s.out_w, tiles), false);
@@ -268,8 +256,8 @@ pub fn emit(
             step: output.step,
             spare: [0; 3],
         };
-        let bindings = bindings(at, storage, [input, packed], bias, residual, output.place)?;
-        return at.emit(&DEPTHWISE, depthwise_prelude(storage, by, width, &epilogue), params, &bindings, [columns, grid[0], grid[1]]);
+        let bindings = ends.bindings(at, storage, [input, packed])?;
+        return at.emit(&DEPTHWISE, depthwise_prelude(storage, by, width, epilogue), params, &bindings, [columns, grid[0], grid[1]]);
     }
     let in_group = s.in_c / s.groups;
     let in_group4 = in_group.div_ceil(4);
@@ -278,7 +266,7 @@ pub fn emit(
     let shape = vec![s.kernel[0], s.kernel[1], in_group4 * 4, out_c4 * 4];
     let packing = if panels { packed::of_filters(s.out_c, in_group, taps) } else { Packing { name: "conv", args: vec![], shape, pack: pack_weights } };
     let b_row = if panels { packed::panel_step(taps * in_group4)? } else { narrow(out_c4)? };
-    let packed = at.packed(weights, packing)?;
+    let packed = at.packed(1, packing)?;
     let terms = s.n.saturating_mul(s.out_h * s.out_w).saturating_mul(s.out_c).saturating_mul(taps * in_group);
     let rule = pixels(s.out_w, if panels && terms > LARGE { &[14, 12, 7, 8] } else { &[7, 8] });
     let rows = narrow(s.n.saturating_mul(s.out_h))?;
@@ -291,7 +279,6 @@ pub fn emit(
     let shared = if s.groups > 1 { vec![] } else { gemm::variants_for(&capabilities, [s.n.saturating_mul(s.out_h * s.out_w), s.out_c], in_group4, taps, 1) };
     let variant = at.choose(key("conv", storage, s), shared.into_iter().chain(alone).collect());
     if variant.columns > 0 {
-        let ends = Ends { epilogue: &epilogue, bias, residual, output };
         return gemm::convolution(at, storage, variant, s, [input, packed], ends);
     }
     let Variant { tile: pixels, down: rows_first, .. } = variant;
@@ -328,10 +315,10 @@ pub fn emit(
         step: output.step,
         spare: 0,
     };
-    let bindings = bindings(at, storage, [input, packed], bias, residual, output.place)?;
+    let bindings = ends.bindings(at, storage, [input, packed])?;
     at.emit(
         &CONV,
-        prelude(storage, pixels, width, [s.groups > 1, !in_group.is_multiple_of(4), panels, s.kernel[1] <= UNIFORM_TABLE.len()], &epilogue),
+        prelude(storage, pixels, width, [s.groups > 1, !in_group.is_multiple_of(4), panels, s.kernel[1] <= UNIFORM_TABLE.len()], epilogue),
         params,
         &bindings,
         if rows_first { [blocks as u32, columns, 1] } else { [columns, grid[0], grid[1]] },

@@ -1,9 +1,8 @@
 //! Convolution, plain or transposed, in groups of any number of channels: `shaders/conv_direct.wgsl`.
 
 use super::conv::Sizes;
-use super::epilogue::{Epilogue, bindings, samples};
+use super::epilogue::{Ends, Epilogue, samples};
 use super::{Kernel, Prelude, folded_grid, narrow, pair};
-use crate::ops::pointwise::Pointwise;
 use crate::plan::{Lowering, PlaceId, Storage, Unsupported};
 
 pub static CONV_DIRECT: Kernel =
@@ -31,20 +30,12 @@ struct Params {
     alpha: f32,
     low: f32,
     high: f32,
-    spare: u32,
+    offset: u32,
+    step: u32,
+    spare: [u32; 3],
 }
 
 const WIDTH: u32 = 64;
-
-/// The buffers of a convolution: channels-last activations, weights `[h, w, in_c/groups, out_c]` in rows of 4.
-#[derive(Debug, Clone, Copy)]
-pub struct Operands {
-    pub input: PlaceId,
-    pub weights: PlaceId,
-    pub bias: Option<PlaceId>,
-    pub residual: Option<PlaceId>,
-    pub output: PlaceId,
-}
 
 fn prelude(storage: Storage, transposed: bool, epilogue: &Epilogue) -> Prelude {
     epilogue.prelude(Prelude::new().storage(storage).flag("TRANSPOSED", transposed).constant("WIDTH", WIDTH))
@@ -60,9 +51,9 @@ fn variants() -> Vec<Prelude> {
     list
 }
 
-/// Emits the convolution, or the transposed one.
-pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, operands: &Operands, transposed: bool, epilogue: &Pointwise) -> Result<(), Unsupported> {
-    let epilogue = Epilogue::new(epilogue, operands.bias.is_some())?;
+/// Emits the convolution, or the transposed one, of channels-last activations and weights `[h, w, in_c/groups, out_c]` in rows of 4.
+pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, operands: [PlaceId; 2], transposed: bool, ends: &Ends) -> Result<(), Unsupported> {
+    let (epilogue, output) = (&ends.epilogue, ends.output);
     let (in_c4, out_c4) = (s.in_c.div_ceil(4), s.out_c.div_ceil(4));
     let pixels = s.n.saturating_mul(s.out_h).saturating_mul(s.out_w);
     let invocations = narrow(pixels.saturating_mul(out_c4))?;
@@ -87,8 +78,10 @@ pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, operands: &Opera
         alpha: 1.0,
         low: epilogue.low,
         high: epilogue.high,
-        spare: 0,
+        offset: output.offset,
+        step: output.step,
+        spare: [0; 3],
     };
-    let bindings = bindings(at, storage, [operands.input, operands.weights], operands.bias, operands.residual, operands.output)?;
-    at.emit(&CONV_DIRECT, prelude(storage, transposed, &epilogue), params, &bindings, grid)
+    let bindings = ends.bindings(at, storage, operands)?;
+    at.emit(&CONV_DIRECT, prelude(storage, transposed, epilogue), params, &bindings, grid)
 }

@@ -3,12 +3,11 @@
 //! In groups of 4 channels a fourth of the work on three channels would be for nothing, and every tap would find its addresses anew.
 
 use super::conv::Sizes;
-use super::epilogue::{Epilogue, bindings, samples};
-use super::{Kernel, Packing, Prelude, Target, matmul, narrow, weights as packed};
+use super::epilogue::{Ends, Epilogue, samples};
+use super::{Kernel, Packing, Prelude, matmul, narrow, weights as packed};
 use crate::error::{Error, Result};
 use crate::ops::Fact;
-use crate::ops::pointwise::Pointwise;
-use crate::plan::{Layout, Lowering, PlaceId, Storage, Unsupported, View};
+use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
 use crate::tensor::{DType, Tensor};
 
 pub static CONV_STEM: Kernel = Kernel { stem: "conv_stem", shader: include_str!("../../shaders/conv_stem.wgsl"), params_size: size_of::<Params>(), variants };
@@ -113,17 +112,8 @@ fn padded(at: &mut Lowering<'_>, s: &Sizes) -> Result<View, Unsupported> {
 }
 
 /// Emits the convolution of the node's input 0 by its constant input 1.
-#[allow(clippy::too_many_arguments)] // the operands of a convolution are what they are
-pub fn emit(
-    at: &mut Lowering<'_>,
-    storage: Storage,
-    s: &Sizes,
-    bias: Option<PlaceId>,
-    residual: Option<PlaceId>,
-    output: Target,
-    epilogue: &Pointwise,
-) -> Result<(), Unsupported> {
-    let epilogue = Epilogue::new(epilogue, bias.is_some())?;
+pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, ends: &Ends) -> Result<(), Unsupported> {
+    let (epilogue, output) = (&ends.epilogue, ends.output);
     let capabilities = at.capabilities();
     let input = padded(at, s)?;
     let (height, width4) = (input.shape[2], input.strides[2] / 4);
@@ -162,7 +152,7 @@ pub fn emit(
         step: output.step,
         spare: [0; 3],
     };
-    let bindings = bindings(at, storage, [input.place, weights], bias, residual, output.place)?;
+    let bindings = ends.bindings(at, storage, [input.place, weights])?;
     let columns = narrow(out_c4)?.div_ceil(width);
-    at.emit(&CONV_STEM, prelude(storage, row, width, panels, &epilogue), params, &bindings, [columns, grid[0], grid[1]])
+    at.emit(&CONV_STEM, prelude(storage, row, width, panels, epilogue), params, &bindings, [columns, grid[0], grid[1]])
 }

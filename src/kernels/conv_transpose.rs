@@ -1,11 +1,10 @@
 //! Transposed convolution in two dimensions: `shaders/conv_transpose.wgsl`; `conv_direct` where groups aren't whole groups of 4.
 
 use super::conv::Sizes;
-use super::conv_direct::{self, Operands};
-use super::epilogue::{Epilogue, bindings, samples};
+use super::conv_direct;
+use super::epilogue::{Ends, Epilogue, samples};
 use super::{Kernel, Packing, Prelude, folded_grid, matmul, narrow, pair};
 use crate::error::Result;
-use crate::ops::pointwise::Pointwise;
 use crate::plan::{Layout, Lowering, PlaceId, Storage, Unsupported};
 use crate::tensor::Tensor;
 
@@ -34,7 +33,9 @@ struct Params {
     alpha: f32,
     low: f32,
     high: f32,
-    spare: u32,
+    offset: u32,
+    step: u32,
+    spare: [u32; 3],
 }
 
 const PIXELS: u32 = 4;
@@ -75,23 +76,13 @@ fn weights(at: &mut Lowering<'_>, s: &Sizes) -> Result<PlaceId, Unsupported> {
     Ok(at.in_layout(view.permuted(&[3, 4, 1, 0, 2]), Layout::Rows4)?.place)
 }
 
-/// Emits a transposed convolution of channels-last places; the weights are input 1 of the node.
-#[allow(clippy::too_many_arguments)] // the operands of a convolution are what they are
-pub fn emit(
-    at: &mut Lowering<'_>,
-    storage: Storage,
-    s: &Sizes,
-    input: PlaceId,
-    bias: Option<PlaceId>,
-    residual: Option<PlaceId>,
-    output: PlaceId,
-    epilogue: &Pointwise,
-) -> Result<(), Unsupported> {
+/// Emits a transposed convolution of channels-last places; the weights are the node's input 1.
+pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, input: PlaceId, ends: &Ends) -> Result<(), Unsupported> {
     let weights = weights(at, s)?;
     if s.groups > 1 && (!(s.in_c / s.groups).is_multiple_of(4) || !(s.out_c / s.groups).is_multiple_of(4)) {
-        return conv_direct::emit(at, storage, s, &Operands { input, weights, bias, residual, output }, true, epilogue);
+        return conv_direct::emit(at, storage, s, [input, weights], true, ends);
     }
-    let epilogue = Epilogue::new(epilogue, bias.is_some())?;
+    let (epilogue, output) = (&ends.epilogue, ends.output);
     let capabilities = at.capabilities();
     let out_c4 = s.out_c.div_ceil(4);
     let width = matmul::width(&capabilities, out_c4);
@@ -119,9 +110,11 @@ pub fn emit(
         alpha: 1.0,
         low: epilogue.low,
         high: epilogue.high,
-        spare: 0,
+        offset: output.offset,
+        step: output.step,
+        spare: [0; 3],
     };
-    let bindings = bindings(at, storage, [input, weights], bias, residual, output)?;
+    let bindings = ends.bindings(at, storage, [input, weights])?;
     let columns = narrow(out_c4)?.div_ceil(width);
-    at.emit(&CONV_TRANSPOSE, prelude(storage, width, &epilogue), params, &bindings, [columns, grid[0], grid[1]])
+    at.emit(&CONV_TRANSPOSE, prelude(storage, width, epilogue), params, &bindings, [columns, grid[0], grid[1]])
 }

@@ -53,34 +53,30 @@ impl Epilogue {
     }
 }
 
-/// Where a contraction's sums go.
-#[derive(Clone, Copy)]
-pub struct Ends<'a> {
-    pub epilogue: &'a Epilogue,
+/// What becomes of a contraction's sums, and where they go.
+#[derive(Debug, Clone)]
+pub struct Ends {
+    pub epilogue: Epilogue,
     pub bias: Option<PlaceId>,
     /// Contiguous, its rows padded to 4.
     pub residual: Option<PlaceId>,
     pub output: Target,
 }
 
-/// What a contraction binds, in the order of its shader: its operands, bias, residual, result. One that isn't there is a dummy.
-pub fn bindings<const N: usize>(
-    at: &mut Lowering<'_>,
-    storage: Storage,
-    operands: [PlaceId; N],
-    bias: Option<PlaceId>,
-    residual: Option<PlaceId>,
-    output: PlaceId,
-) -> Result<Vec<(PlaceId, Access)>, Unsupported> {
-    let dummy = at.dummy(storage)?;
-    let read = operands.into_iter().chain([bias.unwrap_or(dummy), residual.unwrap_or(dummy)]);
-    Ok(read.map(|place| (place, Access::Read)).chain([(output, Access::Write)]).collect())
-}
-
-impl Ends<'_> {
-    /// See [`bindings`].
+impl Ends {
+    /// `expression`: as [`Epilogue::new`] reads it.
+    pub fn new(expression: &Pointwise, bias: Option<PlaceId>, residual: Option<PlaceId>, output: Target) -> Result<Self, Unsupported> {
+        Ok(Self { epilogue: Epilogue::new(expression, bias.is_some())?, bias, residual, output })
+    }
+    /// The sums as they are.
+    pub fn plain(output: Target) -> Result<Self, Unsupported> {
+        Self::new(&Pointwise::identity(), None, None, output)
+    }
+    /// What a contraction binds, in the order of its shader: its operands, bias, residual, result. One that isn't there is a dummy.
     pub fn bindings<const N: usize>(&self, at: &mut Lowering<'_>, storage: Storage, operands: [PlaceId; N]) -> Result<Vec<(PlaceId, Access)>, Unsupported> {
-        bindings(at, storage, operands, self.bias, self.residual, self.output.place)
+        let dummy = at.dummy(storage)?;
+        let read = operands.into_iter().chain([self.bias.unwrap_or(dummy), self.residual.unwrap_or(dummy)]);
+        Ok(read.map(|place| (place, Access::Read)).chain([(self.output.place, Access::Write)]).collect())
     }
 }
 

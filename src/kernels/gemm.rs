@@ -149,13 +149,13 @@ fn dispatch(
     variant: Variant,
     (pixels, batch): (bool, usize),
     operands: [PlaceId; 2],
-    ends: Ends<'_>,
+    ends: &Ends,
     params: Params,
 ) -> Result<(), Unsupported> {
     let tile = Tile::of(variant).ok_or_else(|| Unsupported::new(format!("no tile of {variant}")))?;
     let (tiles_m, tiles_n) = (params.m.div_ceil(tile.rows), (params.n4 * 4).div_ceil(tile.columns));
     let grid = folded_grid(tiles_m as u64 * tiles_n as u64, at.capabilities().max_grid);
-    let epilogue = ends.epilogue;
+    let epilogue = &ends.epilogue;
     let c_batch = narrow((params.m as usize).saturating_mul(ends.output.step as usize))?;
     let params = Params { c_offset: ends.output.offset, c_row: ends.output.step, c_batch, tiles_m, tiles_n, per_row: grid[0], ..params };
     let params = Params { flags: epilogue.flags, low: epilogue.low, high: epilogue.high, ..params };
@@ -171,7 +171,7 @@ pub(super) fn product(
     s: Sizes,
     [a, b]: [Matrix; 2],
     alpha: f32,
-    ends: Ends<'_>,
+    ends: &Ends,
 ) -> Result<(), Unsupported> {
     let n4 = narrow(s.n.div_ceil(4))?;
     let params = Params {
@@ -202,7 +202,7 @@ pub(super) fn convolution(
     variant: Variant,
     s: &conv::Sizes,
     operands: [PlaceId; 2],
-    ends: Ends<'_>,
+    ends: &Ends,
 ) -> Result<(), Unsupported> {
     let (in_c4, out_c4) = (narrow(s.in_c.div_ceil(4))?, narrow(s.out_c.div_ceil(4))?);
     let out_pixels = s.out_h.saturating_mul(s.out_w);

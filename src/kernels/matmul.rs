@@ -1,8 +1,7 @@
 //! The matrix product: `shaders/matmul.wgsl`.
 
-use super::epilogue::{Ends, Epilogue, bindings, samples};
+use super::epilogue::{Ends, Epilogue, samples};
 use super::{Kernel, Prelude, Target, gemm, gemv, narrow, weights};
-use crate::ops::pointwise::Pointwise;
 use crate::plan::choice::{bucket, candidates};
 use crate::plan::{Capabilities, Layout, Lowering, PlaceId, Storage, Unsupported, Variant, View};
 
@@ -110,9 +109,42 @@ fn variants() -> Vec<Prelude> {
     list
 }
 
+/// Emits `alpha · A · B` for each of `batch`, of views whose last two axes are rows and columns, `sizes` m, n and k.
+///
+/// Of weights that are more than the adapter binds at once, some columns are taken after the other.
+pub fn product(
+    at: &mut Lowering<'_>,
+    storage: Storage,
+    [a, b]: [View; 2],
+    batch: &[usize],
+    [m, n, k]: [usize; 3],
+    alpha: f32,
+    ends: &Ends,
+) -> Result<(), Unsupported> {
+    let bytes = k.next_multiple_of(4).saturating_mul(storage.element_bytes());
+    let capabilities = at.capabilities();
+    let most = (capabilities.max_binding() / bytes.max(1) as u64 / 32).max(1).saturating_mul(32) as usize;
+    if n <= most || !batch.is_empty() || ends.bias.is_some() || ends.residual.is_some() || !at.is_constant(&b) {
+        let (a, b, (outer, inner)) = operands(at, a, b, batch)?;
+        return emit(at, storage, Sizes { m, n, k, outer, inner }, [a, b], alpha, ends);
+    }
+    for first in (0..n).step_by(most) {
+        let n = most.min(n - first);
+        let mut columns = View { shape: vec![k, n], ..b.clone() };
+        columns.offset = columns.offset.saturating_add_signed(columns.strides[1].saturating_mul(first as isize));
+        if !weights::panels(&capabilities) {
+            columns = at.in_layout(columns, Layout::Rows4)?;
+        }
+        let (a, b, (outer, inner)) = operands(at, a.clone(), columns, &[])?;
+        let output = Target { offset: ends.output.offset + narrow(first / 4)?, ..ends.output };
+        emit(at, storage, Sizes { m, n, k, outer, inner }, [a, b], alpha, &Ends { output, ..ends.clone() })?;
+    }
+    Ok(())
+}
+
 /// Two views as matrix operands of a batch of products, with the batch's sizes (outer, inner). The last two axes are rows
 /// and columns; a view whose columns are not contiguous groups of 4 is copied.
-pub fn operands(at: &mut Lowering<'_>, a: View, b: View, batch: &[usize]) -> Result<(Matrix, Matrix, (usize, usize)), Unsupported> {
+fn operands(at: &mut Lowering<'_>, a: View, b: View, batch: &[usize]) -> Result<(Matrix, Matrix, (usize, usize)), Unsupported> {
     let a = if readable(&a) { a } else { at.in_layout(a, Layout::Rows4)? };
     if let [rows, columns] = b.shape[..]
         && batch.is_empty()
@@ -161,21 +193,8 @@ fn matrix(view: &View, outer: isize, inner: isize) -> Result<Matrix, Unsupported
     Ok(Matrix { place: view.place, offset, row, outer: group(outer)?, inner: group(inner)?, panels: false })
 }
 
-/// Emits one product. The rows of `residual` are contiguous and padded to 4; those of `c` lie its step apart.
-#[allow(clippy::too_many_arguments)] // the operands of a GEMM are what they are
-pub fn emit(
-    at: &mut Lowering<'_>,
-    storage: Storage,
-    sizes: Sizes,
-    a: Matrix,
-    b: Matrix,
-    bias: Option<PlaceId>,
-    residual: Option<PlaceId>,
-    c: Target,
-    alpha: f32,
-    epilogue: &Pointwise,
-) -> Result<(), Unsupported> {
-    let epilogue = Epilogue::new(epilogue, bias.is_some())?;
+/// Emits a batch of products `alpha · A · B`.
+pub fn emit(at: &mut Lowering<'_>, storage: Storage, sizes: Sizes, [a, b]: [Matrix; 2], alpha: f32, ends: &Ends) -> Result<(), Unsupported> {
     let capabilities = at.capabilities();
     let n4 = sizes.n.div_ceil(4);
     let width = width(&capabilities, n4);
@@ -192,10 +211,11 @@ pub fn emit(
     let key = format!("matmul{packed} {storage:?} {} of {}x{}x{}", bucket(batch), bucket(sizes.m), sizes.k, sizes.n);
     let variant = at.choose(key, all);
     if variant.columns > 0 {
-        return gemm::product(at, storage, variant, sizes, [a, b], alpha, Ends { epilogue: &epilogue, bias, residual, output: c });
+        return gemm::product(at, storage, variant, sizes, [a, b], alpha, ends);
     }
     let Variant { tile: rows, down, .. } = variant;
     let row_blocks = narrow(sizes.m)?.div_ceil(rows);
+    let (epilogue, c) = (&ends.epilogue, ends.output);
     let params = Params {
         m: narrow(sizes.m)?,
         n4: narrow(n4)?,
@@ -221,13 +241,13 @@ pub fn emit(
         c_offset: c.offset,
         spare: [0; 2],
     };
-    let bindings = bindings(at, storage, [a.place, b.place], bias, residual, c.place)?;
+    let bindings = ends.bindings(at, storage, [a.place, b.place])?;
     let tail = !sizes.k.is_multiple_of(4);
     if variant.slices > 1 {
         let grid = [narrow(n4)?.div_ceil(gemv::columns_of(variant)), row_blocks, narrow(batch)?];
-        return at.emit(&gemv::GEMV, gemv::prelude(storage, variant, tail, &epilogue), params, &bindings, grid);
+        return at.emit(&gemv::GEMV, gemv::prelude(storage, variant, tail, epilogue), params, &bindings, grid);
     }
     let plane = if down { [row_blocks, columns] } else { [columns, row_blocks] };
     let grid = [plane[0], plane[1], narrow(batch)?];
-    at.emit(&MATMUL, prelude(storage, rows, width, [tail, b.panels], &epilogue), params, &bindings, grid)
+    at.emit(&MATMUL, prelude(storage, rows, width, [tail, b.panels], epilogue), params, &bindings, grid)
 }

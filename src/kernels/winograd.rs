@@ -1,14 +1,15 @@
-//! 3×3 convolution by Winograd's F(4×4, 3×3): a fourth of the multiplications. `shaders/winograd_input.wgsl`, 36 products of
-//! `shaders/matmul.wgsl`, `shaders/winograd_output.wgsl`.
+//! 3×3 convolution by Winograd's F(m×m, 3×3): `shaders/winograd_input.wgsl`, (m+2)² products of `shaders/matmul.wgsl`,
+//! `shaders/winograd_output.wgsl`.
 //!
-//! Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015), at the points 0, ±√½, ±√2, ∞.
+//! F(4×4) takes a fourth of the multiplications and four times the memory for weights, F(2×2) four ninths and 16 ninths.
+//!
+//! Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015).
 
 use super::conv::Sizes;
-use super::epilogue::{Epilogue, bindings, samples};
-use super::{Access, Kernel, Packing, Prelude, Target, folded_grid, matmul, narrow, weights as packed};
+use super::epilogue::{Ends, Epilogue, samples};
+use super::{Access, Dispatch, Kernel, Packing, Prelude, Target, folded_grid, matmul, narrow, weights as packed};
 use crate::error::{Error, Result};
 use crate::ops::Fact;
-use crate::ops::pointwise::Pointwise;
 use crate::plan::{Capabilities, Layout, Lowering, PlaceId, Storage, Unsupported};
 use crate::tensor::{DType, Tensor, element_count, zeros};
 use rayon::prelude::*;
@@ -18,48 +19,98 @@ pub static WINOGRAD_INPUT: Kernel = Kernel {
     stem: "winograd_input",
     shader: include_str!("../../shaders/winograd_input.wgsl"),
     params_size: size_of::<InputParams>(),
-    variants: || [Storage::F32].map(input_prelude).into(),
+    variants: || Tile::ALL.map(|tile| input_prelude(tile, Storage::F32)).into(),
 };
 pub static WINOGRAD_OUTPUT: Kernel = Kernel {
     stem: "winograd_output",
     shader: include_str!("../../shaders/winograd_output.wgsl"),
     params_size: size_of::<OutputParams>(),
-    variants: || samples().iter().map(|epilogue| output_prelude(Storage::F32, epilogue)).collect(),
+    variants: || Tile::ALL.iter().flat_map(|&tile| samples().into_iter().map(move |epilogue| output_prelude(tile, Storage::F32, &epilogue))).collect(),
 };
 
 const WIDTH: u32 = 32;
-/// Outputs and inputs of a tile along one axis, and products of a tile.
-const OUT: usize = 4;
-const IN: usize = 6;
-const PRODUCTS: usize = IN * IN;
 
-/// Weights take four times their size. Beyond this many bytes they are left alone: large ones belong to small maps, where there
-/// are few tiles to gain on.
+/// The transformed weights of a layer may take this many bytes. Large ones belong to small maps, where there are few tiles to gain on.
 const MAX_WEIGHT_BYTES: usize = 4 << 20;
 
-/// Bᵀ, G and Aᵀ: a row of 4 outputs is `Aᵀ[(G·w) ∘ (Bᵀ·d)]`.
-pub(crate) const INPUT: [[f64; IN]; IN] = [
-    [1.0, 0.0, -2.5, 0.0, 1.0, 0.0],
-    [0.0, -ROOT, -2.0, HALF_ROOT, 1.0, 0.0],
-    [0.0, ROOT, -2.0, -HALF_ROOT, 1.0, 0.0],
-    [0.0, -HALF_ROOT, -0.5, ROOT, 1.0, 0.0],
-    [0.0, HALF_ROOT, -0.5, -ROOT, 1.0, 0.0],
-    [0.0, 1.0, 0.0, -2.5, 0.0, 1.0],
-];
-pub(crate) const WEIGHTS: [[f64; 3]; IN] = [
-    [1.0, 0.0, 0.0],
-    [-2.0 / 3.0, -ROOT / 3.0, -1.0 / 3.0],
-    [-2.0 / 3.0, ROOT / 3.0, -1.0 / 3.0],
-    [1.0 / 6.0, ROOT / 6.0, 1.0 / 3.0],
-    [1.0 / 6.0, -ROOT / 6.0, 1.0 / 3.0],
-    [0.0, 0.0, 1.0],
-];
-pub(crate) const OUTPUT: [[f64; IN]; OUT] = [
-    [1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
-    [0.0, HALF_ROOT, -HALF_ROOT, ROOT, -ROOT, 0.0],
-    [0.0, 0.5, 0.5, 2.0, 2.0, 0.0],
-    [0.0, HALF_ROOT / 2.0, -HALF_ROOT / 2.0, 2.0 * ROOT, -2.0 * ROOT, 1.0],
-];
+/// The outputs of a tile: m × m of F(m×m, 3×3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tile {
+    Two,
+    Four,
+}
+
+impl Tile {
+    const ALL: [Tile; 2] = [Tile::Two, Tile::Four];
+    /// Outputs along an axis.
+    fn out(self) -> usize {
+        match self {
+            Tile::Two => 2,
+            Tile::Four => 4,
+        }
+    }
+    /// Inputs along an axis.
+    fn inputs(self) -> usize {
+        self.out() + 2
+    }
+    fn products(self) -> usize {
+        self.inputs().pow(2)
+    }
+    fn prelude(self, storage: Storage) -> Prelude {
+        let transforms = match self {
+            Tile::Two => include_str!("../../shaders/lib/winograd_2.wgsl"),
+            Tile::Four => include_str!("../../shaders/lib/winograd_4.wgsl"),
+        };
+        let base = Prelude::new().storage(storage).constant("WIDTH", WIDTH).constant("IN", self.inputs() as u32);
+        base.constant("OUT", self.out() as u32).code(transforms)
+    }
+    /// The tile of a dispatch of [`WINOGRAD_INPUT`]; `None` of another.
+    pub(crate) fn of(dispatch: &Dispatch) -> Option<Tile> {
+        let params = Some(&dispatch.params).filter(|_| dispatch.kernel == WINOGRAD_INPUT.stem)?;
+        let params: &InputParams = bytemuck::try_from_bytes(params).ok()?;
+        Tile::ALL.into_iter().find(|tile| tile.inputs() == params.count as usize)
+    }
+}
+
+/// Bᵀ, G and Aᵀ: a row of outputs is `Aᵀ[(G·w) ∘ (Bᵀ·d)]`.
+pub(crate) struct Matrices<const IN: usize, const OUT: usize> {
+    pub input: [[f64; IN]; IN],
+    pub weights: [[f64; 3]; IN],
+    pub output: [[f64; IN]; OUT],
+}
+
+/// At the points 0, ±1, ∞.
+pub(crate) const F2: Matrices<4, 2> = Matrices {
+    input: [[1.0, 0.0, -1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, -1.0, 1.0, 0.0], [0.0, 1.0, 0.0, -1.0]],
+    weights: [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]],
+    output: [[1.0, 1.0, 1.0, 0.0], [0.0, 1.0, -1.0, -1.0]],
+};
+
+/// At the points 0, ±√½, ±√2, ∞.
+pub(crate) const F4: Matrices<6, 4> = Matrices {
+    input: [
+        [1.0, 0.0, -2.5, 0.0, 1.0, 0.0],
+        [0.0, -ROOT, -2.0, HALF_ROOT, 1.0, 0.0],
+        [0.0, ROOT, -2.0, -HALF_ROOT, 1.0, 0.0],
+        [0.0, -HALF_ROOT, -0.5, ROOT, 1.0, 0.0],
+        [0.0, HALF_ROOT, -0.5, -ROOT, 1.0, 0.0],
+        [0.0, 1.0, 0.0, -2.5, 0.0, 1.0],
+    ],
+    weights: [
+        [1.0, 0.0, 0.0],
+        [-2.0 / 3.0, -ROOT / 3.0, -1.0 / 3.0],
+        [-2.0 / 3.0, ROOT / 3.0, -1.0 / 3.0],
+        [1.0 / 6.0, ROOT / 6.0, 1.0 / 3.0],
+        [1.0 / 6.0, -ROOT / 6.0, 1.0 / 3.0],
+        [0.0, 0.0, 1.0],
+    ],
+    output: [
+        [1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
+        [0.0, HALF_ROOT, -HALF_ROOT, ROOT, -ROOT, 0.0],
+        [0.0, 0.5, 0.5, 2.0, 2.0, 0.0],
+        [0.0, HALF_ROOT / 2.0, -HALF_ROOT / 2.0, 2.0 * ROOT, -2.0 * ROOT, 1.0],
+    ],
+};
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -99,28 +150,28 @@ struct OutputParams {
     spare: [u32; 3],
 }
 
-fn input_prelude(storage: Storage) -> Prelude {
-    Prelude::new().storage(storage).constant("WIDTH", WIDTH)
+fn input_prelude(tile: Tile, storage: Storage) -> Prelude {
+    tile.prelude(storage)
 }
 
-fn output_prelude(storage: Storage, epilogue: &Epilogue) -> Prelude {
-    epilogue.prelude(Prelude::new().storage(storage).constant("WIDTH", WIDTH))
+fn output_prelude(tile: Tile, storage: Storage, epilogue: &Epilogue) -> Prelude {
+    epilogue.prelude(tile.prelude(storage))
 }
 
-/// Whether a convolution is taken this way: what lies between the steps must be float32 (float16 would lose the small differences of
-/// large sums), and there must be tiles and channels enough to pay for the transforms.
-pub fn serves(s: &Sizes, storage: Storage, capabilities: &Capabilities) -> bool {
+/// The tile by which a convolution is taken this way, if it is: what lies between the steps must be float32 (float16 would lose the
+/// small differences of large sums), and there must be tiles and channels enough to pay for the transforms.
+pub fn tile(s: &Sizes, storage: Storage, capabilities: &Capabilities) -> Option<Tile> {
     let least = if capabilities.software { 16 } else { 32 };
-    let weights = s.in_c.saturating_mul(s.out_c).saturating_mul(PRODUCTS * 4);
-    storage == Storage::F32
+    let serves = storage == Storage::F32
         && s.kernel == [3, 3]
         && s.stride == [1, 1]
         && s.dilation == [1, 1]
         && s.groups == 1
         && s.in_c.is_multiple_of(4)
         && s.in_c.min(s.out_c) >= least
-        && s.out_h.min(s.out_w) >= 8
-        && weights <= MAX_WEIGHT_BYTES
+        && s.out_h.min(s.out_w) >= 8;
+    let bytes = |tile: &Tile| s.in_c.saturating_mul(s.out_c).saturating_mul(tile.products() * 4);
+    [Tile::Four, Tile::Two].into_iter().find(|tile| serves && bytes(tile) <= MAX_WEIGHT_BYTES)
 }
 
 /// `m · x · mᵀ` of a square matrix `x`.
@@ -134,53 +185,44 @@ pub(crate) fn both_sides<const R: usize, const K: usize>(m: &[[f64; K]; R], x: &
     half.map(|half| std::array::from_fn(|column| half.iter().zip(&m[column]).map(|(a, b)| a * b).sum()))
 }
 
-/// `G w Gᵀ` of weights `[out_c, in_c, 3, 3]`: `[36, in_c, out_c]`, in panels or in rows.
-fn pack(weights: &Tensor, args: &[usize]) -> Result<Tensor> {
+/// `G w Gᵀ` of weights `[out_c, in_c, 3, 3]`: `[products, in_c, out_c]`, in panels or in rows.
+fn pack<const IN: usize>(weights: &Tensor, args: &[usize], matrix: &[[f64; 3]; IN]) -> Result<Tensor> {
     let [out_c, in_c, panels] = *args else { return Err(Error::internal("Winograd weights without arguments")) };
     let filters = weights.as_slice::<f32>()?.as_chunks::<9>().0;
+    let products = IN * IN;
     // A channel's products for all outputs lie together, so that both ways through them stay in a cache.
-    let mut all: Vec<f32> = zeros(element_count(&[in_c, PRODUCTS, out_c])?)?;
-    all.par_chunks_exact_mut((PRODUCTS * out_c).max(1)).enumerate().for_each(|(channel, to)| {
+    let mut all: Vec<f32> = zeros(element_count(&[in_c, products, out_c])?)?;
+    all.par_chunks_exact_mut((products * out_c).max(1)).enumerate().for_each(|(channel, to)| {
         for (out, filter) in filters.iter().skip(channel).step_by(in_c.max(1)).enumerate() {
             let filter: [[f64; 3]; 3] = std::array::from_fn(|y| std::array::from_fn(|x| filter[y * 3 + x] as f64));
-            for (product, value) in both_sides(&WEIGHTS, &filter).as_flattened().iter().enumerate() {
+            for (product, value) in both_sides(matrix, &filter).as_flattened().iter().enumerate() {
                 to[product * out_c + out] = *value as f32;
             }
         }
     });
-    let all = Tensor::new([in_c, PRODUCTS, out_c], all)?;
-    let start = |product: usize, channel: usize| (channel * PRODUCTS + product) * out_c;
+    let all = Tensor::new([in_c, products, out_c], all)?;
+    let start = |product: usize, channel: usize| (channel * products + product) * out_c;
     if panels != 0 {
-        return packed::pick_all(&all, PRODUCTS, [in_c, out_c], 1, |product, row| (row < in_c).then(|| start(product, row)));
+        return packed::pick_all(&all, products, [in_c, out_c], 1, |product, row| (row < in_c).then(|| start(product, row)));
     }
     let out4 = out_c.next_multiple_of(4);
-    all.pick([PRODUCTS, in_c, out4], |index| {
+    all.pick([products, in_c, out4], |index| {
         let (out, row) = (index % out4, index / out4);
         (out < out_c).then(|| start(row / in_c, row % in_c) + out)
     })
 }
 
-/// Emits a convolution that [`serves`] takes. Places are channels-last; the weights are input `weights` of the node, a constant.
-#[allow(clippy::too_many_arguments)] // the operands of a convolution are what they are
-pub fn emit(
-    at: &mut Lowering<'_>,
-    storage: Storage,
-    s: &Sizes,
-    input: PlaceId,
-    weights: usize,
-    bias: Option<PlaceId>,
-    residual: Option<PlaceId>,
-    output: Target,
-    epilogue: &Pointwise,
-) -> Result<(), Unsupported> {
-    let epilogue = Epilogue::new(epilogue, bias.is_some())?;
+/// Emits a convolution by a tile that [`tile`] found. Places are channels-last; the weights are the node's input 1, a constant.
+pub fn emit(at: &mut Lowering<'_>, tile: Tile, storage: Storage, s: &Sizes, input: PlaceId, ends: &Ends) -> Result<(), Unsupported> {
+    let (epilogue, output) = (&ends.epilogue, ends.output);
     let capabilities = at.capabilities();
-    let (tiles_h, tiles_w) = (s.out_h.div_ceil(OUT), s.out_w.div_ceil(OUT));
+    let (tiles_h, tiles_w) = (s.out_h.div_ceil(tile.out()), s.out_w.div_ceil(tile.out()));
+    let products = tile.products();
     let tiles = s.n.saturating_mul(tiles_h * tiles_w);
     let (in_c4, out_c4) = (s.in_c / 4, s.out_c.div_ceil(4));
     let grid = |groups: usize| Ok::<_, Unsupported>(folded_grid(u64::from(narrow(groups)?.div_ceil(WIDTH)), capabilities.max_grid));
 
-    let transformed = at.scratch(&Fact::new(DType::F32, vec![PRODUCTS, tiles, s.in_c]), Layout::Rows4)?.place;
+    let transformed = at.scratch(&Fact::new(DType::F32, vec![products, tiles, s.in_c]), Layout::Rows4)?.place;
     let whole = grid(tiles.saturating_mul(in_c4))?;
     let params = InputParams {
         in_h: narrow(s.in_h)? as i32,
@@ -192,23 +234,28 @@ pub fn emit(
         pad: [narrow(s.pad[0])? as i32, narrow(s.pad[1])? as i32],
         per_row: whole[0],
         zero: 0,
-        count: IN as u32,
+        count: tile.inputs() as u32,
         spare: 0,
     };
-    at.emit(&WINOGRAD_INPUT, input_prelude(storage), params, &[(input, Access::Read), (transformed, Access::Write)], whole)?;
+    at.emit(&WINOGRAD_INPUT, input_prelude(tile, storage), params, &[(input, Access::Read), (transformed, Access::Write)], whole)?;
 
     let panels = packed::panels(&capabilities);
     let one = if panels { packed::shape(s.out_c, in_c4) } else { vec![s.in_c, s.out_c.next_multiple_of(4)] };
-    let shape: Vec<usize> = std::iter::once(PRODUCTS).chain(one).collect();
+    let shape: Vec<usize> = std::iter::once(products).chain(one).collect();
     let step = narrow(shape[1..].iter().product::<usize>() / if panels { 8 } else { 4 })?;
-    let packed = at.packed(weights, Packing { name: "winograd", args: vec![s.out_c, s.in_c, panels as usize], shape, pack })?;
+    let args = vec![s.out_c, s.in_c, panels as usize];
+    let packing = match tile {
+        Tile::Two => Packing { name: "winograd 2", args, shape, pack: |weights, args| pack(weights, args, &F2.weights) },
+        Tile::Four => Packing { name: "winograd 4", args, shape, pack: |weights, args| pack(weights, args, &F4.weights) },
+    };
+    let packed = at.packed(1, packing)?;
     let a = matmul::Matrix { place: transformed, offset: 0, row: narrow(in_c4)?, outer: narrow(tiles.saturating_mul(in_c4))?, inner: 0, panels: false };
     let b_row = if panels { packed::panel_step(in_c4)? } else { narrow(out_c4)? };
     let b = matmul::Matrix { place: packed, offset: 0, row: b_row, outer: step, inner: 0, panels };
-    let products = at.scratch(&Fact::new(DType::F32, vec![PRODUCTS, tiles, s.out_c]), Layout::Rows4)?;
-    let sizes = matmul::Sizes { m: tiles, n: s.out_c, k: s.in_c, outer: PRODUCTS, inner: 1 };
-    let rows = Target::of(&products, Layout::Rows4)?;
-    matmul::emit(at, storage, sizes, a, b, None, None, rows, 1.0, &Pointwise::identity())?;
+    let made = at.scratch(&Fact::new(DType::F32, vec![products, tiles, s.out_c]), Layout::Rows4)?;
+    let sizes = matmul::Sizes { m: tiles, n: s.out_c, k: s.in_c, outer: products, inner: 1 };
+    let rows = Target::of(&made, Layout::Rows4)?;
+    matmul::emit(at, storage, sizes, [a, b], 1.0, &Ends::plain(rows)?)?;
 
     let whole = grid(tiles.saturating_mul(out_c4))?;
     let params = OutputParams {
@@ -224,12 +271,12 @@ pub fn emit(
         high: epilogue.high,
         per_row: whole[0],
         zero: 0,
-        count: (OUT * OUT) as u32,
-        transform: [IN as u32, OUT as u32],
+        count: tile.out().pow(2) as u32,
+        transform: [tile.inputs() as u32, tile.out() as u32],
         offset: output.offset,
         step: output.step,
         spare: [0; 3],
     };
-    let bindings = bindings(at, storage, [products.place], bias, residual, output.place)?;
-    at.emit(&WINOGRAD_OUTPUT, output_prelude(storage, &epilogue), params, &bindings, whole)
+    let bindings = ends.bindings(at, storage, [made.place])?;
+    at.emit(&WINOGRAD_OUTPUT, output_prelude(tile, storage, epilogue), params, &bindings, whole)
 }

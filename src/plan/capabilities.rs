@@ -51,6 +51,10 @@ impl Capabilities {
         let table = self.software && self.max_immediate_bytes as usize >= size_of_val(&UNIFORM_TABLE);
         Form { wide: self.software && self.shader_int64, table, rolled: self.translates_late, subgroups: self.subgroups && !self.software }
     }
+    /// The most bytes that a dispatch may bind of one buffer.
+    pub fn max_binding(&self) -> u64 {
+        self.max_binding_bytes.min(self.max_buffer_bytes)
+    }
     /// What WebGPU promises everywhere: `--limits webgpu`.
     pub fn webgpu() -> Self {
         Self {

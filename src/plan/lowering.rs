@@ -54,6 +54,10 @@ impl Lowering<'_> {
     pub fn constant(&self, index: usize) -> Option<&Tensor> {
         self.inputs.get(index)?.as_ref()?.value.as_ref()
     }
+    /// Whether a view is of a constant that the host has as it lies in the model.
+    pub fn is_constant(&self, view: &View) -> bool {
+        matches!(self.builder.place(view.place).home, super::Home::Constant(_))
+    }
     /// The integers of an input that are known when the plan is made.
     pub fn ints(&self, index: usize) -> Result<Vec<i64>, Unsupported> {
         let value = self.constant(index).ok_or_else(|| Unsupported::new(format!("input {index} is not known when the plan is made")))?;

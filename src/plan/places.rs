@@ -64,8 +64,9 @@ impl Builder {
         let physical: Vec<usize> = place.layout.physical(&place.fact.shape).iter().map(|dim| dim.1).collect();
         let elements = element_count(&physical).map_err(|error| Unsupported::new(error.message()))?;
         let bytes = elements as u64 * place.storage.element_bytes() as u64;
-        if bytes > self.capabilities.max_binding_bytes.min(self.capabilities.max_buffer_bytes) || elements > i32::MAX as usize {
-            let limit = self.capabilities.max_binding_bytes.min(self.capabilities.max_buffer_bytes);
+        let limit = self.capabilities.max_binding();
+        // A constant as it lies in the model may be of any size, as long as kernels bind packed parts of it alone.
+        if bytes > limit && !matches!(place.home, Home::Constant(_)) || elements > i32::MAX as usize {
             return Err(Unsupported::new(format!("'{}' takes {bytes} bytes; the adapter binds at most {limit}", place.label)));
         }
         let id = PlaceId(self.places.len() as u32);

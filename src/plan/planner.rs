@@ -229,6 +229,10 @@ impl Builder {
                 c.max_grid
             )));
         }
+        let limit = c.max_binding();
+        if let Some(place) = bindings.iter().map(|bound| self.place(bound.0)).find(|place| matches!(place.home, Home::Constant(_)) && place.bytes() > limit) {
+            return Err(Unsupported::new(format!("'{}' takes {} bytes; the adapter binds at most {limit}", place.label, place.bytes())));
+        }
         debug_assert_eq!(params.len(), kernel.params_size, "{}", kernel.stem);
         let written: Vec<PlaceId> = bindings.iter().filter(|b| b.1 == Access::Write).map(|b| self.whole_of(b.0)).collect();
         if bindings.iter().any(|b| b.1 == Access::Read && written.contains(&self.whole_of(b.0))) {

@@ -8,6 +8,7 @@ use crate::cpu::gemm::{MatrixRef, gemm};
 use crate::cpu::panels::{Packed, Panels};
 use crate::cpu::product::{Rows, product};
 use crate::error::{Error, Result};
+use crate::kernels::epilogue::Ends;
 use crate::kernels::matmul as kernel;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::pointwise::{Arg, Pointwise, table};
@@ -166,7 +167,6 @@ impl Operator for Gemm {
         let (a, b) = (at.view(0)?, at.view(1)?);
         let a = if self.trans_a { a.permuted(&[1, 0]) } else { a };
         let b = if self.trans_b { b.permuted(&[1, 0]) } else { b };
-        let (a, b, _) = kernel::operands(at, a, b, &[])?;
         // A row of C for all rows is a bias; any other C is a residual.
         let mut bias = None;
         let mut residual = None;
@@ -188,8 +188,8 @@ impl Operator for Gemm {
         if self.epilogue.operands > 1 {
             residual = Some(at.input(3, Layout::Rows4)?.place);
         }
-        let output = at.target(0, Layout::Rows4)?;
-        kernel::emit(at, storage, kernel::Sizes { m, n, k, outer: 1, inner: 1 }, a, b, bias, residual, output, self.alpha, &epilogue)
+        let ends = Ends::new(&epilogue, bias, residual, at.target(0, Layout::Rows4)?)?;
+        kernel::product(at, storage, [a, b], &[], [m, n, k], self.alpha, &ends)
     }
 
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {

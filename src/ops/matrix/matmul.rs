@@ -10,6 +10,7 @@ use crate::cpu::panels::{Packed, Panels};
 use crate::cpu::product::{Rows, product as product_of, product_on};
 use crate::cpu::threads::try_chunks;
 use crate::error::{Error, Result};
+use crate::kernels::epilogue::Ends;
 use crate::kernels::{Target, matmul as kernel};
 use crate::ops::case::{Case, Operand::*, case};
 use crate::ops::pointwise::Pointwise;
@@ -125,21 +126,20 @@ impl Operator for MatMul {
             }
         }
         let b = if s.batch.is_empty() { b.reshaped(&[s.k, s.n]).unwrap_or(b) } else { b };
-        let (a, b, (outer, inner)) = kernel::operands(at, a, b, &s.batch)?;
         let bias = if at.has_input(2) { Some(at.input(2, Layout::Dense)?.place) } else { None };
         let residual = if self.epilogue.operands > 1 { Some(at.input(3, Layout::Rows4)?.place) } else { None };
         // A vector's result is a row or a column: the kernel writes rows padded to 4.
         let column = b_shape.len() == 1;
         let fact = at.output_fact(0)?.clone();
-        let sizes = kernel::Sizes { m: s.m, n: s.n, k: s.k, outer, inner };
+        let sizes = [s.m, s.n, s.k];
         if !column {
-            let output = at.target(0, Layout::Rows4)?;
-            return kernel::emit(at, storage, sizes, a, b, bias, residual, output, 1.0, &self.epilogue);
+            let ends = Ends::new(&self.epilogue, bias, residual, at.target(0, Layout::Rows4)?)?;
+            return kernel::product(at, storage, [a, b], &s.batch, sizes, 1.0, &ends);
         }
         let shape: Vec<usize> = fact.shape.iter().copied().chain([1]).collect();
         let output = at.scratch(&Fact::new(fact.dtype, shape), Layout::Rows4)?;
-        let rows = Target::of(&output, Layout::Rows4)?;
-        kernel::emit(at, storage, sizes, a, b, bias, residual, rows, 1.0, &self.epilogue)?;
+        let ends = Ends::new(&self.epilogue, bias, residual, Target::of(&output, Layout::Rows4)?)?;
+        kernel::product(at, storage, [a, b], &s.batch, sizes, 1.0, &ends)?;
         at.alias(0, output.reshaped(&fact.shape).ok_or_else(refuse)?);
         Ok(())
     }

@@ -11,6 +11,7 @@ use crate::cpu::epilogue::Ready;
 use crate::cpu::gemm::{MatrixRef, gemm};
 use crate::cpu::panels::Packed;
 use crate::error::{Error, Result};
+use crate::kernels::epilogue::Ends;
 use crate::kernels::{conv, conv_direct, conv_stem, matmul, winograd};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::pointwise::Pointwise;
@@ -123,19 +124,17 @@ impl Operator for Conv {
         let bias = if at.has_input(2) { Some(at.input(2, Layout::Dense)?.place) } else { None };
         let residual = if self.epilogue.operands > 1 { Some(at.input(3, Layout::ChannelsLast4)?.place) } else { None };
         if at.constant(1).is_some() && conv_stem::serves(&sizes) {
-            let output = at.target(0, Layout::ChannelsLast4)?;
-            return conv_stem::emit(at, storage, &sizes, bias, residual, output, &self.epilogue);
+            let ends = Ends::new(&self.epilogue, bias, residual, at.target(0, Layout::ChannelsLast4)?)?;
+            return conv_stem::emit(at, storage, &sizes, &ends);
         }
         let input = at.input(0, Layout::ChannelsLast4)?.place;
+        let ends = Ends::new(&self.epilogue, bias, residual, at.target(0, Layout::ChannelsLast4)?)?;
         if at.constant(1).is_none() || !conv::serves(&sizes) {
             let four = [w[0], w[1], g.kernel[0], g.kernel[1]];
             let weights = at.view(1)?.reshaped(&four).ok_or_else(|| Unsupported::new("weights that are not contiguous"))?;
             let weights = at.in_layout(weights.permuted(&[2, 3, 1, 0]), Layout::Rows4)?.place;
-            let output = at.output(0, Layout::ChannelsLast4)?.place;
-            let operands = conv_direct::Operands { input, weights, bias, residual, output };
-            return conv_direct::emit(at, storage, &sizes, &operands, false, &self.epilogue);
+            return conv_direct::emit(at, storage, &sizes, [input, weights], false, &ends);
         }
-        let output = at.target(0, Layout::ChannelsLast4)?;
         let pointwise = g.kernel == [1, 1] && g.stride == [1, 1] && g.begin == [0, 0] && g.end == [0, 0] && self.groups == 1;
         if pointwise {
             // A matrix product of [pixels, channels] and the weights' transpose.
@@ -143,14 +142,12 @@ impl Operator for Conv {
             let weights = weights.reshaped(&[w[0], w[1]]).ok_or_else(|| Unsupported::new("weights that are not contiguous"))?.permuted(&[1, 0]);
             let pixels = x[0] * g.output[0] * g.output[1];
             let rows = View { place: input, shape: vec![pixels, x[1]], strides: vec![x[1].next_multiple_of(4) as isize, 1], offset: 0 };
-            let (a, b, _) = matmul::operands(at, rows, weights, &[])?;
-            let sizes = matmul::Sizes { m: pixels, n: w[0], k: w[1], outer: 1, inner: 1 };
-            return matmul::emit(at, storage, sizes, a, b, bias, residual, output, 1.0, &self.epilogue);
+            return matmul::product(at, storage, [rows, weights], &[], [pixels, w[0], w[1]], 1.0, &ends);
         }
-        if winograd::serves(&sizes, storage, &at.capabilities()) {
-            return winograd::emit(at, storage, &sizes, input, 1, bias, residual, output, &self.epilogue);
+        if let Some(tile) = winograd::tile(&sizes, storage, &at.capabilities()) {
+            return winograd::emit(at, tile, storage, &sizes, input, &ends);
         }
-        conv::emit(at, storage, &sizes, input, 1, bias, residual, output, &self.epilogue)
+        conv::emit(at, storage, &sizes, input, &ends)
     }
 
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
@@ -277,6 +274,8 @@ pub const CASES: &[Case] = &[
     case(&[("pads", Ints(&[3, 3, 2, 4])), ("strides", Ints(&[2, 2]))], &[Floats(&[2, 2, 11, 35]), Weights(&[9, 2, 7, 7]), Weights(&[9])]),
     case(&[("pads", Ints(&[1, 1, 1, 1]))], &[Floats(&[2, 16, 11, 9]), Weights(&[20, 16, 3, 3]), Weights(&[20])]),
     case(&[("pads", Ints(&[2, 0, 1, 1]))], &[Floats(&[1, 32, 8, 14]), Weights(&[37, 32, 3, 3])]),
+    // Winograd's method by its smaller tile: the other's weights would take over 4 MiB.
+    case(&[("pads", Ints(&[1, 1, 0, 1]))], &[Floats(&[1, 208, 10, 9]), Weights(&[144, 208, 3, 3]), Weights(&[144])]),
     case(&[("strides", Ints(&[1, 3])), ("dilations", Ints(&[2, 1]))], &[Floats(&[2, 1, 8, 40]), Weights(&[35, 1, 3, 5])]),
     case(&[("pads", Ints(&[1, 1, 1, 1]))], &[Floats(&[1, 3, 5, 4]), Floats(&[6, 3, 3, 3]), Floats(&[6])]),
     case(&[], &[Floats(&[1, 5, 4, 3]), Floats(&[3, 5, 1, 1])]),

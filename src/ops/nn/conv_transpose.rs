@@ -7,6 +7,7 @@ use super::window::{AutoPad, Geometry, Window};
 use crate::compare::Bound;
 use crate::cpu::gemm::{MatrixRef, gemm};
 use crate::error::{Error, Result};
+use crate::kernels::epilogue::Ends;
 use crate::kernels::{conv, conv_transpose};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::pointwise::Pointwise;
@@ -158,8 +159,8 @@ impl Operator for ConvTranspose {
         let bias = if at.has_input(2) { Some(at.input(2, Layout::Dense)?.place) } else { None };
         let residual = if self.epilogue.operands > 1 { Some(at.input(3, Layout::ChannelsLast4)?.place) } else { None };
         let input = at.input(0, Layout::ChannelsLast4)?.place;
-        let output = at.output(0, Layout::ChannelsLast4)?.place;
-        conv_transpose::emit(at, storage, &sizes, input, bias, residual, output, &self.epilogue)
+        let ends = Ends::new(&self.epilogue, bias, residual, at.target(0, Layout::ChannelsLast4)?)?;
+        conv_transpose::emit(at, storage, &sizes, input, &ends)
     }
 
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
