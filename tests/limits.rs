@@ -5,10 +5,8 @@ use sardonyx::gpu::{Device, LimitsOption, Measured, Selection, test_device};
 use sardonyx::plan::Precision;
 
 /// 256 KiB to a binding, and such features as change how weights lie.
-const LIMITS: [&str; 2] = [
-    r#"{"limits": {"max_storage_buffer_binding_size": 262144}}"#,
-    r#"{"features": ["SHADER_INT64"], "limits": {"max_storage_buffer_binding_size": 262144}}"#,
-];
+const LIMITS: [&str; 2] =
+    [r#"{"limits": {"max_storage_buffer_binding_size": 262144}}"#, r#"{"features": ["SHADER_INT64"], "limits": {"max_storage_buffer_binding_size": 262144}}"#];
 
 /// A mebibyte of weights takes several dispatches, each of some columns; the laboratory holds their result to the CPU's.
 #[test]

@@ -1,5 +1,8 @@
 //! exp, tanh and erf of float32 without a branch, so that loops over them vectorise; of float64 by the exact route.
 //!
+//! Products and sums are contracted by `mul_add`, so that every machine gives the same bits: an instruction where loops are
+//! compiled for vectors ([`super::simd`]), a call on machines older than those.
+//!
 //! The errors stated are in ulps of float32, against float64, over all inputs (a test samples them).
 #![allow(clippy::excessive_precision)]
 
@@ -8,6 +11,8 @@ use crate::tensor::Real;
 /// Functions of which float32 has a form of its own.
 pub trait Special: Real {
     fn exp_(self) -> Self;
+    /// 1 + eˣ.
+    fn one_plus_exp_(self) -> Self;
     fn tanh_(self) -> Self;
     fn erf_(self) -> Self;
 }
@@ -16,6 +21,10 @@ impl Special for f32 {
     #[inline(always)]
     fn exp_(self) -> f32 {
         exp(self)
+    }
+    #[inline(always)]
+    fn one_plus_exp_(self) -> f32 {
+        one_plus_exp(self)
     }
     #[inline(always)]
     fn tanh_(self) -> f32 {
@@ -33,6 +42,10 @@ impl Special for f64 {
         self.exp()
     }
     #[inline(always)]
+    fn one_plus_exp_(self) -> f64 {
+        1.0 + self.exp()
+    }
+    #[inline(always)]
     fn tanh_(self) -> f64 {
         self.tanh()
     }
@@ -45,7 +58,7 @@ impl Special for f64 {
 macro_rules! horner {
     ($x:expr, $first:expr $(, $next:expr)*) => {{
         let (x, sum) = ($x, $first);
-        $(let sum = sum * x + $next;)*
+        $(let sum = f32::mul_add(sum, x, $next);)*
         sum
     }};
 }
@@ -57,25 +70,47 @@ fn choose(first: bool, a: f32, b: f32) -> f32 {
     f32::from_bits(a.to_bits() & mask | b.to_bits() & !mask)
 }
 
-/// eˣ within 2 ulp: x = n·ln 2 + r with ln 2 in two parts (Cody and Waite), the series of eʳ to r⁷, and 2ⁿ in two factors, so
-/// that results below the smallest normal number and beyond the largest come out as they should.
+/// eˣ as `value · 2ⁿ`, `value` from √½ to √2 within 2 ulp: x = n·ln 2 + r with ln 2 in two parts (Cody and Waite), and the series of
+/// eʳ to r⁷. `x` from −150 to 150.
+#[inline(always)]
+fn exp_parts(x: f32) -> (f32, i32) {
+    // Adding 1.5·2²³ rounds to a whole number, which then lies in the sum's last bits.
+    const ROUND: f32 = 12_582_912.0;
+    let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
+    let n = shifted - ROUND;
+    let whole = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
+    // The first part has 15 bits, so that its product with n is exact.
+    let r = n.mul_add(-1.428_606_8e-6, n.mul_add(-0.693_145_75, x));
+    let series = horner!(r, 1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5);
+    (1.0 + (r * r).mul_add(series, r), whole)
+}
+
+/// 2ⁿ for n from −126 to 127.
+#[inline(always)]
+fn power_of_two(n: i32) -> f32 {
+    f32::from_bits((n.wrapping_add(127) as u32) << 23)
+}
+
+/// eˣ within 2 ulp. 2ⁿ comes in two factors, so that results below the smallest normal number and beyond the largest come out as they
+/// should.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     // Beyond these the result is infinity or 0. NaN passes.
     let x = if x > 89.0 { 89.0 } else { x };
     let x = if x < -105.0 { -105.0 } else { x };
-    // Adding 1.5·2²³ rounds to a whole number, which then lies in the sum's last bits.
-    const ROUND: f32 = 12_582_912.0;
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
-    let whole = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
-    // The first part has 15 bits, so that its product with n is exact.
-    let r = (x - n * 0.693_145_75) - n * 1.428_606_8e-6;
-    let series = horner!(r, 1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5);
-    let value = 1.0 + (r + r * r * series);
-    let half = whole >> 1;
-    let power = |n: i32| f32::from_bits((n.wrapping_add(127) as u32) << 23);
-    value * power(half) * power(whole.wrapping_sub(half))
+    let (value, n) = exp_parts(x);
+    let half = n >> 1;
+    value * power_of_two(half) * power_of_two(n.wrapping_sub(half))
+}
+
+/// 1 + eˣ within 2 ulp: what sigmoids divide by. One factor less than [`exp`] needs, since a small eˣ is lost in the sum.
+#[inline(always)]
+pub fn one_plus_exp(x: f32) -> f32 {
+    // Below, the result is 1; above, infinity, by way of 2ⁿ = 2 · 2¹²⁷. NaN passes.
+    let x = if x > 89.0 { 89.0 } else { x };
+    let x = if x < -80.0 { -80.0 } else { x };
+    let (value, n) = exp_parts(x);
+    (value + value).mul_add(power_of_two(n.wrapping_sub(1)), 1.0)
 }
 
 /// tanh within 3 ulp: an odd polynomial below 0.625 (least squares on Chebyshev points), 1 − 2/(e²ˣ + 1) above.
@@ -84,8 +119,8 @@ pub fn tanh(x: f32) -> f32 {
     let z = x.abs();
     let square = x * x;
     let near = horner!(square, 2.295_835e-3, -8.346_974e-3, 2.176_995_8e-2, -5.395_940_5e-2, 0.133_333_04, -0.333_333_33);
-    let near = x * (1.0 + square * near);
-    let far = (1.0 - 2.0 / (exp(2.0 * z) + 1.0)).copysign(x);
+    let near = x * square.mul_add(near, 1.0);
+    let far = (1.0 - 2.0 / one_plus_exp(2.0 * z)).copysign(x);
     choose(z < 0.625, near, far)
 }
 
@@ -100,7 +135,7 @@ pub fn erf(x: f32) -> f32 {
     let t = if z > 4.0 { 1.5 } else { z - 2.5 };
     #[rustfmt::skip]
     let scaled = horner!(t, -2.666_528_7e-5, -4.997_826_7e-5, -1.190_892_4e-4, 2.389_488e-4, -6.492_856e-4, 2.510_962e-3, -8.006_107e-3, 2.492_888e-2, -7.434_906e-2, 0.210_806_4);
-    let far = (1.0 - exp(-square) * scaled).copysign(x);
+    let far = exp(-square).mul_add(-scaled, 1.0).copysign(x);
     // NaN isn't below 1, and passes through `exp`.
     choose(z < 1.0, near, far)
 }
@@ -153,15 +188,17 @@ mod tests {
     #[test]
     fn the_errors_are_as_stated() {
         let (e, t, r) = (worst(exp, f64::exp), worst(tanh, f64::tanh), worst(erf, erf_f64));
-        assert!(e <= 2.0 && t <= 3.0 && r <= 3.0, "exp {e}, tanh {t}, erf {r}");
+        let p = worst(one_plus_exp, |x| 1.0 + x.exp());
+        assert!(e <= 2.0 && p <= 2.0 && t <= 3.0 && r <= 3.0, "exp {e}, 1 + exp {p}, tanh {t}, erf {r}");
     }
 
     #[test]
     fn what_is_not_finite() {
-        for f in [exp as fn(f32) -> f32, tanh, erf] {
+        for f in [exp as fn(f32) -> f32, one_plus_exp, tanh, erf] {
             assert!(f(f32::NAN).is_nan());
         }
         assert_eq!([exp(f32::INFINITY), exp(f32::NEG_INFINITY), exp(0.0)], [f32::INFINITY, 0.0, 1.0]);
+        assert_eq!([f32::INFINITY, f32::NEG_INFINITY, 0.0, 88.5].map(one_plus_exp), [f32::INFINITY, 1.0, 2.0, exp(88.5)]);
         assert_eq!([tanh(f32::INFINITY), tanh(f32::NEG_INFINITY), erf(f32::INFINITY), erf(f32::NEG_INFINITY)], [1.0, -1.0, 1.0, -1.0]);
         assert!(tanh(-0.0).is_sign_negative() && erf(-0.0).is_sign_negative());
         assert!(exp(-100.0) > 0.0 && exp(-100.0) < f32::MIN_POSITIVE);

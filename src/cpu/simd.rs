@@ -19,9 +19,10 @@ fn width() -> Width {
             && std::arch::is_x86_feature_detected!("avx512bw")
             && std::arch::is_x86_feature_detected!("avx512dq")
             && std::arch::is_x86_feature_detected!("avx512vl");
-        if has_512 {
+        let has_fma = std::arch::is_x86_feature_detected!("fma");
+        if has_512 && has_fma {
             Width::Avx512
-        } else if std::arch::is_x86_feature_detected!("avx2") {
+        } else if std::arch::is_x86_feature_detected!("avx2") && has_fma {
             Width::Avx2
         } else {
             Width::Sse2
@@ -31,7 +32,7 @@ fn width() -> Width {
 
 /// A loop whose body the compiler may vectorise: what it calls must be `#[inline(always)]`.
 ///
-/// Nothing is contracted, so that every width gives the same bits.
+/// Nothing is contracted that `mul_add` doesn't say, so that every width gives the same bits.
 pub trait Loop {
     type Output;
     /// Mark the implementation `#[inline(always)]`.
@@ -43,11 +44,11 @@ pub trait Loop {
 pub fn vectorised<L: Loop>(body: L) -> L::Output {
     #[cfg(target_arch = "x86_64")]
     {
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
         fn avx512<L: Loop>(body: L) -> L::Output {
             body.run()
         }
-        #[target_feature(enable = "avx2")]
+        #[target_feature(enable = "avx2,fma")]
         fn avx2<L: Loop>(body: L) -> L::Output {
             body.run()
         }

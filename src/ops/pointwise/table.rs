@@ -234,7 +234,7 @@ rows! {
     RECIPROCAL = Row { name: "Reciprocal", float: float!(|x| 1.0 / x, "1.0 / x"), ..UNARY };
     RELU = Row { name: "Relu", float: float!(|x| if x < 0.0 { 0.0 } else { x }, "select(x, 0.0, x < 0.0)"), integer: Integer::each(|x| x[0].max(0), "max(x, 0)", "x", "select(x, vec2(0u), lt64(x, vec2(0u)))", "x"), ..UNARY };
     ROUND = Row { name: "Round", float: float!(|x| x.round_ties_even(), "round(x)"), ..UNARY };
-    SIGMOID = Row { name: "Sigmoid", float: float!(|x| 1.0 / (1.0 + (-x).exp_()), "sigmoid(x)"), ..UNARY };
+    SIGMOID = Row { name: "Sigmoid", float: float!(|x| 1.0 / (-x).one_plus_exp_(), "sigmoid(x)"), ..UNARY };
     SIN = Row { name: "Sin", float: float!(|x| x.sin(), "sin_(x)"), ..UNARY };
     SINH = Row { name: "Sinh", float: float!(|x| x.sinh(), "sinh_(x)"), ..UNARY };
     SOFTPLUS = Row { name: "Softplus", float: float!(|x| if x > 0.0 { x + (-x).exp_().ln_1p() } else { x.exp_().ln_1p() }, "softplus(x)"), ..UNARY };
@@ -259,8 +259,8 @@ rows! {
     THRESHOLDED_RELU = Row { name: "ThresholdedRelu", float: float!(|x, a| if x > a { x } else { 0.0 }, "select(0.0, x, x > a)"), ..WITH_ONE };
     HARD_SIGMOID = Row { name: "HardSigmoid", float: float!(|x, a, b| (a * x + b).clamp(0.0, 1.0), "clamp(a * x + b, 0.0, 1.0)"), ..WITH_TWO };
     SHRINK = Row { name: "Shrink", float: float!(|x, a, b| if x < -a { x + b } else if x > a { x - b } else { 0.0 }, "select(select(0.0, x - b, x > a), x + b, x < -a)"), integer: Integer::each(|v| if v[0] < -v[1] { v[0] + v[2] } else if v[0] > v[1] { v[0] - v[2] } else { 0 }, "select(select(0, x - b, x > a), x + b, x < -a)", "select(0u, x - b, x > a)", "select(select(vec2(0u), add64(x, neg64(b)), lt64(a, x)), add64(x, b), lt64(x, neg64(a)))", "select(vec2(0u), add64(x, neg64(b)), ltu64(a, x))"), ..WITH_TWO };
-    SWISH = Row { name: "Swish", float: float!(|x, a| x / (1.0 + (-a * x).exp_()), "x * sigmoid(a * x)"), ..WITH_ONE };
-    SILU = Row { name: "Silu", float: float!(|x| x / (1.0 + (-x).exp_()), "x * sigmoid(x)"), ..UNARY };
+    SWISH = Row { name: "Swish", float: float!(|x, a| x / (-a * x).one_plus_exp_(), "x * sigmoid(a * x)"), ..WITH_ONE };
+    SILU = Row { name: "Silu", float: float!(|x| x / (-x).one_plus_exp_(), "x * sigmoid(x)"), ..UNARY };
 
     // --- binary ---
     ADD = Row { name: "Add", float: float!(|a, b| a + b, "a + b"), integer: Integer::new(|v| v[0] + v[1], "a + b", "add64(a, b)"), ..BINARY };
