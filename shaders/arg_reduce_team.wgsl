@@ -1,34 +1,10 @@
 // ArgMax and ArgMin, as arg_reduce.wgsl, for hardware: a team of invocations makes 4 int64 neighbours of the output, each walking a
 // share of the axis for each of them.
 // Prelude: Stored4, Lane, lane_of; better(x, best), whether a later element takes over; RANK, kept dimensions; WIDTH and TEAM with
-// shaders/lib/team.wgsl.
-
-// The address of a term: offset + Σ kept coordinate · stride + k · step.
-struct Params {
-    groups: u32, per_row: u32, elements: u32, offset: u32,
-    length: u32, step: u32, spare0: u32, spare1: u32,
-    sizes: array<vec4<u32>, 2>,
-    strides: array<vec4<u32>, 2>,
-}
-
-@group(0) @binding(0) var<storage, read> input: array<Stored4>;
-@group(0) @binding(1) var<storage, read_write> output: array<array<vec2<u32>, 4>>;
-@group(1) @binding(0) var<uniform> p: Params;
+// shaders/lib/team.wgsl; shaders/lib/arg_reduce.wgsl, address.wgsl.
 
 var<workgroup> values: array<Lane, WIDTH>;
 var<workgroup> places: array<u32, WIDTH>;
-
-fn base(index: u32) -> u32 {
-    var rest = index;
-    var at = p.offset;
-    for (var d = RANK; d > 0u; d--) {
-        let size = p.sizes[(d - 1u) >> 2u][(d - 1u) & 3u];
-        let quotient = rest / size;
-        at += (rest - quotient * size) * p.strides[(d - 1u) >> 2u][(d - 1u) & 3u];
-        rest = quotient;
-    }
-    return at;
-}
 
 @compute @workgroup_size(WIDTH)
 fn main(at: Member) {
@@ -38,7 +14,7 @@ fn main(at: Member) {
     let own = team_lane(at);
     var result: array<vec2<u32>, 4>;
     for (var lane = 0u; lane < 4u; lane++) {
-        let start = base(min(made * 4u + lane, p.elements - 1u));
+        let start = base_address(min(made * 4u + lane, p.elements - 1u));
         // Everyone begins with an element of the axis, which may be taken twice.
         var chosen = min(own, p.length - 1u);
         var from_ = start + chosen * p.step;

@@ -1,14 +1,8 @@
 // Running sums along one axis: an invocation walks a line.
 //
 // ACROSS: the axis is not the innermost; an invocation walks 4 neighbouring columns. Otherwise it walks a row.
-// Prelude: Stored4, Lane, lane_of, pack4; add(a, x), wrapping at the type's width; ACROSS, EXCLUSIVE, REVERSE, WIDTH.
-
-// Strides in groups of 4. `count` invocations: rows, or (outer, column group) pairs; `length` elements on the axis.
-struct Params { count: u32, per_row: u32, length: u32, columns: u32, outer: u32, step: u32, spare0: u32, spare1: u32 }
-
-@group(0) @binding(0) var<storage, read> input: array<Stored4>;
-@group(0) @binding(1) var<storage, read_write> output: array<Stored4>;
-@group(1) @binding(0) var<uniform> p: Params;
+// Prelude: Stored4, Lane, lane_of, pack4; add(a, x), wrapping at the type's width; ACROSS, EXCLUSIVE, REVERSE, WIDTH;
+// shaders/lib/lines.wgsl.
 
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {

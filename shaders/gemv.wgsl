@@ -2,24 +2,7 @@
 // B is read once, by enough invocations to fill the device: COLUMNS groups of 4 columns a workgroup, and SLICES invocations that
 // share k for each, whose sums are added in workgroup memory. A workgroup makes ROWS rows, at most SLICES.
 // Prelude: Stored4, load4, store4, ROWS, COLUMNS, SLICES, TAIL (k % 4 ≠ 0), GENERATED, generated4, accumulate4, StoredB, b_group,
-// b_rows, b_row.
-
-// As in matmul.wgsl.
-struct Params {
-    m: u32, n4: u32, k: u32, inner: u32,
-    a_offset: u32, a_row: u32, a_outer: u32, a_inner: u32,
-    b_offset: u32, b_row: u32, b_outer: u32, b_inner: u32,
-    c_row: u32, c_batch: u32, flags: u32, alpha: f32,
-    low: f32, high: f32, rows_first: u32, zero: u32,
-    count: u32, c_offset: u32, spare0: u32, spare1: u32,
-}
-
-@group(0) @binding(0) var<storage, read> a: array<Stored4>;
-@group(0) @binding(1) var<storage, read> b: array<StoredB>;
-@group(0) @binding(2) var<storage, read> bias: array<Stored4>;
-@group(0) @binding(3) var<storage, read> residual: array<Stored4>;
-@group(0) @binding(4) var<storage, read_write> c: array<Stored4>;
-@group(1) @binding(0) var<uniform> p: Params;
+// b_rows, b_row; shaders/lib/product.wgsl.
 
 const THREADS: u32 = COLUMNS * SLICES;
 

@@ -1,14 +1,7 @@
 // LpNormalization along one axis, in float32: elements divided by their 1- or 2-norm; where that is 0 so is the result.
 //
 // ACROSS: the axis is not the innermost; an invocation makes 4 neighbouring columns. Otherwise it makes a row.
-// Prelude: Stored4, load4, store4; ACROSS, SQUARES (the 2-norm), WIDTH.
-
-// Strides in groups of 4. `count` invocations: rows, or (outer, column group) pairs; `length` elements on the axis.
-struct Params { count: u32, per_row: u32, length: u32, columns: u32, outer: u32, step: u32, spare0: u32, spare1: u32 }
-
-@group(0) @binding(0) var<storage, read> input: array<Stored4>;
-@group(0) @binding(1) var<storage, read_write> output: array<Stored4>;
-@group(1) @binding(0) var<uniform> p: Params;
+// Prelude: Stored4, load4, store4; ACROSS, SQUARES (the 2-norm), WIDTH; shaders/lib/lines.wgsl.
 
 fn term(x: vec4<f32>) -> vec4<f32> {
     if SQUARES { return x * x; }

@@ -4,24 +4,7 @@
 // broadcast on a software adapter, which has to be told so: see uniform_index. B's groups of 4 columns lie side by side
 // across the workgroup.
 // Prelude: Stored4, load4, store4, uniform_index, uniform_small, UNROLLED, kept, ROWS, WIDTH, TAIL (k % 4 ≠ 0), GENERATED,
-// generated4, accumulate4, StoredB, b_column, b_group, b_rows, b_row.
-
-// Strides and offsets in groups of 4 elements (b_row: what b_rows takes as its step); k in elements. A batch is (outer, inner) with strides for each operand.
-struct Params {
-    m: u32, n4: u32, k: u32, inner: u32,
-    a_offset: u32, a_row: u32, a_outer: u32, a_inner: u32,
-    b_offset: u32, b_row: u32, b_outer: u32, b_inner: u32,
-    c_row: u32, c_batch: u32, flags: u32, alpha: f32,
-    low: f32, high: f32, rows_first: u32, zero: u32,
-    count: u32, c_offset: u32, spare0: u32, spare1: u32,
-}
-
-@group(0) @binding(0) var<storage, read> a: array<Stored4>;
-@group(0) @binding(1) var<storage, read> b: array<StoredB>;
-@group(0) @binding(2) var<storage, read> bias: array<Stored4>;
-@group(0) @binding(3) var<storage, read> residual: array<Stored4>;
-@group(0) @binding(4) var<storage, read_write> c: array<Stored4>;
-@group(1) @binding(0) var<uniform> p: Params;
+// generated4, accumulate4, StoredB, b_column, b_group, b_rows, b_row; shaders/lib/product.wgsl.
 
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {

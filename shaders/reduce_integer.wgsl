@@ -2,7 +2,7 @@
 // output and walks the reduced dimensions for each, two of which are left after neighbours are merged.
 //
 // Sums of types up to 32 bits can't overflow; those of 64 bits wrap, as does what is stored of any.
-// Prelude: Stored4, Lane, lane_of, pack4; wide(x), narrow(a); first, next, last; RANK, kept dimensions; WIDTH.
+// Prelude: Stored4, Lane, lane_of, pack4; wide(x), narrow(a); first, next, last; RANK, kept dimensions; WIDTH; shaders/lib/address.wgsl.
 
 // The address of a term: base + Σ kept coordinate · stride + i · step0 + j · step1.
 struct Params {
@@ -17,25 +17,13 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> output: array<Stored4>;
 @group(1) @binding(0) var<uniform> p: Params;
 
-fn base(index: u32) -> u32 {
-    var rest = index;
-    var at = p.offset;
-    for (var d = RANK; d > 0u; d--) {
-        let size = p.sizes[(d - 1u) >> 2u][(d - 1u) & 3u];
-        let quotient = rest / size;
-        at += (rest - quotient * size) * p.strides[(d - 1u) >> 2u][(d - 1u) & 3u];
-        rest = quotient;
-    }
-    return at;
-}
-
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let index = (group.y * p.per_row + group.x) * WIDTH + local;
     if index >= p.groups { return; }
     var results: array<Lane, 4>;
     for (var lane = 0u; lane < 4u; lane++) {
-        let start = base(min(index * 4u + lane, p.elements - 1u));
+        let start = base_address(min(index * 4u + lane, p.elements - 1u));
         var total = first();
         for (var i = 0u; i < p.length0; i++) {
             var at = start + i * p.step0;

@@ -4,42 +4,11 @@
 // ROWS: terms are neighbours in memory, so an invocation reads groups of 4 of them, for each of the 4 elements by itself;
 // otherwise the elements are.
 // Prelude: Stored4, load4, store4, first, next, last, prepare; RANK, kept dimensions; TWO_PASSES; ADDS, next is a sum; EXTREME, it is a
-// choice; TOGETHER, the 4 elements lie in one group of the input at every step; ROWS; WIDTH and TEAM with shaders/lib/team.wgsl.
-
-// The address of a term: base + Σ kept coordinate · stride + i · step0 + j · step1. `items`: what a walk over j takes, terms or groups.
-struct Params {
-    groups: u32, per_row: u32, elements: u32, offset: u32,
-    length0: u32, step0: u32, length1: u32, step1: u32,
-    sizes: array<vec4<u32>, 2>,
-    strides: array<vec4<u32>, 2>,
-    count: f32, items: u32, spare0: u32, spare1: u32,
-}
-
-@group(0) @binding(0) var<storage, read> input: array<Stored4>;
-@group(0) @binding(1) var<storage, read_write> output: array<Stored4>;
-@group(1) @binding(0) var<uniform> p: Params;
+// choice; TOGETHER, the 4 elements lie in one group of the input at every step; ROWS; WIDTH and TEAM with shaders/lib/team.wgsl;
+// shaders/lib/reduce.wgsl, address.wgsl.
 
 // Steps of a walk whose terms are summed by themselves.
 const BLOCK: u32 = 32u;
-
-fn base(index: u32) -> u32 {
-    var rest = index;
-    var at = p.offset;
-    for (var d = RANK; d > 0u; d--) {
-        let size = p.sizes[(d - 1u) >> 2u][(d - 1u) & 3u];
-        let quotient = rest / size;
-        at += (rest - quotient * size) * p.strides[(d - 1u) >> 2u][(d - 1u) & 3u];
-        rest = quotient;
-    }
-    return at;
-}
-
-// A term of each of the 4 elements.
-fn terms(at: vec4<u32>) -> vec4<f32> {
-    if TOGETHER { return load4(input[at.x >> 2u]); }
-    return vec4(load4(input[at.x >> 2u])[at.x & 3u], load4(input[at.y >> 2u])[at.y & 3u],
-                load4(input[at.z >> 2u])[at.z & 3u], load4(input[at.w >> 2u])[at.w & 3u]);
-}
 
 // LogSumExp takes the maximum first, so that no exponential overflows.
 fn more(part: vec4<f32>, x: vec4<f32>, high: vec4<f32>, largest: bool) -> vec4<f32> {
@@ -117,12 +86,8 @@ fn main(at: Member) {
     let index = (at.group.y * p.per_row + at.group.x) * (WIDTH / TEAM) + team_index(at);
     let made = min(index, p.groups - 1u);
     let end = p.elements - 1u;
-    var start = vec4(base(made * 4u));
-    if !TOGETHER {
-        start.y = base(min(made * 4u + 1u, end));
-        start.z = base(min(made * 4u + 2u, end));
-        start.w = base(min(made * 4u + 3u, end));
-    }
+    var start = vec4(base_address(made * 4u));
+    if !TOGETHER { start = base_addresses(made * 4u, end); }
     var high = vec4(0.0);
     if TWO_PASSES {
         high = team_max4(walk(team_lane(at), start, high, true), at);

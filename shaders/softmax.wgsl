@@ -1,14 +1,7 @@
 // Softmax and LogSoftmax along one axis, in float32: maximum, sum, result.
 //
 // ACROSS: the axis is not the innermost; an invocation makes 4 neighbouring columns. Otherwise an invocation makes a row.
-// Prelude: Stored4, load4, store4, ACROSS, LOGARITHM, WIDTH.
-
-// Strides in groups of 4. `count` invocations: rows, or (outer, column group) pairs; `length` elements on the axis.
-struct Params { count: u32, per_row: u32, length: u32, columns: u32, outer: u32, step: u32, spare0: u32, spare1: u32 }
-
-@group(0) @binding(0) var<storage, read> input: array<Stored4>;
-@group(0) @binding(1) var<storage, read_write> output: array<Stored4>;
-@group(1) @binding(0) var<uniform> p: Params;
+// Prelude: Stored4, load4, store4, ACROSS, LOGARITHM, WIDTH; shaders/lib/lines.wgsl.
 
 // Group `k` of a row, lanes beyond the row's end replaced.
 fn row4(base: u32, k: u32, otherwise: f32) -> vec4<f32> {

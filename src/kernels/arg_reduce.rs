@@ -58,7 +58,7 @@ fn prelude(dtype: DType, storage: Storage, rank: usize, maximum: bool, last: boo
         _ => format!("(x {sign}{equal} best{numbers}){nan}"),
     };
     let code = format!("fn better(x: Lane, best: Lane) -> bool {{ return {text}; }}\n");
-    Prelude::new().movable(storage).constant("RANK", rank as u32).code(&code)
+    Prelude::new().movable(storage).constant("RANK", rank as u32).code(&code).code(include_str!("../../shaders/lib/arg_reduce.wgsl"))
 }
 
 fn variants() -> Vec<Prelude> {
@@ -66,7 +66,7 @@ fn variants() -> Vec<Prelude> {
 }
 
 fn team_variants() -> Vec<Prelude> {
-    samples().into_iter().flat_map(|sample| Team::samples().map(|team| sample.clone().team(team))).collect()
+    Team::each(samples())
 }
 
 fn samples() -> Vec<Prelude> {

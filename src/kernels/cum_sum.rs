@@ -1,6 +1,6 @@
 //! Running sums along an axis: `shaders/cum_sum.wgsl`.
 
-use super::lines::{Lines, Params, WIDTH};
+use super::lines::{LINES, Lines, Params, WIDTH};
 use super::{Access, Kernel, Prelude};
 use crate::ops::pointwise::{Pointwise, emit, table};
 use crate::plan::{Layout, Lowering, Storage, Unsupported};
@@ -20,7 +20,7 @@ pub struct Running {
 fn prelude(dtype: DType, storage: Storage, across: bool, how: Running) -> Result<Prelude, Unsupported> {
     let add = emit("add", &Pointwise::of(&table::ADD, 2, &[]), &[dtype, dtype])?;
     let prelude = Prelude::new().movable(storage).flag("ACROSS", across).flag("EXCLUSIVE", how.exclusive).flag("REVERSE", how.reverse);
-    Ok(prelude.constant("WIDTH", WIDTH).code(&add))
+    Ok(prelude.constant("WIDTH", WIDTH).code(&add).code(LINES))
 }
 
 fn variants() -> Vec<Prelude> {

@@ -157,8 +157,18 @@ fn dispatch(
     let grid = folded_grid(tiles_m as u64 * tiles_n as u64, at.capabilities().max_grid);
     let epilogue = &ends.epilogue;
     let c_batch = narrow((params.m as usize).saturating_mul(ends.output.step as usize))?;
-    let params = Params { c_offset: ends.output.offset, c_row: ends.output.step, c_batch, tiles_m, tiles_n, per_row: grid[0], ..params };
-    let params = Params { flags: epilogue.flags, low: epilogue.low, high: epilogue.high, ..params };
+    let params = Params {
+        c_offset: ends.output.offset,
+        c_row: ends.output.step,
+        c_batch,
+        flags: epilogue.flags,
+        low: epilogue.low,
+        high: epilogue.high,
+        tiles_m,
+        tiles_n,
+        per_row: grid[0],
+        ..params
+    };
     let bindings = ends.bindings(at, storage, operands)?;
     at.emit(&GEMM, prelude(storage, tile, [pixels, params.tail < 4], epilogue), params, &bindings, [grid[0], grid[1], narrow(batch)?])
 }

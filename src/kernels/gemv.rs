@@ -2,7 +2,7 @@
 
 use super::epilogue::{Epilogue, samples};
 use super::matmul::Params;
-use super::{Kernel, Prelude, weights};
+use super::{Kernel, Prelude, matmul, weights};
 use crate::plan::{Capabilities, Storage, Variant};
 
 pub static GEMV: Kernel = Kernel { stem: "gemv", shader: include_str!("../../shaders/gemv.wgsl"), params_size: size_of::<Params>(), variants };
@@ -53,7 +53,7 @@ pub(super) fn columns_of(variant: Variant) -> u32 {
 
 pub(super) fn prelude(storage: Storage, variant: Variant, tail: bool, epilogue: &Epilogue) -> Prelude {
     let base = Prelude::new().storage(storage).constant("ROWS", variant.tile).constant("COLUMNS", columns(variant.slices));
-    epilogue.prelude(weights::prelude(base.constant("SLICES", variant.slices).flag("TAIL", tail), false))
+    epilogue.prelude(weights::prelude(base.constant("SLICES", variant.slices).flag("TAIL", tail), false)).code(matmul::COMMON)
 }
 
 fn variants() -> Vec<Prelude> {

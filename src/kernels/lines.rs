@@ -1,8 +1,16 @@
 //! Lines of elements along one axis, an invocation or a team a line: the parameters that softmax, running sums and norms share.
 
-use super::folded_grid;
 use super::team::{Neighbours, Team};
+use super::{Prelude, folded_grid};
 use crate::plan::{Capabilities, Layout, Lowering, Unsupported};
+
+/// What the shaders begin with.
+pub(super) const LINES: &str = include_str!("../../shaders/lib/lines.wgsl");
+
+/// Adds what teams need to a prelude that has [`LINES`].
+pub(super) fn of_teams(prelude: Prelude) -> Prelude {
+    prelude.code(include_str!("../../shaders/lib/team_lines.wgsl"))
+}
 
 /// Invocations of a workgroup.
 pub(super) const WIDTH: u32 = 64;

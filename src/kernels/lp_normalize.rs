@@ -1,8 +1,8 @@
 //! Elements divided by the norm of their line: `shaders/lp_normalize_team.wgsl`, and `shaders/lp_normalize.wgsl` for software adapters.
 
-use super::lines::{Lines, Params, WIDTH};
+use super::lines::{LINES, Lines, Params, WIDTH};
 use super::team::Team;
-use super::{Access, Kernel, Prelude};
+use super::{Access, Kernel, Prelude, lines};
 use crate::plan::{Layout, Lowering, Storage, Unsupported};
 
 pub static LP_NORMALIZE: Kernel =
@@ -15,7 +15,7 @@ pub static LP_NORMALIZE_TEAM: Kernel = Kernel {
 };
 
 fn prelude(storage: Storage, across: bool, squares: bool) -> Prelude {
-    Prelude::new().storage(storage).flag("ACROSS", across).flag("SQUARES", squares)
+    Prelude::new().storage(storage).flag("ACROSS", across).flag("SQUARES", squares).code(LINES)
 }
 
 fn samples() -> impl Iterator<Item = Prelude> {
@@ -28,7 +28,7 @@ fn variants() -> Vec<Prelude> {
 }
 
 fn team_variants() -> Vec<Prelude> {
-    samples().flat_map(|sample| Team::samples().map(|team| sample.clone().team(team))).collect()
+    Team::each(samples().map(lines::of_teams))
 }
 
 /// Lowers input 0 divided by its 1-norm, or 2-norm (`squares`), along `axis`.
@@ -46,5 +46,5 @@ pub fn lower(at: &mut Lowering<'_>, axis: usize, squares: bool) -> Result<(), Un
         return at.emit(&LP_NORMALIZE, prelude.constant("WIDTH", WIDTH), lines.params, &bindings, lines.grid);
     }
     let (team, params, grid) = lines.in_teams(&at.capabilities());
-    at.emit(&LP_NORMALIZE_TEAM, prelude.team(team), params, &bindings, grid)
+    at.emit(&LP_NORMALIZE_TEAM, lines::of_teams(prelude).team(team), params, &bindings, grid)
 }

@@ -7,7 +7,9 @@ use crate::plan::{Capabilities, Layout, Lowering, PlaceId, Storage, Unsupported,
 
 pub static MATMUL: Kernel = Kernel { stem: "matmul", shader: include_str!("../../shaders/matmul.wgsl"), params_size: size_of::<Params>(), variants };
 
-/// Those of `shaders/gemv.wgsl` too.
+/// What `shaders/gemv.wgsl` begins with too.
+pub(super) const COMMON: &str = include_str!("../../shaders/lib/product.wgsl");
+
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 pub(super) struct Params {
@@ -96,7 +98,7 @@ fn tiles(capabilities: &Capabilities, m: usize) -> &'static [u32] {
 
 fn prelude(storage: Storage, rows: u32, width: u32, [tail, panels]: [bool; 2], epilogue: &Epilogue) -> Prelude {
     let base = Prelude::new().storage(storage).constant("ROWS", rows).constant("WIDTH", width).flag("TAIL", tail);
-    epilogue.prelude(weights::prelude(base, panels))
+    epilogue.prelude(weights::prelude(base, panels)).code(COMMON)
 }
 
 fn variants() -> Vec<Prelude> {

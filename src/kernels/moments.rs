@@ -23,7 +23,7 @@ struct Params {
 }
 
 fn prelude(input: Storage, result: Storage) -> Prelude {
-    Prelude::new().storage(input).typed("M", result)
+    Prelude::new().storage(input).typed("M", result).code(include_str!("../../shaders/lib/moments.wgsl"))
 }
 
 fn samples() -> impl Iterator<Item = Prelude> {
@@ -36,7 +36,7 @@ fn variants() -> Vec<Prelude> {
 }
 
 fn team_variants() -> Vec<Prelude> {
-    samples().flat_map(|sample| Team::samples().map(|team| sample.clone().team(team))).collect()
+    Team::each(samples())
 }
 
 /// Emits the mean and the inverse deviation of each run of input 0 over `axis` and all behind it into `results`, dense.

@@ -54,7 +54,7 @@ const ALONE: u32 = 8;
 
 fn prelude(storage: Storage, v: Variant) -> Prelude {
     let base = Prelude::new().storage(storage).flag("CENTRED", v.centred).flag("LANES", v.lanes).flag("GATHERED", v.gathered).flag("TAIL", v.tail);
-    base.flag("FLAT", v.flat)
+    base.flag("FLAT", v.flat).code(include_str!("../../shaders/lib/normalize.wgsl"))
 }
 
 /// The form for software adapters: an invocation a run (`alone`), or a workgroup.
@@ -76,7 +76,7 @@ fn variants() -> Vec<Prelude> {
 }
 
 fn team_variants() -> Vec<Prelude> {
-    samples().flat_map(|sample| Team::samples().map(|team| sample.clone().team(team))).collect()
+    Team::each(samples())
 }
 
 /// Where runs lie, in groups of 4 (see the shader), and which elements of scale and bias are theirs.

@@ -236,7 +236,8 @@ fn lanes(p: &str, storage: Storage, form: Form) -> String {
 
 /// The library's declarations: (name, text), in the order of the files. `subgroups`: which of two ways sums over a team are made.
 fn library(subgroups: bool) -> impl Iterator<Item = (&'static str, &'static str)> {
-    const FILES: [&str; 2] = [include_str!("../../shaders/lib/math.wgsl"), include_str!("../../shaders/lib/int64.wgsl")];
+    const FILES: [&str; 3] =
+        [include_str!("../../shaders/lib/address.wgsl"), include_str!("../../shaders/lib/math.wgsl"), include_str!("../../shaders/lib/int64.wgsl")];
     const TEAMS: [&str; 2] = [include_str!("../../shaders/lib/team.wgsl"), include_str!("../../shaders/lib/team_subgroups.wgsl")];
     const BEGINNINGS: [&str; 4] = ["fn ", "struct ", "var<private> ", "var<workgroup> "];
     FILES.into_iter().chain([TEAMS[subgroups as usize]]).flat_map(|file| {

@@ -59,6 +59,9 @@ impl Reduction {
     }
 }
 
+/// What the shaders of floats begin with.
+const COMMON: &str = include_str!("../../shaders/lib/reduce.wgsl");
+
 const MAX_RANK: usize = 8;
 pub(super) const WIDTH: u32 = 64;
 
@@ -90,6 +93,7 @@ fn prelude(storage: Storage, reduction: Reduction, rank: usize, together: bool) 
         .flag("TOGETHER", together)
         .flag("TWO_PASSES", reduction == Reduction::LogSumExp)
         .code(&reduction.wgsl(false))
+        .code(COMMON)
 }
 
 /// How the terms of a team lie: see the shader.
@@ -100,7 +104,7 @@ enum Terms {
     Rows,
 }
 
-fn team_prelude(storage: Storage, reduction: Reduction, rank: usize, terms: Terms, team: Team) -> Prelude {
+fn team_prelude(storage: Storage, reduction: Reduction, rank: usize, terms: Terms) -> Prelude {
     let extreme = matches!(reduction, Reduction::Max | Reduction::Min);
     Prelude::new()
         .storage(storage)
@@ -111,7 +115,7 @@ fn team_prelude(storage: Storage, reduction: Reduction, rank: usize, terms: Term
         .flag("EXTREME", extreme)
         .flag("ADDS", !extreme && reduction != Reduction::Prod)
         .code(&reduction.wgsl(true))
-        .team(team)
+        .code(COMMON)
 }
 
 fn variants() -> Vec<Prelude> {
@@ -121,9 +125,9 @@ fn variants() -> Vec<Prelude> {
 }
 
 fn team_variants() -> Vec<Prelude> {
-    let kinds = Reduction::ALL.iter().map(|&reduction| (Storage::F32, reduction)).chain([Storage::F16, Storage::F16Packed].map(|half| (half, Reduction::Mean)));
-    let kinds = kinds.flat_map(|kind| [Terms::Together, Terms::Apart, Terms::Rows].map(|terms| (kind, terms)));
-    kinds.flat_map(|((storage, reduction), terms)| Team::samples().map(|team| team_prelude(storage, reduction, 2, terms, team))).collect()
+    let kinds = Reduction::ALL.map(|reduction| (Storage::F32, reduction)).into_iter();
+    let kinds = kinds.chain([Storage::F16, Storage::F16Packed].map(|half| (half, Reduction::Mean)));
+    Team::each(kinds.flat_map(|(storage, reduction)| [Terms::Together, Terms::Apart, Terms::Rows].map(|terms| team_prelude(storage, reduction, 2, terms))))
 }
 
 /// Merges neighbouring dimensions of (size, stride).
@@ -233,7 +237,7 @@ pub fn reduced(at: &mut Lowering<'_>, reduction: Reduction, dtype: DType, mut in
         };
         let grid = team.grid(groups as usize, capabilities.max_grid);
         (params.items, params.per_row) = (narrow(items)?, grid[0]);
-        at.emit(&REDUCE_TEAM, team_prelude(storage, reduction, kept.len(), how, team), params, &bindings, grid)?;
+        at.emit(&REDUCE_TEAM, team_prelude(storage, reduction, kept.len(), how).team(team), params, &bindings, grid)?;
     } else if storage.is_float() {
         at.emit(&REDUCE, prelude(storage, reduction, kept.len(), together), params, &bindings, grid)?;
     } else {

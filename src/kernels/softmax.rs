@@ -1,8 +1,8 @@
 //! Softmax and LogSoftmax along an axis: `shaders/softmax_team.wgsl`, and `shaders/softmax.wgsl` for software adapters.
 
-use super::lines::{Lines, Params, WIDTH};
+use super::lines::{LINES, Lines, Params, WIDTH};
 use super::team::Team;
-use super::{Access, Kernel, Prelude};
+use super::{Access, Kernel, Prelude, lines};
 use crate::ops::Fact;
 use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
 
@@ -11,7 +11,7 @@ pub static SOFTMAX_TEAM: Kernel =
     Kernel { stem: "softmax_team", shader: include_str!("../../shaders/softmax_team.wgsl"), params_size: size_of::<Params>(), variants: team_variants };
 
 fn prelude(storage: Storage, across: bool, logarithm: bool) -> Prelude {
-    Prelude::new().storage(storage).flag("ACROSS", across).flag("LOGARITHM", logarithm)
+    Prelude::new().storage(storage).flag("ACROSS", across).flag("LOGARITHM", logarithm).code(LINES)
 }
 
 fn samples() -> impl Iterator<Item = Prelude> {
@@ -25,7 +25,7 @@ fn variants() -> Vec<Prelude> {
 }
 
 fn team_variants() -> Vec<Prelude> {
-    samples().flat_map(|sample| Team::samples().map(|team| sample.clone().team(team))).collect()
+    Team::each(samples().map(lines::of_teams))
 }
 
 /// Lowers a softmax of input 0 along `axis`.
@@ -59,5 +59,5 @@ fn run(at: &mut Lowering<'_>, storage: Storage, input: &View, output: &View, lay
         return at.emit(&SOFTMAX, prelude.constant("WIDTH", WIDTH), lines.params, &bindings, lines.grid);
     }
     let (team, params, grid) = lines.in_teams(&at.capabilities());
-    at.emit(&SOFTMAX_TEAM, prelude.team(team), params, &bindings, grid)
+    at.emit(&SOFTMAX_TEAM, lines::of_teams(prelude).team(team), params, &bindings, grid)
 }

@@ -2,7 +2,7 @@
 //!
 //! Nothing here is measured: there was no such adapter to measure on (docs/performance.md).
 
-use super::folded_grid;
+use super::{Prelude, folded_grid};
 use crate::plan::Capabilities;
 
 /// Invocations that an adapter should have to do, if there is work for them: below that a line gets more of them.
@@ -71,13 +71,18 @@ impl Team {
     }
 
     /// A few kinds, for the test that translates every variant.
-    pub fn samples() -> [Self; 4] {
+    fn samples() -> [Self; 4] {
         [
             Self { width: 64, team: 8, stride: 1, held: 4 },
             Self { width: 256, team: 256, stride: 1, held: 16 },
             Self { width: 64, team: 64, stride: 1, held: 0 },
             Self { width: 256, team: 32, stride: 8, held: 1 },
         ]
+    }
+
+    /// Each prelude for each of these.
+    pub fn each(samples: impl IntoIterator<Item = Prelude>) -> Vec<Prelude> {
+        samples.into_iter().flat_map(|sample| Self::samples().map(|team| sample.clone().team(team))).collect()
     }
 
     /// The grid for so many lines: a team each.
