@@ -294,3 +294,41 @@ fn gelu_written_out() {
         assert_eq!(net.check(&[y]), ["Gelu"], "order {order}");
     }
 }
+
+/// Rotary positions, cosines and sines for every element; another order of halves is another function.
+#[test]
+fn rotary_positions_written_out() {
+    for (angles, ordered) in [(&[1, 1, 5, 8][..], true), (&[5, 8], true), (&[2, 1, 5, 8], true), (&[5, 8], false)] {
+        let mut net = Net::default();
+        let (x, cos, sin) = (net.input("x", &[2, 3, 5, 8]), net.input("cos", angles), net.input("sin", angles));
+        let half = |net: &mut Net, from: i64, to: i64| {
+            let range = [from, to, -1, 1].map(|at| net.constant(Tensor::int64s([at])));
+            net.node("Slice", &[], &[x, range[0], range[1], range[2], range[3]])
+        };
+        let (low, high) = (half(&mut net, 0, 4), half(&mut net, if ordered { 4 } else { -5 }, if ordered { i64::MAX } else { -1 }));
+        let negative = net.node("Neg", &[], &[high]);
+        let turned = net.node("Concat", LAST, &[negative, low]);
+        let along = net.node("Mul", &[], &[x, cos]);
+        let across = net.node("Mul", &[], &[turned, sin]);
+        let y = net.node("Add", &[], &[along, across]);
+        let left = net.check(&[y]);
+        assert_eq!(left == ["RotaryEmbedding"], ordered, "{left:?}");
+    }
+}
+
+/// A gated product: one factor's function and the product with it in the other's epilogue.
+#[test]
+fn a_gate_is_an_epilogue() {
+    for operator in ["Mul", "Sub"] {
+        let mut net = Net::default();
+        let x = net.input("x", &[5, 8]);
+        let [gate, up] = ["gate", "up!"].map(|name| {
+            let weights = net.input(name, &[8, 12]);
+            net.node("MatMul", &[], &[x, weights])
+        });
+        let sigmoid = net.node("Sigmoid", &[], &[gate]);
+        let silu = net.node("Mul", &[], &[gate, sigmoid]);
+        let y = net.node(operator, &[], &[up, silu]);
+        assert_eq!(net.check(&[y]), ["MatMul", "MatMul"], "{operator}");
+    }
+}

@@ -14,7 +14,8 @@ use crate::kernels::pool::Mode as Pooling;
 use crate::kernels::reduce::Reduction;
 use crate::kernels::winograd::Tile;
 use crate::ops::matrix::gemm::Gemm;
-use crate::ops::nn::{batch_normalization::BatchNormalization, conv::Conv, global_pool::GlobalPool, pool::Pool, softmax::Softmax};
+use crate::ops::nn::{batch_normalization::BatchNormalization, conv::Conv, global_pool::GlobalPool, pool::Pool};
+use crate::ops::nn::{rotary_embedding::RotaryEmbedding, softmax::Softmax};
 use crate::ops::pointwise::{Elementwise, Pointwise};
 use crate::ops::reduce::reduce::Reduce;
 use crate::ops::{Fact, Mode, Operands, Operator};
@@ -185,6 +186,9 @@ fn elementwise(node: &Node, inputs: &[Option<Input>], want: &[f64], own: Own) ->
             vector.value = vector.value.reshape(shape)?;
         }
         op.expression()
+    } else if let Some(op) = node.op.downcast::<RotaryEmbedding>() {
+        operands = turned(op, inputs)?;
+        RotaryEmbedding::expression()
     } else {
         // Nothing is known of the function: a few roundings of the largest magnitude that takes part.
         let mut largest = want.iter().filter(|x| x.is_finite()).fold(0f64, |m, x| m.max(x.abs()));
@@ -201,6 +205,17 @@ fn elementwise(node: &Node, inputs: &[Option<Input>], want: &[f64], own: Own) ->
     let whole = propagate(&expression, &operands, Rounding { arithmetic: C * sides, reference: own.unit })?.error;
     let scaled = whole.iter().zip(&fixed).map(|(whole, fixed)| (whole - fixed).max(0.0) / C).collect();
     Ok(Allowed { fixed, scaled, formula: "running error of the expression + storage rounding".into() })
+}
+
+/// The operands of a rotation, each as uncertain as the input that it is spread from.
+fn turned(op: &RotaryEmbedding, inputs: &[Option<Input>]) -> Result<Vec<Input>> {
+    let tensors: Vec<Option<&Tensor>> = inputs.iter().map(|input| input.as_ref().map(|input| &input.value)).collect();
+    let spread = op.operands(Operands::new(&tensors))?;
+    let of = |(value, from): (Tensor, usize)| {
+        let input = inputs.get(from).and_then(Option::as_ref).ok_or_else(|| Error::internal("a rotation without its inputs"))?;
+        Ok(Input { value, ..input.clone() })
+    };
+    spread.into_iter().zip([0, 0, 1, 2]).map(of).collect()
 }
 
 /// A softmax's rows: each element's exponent, the largest exponent, the sum and the quotient may be off.

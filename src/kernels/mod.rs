@@ -29,6 +29,7 @@ mod prelude;
 pub mod reduce;
 pub mod reduce_integer;
 pub mod resize;
+pub mod rotary;
 pub mod scatter;
 pub mod softmax;
 mod team;
@@ -95,6 +96,7 @@ pub static KERNELS: &[&Kernel] = &[
     &reduce::REDUCE_TEAM,
     &reduce_integer::REDUCE_INTEGER,
     &resize::RESIZE,
+    &rotary::ROTARY,
     &scatter::SCATTER,
     &softmax::SOFTMAX,
     &softmax::SOFTMAX_TEAM,

@@ -37,6 +37,7 @@ static ROOMS: &[&OpDef] = &[
     &nn::pool::MAX,
     &nn::resize::RESIZE,
     &nn::resize::UPSAMPLE,
+    &nn::rotary_embedding::DEF,
     &nn::softmax::LOG_SOFTMAX,
     &nn::softmax::SOFTMAX,
     &reduce::cum_sum::DEF,

@@ -12,6 +12,7 @@ mod fold_constants;
 mod gelu;
 mod norm;
 mod residual;
+mod rotary;
 mod search;
 mod siblings;
 
@@ -39,8 +40,14 @@ pub const AT_LOAD: &[(&str, Rewrite)] = &[
 pub const FOR_PLANS: &[(&str, Rewrite)] = &[("siblings", siblings::rewrite)];
 
 /// The rewrites that run when a plan is made.
-pub const WITH_SHAPES: &[(&str, ShapedRewrite)] =
-    &[("attention", attention::rewrite), ("norm", norm::rewrite), ("gelu", gelu::rewrite), ("residual", residual::rewrite), ("chain", chain::rewrite)];
+pub const WITH_SHAPES: &[(&str, ShapedRewrite)] = &[
+    ("rotary", rotary::rewrite),
+    ("attention", attention::rewrite),
+    ("norm", norm::rewrite),
+    ("gelu", gelu::rewrite),
+    ("residual", residual::rewrite),
+    ("chain", chain::rewrite),
+];
 
 /// Runs the load-time rewrites.
 pub fn at_load(graph: &mut Graph) -> Result<()> {

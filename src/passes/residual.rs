@@ -1,5 +1,5 @@
-//! *Given* `y = Conv | MatMul | Gemm; Add(y, r)` of one shape, nobody else reading y → *Result* one node with r as the
-//! epilogue's operand. *Given* `MatMul → Add(y, b)` with b `[n]` → *Result* MatMul with a bias. Then functions of the
+//! *Given* `y = Conv | MatMul | Gemm; Add(y, r)`, or Sub or Mul (a gate's), of one shape, nobody else reading y → *Result* one node
+//! with r as the epilogue's operand. *Given* `MatMul → Add(y, b)` with b `[n]` → *Result* MatMul with a bias. Then functions of the
 //! sum alone are absorbed as in [`super::activation`].
 
 use super::activation::function_of;
@@ -35,16 +35,17 @@ fn step(graph: &mut Graph, index: usize, facts: &[Option<Fact>]) -> bool {
         fuse_into(graph, index, outer);
         return true;
     }
-    let adder = &graph.nodes[outer];
-    let is_add = expression_of(adder).is_some_and(|e| e.steps.len() == 1 && e.steps[0].row == &table::ADD && e.operands == 2);
-    let Some(other) = adder.inputs.iter().flatten().copied().find(|&id| id != result).filter(|_| is_add) else { return false };
+    let reader = &graph.nodes[outer];
+    let row = expression_of(reader).filter(|e| e.steps.len() == 1 && e.operands == 2).map(|e| e.steps[0].row);
+    let takes = row.is_some_and(|row| [&table::ADD, &table::SUB, &table::MUL].contains(&row));
+    let Some(other) = reader.inputs.iter().flatten().copied().find(|&id| id != result).filter(|_| takes) else { return false };
     let (Some(y), Some(r)) = (fact(result), fact(other)) else { return false };
     if !y.dtype.is_float() || changes_type(&epilogue) {
         return false;
     }
     let n = y.shape.last().copied();
-    let row = r.shape.last().copied() == n && r.count() == n.unwrap_or(0) && r.value.is_some();
-    if node.op.downcast::<MatMul>().is_some() && epilogue.is_identity() && row && node.inputs.len() == 2 && y.rank() >= r.rank() {
+    let bias = row == Some(&table::ADD) && r.shape.last().copied() == n && r.count() == n.unwrap_or(0) && r.value.is_some();
+    if node.op.downcast::<MatMul>().is_some() && epilogue.is_identity() && bias && node.inputs.len() == 2 && y.rank() >= r.rank() {
         let flat = match (graph.constant(other), r.rank()) {
             (_, 1) => other,
             (Some(tensor), _) => match tensor.reshape([tensor.len()]) {
@@ -57,18 +58,18 @@ fn step(graph: &mut Graph, index: usize, facts: &[Option<Fact>]) -> bool {
         fuse_into(graph, index, outer);
         return true;
     }
-    // The residual must not come from behind this node: the fused node stands where the Add stood, so it can't.
+    // The operand must not come from behind this node: the fused node stands where its reader stood, so it can't.
     let gemm_with_matrix = node.op.downcast::<crate::ops::matrix::gemm::Gemm>().is_some()
         && node.inputs.get(2).copied().flatten().and_then(fact).is_some_and(|c| c.count() != n.unwrap_or(0));
     if r.shape != y.shape || epilogue.operands > 1 || gemm_with_matrix || r.dtype != y.dtype {
         return false;
     }
-    let Some(at) = adder.inputs.iter().position(|&id| id == Some(result)) else { return false };
-    let addition = expression_of(adder).cloned().unwrap_or_default();
+    let Some(at) = reader.inputs.iter().position(|&id| id == Some(result)) else { return false };
+    let function = expression_of(reader).cloned().unwrap_or_default();
     let node = &mut graph.nodes[index];
     node.inputs.resize(3, None);
     node.inputs.push(Some(other));
-    set_epilogue(node, epilogue.then(&addition, at));
+    set_epilogue(node, epilogue.then(&function, at));
     fuse_into(graph, index, outer);
     true
 }

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
 use crate::ops::matrix::{gemm::Gemm, matmul::MatMul};
 use crate::ops::nn::attention::Attention;
+use crate::ops::nn::rotary_embedding::RotaryEmbedding;
 use crate::ops::pointwise::table;
 use crate::ops::shape::{concat::Concat, expand::Expand, reshape::Reshape, shape_of::ShapeOf, slice::Slice, split::Split, transpose::Transpose};
 use crate::ops::{Mode, Operands, Operator};
@@ -123,7 +124,7 @@ impl<'a> Search<'a> {
             let shape = node.inputs.get(1).copied().flatten().and_then(|id| self.graph.constant(id));
             // Three axes of four would merge batch and heads, which lie no constant step apart.
             let reshape = matches!(node.op.downcast::<Reshape>(), Some(Reshape::To { .. })) && shape.is_none_or(|shape| shape.len() > 3);
-            reshape || node.op.downcast::<Attention>().is_some() || node.op.downcast::<ShapeOf>().is_some()
+            reshape || node.op.downcast::<Attention>().is_some() || node.op.downcast::<RotaryEmbedding>().is_some() || node.op.downcast::<ShapeOf>().is_some()
         };
         let direct = self.readers.get(&result).is_some_and(|readers| readers.iter().all(|&reader| heads(&self.graph.nodes[reader])));
         direct && self.takes_strides(result)
@@ -143,6 +144,7 @@ impl<'a> Search<'a> {
                 let view = op.downcast::<Reshape>().is_some() || op.downcast::<Transpose>().is_some() || op.downcast::<Slice>().is_some();
                 let view = view || op.downcast::<Split>().is_some() || op.downcast::<Expand>().is_some();
                 let strided = op.downcast::<MatMul>().is_some() || op.downcast::<Attention>().is_some() || op.downcast::<Concat>().is_some();
+                let strided = strided || op.downcast::<RotaryEmbedding>().is_some();
                 if view {
                     stack.extend(node.outputs.iter().flatten());
                 } else if !strided && expression_of(node).is_none() && op.downcast::<ShapeOf>().is_none() {

@@ -13,6 +13,7 @@ pub mod lrn;
 pub mod pool;
 pub mod resample;
 pub mod resize;
+pub mod rotary_embedding;
 pub mod softmax;
 pub mod window;
 

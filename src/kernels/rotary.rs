@@ -1,0 +1,149 @@
+//! Rotary positions: `shaders/rotary.wgsl`.
+
+use super::{Access, Kernel, Prelude, folded_grid, matmul, narrow};
+use crate::ops::Fact;
+use crate::ops::nn::rotary_embedding::RotaryEmbedding;
+use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
+
+pub static ROTARY: Kernel = Kernel { stem: "rotary", shader: include_str!("../../shaders/rotary.wgsl"), params_size: size_of::<Params>(), variants };
+
+/// Where the rows of an operand lie.
+#[repr(C)]
+#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+struct Rows {
+    offset: u32,
+    outer: u32,
+    middle: u32,
+    inner: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    groups: u32,
+    per_row: u32,
+    head4: u32,
+    dim: u32,
+    middle: u32,
+    inner: u32,
+    angles: u32,
+    spare: u32,
+    x: Rows,
+    cos: Rows,
+    sin: Rows,
+    positions: Rows,
+    cos_row: u32,
+    sin_row: u32,
+    spares: [u32; 2],
+}
+
+const WIDTH: u32 = 64;
+
+/// What makes a variant: see the shader.
+#[derive(Debug, Clone, Copy)]
+struct Variant {
+    interleaved: bool,
+    aligned: bool,
+    whole: bool,
+    positions: bool,
+}
+
+fn prelude(storage: Storage, v: Variant) -> Prelude {
+    let base = Prelude::new().storage(storage).typed("I", Storage::I64).flag("INTERLEAVED", v.interleaved).flag("ALIGNED", v.aligned);
+    base.flag("WHOLE", v.whole).flag("POSITIONS", v.positions).constant("WIDTH", WIDTH)
+}
+
+fn variants() -> Vec<Prelude> {
+    let kinds = [(false, true, false, true), (false, true, true, false), (false, false, false, true), (false, false, true, false), (true, false, false, true)];
+    let kinds = kinds.map(|(interleaved, aligned, whole, positions)| Variant { interleaved, aligned, whole, positions });
+    [Storage::F32, Storage::F16, Storage::F16Packed].into_iter().flat_map(|storage| kinds.map(|kind| prelude(storage, kind))).collect()
+}
+
+/// Rows of whole groups of 4 along three axes of a view, the innermost axis being a row's own.
+fn rows(view: &View, axes: [Option<usize>; 3]) -> Result<Rows, Unsupported> {
+    let step = |axis: Option<usize>| match axis {
+        Some(axis) if view.shape[axis] > 1 => narrow(usize::try_from(view.strides[axis] / 4).map_err(|_| Unsupported::new("rows from the end"))?),
+        _ => Ok(0),
+    };
+    Ok(Rows { offset: narrow(view.offset / 4)?, outer: step(axes[0])?, middle: step(axes[1])?, inner: step(axes[2])? })
+}
+
+/// Lowers the rotation of input 0.
+pub fn lower(at: &mut Lowering<'_>, op: &RotaryEmbedding) -> Result<(), Unsupported> {
+    let storage = at.float_storage(0)?;
+    let shape = at.fact(0)?.shape.clone();
+    let positions = if at.has_input(3) { Some(at.fact(3)?.shape.clone()) } else { None };
+    let s = op.sizes(&shape, &at.fact(1)?.shape, &at.fact(2)?.shape, positions.as_deref()).map_err(|error| Unsupported::new(error.message()))?;
+    // The rows of X: (batch, head, position), or (batch, position, head).
+    let four = if s.flat { [s.batch, s.sequence, s.heads, s.head] } else { [s.batch, s.heads, s.sequence, s.head] };
+    let refuse = || Unsupported::new("a rotation of no elements");
+    let view = at.view(0)?;
+    let view = match view.reshaped(&four) {
+        Some(view) => view,
+        None => at.in_layout(view, Layout::Dense)?.reshaped(&four).ok_or_else(refuse)?,
+    };
+    let x = if matmul::readable(&view) { view } else { at.in_layout(view, Layout::Rows4)? };
+    let place = if s.flat { [Some(0), Some(1), None] } else { [Some(0), None, Some(1)] };
+    let mut angles = [Rows::default(); 2];
+    let (mut places, mut angle_rows) = ([x.place; 2], [0; 2]);
+    for index in 0..2 {
+        let view = at.view(index + 1)?;
+        let wide = if op.whole { view.broadcast(&shape) } else { view };
+        let wide =
+            if matmul::readable(&wide) { wide } else { at.input(index + 1, Layout::Rows4).map(|view| if op.whole { view.broadcast(&shape) } else { view })? };
+        angles[index] = match (op.whole, &positions) {
+            (true, _) => rows(&wide, [Some(0), Some(1), Some(2)])?,
+            (false, Some(_)) => rows(&wide, [None; 3])?,
+            (false, None) => rows(&wide, place)?,
+        };
+        if positions.is_some() {
+            angle_rows[index] = rows(&wide, [Some(0), None, None])?.outer;
+        }
+        places[index] = wide.place;
+    }
+    let (ids, id_rows) = match &positions {
+        Some(_) => {
+            let ids = at.input(3, Layout::Dense)?;
+            let step = narrow(s.sequence)?;
+            let (middle, inner) = if s.flat { (1, 0) } else { (0, 1) };
+            (ids.place, Rows { offset: 0, outer: step, middle, inner })
+        }
+        None => (at.dummy(Storage::I64)?, Rows::default()),
+    };
+    let fact = Fact::new(at.fact(0)?.dtype, four);
+    let output = if s.flat { at.scratch(&fact, Layout::Rows4)? } else { at.output(0, Layout::Rows4)? };
+    let head4 = s.head.div_ceil(4);
+    let groups = narrow([s.batch, s.heads, s.sequence].iter().fold(head4, |count, &size| count.saturating_mul(size)))?;
+    let grid = folded_grid(groups.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
+    let params = Params {
+        groups,
+        per_row: grid[0],
+        head4: narrow(head4)?,
+        dim: narrow(s.dim)?,
+        middle: narrow(four[1])?,
+        inner: narrow(four[2])?,
+        angles: if positions.is_some() { narrow(at.fact(1)?.shape[0])? } else { 0 },
+        spare: 0,
+        x: rows(&x, [Some(0), Some(1), Some(2)])?,
+        cos: angles[0],
+        sin: angles[1],
+        positions: id_rows,
+        cos_row: angle_rows[0],
+        sin_row: angle_rows[1],
+        spares: [0; 2],
+    };
+    if positions.is_some() && params.angles == 0 {
+        return Err(Unsupported::new("positions without angles"));
+    }
+    let variant = Variant { interleaved: op.interleaved, aligned: !op.interleaved && s.dim.is_multiple_of(8), whole: op.whole, positions: positions.is_some() };
+    let bindings = [(x.place, Access::Read), (places[0], Access::Read), (places[1], Access::Read), (ids, Access::Read), (output.place, Access::Write)];
+    at.emit(&ROTARY, prelude(storage, variant), params, &bindings, grid)?;
+    if s.flat {
+        let whole = match output.reshaped(&shape) {
+            Some(whole) => whole,
+            None => at.in_layout(output, Layout::Dense)?.reshaped(&shape).ok_or_else(refuse)?,
+        };
+        at.alias(0, whole);
+    }
+    Ok(())
+}
