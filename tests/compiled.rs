@@ -239,6 +239,6 @@ const PROMISED: [&str; 12] = [
     "0 e09b30928c5f6c5f",
     "0 b85685024108e6dd",
     "0 b85685024108e6dd",
-    "5 64bd37cc3a46385c",
-    "5 50fbf67afecd61a4",
+    "5 cbeac8147c1fff78",
+    "5 cfa66263e052ca28",
 ];

@@ -47,6 +47,15 @@ impl Net {
         self.graph.nodes.push(Node { name, op_type: op_type.into(), op, inputs, outputs: vec![Some(output)], fused: vec![] });
         output
     }
+    /// The two halves of the last axis, by a Split.
+    fn halves(&mut self, x: ValueId) -> (ValueId, ValueId) {
+        let low = self.node("Split", LAST, &[x]);
+        let high = self.graph.add_value("high", None, None);
+        let node = self.graph.nodes.last_mut().unwrap();
+        node.op = std::sync::Arc::new(ops::shape::split::Split { axis: -1, parts: 2 });
+        node.outputs.push(Some(high));
+        (low, high)
+    }
     fn transpose(&mut self, x: ValueId, perm: &[i64]) -> ValueId {
         self.node("Transpose", &[("perm", Attribute::Ints(perm.to_vec()))], &[x])
     }
@@ -298,14 +307,21 @@ fn gelu_written_out() {
 /// Rotary positions, cosines and sines for every element; another order of halves is another function.
 #[test]
 fn rotary_positions_written_out() {
-    for (angles, ordered) in [(&[1, 1, 5, 8][..], true), (&[5, 8], true), (&[2, 1, 5, 8], true), (&[5, 8], false)] {
+    for (angles, ordered, split) in
+        [(&[1, 1, 5, 8][..], true, false), (&[5, 8], true, true), (&[2, 1, 5, 8], true, false), (&[5, 8], false, false), (&[5, 8], false, true)]
+    {
         let mut net = Net::default();
         let (x, cos, sin) = (net.input("x", &[2, 3, 5, 8]), net.input("cos", angles), net.input("sin", angles));
         let half = |net: &mut Net, from: i64, to: i64| {
             let range = [from, to, -1, 1].map(|at| net.constant(Tensor::int64s([at])));
             net.node("Slice", &[], &[x, range[0], range[1], range[2], range[3]])
         };
-        let (low, high) = (half(&mut net, 0, 4), half(&mut net, if ordered { 4 } else { -5 }, if ordered { i64::MAX } else { -1 }));
+        let (low, high) = if split {
+            let parts = net.halves(x);
+            if ordered { parts } else { (parts.1, parts.0) }
+        } else {
+            (half(&mut net, 0, 4), half(&mut net, if ordered { 4 } else { -5 }, if ordered { i64::MAX } else { -1 }))
+        };
         let negative = net.node("Neg", &[], &[high]);
         let turned = net.node("Concat", LAST, &[negative, low]);
         let along = net.node("Mul", &[], &[x, cos]);

@@ -22,7 +22,7 @@ const MAGIC: &[u8; 8] = b"sardonyx";
 const FORMAT: u32 = 1;
 
 /// The version of what the packings make: to be raised with every change of one ([`packed`] has the test that says so).
-const PACKINGS: u32 = 2;
+const PACKINGS: u32 = 3;
 
 /// Bytes before the blobs: magic, format, packings, the header's start and length.
 const FRONT: usize = 32;

@@ -68,20 +68,27 @@ fn rows(view: &View, axes: [Option<usize>; 3]) -> Result<Rows, Unsupported> {
     Ok(Rows { offset: narrow(view.offset / 4)?, outer: step(axes[0])?, middle: step(axes[1])?, inner: step(axes[2])? })
 }
 
+/// A view in another shape, made dense where it has to be.
+fn reshaped(at: &mut Lowering<'_>, view: View, shape: &[usize]) -> Result<View, Unsupported> {
+    match view.reshaped(shape) {
+        Some(view) => Ok(view),
+        None => at.in_layout(view, Layout::Dense)?.reshaped(shape).ok_or_else(|| Unsupported::new("a rotation of no elements")),
+    }
+}
+
 /// Lowers the rotation of input 0.
 pub fn lower(at: &mut Lowering<'_>, op: &RotaryEmbedding) -> Result<(), Unsupported> {
     let storage = at.float_storage(0)?;
     let shape = at.fact(0)?.shape.clone();
     let positions = if at.has_input(3) { Some(at.fact(3)?.shape.clone()) } else { None };
     let s = op.sizes(&shape, &at.fact(1)?.shape, &at.fact(2)?.shape, positions.as_deref()).map_err(|error| Unsupported::new(error.message()))?;
+    if at.output_fact(0)?.count() == 0 {
+        return at.output(0, Layout::Rows4).map(drop);
+    }
     // The rows of X: (batch, head, position), or (batch, position, head).
     let four = if s.flat { [s.batch, s.sequence, s.heads, s.head] } else { [s.batch, s.heads, s.sequence, s.head] };
-    let refuse = || Unsupported::new("a rotation of no elements");
     let view = at.view(0)?;
-    let view = match view.reshaped(&four) {
-        Some(view) => view,
-        None => at.in_layout(view, Layout::Dense)?.reshaped(&four).ok_or_else(refuse)?,
-    };
+    let view = reshaped(at, view, &four)?;
     let x = if matmul::readable(&view) { view } else { at.in_layout(view, Layout::Rows4)? };
     let place = if s.flat { [Some(0), Some(1), None] } else { [Some(0), None, Some(1)] };
     let mut angles = [Rows::default(); 2];
@@ -139,10 +146,7 @@ pub fn lower(at: &mut Lowering<'_>, op: &RotaryEmbedding) -> Result<(), Unsuppor
     let bindings = [(x.place, Access::Read), (places[0], Access::Read), (places[1], Access::Read), (ids, Access::Read), (output.place, Access::Write)];
     at.emit(&ROTARY, prelude(storage, variant), params, &bindings, grid)?;
     if s.flat {
-        let whole = match output.reshaped(&shape) {
-            Some(whole) => whole,
-            None => at.in_layout(output, Layout::Dense)?.reshaped(&shape).ok_or_else(refuse)?,
-        };
+        let whole = reshaped(at, output, &shape)?;
         at.alias(0, whole);
     }
     Ok(())

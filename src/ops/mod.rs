@@ -40,6 +40,7 @@ static ROOMS: &[&OpDef] = &[
     &nn::rotary_embedding::DEF,
     &nn::softmax::LOG_SOFTMAX,
     &nn::softmax::SOFTMAX,
+    &pointwise::cast_like::DEF,
     &reduce::cum_sum::DEF,
     &reduce::arg::MAX,
     &reduce::arg::MIN,

@@ -6,7 +6,7 @@
 //!  x ─ [..d/2] ────── Concat ─────────── × sin ─┘
 //! ```
 //!
-//! over heads `[batch, heads, sequence, d]`, cos and sin broadcast to x and of d elements → *Result* `RotaryEmbedding(x, cos, sin)` with an
+//! (the halves by two Slices or by a Split) over heads `[batch, heads, sequence, d]`, cos and sin broadcast to x and of d elements → *Result* `RotaryEmbedding(x, cos, sin)` with an
 //! angle for every element.
 
 use super::search::{Fusion, Search, everywhere};
@@ -17,6 +17,7 @@ use crate::ops::nn::rotary_embedding::RotaryEmbedding;
 use crate::ops::pointwise::table;
 use crate::ops::shape::concat::Concat;
 use crate::ops::shape::slice::Slice;
+use crate::ops::shape::split::Split;
 use crate::tensor::index::axis;
 use std::sync::Arc;
 
@@ -56,6 +57,7 @@ fn from_concat(search: &Search<'_>, concat: usize) -> Option<Fusion> {
     }
     let mut nodes = vec![low, high, negation, concat, across, along, sum];
     nodes.sort_unstable();
+    nodes.dedup();
     Some(Fusion { op: Arc::new(op), op_type: "RotaryEmbedding", inputs: vec![Some(x), Some(cos), Some(sin)], nodes })
 }
 
@@ -64,20 +66,25 @@ fn inner(search: &Search<'_>, value: ValueId) -> Option<usize> {
     search.producer(value).filter(|_| search.uses(value) == 1)
 }
 
-/// Half of another value's last axis: that value, where the half begins, and the Slice.
+/// Half of another value's last axis: that value, where the half begins, and the Slice or Split.
 fn half(search: &Search<'_>, value: ValueId) -> Option<(ValueId, usize, usize)> {
-    let slice = inner(search, value)?;
-    search.operator::<Slice>(slice)?;
-    let of = search.input(slice, 0)?;
+    let node = inner(search, value)?;
+    let of = search.input(node, 0)?;
     let (whole, part) = (&search.fact(of)?.shape, &search.fact(value)?.shape);
-    let (last, before) = whole.split_last()?;
-    let axis = axis(search.number(search.graph.nodes[slice].inputs.get(3).copied().flatten())? as i64, whole.len()).ok()?;
+    let (&last, before) = whole.split_last()?;
+    let halved = part.split_last().is_some_and(|(&half, others)| others == before && half * 2 == last);
+    let innermost = |at: i64| axis(at, whole.len()).is_ok_and(|axis| axis + 1 == whole.len());
+    if let Some(split) = search.operator::<Split>(node) {
+        let first = search.graph.nodes[node].outputs.first() == Some(&Some(value));
+        return (halved && split.parts == 2 && innermost(split.axis)).then_some((of, if first { 0 } else { last / 2 }, node));
+    }
+    search.operator::<Slice>(node)?;
+    let number = |index: usize| search.input(node, index).map(|id| search.number(Some(id)));
     // One step, or none given.
-    let step = search.graph.nodes[slice].inputs.get(4).copied().flatten().map_or(Some(1.0), |step| search.number(Some(step)))?;
-    if axis + 1 != whole.len() || step != 1.0 || part.len() != whole.len() || part[..axis] != *before || part[axis] * 2 != *last {
+    if !halved || !innermost(number(3)?? as i64) || number(4).is_some_and(|step| step != Some(1.0)) {
         return None;
     }
-    let start = search.number(search.input(slice, 1))?;
-    let first = if start < 0.0 { start + *last as f64 } else { start };
-    (first >= 0.0).then_some((of, first as usize, slice))
+    let start = number(1)??;
+    let first = if start < 0.0 { start + last as f64 } else { start };
+    (first >= 0.0).then_some((of, first as usize, node))
 }

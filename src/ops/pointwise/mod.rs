@@ -3,6 +3,7 @@
 //! An elementwise operator is a row of [`table`]; a node of one, a fused chain of several and the epilogue of a
 //! convolution are all a [`Pointwise`]: steps in order, each a row applied to operands, earlier steps or constants.
 
+pub mod cast_like;
 mod cpu;
 mod fused;
 mod node;

@@ -1,5 +1,6 @@
 //! The operators that are rows of the table, as nodes: parsing, inference, evaluation and lowering, once for all.
 
+use super::cast_like::CastLike;
 use super::table::{self, Row};
 use super::{Arg, Pointwise};
 use crate::error::{Error, Result};
@@ -129,7 +130,7 @@ fn cast(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     };
     let to = i32::try_from(number).ok().and_then(DType::from_onnx).ok_or_else(|| Error::unsupported(format!("a cast to element type {number}")))?;
     if !saturate {
-        return Err(Error::unsupported("saturate = 0").remedy("set saturate to 1"));
+        return Ok(Arc::new(CastLike { to: Some(to), saturate }));
     }
     let mut expression = Pointwise::of(&table::CAST, 1, &[]);
     expression.steps[0].to = Some(to);

@@ -1,0 +1,76 @@
+//! [CastLike](https://onnx.ai/onnx/operators/onnx__CastLike.html), version 15: a tensor in the type of another; and what
+//! [Cast](https://onnx.ai/onnx/operators/onnx__Cast.html) does without `saturate`, which concerns 8-bit floats alone.
+
+use super::{Pointwise, table};
+use crate::compare::Bound;
+use crate::error::Result;
+use crate::kernels::pointwise;
+use crate::ops::case::{Case, Given::*, Operand::*, case};
+use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::{Lowering, Unsupported};
+use crate::tensor::{DType, Tensor, cast};
+use std::sync::Arc;
+
+pub const DEF: OpDef = OpDef { domain: "", name: "CastLike", since: 15, parse, cases: CASES };
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct CastLike {
+    /// `None`: that of input 1.
+    pub to: Option<DType>,
+    /// Whether numbers beyond an 8-bit float become its largest, not infinity or NaN.
+    pub saturate: bool,
+}
+
+fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(2..=2)?;
+    node.choice("round_mode", "up", &["up"])?;
+    Ok(Arc::new(CastLike { to: None, saturate: node.flag("saturate", true)? }))
+}
+
+impl Operator for CastLike {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        let to = match self.to {
+            Some(to) => to,
+            None => inputs.required(1)?.dtype,
+        };
+        Ok(vec![Fact::new(to, inputs.required(0)?.shape.clone())])
+    }
+
+    /// Types are what this is about.
+    fn moves(&self) -> bool {
+        true
+    }
+
+    fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
+        let to = match self.to {
+            Some(to) => mode.held(to),
+            None => inputs.required(1)?.dtype(),
+        };
+        Ok(vec![cast(inputs.required(0)?, to, self.saturate)?])
+    }
+
+    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+        let to = at.output_fact(0)?.dtype;
+        let mut expression = Pointwise::of(&table::CAST, 1, &[]);
+        expression.steps[0].to = Some(to);
+        let view = at.view(0)?;
+        if at.fact(0)?.dtype == to {
+            at.alias(0, view);
+            return Ok(());
+        }
+        pointwise::lower_views(&expression, at, &[view])
+    }
+
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Exact
+    }
+}
+
+const CASES: &[Case] = &[
+    case(&[], &[Floats(&[2, 5]), I64(&[1])]).at(19),
+    case(&[], &[I64(&[2, 5]), Floats(&[3])]).at(19),
+    case(&[], &[Range(&[7], -9e9, 9e9), I32(&[])]).at(15),
+    case(&[], &[Wide(DType::I64, &[5]), Bools(&[2])]).at(19),
+    case(&[("saturate", Int(0))], &[Wide(DType::I8, &[5]), Wide(DType::U32, &[1])]).at(21),
+    case(&[], &[Floats(&[3]), Floats(&[1])]).at(19).runs("view"),
+];
