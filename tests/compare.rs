@@ -6,7 +6,7 @@ use sardonyx::plan::Precision;
 use sardonyx::{Session, Tensor, onnx};
 use std::path::{Path, PathBuf};
 
-const OWN: &[&str] = &["tiny/mlp", "tiny/conv_odd", "tiny/branches", "tiny/decoder", "tiny/joined", "tiny/heads"];
+const OWN: &[&str] = &["tiny/mlp", "tiny/conv_odd", "tiny/branches", "tiny/decoder", "tiny/joined", "tiny/heads", "tiny/contrib"];
 
 fn own(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(name)

@@ -18,6 +18,11 @@ fn page() -> String {
         let domain = if def.domain.is_empty() { String::new() } else { format!("{}::", def.domain) };
         let _ = writeln!(text, "| {domain}{} | {} | {} |", def.name, def.since, runs.into_iter().collect::<Vec<_>>().join(", "));
     }
+    text += "\n## onnxruntime's own operators\n\nWhat its optimiser leaves in models is taken apart into standard operators (`src/onnx/contrib`), which run as above.\n\n| operator |\n| --- |\n";
+    for (domain, name) in sardonyx::onnx::contrib::names() {
+        let domain = if domain.is_empty() { String::new() } else { format!("{domain}::") };
+        let _ = writeln!(text, "| {domain}{name} |");
+    }
     text
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 fn cases() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut list: Vec<PathBuf> =
-        ["conv_odd", "mlp", "branches", "cpu_step", "joined", "heads"].iter().map(|name| root.join("models/tiny").join(name)).collect();
+        ["conv_odd", "mlp", "branches", "cpu_step", "joined", "heads", "contrib"].iter().map(|name| root.join("models/tiny").join(name)).collect();
     let shared = std::env::var_os("SARDONYX_SHARED").map_or_else(|| root.join("../shared"), PathBuf::from).join("models");
     list.extend(["mnist_ort", "squeezenet_fp32", "ultraface_rfb320", "ppocr_cls"].iter().map(|name| shared.join(name)).filter(|path| path.is_dir()));
     list

@@ -19,6 +19,7 @@ const MODELS: &[(&str, &str, usize)] = &[
     ("decoder", "tiny/decoder/model.onnx", 1),
     ("joined", "tiny/joined/model.onnx", 2),
     ("heads", "tiny/heads/model.onnx", 2),
+    ("contrib", "tiny/contrib/model.onnx", 1),
 ];
 
 fn path(model: &str) -> PathBuf {

@@ -56,13 +56,16 @@ class Model:
         x = self.node("MatMul", f"{name}_matmul", x, self.constant(f"{name}.weight", self.noise(k, n, scale=k**-0.5)))
         return self.node("Add", f"{name}_add", x, self.constant(f"{name}.bias", self.noise(n, scale=0.5)))
 
-    def save(self, input_shape, output_shape, feed_shape):
-        """Names the graph's ends `input` and `output`, checks the model, runs it and writes the case."""
+    def save(self, input_shape, output_shape, feed_shape, own=False):
+        """Names the graph's ends `input` and `output`, checks the model, runs it and writes the case. `own`: it has operators of
+        onnxruntime's own, of which ONNX's checker knows nothing."""
         float_info = lambda name, shape: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
         ends = [float_info("input", input_shape)], [float_info("output", output_shape)]
         graph = helper.make_graph(self.nodes, self.name, *ends, self.constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="generate.py")
-        onnx.checker.check_model(model, full_check=True)
+        opsets = [helper.make_opsetid("", 17)] + [helper.make_opsetid("com.microsoft", 1)] * own
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="generate.py")
+        if not own:
+            onnx.checker.check_model(model, full_check=True)
         data = HERE / self.name / "test_data_set_0"
         data.mkdir(parents=True, exist_ok=True)
         onnx.save(model, HERE / self.name / "model.onnx")
@@ -216,7 +219,41 @@ def heads():
     m.save(["batch", 5, 16], ["batch", 5, 16], [2, 5, 16])
 
 
+def contrib():
+    """onnxruntime's own operators, each once: embeddings, attention with lengths and with a mask of padding, residual norms, GELUs,
+    rotary positions, products and a convolution with what comes behind them."""
+    m = Model("contrib", 7)
+    own = lambda op, name, *inputs, **attributes: m.node(op, name, *inputs, domain="com.microsoft", **attributes)
+    noise = lambda name, *shape, scale=0.25: m.constant(name, m.noise(*shape, scale=scale))
+    mask = m.constant("mask", np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]], np.int32))
+    ids = m.constant("ids", np.array([[3, 1, 4, 1, 5], [9, 2, 6, 0, 0]], np.int32))
+    segments = m.constant("segments", np.array([[0, 0, 1, 1, 1], [0, 1, 1, 0, 0]], np.int32))
+    tables = [noise("words", 11, 16, scale=1), noise("positions", 7, 16), noise("segment_table", 2, 16)]
+    scale, shift = m.constant("scale", 1 + m.noise(16, scale=0.2)), noise("shift", 16)
+    embedded = own("EmbedLayerNormalization", "embed", ids, segments, *tables, scale, shift, mask, outputs=["embed_out", "lengths"], epsilon=1e-12)
+    x = m.node("Add", "begin", embedded, "input")
+    a = own("Attention", "attention", x, noise("qkv", 16, 48), noise("qkv_bias", 48), "lengths", num_heads=2)
+    y = own("SkipLayerNormalization", "skip", a, x, scale, shift, noise("skip_bias", 16), outputs=["skip_out", "", "", "sum"], epsilon=1e-12)
+    h = own("BiasGelu", "bias_gelu", m.node("MatMul", "up", y, noise("up_weight", 16, 20)), noise("up_bias", 20))
+    y = own("SkipLayerNormalization", "skip_again", m.node("MatMul", "down", h, noise("down_weight", 20, 16)), "sum", scale, shift, epsilon=1e-12)
+    q, k, v = (m.node("MatMul", name, y, noise(f"{name}_weight", 16, 16)) for name in "qkv")
+    places = m.constant("places", np.array([[0, 1, 2, 3, 4], [5, 6, 7, 0, 1]], np.int64))
+    angles = m.random.uniform(0, 6, (8, 4)).astype(np.float32)
+    angles = [m.constant("cosines", np.cos(angles)), m.constant("sines", np.sin(angles))]
+    q = own("RotaryEmbedding", "rotary", q, places, *angles, num_heads=2)
+    a = own("MultiHeadAttention", "heads", q, k, v, noise("heads_bias", 48), mask, noise("added", 1, 2, 5, 5, scale=1), num_heads=2, scale=0.3)
+    y = own("SkipSimplifiedLayerNormalization", "skip_rms", a, y, scale, epsilon=1e-6)
+    y = m.node("SimplifiedLayerNormalization", "rms", own("FastGelu", "fast_gelu", y, shift), scale, axis=-1, epsilon=1e-6)
+    y = own("FusedMatMul", "product", own("QuickGelu", "quick_gelu", y, alpha=1.5), noise("product_weight", 16, 16), transB=1, alpha=0.5)
+    image = m.node("Reshape", "image", y, m.constant("image_shape", np.array([2, 1, 5, 16], np.int64)))
+    filters = noise("filters", 1, 1, 3, 3)
+    y = own("FusedConv", "conv", image, filters, noise("conv_bias", 1), image, activation="LeakyRelu", activation_params=[0.1], pads=[1, 1, 1, 1], kernel_shape=[3, 3])
+    y = m.node("Reshape", "rows", y, m.constant("rows_shape", np.array([10, 16], np.int64)))
+    own("FusedGemm", "gemm", y, noise("gemm_weight", 6, 16), noise("gemm_bias", 6), transB=1, activation="Tanh", outputs=["output"])
+    m.save([2, 5, 16], [10, 6], [2, 5, 16], own=True)
+
+
 if __name__ == "__main__":
-    for build in [conv_odd, mlp, branches, cpu_step, decoder, joined, heads]:
+    for build in [conv_odd, mlp, branches, cpu_step, decoder, joined, heads, contrib]:
         build()
         print(build.__name__, (HERE / build.__name__ / "model.onnx").stat().st_size, "bytes")

@@ -1,5 +1,6 @@
 //! GraphProto to [`Graph`]: values, constants, and each node through the `parse` of its operator's room.
 
+use super::contrib::Known;
 use super::external::ExternalFiles;
 use super::functions::{self, Opsets, Versioned, node_name};
 use super::{Find, attributes, order, sparse, tensor};
@@ -55,7 +56,16 @@ pub fn build(proto: GraphProto, functions: &[FunctionProto], opsets: Opsets, fil
     }
     let made = proto.node.iter().flat_map(|node| node.input.iter().chain(&node.output));
     let names: HashSet<String> = made.chain(builder.ids.keys()).cloned().collect();
-    let nodes = functions::inline(proto.node, functions, opsets, names, find)?;
+    let known = |name: &str| {
+        let value = builder.ids.get(name).map(|id| builder.graph.value(*id));
+        if let Some(constant) = value.and_then(|value| value.constant.as_ref()) {
+            return Known { rank: Some(constant.rank()), dtype: Some(constant.dtype()) };
+        }
+        let declared = value.and_then(|value| value.declared.as_ref()).or_else(|| declared.get(name));
+        let rank = declared.and_then(|declared| declared.dims.as_ref()).map(Vec::len);
+        Known { rank, dtype: declared.map(|declared| declared.dtype) }
+    };
+    let nodes = functions::inline(proto.node, functions, opsets, names, &known, find)?;
     for node in order::sort(nodes, |name| builder.ids.contains_key(name))? {
         builder.node(&node, &mut declared, files, find).map_err(|error| error.at_node(node_name(&node.node)).at_operator(&node.node.op_type))?;
     }
@@ -145,7 +155,9 @@ fn unknown_operator(domain: &str) -> Error {
     let place = if domain.is_empty() { "ai.onnx".to_string() } else { format!("'{domain}'") };
     let error = Error::unsupported(format!("this operator of the domain {place} is not supported"));
     match domain {
-        "com.microsoft" => error.remedy("export the model without onnxruntime's own optimisations, which leave its private operators behind"),
+        "com.microsoft" => error.remedy(
+            "export the model without onnxruntime's own optimisations, which leave its private operators behind; docs/operators.md lists which are known",
+        ),
         _ => error.remedy("docs/operators.md lists what is; export the model so that it uses those"),
     }
 }

@@ -6,6 +6,7 @@
 //! Names of a body get the calling node's name before them. An operator that has a room is left to it, function or not.
 
 use super::Find;
+use super::contrib::{self, Known};
 use crate::error::{Error, Result};
 use onnx_protobuf::{AttributeProto, FunctionProto, Message, NodeProto, OperatorSetIdProto};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -54,17 +55,28 @@ struct Inliner<'a> {
     find: Find,
     /// Value names that are taken.
     names: HashSet<String>,
+    /// What the model declares of a value, and what is known of the values of bodies.
+    declared: &'a dyn Fn(&str) -> Known,
+    ranks: HashMap<String, usize>,
     done: Vec<Versioned>,
     /// What the expansion has cost so far.
     nodes: usize,
     bytes: u64,
 }
 
-/// Replaces calls of functions by the functions' nodes, over and over; `names` are the value names of the graph.
-pub fn inline(nodes: Vec<NodeProto>, functions: &[FunctionProto], opsets: Opsets, names: HashSet<String>, find: Find) -> Result<Vec<Versioned>> {
+/// Replaces calls of functions by the functions' nodes, over and over, and onnxruntime's operators by standard ones ([`contrib`]).
+/// `names` are the value names of the graph, `declared` is what is said of one.
+pub fn inline(
+    nodes: Vec<NodeProto>,
+    functions: &[FunctionProto],
+    opsets: Opsets,
+    names: HashSet<String>,
+    declared: &dyn Fn(&str) -> Known,
+    find: Find,
+) -> Result<Vec<Versioned>> {
     let key = |function: &FunctionProto| (domain(&function.domain).to_string(), function.name.clone(), function.overload.clone());
     let functions = functions.iter().map(|function| (key(function), function)).collect();
-    let mut inliner = Inliner { functions, find, names, done: vec![], nodes: 0, bytes: 0 };
+    let mut inliner = Inliner { functions, find, names, declared, ranks: HashMap::new(), done: vec![], nodes: 0, bytes: 0 };
     let opsets = Rc::new(opsets);
     for node in nodes {
         inliner.node(node, &opsets, &mut vec![])?;
@@ -77,8 +89,7 @@ impl Inliner<'_> {
         let domain = domain(&node.domain);
         let key = (domain.to_string(), node.op_type.clone(), node.overload.clone());
         let Some(&function) = self.functions.get(&key).filter(|_| (self.find)(domain, &node.op_type).is_none()) else {
-            self.done.push(Versioned { node, opsets: opsets.clone() });
-            return Ok(());
+            return self.plain(node, opsets);
         };
         let at_call = |error: Error| error.at_node(node_name(&node)).at_operator(&node.op_type);
         if calls.contains(&key) {
@@ -93,6 +104,26 @@ impl Inliner<'_> {
         calls.push(key);
         self.call(&node, function, opsets, calls).map_err(at_call)?;
         calls.pop();
+        Ok(())
+    }
+
+    /// A node that calls no function: as it is, or as the body of standard operators that stands for it.
+    fn plain(&mut self, node: NodeProto, opsets: &Rc<Opsets>) -> Result<()> {
+        let known = (self.find)(domain(&node.domain), &node.op_type).is_some();
+        let (declared, ranks, names) = (self.declared, &self.ranks, &mut self.names);
+        let of = |name: &str| {
+            let known = declared(name);
+            Known { rank: ranks.get(name).copied().or(known.rank), ..known }
+        };
+        let body = if known { None } else { contrib::body(&node, &mut |hint| fresh(names, hint), &of) };
+        let Some(body) = body else {
+            self.done.push(Versioned { node, opsets: opsets.clone() });
+            return Ok(());
+        };
+        let body = body.map_err(|error| error.at_node(node_name(&node)).at_operator(&node.op_type))?;
+        let opsets = Rc::new(Opsets::from([(String::new(), contrib::VERSION)]));
+        self.ranks.extend(body.ranks);
+        self.done.extend(body.nodes.into_iter().map(|node| Versioned { node, opsets: opsets.clone() }));
         Ok(())
     }
 
@@ -122,7 +153,7 @@ impl Inliner<'_> {
             }
             for name in inner.input.iter().chain(&inner.output).filter(|name| !name.is_empty()) {
                 if !names.contains_key(name.as_str()) {
-                    names.insert(name, self.fresh(format!("{prefix}{name}")));
+                    names.insert(name, fresh(&mut self.names, format!("{prefix}{name}")));
                 }
             }
             let renamed = |list: &[String]| list.iter().map(|name| names.get(name.as_str()).cloned().unwrap_or_default()).collect();
@@ -145,17 +176,17 @@ impl Inliner<'_> {
         }
         Ok(())
     }
+}
 
-    /// A value name that is not taken, made from `hint`.
-    fn fresh(&mut self, hint: String) -> String {
-        let mut name = hint.clone();
-        let mut count = 1;
-        while !self.names.insert(name.clone()) {
-            count += 1;
-            name = format!("{hint}.{count}");
-        }
-        name
+/// A value name that is not taken, made from `hint`, and now is.
+fn fresh(names: &mut HashSet<String>, hint: String) -> String {
+    let mut name = hint.clone();
+    let mut count = 1;
+    while !names.insert(name.clone()) {
+        count += 1;
+        name = format!("{hint}.{count}");
     }
+    name
 }
 
 /// An attribute of a body's node. One that refers to the function's takes the caller's value, else the default, else is left out.

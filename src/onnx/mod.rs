@@ -5,6 +5,7 @@
 
 mod attributes;
 mod build;
+pub mod contrib;
 mod external;
 mod files;
 mod functions;

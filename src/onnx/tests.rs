@@ -163,7 +163,7 @@ fn attribute_references_take_the_callers_value_or_the_default() {
     let expanded = |function: FunctionProto, given: Option<f32>| {
         let mut call = node("F", &["x"], &["y"]);
         call.attribute = given.map(|f| AttributeProto { name: "slope".into(), f, ..reference("", "") }).into_iter().collect();
-        let nodes = functions::inline(vec![call], &[function], Default::default(), Default::default(), rooms).unwrap();
+        let nodes = functions::inline(vec![call], &[function], Default::default(), Default::default(), &|_| Default::default(), rooms).unwrap();
         nodes[0].node.attribute.first().map(|attribute| (attribute.name.clone(), attribute.f))
     };
     assert_eq!(expanded(body("slope"), Some(2.0)), Some(("alpha".into(), 2.0)));

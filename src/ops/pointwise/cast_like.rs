@@ -33,7 +33,10 @@ impl Operator for CastLike {
             Some(to) => to,
             None => inputs.required(1)?.dtype,
         };
-        Ok(vec![Fact::new(to, inputs.required(0)?.shape.clone())])
+        let x = inputs.required(0)?;
+        // The other's type is enough: a number that is known stays known, whatever it is cast like.
+        let value = x.value.as_ref().map(|value| cast(value, to, self.saturate)).transpose()?;
+        Ok(vec![Fact { value, ..Fact::new(to, x.shape.clone()) }])
     }
 
     /// Types are what this is about.
