@@ -348,3 +348,31 @@ fn a_gate_is_an_epilogue() {
         assert_eq!(net.check(&[y]), ["MatMul", "MatMul"], "{operator}");
     }
 }
+
+/// What changes nothing goes: casts to the type that is there, a choice that is known; and zeros where a mask leaves no key are Attention's own.
+#[test]
+fn attention_as_its_function_writes_it() {
+    for known in [false, true] {
+        let mut net = Net::default();
+        let [q, k, v] = net.heads(&[2, 2, 3, 4], &[2, 2, 5, 4], &[2, 2, 5, 6]);
+        let mut mask = vec![0f32; 15];
+        mask[..if known { 3 } else { 5 }].fill(f32::NEG_INFINITY);
+        let mask = Tensor::new([3, 5], mask).unwrap();
+        let mask = if known { net.constant(mask) } else { net.given("mask", mask) };
+        let to = |net: &mut Net, x: ValueId| net.node("Cast", &[("to", Attribute::Int(1))], &[x]);
+        let scores = net.node("MatMul", &[], &[q, k]);
+        let scores = to(&mut net, scores);
+        let scores = net.node("Add", &[], &[scores, mask]);
+        let weights = net.node("Softmax", LAST, &[scores]);
+        let weights = to(&mut net, weights);
+        let axis = net.constant(Tensor::int64s([-1]));
+        let highest = net.node("ReduceMax", &[], &[mask, axis]);
+        let (nothing, zero) = (net.number(f32::NEG_INFINITY), net.number(0.0));
+        let nothing = net.node("CastLike", &[], &[nothing, mask]);
+        let unseen = net.node("Equal", &[], &[highest, nothing]);
+        let zero = net.node("CastLike", &[], &[zero, weights]);
+        let weights = net.node("Where", &[], &[unseen, zero, weights]);
+        let y = net.node("MatMul", &[], &[weights, v]);
+        assert!(net.check(&[y]).iter().any(|op| op == "Attention"), "{known}");
+    }
+}

@@ -1,7 +1,10 @@
 //! Files that are damaged or built to harm: reading gives `Ok` or an error of one line, never a panic, and never asks for memory
 //! that the file doesn't justify.
 
-use onnx_protobuf::{GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto, SparseTensorProto, TensorProto, TypeProto, ValueInfoProto, type_proto};
+use onnx_protobuf::attribute_proto::AttributeType;
+use onnx_protobuf::tensor_shape_proto::{Dimension, dimension};
+use onnx_protobuf::{AttributeProto, GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto, SparseTensorProto};
+use onnx_protobuf::{TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto};
 use proptest::prelude::*;
 use sardonyx::onnx::{read, read_bytes, read_npz, read_tensor};
 use std::path::PathBuf;
@@ -183,4 +186,34 @@ fn tensor_files_can_be_anything() {
     assert!(read(&folder).unwrap_err().to_string().contains("is not a file"));
     assert!(read(&folder.join("none.onnx")).unwrap_err().to_string().contains("check the path"));
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// onnxruntime's own operators with any number of inputs and outputs, attributes that are missing or mean nothing, and inputs of any
+/// number of axes or an unknown one.
+#[test]
+fn operators_of_onnxruntime_with_anything() {
+    let attributes = |value: i64| {
+        let int = |name: &str| AttributeProto { name: name.into(), i: value, type_: AttributeType::INT.into(), ..Default::default() };
+        let activation = AttributeProto { name: "activation".into(), s: b"Clip".to_vec(), type_: AttributeType::STRING.into(), ..Default::default() };
+        ["num_heads", "transA", "transB", "transBatchA", "group", "colour"].into_iter().map(int).chain([activation]).collect::<Vec<_>>()
+    };
+    for (domain, name) in sardonyx::onnx::contrib::names() {
+        for (inputs, outputs, odd) in (0..11).flat_map(|inputs| (0..5).flat_map(move |outputs| (0..6).map(move |odd| (inputs, outputs, odd)))) {
+            let mut model = model();
+            let graph = model.graph.as_mut().unwrap();
+            if odd > 0 {
+                let dims = vec![Dimension { value: Some(dimension::Value::DimValue(2)), ..Default::default() }; odd - 1];
+                let shape = TensorShapeProto { dim: dims, ..Default::default() };
+                let kind = type_proto::Tensor { elem_type: 1, shape: Some(shape).into(), ..Default::default() };
+                graph.input[0].type_ = Some(TypeProto { value: Some(type_proto::Value::TensorType(kind)), ..Default::default() }).into();
+            }
+            let mut attribute = attributes([0, -1, 2, i64::MAX][odd % 4]);
+            attribute.truncate((inputs + outputs) % 8);
+            let input = (0..inputs).map(|k| if (k + odd) % 5 == 4 { String::new() } else { "x".into() }).collect();
+            let output = (0..outputs).map(|k| format!("z{k}")).collect();
+            graph.node.push(NodeProto { domain: domain.into(), op_type: name.into(), input, output, attribute, ..Default::default() });
+            model.opset_import.push(OperatorSetIdProto { domain: "com.microsoft".into(), version: 1, ..Default::default() });
+            attempt(&bytes(&model));
+        }
+    }
 }

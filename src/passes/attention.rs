@@ -20,10 +20,12 @@ use super::{epilogue_of, expression_of};
 use crate::error::Result;
 use crate::graph::{Graph, ValueId};
 use crate::kernels::attention::takes;
+use crate::kernels::reduce::Reduction;
 use crate::ops::matrix::matmul::MatMul;
 use crate::ops::nn::attention::{Attention, Sizes};
 use crate::ops::nn::softmax::Softmax;
 use crate::ops::pointwise::{Arg, Pointwise, table};
+use crate::ops::reduce::reduce::Reduce;
 use crate::ops::shape::expand::Expand;
 use crate::ops::shape::reshape::Reshape;
 use crate::ops::shape::transpose::Transpose;
@@ -58,13 +60,13 @@ impl Pattern<'_> {
         if op.logarithm || axis(op.axis, rank).ok()? + 1 != rank {
             return None;
         }
-        let (guards, guarded) = match self.guard(weights) {
-            Some((nodes, guarded)) => (nodes, guarded),
-            None => (vec![], weights),
-        };
+        let Guard { nodes: guards, result: guarded, mask: guarded_mask } = self.guard(weights).unwrap_or(Guard { nodes: vec![], result: weights, mask: None });
         let second = self.reader(guarded)?;
         let values = self.plain_product(second).filter(|&(left, _)| left == guarded)?.1;
         let (score_nodes, first, mask, gain) = self.scores(scores)?;
+        if guarded_mask.is_some() && guarded_mask != mask {
+            return None;
+        }
         let (left, right) = (self.input(first, 0)?, self.input(first, 1)?);
         let (q, q_gain) = self.unscaled(left);
         let (k, k_gain) = self.unscaled(right);
@@ -108,8 +110,30 @@ impl Pattern<'_> {
         if self.graph.nodes[node].inputs.len() != 2 { None } else { Some((self.input(node, 0)?, self.input(node, 1)?)) }
     }
 
-    /// `p → IsNaN(p) → Where(·, 0, p)`: the two nodes and the result.
-    fn guard(&self, weights: ValueId) -> Option<(Vec<usize>, ValueId)> {
+    /// Zeros in place of the weights of a query that sees no key: by [`Self::nan_guard`] or by [`Self::mask_guard`].
+    fn guard(&self, weights: ValueId) -> Option<Guard> {
+        self.nan_guard(weights).or_else(|| self.mask_guard(weights))
+    }
+
+    /// `Where(ReduceMax(mask) = −∞, 0, p)`, as the function that ONNX gives for its Attention has it.
+    fn mask_guard(&self, weights: ValueId) -> Option<Guard> {
+        let choice = self.reader(weights).filter(|&node| self.step(node) == Some(&table::WHERE))?;
+        let &[Some(test), zero, Some(kept)] = &self.graph.nodes[choice].inputs[..] else { return None };
+        let equal = self.producer(test).filter(|&node| self.step(node) == Some(&table::EQUAL))?;
+        let (a, b) = (self.input(equal, 0)?, self.input(equal, 1)?);
+        let (highest, limit) = if self.number(Some(b)).is_some() { (a, b) } else { (b, a) };
+        let reduce = self.producer(highest)?;
+        let op = self.operator::<Reduce>(reduce)?;
+        let mask = self.input(reduce, 0)?;
+        let rank = self.fact(mask)?.rank();
+        let over_keys = self.fact(highest)?.shape.iter().zip(&self.fact(mask)?.shape).enumerate();
+        let over_keys = over_keys.fold(self.fact(highest)?.rank() == rank, |all, (at, (&left, &size))| all && left == if at + 1 == rank { 1 } else { size });
+        let fits = kept == weights && self.number(zero) == Some(0.0) && self.number(Some(limit)) == Some(f64::NEG_INFINITY) && op.reduction == Reduction::Max;
+        if fits && over_keys { Some(Guard { nodes: vec![choice], result: self.output(choice)?, mask: Some(mask) }) } else { None }
+    }
+
+    /// `p → IsNaN(p) → Where(·, 0, p)`.
+    fn nan_guard(&self, weights: ValueId) -> Option<Guard> {
         if self.uses(weights) != 2 || self.graph.outputs.contains(&weights) {
             return None;
         }
@@ -123,7 +147,7 @@ impl Pattern<'_> {
             && inputs[2] == Some(weights)
             && self.number(inputs[1]) == Some(0.0)
             && self.uses(isnan) == 1;
-        if fits { Some((vec![test, choice], self.output(choice)?)) } else { None }
+        if fits { Some(Guard { nodes: vec![test, choice], result: self.output(choice)?, mask: None }) } else { None }
     }
 
     /// From the softmax's input up to the product: the nodes between in order, the product, the mask, and the factor.
@@ -223,6 +247,13 @@ impl Pattern<'_> {
         let order: [usize; 4] = order.try_into().ok()?;
         (op.heads.is_none() && order[3] == 3 && self.output(reader).is_some()).then_some((reader, order))
     }
+}
+
+/// What puts zeros where a query sees no key: its nodes, the result, and the mask by which it tells.
+struct Guard {
+    nodes: Vec<usize>,
+    result: ValueId,
+    mask: Option<ValueId>,
 }
 
 /// A function x ↦ factor · x, or, with a cap c, x ↦ c · tanh(factor · x).

@@ -11,6 +11,7 @@ mod dead_code;
 mod fold_constants;
 mod gelu;
 mod norm;
+mod nothing;
 mod residual;
 mod rotary;
 mod search;
@@ -41,6 +42,7 @@ pub const FOR_PLANS: &[(&str, Rewrite)] = &[("siblings", siblings::rewrite)];
 
 /// The rewrites that run when a plan is made.
 pub const WITH_SHAPES: &[(&str, ShapedRewrite)] = &[
+    ("nothing", nothing::rewrite),
     ("rotary", rotary::rewrite),
     ("attention", attention::rewrite),
     ("norm", norm::rewrite),

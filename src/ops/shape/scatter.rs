@@ -141,6 +141,9 @@ impl Operator for Scatter {
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         let (data, indices, updates) = (inputs.required(0)?, inputs.required(1)?, inputs.required(2)?);
         self.check(&data.shape, &indices.shape, &updates.shape)?;
+        if data.dtype != updates.dtype {
+            return Err(Error::model(format!("updates of {} don't go into data of {}", updates.dtype, data.dtype)).into());
+        }
         Ok(vec![Fact::new(data.dtype, data.shape.clone())])
     }
 

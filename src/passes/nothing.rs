@@ -1,0 +1,61 @@
+//! *Given* a node that changes nothing: an Identity, a Cast to the type that a value has, a Where whose condition is known and the
+//! same everywhere → *Result* its readers read what it read. The graph's outputs stay what they are. A CastLike no longer reads the
+//! value whose type it takes.
+
+use super::expression_of;
+use crate::error::Result;
+use crate::graph::{Graph, Node, ValueId};
+use crate::ops::Fact;
+use crate::ops::pointwise::cast_like::CastLike;
+use crate::ops::pointwise::table;
+use std::sync::Arc;
+
+pub fn rewrite(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<bool> {
+    let mut changed = false;
+    for index in 0..graph.nodes.len() {
+        changed |= settled(&mut graph.nodes[index], facts);
+        let Some((result, same)) = passed(&graph.nodes[index], facts) else { continue };
+        if graph.outputs.contains(&result) {
+            continue;
+        }
+        for node in &mut graph.nodes[index + 1..] {
+            for input in node.inputs.iter_mut().filter(|input| **input == Some(result)) {
+                *input = Some(same);
+                changed = true;
+            }
+        }
+    }
+    Ok(changed)
+}
+
+/// Makes a CastLike a cast to the type that is known by now.
+fn settled(node: &mut Node, facts: &[Option<Fact>]) -> bool {
+    let Some(&CastLike { to: None, saturate }) = node.op.downcast::<CastLike>() else { return false };
+    let Some(to) = node.outputs.first().copied().flatten().and_then(|id| facts.get(id.0 as usize)?.as_ref()).map(|fact| fact.dtype) else { return false };
+    node.op = Arc::new(CastLike { to: Some(to), saturate });
+    node.inputs.truncate(1);
+    true
+}
+
+/// A node's result and the value that it is.
+fn passed(node: &Node, facts: &[Option<Fact>]) -> Option<(ValueId, ValueId)> {
+    let fact = |id: ValueId| facts.get(id.0 as usize)?.as_ref();
+    let &[Some(result)] = &node.outputs[..] else { return None };
+    let cast = node.op.downcast::<CastLike>().is_some();
+    let step = expression_of(node).filter(|expression| expression.steps.len() == 1).map(|expression| expression.steps[0].row);
+    let from = match step {
+        Some(row) if row == &table::IDENTITY || row == &table::CAST => node.inputs.first().copied()??,
+        Some(row) if row == &table::WHERE && node.inputs.len() == 3 => {
+            let condition = fact(node.inputs[0]?)?.value.as_ref()?.to_f64s().ok()?;
+            let first = *condition.first()?;
+            if condition.iter().any(|&other| other != first) {
+                return None;
+            }
+            node.inputs[if first != 0.0 { 1 } else { 2 }]?
+        }
+        _ if cast => node.inputs.first().copied()??,
+        _ => return None,
+    };
+    let (x, y) = (fact(from)?, fact(result)?);
+    (x.dtype == y.dtype && x.shape == y.shape).then_some((result, from))
+}
