@@ -93,11 +93,10 @@ pub fn lower(at: &mut Lowering<'_>, op: &RotaryEmbedding) -> Result<(), Unsuppor
     let place = if s.flat { [Some(0), Some(1), None] } else { [Some(0), None, Some(1)] };
     let mut angles = [Rows::default(); 2];
     let (mut places, mut angle_rows) = ([x.place; 2], [0; 2]);
+    let spread = |view: View| if op.whole { view.broadcast(&shape) } else { view };
     for index in 0..2 {
-        let view = at.view(index + 1)?;
-        let wide = if op.whole { view.broadcast(&shape) } else { view };
-        let wide =
-            if matmul::readable(&wide) { wide } else { at.input(index + 1, Layout::Rows4).map(|view| if op.whole { view.broadcast(&shape) } else { view })? };
+        let wide = spread(at.view(index + 1)?);
+        let wide = if matmul::readable(&wide) { wide } else { spread(at.input(index + 1, Layout::Rows4)?) };
         angles[index] = match (op.whole, &positions) {
             (true, _) => rows(&wide, [Some(0), Some(1), Some(2)])?,
             (false, Some(_)) => rows(&wide, [None; 3])?,

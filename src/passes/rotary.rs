@@ -6,8 +6,8 @@
 //!  x ─ [..d/2] ────── Concat ─────────── × sin ─┘
 //! ```
 //!
-//! (the halves by two Slices or by a Split) over heads `[batch, heads, sequence, d]`, cos and sin broadcast to x and of d elements → *Result* `RotaryEmbedding(x, cos, sin)` with an
-//! angle for every element.
+//! (the halves by two Slices or by a Split) over heads `[batch, heads, sequence, d]`, cos and sin broadcast to x and of d elements →
+//! *Result* `RotaryEmbedding(x, cos, sin)` with an angle for every element.
 
 use super::search::{Fusion, Search, everywhere};
 use crate::error::Result;

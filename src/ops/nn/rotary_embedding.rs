@@ -91,7 +91,7 @@ impl RotaryEmbedding {
         self.sizes(inputs.required(0)?.shape(), inputs.required(1)?.shape(), inputs.required(2)?.shape(), inputs.optional(POSITIONS).map(Tensor::shape))
     }
 
-    /// Where the angles of each row of X begin in a tensor of cosines or sines.
+    /// Where the angles of each row of X, which has elements, begin in a tensor of cosines or sines.
     ///
     /// Errors: a position that there are no angles for.
     fn starts(&self, s: &Sizes, x: &[usize], cache: &[usize], positions: Option<&Tensor>) -> Result<Vec<usize>> {
@@ -130,15 +130,16 @@ impl RotaryEmbedding {
     fn turn<T: Real>(&self, inputs: Operands<'_, Tensor>) -> Result<Tensor> {
         let (x, cos, sin) = (inputs.required(0)?, inputs.required(1)?, inputs.required(2)?);
         let s = self.sizes_of(inputs)?;
+        if x.is_empty() {
+            return Ok(x.clone()); // no elements may be any number of rows
+        }
         let positions = inputs.optional(POSITIONS);
-        // No elements may be any number of rows.
-        let s = if x.is_empty() { Sizes { batch: 0, ..s } } else { s };
         let (cos_at, sin_at) = (self.starts(&s, x.shape(), cos.shape(), positions)?, self.starts(&s, x.shape(), sin.shape(), positions)?);
         let (xs, cosines, sines, pairs) = (x.as_slice::<T>()?, cos.as_slice::<T>()?, sin.as_slice::<T>()?, self.pairs(&s));
         let mut ys: Vec<T> = zeros(xs.len())?;
-        let rows = CHUNK.div_ceil(s.head.max(1));
+        let rows = CHUNK.div_ceil(s.head);
         try_chunks(&mut ys, rows * s.head, |chunk, ys| {
-            for (row, y) in (chunk * rows..).zip(ys.chunks_exact_mut(s.head.max(1))) {
+            for (row, y) in (chunk * rows..).zip(ys.chunks_exact_mut(s.head)) {
                 let (x, c, n) = (&xs[row * s.head..][..s.head], &cosines[cos_at[row]..], &sines[sin_at[row]..]);
                 for (element, &(other, first, angle)) in pairs.iter().enumerate() {
                     let across = x[other] * n[angle];
@@ -156,13 +157,14 @@ impl RotaryEmbedding {
     pub fn operands(&self, inputs: Operands<'_, Tensor>) -> Result<[Tensor; 4]> {
         let (x, cos, sin) = (inputs.required(0)?, inputs.required(1)?, inputs.required(2)?);
         let s = self.sizes_of(inputs)?;
+        if x.is_empty() {
+            return Ok([x.clone(), x.clone(), x.clone(), x.clone()]);
+        }
         let positions = inputs.optional(POSITIONS);
-        // No elements may be any number of rows.
-        let s = if x.is_empty() { Sizes { batch: 0, ..s } } else { s };
         let (cos_at, sin_at) = (self.starts(&s, x.shape(), cos.shape(), positions)?, self.starts(&s, x.shape(), sin.shape(), positions)?);
         let (xs, cosines, sines, pairs) = (x.to_f64s()?, cos.to_f64s()?, sin.to_f64s()?, self.pairs(&s));
         let mut all: [Vec<f64>; 4] = [xs.clone(), zeros(xs.len())?, vec![1.0; xs.len()], zeros(xs.len())?];
-        for row in 0..xs.len().checked_div(s.head).unwrap_or(0) {
+        for row in 0..xs.len() / s.head {
             for (element, &(other, first, angle)) in pairs.iter().enumerate() {
                 let at = row * s.head + element;
                 let across = xs[row * s.head + other];
@@ -243,4 +245,5 @@ pub const CASES: &[Case] = &[
     case(&[], &[Floats(&[1, 0, 3, 4]), Floats(&[1, 3, 2]), Floats(&[1, 3, 2])]).at(23).runs("view"),
     // No elements in any number of rows.
     case(&[], &[Floats(&[1 << 16, 1 << 16, 1 << 16, 0]), Floats(&[1 << 16, 1 << 16, 0]), Floats(&[1 << 16, 1 << 16, 0])]).at(23).runs("view"),
+    case(&[], &[Floats(&[0, 1, 1, 1 << 40]), Floats(&[0, 1, 1 << 39]), Floats(&[0, 1, 1 << 39])]).at(23).runs("view"),
 ];
