@@ -59,11 +59,11 @@ pub fn build(proto: GraphProto, functions: &[FunctionProto], opsets: Opsets, fil
     let known = |name: &str| {
         let value = builder.ids.get(name).map(|id| builder.graph.value(*id));
         if let Some(constant) = value.and_then(|value| value.constant.as_ref()) {
-            return Known { rank: Some(constant.rank()), dtype: Some(constant.dtype()) };
+            return Known { rank: Some(constant.rank()), dtype: Some(constant.dtype()), length: Some(constant.len()) };
         }
         let declared = value.and_then(|value| value.declared.as_ref()).or_else(|| declared.get(name));
         let rank = declared.and_then(|declared| declared.dims.as_ref()).map(Vec::len);
-        Known { rank, dtype: declared.map(|declared| declared.dtype) }
+        Known { rank, dtype: declared.map(|declared| declared.dtype), length: None }
     };
     let nodes = functions::inline(proto.node, functions, opsets, names, &known, find)?;
     for node in order::sort(nodes, |name| builder.ids.contains_key(name))? {

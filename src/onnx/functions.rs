@@ -117,6 +117,12 @@ impl Inliner<'_> {
         };
         let body = if known { None } else { contrib::body(&node, &mut |hint| fresh(names, hint), &of) };
         let Some(body) = body else {
+            // A Reshape to a constant shape says how many axes there are then, which models don't declare of every value.
+            if let ("Reshape", [_, shape, ..], [result, ..]) = (node.op_type.as_str(), &node.input[..], &node.output[..])
+                && let Some(rank) = of(shape).length
+            {
+                self.ranks.insert(result.clone(), rank);
+            }
             self.done.push(Versioned { node, opsets: opsets.clone() });
             return Ok(());
         };

@@ -50,6 +50,8 @@ pub struct Known {
     /// The number of its axes.
     pub rank: Option<usize>,
     pub dtype: Option<DType>,
+    /// The number of elements of a constant.
+    pub length: Option<usize>,
 }
 
 /// The body of a node, if it is one of these. `fresh` makes value names that aren't taken; `known` is what is declared of a value.
