@@ -258,3 +258,18 @@ fn what_is_not_onnx_is_said_so() {
     }
     assert!(read(Path::new("/nowhere/at.onnx")).unwrap_err().to_string().starts_with("/nowhere/at.onnx: can't be read"));
 }
+
+/// A transposed operand of onnxruntime's product: its axes are declared, follow from a Reshape's constant shape, or are asked for.
+#[test]
+fn the_axes_of_an_operand_are_known_or_asked_for() {
+    let product = |operand: &str| {
+        let trans = AttributeProto { name: "transA".into(), i: 1, type_: attribute_proto::AttributeType::INT.into(), ..Default::default() };
+        NodeProto { domain: "com.microsoft".into(), attribute: vec![trans], ..node("FusedMatMul", &[operand, "x"], &["y"]) }
+    };
+    let types = |model: &ModelProto| -> Vec<String> { load(model).unwrap().graph.nodes.iter().map(|node| node.op_type.clone()).collect() };
+    assert_eq!(types(&model(vec![product("x")])), ["Transpose", "MatMul"]);
+    let add = || node("Add", &["x", "w"], &["t"]);
+    assert_eq!(types(&model(vec![add(), node("Reshape", &["t", "w"], &["u"]), product("u")])), ["Add", "Reshape", "Transpose", "MatMul"]);
+    let text = message(&model(vec![add(), product("t")]));
+    assert!(text.contains("'t'") && text.contains("FusedMatMul") && text.contains("how many axes"), "{text}");
+}
