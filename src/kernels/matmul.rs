@@ -113,7 +113,7 @@ fn variants() -> Vec<Prelude> {
 
 /// Emits `alpha · A · B` for each of `batch`, of views whose last two axes are rows and columns, `sizes` m, n and k.
 ///
-/// Of weights that are more than the adapter binds at once, some columns are taken after the other.
+/// Weights that are more than the adapter binds at once are taken a part of the columns at a time.
 pub fn product(
     at: &mut Lowering<'_>,
     storage: Storage,
@@ -126,7 +126,7 @@ pub fn product(
     let bytes = k.next_multiple_of(4).saturating_mul(storage.element_bytes());
     let capabilities = at.capabilities();
     let most = (capabilities.max_binding() / bytes.max(1) as u64 / 32).max(1).saturating_mul(32) as usize;
-    if n <= most || !batch.is_empty() || ends.bias.is_some() || ends.residual.is_some() || !at.is_constant(&b) {
+    if n <= most || !batch.is_empty() || b.shape.len() != 2 || ends.bias.is_some() || ends.residual.is_some() || !at.is_constant(&b) {
         let (a, b, (outer, inner)) = operands(at, a, b, batch)?;
         return emit(at, storage, Sizes { m, n, k, outer, inner }, [a, b], alpha, ends);
     }

@@ -67,7 +67,7 @@ impl Tile {
     /// The tile of a dispatch of [`WINOGRAD_INPUT`]; `None` of another.
     pub(crate) fn of(dispatch: &Dispatch) -> Option<Tile> {
         let params = Some(&dispatch.params).filter(|_| dispatch.kernel == WINOGRAD_INPUT.stem)?;
-        let params: &InputParams = bytemuck::try_from_bytes(params).ok()?;
+        let params: InputParams = bytemuck::try_pod_read_unaligned(params).ok()?;
         Tile::ALL.into_iter().find(|tile| tile.inputs() == params.count as usize)
     }
 }
