@@ -199,11 +199,7 @@ fn heads(at: &mut Lowering<'_>, view: View, count: usize, flat: bool) -> Result<
     let view = if flat {
         let (batch, rows, hidden) = (view.shape[0], view.shape[1], view.shape[2]);
         let shape = [batch, rows, count, hidden / count];
-        let split = match view.reshaped(&shape) {
-            Some(split) => split,
-            None => at.in_layout(view, Layout::Dense)?.reshaped(&shape).ok_or_else(|| Unsupported::new("attention of nothing"))?,
-        };
-        split.permuted(&[0, 2, 1, 3])
+        at.reshaped(view, &shape, "attention of nothing")?.permuted(&[0, 2, 1, 3])
     } else {
         view
     };

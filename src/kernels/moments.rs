@@ -47,10 +47,7 @@ pub fn emit(at: &mut Lowering<'_>, axis: usize, epsilon: f32, storage: Storage, 
     if view.count() == 0 {
         return Err(Unsupported::new("moments of no elements"));
     }
-    let split = match view.reshaped(&[rows, length]) {
-        Some(split) => split,
-        None => at.in_layout(view, Layout::Dense)?.reshaped(&[rows, length]).ok_or_else(|| Unsupported::new("moments of no elements"))?,
-    };
+    let split = at.reshaped(view, &[rows, length], "moments of no elements")?;
     let input = at.in_layout(split, Layout::Rows4)?;
     let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("moments of 2³² elements or more"));
     let groups = narrow(rows.div_ceil(4))?;

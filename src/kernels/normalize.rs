@@ -182,18 +182,15 @@ pub fn group(at: &mut Lowering<'_>, how: Normalization, groups: usize, scale: Vi
 
 /// Runs over input 0 reshaped to rows, which have another shape than the result.
 fn in_rows(at: &mut Lowering<'_>, how: Normalization, shape: [usize; 2], affine: &Affine, runs: &Runs) -> Result<(), Unsupported> {
-    let empty = || Unsupported::new("a normalization of no elements");
+    const EMPTY: &str = "a normalization of no elements";
     let (dtype, whole) = (at.fact(0)?.dtype, at.fact(0)?.shape.clone());
     let view = at.view(0)?;
-    let rows = match view.reshaped(&shape) {
-        Some(rows) => rows,
-        None => at.in_layout(view, Layout::Dense)?.reshaped(&shape).ok_or_else(empty)?,
-    };
+    let rows = at.reshaped(view, &shape, EMPTY)?;
     let input = at.in_layout(rows, Layout::Rows4)?;
     let output = at.scratch(&Fact::new(dtype, shape), Layout::Rows4)?;
     run(at, how, &input, affine, &output, runs)?;
     let dense = at.in_layout(output, Layout::Dense)?;
-    let view = dense.reshaped(&whole).ok_or_else(empty)?;
+    let view = dense.reshaped(&whole).ok_or_else(|| Unsupported::new(EMPTY))?;
     at.alias(0, view);
     Ok(())
 }

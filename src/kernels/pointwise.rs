@@ -143,9 +143,7 @@ fn variants() -> Vec<Prelude> {
     }
     for (to, storage) in TYPES {
         for (from, stored) in TYPES {
-            let mut cast = Pointwise::of(&table::CAST, 1, &[]);
-            cast.steps[0].to = Some(to);
-            list.extend(prelude(&cast, &[Operand { storage: stored, dtype: from, reading: Reading::Flat }], (storage, to), 1));
+            list.extend(prelude(&Pointwise::cast(to), &[Operand { storage: stored, dtype: from, reading: Reading::Flat }], (storage, to), 1));
         }
     }
     list

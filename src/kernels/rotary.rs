@@ -3,6 +3,7 @@
 use super::{Access, Kernel, Prelude, folded_grid, matmul, narrow};
 use crate::ops::Fact;
 use crate::ops::nn::rotary_embedding::RotaryEmbedding;
+use crate::ops::shape::alias_reshaped;
 use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
 
 pub static ROTARY: Kernel = Kernel { stem: "rotary", shader: include_str!("../../shaders/rotary.wgsl"), params_size: size_of::<Params>(), variants };
@@ -68,14 +69,6 @@ fn rows(view: &View, axes: [Option<usize>; 3]) -> Result<Rows, Unsupported> {
     Ok(Rows { offset: narrow(view.offset / 4)?, outer: step(axes[0])?, middle: step(axes[1])?, inner: step(axes[2])? })
 }
 
-/// A view in another shape, made dense where it has to be.
-fn reshaped(at: &mut Lowering<'_>, view: View, shape: &[usize]) -> Result<View, Unsupported> {
-    match view.reshaped(shape) {
-        Some(view) => Ok(view),
-        None => at.in_layout(view, Layout::Dense)?.reshaped(shape).ok_or_else(|| Unsupported::new("a rotation of no elements")),
-    }
-}
-
 /// Lowers the rotation of input 0.
 pub fn lower(at: &mut Lowering<'_>, op: &RotaryEmbedding) -> Result<(), Unsupported> {
     let storage = at.float_storage(0)?;
@@ -88,7 +81,7 @@ pub fn lower(at: &mut Lowering<'_>, op: &RotaryEmbedding) -> Result<(), Unsuppor
     // The rows of X: (batch, head, position), or (batch, position, head).
     let four = if s.flat { [s.batch, s.sequence, s.heads, s.head] } else { [s.batch, s.heads, s.sequence, s.head] };
     let view = at.view(0)?;
-    let view = reshaped(at, view, &four)?;
+    let view = at.reshaped(view, &four, "a rotation of no elements")?;
     let x = if matmul::readable(&view) { view } else { at.in_layout(view, Layout::Rows4)? };
     let place = if s.flat { [Some(0), Some(1), None] } else { [Some(0), None, Some(1)] };
     let mut angles = [Rows::default(); 2];
@@ -145,8 +138,7 @@ pub fn lower(at: &mut Lowering<'_>, op: &RotaryEmbedding) -> Result<(), Unsuppor
     let bindings = [(x.place, Access::Read), (places[0], Access::Read), (places[1], Access::Read), (ids, Access::Read), (output.place, Access::Write)];
     at.emit(&ROTARY, prelude(storage, variant), params, &bindings, grid)?;
     if s.flat {
-        let whole = reshaped(at, output, &shape)?;
-        at.alias(0, whole);
+        alias_reshaped(at, output, &shape)?;
     }
     Ok(())
 }

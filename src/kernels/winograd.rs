@@ -19,7 +19,7 @@ pub static WINOGRAD_INPUT: Kernel = Kernel {
     stem: "winograd_input",
     shader: include_str!("../../shaders/winograd_input.wgsl"),
     params_size: size_of::<InputParams>(),
-    variants: || Tile::ALL.map(|tile| input_prelude(tile, Storage::F32)).into(),
+    variants: || Tile::ALL.map(|tile| tile.prelude(Storage::F32)).into(),
 };
 pub static WINOGRAD_OUTPUT: Kernel = Kernel {
     stem: "winograd_output",
@@ -150,10 +150,6 @@ struct OutputParams {
     spare: [u32; 3],
 }
 
-fn input_prelude(tile: Tile, storage: Storage) -> Prelude {
-    tile.prelude(storage)
-}
-
 fn output_prelude(tile: Tile, storage: Storage, epilogue: &Epilogue) -> Prelude {
     epilogue.prelude(tile.prelude(storage))
 }
@@ -237,7 +233,7 @@ pub fn emit(at: &mut Lowering<'_>, tile: Tile, storage: Storage, s: &Sizes, inpu
         count: tile.inputs() as u32,
         spare: 0,
     };
-    at.emit(&WINOGRAD_INPUT, input_prelude(tile, storage), params, &[(input, Access::Read), (transformed, Access::Write)], whole)?;
+    at.emit(&WINOGRAD_INPUT, tile.prelude(storage), params, &[(input, Access::Read), (transformed, Access::Write)], whole)?;
 
     let panels = packed::panels(&capabilities);
     let one = if panels { packed::shape(s.out_c, in_c4) } else { vec![s.in_c, s.out_c.next_multiple_of(4)] };

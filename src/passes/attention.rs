@@ -125,11 +125,11 @@ impl Pattern<'_> {
         let reduce = self.producer(highest)?;
         let op = self.operator::<Reduce>(reduce)?;
         let mask = self.input(reduce, 0)?;
-        let rank = self.fact(mask)?.rank();
-        let over_keys = self.fact(highest)?.shape.iter().zip(&self.fact(mask)?.shape).enumerate();
-        let over_keys = over_keys.fold(self.fact(highest)?.rank() == rank, |all, (at, (&left, &size))| all && left == if at + 1 == rank { 1 } else { size });
+        // Over the keys: the last axis is 1, the others are as they were.
+        let mut rows = self.fact(mask)?.shape.clone();
+        *rows.last_mut()? = 1;
         let fits = kept == weights && self.number(zero) == Some(0.0) && self.number(Some(limit)) == Some(f64::NEG_INFINITY) && op.reduction == Reduction::Max;
-        if fits && over_keys { Some(Guard { nodes: vec![choice], result: self.output(choice)?, mask: Some(mask) }) } else { None }
+        if fits && self.fact(highest)?.shape == rows { Some(Guard { nodes: vec![choice], result: self.output(choice)?, mask: Some(mask) }) } else { None }
     }
 
     /// `p → IsNaN(p) → Where(·, 0, p)`.

@@ -8,22 +8,22 @@ use crate::graph::{Graph, Node, ValueId};
 use crate::ops::Fact;
 use crate::ops::pointwise::cast_like::CastLike;
 use crate::ops::pointwise::table;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 pub fn rewrite(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<bool> {
     let mut changed = false;
-    for index in 0..graph.nodes.len() {
-        changed |= settled(&mut graph.nodes[index], facts);
-        let Some((result, same)) = passed(&graph.nodes[index], facts) else { continue };
-        if graph.outputs.contains(&result) {
-            continue;
-        }
-        for node in &mut graph.nodes[index + 1..] {
-            for input in node.inputs.iter_mut().filter(|input| **input == Some(result)) {
-                *input = Some(same);
+    // What is another value, and which.
+    let mut same: HashMap<ValueId, ValueId> = HashMap::new();
+    for node in &mut graph.nodes {
+        changed |= settled(node, facts);
+        for input in node.inputs.iter_mut().flatten() {
+            if let Some(&other) = same.get(input) {
+                *input = other;
                 changed = true;
             }
         }
+        same.extend(passed(node, facts).filter(|(result, _)| !graph.outputs.contains(result)));
     }
     Ok(changed)
 }

@@ -88,6 +88,13 @@ impl Lowering<'_> {
     pub fn in_layout(&mut self, view: View, layout: Layout) -> Result<View, Unsupported> {
         self.builder.in_layout(view, layout)
     }
+    /// A view in another shape, made dense first where it has to be; `otherwise` says why not where even that has no such shape.
+    pub fn reshaped(&mut self, view: View, shape: &[usize], otherwise: &str) -> Result<View, Unsupported> {
+        match view.reshaped(shape) {
+            Some(reshaped) => Ok(reshaped),
+            None => self.in_layout(view, Layout::Dense)?.reshaped(shape).ok_or_else(|| Unsupported::new(otherwise)),
+        }
+    }
     /// The layout that an input's place has, where the view is the whole of it.
     pub fn layout_of(&self, view: &View) -> Layout {
         let place = &self.builder.places[view.place.0 as usize];

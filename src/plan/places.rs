@@ -67,7 +67,7 @@ impl Builder {
         let limit = self.capabilities.max_binding();
         // A constant as it lies in the model may be of any size, as long as kernels bind packed parts of it alone.
         if bytes > limit && !matches!(place.home, Home::Constant(_)) || elements > i32::MAX as usize {
-            return Err(Unsupported::new(format!("'{}' takes {bytes} bytes; the adapter binds at most {limit}", place.label)));
+            return Err(too_large(&place.label, bytes, limit));
         }
         let id = PlaceId(self.places.len() as u32);
         let view = View::whole(id, place.layout, &place.fact.shape);
@@ -173,6 +173,11 @@ impl Builder {
         let place = self.constant_in(&constant.label, constant.tensor, packing, layout)?;
         Ok(View::whole(place, layout, &view.shape))
     }
+}
+
+/// Why a place can't be bound.
+pub(super) fn too_large(label: &str, bytes: u64, limit: u64) -> Unsupported {
+    Unsupported::new(format!("'{label}' takes {bytes} bytes; the adapter binds at most {limit}"))
 }
 
 /// The elements of a view `[offset, strides…, shape…]` of a dense constant, in row-major order.

@@ -1,6 +1,7 @@
 //! The planner: walks the graph once, lowers each node to the GPU or places it on the CPU, and assigns memory.
 
 use super::part::{Share, shares};
+use super::places::too_large;
 use super::*;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ValueId};
@@ -231,7 +232,7 @@ impl Builder {
         }
         let limit = c.max_binding();
         if let Some(place) = bindings.iter().map(|bound| self.place(bound.0)).find(|place| matches!(place.home, Home::Constant(_)) && place.bytes() > limit) {
-            return Err(Unsupported::new(format!("'{}' takes {} bytes; the adapter binds at most {limit}", place.label, place.bytes())));
+            return Err(too_large(&place.label, place.bytes(), limit));
         }
         debug_assert_eq!(params.len(), kernel.params_size, "{}", kernel.stem);
         let written: Vec<PlaceId> = bindings.iter().filter(|b| b.1 == Access::Write).map(|b| self.whole_of(b.0)).collect();

@@ -115,6 +115,14 @@ impl RotaryEmbedding {
         (0..rows).map(start).collect()
     }
 
+    /// That of cosines and of sines, which mostly lie alike.
+    fn angles(&self, s: &Sizes, inputs: Operands<'_, Tensor>) -> Result<[Vec<usize>; 2]> {
+        let (x, cos, sin, positions) = (inputs.required(0)?.shape(), inputs.required(1)?.shape(), inputs.required(2)?.shape(), inputs.optional(POSITIONS));
+        let of_cos = self.starts(s, x, cos, positions)?;
+        let of_sin = if sin == cos { of_cos.clone() } else { self.starts(s, x, sin, positions)? };
+        Ok([of_cos, of_sin])
+    }
+
     /// For each element that is turned: what it is turned with, whether that is subtracted, and which of the row's angles is theirs.
     fn pairs(&self, s: &Sizes) -> Vec<(usize, bool, usize)> {
         let half = s.dim / 2;
@@ -133,8 +141,7 @@ impl RotaryEmbedding {
         if x.is_empty() {
             return Ok(x.clone()); // no elements may be any number of rows
         }
-        let positions = inputs.optional(POSITIONS);
-        let (cos_at, sin_at) = (self.starts(&s, x.shape(), cos.shape(), positions)?, self.starts(&s, x.shape(), sin.shape(), positions)?);
+        let [cos_at, sin_at] = self.angles(&s, inputs)?;
         let (xs, cosines, sines, pairs) = (x.as_slice::<T>()?, cos.as_slice::<T>()?, sin.as_slice::<T>()?, self.pairs(&s));
         let mut ys: Vec<T> = zeros(xs.len())?;
         let rows = CHUNK.div_ceil(s.head);
@@ -160,8 +167,7 @@ impl RotaryEmbedding {
         if x.is_empty() {
             return Ok([x.clone(), x.clone(), x.clone(), x.clone()]);
         }
-        let positions = inputs.optional(POSITIONS);
-        let (cos_at, sin_at) = (self.starts(&s, x.shape(), cos.shape(), positions)?, self.starts(&s, x.shape(), sin.shape(), positions)?);
+        let [cos_at, sin_at] = self.angles(&s, inputs)?;
         let (xs, cosines, sines, pairs) = (x.to_f64s()?, cos.to_f64s()?, sin.to_f64s()?, self.pairs(&s));
         let mut all: [Vec<f64>; 4] = [xs.clone(), zeros(xs.len())?, vec![1.0; xs.len()], zeros(xs.len())?];
         for row in 0..xs.len() / s.head {

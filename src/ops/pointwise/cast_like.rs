@@ -1,7 +1,7 @@
 //! [CastLike](https://onnx.ai/onnx/operators/onnx__CastLike.html), version 15: a tensor in the type of another; and what
 //! [Cast](https://onnx.ai/onnx/operators/onnx__Cast.html) does without `saturate`, which concerns 8-bit floats alone.
 
-use super::{Pointwise, table};
+use super::Pointwise;
 use crate::compare::Bound;
 use crate::error::Result;
 use crate::kernels::pointwise;
@@ -54,14 +54,12 @@ impl Operator for CastLike {
 
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
         let to = at.output_fact(0)?.dtype;
-        let mut expression = Pointwise::of(&table::CAST, 1, &[]);
-        expression.steps[0].to = Some(to);
         let view = at.view(0)?;
         if at.fact(0)?.dtype == to {
             at.alias(0, view);
             return Ok(());
         }
-        pointwise::lower_views(&expression, at, &[view])
+        pointwise::lower_views(&Pointwise::cast(to), at, &[view])
     }
 
     fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {

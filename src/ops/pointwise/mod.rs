@@ -59,6 +59,10 @@ impl Pointwise {
         let args = (0..operands).map(Arg::Operand).chain(constants.iter().map(|&c| Arg::Const(c))).collect();
         Self { operands, steps: vec![Step { row, args, to: None }] }
     }
+    /// A cast of its operand.
+    pub fn cast(to: DType) -> Self {
+        Self { operands: 1, steps: vec![Step { row: &table::CAST, args: vec![Arg::Operand(0)], to: Some(to) }] }
+    }
     /// Appends a step and gives its argument form.
     pub fn push(&mut self, row: &'static Row, args: Vec<Arg>) -> Arg {
         self.steps.push(Step { row, args, to: None });

@@ -132,9 +132,7 @@ fn cast(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     if !saturate {
         return Ok(Arc::new(CastLike { to: Some(to), saturate }));
     }
-    let mut expression = Pointwise::of(&table::CAST, 1, &[]);
-    expression.steps[0].to = Some(to);
-    elementwise(expression)
+    elementwise(Pointwise::cast(to))
 }
 
 fn gelu(node: &mut NodeView) -> Result<Arc<dyn Operator>> {

@@ -8,7 +8,7 @@ use crate::compare::Bound;
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Layout, Lowering, Unsupported};
+use crate::plan::{Lowering, Unsupported};
 use crate::tensor::Tensor;
 use crate::tensor::index::{Odometer, strides};
 use std::sync::Arc;
@@ -108,7 +108,7 @@ impl Operator for Blocks {
         let split = match view.reshaped(&steps.split) {
             Some(split) => split,
             None if view.count() == 0 => return Err(Unsupported::new("a tensor without elements")),
-            None => at.in_layout(view, Layout::Dense)?.reshaped(&steps.split).ok_or_else(|| Unsupported::new("axes that don't split"))?,
+            None => at.reshaped(view, &steps.split, "axes that don't split")?,
         };
         super::alias_reshaped(at, split.permuted(&steps.order), &steps.joined)
     }

@@ -18,7 +18,7 @@ pub mod split;
 pub mod transpose;
 pub mod trilu;
 
-use crate::plan::{Layout, Lowering, Unsupported, View};
+use crate::plan::{Lowering, Unsupported, View};
 
 /// Makes output 0 a view of `view` in another shape of as many elements; a copy only where strides can't express it.
 pub fn alias_reshaped(at: &mut Lowering<'_>, view: View, shape: &[usize]) -> Result<(), Unsupported> {
@@ -26,7 +26,7 @@ pub fn alias_reshaped(at: &mut Lowering<'_>, view: View, shape: &[usize]) -> Res
         Some(reshaped) => reshaped,
         // Nothing is read through a view of no elements.
         None if view.count() == 0 && shape.contains(&0) => View { shape: shape.to_vec(), strides: vec![0; shape.len()], offset: 0, ..view },
-        None => at.in_layout(view, Layout::Dense)?.reshaped(shape).ok_or_else(|| Unsupported::new("a shape of another size"))?,
+        None => at.reshaped(view, shape, "a shape of another size")?,
     };
     at.alias(0, reshaped);
     Ok(())
