@@ -94,9 +94,9 @@ fn models_of_our_own_are_the_same_in_f32() {
 }
 
 #[test]
-fn and_in_f16_stored_natively_and_packed() {
+fn and_in_f16_stored_natively_and_packed_and_as_hardware_reads_it() {
     let Some(device) = test_device() else { return };
-    for device in [device.clone(), device.with_packed_f16()] {
+    for device in [device.clone(), device.with_packed_f16(), device.with_hardware_form()] {
         OWN.iter().chain(&["digits"]).for_each(|name| green(&own(name), Some(device.clone()), Precision::F16));
     }
 }

@@ -83,7 +83,7 @@ fn text(document: &Document) -> String {
     table.set_header(["device", "name", "backend", "driver", "type", "features", "largest binding", "copy GB/s", "f32 GFLOP/s"]);
     for row in &document.devices {
         let info = &row.info;
-        let features = [("f16", info.shader_f16), ("int64", info.shader_int64), ("subgroups", info.subgroup)];
+        let features = [("f16", info.shader_f16), ("int64", info.shader_int64), ("subgroups", info.subgroup), ("matrices", info.cooperative_matrix)];
         let features: Vec<&str> = features.iter().filter(|(_, has)| *has).map(|(name, _)| *name).collect();
         let binding = info.limits.get("max_storage_buffer_binding_size").map_or("?".to_string(), |bytes| format!("{} MiB", bytes >> 20));
         let number = |value: fn(&Measured) -> f64| row.measured.as_ref().map_or("-".to_string(), |measured| format!("{:.1}", value(measured)));

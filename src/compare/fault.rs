@@ -150,9 +150,9 @@ fn param(dispatch: &Dispatch, at: usize) -> Option<u32> {
 /// Where the parameter that a fault changes lies in the block.
 fn changed_param(dispatch: &Dispatch, kind: Fault) -> Option<usize> {
     match (kind, dispatch.kernel) {
-        (Fault::LastElementDropped, "gemm") => Some(gemm::TAIL_AT),
-        (Fault::RightEdgeOffByOne, "gemm") => Some(gemm::LIMIT_W_AT),
-        (Fault::LastBiasDropped, "gemm") => Some(gemm::FLAGS_AT),
+        (Fault::LastElementDropped, "gemm" | "gemm_cooperative") => Some(gemm::TAIL_AT),
+        (Fault::RightEdgeOffByOne, "gemm" | "gemm_cooperative") => Some(gemm::LIMIT_W_AT),
+        (Fault::LastBiasDropped, "gemm" | "gemm_cooperative") => Some(gemm::FLAGS_AT),
         (Fault::LastElementDropped, "matmul" | "gemv") => Some(matmul::K_AT),
         (Fault::LastElementDropped, "conv") => Some(conv::TAIL_AT),
         (Fault::LastElementDropped, "conv_stem") => Some(conv_stem::IN_C_AT),
@@ -174,7 +174,7 @@ fn sites(plan: &Plan, kind: Fault) -> Vec<Site> {
     let mut found = vec![];
     for (index, step) in plan.steps.iter().enumerate() {
         let (StepKind::Gpu { dispatches }, Some(node)) = (&step.kind, step.node) else { continue };
-        let contraction = |dispatch: &Dispatch| matches!(dispatch.kernel, "matmul" | "gemv" | "gemm" | "conv" | "conv_stem" | "depthwise");
+        let contraction = |dispatch: &Dispatch| matches!(dispatch.kernel, "matmul" | "gemv" | "gemm" | "gemm_cooperative" | "conv" | "conv_stem" | "depthwise");
         // What a fault does between Winograd's transforms has no counterpart on the CPU to be judged by.
         if dispatches.iter().any(|dispatch| dispatch.kernel == "winograd_input") {
             continue;
@@ -193,7 +193,8 @@ fn sites(plan: &Plan, kind: Fault) -> Vec<Site> {
                 value.is_some_and(|flags| flags & HAS_BIAS != 0) && bound.is_some_and(|place| matches!(place.home, Home::Constant(_)))
             }
             Fault::RightEdgeOffByOne => value.is_some_and(|width| width > 1) && plan.graph.nodes.get(node).is_some_and(|node| reads_right_padding(plan, node)),
-            Fault::HalfAccumulator => dispatch.source.contains(FULL_SUMS),
+            // Cooperative matrices add up by themselves.
+            Fault::HalfAccumulator => dispatch.source.contains(FULL_SUMS) && dispatch.kernel != "gemm_cooperative",
             Fault::BufferReusedEarly => false,
         };
         if possible {

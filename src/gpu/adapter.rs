@@ -36,6 +36,7 @@ pub struct AdapterInfo {
     pub shader_f16: bool,
     pub shader_int64: bool,
     pub subgroup: bool,
+    pub cooperative_matrix: bool,
     /// wgpu's names.
     pub features: Vec<String>,
     /// wgpu's names.
@@ -58,6 +59,7 @@ impl AdapterInfo {
             shader_f16: features.contains(wgpu::Features::SHADER_F16),
             shader_int64: features.contains(wgpu::Features::SHADER_INT64),
             subgroup: features.contains(wgpu::Features::SUBGROUP),
+            cooperative_matrix: features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
             features: limits::names(features),
             limits: limits::table(&adapter.limits()),
         }
@@ -198,6 +200,7 @@ mod tests {
             shader_f16: false,
             shader_int64: false,
             subgroup: false,
+            cooperative_matrix: false,
             features: vec![],
             limits: BTreeMap::new(),
         }

@@ -4,7 +4,7 @@ use super::adapter::{AdapterInfo, Found, Selection, select};
 use super::limits::LimitsOption;
 use super::pipelines::Pipelines;
 use crate::error::{Error, Result};
-use crate::plan::Capabilities;
+use crate::plan::{Capabilities, Cooperative};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 const USEFUL: wgpu::Features = wgpu::Features::SHADER_F16
     .union(wgpu::Features::SHADER_INT64)
     .union(wgpu::Features::SUBGROUP)
+    .union(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
     .union(wgpu::Features::TIMESTAMP_QUERY)
     .union(wgpu::Features::IMMEDIATES);
 
@@ -80,6 +81,9 @@ impl Device {
             required_features,
             required_limits,
             memory_hints: wgpu::MemoryHints::Performance,
+            // SAFETY: wgpu's word for features that it may still change. The one used is that of cooperative matrices, by one shader of the
+            // crate's own, which every subgroup runs whole.
+            experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
             ..Default::default()
         };
         let refused = |problem: wgpu::RequestDeviceError| {
@@ -94,7 +98,8 @@ impl Device {
         raw.set_device_lost_callback(move |reason, message| {
             lock(&for_loss).lost.get_or_insert_with(|| format!("{reason:?}: {message}"));
         });
-        let capabilities = capabilities(info.software, raw.features(), &raw.limits());
+        let cooperative = cooperative(adapter, raw.features());
+        let capabilities = Capabilities { cooperative, ..capabilities(info.software, raw.features(), &raw.limits()) };
         let pipelines = Pipelines::new(&raw);
         let inner = Inner { raw, queue, found, limits: limits.clone(), pipelines, faults, memory: Arc::default() };
         let device = Self { inner: Arc::new(inner), capabilities: Arc::new(capabilities) };
@@ -237,6 +242,7 @@ fn capabilities(software: bool, features: wgpu::Features, limits: &wgpu::Limits)
         shader_f16: features.contains(wgpu::Features::SHADER_F16),
         shader_int64: features.contains(wgpu::Features::SHADER_INT64),
         subgroups: features.contains(wgpu::Features::SUBGROUP),
+        cooperative: None,
         max_immediate_bytes: if features.contains(wgpu::Features::IMMEDIATES) { limits.max_immediate_size } else { 0 },
         max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
         max_binding_bytes: limits.max_storage_buffer_binding_size,
@@ -247,6 +253,20 @@ fn capabilities(software: bool, features: wgpu::Features, limits: &wgpu::Limits)
         uniform_alignment: limits.min_uniform_buffer_offset_alignment,
         memory_budget: DEFAULT_MEMORY_BUDGET,
     }
+}
+
+/// The largest matrices of float16 with sums of float32 that an adapter multiplies, if the device was opened with what they need.
+fn cooperative(adapter: &wgpu::Adapter, features: wgpu::Features) -> Option<Cooperative> {
+    let needed = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
+    if !features.contains(needed) {
+        return None;
+    }
+    let named = |of: &wgpu::CooperativeMatrixProperties| {
+        let types = (of.ab_type, of.cr_type) == (wgpu::CooperativeScalarType::F16, wgpu::CooperativeScalarType::F32);
+        types && of.m_size == of.n_size && of.n_size == of.k_size && matches!(of.k_size, 8 | 16) && !of.saturating_accumulation
+    };
+    let side = adapter.cooperative_matrix_properties().iter().filter(|of| named(of)).map(|of| of.k_size).max()?;
+    Some(Cooperative { side, subgroup: adapter.get_info().subgroup_max_size })
 }
 
 #[cfg(test)]

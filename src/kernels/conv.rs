@@ -1,7 +1,7 @@
 //! Convolution in two dimensions: `shaders/conv.wgsl`, and `shaders/depthwise.wgsl` for one filter a channel.
 
 use super::epilogue::{Ends, Epilogue, samples};
-use super::{Kernel, Packing, Prelude, UNIFORM_TABLE, gemm, matmul, narrow, pair, weights as packed};
+use super::{Kernel, Packing, Prelude, UNIFORM_TABLE, gemm, gemm_cooperative, matmul, narrow, pair, weights as packed};
 use crate::error::{Error, Result};
 use crate::plan::choice::{bucket, candidates};
 use crate::plan::{Lowering, PlaceId, Storage, Unsupported, Variant};
@@ -276,8 +276,14 @@ pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, input: PlaceId, 
     let fits = blocks(4)? <= capabilities.max_grid as u64;
     let tiles = worthwhile(s.out_w, if panels { &[7, 8, 12, 14] } else { &[4, 7, 8] });
     let alone = candidates(rule, if fits { &tiles } else { &[] }, fits && blocks(rule.tile)? > 1 && columns > 1);
-    let shared = if s.groups > 1 { vec![] } else { gemm::variants_for(&capabilities, [s.n.saturating_mul(s.out_h * s.out_w), s.out_c], in_group4, taps, 1) };
-    let variant = at.choose(key("conv", storage, s), shared.into_iter().chain(alone).collect());
+    let mut all = vec![];
+    if s.groups == 1 {
+        let size = [s.n.saturating_mul(s.out_h * s.out_w), s.out_c];
+        all = gemm_cooperative::variants_for(&capabilities, storage, size, in_group4, 1);
+        all.extend(gemm::variants_for(&capabilities, size, in_group4, taps, 1));
+    }
+    all.extend(alone);
+    let variant = at.choose(key("conv", storage, s), all);
     if variant.columns > 0 {
         return gemm::convolution(at, storage, variant, s, [input, packed], ends);
     }

@@ -6,11 +6,17 @@
 
 use super::conv;
 use super::epilogue::{Ends, Epilogue, samples};
+use super::gemm_cooperative::{self as cooperative, GEMM_COOPERATIVE};
 use super::matmul::{Matrix, Sizes};
 use super::{Kernel, Prelude, folded_grid, narrow, pair};
 use crate::plan::{Capabilities, Lowering, PlaceId, Storage, Unsupported, Variant};
 
-pub static GEMM: Kernel = Kernel { stem: "gemm", shader: include_str!("../../shaders/gemm.wgsl"), params_size: size_of::<Params>(), variants };
+pub static GEMM: Kernel = Kernel { stem: "gemm", shader: include_str!("../../shaders/gemm.wgsl"), params_size: PARAMS_SIZE, variants };
+
+/// What `shaders/gemm_cooperative.wgsl` begins with too.
+const COMMON: &str = include_str!("../../shaders/lib/tiles.wgsl");
+
+pub(super) const PARAMS_SIZE: usize = size_of::<Params>();
 
 #[repr(C)]
 #[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
@@ -90,7 +96,7 @@ impl Tile {
         TILES.into_iter().find(|tile| tile.variant() == variant)
     }
     fn variant(self) -> Variant {
-        Variant { tile: self.rows, columns: self.columns, slices: self.slices, down: false }
+        Variant { tile: self.rows, columns: self.columns, slices: self.slices, down: false, cooperative: false }
     }
     /// Bytes of workgroup memory.
     fn bytes(self) -> u32 {
@@ -99,36 +105,57 @@ impl Tile {
     fn fits(self, capabilities: &Capabilities) -> bool {
         self.bytes() <= capabilities.max_workgroup_bytes && self.threads[0] * self.threads[1] * self.slices <= capabilities.max_invocations
     }
-    fn count(self, m: usize, n: usize, batch: usize) -> u64 {
-        let tiles = m.div_ceil(self.rows as usize).saturating_mul(n.div_ceil(self.columns as usize));
-        tiles.saturating_mul(batch) as u64
-    }
-    /// The elements of C that it makes, with those beyond its edges.
-    fn area(self, m: usize, n: usize) -> usize {
-        m.next_multiple_of(self.rows as usize).saturating_mul(n.next_multiple_of(self.columns as usize))
-    }
 }
 
-/// The variants for a product of these sizes, the rule's first; none where other kernels serve it better: on software adapters, to
-/// which barriers are dear, for few rows or columns, and where `groups`, those of 4 along k that lie together, leave most of a step empty.
+/// The first of `tiles` (rows, columns; the largest first) of which there are enough to fill a device, and that don't waste much on
+/// what lies beyond the edges of C.
+pub(super) fn filling(tiles: impl Iterator<Item = [u32; 2]> + Clone, [m, n]: [usize; 2], batch: usize) -> Option<usize> {
+    let count = |[rows, columns]: [u32; 2]| m.div_ceil(rows as usize).saturating_mul(n.div_ceil(columns as usize)).saturating_mul(batch) as u64;
+    // The elements of C with those beyond its edges.
+    let area = |[rows, columns]: [u32; 2]| m.next_multiple_of(rows as usize).saturating_mul(n.next_multiple_of(columns as usize));
+    let least = tiles.clone().map(area).min().unwrap_or(0);
+    tiles.into_iter().position(|tile| count(tile) >= FILL && area(tile) / 5 * 4 <= least)
+}
+
+/// Whether tiles serve a product of these sizes: on hardware (barriers are dear to software adapters), for more than a few rows and
+/// columns, and where `groups`, those of 4 along k that lie together, don't leave most of a step empty.
+pub(super) fn serves(capabilities: &Capabilities, [m, n]: [usize; 2], groups: usize) -> bool {
+    !capabilities.software && m > 8 && n > 16 && groups >= 3
+}
+
+/// The variants for a product of these sizes, the rule's first; none where other kernels serve it better.
 pub fn variants_for(capabilities: &Capabilities, [m, n]: [usize; 2], groups: usize, steps: usize, batch: usize) -> Vec<Variant> {
-    if capabilities.software || m <= 8 || n <= 16 || groups < 3 {
+    if !serves(capabilities, [m, n], groups) {
         return vec![];
     }
     let serving: Vec<Tile> = TILES.into_iter().filter(|tile| tile.fits(capabilities)).collect();
-    let least = serving.iter().map(|tile| tile.area(m, n)).min().unwrap_or(0);
-    let fills = |tile: &&Tile| tile.slices == 1 && tile.count(m, n, batch) >= FILL && tile.area(m, n) / 5 * 4 <= least;
+    let whole: Vec<Tile> = serving.iter().copied().filter(|tile| tile.slices == 1).collect();
+    let fills = filling(whole.iter().map(|tile| [tile.rows, tile.columns]), [m, n], batch).and_then(|index| whole.get(index));
     let small = |slices: u32| serving.iter().find(|tile| tile.columns == 32 && tile.slices == slices);
     let sliced = if steps.saturating_mul(groups) >= LONG { small(4) } else { None };
-    let rule = serving.iter().find(fills).or(sliced).or(small(1)).copied();
+    let rule = fills.or(sliced).or(small(1)).copied();
     rule.into_iter().chain(serving.iter().copied().filter(|tile| Some(*tile) != rule)).map(Tile::variant).collect()
 }
 
-fn prelude(storage: Storage, tile: Tile, [pixels, tail]: [bool; 2], epilogue: &Epilogue) -> Prelude {
+/// What of a product or convolution its tiles depend on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tiling {
+    /// A is an image.
+    pub pixels: bool,
+    /// The last group along k is partly padding.
+    pub tail: bool,
+}
+
+/// Adds to a prelude what both shaders need.
+pub(super) fn tiles_prelude(prelude: Prelude, tiling: Tiling, epilogue: &Epilogue) -> Prelude {
+    epilogue.prelude(prelude.flag("PIXELS", tiling.pixels).flag("TAIL", tiling.tail)).code(COMMON)
+}
+
+fn prelude(storage: Storage, tile: Tile, tiling: Tiling, epilogue: &Epilogue) -> Prelude {
     let [tx, ty] = tile.threads;
     let base = Prelude::new().storage(storage).constant("TX", tx).constant("TY", ty).constant("ROWS", tile.rows / ty);
     let base = base.constant("COLUMNS", tile.columns / 4 / tx).constant("DEPTH", DEPTH).constant("SLICES", tile.slices);
-    epilogue.prelude(base.flag("PIXELS", pixels).flag("TAIL", tail))
+    tiles_prelude(base, tiling, epilogue)
 }
 
 fn variants() -> Vec<Prelude> {
@@ -136,8 +163,8 @@ fn variants() -> Vec<Prelude> {
     for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
         for (index, tile) in TILES.into_iter().enumerate() {
             // Every flag and every epilogue with some tile.
-            let flags = [index % 2 == 0, index % 4 < 2];
-            list.extend(samples().iter().map(|epilogue| prelude(storage, tile, flags, epilogue)));
+            let tiling = Tiling { pixels: index % 2 == 0, tail: index % 4 < 2 };
+            list.extend(samples().iter().map(|epilogue| prelude(storage, tile, tiling, epilogue)));
         }
     }
     list
@@ -152,10 +179,19 @@ fn dispatch(
     ends: &Ends,
     params: Params,
 ) -> Result<(), Unsupported> {
-    let tile = Tile::of(variant).ok_or_else(|| Unsupported::new(format!("no tile of {variant}")))?;
-    let (tiles_m, tiles_n) = (params.m.div_ceil(tile.rows), (params.n4 * 4).div_ceil(tile.columns));
-    let grid = folded_grid(tiles_m as u64 * tiles_n as u64, at.capabilities().max_grid);
+    let capabilities = at.capabilities();
     let epilogue = &ends.epilogue;
+    let tiling = Tiling { pixels, tail: params.tail < 4 };
+    let none = || Unsupported::new(format!("no tile of {variant}"));
+    let (kernel, [rows, columns], prelude) = if variant.cooperative {
+        let (tile, by) = cooperative::Tile::of(variant).zip(capabilities.cooperative).ok_or_else(none)?;
+        (&GEMM_COOPERATIVE, tile.size(), cooperative::prelude(storage, tile, by, tiling, params.groups, epilogue))
+    } else {
+        let tile = Tile::of(variant).ok_or_else(none)?;
+        (&GEMM, [tile.rows, tile.columns], prelude(storage, tile, tiling, epilogue))
+    };
+    let (tiles_m, tiles_n) = (params.m.div_ceil(rows), (params.n4 * 4).div_ceil(columns));
+    let grid = folded_grid(tiles_m as u64 * tiles_n as u64, capabilities.max_grid);
     let c_batch = narrow((params.m as usize).saturating_mul(ends.output.step as usize))?;
     let params = Params {
         c_offset: ends.output.offset,
@@ -170,7 +206,7 @@ fn dispatch(
         ..params
     };
     let bindings = ends.bindings(at, storage, operands)?;
-    at.emit(&GEMM, prelude(storage, tile, [pixels, params.tail < 4], epilogue), params, &bindings, [grid[0], grid[1], narrow(batch)?])
+    at.emit(kernel, prelude, params, &bindings, [grid[0], grid[1], narrow(batch)?])
 }
 
 /// Emits a batch of products by tiles: see [`super::matmul::emit`].

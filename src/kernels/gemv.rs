@@ -41,7 +41,7 @@ pub fn variants_for(capabilities: &Capabilities, m: usize, n4: usize, k4: usize,
     let worth = |slices: &&u32| k4 / **slices as usize >= LEAST;
     let enough = |slices: &&u32| n4.saturating_mul(batch).saturating_mul(**slices as usize) >= FILL;
     let rule = all.iter().filter(worth).find(enough).or(all.iter().rfind(worth));
-    let variant = |slices: u32| Variant { tile: rows, columns: 0, slices, down: false };
+    let variant = |slices: u32| Variant { slices, ..Variant::alone(rows, false) };
     let rest = all.iter().filter(|slices| rule.is_some() && Some(*slices) != rule);
     rule.into_iter().chain(rest).map(|&slices| variant(slices)).collect()
 }
@@ -60,7 +60,7 @@ fn variants() -> Vec<Prelude> {
     let mut list = vec![];
     for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
         for (tile, slices, tail) in [(1, 4, true), (4, 32, false), (8, 16, true)] {
-            let variant = Variant { tile, columns: 0, slices, down: false };
+            let variant = Variant { slices, ..Variant::alone(tile, false) };
             list.extend(samples().iter().map(|epilogue| prelude(storage, variant, tail, epilogue)));
         }
     }

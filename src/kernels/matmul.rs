@@ -1,7 +1,7 @@
 //! The matrix product: `shaders/matmul.wgsl`.
 
 use super::epilogue::{Ends, Epilogue, samples};
-use super::{Kernel, Prelude, Target, gemm, gemv, narrow, weights};
+use super::{Kernel, Prelude, Target, gemm, gemm_cooperative, gemv, narrow, weights};
 use crate::plan::choice::{bucket, candidates};
 use crate::plan::{Capabilities, Layout, Lowering, PlaceId, Storage, Unsupported, Variant, View};
 
@@ -206,7 +206,8 @@ pub fn emit(at: &mut Lowering<'_>, storage: Storage, sizes: Sizes, [a, b]: [Matr
     let fits = sizes.m.div_ceil(4) <= capabilities.max_grid as usize;
     let rule = Variant::alone(rule, weights::rows_first(sizes.k.saturating_mul(sizes.n)) && blocks <= capabilities.max_grid);
     let (batch, k4) = (sizes.outer.saturating_mul(sizes.inner), sizes.k.div_ceil(4));
-    let mut all = gemm::variants_for(&capabilities, [sizes.m, sizes.n], k4, 1, batch);
+    let mut all = gemm_cooperative::variants_for(&capabilities, storage, [sizes.m, sizes.n], k4, batch);
+    all.extend(gemm::variants_for(&capabilities, [sizes.m, sizes.n], k4, 1, batch));
     all.extend(gemv::variants_for(&capabilities, sizes.m, n4, k4, batch));
     all.extend(if fits { candidates(rule, tiles(&capabilities, sizes.m), blocks > 1 && columns > 1) } else { vec![rule] });
     let packed = if b.panels { " packed" } else { "" };

@@ -15,6 +15,7 @@ pub mod cum_sum;
 pub(crate) mod epilogue;
 pub mod gather;
 pub mod gemm;
+pub mod gemm_cooperative;
 pub mod gemv;
 mod lines;
 pub mod lp_normalize;
@@ -80,6 +81,7 @@ pub static KERNELS: &[&Kernel] = &[
     &cum_sum::CUM_SUM,
     &gather::GATHER,
     &gemm::GEMM,
+    &gemm_cooperative::GEMM_COOPERATIVE,
     &gemv::GEMV,
     &lp_normalize::LP_NORMALIZE,
     &lp_normalize::LP_NORMALIZE_TEAM,

@@ -45,6 +45,7 @@ pub struct Prelude {
     types: Vec<(String, Storage, bool)>,
     /// Whether the workgroup is one team.
     whole_team: bool,
+    cooperative: bool,
 }
 
 /// f16 stores: a finite overflow saturates, infinities and NaN are kept by their bits (`tensor::to_f16` does the same).
@@ -84,6 +85,14 @@ impl Prelude {
         self.types.push((prefix.to_string(), storage, true));
         self
     }
+    /// `Left`, `Right` and `Sums`: cooperative matrices of this many rows and columns. For hardware alone.
+    pub fn cooperative(mut self, side: u32) -> Self {
+        for (name, of) in [("Left", "f16, A"), ("Right", "f16, B"), ("Sums", "f32, C")] {
+            let _ = writeln!(self.text, "alias {name} = coop_mat{side}x{side}<{of}>;");
+        }
+        self.cooperative = true;
+        self
+    }
     /// `const NAME: u32 = value;`
     pub fn constant(mut self, name: &str, value: u32) -> Self {
         let _ = writeln!(self.text, "const {name}: u32 = {value}u;");
@@ -109,6 +118,10 @@ impl Prelude {
     /// The whole source: this prelude, the library functions that are called, and the shader.
     pub fn source(&self, shader: &str, form: Form) -> Arc<str> {
         let mut whole = String::with_capacity(self.text.len() + shader.len() + 1024);
+        let form = Form { wide: form.wide && !self.cooperative, ..form };
+        if self.cooperative {
+            whole += "enable wgpu_cooperative_matrix;\n";
+        }
         // Wide words hold two halves each, which unpack without the f16 type.
         if !form.wide && self.types.iter().any(|(_, storage, _)| *storage == Storage::F16) {
             whole += "enable f16;\n";

@@ -12,6 +12,15 @@ pub enum Precision {
     F16,
 }
 
+/// Matrices of float16 that a subgroup multiplies as a whole, adding in float32 (EXPERIMENTAL_COOPERATIVE_MATRIX).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cooperative {
+    /// Their rows and columns, 8 or 16.
+    pub side: u32,
+    /// Invocations of the largest subgroup.
+    pub subgroup: u32,
+}
+
 /// The features and limits of an adapter that planning depends on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Capabilities {
@@ -25,6 +34,8 @@ pub struct Capabilities {
     pub shader_int64: bool,
     /// SUBGROUP: hardware makes sums over a workgroup by subgroups, of whatever size they are.
     pub subgroups: bool,
+    /// Cooperative matrices, where the adapter has them of a kind that WGSL can name.
+    pub cooperative: Option<Cooperative>,
     /// Bytes of immediates; a software adapter takes what is read from them for uniform.
     pub max_immediate_bytes: u32,
     /// Storage buffers that one dispatch may bind.
@@ -63,6 +74,7 @@ impl Capabilities {
             shader_f16: false,
             shader_int64: false,
             subgroups: false,
+            cooperative: None,
             max_immediate_bytes: 0,
             max_storage_buffers: 8,
             max_binding_bytes: 128 << 20,

@@ -19,14 +19,19 @@ pub struct Variant {
     pub slices: u32,
     /// Whether neighbouring workgroups go down the rows instead of along the columns.
     pub down: bool,
+    /// Whether subgroups multiply by cooperative matrices.
+    pub cooperative: bool,
 }
 
 impl Variant {
     /// One whose invocations work alone.
     pub const fn alone(tile: u32, down: bool) -> Self {
-        Self { tile, columns: 0, slices: 1, down }
+        Self { tile, columns: 0, slices: 1, down, cooperative: false }
     }
 }
+
+const DOWN: &str = "-down";
+const COOPERATIVE: &str = "-cooperative";
 
 impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,21 +42,24 @@ impl fmt::Display for Variant {
         if self.slices > 1 {
             write!(f, "/{}", self.slices)?;
         }
-        f.write_str(if self.down { "-down" } else { "" })
+        f.write_str(if self.down { DOWN } else { "" })?;
+        f.write_str(if self.cooperative { COOPERATIVE } else { "" })
     }
 }
 
 impl FromStr for Variant {
     type Err = Error;
 
-    /// `10`, `10-down`, `128x64`, `32x32/4`, `4/16`.
+    /// `10`, `10-down`, `128x64`, `32x32/4`, `4/16`, `64x64-cooperative`.
     fn from_str(text: &str) -> Result<Self> {
-        let wrong = || Error::usage(format!("'{text}' is not a kernel's variant")).remedy("a variant is written like 8, 10-down, 128x64 or 32x32/4");
+        let wrong =
+            || Error::usage(format!("'{text}' is not a kernel's variant")).remedy("a variant is written like 8, 10-down, 128x64, 32x32/4 or 64x64-cooperative");
         let number = |text: &str| text.parse().ok().filter(|number| (1..=256).contains(number)).ok_or_else(wrong);
-        let (rest, down) = text.strip_suffix("-down").map_or((text, false), |rest| (rest, true));
+        let (rest, cooperative) = text.strip_suffix(COOPERATIVE).map_or((text, false), |rest| (rest, true));
+        let (rest, down) = rest.strip_suffix(DOWN).map_or((rest, false), |rest| (rest, true));
         let (rest, slices) = rest.split_once('/').map_or(Ok((rest, 1)), |(rest, slices)| Ok((rest, number(slices)?)))?;
         let (tile, columns) = rest.split_once('x').map_or(Ok((rest, 0)), |(tile, columns)| Ok((tile, number(columns)?)))?;
-        Ok(Self { tile: number(tile)?, columns, slices, down })
+        Ok(Self { tile: number(tile)?, columns, slices, down, cooperative })
     }
 }
 
@@ -127,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_variant_reads_as_it_is_written() {
-        for text in ["8", "10-down", "128x64", "32x32/4", "4/16"] {
+        for text in ["8", "10-down", "128x64", "32x32/4", "4/16", "64x64-cooperative"] {
             assert_eq!(text.parse::<Variant>().unwrap().to_string(), text);
         }
         for text in ["", "-down", "0", "257", "x", "8-up", "8x", "x8", "8x0", "8/", "8/0", "8/4x2", "-1"] {

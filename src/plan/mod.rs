@@ -17,7 +17,7 @@ mod places;
 mod planner;
 mod print;
 
-pub use capabilities::{Capabilities, Precision};
+pub use capabilities::{Capabilities, Cooperative, Precision};
 pub use choice::{Choices, Chosen, Variant};
 pub use facts::{Inference, infer, infer_node, node_flops};
 pub use inspect::{PlannedDispatch, PlannedNode, PlannedStep, Summary};

@@ -1,0 +1,94 @@
+// What gemm.wgsl and gemm_cooperative.wgsl share: the buffers and parameters, which tile of C a workgroup makes, and how they walk
+// along k and read A and B. A tile has TILE_M rows and TILE_N4 groups of columns; a step along k is DEPTH groups.
+// Held4, held4: a group of 4 as it is held on its way to workgroup memory, and what makes it of a stored one.
+
+// Strides and offsets in groups of 4 elements. groups: of 4 along k, with PIXELS in each tap; b_rows: rows of B likewise.
+struct Params {
+    m: u32, n4: u32, groups: u32, tail: u32,
+    a_offset: u32, a_row: u32, a_outer: u32, a_inner: u32,
+    b_offset: u32, b_row: u32, b_outer: u32, b_inner: u32,
+    c_row: u32, c_batch: u32, inner: u32, flags: u32,
+    alpha: f32, low: f32, high: f32, tiles_m: u32,
+    tiles_n: u32, per_row: u32, b_rows: u32, in_h: i32,
+    in_w: i32, limit_w: i32, out_w: u32, out_pixels: u32,
+    kernel_h: u32, kernel_w: u32, stride_h: u32, stride_w: u32,
+    pad_h: i32, pad_w: i32, dilation_h: u32, dilation_w: u32,
+    zero: u32, c_offset: u32, spare0: u32, spare1: u32,
+}
+
+@group(0) @binding(0) var<storage, read> a: array<Stored4>;
+@group(0) @binding(1) var<storage, read> b: array<Stored4>;
+@group(0) @binding(2) var<storage, read> bias: array<Stored4>;
+@group(0) @binding(3) var<storage, read> residual: array<Stored4>;
+@group(0) @binding(4) var<storage, read_write> c: array<Stored4>;
+@group(1) @binding(0) var<uniform> p: Params;
+
+// The tile that a workgroup makes: its first row and its first group of columns. Neighbouring workgroups share columns of 4 tiles of
+// rows, so that what they read stays in a cache.
+struct Corner { row: u32, column: u32 }
+
+fn corner_of(index: u32) -> Corner {
+    let band = index / (4u * p.tiles_n);
+    let height = min(4u, p.tiles_m - band * 4u);
+    let within = index - band * 4u * p.tiles_n;
+    return Corner((band * 4u + within % height) * TILE_M, (within / height) * TILE_N4);
+}
+
+// Where along k a step is: a tap, and DEPTH groups of it.
+struct Place { part: u32, kx: u32, ky: u32 }
+
+fn ahead(start: Place, steps: u32, parts: u32) -> Place {
+    var at = start;
+    at.part += steps;
+    if PIXELS {
+        while at.part >= parts {
+            at.part -= parts;
+            at.kx++;
+            if at.kx == p.kernel_w { at.kx = 0u; at.ky++; }
+        }
+    }
+    return at;
+}
+
+// A row of A: where it begins; with PIXELS the first row of its image, and the corner of its window.
+struct Row { start: u32, y: i32, x: i32 }
+
+fn row_of(index: u32, base: u32) -> Row {
+    let row = min(index, p.m - 1u);                 // one beyond the last repeats it and isn't stored
+    if !PIXELS { return Row(base + row * p.a_row, 0, 0); }
+    let image = row / p.out_pixels;
+    let pixel = row - image * p.out_pixels;
+    let line = pixel / p.out_w;
+    return Row(image * u32(p.in_h), i32(line * p.stride_h) - p.pad_h, i32((pixel - line * p.out_w) * p.stride_w) - p.pad_w);
+}
+
+fn load_a(row: Row, at: Place, group: u32) -> Held4 {
+    var index = row.start + group;
+    var inside = group < p.groups;
+    if PIXELS {
+        let y = row.y + i32(at.ky * p.dilation_h);
+        let x = row.x + i32(at.kx * p.dilation_w);
+        inside = inside && at.ky < p.kernel_h && y >= 0 && y < p.in_h && x >= 0 && x < p.limit_w;
+        index = p.a_offset + ((row.start + u32(y)) * u32(p.in_w) + u32(x)) * p.a_row + group;
+    }
+    var value = Held4();
+    if inside { value = held4(a[index]); }
+    if TAIL {
+        // The lanes behind the last element are padding, which may hold anything.
+        value = select(Held4(), value, vec4(0u, 1u, 2u, 3u) < vec4(select(4u, p.tail, group + 1u == p.groups)));
+    }
+    return value;
+}
+
+fn load_b(base: u32, at: Place, row: u32, column: u32) -> Held4 {
+    let k = at.part * (4u * DEPTH) + row;
+    var inside = k < p.b_rows;
+    var b_row = k;
+    if PIXELS {
+        inside = inside && at.ky < p.kernel_h;
+        b_row += (at.ky * p.kernel_w + at.kx) * p.b_rows;
+    }
+    var value = Held4();
+    if inside { value = held4(b[base + b_row * p.b_row + min(column, p.n4 - 1u)]); }
+    return value;
+}
