@@ -372,9 +372,8 @@ impl Session {
         let rewrite = !self.options.plain;
         let Some(mut facts) = facts else { return Program::new(graph, None, false, &self.weights).map(Some) };
         if rewrite {
-            crate::passes::with_shapes(&mut graph, &facts)?;
+            facts = crate::passes::with_shapes(&mut graph, &facts)?;
         }
-        facts.extend(graph.values[facts.len()..].iter().map(|value| value.constant.as_ref().map(Fact::of)));
         Program::new(graph, Some(&facts), rewrite, &self.weights).map(Some)
     }
 
@@ -394,7 +393,7 @@ impl Session {
         capabilities: &Capabilities,
         choices: &Choices,
     ) -> Result<Result<Prepared, Vec<ValueId>>> {
-        let facts = match plan::infer(self.planned(), &facts_of(inputs, by_value))? {
+        let mut facts = match plan::infer(self.planned(), &facts_of(inputs, by_value))? {
             Inference::Complete(facts) => facts,
             Inference::NeedsInputs(more) => return Ok(Err(more)),
             Inference::DependsOnData { node, op_type, reason } => {
@@ -405,11 +404,8 @@ impl Session {
         };
         let mut graph = self.planned().clone();
         if !self.options.plain {
-            crate::passes::with_shapes(&mut graph, &facts)?;
+            facts = crate::passes::with_shapes(&mut graph, &facts)?;
         }
-        // Values that these rewrites added are constants.
-        let mut facts = facts;
-        facts.extend(graph.values[facts.len()..].iter().map(|value| value.constant.as_ref().map(Fact::of)));
         let by_value = graph.inputs.iter().copied().filter(|id| by_value.contains(id)).collect();
         let request = PlanRequest { graph, facts, by_value, capabilities, precision: self.precision(), choices: choices.clone() };
         let mut plan = plan::plan(request)?;

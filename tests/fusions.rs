@@ -376,3 +376,72 @@ fn attention_as_its_function_writes_it() {
         assert!(net.check(&[y]).iter().any(|op| op == "Attention"), "{known}");
     }
 }
+
+/// What torch makes of an attention's last product, sequence first: the residual behind a Reshape and a Transpose of an axis of 1.
+#[test]
+fn a_residual_and_a_function_behind_reshapes() {
+    let behind = |batch: usize| {
+        let mut net = Net::default();
+        let (a, w) = (net.input("a", &[6 * batch, 8]), net.input("w", &[8, 12]));
+        let y = net.node("MatMul", &[], &[a, w]);
+        let y = net.reshape(y, &[6, batch as i64, 12]);
+        let y = net.transpose(y, &[1, 0, 2]);
+        let r = net.input("r", &[batch, 6, 12]);
+        let sum = net.node("Add", &[], &[r, y]);
+        let y = net.node("Relu", &[], &[sum]);
+        net.check(&[y])
+    };
+    assert_eq!(behind(1), ["Reshape", "Reshape", "MatMul", "Reshape", "Reshape"]);
+    // That one moves elements.
+    assert_eq!(behind(2), ["MatMul", "Reshape", "Transpose", "Relu"]);
+}
+
+#[test]
+fn a_function_behind_a_reshape_of_columns_stays() {
+    let mut net = Net::default();
+    let (a, w) = (net.input("a", &[6, 8]), net.input("w", &[8, 12]));
+    let y = net.node("MatMul", &[], &[a, w]);
+    let y = net.reshape(y, &[6, 3, 4]);
+    let r = net.input("r", &[6, 3, 4]);
+    let y = net.node("Add", &[], &[y, r]);
+    assert_eq!(net.check(&[y]), ["MatMul", "Reshape", "Add"]);
+}
+
+/// onnxruntime's flattened products: every function behind one Reshape, in turn.
+#[test]
+fn functions_behind_a_reshape_in_turn() {
+    let mut net = Net::default();
+    let (a, w, b) = (net.input("a", &[6, 8]), net.input("w", &[8, 12]), net.input("b", &[12]));
+    let y = net.node("Gemm", &[], &[a, w, b]);
+    let y = net.reshape(y, &[2, 3, 12]);
+    let half = net.number(0.5);
+    let y = net.node("Mul", &[], &[y, half]);
+    let y = net.node("Tanh", &[], &[y]);
+    let r = net.input("r", &[2, 3, 12]);
+    let y = net.node("Add", &[], &[y, r]);
+    let y = net.node("Sigmoid", &[], &[y]);
+    // A number of more axes than the product has would give it more.
+    let two = net.constant(Tensor::new([1, 1, 1], vec![2f32]).unwrap());
+    let y = net.node("Mul", &[], &[y, two]);
+    assert_eq!(net.check(&[y]), ["Reshape", "Gemm", "Reshape", "Mul"]);
+}
+
+/// Two layers that cast the same mask, and reshape it alike.
+#[test]
+fn what_is_made_twice_is_made_once() {
+    let mut net = Net::default();
+    let (mask, x) = (net.input("mask", &[6]), net.input("x", &[2, 3]));
+    let layer = |net: &mut Net, x, by: f32| {
+        let scale = net.number(-1e4);
+        let y = net.node("Mul", &[], &[mask, scale]);
+        let shape = net.node("Shape", &[], &[x]);
+        let y = net.node("Reshape", &[], &[y, shape]);
+        let y = net.node("Sub", &[], &[x, y]);
+        let by = net.number(by);
+        let y = net.node("Pow", &[], &[y, by]);
+        net.node("Softmax", LAST, &[y])
+    };
+    let y = layer(&mut net, x, 1.0);
+    let z = layer(&mut net, y, 2.0);
+    assert_eq!(net.check(&[z]), ["Mul", "Reshape", "Pow", "Softmax", "Pow", "Softmax"]);
+}

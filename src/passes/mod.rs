@@ -6,15 +6,18 @@ mod activation;
 mod attention;
 mod batch_norm;
 mod chain;
+mod common;
 mod conv_bias;
 mod dead_code;
 mod fold_constants;
 mod gelu;
 mod norm;
 mod nothing;
+mod reshape;
 mod residual;
 mod rotary;
 mod search;
+mod shapes;
 mod siblings;
 
 use crate::error::{Error, Result};
@@ -25,8 +28,8 @@ use std::sync::Arc;
 
 /// A rewrite without shapes: whether it changed the graph.
 type Rewrite = fn(&mut Graph) -> Result<bool>;
-/// A rewrite that reads shapes.
-type ShapedRewrite = fn(&mut Graph, &[Option<Fact>]) -> Result<bool>;
+/// A rewrite that reads shapes, and gives those of values that it adds.
+type ShapedRewrite = fn(&mut Graph, &mut Vec<Option<Fact>>) -> Result<bool>;
 
 /// The rewrites that run once, when a model is loaded: (name, rewrite).
 pub const AT_LOAD: &[(&str, Rewrite)] = &[
@@ -42,13 +45,16 @@ pub const FOR_PLANS: &[(&str, Rewrite)] = &[("siblings", siblings::rewrite)];
 
 /// The rewrites that run when a plan is made.
 pub const WITH_SHAPES: &[(&str, ShapedRewrite)] = &[
-    ("nothing", nothing::rewrite),
-    ("rotary", rotary::rewrite),
-    ("attention", attention::rewrite),
-    ("norm", norm::rewrite),
-    ("gelu", gelu::rewrite),
-    ("residual", residual::rewrite),
-    ("chain", chain::rewrite),
+    ("shapes", |graph, facts| shapes::rewrite(graph, facts)),
+    ("nothing", |graph, facts| nothing::rewrite(graph, facts)),
+    ("common", |graph, _| common::rewrite(graph)),
+    ("rotary", |graph, facts| rotary::rewrite(graph, facts)),
+    ("attention", |graph, facts| attention::rewrite(graph, facts)),
+    ("norm", |graph, facts| norm::rewrite(graph, facts)),
+    ("gelu", |graph, facts| gelu::rewrite(graph, facts)),
+    ("reshape", reshape::rewrite),
+    ("residual", |graph, facts| residual::rewrite(graph, facts)),
+    ("chain", |graph, facts| chain::rewrite(graph, facts)),
 ];
 
 /// Runs the load-time rewrites.
@@ -74,15 +80,19 @@ pub(crate) fn fold_constants(graph: &mut Graph) -> Result<()> {
     fold_constants::rewrite(graph).map(|_| ())
 }
 
-/// Runs the planning-time rewrites. Facts are by value, and hold for the result: rewrites keep what values mean.
-pub fn with_shapes(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<()> {
+/// Runs the planning-time rewrites. Facts are by value, and hold for the result: rewrites keep what values mean. Returned are those of
+/// the values that were added, too; given may be facts of more values than there are, as those of a finished plan.
+pub fn with_shapes(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<Vec<Option<Fact>>> {
+    let mut facts: Vec<Option<Fact>> = facts.iter().take(graph.values.len()).cloned().collect();
     for (name, rewrite) in WITH_SHAPES {
-        if rewrite(graph, facts)? {
+        if rewrite(graph, &mut facts)? {
             dead_code::rewrite(graph)?;
         }
+        let added = graph.values.get(facts.len()..).unwrap_or_default();
+        facts.extend(added.iter().map(|value| value.constant.as_ref().map(Fact::of)));
         check(graph, name)?;
     }
-    Ok(())
+    Ok(facts)
 }
 
 fn check(graph: &Graph, name: &str) -> Result<()> {
