@@ -26,11 +26,7 @@ var<workgroup> shared4: array<vec4<f32>, SLICES * (A_TILE + B_TILE)>;
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let index = group.y * p.per_row + group.x;
     if index >= p.tiles_m * p.tiles_n { return; }
-    let corner = corner_of(index);
-    let outer = group.z / p.inner;
-    let inner = group.z % p.inner;
-    let a_base = p.a_offset + outer * p.a_outer + inner * p.a_inner;
-    let b_base = p.b_offset + outer * p.b_outer + inner * p.b_inner;
+    let corner = corner_of(index, group.z);
 
     let slice = local / THREADS;
     let id = local % THREADS;
@@ -40,7 +36,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let b_mine = b_tile + id % TX;
 
     var rows: array<Row, A_LOADS>;
-    for (var i = 0u; i < A_LOADS; i++) { rows[i] = row_of(corner.row + (id + i * THREADS) / DEPTH, a_base); }
+    for (var i = 0u; i < A_LOADS; i++) { rows[i] = row_of(corner.row + (id + i * THREADS) / DEPTH, corner.a); }
     let parts = (p.groups + DEPTH - 1u) / DEPTH;
     var steps = parts;
     if PIXELS { steps *= p.kernel_h * p.kernel_w; }
@@ -56,7 +52,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             for (var i = 0u; i < upto(A_LOADS); i++) { next_a[i] = load_a(rows[i], at, at.part * DEPTH + id % DEPTH); }
             for (var i = 0u; i < upto(B_LOADS); i++) {
                 let item = id + i * THREADS;
-                next_b[i] = load_b(b_base, at, item / TILE_N4, corner.column + item % TILE_N4);
+                next_b[i] = load_b(corner.b, at, item / TILE_N4, corner.column + item % TILE_N4);
             }
             at = ahead(at, SLICES, parts);
         }

@@ -27,12 +27,12 @@ var<workgroup> staged: array<f32, SUBGROUPS * SIDE * STAGE>;
 // What an invocation has on its way to workgroup memory: its part of a step along k.
 struct Step { a: array<Held4, A_LOADS>, b: array<Held4, B_LOADS> }
 
-fn fetch(id: u32, rows: ptr<function, array<Row, A_LOADS>>, b_base: u32, column: u32, at: Place) -> Step {
+fn fetch(id: u32, rows: ptr<function, array<Row, A_LOADS>>, corner: Corner, at: Place) -> Step {
     var step: Step;
     for (var i = 0u; i < A_LOADS; i++) { step.a[i] = load_a((*rows)[i], at, at.part * DEPTH + id % DEPTH); }
     for (var i = 0u; i < B_LOADS; i++) {
         let item = id + i * THREADS;
-        step.b[i] = load_b(b_base, at, item / TILE_N4, column + item % TILE_N4);
+        step.b[i] = load_b(corner.b, at, item / TILE_N4, corner.column + item % TILE_N4);
     }
     return step;
 }
@@ -65,11 +65,7 @@ fn main(
 ) {
     let index = group.y * p.per_row + group.x;
     if index >= p.tiles_m * p.tiles_n { return; }
-    let corner = corner_of(index);
-    let outer = group.z / p.inner;
-    let inner = group.z % p.inner;
-    let a_base = p.a_offset + outer * p.a_outer + inner * p.a_inner;
-    let b_base = p.b_offset + outer * p.b_outer + inner * p.b_inner;
+    let corner = corner_of(index, group.z);
 
     // WGSL wants matrices multiplied where control flow is the same for the workgroup, so no subgroup may stand aside.
     let unit = subgroup % SUBGROUPS;
@@ -77,7 +73,7 @@ fn main(
     let own_column = unit % ACROSS * COLUMNS * SIDE;
 
     var rows: array<Row, A_LOADS>;
-    for (var i = 0u; i < A_LOADS; i++) { rows[i] = row_of(corner.row + (id + i * THREADS) / DEPTH, a_base); }
+    for (var i = 0u; i < A_LOADS; i++) { rows[i] = row_of(corner.row + (id + i * THREADS) / DEPTH, corner.a); }
     let parts = (p.groups + DEPTH - 1u) / DEPTH;
     var steps = parts;
     if PIXELS { steps *= p.kernel_h * p.kernel_w; }
@@ -87,13 +83,13 @@ fn main(
         for (var i = 0u; i < COLUMNS; i++) { sum[r][i] = Sums(); }
     }
     var at = Place(0u, 0u, 0u);
-    var next = fetch(id, &rows, b_base, corner.column, at);
+    var next = fetch(id, &rows, corner, at);
     keep(id, &next);
     workgroupBarrier();
     for (var step = 1u; step <= steps; step++) {
         if step < steps {
             at = ahead(at, 1u, parts);
-            next = fetch(id, &rows, b_base, corner.column, at);
+            next = fetch(id, &rows, corner, at);
         }
         for (var k = 0u; k < 4u * DEPTH; k += SIDE) {
             var x: array<Left, ROWS>;

@@ -23,15 +23,22 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> c: array<Stored4>;
 @group(1) @binding(0) var<uniform> p: Params;
 
-// The tile that a workgroup makes: its first row and its first group of columns. Neighbouring workgroups share columns of 4 tiles of
-// rows, so that what they read stays in a cache.
-struct Corner { row: u32, column: u32 }
+// The tile that a workgroup makes: its first row and first group of columns, and where its batch's operands begin. Neighbouring
+// workgroups share columns of 4 tiles of rows, so that what they read stays in a cache.
+struct Corner { row: u32, column: u32, a: u32, b: u32 }
 
-fn corner_of(index: u32) -> Corner {
+fn corner_of(index: u32, batch: u32) -> Corner {
     let band = index / (4u * p.tiles_n);
     let height = min(4u, p.tiles_m - band * 4u);
     let within = index - band * 4u * p.tiles_n;
-    return Corner((band * 4u + within % height) * TILE_M, (within / height) * TILE_N4);
+    let outer = batch / p.inner;
+    let inner = batch % p.inner;
+    return Corner(
+        (band * 4u + within % height) * TILE_M,
+        (within / height) * TILE_N4,
+        p.a_offset + outer * p.a_outer + inner * p.a_inner,
+        p.b_offset + outer * p.b_outer + inner * p.b_inner,
+    );
 }
 
 // Where along k a step is: a tap, and DEPTH groups of it.
