@@ -5,7 +5,6 @@ set -euo pipefail
 
 suite=trixie
 root=$1
-packages=mesa-vulkan-drivers,libvulkan1
 icd=$root/usr/share/vulkan/icd.d/lvp_icd.json
 
 if [ ! -f "$icd" ]; then
@@ -14,17 +13,13 @@ if [ ! -f "$icd" ]; then
     exit 1
   fi
   command -v debootstrap >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q debootstrap; } </dev/null >&2
-  # The machine's own mirror of the main archive, which ends in /debian.
-  shopt -s nullglob
-  lists=(/etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list)
-  [ ! -f /etc/apt/sources.list ] || lists+=(/etc/apt/sources.list)
-  mirror=$(awk '/^URIs:/ || /^deb / { for (i = 2; i <= NF; i++) if ($i ~ /\/debian\/?$/) { print $i; exit } }' "${lists[@]}")
+  . "$(dirname "$0")/mirror.sh"
   rm -rf "$root"
   debootstrap --variant=minbase "$suite" "$root" "$mirror" >&2
   echo "deb $mirror $suite-backports main" >"$root/etc/apt/sources.list.d/backports.list"
   printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # no service is to start
   chmod +x "$root/usr/sbin/policy-rc.d"
-  chroot "$root" sh -c "apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends -t $suite-backports ${packages//,/ }" </dev/null >&2
+  chroot "$root" sh -c "apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends -t $suite-backports mesa-vulkan-drivers libvulkan1" </dev/null >&2
 fi
 version=$(chroot "$root" dpkg-query -W -f '${Version}' mesa-vulkan-drivers)
 echo "lavapipe $version" >&2

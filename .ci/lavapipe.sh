@@ -22,21 +22,8 @@ if [ "$(id -u)" != 0 ]; then
   exit 1
 fi
 
-# The machine's own mirror: in files of either format, any of which may be missing.
-shopt -s nullglob
-lists=(/etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list)
-[ ! -f /etc/apt/sources.list ] || lists+=(/etc/apt/sources.list)
-if [ ${#lists[@]} -eq 0 ]; then
-  echo "this machine names no package source in /etc/apt" >&2
-  exit 1
-fi
+. "$(dirname "$0")/mirror.sh"
 if ! grep -qE "^[^#]*\b$suite\b" "${lists[@]}"; then
-  # `URIs: A B` (deb822) or `deb [options] A suite …`; the main archive ends in /debian.
-  mirror=$(awk '/^URIs:/ || /^deb / { for (i = 2; i <= NF; i++) if ($i ~ /\/debian\/?$/) { print $i; exit } }' "${lists[@]}")
-  if [ -z "$mirror" ]; then
-    echo "no package source in /etc/apt ends in /debian: cannot tell where $suite is" >&2
-    exit 1
-  fi
   keyring=/usr/share/keyrings/debian-archive-keyring.gpg
   options=$([ ! -f $keyring ] || echo "[signed-by=$keyring] ")
   echo "deb $options$mirror $suite main" >/etc/apt/sources.list.d/backports.list

@@ -5,6 +5,7 @@
 //! `cargo run --example weights -- draw STRIPPED OUT [SEED]` draws it again from a normal distribution with these, the same on every machine.
 
 use onnx_protobuf::{Message, ModelProto, StringStringEntryProto, TensorProto, tensor_proto::DataType};
+use sardonyx::random::SplitMix64;
 use std::error::Error;
 
 /// Bytes from which on a tensor is taken out: smaller ones are scales, shapes and tables.
@@ -25,13 +26,17 @@ fn elements(tensor: &TensorProto) -> Vec<f64> {
     }
 }
 
+/// The mean and the deviation of some numbers.
+fn moments(all: &[f64]) -> [f64; 2] {
+    let mean = all.iter().sum::<f64>() / all.len() as f64;
+    [mean, (all.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / all.len() as f64).sqrt()]
+}
+
 fn strip(tensor: &mut TensorProto) {
     if width(tensor).is_none() || tensor.raw_data.len() < LARGE {
         return;
     }
-    let all = elements(tensor);
-    let mean = all.iter().sum::<f64>() / all.len() as f64;
-    let deviation = (all.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / all.len() as f64).sqrt();
+    let [mean, deviation] = moments(&elements(tensor));
     tensor.raw_data = Vec::new();
     for (key, value) in [(MEAN, mean), (DEVIATION, deviation)] {
         tensor.metadata_props.push(StringStringEntryProto { key: key.into(), value: format!("{value:e}"), ..Default::default() });
@@ -42,8 +47,8 @@ fn draw(tensor: &mut TensorProto, seed: u64) -> Result<(), Box<dyn Error>> {
     let kept = |key: &str| tensor.metadata_props.iter().find(|entry| entry.key == key).map(|entry| entry.value.parse::<f64>());
     let (Some(mean), Some(deviation)) = (kept(MEAN).transpose()?, kept(DEVIATION).transpose()?) else { return Ok(()) };
     let count = tensor.dims.iter().try_fold(1usize, |count, &dim| count.checked_mul(usize::try_from(dim).ok()?)).ok_or("a size that is no size")?;
-    let mut normal = Normal(seed);
-    let mut value = || mean + deviation * normal.next();
+    let mut random = SplitMix64(seed);
+    let mut value = || mean + deviation * normal(&mut random);
     tensor.raw_data = match width(tensor) {
         Some(2) => (0..count).flat_map(|_| half::f16::from_f64(value()).to_le_bytes()).collect(),
         _ => (0..count).flat_map(|_| (value() as f32).to_le_bytes()).collect(),
@@ -52,20 +57,13 @@ fn draw(tensor: &mut TensorProto, seed: u64) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Standard normal numbers: splitmix64, and the sum of twelve uniform ones (Irwin–Hall), which every machine adds up alike.
-struct Normal(u64);
-
-impl Normal {
-    fn next(&mut self) -> f64 {
-        let mut bits = || {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^ (z >> 31)
-        };
-        let sixteenths = |word: u64| (0..4).map(|k| (word >> (16 * k) & 0xffff) as f64).sum::<f64>();
-        (sixteenths(bits()) + sixteenths(bits()) + sixteenths(bits())) / 65_536.0 - 6.0
-    }
+/// A standard normal number: the sum of twelve uniform ones (Irwin–Hall), which every machine adds up alike.
+fn normal(random: &mut SplitMix64) -> f64 {
+    let mut four = || {
+        let word = random.next();
+        (0..4).map(|k| (word >> (16 * k) & 0xffff) as f64).sum::<f64>()
+    };
+    (four() + four() + four()) / 65_536.0 - 6.0
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -107,8 +105,7 @@ mod tests {
             tensor
         };
         let all = elements(&drawn(1));
-        let mean = all.iter().sum::<f64>() / all.len() as f64;
-        let deviation = (all.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / all.len() as f64).sqrt();
+        let [mean, deviation] = moments(&all);
         assert_eq!(all.len(), 100_000);
         assert!((mean - 0.995).abs() < 5e-3 && (deviation - 0.2887).abs() < 5e-3, "{mean} {deviation}");
         assert!(drawn(1) == drawn(1) && drawn(1) != drawn(2) && drawn(1).metadata_props.is_empty());

@@ -14,6 +14,8 @@ pub mod onnx;
 pub mod ops;
 pub mod passes;
 pub mod plan;
+#[doc(hidden)]
+pub mod random;
 pub mod replace;
 pub mod session;
 pub mod tensor;

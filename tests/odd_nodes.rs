@@ -9,21 +9,19 @@ use sardonyx::onnx::{Model, ModelInfo};
 use sardonyx::ops::case::{Case, Operand};
 use sardonyx::ops::{Attribute, Input, NodeView, OpDef, operators};
 use sardonyx::plan::Capabilities;
+use sardonyx::random::SplitMix64;
 use sardonyx::tensor::{DType, cast};
 use sardonyx::{Session, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
-/// splitmix64 (Steele, Lea and Flood, 2014). A tame draw has elements of ordinary size, so that results can be compared.
-struct Draw(u64, bool);
+/// A tame draw has elements of ordinary size, so that results can be compared.
+struct Draw(SplitMix64, bool);
 
 impl Draw {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next()
     }
     fn below(&mut self, count: u64) -> u64 {
         (self.next() >> 11) % count
@@ -198,7 +196,7 @@ fn on_device(device: &Device, seed: u64) {
     for (index, def) in operators().enumerate() {
         for (k, case) in def.cases.iter().enumerate() {
             for round in 0..rounds(3) {
-                let mut draw = Draw(seed << 60 | (index as u64) << 40 | (k as u64) << 20 | round, true);
+                let mut draw = Draw(SplitMix64(seed << 60 | (index as u64) << 40 | (k as u64) << 20 | round), true);
                 let Some((graph, given)) = odd(def, case, &mut draw) else { continue };
                 let label = || format!("{} case {k} round {round}: {:?} over {:?}", def.name, graph.nodes[0].op, shapes(&graph));
                 let model = || Model { graph: graph.clone(), info: ModelInfo::default() };
@@ -250,7 +248,7 @@ fn an_answer_or_an_error() {
         // Elementwise operators share their code: fewer of each.
         for (k, case) in def.cases.iter().enumerate() {
             for round in 0..rounds(60) {
-                let mut draw = Draw((index as u64) << 40 | (k as u64) << 20 | round, false);
+                let mut draw = Draw(SplitMix64((index as u64) << 40 | (k as u64) << 20 | round), false);
                 NAME.set(def.name.to_string());
                 tried += 1;
                 let outcome = catch_unwind(AssertUnwindSafe(|| odd(def, case, &mut draw).is_some_and(|(graph, given)| attempt(graph, &given))));

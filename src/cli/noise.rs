@@ -1,28 +1,13 @@
 //! Seeded inputs for models that are run without any.
 
 use sardonyx::error::Result;
+use sardonyx::random::SplitMix64;
 use sardonyx::tensor::{self, DType, Tensor, cast, element_count};
 
-/// [SplitMix64](https://prng.di.unimi.it/splitmix64.c): small, and the same numbers everywhere.
-struct SplitMix64(u64);
-
-impl SplitMix64 {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-    /// Uniform in [0, 1).
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
-    /// Standard normal, by Box and Muller.
-    fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.unit()).cos()
-    }
+/// Standard normal, by Box and Muller.
+fn normal(random: &mut SplitMix64) -> f64 {
+    let radius = (-2.0 * (1.0 - random.unit()).ln()).sqrt();
+    radius * (std::f64::consts::TAU * random.unit()).cos()
 }
 
 /// An input that fits a type, a shape and a name: ones for a mask, integers below 1000, bools at random, floats standard normal.
@@ -50,7 +35,7 @@ pub fn noise(name: &str, dtype: DType, shape: &[usize], seed: u64) -> Result<Ten
     if matches!(dtype, DType::U4 | DType::I4 | DType::U2 | DType::I2) {
         return filled(dtype, shape, count, || (random.next() % 2) as i64);
     }
-    filled(dtype, shape, count, || random.normal() as f32)
+    filled(dtype, shape, count, || normal(&mut random) as f32)
 }
 
 /// A tensor of one value after the other, in the wanted type.

@@ -98,8 +98,7 @@ impl Device {
         raw.set_device_lost_callback(move |reason, message| {
             lock(&for_loss).lost.get_or_insert_with(|| format!("{reason:?}: {message}"));
         });
-        let cooperative = cooperative(adapter, raw.features());
-        let capabilities = Capabilities { cooperative, ..capabilities(info.software, raw.features(), &raw.limits()) };
+        let capabilities = capabilities(info.software, cooperative(adapter, raw.features()), raw.features(), &raw.limits());
         let pipelines = Pipelines::new(&raw);
         let inner = Inner { raw, queue, found, limits: limits.clone(), pipelines, faults, memory: Arc::default() };
         let device = Self { inner: Arc::new(inner), capabilities: Arc::new(capabilities) };
@@ -235,14 +234,14 @@ fn describe(error: &wgpu::Error) -> String {
     }
 }
 
-fn capabilities(software: bool, features: wgpu::Features, limits: &wgpu::Limits) -> Capabilities {
+fn capabilities(software: bool, cooperative: Option<Cooperative>, features: wgpu::Features, limits: &wgpu::Limits) -> Capabilities {
     Capabilities {
         software,
         translates_late: software,
         shader_f16: features.contains(wgpu::Features::SHADER_F16),
         shader_int64: features.contains(wgpu::Features::SHADER_INT64),
         subgroups: features.contains(wgpu::Features::SUBGROUP),
-        cooperative: None,
+        cooperative,
         max_immediate_bytes: if features.contains(wgpu::Features::IMMEDIATES) { limits.max_immediate_size } else { 0 },
         max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
         max_binding_bytes: limits.max_storage_buffer_binding_size,
@@ -286,6 +285,6 @@ mod tests {
 
     #[test]
     fn webgpu_capabilities_are_wgpus() {
-        assert_eq!(capabilities(false, wgpu::Features::empty(), &wgpu::Limits::defaults()), Capabilities::webgpu());
+        assert_eq!(capabilities(false, None, wgpu::Features::empty(), &wgpu::Limits::defaults()), Capabilities::webgpu());
     }
 }

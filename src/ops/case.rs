@@ -71,15 +71,10 @@ impl Case {
     }
 }
 
-/// Seeded numbers of 24 bits: splitmix64 (Steele, Lea and Flood, 2014).
+/// Seeded numbers of 24 bits.
 pub fn draws(seed: u64) -> impl FnMut() -> u64 {
-    let mut state = seed;
-    move || {
-        state = state.wrapping_add(0x9e3779b97f4a7c15);
-        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58476d1ce4e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d049bb133111eb);
-        (z ^ (z >> 31)) >> 40
-    }
+    let mut random = crate::random::SplitMix64(seed);
+    move || random.next() >> 40
 }
 
 impl Given {

@@ -1,7 +1,7 @@
 //! *Given* two nodes that do the same to the same values, elementwise functions, Casts among them, or Reshapes → *Result* one of them,
 //! which the readers of both read. Exporters and optimisers write a mask or its lengths anew in every layer, with constants of their own.
 
-use super::expression_of;
+use super::{expression_of, redirect};
 use crate::error::Result;
 use crate::graph::{Graph, Node, ValueId};
 use crate::ops::shape::reshape::Reshape;
@@ -24,10 +24,11 @@ pub fn rewrite(graph: &mut Graph) -> Result<bool> {
     let mut seen: HashMap<Vec<Option<ValueId>>, Vec<Node>> = HashMap::new();
     let mut same: HashMap<ValueId, ValueId> = HashMap::new();
     for node in &mut graph.nodes {
-        for input in node.inputs.iter_mut().flatten() {
-            *input = same.get(input).copied().unwrap_or(*input);
-        }
+        redirect(node, &same);
         let &[Some(result)] = &node.outputs[..] else { continue };
+        if expression_of(node).is_none() && node.op.downcast::<Reshape>().is_none() {
+            continue;
+        }
         let reads = node.inputs.iter().map(|id| id.map(|id| first.get(&id).copied().unwrap_or(id)));
         let alike = seen.entry(reads.collect()).or_default();
         match alike.iter().find(|other| does_the_same(other, node)).and_then(|other| other.outputs[0]) {

@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
 use crate::ops::Fact;
 use crate::ops::pointwise::{Elementwise, Pointwise};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A rewrite without shapes: whether it changed the graph.
@@ -150,6 +151,18 @@ fn fuse_into(graph: &mut Graph, inner: usize, outer: usize) {
     node.name = last.name;
     graph.nodes[outer] = node;
     graph.nodes.remove(inner);
+}
+
+/// Has a node read other values in place of its inputs, where `same` names them; whether it did.
+fn redirect(node: &mut Node, same: &HashMap<ValueId, ValueId>) -> bool {
+    let mut changed = false;
+    for input in node.inputs.iter_mut().flatten() {
+        if let Some(&other) = same.get(input) {
+            *input = other;
+            changed = true;
+        }
+    }
+    changed
 }
 
 /// A constant with one element, as a number.

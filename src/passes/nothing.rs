@@ -2,7 +2,7 @@
 //! same everywhere → *Result* its readers read what it read. The graph's outputs stay what they are. A CastLike no longer reads the
 //! value whose type it takes.
 
-use super::expression_of;
+use super::{expression_of, redirect};
 use crate::error::Result;
 use crate::graph::{Graph, Node, ValueId};
 use crate::ops::Fact;
@@ -17,12 +17,7 @@ pub fn rewrite(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<bool> {
     let mut same: HashMap<ValueId, ValueId> = HashMap::new();
     for node in &mut graph.nodes {
         changed |= settled(node, facts);
-        for input in node.inputs.iter_mut().flatten() {
-            if let Some(&other) = same.get(input) {
-                *input = other;
-                changed = true;
-            }
-        }
+        changed |= redirect(node, &same);
         same.extend(passed(node, facts).filter(|(result, _)| !graph.outputs.contains(result)));
     }
     Ok(changed)
