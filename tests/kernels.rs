@@ -3,7 +3,8 @@
 
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
-use sardonyx::kernels::{Form, KERNELS, PARAMS_WINDOW};
+use sardonyx::kernels::variants::shaders;
+use sardonyx::kernels::{Dialect, KERNELS, PARAMS_WINDOW};
 
 fn check(name: &str, source: &str, params: usize) -> Result<(), String> {
     let module = naga::front::wgsl::parse_str(source).map_err(|error| error.emit_to_string_with_path(source, name))?;
@@ -32,22 +33,17 @@ fn check(name: &str, source: &str, params: usize) -> Result<(), String> {
 
 #[test]
 fn every_variant_translates() {
-    let mut failures = vec![];
-    let mut count = 0;
-    for kernel in KERNELS {
-        let variants = (kernel.variants)();
-        assert!(!variants.is_empty(), "{} has no variants", kernel.stem);
-        for (index, prelude) in variants.iter().enumerate() {
-            for form in [Form::default(), Form { subgroups: true, ..Form::default() }, Form { wide: true, table: true, rolled: true, subgroups: false }] {
-                count += 1;
-                if let Err(problem) = check(kernel.stem, &prelude.source(kernel.shader, form), kernel.params_size) {
-                    failures.push(format!("{} #{index} {form:?}: {problem}", kernel.stem));
-                }
-            }
-        }
-    }
-    assert!(failures.is_empty(), "{} of {count}:\n{}", failures.len(), failures.iter().take(5).cloned().collect::<Vec<_>>().join("\n"));
-    println!("{count} variants");
+    assert!(KERNELS.iter().all(|kernel| !(kernel.variants)().is_empty()), "a kernel has no variants");
+    let all = shaders(Dialect::Naga);
+    let failures: Vec<String> = all
+        .iter()
+        .filter_map(|shader| {
+            let problem = check(shader.kernel, &shader.text, shader.params_size).err()?;
+            Some(format!("{}.{}: {problem}", shader.kernel, shader.number))
+        })
+        .collect();
+    assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), all.len(), failures.iter().take(5).cloned().collect::<Vec<_>>().join("\n"));
+    println!("{} shaders", all.len());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::Outcome;
 use super::bench_kernel::Laboratory;
+use super::bench_shaders;
 use super::devices::Cpu;
 use super::emit::{JsonOption, SCHEMA, say, stdout};
 use super::inputs::InputOptions;
@@ -48,6 +49,11 @@ pub struct Bench {
     /// Print the kernels' table as Markdown
     #[arg(long, requires = "kernel")]
     markdown: bool,
+    /// Instead of measuring, write every distinct shader of the kernels (of all, or of the file shaders/NAME.wgsl) to this folder as NAME.N.wgsl,
+    /// and shaders.tsv, which tells what each takes beyond WebGPU's core; no device is opened. With --limits webgpu only those that an adapter
+    /// asked for WebGPU's features and limits can get
+    #[arg(long, value_name = "DIR", requires = "kernel", conflicts_with_all = ["shape", "variant", "markdown"])]
+    shaders: Option<PathBuf>,
     #[command(flatten)]
     options: RunOptions,
     #[command(flatten)]
@@ -173,6 +179,9 @@ struct Started {
 
 impl Bench {
     pub fn run(&self, start: Instant) -> Result<Outcome> {
+        if let (Some(kernel), Some(folder)) = (&self.kernel, &self.shaders) {
+            return bench_shaders::write(kernel, folder, self.options.device.limits.as_deref(), &self.json);
+        }
         if let Some(kernel) = &self.kernel {
             let (shape, variant) = (self.shape.as_deref(), self.variant.as_deref());
             return Laboratory { kernel, shape, variant, markdown: self.markdown, seed: self.inputs.seed }.run(&self.options, &self.json);

@@ -5,6 +5,7 @@
 
 mod bench;
 mod bench_kernel;
+mod bench_shaders;
 mod classify;
 mod compare;
 mod compile;

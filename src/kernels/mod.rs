@@ -39,9 +39,10 @@ pub mod trilu;
 pub mod winograd;
 
 mod target;
+pub mod variants;
 mod weights;
 
-pub use prelude::{Form, Prelude, UNIFORM_TABLE, reads_uniform_table};
+pub use prelude::{Dialect, Form, Needs, Prelude, Source, UNIFORM_TABLE, reads_uniform_table};
 pub use target::Target;
 
 use crate::error::Result;

@@ -60,7 +60,7 @@ impl Capabilities {
     /// How preludes are written for this device.
     pub fn form(&self) -> Form {
         let table = self.software && self.max_immediate_bytes as usize >= size_of_val(&UNIFORM_TABLE);
-        Form { wide: self.software && self.shader_int64, table, rolled: self.translates_late, subgroups: self.subgroups && !self.software }
+        Form { wide: self.software && self.shader_int64, table, rolled: self.translates_late, subgroups: self.subgroups && !self.software, saturates: false }
     }
     /// The most bytes that a dispatch may bind of one buffer.
     pub fn max_binding(&self) -> u64 {

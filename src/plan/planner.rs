@@ -5,7 +5,7 @@ use super::places::too_large;
 use super::*;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ValueId};
-use crate::kernels::{Access, Kernel, PARAMS_WINDOW, Prelude};
+use crate::kernels::{Access, Form, Kernel, PARAMS_WINDOW, Prelude};
 use crate::ops::Mode;
 use crate::tensor::DType;
 use std::collections::HashMap;
@@ -239,9 +239,12 @@ impl Builder {
         if bindings.iter().any(|b| b.1 == Access::Read && written.contains(&self.whole_of(b.0))) {
             return Err(Unsupported::new("a dispatch would read what it writes"));
         }
+        // float32 that is narrowed saturates; what the model declares to be float16 overflows as IEEE 754 has it.
+        let narrowed = |id: &PlaceId| self.place(*id).fact.dtype == DType::F32 && self.place(*id).storage.element_bytes() == 2;
+        let form = Form { saturates: written.iter().any(narrowed), ..c.form() };
         self.dispatches.push(crate::kernels::Dispatch {
             kernel: kernel.stem,
-            source: prelude.source(kernel.shader, c.form()),
+            source: prelude.source(kernel.shader, form),
             bindings: bindings.to_vec(),
             params: params.to_vec(),
             params_offset: 0,

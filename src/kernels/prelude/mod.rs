@@ -1,0 +1,224 @@
+//! What is put before a shader to make a variant: storage types, constants, generated functions, and the functions of
+//! `shaders/lib/` that the whole calls.
+
+mod library;
+mod types;
+
+use super::team::Team;
+use crate::plan::Storage;
+use library::{collect_calls, library};
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::sync::Arc;
+
+/// What an adapter makes of the same prelude: software adapters pay for every component of a load by itself, and read an address
+/// that they can't see is uniform once for each lane (docs/performance.md).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Form {
+    /// Groups of 4 elements are loaded and stored as 64-bit words: half as many components. Needs SHADER_INT64.
+    pub wide: bool,
+    /// `uniform_index` and `uniform_small` go through a table of immediates, the one kind of value that Mesa's software
+    /// adapter takes for uniform. Needs IMMEDIATES, [`UNIFORM_TABLE`] at offset 0.
+    pub table: bool,
+    /// Loops over what an invocation made are left as loops: the size of the code decides how long Mesa's software adapter
+    /// translates a kernel. Hardware unrolls them, since registers can't be indexed.
+    pub rolled: bool,
+    /// A workgroup's sums are made by subgroups: needs SUBGROUP. For hardware alone.
+    pub subgroups: bool,
+    /// Stores of float16 take a finite number beyond its range to ±65,504, as `--precision f16` has it; otherwise it is infinite.
+    pub saturates: bool,
+}
+
+/// Whose WGSL a source is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// naga's: subgroup functions need no `enable`.
+    Naga,
+    /// The standard's, as browsers take it.
+    Standard,
+}
+
+/// What a source takes beyond WebGPU's core.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// WGSL's `f16`.
+    pub f16: bool,
+    /// WGSL's `subgroups`.
+    pub subgroups: bool,
+    /// naga's own 64-bit integers.
+    pub int64: bool,
+    /// naga's own immediates.
+    pub immediates: bool,
+    /// naga's own cooperative matrices.
+    pub cooperative: bool,
+}
+
+impl Needs {
+    /// Those that no WGSL but naga's has, by name; none for a source that every browser with its two extensions takes.
+    pub fn extensions_of_naga(&self) -> Vec<&'static str> {
+        [("int64", self.int64), ("immediates", self.immediates), ("cooperative matrices", self.cooperative)]
+            .into_iter()
+            .filter(|of| of.1)
+            .map(|of| of.0)
+            .collect()
+    }
+}
+
+/// A whole shader.
+#[derive(Debug, Clone)]
+pub struct Source {
+    pub text: Arc<str>,
+    /// Lines before the shader's own first one.
+    pub prelude_lines: usize,
+    pub needs: Needs,
+}
+
+/// What goes with the constant UNROLLED.
+const KEPT: &str = include_str!("../../../shaders/lib/kept.wgsl");
+
+/// Entry k is k: see [`Form::table`]. 256 bytes, what adapters offer.
+pub const UNIFORM_TABLE: [u32; 64] = {
+    let mut table = [0; 64];
+    let mut k = 0;
+    while k < 64 {
+        table[k] = k as u32;
+        k += 1;
+    }
+    table
+};
+
+/// The text that precedes a shader. WGSL lets module-scope declarations come in any order, so the shader stays as written.
+#[derive(Debug, Clone, Default)]
+pub struct Prelude {
+    text: String,
+    /// The tensors' types: (prefix, storage, whether lanes keep their own type). Written when the form is known.
+    types: Vec<(String, Storage, bool)>,
+    /// Whether the workgroup is one team.
+    whole_team: bool,
+    cooperative: bool,
+}
+
+/// `uniform_small` and `uniform_index` where nothing is to be said of them.
+const UNIFORM: &str = "fn uniform_small(x: u32) -> u32 { return x; }\nfn uniform_index(x: u32) -> u32 { return x; }\n";
+/// The same by [`UNIFORM_TABLE`].
+const UNIFORM_BY_TABLE: &str = include_str!("../../../shaders/lib/uniform_table.wgsl");
+
+/// Whether a source reads [`UNIFORM_TABLE`], so that its pipeline takes immediates.
+pub fn reads_uniform_table(source: &str) -> bool {
+    source.contains(UNIFORM_BY_TABLE)
+}
+
+impl Prelude {
+    pub fn new() -> Self {
+        Self::default()
+    }
+    /// `Stored4`, `load4` and `store4` of a float kernel's tensors: groups of 4 elements, float32 in registers.
+    pub fn storage(mut self, storage: Storage) -> Self {
+        self.types.push((String::new(), storage, false));
+        self
+    }
+    /// For kernels that move elements of any type: `Stored4`, `Lane`, `lane_of(group, k)`, `pack4(a, b, c, d)`.
+    pub fn movable(self, storage: Storage) -> Self {
+        self.typed("", storage)
+    }
+    /// The same with names that begin with `prefix`: `IStored4`, `ILane`, `Ilane_of`, `Ipack4`.
+    pub fn typed(mut self, prefix: &str, storage: Storage) -> Self {
+        self.types.push((prefix.to_string(), storage, true));
+        self
+    }
+    /// `Left`, `Right` and `Sums`: cooperative matrices of this many rows and columns. For hardware alone.
+    pub fn cooperative(mut self, side: u32) -> Self {
+        for (name, of) in [("Left", "f16, A"), ("Right", "f16, B"), ("Sums", "f32, C")] {
+            let _ = writeln!(self.text, "alias {name} = coop_mat{side}x{side}<{of}>;");
+        }
+        self.cooperative = true;
+        self
+    }
+    /// `const NAME: u32 = value;`
+    pub fn constant(mut self, name: &str, value: u32) -> Self {
+        let _ = writeln!(self.text, "const {name}: u32 = {value}u;");
+        self
+    }
+    /// `const NAME: bool = value;`
+    pub fn flag(mut self, name: &str, value: bool) -> Self {
+        let _ = writeln!(self.text, "const {name}: bool = {value};");
+        self
+    }
+    /// WIDTH, TEAM and STRIDE, and with them `Member`, `team_lane`, `team_index`, `team_sum` and `team_max` of `shaders/lib/team.wgsl`;
+    /// STREAMED, and HELD where it isn't.
+    pub(super) fn team(mut self, team: Team) -> Self {
+        self.whole_team = team.team == team.width;
+        let counted = self.constant("WIDTH", team.width).constant("TEAM", team.team).constant("STRIDE", team.stride);
+        counted.flag("STREAMED", team.held == 0).constant("HELD", team.held.max(1))
+    }
+    /// Generated declarations and functions.
+    pub fn code(mut self, text: &str) -> Self {
+        self.text += text;
+        self
+    }
+    /// The whole source: this prelude, the library functions that are called, and the shader.
+    pub fn source(&self, shader: &str, form: Form) -> Arc<str> {
+        self.assemble(shader, form, Dialect::Naga).text
+    }
+
+    /// The same with what is known of it.
+    pub fn assemble(&self, shader: &str, form: Form, dialect: Dialect) -> Source {
+        let form = Form { wide: form.wide && !self.cooperative, ..form };
+        let uniform = shader.contains("uniform_");
+        let subgroups = form.subgroups && self.whole_team;
+        let mut wanted: BTreeSet<&str> = BTreeSet::new();
+        collect_calls(&self.text, subgroups, &mut wanted);
+        collect_calls(shader, subgroups, &mut wanted);
+        let needs = Needs {
+            // Wide words hold two halves each, which unpack without the f16 type.
+            f16: !form.wide && self.types.iter().any(|(_, storage, _)| *storage == Storage::F16),
+            subgroups,
+            int64: form.wide && !self.types.is_empty(),
+            immediates: form.table && uniform,
+            cooperative: self.cooperative,
+        };
+        let mut whole = String::with_capacity(self.text.len() + shader.len() + 1024);
+        let enables = [("wgpu_cooperative_matrix", needs.cooperative), ("f16", needs.f16), ("subgroups", needs.subgroups && dialect == Dialect::Standard)];
+        for (name, _) in enables.iter().filter(|enable| enable.1) {
+            let _ = writeln!(whole, "enable {name};");
+        }
+        whole += &self.declarations(form);
+        whole += &self.text;
+        if uniform {
+            whole += if form.table { UNIFORM_BY_TABLE } else { UNIFORM };
+        }
+        if shader.contains("UNROLLED") {
+            let _ = writeln!(whole, "const UNROLLED: bool = {};\n{KEPT}", !form.rolled);
+        }
+        for (name, text) in library(subgroups) {
+            if wanted.contains(name) {
+                whole += text;
+                whole.push('\n');
+            }
+        }
+        let prelude_lines = whole.lines().count();
+        whole += shader;
+        Source { text: whole.into(), prelude_lines, needs }
+    }
+
+    /// The tensors' types, and what reads and writes them.
+    fn declarations(&self, form: Form) -> String {
+        let mut text = types::shared(self.types.iter().map(|of| of.1), form);
+        for (prefix, storage, typed) in &self.types {
+            text += &if *typed { types::lanes(prefix, *storage, form) } else { types::floats(*storage, form) };
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_library_is_taken_as_far_as_it_is_called() {
+        let source = Prelude::new().code("fn f(x: f32) -> f32 { return tanh_(x); }\n").source("", Form::default());
+        assert!(source.contains("fn tanh_") && source.contains("fn expm1") && source.contains("fn is_nan"));
+        assert!(!source.contains("fn erf") && !source.contains("add64"), "{source}");
+    }
+}

@@ -1,0 +1,80 @@
+//! Every shader that an adapter may get, as text: what the tests translate, and what `bench --kernel all --shaders` writes.
+
+use super::{Dialect, Form, KERNELS, Needs};
+use crate::error::{Error, Result};
+use crate::plan::Capabilities;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// The forms of preludes, as [`Capabilities::form`](crate::plan::Capabilities::form) makes them: hardware's, and software adapters'.
+pub const FORMS: [Form; 6] = {
+    let plain = Form { wide: false, table: false, rolled: false, subgroups: false, saturates: false };
+    let rolled = Form { rolled: true, ..plain };
+    [
+        plain,
+        Form { saturates: true, ..plain },
+        Form { subgroups: true, ..plain },
+        Form { saturates: true, ..rolled },
+        Form { wide: true, table: true, ..rolled },
+        Form { wide: true, table: true, saturates: true, ..rolled },
+    ]
+};
+
+/// A shader that differs from every other.
+#[derive(Debug, Clone)]
+pub struct Shader {
+    /// The kernel's stem: the shader is `shaders/STEM.wgsl` behind a prelude.
+    pub kernel: &'static str,
+    /// Tells a kernel's shaders apart, from 0.
+    pub number: usize,
+    pub text: Arc<str>,
+    /// Lines of the prelude.
+    pub prelude_lines: usize,
+    pub needs: Needs,
+    /// Bytes of the parameter block.
+    pub params_size: usize,
+}
+
+/// Every distinct shader of every kernel, in one dialect, in the order of [`KERNELS`].
+pub fn shaders(dialect: Dialect) -> Vec<Shader> {
+    let mut all = vec![];
+    for kernel in KERNELS {
+        let (mut seen, preludes) = (HashSet::new(), (kernel.variants)());
+        for source in preludes.iter().flat_map(|prelude| FORMS.map(|form| prelude.assemble(kernel.shader, form, dialect))) {
+            if seen.insert(source.text.clone()) {
+                let number = seen.len() - 1;
+                all.push(Shader {
+                    kernel: kernel.stem,
+                    number,
+                    text: source.text,
+                    prelude_lines: source.prelude_lines,
+                    needs: source.needs,
+                    params_size: kernel.params_size,
+                });
+            }
+        }
+    }
+    all
+}
+
+impl Shader {
+    /// Whether an adapter that was asked for WebGPU's features and limits alone may get this shader.
+    ///
+    /// Errors: a text that naga doesn't parse, which is a defect.
+    pub fn is_webgpus(&self) -> Result<bool> {
+        if self.needs != Needs::default() {
+            return Ok(false);
+        }
+        let problem = |problem: String| Error::internal(format!("shader {}.{}: {problem}", self.kernel, self.number));
+        let module = naga::front::wgsl::parse_str(&self.text).map_err(|error| problem(error.emit_to_string(&self.text)))?;
+        let promised = Capabilities::webgpu();
+        let globals = || module.global_variables.iter().map(|(_, variable)| variable);
+        let shared = globals().filter(|variable| variable.space == naga::AddressSpace::WorkGroup);
+        let bytes: u64 = shared.map(|variable| u64::from(module.types[variable.ty].inner.size(module.to_ctx()))).sum();
+        let buffers = globals().filter(|variable| matches!(variable.space, naga::AddressSpace::Storage { .. })).count();
+        let invocations = module.entry_points.iter().map(|entry| entry.workgroup_size.iter().map(|&size| u64::from(size)).product::<u64>());
+        Ok(bytes <= u64::from(promised.max_workgroup_bytes)
+            && buffers <= promised.max_storage_buffers as usize
+            && invocations.max().unwrap_or(0) <= u64::from(promised.max_invocations))
+    }
+}
