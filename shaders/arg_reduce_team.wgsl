@@ -7,9 +7,9 @@ var<workgroup> values: array<Lane, WIDTH>;
 var<workgroup> places: array<u32, WIDTH>;
 
 @compute @workgroup_size(WIDTH)
-fn main(at: Member) {
+fn main(@builtin(workgroup_id) group: vec3<u32>, at: Member) {
     // All of a workgroup meet at its barriers: a team beyond the last group repeats that and stores nothing.
-    let index = (at.group.y * p.per_row + at.group.x) * (WIDTH / TEAM) + team_index(at);
+    let index = (group.y * p.per_row + group.x) * (WIDTH / TEAM) + team_index(at);
     let made = min(index, p.groups - 1u);
     let own = team_lane(at);
     var result: array<vec2<u32>, 4>;

@@ -58,7 +58,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             s = vec4(capped(s.x), capped(s.y), capped(s.z), capped(s.w));
             if MASK { s += mask4(mask[m_at + (start + key) / 4u]); }
             let key4 = vec4(i32(start + key)) + vec4(0, 1, 2, 3);
-            s = select(vec4(p.nothing), s, key4 >= vec4(first) & key4 < vec4(behind));
+            s = select(vec4(p.nothing), s, (key4 >= vec4(first)) & (key4 < vec4(behind)));
             let larger = max(high, max(max(s.x, s.y), max(s.z, s.w)));
             let shrink = exp(high - larger);
             let w = select(exp(s - larger), vec4(0.0), s < vec4(LOWEST));

@@ -21,7 +21,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let g = index - row * p.value4;
     let step = p.value4 + 1u;
     let base = row * p.splits * step;
-    var high = -3.4028235e38;
+    var high = -LARGEST;
     for (var split = 0u; split < p.splits; split++) { high = max(high, bitcast<f32>(parts[base + split * step + p.value4].x)); }
     var sum = 0.0;
     var total = vec4(0.0);

@@ -17,16 +17,16 @@ var<workgroup> weights: array<f32, WIDTH>;
 var<workgroup> totals: array<vec4<f32>, WIDTH>;
 
 @compute @workgroup_size(WIDTH)
-fn main(at: Member) {
-    let split = at.group.x;
-    let head = at.group.y / p.queries;
-    let query = at.group.y % p.queries;
+fn main(@builtin(workgroup_id) group: vec3<u32>, at: Member) {
+    let split = group.x;
+    let head = group.y / p.queries;
+    let query = group.y % p.queries;
     let shared_head = head / p.group;
-    let batch = batch_of(at.group.z);
-    let q_at = p.q_offset + at.group.z * p.q_batch + head * p.q_head + query * p.q_row;
-    let m_at = p.m_offset + at.group.z * p.m_batch + head * p.m_head + query * p.m_row;
-    let k_base = p.k_offset + at.group.z * p.k_batch + shared_head * p.k_head;
-    let v_base = p.v_offset + at.group.z * p.v_batch + shared_head * p.v_head;
+    let batch = batch_of(group.z);
+    let q_at = p.q_offset + group.z * p.q_batch + head * p.q_head + query * p.q_row;
+    let m_at = p.m_offset + group.z * p.m_batch + head * p.m_head + query * p.m_row;
+    let k_base = p.k_offset + group.z * p.k_batch + shared_head * p.k_head;
+    let v_base = p.v_offset + group.z * p.v_batch + shared_head * p.v_head;
     for (var g = at.local; g < D4; g += WIDTH) { query4[g] = whole4(load4(queries[q_at + g]), g) * p.scale; }
     workgroupBarrier();
 
@@ -76,10 +76,10 @@ fn main(at: Member) {
     totals[at.local] = total;
     workgroupBarrier();
 
-    var to = p.y_offset + at.group.z * p.y_batch + head * p.y_head + query * p.y_row;
+    var to = p.y_offset + group.z * p.y_batch + head * p.y_head + query * p.y_row;
     if SPLIT {
         let splits = (p.keys + p.chunk - 1u) / p.chunk;
-        to = ((at.group.z * p.rows + at.group.y) * splits + split) * (V4 + 1u);
+        to = ((group.z * p.rows + group.y) * splits + split) * (V4 + 1u);
         if at.local == 0u { output[to + V4] = measures4(high, sum); }
     }
     if at.local < V4 {

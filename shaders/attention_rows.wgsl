@@ -106,7 +106,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let query = min(block + r * WIDTH + local, final_query);
             var s = vec2(capped(score[r].x), capped(score[r].y)) + select(bias[r].zw, bias[r].xy, even);
             let place = vec2(i32(key), i32(key) + 1);
-            s = select(vec2(p.nothing), s, place >= vec2(first_key(batch, query)) & place < vec2(behind_keys(batch, query)));
+            s = select(vec2(p.nothing), s, (place >= vec2(first_key(batch, query))) & (place < vec2(behind_keys(batch, query))));
             let larger = max(high[r], max(s.x, s.y));
             let shrink = exp(high[r] - larger);
             let w = select(exp(s - larger), vec2(0.0), s < vec2(LOWEST));

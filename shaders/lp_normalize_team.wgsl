@@ -18,9 +18,9 @@ fn result4(x: vec4<f32>, sum: vec4<f32>) -> vec4<f32> {
 }
 
 @compute @workgroup_size(WIDTH)
-fn main(at: Member) {
+fn main(@builtin(workgroup_id) group: vec3<u32>, at: Member) {
     // All of a workgroup make sums together: a team beyond the last line repeats that and stores nothing.
-    let index = (at.group.y * p.per_row + at.group.x) * (WIDTH / TEAM) + team_index(at);
+    let index = (group.y * p.per_row + group.x) * (WIDTH / TEAM) + team_index(at);
     let made = min(index, p.count - 1u);
     let first = team_lane(at);
     let line = line_at(made);

@@ -8,9 +8,9 @@ fn over_lanes(x: mat4x4<f32>) -> vec4<f32> {
 }
 
 @compute @workgroup_size(WIDTH)
-fn main(at: Member) {
+fn main(@builtin(workgroup_id) group: vec3<u32>, at: Member) {
     // All of a workgroup make sums together: a team beyond the last group repeats that and stores nothing.
-    let index = (at.group.y * p.per_row + at.group.x) * (WIDTH / TEAM) + team_index(at);
+    let index = (group.y * p.per_row + group.x) * (WIDTH / TEAM) + team_index(at);
     let made = min(index, p.groups - 1u);
     let base = min(vec4(made * 4u) + vec4(0u, 1u, 2u, 3u), vec4(p.rows - 1u)) * p.step;
     let lane = team_lane(at);

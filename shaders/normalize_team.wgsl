@@ -19,9 +19,9 @@ fn centred(x: vec4<f32>, mean: vec4<f32>, i: u32) -> vec4<f32> {
 }
 
 @compute @workgroup_size(WIDTH)
-fn main(at: Member) {
+fn main(@builtin(workgroup_id) group: vec3<u32>, at: Member) {
     // All of a workgroup make sums together: a team beyond the last run repeats that and stores nothing.
-    let run = (at.group.y * p.per_row + at.group.x) * (WIDTH / TEAM) + team_index(at);
+    let run = (group.y * p.per_row + group.x) * (WIDTH / TEAM) + team_index(at);
     let made = min(run, p.runs - 1u);
     let first = team_lane(at);
     let column = made % p.columns;
@@ -40,10 +40,11 @@ fn main(at: Member) {
             squares += d * d;
         }
         let deviation = sqrt(total(squares, at) / p.count + p.epsilon);
-        if run >= p.runs { return; }
-        for (var i = first; i < p.items; i += TEAM) {
-            let a = address(base, i);
-            output[a] = store4(scaled((load4(input[a]) - mean) / deviation, column, i));
+        if run < p.runs {
+            for (var i = first; i < p.items; i += TEAM) {
+                let a = address(base, i);
+                output[a] = store4(scaled((load4(input[a]) - mean) / deviation, column, i));
+            }
         }
         return;
     }

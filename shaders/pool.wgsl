@@ -29,7 +29,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let corner_x = i32(ox * p.stride_w) - p.pad_w;
 
     var value = vec4(0.0);
-    if MODE == 0u { value = vec4(-3.4028235e38); }
+    if MODE == 0u { value = vec4(-LARGEST); }
     var seen = false;
     var count = 0u;
     for (var ky = 0u; ky < p.kernel_h; ky++) {

@@ -17,7 +17,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var i = 0u; i < p.length0; i++) {
             for (var j = 0u; j < p.length1; j++) { high = max(high, terms(start + vec4(i * p.step0 + j * p.step1))); }
         }
-        high = select(high, vec4(0.0), abs(high) > vec4(3.4028235e38));
+        high = select(high, vec4(0.0), abs(high) > vec4(LARGEST));
     }
     // Blocks of a row are summed by themselves: the error grows with length0 + length1, not their product.
     var total = first();

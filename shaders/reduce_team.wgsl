@@ -22,7 +22,7 @@ fn more_of_row(part: vec4<f32>, row: u32, k: u32, high: f32, largest: bool) -> v
     let group = (row >> 2u) + k;
     let element = vec4(4u * group) + vec4(0u, 1u, 2u, 3u);
     let x = load4(input[min(group, (end - 1u) >> 2u)]);
-    return select(part, more(part, x, vec4(high), largest), element >= vec4(row) & element < vec4(end));
+    return select(part, more(part, x, vec4(high), largest), (element >= vec4(row)) & (element < vec4(end)));
 }
 
 // An invocation's share of a walk over all terms of the 4 elements, which begin at `start`.
@@ -81,9 +81,9 @@ fn folded(value: vec4<f32>, at: Member) -> vec4<f32> {
 }
 
 @compute @workgroup_size(WIDTH)
-fn main(at: Member) {
+fn main(@builtin(workgroup_id) group: vec3<u32>, at: Member) {
     // All of a workgroup meet at its barriers: a team beyond the last group repeats that and stores nothing.
-    let index = (at.group.y * p.per_row + at.group.x) * (WIDTH / TEAM) + team_index(at);
+    let index = (group.y * p.per_row + group.x) * (WIDTH / TEAM) + team_index(at);
     let made = min(index, p.groups - 1u);
     let end = p.elements - 1u;
     var start = vec4(base_address(made * 4u));
@@ -91,7 +91,7 @@ fn main(at: Member) {
     var high = vec4(0.0);
     if TWO_PASSES {
         high = team_max4(walk(team_lane(at), start, high, true), at);
-        high = select(high, vec4(0.0), abs(high) > vec4(3.4028235e38));
+        high = select(high, vec4(0.0), abs(high) > vec4(LARGEST));
     }
     let total = folded(walk(team_lane(at), start, high, false), at);
     if team_lane(at) == 0u && index < p.groups { output[index] = store4(last(total, high)); }

@@ -10,7 +10,7 @@ fn row4(base: u32, k: u32, otherwise: f32) -> vec4<f32> {
 }
 
 fn result4(x: vec4<f32>, high: vec4<f32>, sum: vec4<f32>) -> vec4<f32> {
-    if LOGARITHM { return x - high - log(sum); }
+    if LOGARITHM { return x - high - log4(sum); }
     return exp(x - high) / sum;
 }
 
@@ -18,7 +18,7 @@ fn result4(x: vec4<f32>, high: vec4<f32>, sum: vec4<f32>) -> vec4<f32> {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let index = (group.y * p.per_row + group.x) * WIDTH + local;
     if index >= p.count { return; }
-    let lowest = -3.4028235e38;
+    let lowest = -LARGEST;
     if ACROSS {
         let base = (index / p.columns) * p.outer + index % p.columns;
         var high = vec4(lowest);

@@ -6,7 +6,7 @@
 // Prelude: Stored4, load4, store4, ACROSS, LOGARITHM; STREAMED, HELD (items of an invocation), WIDTH and TEAM with shaders/lib/team.wgsl;
 // shaders/lib/lines.wgsl, team_lines.wgsl.
 
-const LOWEST: f32 = -3.4028235e38;
+const LOWEST: f32 = -LARGEST;
 
 fn highest(x: vec4<f32>, at: Member) -> vec4<f32> {
     if ACROSS { return team_max4(x, at); }
@@ -14,9 +14,9 @@ fn highest(x: vec4<f32>, at: Member) -> vec4<f32> {
 }
 
 @compute @workgroup_size(WIDTH)
-fn main(at: Member) {
+fn main(@builtin(workgroup_id) group: vec3<u32>, at: Member) {
     // All of a workgroup make sums together: a team beyond the last line repeats that and stores nothing.
-    let index = (at.group.y * p.per_row + at.group.x) * (WIDTH / TEAM) + team_index(at);
+    let index = (group.y * p.per_row + group.x) * (WIDTH / TEAM) + team_index(at);
     let made = min(index, p.count - 1u);
     let first = team_lane(at);
     let line = line_at(made);
@@ -32,10 +32,12 @@ fn main(at: Member) {
         }
         let top = highest(high, at);
         let total = line_sum(sum * exp(high - top), at);
-        if index >= p.count { return; }
-        for (var i = first; i < line.items; i += TEAM) {
-            let distance = load4(input[line.base + i * line.step]) - top;
-            if LOGARITHM { output[line.base + i * line.step] = store4(distance - log(total)); } else { output[line.base + i * line.step] = store4(exp(distance) / total); }
+        if index < p.count {
+            for (var i = first; i < line.items; i += TEAM) {
+                let at_item = line.base + i * line.step;
+                let distance = load4(input[at_item]) - top;
+                if LOGARITHM { output[at_item] = store4(distance - log4(total)); } else { output[at_item] = store4(exp(distance) / total); }
+            }
         }
         return;
     }
@@ -61,7 +63,7 @@ fn main(at: Member) {
     for (var k = 0u; k < HELD; k++) {
         let i = first + k * TEAM;
         if i < line.items {
-            if LOGARITHM { output[line.base + i * line.step] = store4(held[k] - log(total)); } else { output[line.base + i * line.step] = store4(held[k] / total); }
+            if LOGARITHM { output[line.base + i * line.step] = store4(held[k] - log4(total)); } else { output[line.base + i * line.step] = store4(held[k] / total); }
         }
     }
 }

@@ -19,7 +19,7 @@ struct Params {
 const HAS_LENGTHS: u32 = 1u;
 const ZERO_UNSEEN: u32 = 2u;
 // Below every score, yet finite: what the largest score begins with.
-const LOWEST: f32 = -3.4028235e38;
+const LOWEST: f32 = -LARGEST;
 
 @group(0) @binding(0) var<storage, read> queries: array<Stored4>;
 @group(0) @binding(1) var<storage, read> keys: array<Stored4>;

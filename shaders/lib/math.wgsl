@@ -1,8 +1,12 @@
 // Float functions that WGSL lacks, or whose built-in forms drivers get wrong at the edges. The prelude takes from here
 // what a variant calls.
 
+// float32's largest number. In hexadecimal: decimals of few digits round to it in one compiler and beyond it in another.
+const LARGEST: f32 = 0x1.fffffep+127;
+
 // By bits: drivers may assume that NaN and infinity don't occur.
 fn is_nan(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }
+fn is_nan4(x: vec4<f32>) -> vec4<bool> { return (bitcast<vec4<u32>>(x) & vec4(0x7fffffffu)) > vec4(0x7f800000u); }
 fn is_inf(x: f32, negative: f32, positive: f32) -> bool {
     let bits = bitcast<u32>(x);
     return (bits == 0x7f800000u && positive != 0.0) || (bits == 0xff800000u && negative != 0.0);
@@ -19,9 +23,21 @@ fn exp_(x: f32) -> f32 {
     let p = 0.5 + r * (0.16666665459 + r * (0.041665795894 + r * (0.0083334519073 + r * (0.0013981999507 + r * 0.00019875691500))));
     let half = i32(k) >> 1u;
     let scaled = (1.0 + (r + r * r * p)) * bitcast<f32>((half + 127) << 23u) * bitcast<f32>((i32(k) - half + 127) << 23u);
-    return select(scaled, x, is_nan(x));
+    return select(select(scaled, from_bits(0x7f800000u), x > 88.7228394), x, is_nan(x));
 }
+fn exp4(v: vec4<f32>) -> vec4<f32> { return vec4(exp_(v.x), exp_(v.y), exp_(v.z), exp_(v.w)); }
 fn sigmoid(x: f32) -> f32 { return 1.0 / (1.0 + exp_(-x)); }
+
+// ln x: WGSL leaves log open at 0, below it, and of what isn't finite. A number below the smallest normal is an integer times 2⁻¹⁴⁹, and
+// drivers may take it for 0.
+fn log_(x: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    if bits - 1u < 0x007fffffu { return log(f32(bits)) - 103.278929903; }
+    if (bits & 0x7fffffffu) == 0u { return from_bits(0xff800000u); }
+    if bits >= 0x7f800000u { return select(from_bits(0x7fc00000u), x, bits == 0x7f800000u); }
+    return log(x);
+}
+fn log4(v: vec4<f32>) -> vec4<f32> { return vec4(log_(v.x), log_(v.y), log_(v.z), log_(v.w)); }
 
 // e^x − 1 without cancellation near 0.
 fn expm1(x: f32) -> f32 {
@@ -32,7 +48,7 @@ fn expm1(x: f32) -> f32 {
 // ln(1 + x) without cancellation near 0 (Kahan's correction).
 fn log1p(x: f32) -> f32 {
     let u = 1.0 + x;
-    return select(log(u) * (x / (u - 1.0)), x, u == 1.0);
+    return select(log_(u) * (x / (u - 1.0)), x, (u == 1.0) || x == from_bits(0x7f800000u));
 }
 fn softplus(x: f32) -> f32 { return max(x, 0.0) + log1p(exp_(-abs(x))); }
 

@@ -2,7 +2,6 @@
 // invocation of the workgroup calls them, and every one gets its team's result. The parts meet in workgroup memory, as a tree.
 
 struct Member {
-    @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 }
 

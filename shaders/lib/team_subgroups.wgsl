@@ -2,7 +2,6 @@
 // meet in workgroup memory. Nothing is known of a subgroup's size, nor of which invocations it has.
 
 struct Member {
-    @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
     @builtin(subgroup_invocation_id) subgroup_lane: u32,
     @builtin(subgroup_id) subgroup: u32,
@@ -24,7 +23,6 @@ fn team_max4(value: vec4<f32>, at: Member) -> vec4<f32> { return team_parts4(sub
 // That of the subgroups' parts.
 var<workgroup> team_memory: array<f32, WIDTH>;
 fn team_parts(part: f32, at: Member, largest: bool) -> f32 {
-    if at.subgroups == 1u { return part; }
     if team_speaker(at) { team_memory[at.subgroup] = part; }
     workgroupBarrier();
     var all = team_memory[0];
@@ -37,7 +35,6 @@ fn team_parts(part: f32, at: Member, largest: bool) -> f32 {
 
 var<workgroup> team_memory4: array<vec4<f32>, WIDTH>;
 fn team_parts4(part: vec4<f32>, at: Member, largest: bool) -> vec4<f32> {
-    if at.subgroups == 1u { return part; }
     if team_speaker(at) { team_memory4[at.subgroup] = part; }
     workgroupBarrier();
     var all = team_memory4[0];

@@ -37,8 +37,6 @@ struct Params {
     spare: [u32; 2],
 }
 
-const WIDTH: u32 = 64;
-
 /// What makes a variant: see the shader.
 #[derive(Debug, Clone, Copy, Default)]
 struct Variant {
@@ -49,17 +47,12 @@ struct Variant {
     flat: bool,
 }
 
-/// Invocations of a workgroup, where each makes a run by itself.
-const ALONE: u32 = 8;
+/// Invocations of a workgroup of a software adapter, where each makes a run by itself.
+const WIDTH: u32 = 8;
 
 fn prelude(storage: Storage, v: Variant) -> Prelude {
     let base = Prelude::new().storage(storage).flag("CENTRED", v.centred).flag("LANES", v.lanes).flag("GATHERED", v.gathered).flag("TAIL", v.tail);
     base.flag("FLAT", v.flat).code(include_str!("../../shaders/lib/normalize.wgsl"))
-}
-
-/// The form for software adapters: an invocation a run (`alone`), or a workgroup.
-fn plain(prelude: Prelude, alone: bool) -> Prelude {
-    prelude.flag("ALONE", alone).constant("WIDTH", if alone { ALONE } else { WIDTH })
 }
 
 fn samples() -> impl Iterator<Item = Prelude> {
@@ -72,7 +65,7 @@ fn samples() -> impl Iterator<Item = Prelude> {
 }
 
 fn variants() -> Vec<Prelude> {
-    samples().flat_map(|sample| [false, true].map(|alone| plain(sample.clone(), alone))).collect()
+    samples().map(|sample| sample.constant("WIDTH", WIDTH)).collect()
 }
 
 fn team_variants() -> Vec<Prelude> {
@@ -203,11 +196,13 @@ fn run(at: &mut Lowering<'_>, how: Normalization, input: &View, affine: &Affine,
     let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a normalization beyond 2³² elements"));
     let capabilities = at.capabilities();
     // A barrier costs a software adapter more than the walk; but few runs would leave its cores idle.
-    let alone = runs.count >= 8 * ALONE as usize;
-    let team = (!capabilities.software).then(|| Team::new(&capabilities, runs.count, runs.items, runs.neighbours()));
+    let team = match capabilities.software {
+        false => Some(Team::new(&capabilities, runs.count, runs.items, runs.neighbours())),
+        true => (runs.count < 8 * WIDTH as usize).then_some(Team::STREAMING),
+    };
     let grid = match team {
         Some(team) => team.grid(runs.count, capabilities.max_grid),
-        None => folded_grid(runs.count.div_ceil(if alone { ALONE as usize } else { 1 }) as u64, capabilities.max_grid),
+        None => folded_grid((runs.count as u64).div_ceil(WIDTH as u64), capabilities.max_grid),
     };
     let tail = if runs.lanes { 4 } else { (runs.length + 3) % 4 + 1 };
     let params = Params {
@@ -236,7 +231,7 @@ fn run(at: &mut Lowering<'_>, how: Normalization, input: &View, affine: &Affine,
     let prelude = prelude(storage, variant);
     let (kernel, prelude) = match team {
         Some(team) => (&NORMALIZE_TEAM, prelude.team(team)),
-        None => (&NORMALIZE, plain(prelude, alone)),
+        None => (&NORMALIZE, prelude.constant("WIDTH", WIDTH)),
     };
     at.emit(
         kernel,

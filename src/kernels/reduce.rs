@@ -32,26 +32,22 @@ impl Reduction {
         use Reduction::*;
         [Sum, Mean, Max, Min, Prod, L1, L2, SumSquare, LogSum, LogSumExp]
     };
-    /// WGSL of the start value, a step, what a term becomes first, and the end. `seeded`: extremes begin with a term.
-    fn wgsl(self, seeded: bool) -> String {
+    /// WGSL of the start value, a step, what a term becomes first, and the end.
+    fn wgsl(self) -> String {
         let (first, next, prepare, last) = match self {
             Reduction::Sum => ("0.0", "a + x", "x", "a"),
             Reduction::Mean => ("0.0", "a + x", "x", "a / p.count"),
-            Reduction::Max if seeded => ("0.0", "select(a, x, ((x > a) | is_nan4(x)) & !is_nan4(a))", "x", "a"),
-            Reduction::Min if seeded => ("0.0", "select(a, x, ((x < a) | is_nan4(x)) & !is_nan4(a))", "x", "a"),
-            Reduction::Max => ("-3.4028235e38", "select(a, x, (x > a) | (a == vec4(-3.4028235e38)) | is_nan4(x))", "x", "a"),
-            Reduction::Min => ("3.4028235e38", "select(a, x, (x < a) | (a == vec4(3.4028235e38)) | is_nan4(x))", "x", "a"),
+            Reduction::Max => ("from_bits(0xff800000u)", "select(a, x, ((x > a) | is_nan4(x)) & !is_nan4(a))", "x", "a"),
+            Reduction::Min => ("from_bits(0x7f800000u)", "select(a, x, ((x < a) | is_nan4(x)) & !is_nan4(a))", "x", "a"),
             Reduction::Prod => ("1.0", "a * x", "x", "a"),
             Reduction::L1 => ("0.0", "a + x", "abs(x)", "a"),
             Reduction::L2 => ("0.0", "a + x", "x * x", "sqrt(a)"),
             Reduction::SumSquare => ("0.0", "a + x", "x * x", "a"),
-            Reduction::LogSum => ("0.0", "a + x", "x", "log(a)"),
-            Reduction::LogSumExp => ("0.0", "a + x", "exp(x)", "log(a) + high"),
+            Reduction::LogSum => ("0.0", "a + x", "x", "log4(a)"),
+            Reduction::LogSumExp => ("0.0", "a + x", "exp4(x)", "log4(a) + high"),
         };
-        // Otherwise extremes begin with the largest finite number, which gives way to any term, infinite ones too.
         format!(
-            "fn is_nan4(x: vec4<f32>) -> vec4<bool> {{ return (bitcast<vec4<u32>>(x) & vec4(0x7fffffffu)) > vec4(0x7f800000u); }}\n\
-             fn first() -> vec4<f32> {{ return vec4({first}); }}\n\
+            "fn first() -> vec4<f32> {{ return vec4({first}); }}\n\
              fn next(a: vec4<f32>, x: vec4<f32>) -> vec4<f32> {{ return {next}; }}\n\
              fn prepare(x: vec4<f32>) -> vec4<f32> {{ return {prepare}; }}\n\
              fn last(a: vec4<f32>, high: vec4<f32>) -> vec4<f32> {{ return {last}; }}\n"
@@ -92,7 +88,7 @@ fn prelude(storage: Storage, reduction: Reduction, rank: usize, together: bool) 
         .constant("WIDTH", WIDTH)
         .flag("TOGETHER", together)
         .flag("TWO_PASSES", reduction == Reduction::LogSumExp)
-        .code(&reduction.wgsl(false))
+        .code(&reduction.wgsl())
         .code(COMMON)
 }
 
@@ -114,7 +110,7 @@ fn team_prelude(storage: Storage, reduction: Reduction, rank: usize, terms: Term
         .flag("TWO_PASSES", reduction == Reduction::LogSumExp)
         .flag("EXTREME", extreme)
         .flag("ADDS", !extreme && reduction != Reduction::Prod)
-        .code(&reduction.wgsl(true))
+        .code(&reduction.wgsl())
         .code(COMMON)
 }
 

@@ -47,6 +47,9 @@ fn floor_power(number: u32) -> u32 {
 }
 
 impl Team {
+    /// A workgroup a line that keeps nothing in registers: for software adapters, where lines are few.
+    pub const STREAMING: Self = Self { width: 64, team: 64, stride: 1, held: 0 };
+
     /// The teams for `lines` lines of `items` groups of 4.
     pub fn new(capabilities: &Capabilities, lines: usize, items: usize, neighbours: Neighbours) -> Self {
         let widest = floor_power(capabilities.max_invocations.min(WIDEST)).max(NARROWEST);

@@ -7,7 +7,7 @@ pub(super) fn library(subgroups: bool) -> impl Iterator<Item = (&'static str, &'
     const FILES: [&str; 3] =
         [include_str!("../../../shaders/lib/address.wgsl"), include_str!("../../../shaders/lib/math.wgsl"), include_str!("../../../shaders/lib/int64.wgsl")];
     const TEAMS: [&str; 2] = [include_str!("../../../shaders/lib/team.wgsl"), include_str!("../../../shaders/lib/team_subgroups.wgsl")];
-    const BEGINNINGS: [&str; 4] = ["fn ", "struct ", "var<private> ", "var<workgroup> "];
+    const BEGINNINGS: [&str; 5] = ["const ", "fn ", "struct ", "var<private> ", "var<workgroup> "];
     FILES.into_iter().chain([TEAMS[subgroups as usize]]).flat_map(|file| {
         let begins = |at: &usize| BEGINNINGS.iter().any(|beginning| file[*at..].starts_with(beginning));
         let starts: Vec<usize> = file.match_indices('\n').map(|(at, _)| at + 1).filter(begins).collect();
@@ -17,7 +17,7 @@ pub(super) fn library(subgroups: bool) -> impl Iterator<Item = (&'static str, &'
             let text = &file[start..end];
             // What stands between two functions is the next one's comment.
             let text = text.rfind("}\n").map_or(text, |close| &text[..close + 1]);
-            let text = if text.starts_with("var") { text.lines().next().unwrap_or(text) } else { text };
+            let text = if text.starts_with("var") || text.starts_with("const") { text.lines().next().unwrap_or(text) } else { text };
             let name = BEGINNINGS.iter().find_map(|beginning| text.strip_prefix(beginning)).unwrap_or(text);
             let name = &name[..name.find(['(', ':', ' ']).unwrap_or(name.len())];
             parts.push((name, text));

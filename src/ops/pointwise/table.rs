@@ -230,7 +230,7 @@ rows! {
     ERF = Row { name: "Erf", float: float!(|x| x.erf_(), "erf(x)"), ..UNARY };
     EXP = Row { name: "Exp", float: float!(|x| x.exp_(), "exp_(x)"), ..UNARY };
     FLOOR = Row { name: "Floor", float: float!(|x| x.floor(), "floor(x)"), ..UNARY };
-    LOG = Row { name: "Log", float: float!(|x| x.ln(), "log(x)"), ..UNARY };
+    LOG = Row { name: "Log", float: float!(|x| x.ln(), "log_(x)"), ..UNARY };
     RECIPROCAL = Row { name: "Reciprocal", float: float!(|x| 1.0 / x, "1.0 / x"), ..UNARY };
     RELU = Row { name: "Relu", float: float!(|x| if x < 0.0 { 0.0 } else { x }, "select(x, 0.0, x < 0.0)"), integer: Integer::each(|x| x[0].max(0), "max(x, 0)", "x", "select(x, vec2(0u), lt64(x, vec2(0u)))", "x"), ..UNARY };
     ROUND = Row { name: "Round", float: float!(|x| x.round_ties_even(), "round(x)"), ..UNARY };
