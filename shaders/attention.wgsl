@@ -60,8 +60,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let key4 = vec4(i32(start + key)) + vec4(0, 1, 2, 3);
             s = select(vec4(p.nothing), s, (key4 >= vec4(first)) & (key4 < vec4(behind)));
             let larger = max(high, max(max(s.x, s.y), max(s.z, s.w)));
-            let shrink = exp(high - larger);
-            let w = select(exp(s - larger), vec4(0.0), s < vec4(LOWEST));
+            let shrink = exp_below(high - larger);
+            let w = exp_below4(s - larger);
             sum = sum * shrink + (w.x + w.y + (w.z + w.w));
             high = larger;
             for (var g = 0u; g < V4; g++) {

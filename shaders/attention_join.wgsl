@@ -27,7 +27,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var total = vec4(0.0);
     for (var split = 0u; split < p.splits; split++) {
         let measures = bitcast<vec4<f32>>(parts[base + split * step + p.value4]);
-        let shrink = exp(measures.x - high);
+        let shrink = exp_below(measures.x - high);
         sum += measures.y * shrink;
         total += bitcast<vec4<f32>>(parts[base + split * step + g]) * shrink;
     }
@@ -35,5 +35,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let within = row - batch * p.rows;
     let head = within / p.queries;
     let to = p.y_offset + batch * p.y_batch + head * p.y_head + (within - head * p.queries) * p.y_row;
-    output[to + g] = store4(select(total / sum, vec4(0.0), sum == 0.0 && p.zero_unseen != 0u));
+    output[to + g] = store4(select(shares4(total, vec4(sum)), vec4(0.0), sum == 0.0 && p.zero_unseen != 0u));
 }

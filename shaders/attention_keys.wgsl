@@ -59,8 +59,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, at: Member) {
             if MASK { score += mask4(mask[m_at + key / 4u])[key % 4u]; }
         }
         let larger = max(high, team_max(score, at));
-        let shrink = exp(high - larger);
-        let weight = select(exp(score - larger), 0.0, score < LOWEST);
+        let shrink = exp_below(high - larger);
+        let weight = exp_below(score - larger);
         sum = sum * shrink + team_sum(weight, at);
         high = larger;
         weights[at.local] = weight;

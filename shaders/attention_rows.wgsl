@@ -108,8 +108,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let place = vec2(i32(key), i32(key) + 1);
             s = select(vec2(p.nothing), s, (place >= vec2(first_key(batch, query))) & (place < vec2(behind_keys(batch, query))));
             let larger = max(high[r], max(s.x, s.y));
-            let shrink = exp(high[r] - larger);
-            let w = select(exp(s - larger), vec2(0.0), s < vec2(LOWEST));
+            let shrink = exp_below(high[r] - larger);
+            let w = vec2(exp_below(s.x - larger), exp_below(s.y - larger));
             sum[r] = sum[r] * shrink + (w.x + w.y);
             high[r] = larger;
             weight[r] = vec3(w, shrink);

@@ -15,6 +15,8 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> output: array<Stored4>;
 @group(1) @binding(0) var<uniform> p: Params;
 
+fn power4(v: vec4<f32>, y: f32) -> vec4<f32> { return vec4(pow_(v.x, y), pow_(v.y, y), pow_(v.z, y), pow_(v.w, y)); }
+
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let index = (group.y * p.per_row + group.x) * WIDTH + local;
@@ -29,7 +31,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let corner_x = i32(ox * p.stride_w) - p.pad_w;
 
     var value = vec4(0.0);
-    if MODE == 0u { value = vec4(-LARGEST); }
     var seen = false;
     var count = 0u;
     for (var ky = 0u; ky < p.kernel_h; ky++) {
@@ -43,17 +44,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             count += 1u;
             let v = load4(input[((image + u32(y)) * p.in_w + u32(x)) * p.c4 + channel]);
             if MODE == 0u {
-                // The first value is taken as it is: it may be −∞.
-                value = select(select(value, v, v > value), v, vec4(!seen));
+                // The first value is taken as it is: it may be −∞. A NaN stays.
+                value = select(value, v, ((v > value) & !is_nan4(value)) | is_nan4(v) | vec4(!seen));
                 seen = true;
             } else if MODE == 1u {
                 value += v;
             } else {
-                value += pow(abs(v), vec4(p.exponent));
+                value += power4(abs(v), p.exponent);
             }
         }
     }
     if MODE == 1u { value /= f32(max(count, 1u)); }
-    if MODE == 2u { value = pow(value, vec4(1.0 / p.exponent)); }
+    if MODE == 2u { value = power4(value, 1.0 / p.exponent); }
     output[p.offset + pixel * p.step + channel] = store4(value);
 }

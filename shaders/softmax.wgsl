@@ -11,7 +11,7 @@ fn row4(base: u32, k: u32, otherwise: f32) -> vec4<f32> {
 
 fn result4(x: vec4<f32>, high: vec4<f32>, sum: vec4<f32>) -> vec4<f32> {
     if LOGARITHM { return x - high - log4(sum); }
-    return exp(x - high) / sum;
+    return shares4(exp_below4(x - high), sum);
 }
 
 @compute @workgroup_size(WIDTH)
@@ -24,7 +24,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         var high = vec4(lowest);
         for (var k = 0u; k < p.length; k++) { high = max(high, load4(input[base + k * p.step])); }
         var sum = vec4(0.0);
-        for (var k = 0u; k < p.length; k++) { sum += exp(load4(input[base + k * p.step]) - high); }
+        for (var k = 0u; k < p.length; k++) { sum += exp_below4(load4(input[base + k * p.step]) - high); }
         for (var k = 0u; k < p.length; k++) {
             output[base + k * p.step] = store4(result4(load4(input[base + k * p.step]), high, sum));
         }
@@ -37,7 +37,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         var sum4 = vec4(0.0);
         for (var k = 0u; k < groups; k++) {
             let lanes = vec4(0u, 1u, 2u, 3u) + vec4(4u * k) < vec4(p.length);
-            sum4 += select(vec4(0.0), exp(row4(base, k, lowest) - high), lanes);
+            sum4 += select(vec4(0.0), exp_below4(row4(base, k, lowest) - high), lanes);
         }
         let sum = vec4(sum4.x + sum4.y + sum4.z + sum4.w);
         for (var k = 0u; k < groups; k++) { output[base + k] = store4(result4(row4(base, k, 0.0), high, sum)); }

@@ -27,16 +27,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, at: Member) {
         for (var i = first; i < line.items; i += TEAM) {
             let x = select(vec4(LOWEST), load4(input[line.base + i * line.step]), line_lanes(i));
             let larger = max(high, x);
-            sum = sum * exp(high - larger) + select(vec4(0.0), exp(x - larger), line_lanes(i));
+            sum = sum * exp_below4(high - larger) + select(vec4(0.0), exp_below4(x - larger), line_lanes(i));
             high = larger;
         }
         let top = highest(high, at);
-        let total = line_sum(sum * exp(high - top), at);
+        let total = line_sum(sum * exp_below4(high - top), at);
         if index < p.count {
             for (var i = first; i < line.items; i += TEAM) {
                 let at_item = line.base + i * line.step;
                 let distance = load4(input[at_item]) - top;
-                if LOGARITHM { output[at_item] = store4(distance - log4(total)); } else { output[at_item] = store4(exp(distance) / total); }
+                if LOGARITHM { output[at_item] = store4(distance - log4(total)); } else { output[at_item] = store4(shares4(exp_below4(distance), total)); }
             }
         }
         return;
@@ -54,7 +54,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, at: Member) {
     var sum = vec4(0.0);
     for (var k = 0u; k < HELD; k++) {
         let distance = held[k] - top;
-        let weight = select(vec4(0.0), exp(distance), line_lanes(first + k * TEAM));
+        let weight = select(vec4(0.0), exp_below4(distance), line_lanes(first + k * TEAM));
         sum += weight;
         held[k] = select(weight, distance, vec4(LOGARITHM));
     }
@@ -63,7 +63,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, at: Member) {
     for (var k = 0u; k < HELD; k++) {
         let i = first + k * TEAM;
         if i < line.items {
-            if LOGARITHM { output[line.base + i * line.step] = store4(held[k] - log4(total)); } else { output[line.base + i * line.step] = store4(held[k] / total); }
+            if LOGARITHM { output[line.base + i * line.step] = store4(held[k] - log4(total)); } else { output[line.base + i * line.step] = store4(shares4(held[k], total)); }
         }
     }
 }

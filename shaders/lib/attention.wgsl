@@ -61,5 +61,5 @@ fn capped(score: f32) -> f32 {
 // The result of a query from its weighted values and the sum of its weights, which is 0 where it saw nothing.
 fn finished(total: vec4<f32>, sum: f32) -> vec4<f32> {
     let unseen = sum == 0.0 && (p.flags & ZERO_UNSEEN) != 0u;
-    return select(total / sum, vec4(0.0), unseen);
+    return select(shares4(total, vec4(sum)), vec4(0.0), unseen);
 }

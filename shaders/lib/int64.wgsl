@@ -22,12 +22,17 @@ fn mul64(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
     return vec2<u32>((mid2 << 16u) | (low & 0xffffu), high + a.x * b.y + a.y * b.x);
 }
 fn widen64(a: i32) -> vec2<u32> { return vec2<u32>(bitcast<u32>(a), bitcast<u32>(a >> 31u)); }
+// Rounded once, to nearest even: the highest 32 bits carry in their last one whether anything below them is set.
+fn u64_to_f32(a: vec2<u32>) -> f32 {
+    if a.y == 0u { return u32_to_f32(a.x); }
+    let by = countLeadingZeros(a.y);
+    let top = shl64(a, vec2<u32>(by, 0u));
+    return u32_to_f32(top.y | select(0u, 1u, top.x != 0u)) * bitcast<f32>((159u - by) << 23u);
+}
 fn i64_to_f32(a: vec2<u32>) -> f32 {
-    let magnitude = abs64(a);
-    let value = f32(magnitude.y) * 4294967296.0 + f32(magnitude.x);
+    let value = u64_to_f32(abs64(a));
     return select(value, -value, (a.y >> 31u) == 1u);
 }
-fn u64_to_f32(a: vec2<u32>) -> f32 { return f32(a.y) * 4294967296.0 + f32(a.x); }
 // Floats saturate; NaN is 0.
 fn f32_to_u64(x: f32) -> vec2<u32> {
     if is_nan(x) || x <= 0.0 { return vec2<u32>(0u, 0u); }

@@ -15,6 +15,26 @@ fn is_inf(x: f32, negative: f32, positive: f32) -> bool {
 var<private> bits_mask: u32 = 0xffffffffu;
 fn from_bits(bits: u32) -> f32 { return bitcast<f32>(bits & bits_mask); }
 
+// a / b. WGSL leaves open what a division by 0 gives, and one by more than 2¹²⁶.
+fn div_(a: f32, b: f32) -> f32 {
+    if b == 0.0 {
+        let sign = (bitcast<u32>(a) ^ bitcast<u32>(b)) & 0x80000000u;
+        return select(from_bits(sign | 0x7f800000u), from_bits(0x7fc00000u), a == 0.0 || is_nan(a));
+    }
+    let shrink = select(1.0, 0.25, abs(b) > 0x1p+125);
+    return (a * shrink) / (b * shrink);
+}
+
+// √x: NaN below 0; ±0, ∞ and NaN are themselves.
+fn sqrt_(x: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    if bits - 1u < 0x7f7fffffu { return sqrt(x); }
+    return select(from_bits(0x7fc00000u), x, (bits << 1u) == 0u || bits == 0x7f800000u || is_nan(x));
+}
+
+// x held between 0 and 1; NaN passes, as it may not through clamp().
+fn unit_clamp(x: f32) -> f32 { return select(select(x, 0.0, x < 0.0), 1.0, x > 1.0); }
+
 // e^x within 2 units of roundoff: WGSL lets the built-in lose 3 + 2·|x| ulp, and drivers use the leave. x = k·ln 2 + r, ln 2 in
 // two parts; a polynomial of r (Cephes' coefficients); 2^k in two factors, since k may be 128. Far below the smallest normal it is 0.
 fn exp_(x: f32) -> f32 {
@@ -27,6 +47,18 @@ fn exp_(x: f32) -> f32 {
 }
 fn exp4(v: vec4<f32>) -> vec4<f32> { return vec4(exp_(v.x), exp_(v.y), exp_(v.z), exp_(v.w)); }
 fn sigmoid(x: f32) -> f32 { return 1.0 / (1.0 + exp_(-x)); }
+
+// e^x of what isn't above 0, by the built-in within its range and 0 below it; NaN passes.
+fn exp_below4(x: vec4<f32>) -> vec4<f32> {
+    let far = x < vec4(-104.0);
+    return select(select(exp(select(x, vec4(0.0), far)), vec4(0.0), far), x, is_nan4(x));
+}
+fn exp_below(x: f32) -> f32 {
+    let far = x < -104.0;
+    return select(select(exp(select(x, 0.0, far)), 0.0, far), x, is_nan(x));
+}
+// Weights over their sum: NaN where all of them are 0.
+fn shares4(x: vec4<f32>, sum: vec4<f32>) -> vec4<f32> { return select(x / sum, vec4(from_bits(0x7fc00000u)), sum == vec4(0.0)); }
 
 // ln x: WGSL leaves log open at 0, below it, and of what isn't finite. A number below the smallest normal is an integer times 2⁻¹⁴⁹, and
 // drivers may take it for 0.
@@ -57,15 +89,33 @@ fn tanh_(x: f32) -> f32 {
     let e = expm1(-2.0 * min(abs(x), 20.0));
     return select(sign(x) * (-e / (2.0 + e)), x, is_nan(x));
 }
-fn sinh_(x: f32) -> f32 {
-    let e = expm1(abs(x));
-    return sign(x) * 0.5 * (e + e / (e + 1.0));
+// e^x / 2 for large x, where e^x itself is beyond float32.
+fn half_exp(x: f32) -> f32 {
+    let root = exp_(0.5 * x);
+    return 0.5 * root * root;
 }
+fn sinh_(x: f32) -> f32 {
+    let z = abs(x);
+    let e = expm1(min(z, 80.0));
+    let value = sign(x) * select(0.5 * (e + e / (e + 1.0)), half_exp(z), z > 80.0);
+    return select(value, x, is_nan(x));
+}
+fn cosh_(x: f32) -> f32 {
+    let z = abs(x);
+    return select(0.5 * (exp_(z) + exp_(-z)), half_exp(z), z > 80.0);
+}
+// Squares beyond float32 are left out: there asinh x is ln 2x.
 fn asinh_(x: f32) -> f32 {
     let z = abs(x);
-    return sign(x) * log1p(z + z * z / (1.0 + sqrt(z * z + 1.0)));
+    let w = min(z, 1e9);
+    let value = sign(x) * select(log1p(w + w * w / (1.0 + sqrt(w * w + 1.0))), log_(z) + 0.69314718, z > 1e9);
+    return select(value, x, is_nan(x));
 }
-fn atanh_(x: f32) -> f32 { return 0.5 * log1p(2.0 * x / (1.0 - x)); }
+fn acosh_(x: f32) -> f32 {
+    if x > 1e9 { return log_(x) + 0.69314718; }
+    return log_(x + sqrt_(x - 1.0) * sqrt_(x + 1.0));
+}
+fn atanh_(x: f32) -> f32 { return 0.5 * log1p(div_(2.0 * x, 1.0 - x)); }
 
 // asin and acos by one polynomial for |x| ≤ 1/2 and the half-angle identity beyond (Cephes' coefficients).
 fn asin_core(z: f32) -> f32 {
@@ -94,14 +144,51 @@ fn atan_(x: f32) -> f32 {
     return sign(x) * (base + r + r * t * (-0.333329491539 + t * (0.199777106478 + t * (-0.138776856032 + t * 0.0805374449538))));
 }
 
-// sin and cos after reduction by π/2 in three parts: Vulkan promises only 2⁻¹¹ absolute for the built-ins.
-fn sincos_part(x: f32, shift: u32) -> f32 {
+// sin and cos after reduction by π/2: Vulkan promises only 2⁻¹¹ absolute for the built-ins. `shift`: 1 for the cosine.
+struct Turn { quadrant: u32, rest: f32 }
+
+// By π/2 in three parts, exact as long as the multiple has few bits.
+fn turn_near(x: f32) -> Turn {
     let k = round(x * 0.63661977);
-    let r = ((x - k * 1.5703125) - k * 4.837512969970703125e-4) - k * 7.549789948768648e-8;
+    return Turn(u32(i32(k)), ((x - k * 1.5703125) - k * 4.837512969970703125e-4) - k * 7.549789948768648e-8);
+}
+
+// 2/π in binary behind a word of zeros: its bit j, of weight 2⁻ʲ, is the table's bit 31 + j.
+const TWO_OVER_PI = array<u32, 8>(0u, 0xa2f9836eu, 0x4e441529u, 0xfc2757d1u, 0xf534ddc0u, 0xdb629599u, 0x3c439041u, 0xfe5163abu);
+fn word_of_pi(at: u32) -> u32 {
+    var table = TWO_OVER_PI;
+    let word = at >> 5u;
+    let by = at & 31u;
+    if by == 0u { return table[word]; }
+    return (table[word] << by) | (table[min(word + 1u, 7u)] >> (32u - by));
+}
+
+// Payne and Hanek's reduction (1983) of |x| = m · 2ᵉ ≥ 2¹³: of m · 2ᵉ · 2/π only what lies below 4 counts, so 96 bits of 2/π from bit e − 1 on.
+fn turn_far(x: f32) -> Turn {
+    let bits = bitcast<u32>(x);
+    let m = (bits & 0x007fffffu) | 0x00800000u;
+    let at = ((bits >> 23u) & 255u) - 120u;
+    let low = mul64(vec2<u32>(m, 0u), vec2<u32>(word_of_pi(at + 64u), 0u));
+    let middle = add64(mul64(vec2<u32>(m, 0u), vec2<u32>(word_of_pi(at + 32u), 0u)), vec2<u32>(low.y, 0u));
+    let high = m * word_of_pi(at) + middle.y;
+    // Quarter turns in the two highest bits; the rest as a fraction of one, brought to [−1/2, 1/2).
+    let up = (high >> 29u) & 1u;
+    let quadrant = (high >> 30u) + up;
+    let part = f32(bitcast<i32>((high << 2u) | (middle.x >> 30u))) * 0x1p-32 + f32(middle.x << 2u) * 0x1p-64;
+    let rest = part * 1.5707963268;
+    if (bits >> 31u) == 1u { return Turn(0u - quadrant, -rest); }
+    return Turn(quadrant, rest);
+}
+
+fn sincos_part(x: f32, shift: u32) -> f32 {
+    if (bitcast<u32>(x) & 0x7fffffffu) >= 0x7f800000u { return from_bits(0x7fc00000u); }
+    var turn = turn_near(clamp(x, -8192.0, 8192.0));
+    if abs(x) > 8192.0 { turn = turn_far(x); }
+    let r = turn.rest;
     let t = r * r;
     let s = r + r * t * (-0.16666654611 + t * (0.0083321608736 - t * 0.00019515295891));
     let c = 1.0 - 0.5 * t + t * t * (0.041666645683 + t * (-0.0013887316255 + t * 0.000024433157118));
-    let quadrant = (u32(i32(k)) + shift) & 3u;
+    let quadrant = (turn.quadrant + shift) & 3u;
     let value = select(s, c, (quadrant & 1u) == 1u);
     return select(value, -value, quadrant >= 2u);
 }
@@ -122,28 +209,60 @@ fn erf(x: f32) -> f32 {
     return select(value, x, is_nan(x));
 }
 
-// x^y for any sign of x: WGSL's pow is defined for positive x alone. Small whole exponents multiply.
+// x^y as IEEE 754 has it, for any sign of x: WGSL's pow is defined for positive x alone. Small whole exponents multiply.
 fn pow_(x: f32, y: f32) -> f32 {
-    if y == 2.0 { return x * x; }
-    if y == 0.5 { return sqrt(x); }
+    if y == 0.0 || x == 1.0 { return 1.0; }
+    if is_nan(x) || is_nan(y) { return from_bits(0x7fc00000u); }
     if y == 1.0 { return x; }
-    if y == 0.0 { return 1.0; }
+    if y == 2.0 { return x * x; }
     if y == 3.0 { return x * x * x; }
-    if y == -1.0 { return 1.0 / x; }
+    if y == -1.0 { return div_(1.0, x); }
+    let size = abs(x);
     let whole = floor(y) == y;
-    let odd = whole && abs(y) < 16777216.0 && (i32(y) & 1) != 0;
-    if x == 0.0 { return select(0.0, from_bits(0x7f800000u), y < 0.0); }
-    let magnitude = pow(abs(x), y);
-    if x > 0.0 || is_nan(x) { return select(magnitude, x, is_nan(x)); }
-    return select(from_bits(0x7fc00000u), select(magnitude, -magnitude, odd), whole);
+    let odd = whole && abs(y) < 16777216.0 && (i32(clamp(y, -16777216.0, 16777216.0)) & 1) != 0;
+    let sign = select(0u, bitcast<u32>(x) & 0x80000000u, odd);
+    let infinite = is_inf(y, 1.0, 1.0);
+    if infinite && size == 1.0 { return 1.0; }
+    if infinite || size == 0.0 || is_inf(x, 1.0, 1.0) {
+        return from_bits(sign | select(0u, 0x7f800000u, (size > 1.0) == (y > 0.0)));
+    }
+    if x < 0.0 && !whole { return from_bits(0x7fc00000u); }
+    if y == 0.5 { return sqrt(x); }
+    // Below the smallest normal number x is an integer times 2⁻¹⁴⁹.
+    let tiny = bitcast<u32>(size) < 0x00800000u;
+    let exponent = y * select(log2(size), log2(f32(bitcast<u32>(size))) - 149.0, tiny);
+    if exponent >= 128.0 { return from_bits(sign | 0x7f800000u); }
+    if exponent < -150.0 { return from_bits(sign); }
+    return from_bits(bitcast<u32>(select(pow(size, y), exp2(exponent), tiny)) | sign);
 }
-// An infinite divisor leaves a finite dividend as it is.
+
+// The remainder of a / b with the sign of a, exact: the significand of a is reduced bit by bit. NaN of an infinite a and by 0; an infinite
+// b leaves a as it is.
 fn fmod(a: f32, b: f32) -> f32 {
-    return select(a - b * trunc(a / b), a, is_inf(b, 1.0, 1.0) && !is_inf(a, 1.0, 1.0));
+    let sign = bitcast<u32>(a) & 0x80000000u;
+    let x = bitcast<u32>(a) & 0x7fffffffu;
+    let y = bitcast<u32>(b) & 0x7fffffffu;
+    if x >= 0x7f800000u || y > 0x7f800000u || y == 0u { return from_bits(0x7fc00000u); }
+    if x < y { return a; }
+    // Below the smallest normal numbers the exponent stays 1 and the leading bit is not there.
+    let least = max(y >> 23u, 1u);
+    let divisor = select(y, (y & 0x007fffffu) | 0x00800000u, y >= 0x00800000u);
+    var rest = select(x, (x & 0x007fffffu) | 0x00800000u, x >= 0x00800000u);
+    for (var exponent = max(x >> 23u, 1u); exponent > least; exponent--) {
+        if rest >= divisor { rest -= divisor; }
+        rest <<= 1u;
+    }
+    if rest >= divisor { rest -= divisor; }
+    if rest == 0u { return from_bits(sign); }
+    // The leading bit goes back to where it belongs, as far as the exponent allows.
+    let up = min(countLeadingZeros(rest) - 8u, least - 1u);
+    rest <<= up;
+    let exponent = select(0u, least - up, rest >= 0x00800000u);
+    return from_bits(sign | (exponent << 23u) | (rest & 0x007fffffu));
 }
 fn floor_mod(a: f32, b: f32) -> f32 {
     let r = fmod(a, b);
-    return select(r + b, r, r == 0.0 || ((r < 0.0) == (b < 0.0)));
+    return select(r + b, r, is_nan(r) || r == 0.0 || ((r < 0.0) == (b < 0.0)));
 }
 
 // Integer division by 0 is undefined in ONNX; 0 keeps every platform alive. Remainders are made from quotients: what %
@@ -172,6 +291,10 @@ fn pow32(a: i32, b: i32) -> i32 {
     return bitcast<i32>(powu32(bitcast<u32>(a), bitcast<u32>(b)));
 }
 
+// Rounded to nearest even: drivers round the upper half of uint32 twice. The bit that a shift drops joins the last one.
+fn u32_to_f32(x: u32) -> f32 {
+    return select(f32(bitcast<i32>(x)), f32(bitcast<i32>((x >> 1u) | (x & 1u))) * 2.0, x >= 0x80000000u);
+}
 // A float outside the range saturates; NaN is 0.
 fn f32_to_i32(x: f32) -> i32 {
     if is_nan(x) { return 0; }

@@ -17,6 +17,9 @@ fn log(value: f64) -> f64 {
 /// Division: 2.5 ulp.
 const DIVISION: f64 = 5.0;
 
+/// The smallest normal number, in units of roundoff.
+const FLUSHED: f64 = f32::MIN_POSITIVE as f64 / super::UNIT_F32;
+
 /// The most by which the result of one application of a row may be off, in units of float32's roundoff (2⁻²⁴), beside what its
 /// arguments' errors do. `args` are the arguments in order, `value` the result.
 pub fn rounding(row: &str, args: &[f64], value: f64) -> f64 {
@@ -37,7 +40,8 @@ pub fn rounding(row: &str, args: &[f64], value: f64) -> f64 {
             relative(exp(t) + t.abs() + y.abs() * (6.0 * log2.abs() + 12.0))
         }
         "Sigmoid" => relative(exp(x) * (1.0 - value) + 1.0 + DIVISION),
-        "Silu" | "Swish" => relative(exp(x) + x.abs() + 3.0 + DIVISION),
+        // The sigmoid may be flushed to 0 below the smallest normal number, before it is multiplied.
+        "Silu" | "Swish" => relative(exp(x) + x.abs() + 3.0 + DIVISION) + x.abs() * FLUSHED,
         "Tanh" => relative(32.0),
         "Softplus" => relative(4.0) + exp(x) * (-x.abs()).exp() + 8.0,
         "Mish" => relative(48.0) + 16.0 * x.abs(),

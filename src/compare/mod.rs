@@ -20,6 +20,8 @@ mod report;
 mod run;
 mod winograd;
 
+#[doc(hidden)]
+pub use accuracy::rounding;
 pub use fault::{Fault, Planted};
 pub use measure::{Measure, Tolerance};
 pub use reference::Reference;

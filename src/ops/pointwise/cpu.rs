@@ -65,6 +65,8 @@ fn apply(step: &Step, operands: &[Tensor], results: &[Tensor], shape: &[usize], 
         .args
         .iter()
         .map(|arg| match *arg {
+            // An attribute is a float32, and 16-bit floats are computed in float32.
+            Arg::Const(value) if matches!(dtype, DType::F16 | DType::BF16) => Ok(Tensor::scalar(value as f32)),
             Arg::Const(value) => cast(&Tensor::scalar(value), dtype, true),
             _ => given(arg).cloned().ok_or_else(missing),
         })
@@ -78,7 +80,8 @@ fn apply(step: &Step, operands: &[Tensor], results: &[Tensor], shape: &[usize], 
         "Where" => return choose(&args, count, out_shape),
         _ => {}
     }
-    if let Some(other) = args.iter().find(|arg| arg.dtype() != dtype && row.name != "Pow") {
+    let mut given = args.iter().zip(&step.args).filter(|(_, arg)| !matches!(arg, Arg::Const(_)));
+    if let Some((other, _)) = given.find(|(tensor, _)| tensor.dtype() != dtype && row.name != "Pow") {
         return Err(Error::model(format!("found {dtype} and {} together", other.dtype())).at_operator(row.name));
     }
     let wrong = || Error::unsupported(format!("{dtype} is not a type of this operator")).at_operator(row.name);

@@ -219,31 +219,31 @@ rows! {
     NEG = Row { name: "Neg", float: float!(|x| -x, "-x"), integer: Integer::each(|x| -x[0], "-x", "0u - x", "neg64(x)", "neg64(x)"), ..UNARY };
     SIGN = Row { name: "Sign", float: float!(|x| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x }, "select(sign(x), x, is_nan(x))"), integer: Integer::each(|x| x[0].signum(), "sign(x)", "min(x, 1u)", "sign64(x)", "vec2<u32>(min(x.x | x.y, 1u), 0u)"), ..UNARY };
     ACOS = Row { name: "Acos", float: float!(|x| x.acos(), "acos_(x)"), ..UNARY };
-    ACOSH = Row { name: "Acosh", float: float!(|x| x.acosh(), "log(x + sqrt(x - 1.0) * sqrt(x + 1.0))"), ..UNARY };
+    ACOSH = Row { name: "Acosh", float: float!(|x| if x > 1e9 { x.ln() + 0.693_147_180_559_945_3 } else { x.acosh() }, "acosh_(x)"), ..UNARY };
     ASIN = Row { name: "Asin", float: float!(|x| x.asin(), "asin_(x)"), ..UNARY };
-    ASINH = Row { name: "Asinh", float: float!(|x| x.asinh(), "asinh_(x)"), ..UNARY };
+    ASINH = Row { name: "Asinh", float: float!(|x| if x.abs() > 1e9 { (x.abs().ln() + 0.693_147_180_559_945_3).copysign(x) } else { x.asinh() }, "asinh_(x)"), ..UNARY };
     ATAN = Row { name: "Atan", float: float!(|x| x.atan(), "atan_(x)"), ..UNARY };
     ATANH = Row { name: "Atanh", float: float!(|x| x.atanh(), "atanh_(x)"), ..UNARY };
     CEIL = Row { name: "Ceil", float: float!(|x| x.ceil(), "ceil(x)"), ..UNARY };
     COS = Row { name: "Cos", float: float!(|x| x.cos(), "cos_(x)"), ..UNARY };
-    COSH = Row { name: "Cosh", float: float!(|x| x.cosh(), "0.5 * (exp_(x) + exp_(-x))"), ..UNARY };
+    COSH = Row { name: "Cosh", float: float!(|x| x.cosh(), "cosh_(x)"), ..UNARY };
     ERF = Row { name: "Erf", float: float!(|x| x.erf_(), "erf(x)"), ..UNARY };
     EXP = Row { name: "Exp", float: float!(|x| x.exp_(), "exp_(x)"), ..UNARY };
     FLOOR = Row { name: "Floor", float: float!(|x| x.floor(), "floor(x)"), ..UNARY };
     LOG = Row { name: "Log", float: float!(|x| x.ln(), "log_(x)"), ..UNARY };
-    RECIPROCAL = Row { name: "Reciprocal", float: float!(|x| 1.0 / x, "1.0 / x"), ..UNARY };
+    RECIPROCAL = Row { name: "Reciprocal", float: float!(|x| 1.0 / x, "div_(1.0, x)"), ..UNARY };
     RELU = Row { name: "Relu", float: float!(|x| if x < 0.0 { 0.0 } else { x }, "select(x, 0.0, x < 0.0)"), integer: Integer::each(|x| x[0].max(0), "max(x, 0)", "x", "select(x, vec2(0u), lt64(x, vec2(0u)))", "x"), ..UNARY };
     ROUND = Row { name: "Round", float: float!(|x| x.round_ties_even(), "round(x)"), ..UNARY };
     SIGMOID = Row { name: "Sigmoid", float: float!(|x| 1.0 / (-x).one_plus_exp_(), "sigmoid(x)"), ..UNARY };
     SIN = Row { name: "Sin", float: float!(|x| x.sin(), "sin_(x)"), ..UNARY };
     SINH = Row { name: "Sinh", float: float!(|x| x.sinh(), "sinh_(x)"), ..UNARY };
     SOFTPLUS = Row { name: "Softplus", float: float!(|x| if x > 0.0 { x + (-x).exp_().ln_1p() } else { x.exp_().ln_1p() }, "softplus(x)"), ..UNARY };
-    SOFTSIGN = Row { name: "Softsign", float: float!(|x| x / (1.0 + x.abs()), "x / (1.0 + abs(x))"), ..UNARY };
-    SQRT = Row { name: "Sqrt", float: float!(|x| x.sqrt(), "sqrt(x)"), ..UNARY };
+    SOFTSIGN = Row { name: "Softsign", float: float!(|x| x / (1.0 + x.abs()), "div_(x, 1.0 + abs(x))"), ..UNARY };
+    SQRT = Row { name: "Sqrt", float: float!(|x| x.sqrt(), "sqrt_(x)"), ..UNARY };
     TAN = Row { name: "Tan", float: float!(|x| x.tan(), "sin_(x) / cos_(x)"), ..UNARY };
     TANH = Row { name: "Tanh", float: float!(|x| x.tanh_(), "tanh_(x)"), ..UNARY };
     MISH = Row { name: "Mish", float: float!(|x| x * (if x > 0.0 { x + (-x).exp_().ln_1p() } else { x.exp_().ln_1p() }).tanh_(), "x * tanh_(softplus(x))"), ..UNARY };
-    HARD_SWISH = Row { name: "HardSwish", float: float!(|x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0), "x * clamp(x / 6.0 + 0.5, 0.0, 1.0)"), ..UNARY };
+    HARD_SWISH = Row { name: "HardSwish", float: float!(|x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0), "x * unit_clamp(x / 6.0 + 0.5)"), ..UNARY };
     GELU = Row { name: "Gelu", float: float!(|x| 0.5 * x * (1.0 + (x * 0.707_106_781_186_547_6).erf_()), "0.5 * x * (1.0 + erf(x * 0.70710678))"), ..UNARY };
     GELU_TANH = Row { name: "GeluTanh", float: float!(|x| 0.5 * x * (1.0 + (0.7978845608028654 * (x + 0.044715 * x * x * x)).tanh_()), "0.5 * x * (1.0 + tanh_(0.79788456 * (x + 0.044715 * x * x * x)))"), ..UNARY };
     BITWISE_NOT = Row { name: "BitwiseNot", integer: Integer::new(|x| !x[0], "~x", "~x"), ..UNARY };
@@ -257,7 +257,7 @@ rows! {
     CELU = Row { name: "Celu", float: float!(|x, a| if x < 0.0 { a * (x / a).exp_m1() } else { x }, "select(x, a * expm1(x / a), x < 0.0)"), ..WITH_ONE };
     SELU = Row { name: "Selu", float: float!(|x, a, b| if x > 0.0 { b * x } else { b * a * x.exp_m1() }, "select(b * a * expm1(x), b * x, x > 0.0)"), ..WITH_TWO };
     THRESHOLDED_RELU = Row { name: "ThresholdedRelu", float: float!(|x, a| if x > a { x } else { 0.0 }, "select(0.0, x, x > a)"), ..WITH_ONE };
-    HARD_SIGMOID = Row { name: "HardSigmoid", float: float!(|x, a, b| (a * x + b).clamp(0.0, 1.0), "clamp(a * x + b, 0.0, 1.0)"), ..WITH_TWO };
+    HARD_SIGMOID = Row { name: "HardSigmoid", float: float!(|x, a, b| (a * x + b).clamp(0.0, 1.0), "unit_clamp(a * x + b)"), ..WITH_TWO };
     SHRINK = Row { name: "Shrink", float: float!(|x, a, b| if x < -a { x + b } else if x > a { x - b } else { 0.0 }, "select(select(0.0, x - b, x > a), x + b, x < -a)"), integer: Integer::each(|v| if v[0] < -v[1] { v[0] + v[2] } else if v[0] > v[1] { v[0] - v[2] } else { 0 }, "select(select(0, x - b, x > a), x + b, x < -a)", "select(0u, x - b, x > a)", "select(select(vec2(0u), add64(x, neg64(b)), lt64(a, x)), add64(x, b), lt64(x, neg64(a)))", "select(vec2(0u), add64(x, neg64(b)), ltu64(a, x))"), ..WITH_TWO };
     SWISH = Row { name: "Swish", float: float!(|x, a| x / (-a * x).one_plus_exp_(), "x * sigmoid(a * x)"), ..WITH_ONE };
     SILU = Row { name: "Silu", float: float!(|x| x / (-x).one_plus_exp_(), "x * sigmoid(x)"), ..UNARY };
@@ -267,7 +267,7 @@ rows! {
     SUB = Row { name: "Sub", float: float!(|a, b| a - b, "a - b"), integer: Integer::new(|v| v[0] - v[1], "a - b", "add64(a, neg64(b))"), ..BINARY };
     MUL = Row { name: "Mul", float: float!(|a, b| a * b, "a * b"), integer: Integer::new(|v| v[0].wrapping_mul(v[1]), "a * b", "mul64(a, b)"), ..BINARY };
     // A division by zero has no value in ONNX; 0 is what no platform traps on.
-    DIV = Row { name: "Div", float: float!(|a, b| a / b, "a / b"), integer: Integer::each(|v| v[0].checked_div(v[1]).unwrap_or(0), "div32(a, b)", "divu32(a, b)", "div64(a, b)", "divu64(a, b).xy"), ..BINARY };
+    DIV = Row { name: "Div", float: float!(|a, b| a / b, "div_(a, b)"), integer: Integer::each(|v| v[0].checked_div(v[1]).unwrap_or(0), "div32(a, b)", "divu32(a, b)", "div64(a, b)", "divu64(a, b).xy"), ..BINARY };
     POW = Row { name: "Pow", float: float!(|a, b| a.powf(b), "pow_(a, b)"), integer: Integer::each(|v| wrapping_pow(v[0], v[1]), "pow32(a, b)", "powu32(a, b)", "pow64(a, b)", "powu64(a, b)"), ..BINARY };
     // Mod with fmod = 0 takes the sign of the divisor, with fmod = 1 that of the dividend.
     MOD = Row { name: "Mod", float: float!(|a, b| floor_mod(a, b, a % b), "floor_mod(a, b)"), integer: Integer::each(|v| if v[1] == 0 { 0 } else { ((v[0] % v[1]) + v[1]) % v[1] }, "mod32(a, b)", "remu32(a, b)", "mod64(a, b)", "divu64(a, b).zw"), ..BINARY };

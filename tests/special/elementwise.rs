@@ -1,0 +1,163 @@
+//! Every row of the elementwise table over the special values: all of them for one argument, all pairs of some for two.
+
+use super::tally::{Tally, Wanted};
+use super::values::{Held, few_floats, floats};
+use super::{Place, ieee, places, run};
+use sardonyx::Tensor;
+use sardonyx::compare::rounding;
+use sardonyx::ops::pointwise::{Elementwise, Pointwise, Row, table};
+use sardonyx::tensor::{DType, cast};
+use std::sync::Arc;
+
+/// The attributes of a row that has some, as its operator's defaults; the others take operands.
+fn attributes(row: &str) -> &'static [f64] {
+    match row {
+        "IsInf" => &[1.0, 1.0],
+        "LeakyRelu" => &[0.01],
+        "Elu" | "Celu" | "ThresholdedRelu" | "Swish" => &[1.0],
+        "Selu" => &[1.673_263_192_176_818_8, 1.050_701_022_148_132_3],
+        "HardSigmoid" => &[0.2, 0.5],
+        "Shrink" => &[0.5, 0.25],
+        _ => &[],
+    }
+}
+
+/// The arguments as they are and with subnormal ones taken for 0, in every combination: WGSL lets a device choose.
+fn flushed(args: &[f64], operands: usize) -> Vec<Vec<f64>> {
+    let subnormal = |x: f64| x != 0.0 && x.abs() < f32::MIN_POSITIVE as f64;
+    let mut all = vec![args.to_vec()];
+    for k in (0..operands).filter(|&k| subnormal(args[k])) {
+        let with_zero = |list: &Vec<f64>| {
+            let mut list = list.clone();
+            list[k] = 0f64.copysign(list[k]);
+            list
+        };
+        all.extend(all.iter().map(with_zero).collect::<Vec<_>>());
+    }
+    all
+}
+
+/// What a float result may be.
+fn wanted(row: &str, args: &[f64], operands: usize, held: Held) -> Vec<Wanted> {
+    let mut list = vec![];
+    for args in flushed(args, operands) {
+        let Some(value) = ieee::float(row, &args) else { continue };
+        if !value.is_finite() {
+            list.push(Wanted::exactly(value));
+            continue;
+        }
+        // What arithmetic may lose is c = 4 times the table's accuracy (docs/numerics.md).
+        let lost = 4.0 * (f64::exp2(-24.0) * rounding(row, &args, value) + f32::MIN_POSITIVE as f64);
+        list.push(Wanted { value, within: lost + held.rounding(value) });
+        list.extend([value - lost, value, value + lost].map(|value| Wanted::exactly(held.stored(value))));
+        if value.abs() < held.smallest_normal() {
+            list.push(Wanted::exactly(0.0));
+        }
+    }
+    list
+}
+
+fn float_row(row: &'static Row, place: &Place, held: Held, tally: &mut Tally) {
+    let constants = attributes(row.name);
+    let operands = row.params.split(',').count() - constants.len();
+    let list: Vec<f32> = if operands == 1 { floats() } else { few_floats() };
+    let n = list.len();
+    let inputs = match operands {
+        1 => vec![held.tensor(&[n], &list)],
+        2 => vec![held.tensor(&[n, 1], &list), held.tensor(&[n], &list)],
+        _ => return,
+    };
+    let op = Arc::new(Elementwise { expression: Pointwise::of(row, operands, constants) });
+    let Some(results) = run(op, row.name, &inputs, place, held.precision(), 1) else { return };
+    let got = results[0].to_f64s().unwrap();
+    for (index, &got) in got.iter().enumerate() {
+        let chosen: Vec<f64> = if operands == 1 { vec![list[index] as f64] } else { vec![list[index / n] as f64, list[index % n] as f64] };
+        let mut args: Vec<f64> = chosen.iter().map(|&x| held.stored(x)).collect();
+        args.extend(constants.iter().map(|&c| c as f32 as f64));
+        let wanted = match row.test {
+            Some(_) => flushed(&args, operands).iter().filter_map(|args| ieee::test(row.name, args)).map(|truth| Wanted::exactly(truth as u8 as f64)).collect(),
+            None => wanted(row.name, &args, operands, held),
+        };
+        let tag = if place.device.is_some() { format!("{} in {held:?}", place.name) } else { format!("CPU in {held:?}") };
+        tally.cell(&tag, || format!("{}({:?})", row.name, args), got, &wanted);
+    }
+}
+
+#[test]
+fn floats_through_every_row() {
+    let mut tally = Tally::default();
+    for place in places() {
+        for row in table::ROWS.iter().filter(|row| row.float.is_some() || row.test.as_ref().is_some_and(|test| test.float.is_some()) || row.name == "Identity")
+        {
+            Held::ALL.into_iter().for_each(|held| float_row(row, &place, held, &mut tally));
+        }
+    }
+    tally.finish("elementwise floats");
+}
+
+/// An integer type's edges, those of narrower types, and the numbers by which shifts go wrong.
+fn integers(dtype: DType) -> Vec<i64> {
+    let mut list: Vec<i64> = vec![0, 1, -1, 2, 3, -3, 7, 8, 15, 16, 31, 32, 33, 63, 64, 65, 127, 128, -128, 255, 256, 32_767, -32_768, 65_535];
+    list.extend([1 << 24, (1 << 24) + 1, i32::MAX as i64, i32::MIN as i64, u32::MAX as i64, 1 << 32, (1 << 53) + 1, i64::MAX, i64::MIN, i64::MIN + 1]);
+    // Each once, as the type has it.
+    let wide = cast(&Tensor::new([list.len()], list).unwrap(), dtype, true).unwrap();
+    let mut list: Vec<i64> = cast(&wide, DType::I64, true).unwrap().as_slice::<i64>().unwrap().to_vec();
+    list.sort();
+    list.dedup();
+    list
+}
+
+const INTEGERS: [(DType, u32, bool); 8] = [
+    (DType::I8, 8, true),
+    (DType::U8, 8, false),
+    (DType::I16, 16, true),
+    (DType::U16, 16, false),
+    (DType::I32, 32, true),
+    (DType::U32, 32, false),
+    (DType::I64, 64, true),
+    (DType::U64, 64, false),
+];
+
+/// An integer wrapped to a width.
+fn wrapped(x: i128, bits: u32, signed: bool) -> i128 {
+    let low = x & ((1i128 << bits) - 1);
+    if signed && low >> (bits - 1) == 1 { low - (1i128 << bits) } else { low }
+}
+
+#[test]
+fn integers_through_every_row() {
+    let mut tally = Tally::default();
+    for place in places().iter() {
+        for (dtype, bits, signed) in INTEGERS {
+            let list = integers(dtype);
+            let n = list.len();
+            let tensor = |shape: &[usize]| cast(&Tensor::new(shape, list.clone()).unwrap(), dtype, true).unwrap();
+            for row in table::ROWS.iter().filter(|row| ieee::integer(row.name, &[1, 1], bits).is_some()) {
+                let operands = row.params.split(',').count();
+                let inputs = if operands == 1 { vec![tensor(&[n])] } else { vec![tensor(&[n, 1]), tensor(&[n])] };
+                if row.integer.is_none() && row.test.as_ref().is_none_or(|test| test.integer.is_none()) && row.name != "Identity" {
+                    continue;
+                }
+                let op = Arc::new(Elementwise { expression: Pointwise::of(row, operands, &[]) });
+                let Some(results) = run(op, row.name, &inputs, place, Held::F32.precision(), 1) else { continue };
+                let exact = |tensor: &Tensor| -> Vec<i128> {
+                    if tensor.dtype() == DType::U64 {
+                        tensor.as_slice::<u64>().unwrap().iter().map(|&x| x as i128).collect()
+                    } else {
+                        tensor.to_i64s().unwrap().iter().map(|&x| x as i128).collect()
+                    }
+                };
+                for (index, got) in exact(&results[0]).into_iter().enumerate() {
+                    let chosen = if operands == 1 { vec![list[index]] } else { vec![list[index / n], list[index % n]] };
+                    let args: Vec<i128> = chosen.iter().map(|&x| wrapped(x as i128, bits, signed)).collect();
+                    let want = ieee::integer(row.name, &args, bits).unwrap();
+                    let want = if row.test.is_some() { want } else { wrapped(want, bits, signed) };
+                    // The shift of a negative number to the right by its width or more keeps the sign, as arithmetic shifts do.
+                    let want = if row.name == "BitShiftRight" && args[0] < 0 && !(0..bits as i128).contains(&args[1]) { -1 } else { want };
+                    tally.truth(place.name, || format!("{dtype} {}({args:?}) = {got} rather than {want}", row.name), got == want);
+                }
+            }
+        }
+    }
+    tally.finish("elementwise integers");
+}
