@@ -46,6 +46,8 @@ pub struct Prelude {
     /// Whether the workgroup is one team.
     whole_team: bool,
     cooperative: bool,
+    /// Where the run's status is bound, by a kernel that may tell of something.
+    status: Option<u32>,
 }
 
 /// f16 stores: a finite overflow saturates, infinities and NaN are kept by their bits (`tensor::to_f16` does the same).
@@ -109,6 +111,18 @@ impl Prelude {
         self.whole_team = team.team == team.width;
         let counted = self.constant("WIDTH", team.width).constant("TEAM", team.team).constant("STRIDE", team.stride);
         counted.flag("STREAMED", team.held == 0).constant("HELD", team.held.max(1))
+    }
+    /// `tell`, of `shaders/lib/status.wgsl`: the run's status as one more binding, behind the kernel's own.
+    pub(super) fn status(mut self, binding: Option<u32>) -> Self {
+        if let Some(binding) = binding {
+            let _ = writeln!(self.text, "@group(0) @binding({binding}) var<storage, read_write> status: Status;");
+        }
+        self.status = binding;
+        self
+    }
+    /// The binding of the run's status.
+    pub fn status_binding(&self) -> Option<u32> {
+        self.status
     }
     /// Generated declarations and functions.
     pub fn code(mut self, text: &str) -> Self {
@@ -249,8 +263,12 @@ fn lanes(p: &str, storage: Storage, form: Form) -> String {
 
 /// The library's declarations: (name, text), in the order of the files. `subgroups`: which of two ways sums over a team are made.
 fn library(subgroups: bool) -> impl Iterator<Item = (&'static str, &'static str)> {
-    const FILES: [&str; 3] =
-        [include_str!("../../shaders/lib/address.wgsl"), include_str!("../../shaders/lib/math.wgsl"), include_str!("../../shaders/lib/int64.wgsl")];
+    const FILES: [&str; 4] = [
+        include_str!("../../shaders/lib/address.wgsl"),
+        include_str!("../../shaders/lib/math.wgsl"),
+        include_str!("../../shaders/lib/int64.wgsl"),
+        include_str!("../../shaders/lib/status.wgsl"),
+    ];
     const TEAMS: [&str; 2] = [include_str!("../../shaders/lib/team.wgsl"), include_str!("../../shaders/lib/team_subgroups.wgsl")];
     const BEGINNINGS: [&str; 4] = ["fn ", "struct ", "var<private> ", "var<workgroup> "];
     FILES.into_iter().chain([TEAMS[subgroups as usize]]).flat_map(|file| {
