@@ -2,11 +2,12 @@
 //
 // An output coordinate is split by position: its index tuple lies at Σ coordinate · index_stride in the indices, and the
 // data's address is Σ coordinate · data_stride + Σ index_k · axis_stride_k. An invocation makes 4 consecutive elements.
-// Prelude: Stored4, Lane, lane_of, pack4 of the data; IStored4, Ilane_of of the indices; index_value; RANK; TUPLE; WIDTH.
+// Prelude: Stored4, Lane, lane_of, pack4 of the data; IStored4, Ilane_of of the indices; index_value and outside;
+// RANK; TUPLE; WIDTH.
 
 struct Params {
     groups: u32, per_row: u32, elements: u32, data_offset: u32,
-    index_offset: u32, tuple_step: u32, spare0: u32, spare1: u32,
+    index_offset: u32, tuple_step: u32, report: u32, spare: u32,
     sizes: array<vec4<u32>, 2>,
     data_strides: array<vec4<u32>, 2>,
     index_strides: array<vec4<u32>, 2>,
@@ -34,8 +35,10 @@ fn element(index: u32) -> Lane {
     for (var k = 0u; k < TUPLE; k++) {
         let from_end = i32(p.axis_sizes[k >> 2u][k & 3u]);
         let where_ = tuple + k * p.tuple_step;
-        let raw = index_value(Ilane_of(indices[where_ >> 2u], where_ & 3u));
-        // An index outside is clamped: a shader has no way to say that it is wrong (the CPU has).
+        let index = Ilane_of(indices[where_ >> 2u], where_ & 3u);
+        let raw = index_value(index);
+        // An index outside is told, and clamped.
+        if raw < -from_end || raw >= from_end { outside(k, index); }
         let resolved = clamp(select(raw, raw + from_end, raw < 0), 0, from_end - 1);
         at += u32(resolved) * p.axis_strides[k >> 2u][k & 3u];
     }

@@ -1,13 +1,13 @@
 // Rotary positions: pairs (a, b) of a head's elements become (a·cos − b·sin, b·cos + a·sin). An invocation makes 4 elements.
 //
 // Rows are (outer, middle, inner), of which each operand has its own strides.
-// Prelude: Stored4, load4, store4; ILane_of of positions; INTERLEAVED (pairs are neighbours; else half of `dim` apart), ALIGNED (they lie in
+// Prelude: Stored4, load4, store4; Ilane_of, index_value and outside of positions; INTERLEAVED (pairs are neighbours; else half of `dim` apart), ALIGNED (they lie in
 // the same lane of another group), WHOLE (an angle for each element, else for each pair), POSITIONS (rows of angles are looked up), WIDTH.
 
 // Strides and offsets in groups of 4, those of positions in elements; head4: groups of a row; angles: rows of angles.
 struct Params {
     groups: u32, per_row: u32, head4: u32, dim: u32,
-    middle: u32, inner: u32, angles: i32, spare: u32,
+    middle: u32, inner: u32, angles: i32, report: u32,
     x: Rows, cos: Rows, sin: Rows, positions: Rows,
     cos_row: u32, sin_row: u32, spare0: u32, spare1: u32,
 }
@@ -41,8 +41,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sin_at = begin(p.sin, row);
     if POSITIONS {
         let place = begin(p.positions, row);
-        let id = i32(Ilane_of(positions[place >> 2u], place & 3u).x);
-        // A position outside is clamped: a shader has no way to say that it is wrong (the CPU has).
+        let position = Ilane_of(positions[place >> 2u], place & 3u);
+        let id = index_value(position);
+        // A position outside is told, and clamped.
+        if id < -p.angles || id >= p.angles { outside(0u, position); }
         let from_ = u32(clamp(select(id, id + p.angles, id < 0), 0, p.angles - 1));
         cos_at += from_ * p.cos_row;
         sin_at += from_ * p.sin_row;

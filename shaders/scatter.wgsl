@@ -4,14 +4,14 @@
 // Three phases, a dispatch each: owners are cleared; each update claims its slice by its number; each element of the output
 // comes from the update that owns its slice, or from the data. A reduction by indices that may repeat is one dispatch by
 // itself: each element walks all updates in order, so that a sum is the same every time.
-// Prelude: Stored4, Lane, lane_of, pack4 of data and updates; IStored4, Ilane_of of the indices; index_value; combine(a, x);
-// PHASE; RANK; TUPLE; WIDTH.
+// Prelude: Stored4, Lane, lane_of, pack4 of data and updates; IStored4, Ilane_of of the indices; index_value and outside;
+// combine(a, x); PHASE; RANK; TUPLE; WIDTH.
 
 // Update k lies at slice Σ coordinate · slice_stride + Σ index_t · axis_stride_t, its coordinates those of k in `sizes`.
-// An index outside its axis claims nothing: a shader has no way to say that it is wrong (the CPU has).
+// An index outside its axis is told, and claims nothing.
 struct Params {
     count: u32, per_row: u32, elements: u32, slices: u32,
-    slice: u32, claims: u32, spare0: u32, spare1: u32,
+    slice: u32, claims: u32, report: u32, spare: u32,
     sizes: array<vec4<u32>, 2>,
     slice_strides: array<vec4<u32>, 2>,
     axis_sizes: array<vec4<u32>, 2>,
@@ -39,9 +39,13 @@ fn slice_of(k: u32) -> u32 {
     for (var t = 0u; t < TUPLE; t++) {
         let at = k * TUPLE + t;
         let size = i32(p.axis_sizes[t >> 2u][t & 3u]);
-        let raw = index_value(Ilane_of(indices[at >> 2u], at & 3u));
+        let index = Ilane_of(indices[at >> 2u], at & 3u);
+        let raw = index_value(index);
         let resolved = select(raw, raw + size, raw < 0);
-        if resolved < 0 || resolved >= size { return p.slices; }
+        if resolved < 0 || resolved >= size {
+            outside(t, index);
+            return p.slices;
+        }
         slice += u32(resolved) * p.axis_strides[t >> 2u][t & 3u];
     }
     return slice;

@@ -36,6 +36,8 @@ struct Details {
     node: Option<String>,
     operator: Option<String>,
     tensor: Option<String>,
+    /// Which input of the node is at fault, until somebody who knows the graph gives its name.
+    input: Option<usize>,
     remedy: Option<String>,
 }
 
@@ -45,7 +47,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of a kind, with what was found.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Details { kind, message: message.into(), file: None, node: None, operator: None, tensor: None, remedy: None }))
+        Self(Box::new(Details { kind, message: message.into(), file: None, node: None, operator: None, tensor: None, input: None, remedy: None }))
     }
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Usage, message)
@@ -88,6 +90,25 @@ impl Error {
     pub fn at_tensor(mut self, name: impl Into<String>) -> Self {
         self.0.tensor.get_or_insert_with(|| name.into());
         self
+    }
+    /// Says which input of the node is at fault: an operator knows its inputs by number alone.
+    pub(crate) fn of_input(mut self, index: usize) -> Self {
+        self.0.input.get_or_insert(index);
+        self
+    }
+    /// The number of the input at fault, where it is known.
+    pub(crate) fn input_at_fault(&self) -> Option<usize> {
+        self.0.input
+    }
+    /// Names the node, its operator, and the tensor that is the input at fault, where that is known.
+    pub(crate) fn of_node(self, graph: &crate::graph::Graph, node: &crate::graph::Node) -> Self {
+        let at_fault = self.0.input.and_then(|index| node.inputs.get(index).copied().flatten());
+        let name = at_fault.and_then(|id| graph.values.get(id.0 as usize)).map(|value| value.name.clone());
+        let error = self.at_node(&node.name).at_operator(&node.op_type);
+        match name {
+            Some(name) => error.at_tensor(name),
+            None => error,
+        }
     }
     /// What the reader can do about it.
     pub fn remedy(mut self, text: impl Into<String>) -> Self {

@@ -3,7 +3,7 @@
 use crate::compiled::{self, Packed};
 use crate::cpu;
 use crate::cpu::program::{NodeTime, Program, Weights};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Constants, Device, Execution};
 use crate::graph::{Dim, Graph, ValueId};
 use crate::onnx;
@@ -445,8 +445,12 @@ impl Session {
         };
         let mut execution = self.lease(prepared, plan)?;
         let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_node(op, operands, mode);
-        let values = execution.run(inputs, &evaluate)?;
-        prepared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(execution);
+        let values = execution.run(inputs, &evaluate);
+        // An input that is wrong leaves the device as it was.
+        if values.as_ref().map_or_else(|error| error.kind() == ErrorKind::Input, |_| true) {
+            prepared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(execution);
+        }
+        let values = values?;
         let output = |&id: &ValueId| {
             let known = || plan.facts.get(id.0 as usize).cloned().flatten().and_then(|fact| fact.value);
             values

@@ -57,6 +57,7 @@ impl Maker<'_> {
             params: block,
             params_offset,
             grid: [self.vectors.div_ceil(64), 1, 1],
+            status: false,
         };
         step(StepKind::Gpu { dispatches: vec![dispatch] }, vec![a, b], vec![result])
     }
@@ -104,6 +105,7 @@ fn axpy_plan(device: &Device, source: &str, shape: &[usize]) -> Plan {
         by_value: vec![],
         precision: Precision::F32,
         chosen: vec![],
+        reports: vec![],
     }
 }
 

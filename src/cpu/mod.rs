@@ -88,7 +88,7 @@ pub fn run(graph: &Graph, inputs: &HashMap<ValueId, Tensor>, mode: Mode, watch: 
         values.insert(id, held(given, mode)?);
     }
     for (index, node) in graph.nodes.iter().enumerate() {
-        let here = |error: Error| error.at_node(&node.name).at_operator(&node.op_type);
+        let here = |error: Error| error.of_node(graph, node);
         for id in node.inputs.iter().flatten() {
             if !values.contains_key(id) {
                 let constant = graph.constant(*id).ok_or_else(|| here(Error::internal(format!("'{}' has no value", graph.value(*id).name))))?;

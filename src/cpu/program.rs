@@ -129,7 +129,7 @@ impl Program {
         let find = |values: &[Option<Tensor>], id: ValueId| values[id.0 as usize].is_some() || self.known[id.0 as usize].is_some();
         for (index, node) in graph.nodes.iter().enumerate() {
             let start = times.is_some().then(Instant::now);
-            let here = |error: Error| error.at_node(&node.name).at_operator(&node.op_type);
+            let here = |error: Error| error.of_node(graph, node);
             if let Some(id) = node.inputs.iter().flatten().find(|&&id| !find(&values, id)) {
                 return Err(here(Error::internal(format!("'{}' has no value", graph.value(*id).name))));
             }

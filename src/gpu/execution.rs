@@ -8,9 +8,9 @@ use super::timing::Timer;
 use super::translate;
 use crate::error::{Error, Result};
 use crate::graph::ValueId;
-use crate::kernels::{Access, Dispatch, PARAMS_WINDOW, UNIFORM_TABLE, reads_uniform_table};
+use crate::kernels::{Dispatch, PARAMS_WINDOW, UNIFORM_TABLE, reads_uniform_table};
 use crate::ops::Operator;
-use crate::plan::{Home, Place, PlaceId, Plan, Step, StepKind, decode, encode};
+use crate::plan::{Home, Place, PlaceId, Plan, STATUS_BYTES, Step, StepKind, decode, encode};
 use crate::tensor::Tensor;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -40,6 +40,8 @@ pub struct Execution {
     /// The dispatches of each step.
     recorded: Vec<Vec<Recorded>>,
     staging: Buffer,
+    /// What kernels tell of a run, where the plan has any that may.
+    status: Option<Buffer>,
     /// How long packing and uploading constants took; drivers may have translated kernels meanwhile.
     pub uploading: Duration,
 }
@@ -88,9 +90,11 @@ impl Execution {
             device.raw().create_bind_group(&wgpu::BindGroupDescriptor { label: Some("params"), layout: device.pipelines().params_layout(), entries: &entries })
         })?;
         let staged = download_batches(plan, device.capabilities().max_buffer_bytes).map(|(_, bytes)| bytes).max().unwrap_or(0);
-        let staging = Buffer::staging(device, staged)?;
+        let status = (!plan.reports.is_empty()).then(|| Buffer::storage(device, "status", STATUS_BYTES)).transpose()?;
+        let staging = Buffer::staging(device, staged + status.as_ref().map_or(0, |_| STATUS_BYTES))?;
         let recorded = vec![];
-        let mut execution = Self { device: device.clone(), plan: plan.clone(), slots, constants, _params: params, params_group, recorded, staging, uploading };
+        let (device, plan) = (device.clone(), plan.clone());
+        let mut execution = Self { device, plan: plan.clone(), slots, constants, _params: params, params_group, recorded, staging, status, uploading };
         execution.recorded = plan.steps.iter().map(|step| execution.prepare_step(step)).collect::<Result<_>>()?;
         Ok(execution)
     }
@@ -104,7 +108,7 @@ impl Execution {
 
     fn prepare_dispatch(&self, dispatch: &Dispatch) -> Result<Recorded> {
         let (device, pipelines) = (&self.device, self.device.pipelines());
-        let accesses: Vec<Access> = dispatch.bindings.iter().map(|binding| binding.1).collect();
+        let accesses = dispatch.accesses();
         let layout = pipelines.layout(device, &accesses)?;
         let mut entries = Vec::with_capacity(dispatch.bindings.len());
         for (binding, (id, _)) in dispatch.bindings.iter().enumerate() {
@@ -113,6 +117,10 @@ impl Execution {
             let size = std::num::NonZeroU64::new(place.bytes());
             let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &buffer.raw, offset: 0, size });
             entries.push(wgpu::BindGroupEntry { binding: binding as u32, resource });
+        }
+        if dispatch.status {
+            let status = self.status.as_ref().ok_or_else(|| Error::internal("a kernel tells of what the plan doesn't know"))?;
+            entries.push(wgpu::BindGroupEntry { binding: entries.len() as u32, resource: status.raw.as_entire_binding() });
         }
         let descriptor = wgpu::BindGroupDescriptor { label: Some(dispatch.kernel), layout: &layout, entries: &entries };
         let group = device.capture(&format!("the bind group of '{}'", dispatch.kernel), || device.raw().create_bind_group(&descriptor))?;
@@ -180,7 +188,7 @@ impl Execution {
         let plan = self.plan.clone();
         let mut made = Values::new();
         let mut pending: Option<wgpu::CommandEncoder> = None;
-        let mut at = 0;
+        let (mut at, mut cleared) = (0, false);
         while let Some(step) = plan.steps.get(at) {
             let end = if matches!(watch, Watch::Nobody) { self.batch_end(at) } else { at + 1 };
             let done = match &step.kind {
@@ -188,7 +196,11 @@ impl Execution {
                     // A write takes effect before what is submitted after it, so what comes before must be submitted first.
                     readback::submit(&self.device, pending.take()).and_then(|()| self.upload(self.host_value(*value, inputs, &made)?, *to))
                 }
-                StepKind::Gpu { .. } => self.record(&mut pending, at..end, &mut watch),
+                StepKind::Gpu { .. } => {
+                    let first = !std::mem::replace(&mut cleared, true);
+                    let clear = if first { self.clear_status(&mut pending) } else { Ok(()) };
+                    clear.and_then(|()| self.record(&mut pending, at..end, &mut watch))
+                }
                 StepKind::Download { .. } => self.download(pending.take(), at..end, &mut made),
                 StepKind::Cpu { op, inputs: reads, outputs, .. } => self.evaluate(op.as_ref(), (reads, outputs), inputs, &mut made, evaluate),
             };
@@ -235,6 +247,27 @@ impl Execution {
         })
     }
 
+    /// Begins what kernels tell of a run anew.
+    pub(super) fn clear_status(&self, pending: &mut Option<wgpu::CommandEncoder>) -> Result<()> {
+        let Some(status) = &self.status else { return Ok(()) };
+        self.device.capture("recording", || {
+            let mut encoder = readback::encoder(&self.device, pending.take());
+            encoder.clear_buffer(&status.raw, 0, None);
+            *pending = Some(encoder);
+        })
+    }
+
+    /// What is read back beside the results: the status.
+    pub(super) fn status_source(&self) -> Option<(&Buffer, u64)> {
+        self.status.as_ref().map(|status| (status, STATUS_BYTES))
+    }
+
+    /// Errors where the bytes of the status tell of something.
+    pub(super) fn told(&self, bytes: &[u8]) -> Result<()> {
+        let status = bytemuck::try_pod_read_unaligned(bytes).map_err(|_| Error::internal("a status of another size"))?;
+        self.plan.told(status).map_or(Ok(()), Err)
+    }
+
     fn upload(&self, tensor: &Tensor, to: PlaceId) -> Result<()> {
         let (place, buffer) = self.place(to)?;
         if tensor.shape() != place.fact.shape {
@@ -253,8 +286,14 @@ impl Execution {
                 targets.push((place, value, layout));
             }
         }
+        // First, so that results which mean nothing aren't decoded.
+        sources.splice(0..0, self.status_source());
+        let before = sources.len() - targets.len();
         readback::read(&self.device, pending, &sources, &self.staging, |index, bytes| {
-            if let Some((place, value, layout)) = targets.get(index) {
+            if index < before {
+                return self.told(bytes);
+            }
+            if let Some((place, value, layout)) = targets.get(index - before) {
                 let fact = self.plan.facts.get(value.0 as usize).and_then(Option::as_ref).unwrap_or(&place.fact);
                 made.insert(*value, decode(bytes, fact.dtype, &fact.shape, *layout, place.storage)?);
             }
@@ -271,12 +310,21 @@ impl Execution {
         evaluate: &Evaluate,
     ) -> Result<()> {
         let operands = reads.iter().map(|id| id.map(|id| self.host_value(id, inputs, made)).transpose()).collect::<Result<Vec<_>>>()?;
-        let results = evaluate(op, &operands)?;
+        let results = evaluate(op, &operands).map_err(|error| self.named(error, reads))?;
         if results.len() < outputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1) {
             return Err(Error::internal(format!("{} results for {} outputs", results.len(), outputs.len())));
         }
         made.extend(outputs.iter().zip(results).filter_map(|(id, result)| Some(((*id)?, result))));
         Ok(())
+    }
+
+    /// Names the tensor that an operator's error is of, where it is known by its number alone.
+    fn named(&self, error: Error, reads: &[Option<ValueId>]) -> Error {
+        let value = |index: usize| reads.get(index).copied().flatten().and_then(|id| self.plan.graph.values.get(id.0 as usize));
+        match error.input_at_fault().and_then(value) {
+            Some(value) => error.at_tensor(&value.name),
+            None => error,
+        }
     }
 
     /// A value that is on the host: read back or made there, given, a constant, or known when the plan was made.
@@ -311,6 +359,7 @@ pub(super) fn at_step(error: Error, step: &Step) -> Error {
 
 /// The end of the downloads from step `at` that one staging buffer of at most `limit` bytes takes, and their bytes.
 fn download_batch(plan: &Plan, at: usize, limit: u64) -> (usize, u64) {
+    let limit = limit.saturating_sub(STATUS_BYTES);
     let (mut end, mut total) = (at, 0u64);
     while let Some(StepKind::Download { from, .. }) = plan.steps.get(end).map(|step| &step.kind) {
         let bytes = plan.places.get(from.0 as usize).map_or(0, Place::bytes);

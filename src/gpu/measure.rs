@@ -83,6 +83,7 @@ fn plan(kernel: &'static str, source: &str, floats: u32, params: [u32; 2], grid:
         params: bytemuck::cast_slice(&params).to_vec(),
         params_offset: 0,
         grid,
+        status: false,
     };
     let step = Step {
         node: None,
@@ -104,5 +105,6 @@ fn plan(kernel: &'static str, source: &str, floats: u32, params: [u32; 2], grid:
         by_value: vec![],
         precision: Precision::F32,
         chosen: vec![],
+        reports: vec![],
     }
 }

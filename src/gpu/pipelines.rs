@@ -3,7 +3,7 @@
 use super::device::Device;
 use super::translate::Kernel;
 use crate::error::{Error, Result};
-use crate::kernels::{Access, Dispatch, PARAMS_WINDOW, UNIFORM_TABLE, reads_uniform_table};
+use crate::kernels::{Access, PARAMS_WINDOW, UNIFORM_TABLE, reads_uniform_table};
 use crate::plan::Plan;
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
@@ -45,8 +45,7 @@ impl Pipelines {
 
     /// Compiles the kernels of a plan that are missing, and returns them. Errors as [`Pipelines::prepare`] does.
     pub(super) fn prepare_plan(&self, device: &Device, plan: &Plan) -> Result<Vec<Kernel>> {
-        let accesses = |dispatch: &Dispatch| dispatch.bindings.iter().map(|binding| binding.1).collect();
-        let kernels: Vec<_> = plan.dispatches().map(|(_, dispatch)| (dispatch.source.clone(), accesses(dispatch), dispatch.kernel)).collect();
+        let kernels: Vec<_> = plan.dispatches().map(|(_, dispatch)| (dispatch.source.clone(), dispatch.accesses(), dispatch.kernel)).collect();
         self.prepare(device, &kernels)
     }
 

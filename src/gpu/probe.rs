@@ -44,8 +44,13 @@ impl Execution {
             buffer.write(&self.device, bytes)?;
         }
         let mut pending = None;
-        let recorded = self.record(&mut pending, index..index + 1, &mut Watch::Nobody);
-        recorded.and_then(|()| self.read_places(pending, &step.writes)).map_err(|error| at_step(error, step))
+        let cleared = self.clear_status(&mut pending);
+        let recorded = cleared.and_then(|()| self.record(&mut pending, index..index + 1, &mut Watch::Nobody));
+        let told = recorded.and_then(|()| match self.status_source() {
+            Some(source) => readback::read(&self.device, pending.take(), &[source], &Buffer::staging(&self.device, source.1)?, |_, bytes| self.told(bytes)),
+            None => Ok(()),
+        });
+        told.and_then(|()| self.read_places(pending, &step.writes)).map_err(|error| at_step(error, step))
     }
 
     /// Those of some places that are activations.

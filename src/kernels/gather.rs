@@ -1,12 +1,15 @@
 //! Elements found by indices: `shaders/gather.wgsl`.
 
-use super::{Access, Kernel, Prelude, folded_grid};
+use super::{Access, Kernel, Prelude, folded_grid, indices};
+use crate::ops::Fact;
 use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
 
 pub static GATHER: Kernel = Kernel { stem: "gather", shader: include_str!("../../shaders/gather.wgsl"), params_size: size_of::<Params>(), variants };
 
 const MAX_RANK: usize = 8;
 const WIDTH: u32 = 64;
+/// The binding of the status.
+const STATUS: u32 = 3;
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -17,7 +20,8 @@ struct Params {
     data_offset: u32,
     index_offset: u32,
     tuple_step: u32,
-    spare: [u32; 2],
+    report: u32,
+    spare: u32,
     sizes: [u32; MAX_RANK],
     data_strides: [u32; MAX_RANK],
     index_strides: [u32; MAX_RANK],
@@ -33,31 +37,40 @@ pub struct Addressing {
     pub index_strides: Vec<isize>,
     /// The distance between the indices of one tuple.
     pub tuple_step: isize,
+    /// The data's axis that the first index of a tuple walks; the others walk those that follow.
+    pub axis: usize,
     /// (size, stride) of the data's axis that each index of a tuple walks.
     pub axes: Vec<(usize, isize)>,
 }
 
-fn prelude(data: Storage, indices: Storage, rank: usize, tuple: usize) -> Prelude {
-    let value = match indices {
-        // Sizes are below 2³¹, so the low word holds every valid index, negative ones too.
-        Storage::I64 => "fn index_value(x: ILane) -> i32 { return i32(x.x); }\n",
-        _ => "fn index_value(x: ILane) -> i32 { return i32(x); }\n",
-    };
-    Prelude::new().movable(data).typed("I", indices).code(value).constant("RANK", rank as u32).constant("TUPLE", tuple as u32).constant("WIDTH", WIDTH)
+fn prelude(data: Storage, indices: Storage, rank: usize, tuple: usize, report: bool) -> Prelude {
+    indices::declare(Prelude::new().movable(data), indices, report.then_some(STATUS))
+        .constant("RANK", rank as u32)
+        .constant("TUPLE", tuple as u32)
+        .constant("WIDTH", WIDTH)
 }
 
 fn variants() -> Vec<Prelude> {
     let all = [Storage::F32, Storage::F16, Storage::F16Packed, Storage::I32, Storage::U32, Storage::I64];
-    all.into_iter().flat_map(|data| [Storage::I32, Storage::I64].map(|indices| prelude(data, indices, 3, 2))).collect()
+    let kinds = [(Storage::I32, true), (Storage::I64, true), (Storage::I64, false)];
+    all.into_iter().flat_map(|data| kinds.map(|(indices, report)| prelude(data, indices, 3, 2, report))).collect()
 }
 
 /// Emits the gather of `data` by `indices` into output 0, dense.
 pub fn lower(at: &mut Lowering<'_>, data: &View, indices: &View, addressing: &Addressing) -> Result<(), Unsupported> {
     let (data_storage, index_storage) = (at.storage(at.fact(0)?.dtype)?, at.storage(at.fact(1)?.dtype)?);
-    let output = at.output(0, Layout::Dense)?;
+    let mut output = at.output(0, Layout::Dense)?;
     if data.count() == 0 && output.count() > 0 {
         return Err(Unsupported::new("a gather from no elements"));
     }
+    let report = at.report(1, addressing.axis, addressing.axes.iter().map(|axis| axis.0).collect());
+    // Where nothing is moved the indices are read all the same, each once, and what comes of it is thrown away.
+    let nothing = output.count() == 0 && report.is_some();
+    if nothing {
+        let sizes: Vec<usize> = output.shape.iter().zip(&addressing.index_strides).map(|(&size, &step)| if step == 0 { 1 } else { size }).collect();
+        output = at.scratch(&Fact::new(at.fact(0)?.dtype, sizes), Layout::Dense)?;
+    }
+    let still = |stride: isize| if nothing { 0 } else { stride };
     let mut dims: Vec<(usize, isize, isize)> = vec![];
     for ((&size, &data), &index) in output.shape.iter().zip(&addressing.data_strides).zip(&addressing.index_strides).filter(|((size, _), _)| **size != 1) {
         match dims.last_mut() {
@@ -78,7 +91,8 @@ pub fn lower(at: &mut Lowering<'_>, data: &View, indices: &View, addressing: &Ad
         data_offset: narrow(data.offset)?,
         index_offset: narrow(indices.offset)?,
         tuple_step: addressing.tuple_step as i32 as u32,
-        spare: [0; 2],
+        report: report.unwrap_or(0),
+        spare: 0,
         sizes: [1; MAX_RANK],
         data_strides: [0; MAX_RANK],
         index_strides: [0; MAX_RANK],
@@ -86,11 +100,11 @@ pub fn lower(at: &mut Lowering<'_>, data: &View, indices: &View, addressing: &Ad
         axis_strides: [0; MAX_RANK],
     };
     for (d, dim) in dims.iter().enumerate() {
-        (params.sizes[d], params.data_strides[d], params.index_strides[d]) = (narrow(dim.0)?, dim.1 as i32 as u32, dim.2 as i32 as u32);
+        (params.sizes[d], params.data_strides[d], params.index_strides[d]) = (narrow(dim.0)?, still(dim.1) as i32 as u32, dim.2 as i32 as u32);
     }
     for (k, axis) in addressing.axes.iter().enumerate() {
-        (params.axis_sizes[k], params.axis_strides[k]) = (narrow(axis.0)?, axis.1 as i32 as u32);
+        (params.axis_sizes[k], params.axis_strides[k]) = (super::narrow(axis.0)?, still(axis.1) as i32 as u32);
     }
     let bindings = [(data.place, Access::Read), (indices.place, Access::Read), (output.place, Access::Write)];
-    at.emit(&GATHER, prelude(data_storage, index_storage, dims.len(), addressing.axes.len()), params, &bindings, grid)
+    at.emit(&GATHER, prelude(data_storage, index_storage, dims.len(), addressing.axes.len(), report.is_some()), params, &bindings, grid)
 }

@@ -17,6 +17,7 @@ pub mod gather;
 pub mod gemm;
 pub mod gemm_cooperative;
 pub mod gemv;
+mod indices;
 mod lines;
 pub mod lp_normalize;
 pub mod lrn;
@@ -130,6 +131,15 @@ pub struct Dispatch {
     pub params: Vec<u8>,
     pub params_offset: u32,
     pub grid: [u32; 3],
+    /// Whether the run's status ([`crate::plan::Report`]) is bound, to be written, behind `bindings`.
+    pub status: bool,
+}
+
+impl Dispatch {
+    /// How each storage buffer of `@group(0)` is bound, in order.
+    pub fn accesses(&self) -> Vec<Access> {
+        self.bindings.iter().map(|binding| binding.1).chain(self.status.then_some(Access::Write)).collect()
+    }
 }
 
 /// How a constant is rearranged for a kernel.

@@ -1,6 +1,6 @@
 //! Rotary positions: `shaders/rotary.wgsl`.
 
-use super::{Access, Kernel, Prelude, folded_grid, matmul, narrow};
+use super::{Access, Kernel, Prelude, folded_grid, indices, matmul, narrow};
 use crate::ops::Fact;
 use crate::ops::nn::rotary_embedding::RotaryEmbedding;
 use crate::ops::shape::alias_reshaped;
@@ -28,7 +28,7 @@ struct Params {
     middle: u32,
     inner: u32,
     angles: u32,
-    spare: u32,
+    report: u32,
     x: Rows,
     cos: Rows,
     sin: Rows,
@@ -39,6 +39,8 @@ struct Params {
 }
 
 const WIDTH: u32 = 64;
+/// The binding of the status.
+const STATUS: u32 = 5;
 
 /// What makes a variant: see the shader.
 #[derive(Debug, Clone, Copy)]
@@ -47,16 +49,20 @@ struct Variant {
     aligned: bool,
     whole: bool,
     positions: bool,
+    /// Whether a position may lie beyond the angles.
+    report: bool,
 }
 
 fn prelude(storage: Storage, v: Variant) -> Prelude {
-    let base = Prelude::new().storage(storage).typed("I", Storage::I64).flag("INTERLEAVED", v.interleaved).flag("ALIGNED", v.aligned);
+    let base = indices::declare(Prelude::new().storage(storage), Storage::I64, v.report.then_some(STATUS))
+        .flag("INTERLEAVED", v.interleaved)
+        .flag("ALIGNED", v.aligned);
     base.flag("WHOLE", v.whole).flag("POSITIONS", v.positions).constant("WIDTH", WIDTH)
 }
 
 fn variants() -> Vec<Prelude> {
     let kinds = [(false, true, false, true), (false, true, true, false), (false, false, false, true), (false, false, true, false), (true, false, false, true)];
-    let kinds = kinds.map(|(interleaved, aligned, whole, positions)| Variant { interleaved, aligned, whole, positions });
+    let kinds = kinds.map(|(interleaved, aligned, whole, positions)| Variant { interleaved, aligned, whole, positions, report: positions });
     [Storage::F32, Storage::F16, Storage::F16Packed].into_iter().flat_map(|storage| kinds.map(|kind| prelude(storage, kind))).collect()
 }
 
@@ -114,6 +120,7 @@ pub fn lower(at: &mut Lowering<'_>, op: &RotaryEmbedding) -> Result<(), Unsuppor
     let head4 = s.head.div_ceil(4);
     let groups = narrow([s.batch, s.heads, s.sequence].iter().fold(head4, |count, &size| count.saturating_mul(size)))?;
     let grid = folded_grid(groups.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
+    let report = if positions.is_some() { at.report(3, 0, vec![at.fact(1)?.shape[0]]) } else { None };
     let params = Params {
         groups,
         per_row: grid[0],
@@ -122,7 +129,7 @@ pub fn lower(at: &mut Lowering<'_>, op: &RotaryEmbedding) -> Result<(), Unsuppor
         middle: narrow(four[1])?,
         inner: narrow(four[2])?,
         angles: if positions.is_some() { narrow(at.fact(1)?.shape[0])? } else { 0 },
-        spare: 0,
+        report: report.unwrap_or(0),
         x: rows(&x, [Some(0), Some(1), Some(2)])?,
         cos: angles[0],
         sin: angles[1],
@@ -134,7 +141,13 @@ pub fn lower(at: &mut Lowering<'_>, op: &RotaryEmbedding) -> Result<(), Unsuppor
     if positions.is_some() && params.angles == 0 {
         return Err(Unsupported::new("positions without angles"));
     }
-    let variant = Variant { interleaved: op.interleaved, aligned: !op.interleaved && s.dim.is_multiple_of(8), whole: op.whole, positions: positions.is_some() };
+    let variant = Variant {
+        interleaved: op.interleaved,
+        aligned: !op.interleaved && s.dim.is_multiple_of(8),
+        whole: op.whole,
+        positions: positions.is_some(),
+        report: report.is_some(),
+    };
     let bindings = [(x.place, Access::Read), (places[0], Access::Read), (places[1], Access::Read), (ids, Access::Read), (output.place, Access::Write)];
     at.emit(&ROTARY, prelude(storage, variant), params, &bindings, grid)?;
     if s.flat {

@@ -1,6 +1,6 @@
 //! Slices replaced, found by indices: `shaders/scatter.wgsl`.
 
-use super::{Access, Kernel, Prelude, folded_grid};
+use super::{Access, Kernel, Prelude, folded_grid, indices};
 use crate::ops::Fact;
 use crate::ops::pointwise::{Pointwise, Row, emit};
 use crate::plan::{Layout, Lowering, Storage, Unsupported};
@@ -10,6 +10,10 @@ pub static SCATTER: Kernel = Kernel { stem: "scatter", shader: include_str!("../
 
 const MAX_RANK: usize = 8;
 const WIDTH: u32 = 64;
+/// The binding of the status.
+const STATUS: u32 = 5;
+/// The phases that read indices.
+const STATUS_PHASES: [u32; 2] = [1, 3];
 /// Updates that one invocation may walk: a GPU that is busy for seconds is reset by its system.
 const MOST_CLAIMS: u32 = 1 << 16;
 
@@ -22,7 +26,8 @@ struct Params {
     slices: u32,
     slice: u32,
     claims: u32,
-    spare: [u32; 2],
+    report: u32,
+    spare: u32,
     sizes: [u32; MAX_RANK],
     slice_strides: [u32; MAX_RANK],
     axis_sizes: [u32; MAX_RANK],
@@ -33,25 +38,29 @@ struct Params {
 pub struct Addressing {
     /// The updates' own coordinates: their sizes, and what a step moves in the slices.
     pub coordinates: Vec<(usize, usize)>,
+    /// The axis that the first index of a tuple walks; the others walk those that follow.
+    pub axis: usize,
     /// (size, stride in slices) of the axis that each index of a tuple walks.
     pub axes: Vec<(usize, usize)>,
     /// Elements of a slice.
     pub slice: usize,
 }
 
-fn prelude(dtype: DType, storages: [Storage; 2], combine: Option<&'static Row>, phase: u32, rank: usize, tuple: usize) -> Result<Prelude, Unsupported> {
-    let value = match storages[1] {
-        // An index beyond 32 bits is outside every axis: it becomes the lowest number, which is too.
-        Storage::I64 => {
-            "fn index_value(x: ILane) -> i32 { return select(bitcast<i32>(0x80000000u), bitcast<i32>(x.x), all(widen64(bitcast<i32>(x.x)) == x)); }\n"
-        }
-        _ => "fn index_value(x: ILane) -> i32 { return i32(x); }\n",
-    };
+fn prelude(
+    dtype: DType,
+    storages: [Storage; 2],
+    combine: Option<&'static Row>,
+    phase: u32,
+    [rank, tuple]: [usize; 2],
+    report: bool,
+) -> Result<Prelude, Unsupported> {
     let combine = match combine {
         None => "fn combine(a: Lane, x: Lane) -> Lane { return x; }\n".to_string(),
         Some(row) => emit("combine", &Pointwise::of(row, 2, &[]), &[dtype, dtype])?,
     };
-    let prelude = Prelude::new().movable(storages[0]).typed("I", storages[1]).code(value).code(&combine).constant("PHASE", phase);
+    // The other phases read no index.
+    let status = STATUS_PHASES.contains(&phase).then_some(STATUS).filter(|_| report);
+    let prelude = indices::declare(Prelude::new().movable(storages[0]).code(&combine), storages[1], status).constant("PHASE", phase);
     Ok(prelude.constant("RANK", rank as u32).constant("TUPLE", tuple as u32).constant("WIDTH", WIDTH))
 }
 
@@ -59,10 +68,10 @@ fn variants() -> Vec<Prelude> {
     use crate::ops::pointwise::table;
     let all = [Storage::F32, Storage::F16, Storage::F16Packed, Storage::I32, Storage::U32, Storage::I64];
     let mut list: Vec<Prelude> =
-        all.into_iter().flat_map(|storage| (0..3).flat_map(move |phase| prelude(DType::F32, [storage, Storage::I64], None, phase, 2, 2))).collect();
+        all.into_iter().flat_map(|storage| (0..3).flat_map(move |phase| prelude(DType::F32, [storage, Storage::I64], None, phase, [2, 2], true))).collect();
     for (dtype, storage) in [(DType::F32, Storage::F32), (DType::F16, Storage::F16Packed), (DType::I64, Storage::I64), (DType::U8, Storage::I32)] {
         for row in [&table::ADD, &table::MUL, &table::MIN, &table::MAX] {
-            list.extend([2, 3].into_iter().flat_map(|phase| prelude(dtype, [storage, Storage::I32], Some(row), phase, 1, 1)));
+            list.extend([2, 3].into_iter().flat_map(|phase| prelude(dtype, [storage, Storage::I32], Some(row), phase, [1, 1], true)));
         }
     }
     list
@@ -74,10 +83,15 @@ pub fn lower(at: &mut Lowering<'_>, addressing: &Addressing, combine: Option<&'s
     let dtype = at.fact(0)?.dtype;
     let storages = [at.storage(dtype)?, at.storage(at.fact(1)?.dtype)?];
     let updates_given = at.fact(2)?.count();
-    if updates_given == 0 || at.fact(0)?.count() == 0 {
+    let report = at.report(1, addressing.axis, addressing.axes.iter().map(|axis| axis.0).collect());
+    // Where nothing is moved the indices are read all the same.
+    let nothing = updates_given == 0 || at.fact(0)?.count() == 0;
+    if nothing {
         let view = at.view(0)?;
         at.alias(0, view);
-        return Ok(());
+        if report.is_none() || at.fact(1)?.count() == 0 {
+            return Ok(());
+        }
     }
     let coordinates: Vec<(usize, usize)> = addressing.coordinates.iter().copied().filter(|dim| dim.0 != 1).collect();
     if coordinates.len() > MAX_RANK || addressing.axes.len() > MAX_RANK {
@@ -89,21 +103,23 @@ pub fn lower(at: &mut Lowering<'_>, addressing: &Addressing, combine: Option<&'s
     narrow(updates_given)?;
     let slices = data.count() / addressing.slice.max(1);
     let claims = narrow(addressing.coordinates.iter().map(|dim| dim.0).product())?;
-    let walked = combine.is_some() && !unique;
+    let walked = combine.is_some() && !unique && !nothing;
     if walked && claims > MOST_CLAIMS {
         return Err(Unsupported::new(format!("a reduction of {claims} updates in order: too long a walk for one invocation")));
     }
-    let slices = if walked { 4 } else { slices };
+    let slices = if walked || nothing { 4 } else { slices };
     let owners = at.scratch(&Fact::new(DType::U32, [slices]), Layout::Dense)?;
-    let output = at.output(0, Layout::Dense)?;
+    let output = if nothing { at.scratch(&Fact::new(dtype, [4]), Layout::Dense)? } else { at.output(0, Layout::Dense)? };
     let mut params = Params {
         count: 0,
         per_row: 0,
         elements,
-        slices: narrow(data.count() / addressing.slice.max(1))?,
+        // Nothing is claimed of no elements.
+        slices: if nothing { 0 } else { narrow(data.count() / addressing.slice.max(1))? },
         slice: narrow(addressing.slice)?,
         claims,
-        spare: [0; 2],
+        report: report.unwrap_or(0),
+        spare: 0,
         sizes: [1; MAX_RANK],
         slice_strides: [0; MAX_RANK],
         axis_sizes: [1; MAX_RANK],
@@ -122,11 +138,17 @@ pub fn lower(at: &mut Lowering<'_>, addressing: &Addressing, combine: Option<&'s
         (owners.place, Access::Write),
         (output.place, Access::Write),
     ];
-    let phases = if walked { vec![(3, elements.div_ceil(4))] } else { vec![(0, params.slices), (1, claims), (2, elements.div_ceil(4))] };
+    let phases = if nothing {
+        vec![(1, claims)]
+    } else if walked {
+        vec![(3, elements.div_ceil(4))]
+    } else {
+        vec![(0, params.slices), (1, claims), (2, elements.div_ceil(4))]
+    };
     for (phase, count) in phases {
         let grid = folded_grid(count.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
         (params.count, params.per_row) = (count, grid[0]);
-        let prelude = prelude(dtype, storages, combine, phase, coordinates.len(), addressing.axes.len())?;
+        let prelude = prelude(dtype, storages, combine, phase, [coordinates.len(), addressing.axes.len()], report.is_some())?;
         at.emit(&SCATTER, prelude, params, &bindings, grid)?;
     }
     Ok(())

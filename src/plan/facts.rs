@@ -52,7 +52,7 @@ pub fn infer(graph: &Graph, inputs: &HashMap<ValueId, Fact>) -> Result<Inference
         }
         let mut results = match infer_node(node, &known) {
             Ok(results) => results,
-            Err(Infer::Error(error)) => return Err(error),
+            Err(Infer::Error(error)) => return Err(error.of_node(graph, node)),
             Err(Infer::NeedsValue(index)) => {
                 let sources = node.inputs.get(index).copied().flatten().map(|id| sources(graph, &facts, id)).unwrap_or_default();
                 let small = |id: &ValueId| inputs.get(id).is_some_and(|fact| fact.value.is_none() && fact.count() <= BY_VALUE_ELEMENTS);
@@ -74,7 +74,7 @@ pub fn infer(graph: &Graph, inputs: &HashMap<ValueId, Fact>) -> Result<Inference
             known.iter().flatten().all(|fact| fact.value.is_some()) && results.iter().all(|fact| bytes(fact) <= KNOWN_BYTES) && !node.op.is_random();
         if computable && results.iter().any(|fact| fact.value.is_none()) {
             let operands: Vec<_> = known.iter().map(|fact| fact.and_then(|fact| fact.value.as_ref())).collect();
-            let values = cpu::eval_node(&*node.op, &operands, Mode::Declared).map_err(|error| error.at_node(&node.name).at_operator(&node.op_type))?;
+            let values = cpu::eval_node(&*node.op, &operands, Mode::Declared).map_err(|error| error.of_node(graph, node))?;
             results = values.iter().map(Fact::of).collect();
         }
         for (id, fact) in node.outputs.iter().zip(results) {

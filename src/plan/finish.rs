@@ -78,6 +78,7 @@ impl Builder {
             by_value,
             precision: self.precision,
             chosen: self.chosen,
+            reports: self.reports,
         })
     }
 }

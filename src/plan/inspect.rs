@@ -55,8 +55,7 @@ pub struct PlannedDispatch {
 impl Plan {
     /// The number of distinct kernels: pipelines to compile.
     pub fn pipelines(&self) -> usize {
-        let accesses = |bindings: &[(super::PlaceId, crate::kernels::Access)]| bindings.iter().map(|binding| binding.1).collect::<Vec<_>>();
-        self.dispatches().map(|(_, dispatch)| (&dispatch.source, accesses(&dispatch.bindings))).collect::<HashSet<_>>().len()
+        self.dispatches().map(|(_, dispatch)| (&dispatch.source, dispatch.accesses())).collect::<HashSet<_>>().len()
     }
 
     /// What the plan comes to, as plain data.

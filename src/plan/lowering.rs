@@ -164,6 +164,17 @@ impl Lowering<'_> {
     pub fn choose(&mut self, key: String, candidates: Vec<Variant>) -> Variant {
         self.builder.choose(key, candidates)
     }
+    /// The number by which a kernel tells of an index of input `index` that lies outside the data's axes from `axis` on, of these sizes.
+    /// `None` where the indices are known: then `infer` has held them to the sizes.
+    pub fn report(&mut self, index: usize, axis: usize, sizes: Vec<usize>) -> Option<u32> {
+        if self.constant(index).is_some() {
+            return None;
+        }
+        let tensor = self.input_id(index).map_or(String::new(), |id| self.builder.graph.value(id).name.clone());
+        let (_, node, op_type) = self.builder.current.clone();
+        self.builder.reports.push(super::Report { node, op_type, tensor, axis, sizes });
+        u32::try_from(self.builder.reports.len()).ok()
+    }
     /// Adds a dispatch to the node's step.
     pub fn emit<P: bytemuck::Pod>(
         &mut self,

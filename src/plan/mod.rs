@@ -16,6 +16,7 @@ mod part;
 mod places;
 mod planner;
 mod print;
+mod report;
 
 pub use capabilities::{Capabilities, Cooperative, Precision};
 pub use choice::{Choices, Chosen, Variant};
@@ -27,6 +28,7 @@ pub use memory::{Lifetime, assign, live};
 pub use part::Part;
 pub(crate) use planner::Builder;
 pub use planner::{PlanRequest, mode_of, plan};
+pub use report::{Report, STATUS_BYTES};
 
 use crate::graph::ValueId;
 use crate::kernels::{Dispatch, Packing};
@@ -160,6 +162,8 @@ pub struct Plan {
     pub precision: Precision,
     /// What kernels asked for, and were told.
     pub chosen: Vec<Chosen>,
+    /// What the numbers that kernels may write into the status mean, from 1 on.
+    pub reports: Vec<Report>,
 }
 
 impl Plan {

@@ -53,6 +53,7 @@ pub(crate) struct Builder {
     /// What the current node's kernels asked for.
     pub(super) asked: Vec<Chosen>,
     pub(super) chosen: Vec<Chosen>,
+    pub(super) reports: Vec<Report>,
     choices: Choices,
     pub(super) current: (Option<usize>, String, String),
 }
@@ -75,6 +76,7 @@ pub fn plan(request: PlanRequest<'_>) -> Result<Plan> {
         dispatches: vec![],
         asked: vec![],
         chosen: vec![],
+        reports: vec![],
         choices: request.choices,
         current: (None, String::new(), String::new()),
     };
@@ -116,7 +118,7 @@ impl Builder {
         let inputs: Vec<Option<Fact>> = node.inputs.iter().map(|id| id.and_then(|id| self.fact(id).cloned())).collect();
         let outputs: Option<Vec<Fact>> = node.outputs.iter().map(|id| id.map_or(Some(Fact::new(DType::F32, vec![])), |id| self.fact(id).cloned())).collect();
         let outputs = outputs.ok_or_else(|| Error::internal("an output has no type").at_node(&node.name))?;
-        let (places, steps, constants) = (self.places.len(), self.steps.len(), self.constants.len());
+        let (places, steps, constants, reports) = (self.places.len(), self.steps.len(), self.constants.len(), self.reports.len());
         self.dispatches.clear();
         self.asked.clear();
         let lowered = node.op.clone().lower(&mut Lowering { builder: self, node, inputs, outputs });
@@ -132,6 +134,7 @@ impl Builder {
                 self.parts.values_mut().for_each(|parts| parts.retain(|part| (part.0 as usize) < places));
                 self.steps.truncate(steps);
                 self.constants.truncate(constants);
+                self.reports.truncate(reports);
                 self.dispatches.clear();
                 self.asked.clear();
                 self.copies.retain(|(_, _, to)| (to.place.0 as usize) < places);
@@ -221,13 +224,13 @@ impl Builder {
             return Ok(()); // nothing to compute
         }
         let c = &self.capabilities;
-        if bindings.len() > c.max_storage_buffers as usize || grid.iter().any(|&n| n > c.max_grid) || params.len() > PARAMS_WINDOW {
+        let status = prelude.status_binding();
+        debug_assert!(status.is_none_or(|binding| binding as usize == bindings.len()), "{}", kernel.stem);
+        let buffers = bindings.len() + usize::from(status.is_some());
+        if buffers > c.max_storage_buffers as usize || grid.iter().any(|&n| n > c.max_grid) || params.len() > PARAMS_WINDOW {
             return Err(Unsupported::new(format!(
                 "kernel {} takes {} buffers and a grid of {grid:?}; the adapter allows {} and {}",
-                kernel.stem,
-                bindings.len(),
-                c.max_storage_buffers,
-                c.max_grid
+                kernel.stem, buffers, c.max_storage_buffers, c.max_grid
             )));
         }
         let limit = c.max_binding();
@@ -249,6 +252,7 @@ impl Builder {
             params: params.to_vec(),
             params_offset: 0,
             grid,
+            status: status.is_some(),
         });
         Ok(())
     }

@@ -106,6 +106,9 @@ fn dispatch_text(dispatch: &Dispatch) -> String {
     for (id, access) in &dispatch.bindings {
         let _ = write!(text, " {}p{}", if *access == Access::Write { "=" } else { "" }, id.0);
     }
+    if dispatch.status {
+        text += " =status";
+    }
     text
 }
 
@@ -127,6 +130,17 @@ impl Display for Plan {
             writeln!(f, "  {index} '{}' {packing} {shape:?} {:?} as {:?}, {} bytes", name(&constant.label), constant.layout, constant.storage, constant.bytes)?;
         }
         self.write_steps(f)?;
+        for (index, report) in self.reports.iter().enumerate() {
+            writeln!(
+                f,
+                "status {}: '{}', indices '{}' outside {:?} from axis {}",
+                index + 1,
+                name(&report.node),
+                name(&report.tensor),
+                report.sizes,
+                report.axis
+            )?;
+        }
         writeln!(f, "fallbacks: {}", self.fallbacks().len())?;
         writeln!(f, "dispatches: {}, pipelines: {}", self.dispatches().count(), self.pipelines())?;
         writeln!(f, "bytes: activations {} (unshared {}), constants {}", self.activation_bytes(), self.unshared_bytes(), self.constant_bytes(),)

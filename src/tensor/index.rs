@@ -52,6 +52,20 @@ pub fn axes(list: &[i64], rank: usize) -> Result<Vec<usize>> {
     Ok(resolved)
 }
 
+/// The element of an axis that an index names, negative ones counting from the end.
+///
+/// Errors: see [`outside`].
+pub fn element(index: i64, (axis, size): (usize, usize)) -> Result<usize> {
+    let resolved = if index < 0 { index.checked_add_unsigned(size as u64).unwrap_or(-1) } else { index };
+    usize::try_from(resolved).ok().filter(|&at| at < size).ok_or_else(|| outside(index, (axis, size)))
+}
+
+/// The error of an index that an axis of so many elements hasn't.
+pub fn outside(index: i64, (axis, size): (usize, usize)) -> Error {
+    let error = Error::input(format!("index {index} lies outside axis {axis} of the data, which has {size} elements"));
+    if size == 0 { error.remedy("leave the indices empty") } else { error.remedy(format!("give indices from -{size} to {}", size - 1)) }
+}
+
 /// Visits the offsets `Σ coordinate · stride` of all coordinates of `shape`, in row-major order, for several sets of strides at once.
 ///
 /// Offsets wrap, so that a negative stride may be given as its two's complement: adding the base takes the wrap back.

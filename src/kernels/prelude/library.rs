@@ -4,8 +4,12 @@ use std::collections::BTreeSet;
 
 /// The library's declarations: (name, text), in the order of the files. `subgroups`: which of two ways sums over a team are made.
 pub(super) fn library(subgroups: bool) -> impl Iterator<Item = (&'static str, &'static str)> {
-    const FILES: [&str; 3] =
-        [include_str!("../../../shaders/lib/address.wgsl"), include_str!("../../../shaders/lib/math.wgsl"), include_str!("../../../shaders/lib/int64.wgsl")];
+    const FILES: [&str; 4] = [
+        include_str!("../../../shaders/lib/address.wgsl"),
+        include_str!("../../../shaders/lib/math.wgsl"),
+        include_str!("../../../shaders/lib/int64.wgsl"),
+        include_str!("../../../shaders/lib/status.wgsl"),
+    ];
     const TEAMS: [&str; 2] = [include_str!("../../../shaders/lib/team.wgsl"), include_str!("../../../shaders/lib/team_subgroups.wgsl")];
     const BEGINNINGS: [&str; 5] = ["const ", "fn ", "struct ", "var<private> ", "var<workgroup> "];
     FILES.into_iter().chain([TEAMS[subgroups as usize]]).flat_map(|file| {

@@ -96,6 +96,8 @@ pub struct Prelude {
     /// Whether the workgroup is one team.
     whole_team: bool,
     cooperative: bool,
+    /// Where the run's status is bound, by a kernel that may tell of something.
+    status: Option<u32>,
 }
 
 /// `uniform_small` and `uniform_index` where nothing is to be said of them.
@@ -150,6 +152,18 @@ impl Prelude {
         self.whole_team = team.team == team.width;
         let counted = self.constant("WIDTH", team.width).constant("TEAM", team.team).constant("STRIDE", team.stride);
         counted.flag("STREAMED", team.held == 0).constant("HELD", team.held.max(1))
+    }
+    /// `tell`, of `shaders/lib/status.wgsl`: the run's status as one more binding, behind the kernel's own.
+    pub(super) fn status(mut self, binding: Option<u32>) -> Self {
+        if let Some(binding) = binding {
+            let _ = writeln!(self.text, "@group(0) @binding({binding}) var<storage, read_write> status: Status;");
+        }
+        self.status = binding;
+        self
+    }
+    /// The binding of the run's status.
+    pub fn status_binding(&self) -> Option<u32> {
+        self.status
     }
     /// Generated declarations and functions.
     pub fn code(mut self, text: &str) -> Self {

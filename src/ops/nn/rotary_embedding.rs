@@ -12,7 +12,7 @@ use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::pointwise::{Arg, Pointwise, table};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Lowering, Unsupported};
-use crate::tensor::index::{broadcast, broadcast_strides, strides};
+use crate::tensor::index::{broadcast, broadcast_strides, element, strides};
 use crate::tensor::{DType, Real, Tensor, zeros};
 use std::sync::Arc;
 
@@ -108,9 +108,7 @@ impl RotaryEmbedding {
             let Some(ids) = &ids else { return Ok((batch * s.sequence + position) * pairs) };
             // Negative ones count from the end, as Gather's do, of which the operator is said to be made.
             let id = ids[batch * s.sequence + position];
-            let from_end = if id < 0 { id.checked_add_unsigned(count as u64).unwrap_or(-1) } else { id };
-            let inside = usize::try_from(from_end).ok().filter(|&id| id < count);
-            inside.map(|id| id * pairs).ok_or_else(|| Error::input(format!("position {id} is beyond the {count} that there are angles for")))
+            element(id, (0, count)).map(|id| id * pairs).map_err(|error| error.of_input(POSITIONS))
         };
         (0..rows).map(start).collect()
     }
@@ -205,6 +203,9 @@ impl Operator for RotaryEmbedding {
             return Err(Error::model("position ids must be int64").into());
         }
         self.sizes(&x.shape, &cos.shape, &sin.shape, positions.map(|positions| &positions.shape[..]))?;
+        if let Some(ids) = positions.and_then(|positions| positions.value.as_ref()).filter(|_| x.count() > 0) {
+            ids.to_i64s()?.iter().try_for_each(|&id| element(id, (0, cos.shape[0])).map(drop).map_err(|error| error.of_input(POSITIONS)))?;
+        }
         Ok(vec![Fact::new(x.dtype, x.shape.clone())])
     }
 

@@ -2,8 +2,7 @@
 //! [GatherElements](https://onnx.ai/onnx/operators/onnx__GatherElements.html) (11, 13) and
 //! [GatherND](https://onnx.ai/onnx/operators/onnx__GatherND.html) (11, 12, 13): elements found by indices.
 //!
-//! Inputs: data, indices (int32 or int64; negative ones count from the end). An index outside is an error on the CPU and
-//! clamped on the GPU.
+//! Inputs: data, indices (int32 or int64; negative ones count from the end). An index outside is an error.
 
 use crate::compare::Bound;
 use crate::error::{Error, Result};
@@ -11,7 +10,7 @@ use crate::kernels::gather::{Addressing, lower};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Lowering, Unsupported};
-use crate::tensor::index::{axis, strides};
+use crate::tensor::index::{axis, element, strides};
 use crate::tensor::{DType, Tensor, element_count};
 use std::sync::Arc;
 
@@ -65,6 +64,18 @@ impl Gather {
         }
     }
 
+    /// Errors where an index lies outside its axis.
+    fn check(&self, data: &[usize], indices: &Tensor) -> Result<Vec<i64>> {
+        let dense = |shape: &[usize]| vec![0isize; shape.len()];
+        let Addressing { axis: first, axes, .. } = self.addressing((data, &dense(data)), (indices.shape(), &dense(indices.shape())))?;
+        let list = indices.to_i64s()?;
+        for (at, &index) in list.iter().enumerate() {
+            let entry = at % axes.len().max(1);
+            element(index, (first + entry, axes.get(entry).map_or(0, |axis| axis.0))).map_err(|error| error.of_input(1))?;
+        }
+        Ok(list)
+    }
+
     /// The addressing over the strides of data and indices.
     fn addressing(&self, data: (&[usize], &[isize]), indices: (&[usize], &[isize])) -> Result<Addressing> {
         let (shape, own) = data;
@@ -76,13 +87,14 @@ impl Gather {
                     data_strides: [&own[..at], &zeros(indices.0.len()), &own[at + 1..]].concat(),
                     index_strides: [&zeros(at)[..], indices.1, &zeros(shape.len() - at - 1)].concat(),
                     tuple_step: 0,
+                    axis: at,
                     axes: vec![(shape[at], own[at])],
                 }
             }
             Gather::Elements { axis: at } => {
                 let at = axis(at, shape.len())?;
                 let data_strides = (0..shape.len()).map(|d| if d == at { 0 } else { own[d] }).collect();
-                Addressing { data_strides, index_strides: indices.1.to_vec(), tuple_step: 0, axes: vec![(shape[at], own[at])] }
+                Addressing { data_strides, index_strides: indices.1.to_vec(), tuple_step: 0, axis: at, axes: vec![(shape[at], own[at])] }
             }
             Gather::Tuples { batch } => {
                 let (outer, tuple) = (indices.0.len() - 1, indices.0[indices.0.len() - 1]);
@@ -92,6 +104,7 @@ impl Gather {
                     index_strides: [&indices.1[..outer], &zeros(behind.len())].concat(),
                     data_strides: [&own[..batch], &zeros(outer - batch), &behind].concat(),
                     tuple_step: indices.1[outer],
+                    axis: batch,
                     axes: walked.map(|d| (shape[d], own[d])).collect(),
                 }
             }
@@ -102,7 +115,12 @@ impl Gather {
 impl Operator for Gather {
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         let (data, indices) = (inputs.required(0)?, inputs.required(1)?);
-        Ok(vec![Fact::new(data.dtype, self.shape(&data.shape, &indices.shape)?)])
+        let shape = self.shape(&data.shape, &indices.shape)?;
+        super::index_type(indices)?;
+        if let Some(value) = &indices.value {
+            self.check(&data.shape, value)?;
+        }
+        Ok(vec![Fact::new(data.dtype, shape)])
     }
 
     fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
@@ -110,13 +128,7 @@ impl Operator for Gather {
         let shape = self.shape(data.shape(), indices.shape())?;
         let dense = |shape: &[usize]| strides(shape).iter().map(|&stride| stride as isize).collect::<Vec<_>>();
         let addressing = self.addressing((data.shape(), &dense(data.shape())), (indices.shape(), &dense(indices.shape())))?;
-        let list = indices.to_i64s()?;
-        for (at, &index) in list.iter().enumerate() {
-            let size = addressing.axes.get(at % addressing.axes.len().max(1)).map_or(0, |axis| axis.0) as i64;
-            if !(-size..size).contains(&index) {
-                return Err(Error::input(format!("index {index} lies outside an axis of {size} elements")));
-            }
-        }
+        let list = self.check(data.shape(), indices)?;
         element_count(&shape)?;
         if let Gather::Slices { axis: at } = *self {
             let at = axis(at, data.rank())?;

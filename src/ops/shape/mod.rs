@@ -18,7 +18,18 @@ pub mod split;
 pub mod transpose;
 pub mod trilu;
 
+use crate::error::{Error, Result};
+use crate::ops::Fact;
 use crate::plan::{Lowering, Unsupported, View};
+use crate::tensor::DType;
+
+/// Errors where indices are of another type than ONNX gives them.
+fn index_type(indices: &Fact) -> Result<()> {
+    match indices.dtype {
+        DType::I32 | DType::I64 => Ok(()),
+        other => Err(Error::model(format!("its indices are {other}; int32 or int64 are allowed")).of_input(1).remedy("cast them to int64")),
+    }
+}
 
 /// Makes output 0 a view of `view` in another shape of as many elements; a copy only where strides can't express it.
 pub fn alias_reshaped(at: &mut Lowering<'_>, view: View, shape: &[usize]) -> Result<(), Unsupported> {

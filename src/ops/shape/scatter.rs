@@ -2,7 +2,7 @@
 //! [ScatterElements](https://onnx.ai/onnx/operators/onnx__ScatterElements.html) (11, 13, 16, 18; Scatter in 9): a tensor with some
 //! elements replaced, found by indices.
 //!
-//! Inputs: data, indices (negative ones count from the end), updates. Where an element is named twice the last update counts, or
+//! Inputs: data, indices (int32 or int64; negative ones count from the end, one outside is an error), updates. Where an element is named twice the last update counts, or
 //! with a `reduction` (add, mul, min, max) each goes into it, in order: a sum of floats in any order would not be the same every time.
 
 use crate::compare::Bound;
@@ -12,7 +12,7 @@ use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::pointwise::{Row, table};
 use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::plan::{Lowering, Unsupported};
-use crate::tensor::index::{Odometer, axis, strides};
+use crate::tensor::index::{Odometer, axis, element, strides};
 use crate::tensor::{DType, Tensor, allocate, cast, element_count};
 use std::sync::Arc;
 
@@ -79,30 +79,28 @@ impl Scatter {
             Kind::Elements { axis: at } => {
                 let at = axis(at, shape.len())?;
                 let coordinates = indices.iter().enumerate().map(|(d, &size)| (size, if d == at { 0 } else { own[d] })).collect();
-                Addressing { coordinates, axes: vec![(shape[at], own[at])], slice: 1 }
+                Addressing { coordinates, axis: at, axes: vec![(shape[at], own[at])], slice: 1 }
             }
             Kind::Tuples => {
                 let (&tuple, outer) = indices.split_last().ok_or_else(|| Error::model("the indices are a scalar"))?;
                 let slice: usize = shape[tuple..].iter().product();
                 let axes = (0..tuple).map(|d| (shape[d], own[d] / slice.max(1))).collect();
-                Addressing { coordinates: outer.iter().map(|&size| (size, 0)).collect(), axes, slice }
+                Addressing { coordinates: outer.iter().map(|&size| (size, 0)).collect(), axis: 0, axes, slice }
             }
         })
     }
 
     /// The element of a tensor of `shape` that each element of the updates goes to.
     fn targets(&self, shape: &[usize], indices: &Tensor) -> Result<Vec<usize>> {
-        let Addressing { coordinates, axes, slice } = self.addressing(shape, indices.shape())?;
+        let Addressing { coordinates, axis: first, axes, slice } = self.addressing(shape, indices.shape())?;
         let list = indices.to_i64s()?;
         let sizes: Vec<usize> = coordinates.iter().map(|dim| dim.0).collect();
         let steps: Vec<usize> = coordinates.iter().map(|dim| dim.1).collect();
         let mut targets = allocate(element_count(&sizes)?.saturating_mul(slice))?;
         for (k, [base]) in Odometer::new(&sizes, [&steps]).enumerate() {
             let mut at = base;
-            for (&index, &(size, stride)) in list[k * axes.len()..].iter().zip(&axes) {
-                let resolved = if index < 0 { index.saturating_add(size as i64) } else { index };
-                let resolved = usize::try_from(resolved).ok().filter(|&at| at < size);
-                at += resolved.ok_or_else(|| Error::input(format!("index {index} lies outside an axis of {size} elements")))? * stride;
+            for (entry, (&index, &(size, stride))) in list[k * axes.len()..].iter().zip(&axes).enumerate() {
+                at += element(index, (first + entry, size)).map_err(|error| error.of_input(1))? * stride;
             }
             targets.extend(at * slice..(at + 1) * slice);
         }
@@ -143,6 +141,10 @@ impl Operator for Scatter {
         self.check(&data.shape, &indices.shape, &updates.shape)?;
         if data.dtype != updates.dtype {
             return Err(Error::model(format!("updates of {} don't go into data of {}", updates.dtype, data.dtype)).into());
+        }
+        super::index_type(indices)?;
+        if let Some(value) = &indices.value {
+            self.targets(&data.shape, value)?;
         }
         Ok(vec![Fact::new(data.dtype, data.shape.clone())])
     }
