@@ -4,7 +4,7 @@
 // A row of the input that PIXELS outputs reach is read once, in groups of 4 along the row, for all taps of a kernel's row. Pixels
 // come from workgroup_id alone, so that these loads are uniform (see conv.wgsl). The input holds its padding already.
 // Prelude: Stored4, load4, store4, uniform_index, UNROLLED, kept, PIXELS, WIDTH, KERNEL, STRIDE (along a row), SPAN4 (groups that
-// PIXELS outputs reach), GENERATED, generated4, accumulate4, StoredB, b_column, b_group, b_rows.
+// PIXELS outputs reach), PARTS (groups of 4 taps), GENERATED, generated4, accumulate4, StoredB, b_column, b_group, b_rows.
 
 // Rows of the weights: input channel, kernel row, tap padded to a multiple of 4. in_w4, out_c4: groups of 4.
 struct Params {
@@ -46,7 +46,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             var span: array<vec4<f32>, SPAN4>;
             // What lies beyond the row is read by pixels that aren't stored.
             for (var i = 0u; i < SPAN4; i++) { span[i] = load4(input[line + min(start + i, last)]); }
-            for (var part = 0u; part < (KERNEL + 3u) / 4u; part++) {
+            for (var part = 0u; part < PARTS; part++) {
                 let w = b_rows(b_group(b_start, b_next, p.b_row), p.b_row);
                 b_next++;
                 for (var tap = 0u; tap < 4u; tap++) {

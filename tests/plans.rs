@@ -104,6 +104,7 @@ fn the_capabilities_of_webgpu_are_those_of_a_device_under_its_limits() {
     let same = Capabilities {
         software: opened.software,
         translates_late: opened.translates_late,
+        unrolls: opened.unrolls,
         uniform_alignment: opened.uniform_alignment,
         memory_budget: opened.memory_budget,
         ..Capabilities::webgpu()

@@ -43,6 +43,16 @@ pub struct AdapterInfo {
     pub limits: BTreeMap<&'static str, u64>,
 }
 
+/// What is known of a driver's compiler.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Compiler {
+    pub software: bool,
+    /// Machine code is made at a kernel's first dispatch rather than with its pipeline: Mesa's software adapter.
+    pub translates_late: bool,
+    /// Loops whose ends are known are unrolled, so that what is indexed by their counters lies in registers: not by SwiftShader's.
+    pub unrolls: bool,
+}
+
 impl AdapterInfo {
     fn new(index: usize, adapter: &wgpu::Adapter) -> Self {
         let (info, features) = (adapter.get_info(), adapter.features());
@@ -64,9 +74,16 @@ impl AdapterInfo {
             limits: limits::table(&adapter.limits()),
         }
     }
-    /// Whether the driver makes a kernel's machine code at its first dispatch rather than with its pipeline: Mesa's software adapter.
+    /// How its driver makes machine code, which decides the form of the kernels.
+    pub(super) fn compiler(&self) -> Compiler {
+        Compiler {
+            software: self.software,
+            translates_late: self.software && self.driver.starts_with("llvmpipe"),
+            unrolls: !self.driver.starts_with("SwiftShader"),
+        }
+    }
     pub(super) fn translates_late(&self) -> bool {
-        self.software && self.driver.starts_with("llvmpipe")
+        self.compiler().translates_late
     }
     /// One line of a list.
     fn line(&self) -> String {

@@ -1,6 +1,6 @@
 //! An open device: its capabilities, its memory, and wgpu's errors turned into ours.
 
-use super::adapter::{AdapterInfo, Found, Selection, select};
+use super::adapter::{AdapterInfo, Compiler, Found, Selection, select};
 use super::limits::LimitsOption;
 use super::pipelines::Pipelines;
 use crate::error::{Error, Result};
@@ -98,7 +98,7 @@ impl Device {
         raw.set_device_lost_callback(move |reason, message| {
             lock(&for_loss).lost.get_or_insert_with(|| format!("{reason:?}: {message}"));
         });
-        let capabilities = capabilities(info.software, cooperative(adapter, raw.features()), raw.features(), &raw.limits());
+        let capabilities = capabilities(info.compiler(), cooperative(adapter, raw.features()), raw.features(), &raw.limits());
         let pipelines = Pipelines::new(&raw);
         let inner = Inner { raw, queue, found, limits: limits.clone(), pipelines, faults, memory: Arc::default() };
         let device = Self { inner: Arc::new(inner), capabilities: Arc::new(capabilities) };
@@ -234,10 +234,11 @@ fn describe(error: &wgpu::Error) -> String {
     }
 }
 
-fn capabilities(software: bool, cooperative: Option<Cooperative>, features: wgpu::Features, limits: &wgpu::Limits) -> Capabilities {
+fn capabilities(compiler: Compiler, cooperative: Option<Cooperative>, features: wgpu::Features, limits: &wgpu::Limits) -> Capabilities {
     Capabilities {
-        software,
-        translates_late: software,
+        software: compiler.software,
+        translates_late: compiler.translates_late,
+        unrolls: compiler.unrolls,
         shader_f16: features.contains(wgpu::Features::SHADER_F16),
         shader_int64: features.contains(wgpu::Features::SHADER_INT64),
         subgroups: features.contains(wgpu::Features::SUBGROUP),
@@ -285,6 +286,7 @@ mod tests {
 
     #[test]
     fn webgpu_capabilities_are_wgpus() {
-        assert_eq!(capabilities(false, None, wgpu::Features::empty(), &wgpu::Limits::defaults()), Capabilities::webgpu());
+        let compiler = Compiler { software: false, translates_late: false, unrolls: true };
+        assert_eq!(capabilities(compiler, None, wgpu::Features::empty(), &wgpu::Limits::defaults()), Capabilities::webgpu());
     }
 }

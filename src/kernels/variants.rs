@@ -7,14 +7,15 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The forms of preludes, as [`Capabilities::form`](crate::plan::Capabilities::form) makes them: hardware's, and software adapters'.
-pub const FORMS: [Form; 6] = {
-    let plain = Form { wide: false, table: false, rolled: false, subgroups: false, saturates: false };
+pub const FORMS: [Form; 7] = {
+    let plain = Form { wide: false, table: false, rolled: false, subgroups: false, written_out: false, saturates: false };
     let rolled = Form { rolled: true, ..plain };
     [
         plain,
         Form { saturates: true, ..plain },
         Form { subgroups: true, ..plain },
         Form { saturates: true, ..rolled },
+        Form { written_out: true, ..plain },
         Form { wide: true, table: true, ..rolled },
         Form { wide: true, table: true, saturates: true, ..rolled },
     ]

@@ -28,6 +28,8 @@ pub struct Capabilities {
     pub software: bool,
     /// The driver translates a kernel when it is first dispatched, in a time that goes with its size: loops should stay loops.
     pub translates_late: bool,
+    /// The driver's compiler unrolls loops whose ends it knows; SwiftShader's leaves them loops.
+    pub unrolls: bool,
     /// SHADER_F16: f16 in storage buffers. Without it f16 is stored packed, two in a u32.
     pub shader_f16: bool,
     /// SHADER_INT64: software adapters load two elements as one 64-bit word.
@@ -59,8 +61,15 @@ pub struct Capabilities {
 impl Capabilities {
     /// How preludes are written for this device.
     pub fn form(&self) -> Form {
-        let table = self.software && self.max_immediate_bytes as usize >= size_of_val(&UNIFORM_TABLE);
-        Form { wide: self.software && self.shader_int64, table, rolled: self.translates_late, subgroups: self.subgroups && !self.software, saturates: false }
+        let table = self.software && self.translates_late && self.max_immediate_bytes as usize >= size_of_val(&UNIFORM_TABLE);
+        Form {
+            wide: self.software && self.shader_int64,
+            table,
+            rolled: self.translates_late,
+            subgroups: self.subgroups && !self.software,
+            written_out: !self.unrolls,
+            saturates: false,
+        }
     }
     /// The most bytes that a dispatch may bind of one buffer.
     pub fn max_binding(&self) -> u64 {
@@ -71,6 +80,7 @@ impl Capabilities {
         Self {
             software: false,
             translates_late: false,
+            unrolls: true,
             shader_f16: false,
             shader_int64: false,
             subgroups: false,

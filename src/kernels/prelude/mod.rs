@@ -3,6 +3,7 @@
 
 mod library;
 mod types;
+mod unroll;
 
 use super::team::Team;
 use crate::plan::Storage;
@@ -25,6 +26,8 @@ pub struct Form {
     pub rolled: bool,
     /// A workgroup's sums are made by subgroups: needs SUBGROUP. For hardware alone.
     pub subgroups: bool,
+    /// Loops of known length are written out: for drivers that leave them loops. Goes with `rolled` off.
+    pub written_out: bool,
     /// Stores of float16 take a finite number beyond its range to ±65,504, as `--precision f16` has it; otherwise it is infinite.
     pub saturates: bool,
 }
@@ -211,8 +214,17 @@ impl Prelude {
             }
         }
         let prelude_lines = whole.lines().count();
-        whole += shader;
+        whole += &if form.written_out { unroll::unrolled(shader, &|end| self.value(end)).into() } else { std::borrow::Cow::Borrowed(shader) };
         Source { text: whole.into(), prelude_lines, needs }
+    }
+
+    /// The value of a literal or of a constant of this prelude.
+    fn value(&self, text: &str) -> Option<u32> {
+        if let Ok(literal) = text.strip_suffix('u').unwrap_or_default().parse() {
+            return Some(literal);
+        }
+        let (_, from) = self.text.split_once(&format!("const {text}: u32 = "))?;
+        from.split_once("u;")?.0.parse().ok()
     }
 
     /// The tensors' types, and what reads and writes them.
