@@ -10,7 +10,9 @@ use sardonyx::plan::Precision;
 use sardonyx::tensor::{DType, cast};
 
 /// A type, its number in ONNX, and its bits and sign if it is an integer.
-const TYPES: [(DType, i64, Option<(u32, bool)>); 13] = [
+type Kind = (DType, i64, Option<(u32, bool)>);
+
+const TYPES: [Kind; 13] = [
     (DType::F32, 1, None),
     (DType::U8, 2, Some((8, false))),
     (DType::I8, 3, Some((8, true))),
