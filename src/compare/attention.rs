@@ -113,7 +113,7 @@ pub fn attention(node: &Node, index: usize, inputs: &[Option<Input>], want: &[f6
     let shape = [sizes.batch, sizes.heads, sizes.queries, last];
     let order = if index == 3 { [0, 1, 2, 3] } else { order };
     let formula = format!("errors of scores of {depth} through the softmax, c·u·2·{keys}·Σp|v| + storage rounding");
-    Ok(Allowed { fixed: ordered(&fixed, shape, order), scaled: ordered(&scaled, shape, order), formula })
+    Ok(Allowed::new(ordered(&fixed, shape, order), ordered(&scaled, shape, order), formula))
 }
 
 /// The scores as a result: weights by their relative error, the others by their own.

@@ -6,23 +6,18 @@ use super::expression::{Rounding, Uncertain, propagate};
 use super::measure::Allowed;
 use super::normalization::{Runs, moments, normalization};
 use super::winograd::spread;
-use super::{Bound, C, UNIT_F16, UNIT_F32};
+use super::{Bound, C, UNIT_F16, UNIT_F32, sums};
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::graph::Node;
-use crate::kernels::pool::Mode as Pooling;
-use crate::kernels::reduce::Reduction;
 use crate::kernels::winograd::Tile;
-use crate::ops::matrix::gemm::Gemm;
-use crate::ops::nn::{batch_normalization::BatchNormalization, conv::Conv, global_pool::GlobalPool, pool::Pool};
+use crate::ops::nn::{batch_normalization::BatchNormalization, conv::Conv};
 use crate::ops::nn::{rotary_embedding::RotaryEmbedding, softmax::Softmax};
 use crate::ops::pointwise::{Elementwise, Pointwise};
-use crate::ops::reduce::reduce::Reduce;
 use crate::ops::{Fact, Mode, Operands, Operator};
 use crate::passes::{epilogue_of, set_epilogue};
 use crate::plan::Precision;
 use crate::tensor::{DType, Tensor, cast};
-use std::sync::Arc;
 
 /// The unit roundoff with which a type is stored at a precision.
 pub fn unit(dtype: DType, precision: Precision) -> f64 {
@@ -37,7 +32,7 @@ pub fn unit(dtype: DType, precision: Precision) -> f64 {
 }
 
 /// Below this magnitude a type's rounding is absolute, not relative.
-fn floor(unit: f64) -> f64 {
+pub fn floor(unit: f64) -> f64 {
     if unit == UNIT_F16 {
         f64::exp2(-14.0)
     } else if unit == 0.0 {
@@ -59,16 +54,18 @@ pub struct Input {
 }
 
 impl Input {
-    /// What each element may be off by. Infinities are stored exactly, and stay what they are however far they lie apart.
+    /// What each element may be off by. Infinities are stored exactly, and stay what they are however far they lie apart; what
+    /// is too small for a normal float32 may be read as 0.
     pub fn errors(&self) -> Result<Vec<f64>> {
-        let error = |x: &f64| if x.is_finite() { self.unit * x.abs().max(floor(self.unit)) + self.apart } else { 0.0 };
+        let flushed = |x: f64| if self.unit >= UNIT_F32 && x < f32::MIN_POSITIVE as f64 { x } else { 0.0 };
+        let error = |x: &f64| if x.is_finite() { self.unit * x.abs().max(floor(self.unit)) + flushed(x.abs()) + self.apart } else { 0.0 };
         Ok(self.value.to_f64s()?.iter().map(error).collect())
     }
     fn uncertain(&self) -> Result<Uncertain> {
         Ok(Uncertain { value: self.value.clone(), error: self.errors()? })
     }
     /// Magnitudes, none below the smallest that is rounded relatively.
-    fn magnitude(&self) -> Result<Tensor> {
+    pub fn magnitude(&self) -> Result<Tensor> {
         if !self.value.dtype().is_float() {
             return Ok(self.value.clone());
         }
@@ -99,12 +96,15 @@ pub fn allowed(node: &Node, index: usize, inputs: &[Option<Input>], want: &[f64]
     let store = made.unit;
     let facts: Vec<Option<Fact>> = inputs.iter().map(|input| input.as_ref().map(|input| Fact::of(&input.value))).collect();
     let refs: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
+    // What is no float is stored as it is.
+    let whole = store == 0.0;
     let mut allowed = match node.op.error_bound(Operands::new(&refs)) {
         Bound::Exact | Bound::Choice => exact(inputs, want),
+        Bound::Contraction { length } | Bound::Sum { length } if whole => sums::whole(node, inputs, want, length)?,
         Bound::Contraction { length } => contraction(node, inputs, length, made.winograd, own)?,
         Bound::Softmax { logarithm, .. } => softmax(node, inputs, want, logarithm, own)?,
         Bound::Attention => attention(node, index, inputs, want, own)?,
-        Bound::Sum { length } => sum(node, inputs, want, length, own)?,
+        Bound::Sum { length } => sums::sum(node, inputs, want, length, own)?,
         Bound::Normalization { length, epsilon, .. } if index > 0 => moments(inputs, want, index, (length, epsilon as f64), own)?,
         Bound::Normalization { length, centred, epsilon } => normalization(node, inputs, want, Runs { length, centred, epsilon: epsilon as f64 }, own)?,
         Bound::Elementwise => elementwise(node, inputs, want, own)?,
@@ -121,7 +121,21 @@ pub fn exact(inputs: &[Option<Input>], want: &[f64]) -> Allowed {
     let unit = inputs.iter().flatten().map(|input| input.unit).fold(0.0, f64::max);
     let apart = inputs.iter().flatten().map(|input| input.apart).fold(0.0, f64::max);
     let fixed = want.iter().map(|x| if x.is_finite() { unit * x.abs().max(floor(unit)) } else { 0.0 } + apart).collect();
-    Allowed { fixed, scaled: vec![0.0; want.len()], formula: "storage rounding".into() }
+    Allowed::new(fixed, vec![0.0; want.len()], "storage rounding")
+}
+
+/// Whether sums of this magnitude may leave float32's range, or aren't known not to.
+pub fn leaves_range(magnitude: f64) -> bool {
+    magnitude.is_nan() || magnitude > f32::MAX as f64
+}
+
+/// What the magnitudes of an operator's terms come to, its own coefficients' included.
+pub fn magnitude_of(op: &dyn Operator, magnitudes: &[Option<Tensor>]) -> Result<Vec<f64>> {
+    match op.magnitude() {
+        Some(op) => evaluate(&*op, magnitudes),
+        None => evaluate(op, magnitudes),
+    }?
+    .to_f64s()
 }
 
 pub fn evaluate(op: &dyn Operator, inputs: &[Option<Tensor>]) -> Result<Tensor> {
@@ -137,10 +151,7 @@ fn contraction(node: &Node, inputs: &[Option<Input>], length: usize, winograd: O
     let plain: Vec<Option<Tensor>> = inputs.iter().map(|input| input.as_ref().map(|input| input.value.clone())).collect();
     let sum = evaluate(&*bare.op, &plain)?;
     let magnitudes = inputs.iter().map(|input| input.as_ref().map(Input::magnitude).transpose()).collect::<Result<Vec<_>>>()?;
-    if let Some(gemm) = bare.op.downcast::<Gemm>() {
-        bare.op = Arc::new(Gemm { alpha: gemm.alpha.abs(), beta: gemm.beta.abs(), ..gemm.clone() });
-    }
-    let magnitude = evaluate(&*bare.op, &magnitudes)?.to_f64s()?;
+    let magnitude = magnitude_of(&*bare.op, &magnitudes)?;
     let unit_of = |index: usize| inputs.get(index).and_then(Option::as_ref).map_or(0.0, |input| input.unit);
     let operands = unit_of(0) + unit_of(1).max(unit_of(2));
     // Weights that a rewrite folded were rounded once more, and the reference stored what lay between the nodes.
@@ -158,8 +169,10 @@ fn contraction(node: &Node, inputs: &[Option<Input>], length: usize, winograd: O
     } else {
         format!("c·u·{length}·Σ|ab| + storage rounding")
     };
+    // A partial sum may be as large as all magnitudes together, and what comes of a tile goes into every output of it.
+    let open: Vec<bool> = magnitude.iter().enumerate().map(|(at, &m)| leaves_range(m) || spread.as_ref().is_some_and(|s| leaves_range(s[at]))).collect();
     if epilogue.is_identity() {
-        return Ok(Allowed { fixed, scaled, formula });
+        return Ok(Allowed::new(fixed, scaled, formula).with_open(open));
     }
     let through = |error: Vec<f64>, arithmetic: f64| -> Result<Vec<f64>> {
         let mut operands = vec![Uncertain { value: sum.clone(), error }];
@@ -172,7 +185,9 @@ fn contraction(node: &Node, inputs: &[Option<Input>], length: usize, winograd: O
     let whole = through(fixed.iter().zip(&scaled).map(|(f, s)| f + C * s).collect(), C * sides)?;
     let fixed = through(fixed, 0.0)?;
     let scaled = whole.iter().zip(&fixed).map(|(whole, fixed)| (whole - fixed).max(0.0) / C).collect();
-    Ok(Allowed { fixed, scaled, formula: formula + ", through the epilogue" })
+    // An infinity on the way may become any number: there is nothing to hold it to.
+    let fixed = fixed.iter().zip(&open).map(|(&fixed, &open)| if open { f64::INFINITY } else { fixed }).collect();
+    Ok(Allowed::new(fixed, scaled, formula + ", through the epilogue").with_open(open))
 }
 
 fn elementwise(node: &Node, inputs: &[Option<Input>], want: &[f64], own: Own) -> Result<Allowed> {
@@ -190,6 +205,9 @@ fn elementwise(node: &Node, inputs: &[Option<Input>], want: &[f64], own: Own) ->
         operands = turned(op, inputs)?;
         RotaryEmbedding::expression()
     } else {
+        if !inputs.iter().flatten().any(|input| input.value.dtype().is_float()) {
+            return Ok(exact(inputs, want));
+        }
         // Nothing is known of the function: a few roundings of the largest magnitude that takes part.
         let mut largest = want.iter().filter(|x| x.is_finite()).fold(0f64, |m, x| m.max(x.abs()));
         let mut unit = UNIT_F32;
@@ -204,7 +222,7 @@ fn elementwise(node: &Node, inputs: &[Option<Input>], want: &[f64], own: Own) ->
     let fixed = propagate(&expression, &operands, Rounding { arithmetic: 0.0, reference: own.unit })?.error;
     let whole = propagate(&expression, &operands, Rounding { arithmetic: C * sides, reference: own.unit })?.error;
     let scaled = whole.iter().zip(&fixed).map(|(whole, fixed)| (whole - fixed).max(0.0) / C).collect();
-    Ok(Allowed { fixed, scaled, formula: "running error of the expression + storage rounding".into() })
+    Ok(Allowed::new(fixed, scaled, "running error of the expression + storage rounding"))
 }
 
 /// The operands of a rotation, each as uncertain as the input that it is spread from.
@@ -252,44 +270,7 @@ fn softmax(node: &Node, inputs: &[Option<Input>], want: &[f64], logarithm: bool,
         }
     }
     let formula = format!("c·u·(length {length} + the exponentials' accuracy)·y + storage rounding");
-    Ok(Allowed { fixed, scaled, formula })
-}
-
-/// Reductions and pools: u · length · the same of |x|.
-fn sum(node: &Node, inputs: &[Option<Input>], want: &[f64], length: usize, own: Own) -> Result<Allowed> {
-    let input = inputs.first().and_then(Option::as_ref).ok_or_else(|| Error::internal("a reduction without input"))?;
-    let mut all: Vec<Option<Tensor>> = inputs.iter().map(|input| input.as_ref().map(|input| input.value.clone())).collect();
-    for (to, from) in all.iter_mut().zip(inputs) {
-        *to = from.as_ref().map(Input::magnitude).transpose()?;
-    }
-    let magnitude = evaluate(&*node.op, &all)?.to_f64s()?;
-    let reduction = node.op.downcast::<Reduce>().map(|op| op.reduction).or_else(|| node.op.downcast::<GlobalPool>().map(|op| op.reduction));
-    let terms = match node.op.downcast::<Reduce>() {
-        Some(_) => input.value.len() / want.len().max(1),
-        None => length,
-    } as f64;
-    let sides = if own.arithmetic { 2.0 } else { 1.0 };
-    let norm = matches!(node.op.downcast::<Pool>().map(|pool| pool.kind), Some(Pooling::Norm { .. }));
-    let largest = input.value.to_f64s()?.iter().filter(|x| x.is_finite()).fold(0f64, |m, x| m.max(x.abs()));
-    let (mut fixed, mut scaled) = (Vec::with_capacity(want.len()), Vec::with_capacity(want.len()));
-    for (&m, &y) in magnitude.iter().zip(want) {
-        let (f, s) = match reduction {
-            Some(Reduction::SumSquare) => (2.0 * m, (terms + 2.0) * m),
-            Some(Reduction::Prod) => (terms * m, terms * m),
-            Some(Reduction::L2) => (m, (terms + 10.0) * m),
-            Some(Reduction::LogSum) => {
-                let ratio = (m - y).exp();
-                (ratio, terms * ratio + accuracy::logarithm(y))
-            }
-            Some(Reduction::LogSumExp) => (2.0 * largest, terms + accuracy::exponential(2.0 * largest.min(100.0)) + accuracy::logarithm(y) + y.abs()),
-            // A power and a root of the sum.
-            _ if norm => (m, (terms + 200.0) * m),
-            _ => (m, (terms + 5.0) * m),
-        };
-        fixed.push(input.unit * f + input.apart);
-        scaled.push(sides * UNIT_F32 * s);
-    }
-    Ok(Allowed { fixed, scaled, formula: format!("c·u·{terms}·Σ|x| + storage rounding") })
+    Ok(Allowed::new(fixed, scaled, formula))
 }
 
 /// A tensor as the bounds take it: floats widened.

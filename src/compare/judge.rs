@@ -1,43 +1,66 @@
 //! What a step made, held to what it may be off by.
 
-use super::C;
 use super::bounds::{Input, Made, allowed, exact, unit, widened};
-use super::measure::{Allowed, Measure, measure};
+use super::measure::{Allowed, Elements, Expected, Measure, measure};
+use super::range::Range;
 use super::reference::Values;
 use super::report::{FirstDifferent, NodeRow};
 use super::run::Options;
-use super::winograd;
+use super::sets::{Sets, dtype_of};
+use super::{Bound, C, winograd};
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
-use crate::ops::Mode;
-use crate::plan::Plan;
+use crate::ops::{Fact, Mode, Operands};
+use crate::plan::{Plan, Precision};
 use crate::session::Session;
-use crate::tensor::{DType, Tensor};
+use crate::tensor::{DType, Tensor, cast};
+use std::cell::OnceCell;
 use std::collections::HashMap;
+
+/// Another right answer and how far one may lie from it, computed where it is needed.
+type Other<'a> = dyn Fn() -> Result<Option<(Tensor, Allowed)>> + 'a;
 
 pub(super) struct Judge<'a> {
     pub(super) session: &'a Session,
     pub(super) options: &'a Options,
-    pub(super) oracle: Values,
-    pub(super) declared: Values,
-    /// The CPU at the session's precision.
-    pub(super) same: Values,
-    pub(super) reference: Values,
+    pub(super) sets: Sets,
+    /// The graph as planned, and what it runs on.
+    planned: &'a Graph,
+    inputs: &'a Values,
+    /// The planned graph's own values, computed where they are needed.
+    by_plan: OnceCell<Values>,
     /// The largest cumulative tolerance of each value: (fixed, scaled).
-    pub(super) tolerances: HashMap<ValueId, (f64, f64)>,
+    tolerances: HashMap<ValueId, (f64, f64)>,
     /// What the graph's outputs are held to, where a step writes them.
-    pub(super) outputs: HashMap<ValueId, Allowed>,
+    pub(super) outputs: HashMap<ValueId, Held>,
     /// The first failures.
-    pub(super) local: Option<FirstDifferent>,
-    pub(super) cumulative: Option<FirstDifferent>,
+    local: Option<FirstDifferent>,
+    cumulative: Option<FirstDifferent>,
 }
 
-impl Judge<'_> {
-    /// A value in a set of values, or a constant of the graph.
+/// What a value is held to: the reference's tolerance, and another answer where that is one.
+#[derive(Clone)]
+pub(super) struct Held {
+    pub allowed: Allowed,
+    pub other: Option<(Tensor, Allowed)>,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(session: &'a Session, options: &'a Options, planned: &'a Graph, inputs: &'a Values, sets: Sets) -> Self {
+        let (by_plan, tolerances, outputs) = (OnceCell::new(), HashMap::new(), HashMap::new());
+        Self { session, options, sets, planned, inputs, by_plan, tolerances, outputs, local: None, cumulative: None }
+    }
+
+    /// The first step whose local measure failed, else the first whose cumulative one did.
+    pub(super) fn first_different(self) -> Option<FirstDifferent> {
+        self.local.or(self.cumulative)
+    }
+
+    /// A value in a set of values, or a constant of the graph, as the session would store it but for rounding.
     pub(super) fn value(&self, all: &Values, id: ValueId, graph: &Graph, mode: Mode) -> Result<Tensor> {
         if let Some(tensor) = all.get(&id) {
-            return Ok(tensor.clone());
+            return Ok(self.range(id, graph).beyond(tensor)?.unwrap_or_else(|| tensor.clone()));
         }
         let constant = graph.values.get(id.0 as usize).and_then(|value| value.constant.as_ref());
         cpu::held(constant.ok_or_else(|| Error::internal(format!("the reference lacks value {}", id.0)))?, mode)
@@ -45,40 +68,41 @@ impl Judge<'_> {
 
     /// The type that the model declares for a value.
     pub(super) fn dtype(&self, id: ValueId, graph: &Graph) -> DType {
-        let constant = || graph.values.get(id.0 as usize).and_then(|value| value.constant.as_ref());
-        self.declared.get(&id).or_else(constant).map_or(DType::F32, Tensor::dtype)
+        dtype_of(&self.sets.declared, id, graph)
     }
 
-    /// How far two sets of values lie apart at one value, at most.
-    pub(super) fn distance(&self, a: &Values, b: &Values, id: ValueId) -> Result<f64> {
-        let (Some(a), Some(b)) = (a.get(&id), b.get(&id)) else { return Ok(0.0) };
-        let (a, b) = (a.to_f64s()?, b.to_f64s()?);
-        Ok(a.iter().zip(&b).map(|(a, b)| (a - b).abs()).filter(|d| d.is_finite()).fold(0.0, f64::max))
+    /// The range in which the session stores a value.
+    pub(super) fn range(&self, id: ValueId, graph: &Graph) -> Range {
+        Range::of(self.dtype(id, graph), self.session.precision())
     }
 
     /// Measures what a step made of one value.
     pub(super) fn row(&mut self, subject: &Subject, local: Option<&Tensor>, cumulative: Option<&Tensor>) -> Result<NodeRow> {
         let here = |error: Error| error.at_node(subject.label).at_operator(subject.op);
         let name = subject.graph.value(subject.value).name.clone();
-        let want = self.reference.get(&subject.value).cloned().ok_or_else(|| Error::internal("the reference lacks a value").at_tensor(&name)).map_err(here)?;
-        let dtype = self.dtype(subject.value, subject.graph);
+        let lacking = || Error::internal("the reference lacks a value").at_tensor(&name);
+        let want = self.sets.reference.get(&subject.value).cloned().ok_or_else(lacking).map_err(here)?;
+        let (dtype, range) = (self.dtype(subject.value, subject.graph), self.range(subject.value, subject.graph));
         let numbers = want.to_f64s()?;
-        let half = unit(dtype, self.session.precision()) == super::UNIT_F16;
-        let derived = self.derive(subject, &numbers, dtype, false).map_err(here)?;
-        let local = local.map(|tensor| self.measure(tensor, &numbers, &derived, half)).transpose()?;
-        // Beside the step's own error, what the CPU at the same precision accumulates.
-        let mut along = if dtype.is_float() { derived } else { self.derive(subject, &numbers, dtype, true).map_err(here)? };
-        if dtype.is_float() {
-            let (mine, own) = (self.distance(&self.same, &self.oracle, subject.value)?, self.distance(&self.reference, &self.oracle, subject.value)?);
-            along.fixed.iter_mut().for_each(|fixed| *fixed += own);
-            along.scaled.iter_mut().for_each(|scaled| *scaled += mine);
-            along.formula = format!("c·|cpu − oracle| + {}", along.formula);
-        }
+        let derived = self.derive(subject, &self.sets.reference, &numbers, dtype, false).map_err(here)?;
+        let local = match local {
+            Some(tensor) => Some(self.measure(tensor, &want, &derived, range, &|| self.as_fed(subject, dtype))?.0),
+            None => None,
+        };
+        let along = self.along(subject, &self.sets.reference, &numbers, dtype).map_err(here)?;
         let most = |list: &[f64]| list.iter().copied().filter(|x| x.is_finite()).fold(0.0, f64::max);
         self.tolerances.insert(subject.value, (most(&along.fixed), most(&along.scaled)));
-        let cumulative = cumulative.map(|tensor| self.measure(tensor, &numbers, &along, half)).transpose()?;
+        let mut other = None;
+        let cumulative = match cumulative {
+            Some(tensor) => {
+                let (measure, found) = self.measure(tensor, &want, &along, range, &|| self.as_planned(subject, dtype))?;
+                other = found;
+                Some(measure)
+            }
+            None => None,
+        };
         if self.session.original().outputs.contains(&subject.value) {
-            self.outputs.insert(subject.value, along);
+            self.outputs.insert(subject.value, Held { allowed: along, other });
         }
         let different = || Some(FirstDifferent { node: subject.label.to_string(), op: subject.op.to_string(), output: name.clone() });
         if local.as_ref().is_some_and(|measure| !measure.same) && self.local.is_none() {
@@ -93,17 +117,88 @@ impl Judge<'_> {
         Ok(NodeRow { node, op, output: name, ran_on: "gpu", fused_into: None, fused, kernels: vec![], local, cumulative, same })
     }
 
-    pub(super) fn measure(&self, got: &Tensor, want: &[f64], derived: &Allowed, half: bool) -> Result<Measure> {
-        let stated = self.options.tolerance.map(|(rtol, atol)| Allowed {
-            fixed: want.iter().map(|x| atol + rtol * x.abs()).collect(),
-            scaled: vec![0.0; want.len()],
-            formula: format!("{atol} + {rtol}·|reference|"),
-        });
-        Ok(measure(&got.to_f64s()?, want, stated.as_ref().unwrap_or(derived), half))
+    /// Measures a tensor against the reference and, where it fails, against another right answer too, if there is one.
+    pub(super) fn measure(&self, got: &Tensor, want: &Tensor, derived: &Allowed, range: Range, other: &Other) -> Result<(Measure, Option<(Tensor, Allowed)>)> {
+        let stated = |values: &Elements| {
+            let (rtol, atol) = self.options.tolerance?;
+            let fixed = values.floats.iter().map(|x| atol + rtol * x.abs()).collect();
+            Some(Allowed::new(fixed, vec![0.0; values.floats.len()], format!("{atol} + {rtol}·|reference|")))
+        };
+        let (got, want) = (Elements::of(got)?, Elements::of(want)?);
+        let held = stated(&want);
+        let reference = Expected { values: &want, allowed: held.as_ref().unwrap_or(derived) };
+        let first = measure(&got, &[reference], range);
+        let Some((tensor, allowed)) = (if first.same { None } else { other()? }) else { return Ok((first, None)) };
+        let values = Elements::of(&tensor)?;
+        let held = stated(&values);
+        let second = Expected { values: &values, allowed: held.as_ref().unwrap_or(&allowed) };
+        Ok((measure(&got, &[reference, second], range), Some((tensor, allowed))))
     }
 
-    /// The step's tolerance. `apart`: its inputs may already lie apart by their cumulative tolerances.
-    fn derive(&self, subject: &Subject, want: &[f64], dtype: DType, apart: bool) -> Result<Allowed> {
+    /// What a step makes in float64 of exactly what it is fed, where that may be another right answer: of values at the end of their
+    /// range, and of elements that can't be told apart as stored.
+    fn as_fed(&self, subject: &Subject, dtype: DType) -> Result<Option<(Tensor, Allowed)>> {
+        let Some(node) = subject.node else { return Ok(None) };
+        if !self.sets.beyond && !self.sets.narrowed && !self.chooses(node, subject) {
+            return Ok(None);
+        }
+        let operands = node.inputs.iter().map(|id| id.map(|id| self.fed(id, subject.graph)).transpose()).collect::<Result<Vec<_>>>()?;
+        let wide = operands.iter().map(|tensor| tensor.as_ref().map(widened).transpose()).collect::<Result<Vec<_>>>()?;
+        let made = cpu::eval_node(&*node.op, &wide.iter().map(Option::as_ref).collect::<Vec<_>>(), Mode::Oracle)?;
+        let index = node.outputs.iter().position(|id| *id == Some(subject.value)).unwrap_or(0);
+        let Some(tensor) = made.into_iter().nth(index) else { return Ok(None) };
+        let allowed = self.derive(subject, &self.sets.reference, &tensor.to_f64s()?, dtype, false)?;
+        Ok(Some((tensor, allowed)))
+    }
+
+    /// An operand as the session's device is fed it: the reference's, stored at the session's precision.
+    pub(super) fn fed(&self, id: ValueId, graph: &Graph) -> Result<Tensor> {
+        let mode = self.session.mode();
+        let value = self.value(&self.sets.reference, id, graph, mode)?;
+        cpu::held(&cast(&value, self.dtype(id, graph), true)?, mode)
+    }
+
+    /// Whether a step gives positions of what it chooses.
+    fn chooses(&self, node: &Node, subject: &Subject) -> bool {
+        let fact = |id: ValueId| self.value(&self.sets.reference, id, subject.graph, Mode::Oracle).map(|tensor| Fact::of(&tensor)).ok();
+        let facts: Vec<Option<Fact>> = node.inputs.iter().map(|id| id.and_then(fact)).collect();
+        node.op.error_bound(Operands::new(&facts.iter().map(Option::as_ref).collect::<Vec<_>>())) == Bound::Choice
+    }
+
+    /// What the plan, run in float64, makes of a value, where values are beyond their range on the way.
+    pub(super) fn planned_value(&self, id: ValueId) -> Result<Option<&Tensor>> {
+        if !self.sets.beyond && !self.sets.narrowed {
+            return Ok(None);
+        }
+        if self.by_plan.get().is_none() {
+            let made = self.sets.planned(self.planned, self.inputs, self.session.precision())?;
+            self.by_plan.get_or_init(|| made);
+        }
+        Ok(self.by_plan.get().and_then(|all| all.get(&id)))
+    }
+
+    fn as_planned(&self, subject: &Subject, dtype: DType) -> Result<Option<(Tensor, Allowed)>> {
+        let (Some(tensor), Some(all)) = (self.planned_value(subject.value)?, self.by_plan.get()) else { return Ok(None) };
+        Ok(Some((tensor.clone(), self.along(subject, all, &tensor.to_f64s()?, dtype)?)))
+    }
+
+    /// The cumulative tolerance: beside the step's own error, what the CPU at the same precision accumulates.
+    fn along(&self, subject: &Subject, all: &Values, want: &[f64], dtype: DType) -> Result<Allowed> {
+        if !dtype.is_float() {
+            return self.derive(subject, all, want, dtype, true);
+        }
+        let mut along = self.derive(subject, all, want, dtype, false)?;
+        let (sets, id) = (&self.sets, subject.value);
+        let mine = sets.distance(&sets.same, &sets.near, id, self.range(id, subject.graph))?;
+        let own = sets.distance(&sets.reference, &sets.oracle, id, Range::of(dtype, Precision::F32))?;
+        along.fixed.iter_mut().for_each(|fixed| *fixed += own);
+        along.scaled.iter_mut().for_each(|scaled| *scaled += mine);
+        along.formula = format!("c·|cpu − oracle| + {}", along.formula);
+        Ok(along)
+    }
+
+    /// The step's tolerance over operands of a set. `apart`: they may already lie apart by their cumulative tolerances.
+    fn derive(&self, subject: &Subject, all: &Values, want: &[f64], dtype: DType, apart: bool) -> Result<Allowed> {
         let precision = self.session.precision();
         let store = unit(dtype, precision);
         let own = self.options.reference.own(dtype);
@@ -116,9 +211,10 @@ impl Judge<'_> {
             return Ok(exact(&[Some(value)], want));
         };
         let input = |id: ValueId| -> Result<Input> {
-            let value = widened(&self.value(&self.reference, id, subject.graph, Mode::Oracle)?)?;
+            let value = widened(&self.value(all, id, subject.graph, Mode::Oracle)?)?;
             // What a rewrite folded is fed as folded: off by what the CPU's arithmetic makes of it, and by no more.
-            let folded = if subject.is_constant(id) { self.distance(&self.declared, &self.reference, id)? } else { 0.0 };
+            let (sets, range) = (&self.sets, self.range(id, subject.graph));
+            let folded = if subject.is_constant(id) { sets.distance(&sets.declared, &sets.reference, id, range)? } else { 0.0 };
             let apart = if apart { self.tolerance(id, subject.graph) } else { 0.0 };
             Ok(Input { value, unit: unit(self.dtype(id, subject.graph), precision), apart: apart + folded })
         };

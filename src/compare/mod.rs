@@ -15,9 +15,12 @@ mod judge;
 mod measure;
 mod normalization;
 mod outcome;
+mod range;
 mod reference;
 mod report;
 mod run;
+mod sets;
+mod sums;
 mod winograd;
 
 #[doc(hidden)]

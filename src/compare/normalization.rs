@@ -1,6 +1,6 @@
 //! What a normalisation may lose: its mean, its variance and the division by its deviation, each followed to first order.
 
-use super::bounds::{Input, Own, evaluate};
+use super::bounds::{Input, Own, evaluate, leaves_range};
 use super::measure::Allowed;
 use super::{C, UNIT_F32};
 use crate::error::{Error, Result};
@@ -31,7 +31,7 @@ pub fn normalization(node: &Node, inputs: &[Option<Input>], want: &[f64], runs: 
     let (n, u) = (runs.length.max(1) as f64, UNIT_F32);
     let sides = if own.arithmetic { 2.0 } else { 1.0 };
     let mean = |list: &mut dyn Iterator<Item = f64>| list.sum::<f64>() / n;
-    let (mut fixed, mut scaled) = (Vec::with_capacity(want.len()), Vec::with_capacity(want.len()));
+    let (mut fixed, mut scaled, mut open) = (Vec::with_capacity(want.len()), Vec::with_capacity(want.len()), Vec::with_capacity(want.len()));
     for (run, (xs, stored)) in xs.chunks(runs.length.max(1)).zip(stored.chunks(runs.length.max(1))).enumerate() {
         let centre = if runs.centred { mean(&mut xs.iter().copied()) } else { 0.0 };
         let d: Vec<f64> = xs.iter().map(|x| x - centre).collect();
@@ -42,18 +42,22 @@ pub fn normalization(node: &Node, inputs: &[Option<Input>], want: &[f64], runs: 
         let moved: Vec<f64> = stored.iter().map(|e| e + shift_stored).collect();
         let rms = |list: &[f64]| mean(&mut list.iter().map(|e| e * e)).sqrt();
         let half = 0.5 / (v + runs.epsilon);
-        let r_lost = half * ((n + 3.0) * u * v + 2.0 * v.sqrt() * rms(&lost)) + 9.0 * u;
+        let r_lost = half * ((n + 3.0) * u * v + 2.0 * v.sqrt() * rms(&lost) + f32::MIN_POSITIVE as f64) + 9.0 * u;
+        // The run's squares together: beyond float32 the deviation is infinite, and the results are 0 or no numbers.
+        let leaves = leaves_range(n * (v + centre * centre));
         let r_moved = half * 2.0 * v.sqrt() * rms(&moved);
         for (k, d) in d.iter().enumerate() {
             let at = run * runs.length.max(1) + k;
             let (gamma, y) = (gammas[at], want[at].abs());
             let product = (gamma * d * r).abs();
             let roundings = |k: usize, of: f64, by: f64| input(k).map_or(0.0, |input| input.unit * of + input.apart * by);
-            fixed.push(gamma * r * moved[k] + product * r_moved + roundings(1, product, (d * r).abs()) + roundings(2, y + product, 1.0));
+            let stores = gamma * r * moved[k] + product * r_moved + roundings(1, product, (d * r).abs()) + roundings(2, y + product, 1.0);
+            fixed.push(if leaves { f64::INFINITY } else { stores });
+            open.push(leaves);
             scaled.push(sides * (gamma * r * lost[k] + product * (r_lost + 4.0 * u) + 2.0 * u * y));
         }
     }
-    Ok(Allowed { fixed, scaled, formula: format!("{C}·(mean, variance and deviation of {n}) + storage rounding") })
+    Ok(Allowed::new(fixed, scaled, format!("{C}·(mean, variance and deviation of {n}) + storage rounding")).with_open(open))
 }
 
 /// The other outputs of a normalisation, one element a run: the mean (output 1), and r = 1/√(v + ε) (output 2). δμ and δr are
@@ -66,10 +70,12 @@ pub fn moments(inputs: &[Option<Input>], want: &[f64], output: usize, (length, e
         return Err(Error::internal("moments of another size"));
     }
     let sides = if own.arithmetic { 2.0 } else { 1.0 };
-    let (mut fixed, mut scaled) = (Vec::with_capacity(want.len()), Vec::with_capacity(want.len()));
+    let (mut fixed, mut scaled, mut open) = (Vec::with_capacity(want.len()), Vec::with_capacity(want.len()), Vec::with_capacity(want.len()));
     for (xs, stored) in xs.chunks(length.max(1)).zip(stored.chunks(length.max(1))) {
         let mean = |of: &dyn Fn(usize) -> f64| (0..xs.len()).map(of).sum::<f64>() / n;
         let (shift, moved) = (n * u * mean(&|k| xs[k].abs()), mean(&|k| stored[k]));
+        let squares = mean(&|k| xs[k] * xs[k]);
+        open.push(leaves_range(if output == 1 { n * mean(&|k| xs[k].abs()) } else { n * squares }));
         if output == 1 {
             fixed.push(moved);
             scaled.push(sides * shift);
@@ -80,10 +86,10 @@ pub fn moments(inputs: &[Option<Input>], want: &[f64], output: usize, (length, e
         let v = mean(&|k| d(k) * d(k));
         let (r, half) = (1.0 / (v + epsilon).sqrt(), 0.5 / (v + epsilon));
         let rms = |of: &dyn Fn(usize) -> f64| mean(&|k| of(k) * of(k)).sqrt();
-        fixed.push(r * half * 2.0 * v.sqrt() * rms(&|k| stored[k] + moved));
+        fixed.push(if leaves_range(n * squares) { f64::INFINITY } else { r * half * 2.0 * v.sqrt() * rms(&|k| stored[k] + moved) });
         scaled.push(sides * r * (half * ((n + 3.0) * u * v + 2.0 * v.sqrt() * rms(&|k| u * d(k) + shift)) + 9.0 * u));
     }
-    Ok(Allowed { fixed, scaled, formula: format!("{C}·(mean and deviation of {n}) + storage rounding") })
+    Ok(Allowed::new(fixed, scaled, format!("{C}·(mean and deviation of {n}) + storage rounding")).with_open(open))
 }
 
 /// |γ| of every element, whatever way the operator lays scales over x: its own result over a ramp, with the scale and with

@@ -2,8 +2,9 @@
 
 use super::UNIT_F32;
 use super::bounds::unit;
-use super::judge::Judge;
-use super::measure::{Allowed, measure};
+use super::judge::{Held, Judge};
+use super::measure::{Allowed, Elements, Expected, measure};
+use super::range::Range;
 use super::reference::{Reference, Values};
 use super::report::{FusedPlan, OutputRow};
 use crate::cpu;
@@ -12,7 +13,7 @@ use crate::graph::{Graph, Node, ValueId};
 use crate::ops::{Fact, Mode};
 use crate::passes;
 use crate::plan::Plan;
-use crate::tensor::{DType, cast};
+use crate::tensor::{DType, Tensor, cast};
 
 impl Judge<'_> {
     /// The model's outputs as a caller gets them.
@@ -24,17 +25,16 @@ impl Judge<'_> {
             let constant = || graph.values.get(id.0 as usize).and_then(|value| value.constant.clone());
             let got = made.get(&id).or_else(|| inputs.get(&id)).cloned().or_else(known).or_else(constant);
             let got = got.ok_or_else(|| Error::internal("an output was not made").at_tensor(&name))?;
-            let expected = self.value(&self.reference, id, original, self.options.reference.mode())?;
-            let mut derived = self.outputs.get(&id).cloned().unwrap_or_else(|| {
-                let (fixed, scaled) = self.parts(id, graph);
-                let store = unit(got.dtype(), self.session.precision());
-                Allowed {
-                    fixed: expected.to_f64s().unwrap_or_default().iter().map(|x| fixed + store * x.abs()).collect(),
-                    scaled: vec![scaled; got.len()],
-                    formula: "that of the value it is a view of".into(),
-                }
-            });
-            let mut want = expected;
+            let reference = match self.sets.reference.get(&id) {
+                Some(tensor) => tensor.clone(),
+                None => self.value(&self.sets.reference, id, original, self.options.reference.mode())?,
+            };
+            let held = match self.outputs.get(&id) {
+                Some(held) => held.clone(),
+                None => self.viewed(id, graph, &reference, got.dtype())?,
+            };
+            let Held { allowed: mut derived, mut other } = held;
+            let mut want = reference;
             if let Reference::Outputs(recorded) = &self.options.reference {
                 let found = recorded.iter().find(|(recorded, _)| *recorded == name);
                 want = found.map(|found| found.1.clone()).ok_or_else(|| {
@@ -51,28 +51,47 @@ impl Judge<'_> {
                     .at_tensor(&name));
                 }
                 // Another implementation's float32 is as far from the oracle as ours may be.
-                let own = self.distance(&self.declared, &self.oracle, id)?;
+                let own = self.sets.distance(&self.sets.declared, &self.sets.oracle, id, self.range(id, original))?;
                 derived.scaled.iter_mut().for_each(|scaled| *scaled += own);
-                derived.fixed.iter_mut().zip(want.to_f64s()?).for_each(|(fixed, x)| *fixed += UNIT_F32 * x.abs());
+                derived.fixed.iter_mut().zip(want.to_f64s()?).filter(|(_, x)| x.is_finite()).for_each(|(fixed, x)| *fixed += UNIT_F32 * x.abs());
+                other = None;
             }
-            let half = unit(got.dtype(), self.session.precision()) == super::UNIT_F16;
-            let measure = self.measure(&got, &want.to_f64s()?, &derived, half)?;
+            let (measure, _) = self.measure(&got, &want, &derived, self.range(id, original), &|| Ok(other.clone()))?;
             Ok(OutputRow { name, dtype: got.dtype().name().into(), shape: got.shape().to_vec(), measure })
         };
         original.outputs.iter().map(row).collect()
+    }
+
+    /// What a view of another value is held to: that value's tolerance.
+    fn viewed(&self, id: ValueId, graph: &Graph, reference: &Tensor, dtype: DType) -> Result<Held> {
+        let (fixed, scaled) = self.parts(id, graph);
+        let store = unit(dtype, self.session.precision());
+        let allowed = |tensor: &Tensor| -> Result<Allowed> {
+            let list: Vec<f64> = tensor.to_f64s()?.iter().map(|x| fixed + if x.is_finite() { store * x.abs() } else { 0.0 }).collect();
+            Ok(Allowed::new(list, vec![scaled; tensor.len()], "that of the value it is a view of"))
+        };
+        let other = self.planned_value(id)?.map(|tensor| Ok((tensor.clone(), allowed(tensor)?))).transpose()?;
+        Ok(Held { allowed: allowed(reference)?, other })
     }
 
     /// The rewritten graph against the graph as read, both on the CPU in float64.
     pub(super) fn fused_plan(&self, planned: &Graph, facts: Option<&[Option<Fact>]>, inputs: &Values) -> Result<FusedPlan> {
         let wide = self.rewritten_wide(planned, facts)?;
         let results = cpu::run(wide.as_ref().unwrap_or(planned), inputs, Mode::Oracle, &mut |_, _| {})?;
+        // No range ends here: what a rewrite does is to be right for values of any size.
+        let unbounded = self.sets.unbounded(self.session.original(), inputs)?;
         let mut outputs = vec![];
         for (&id, got) in self.session.original().outputs.iter().zip(results) {
-            let want = self.value(&self.oracle, id, self.session.original(), Mode::Oracle)?.to_f64s()?;
-            let distance = self.distance(&self.declared, &self.oracle, id)?;
-            let fixed = want.iter().map(|x| if got.dtype().is_float() { UNIT_F32 * x.abs() } else { 0.0 }).collect();
-            let derived = Allowed { fixed, scaled: vec![distance; want.len()], formula: "c·|cpu − oracle| + rounding of folded constants".into() };
-            let measure = measure(&got.to_f64s()?, &want, &derived, false);
+            let want = match unbounded.get(&id) {
+                Some(tensor) => tensor.clone(),
+                None => self.value(&unbounded, id, self.session.original(), Mode::Oracle)?,
+            };
+            let distance = self.sets.distance(&self.sets.declared, &unbounded, id, Range::UNBOUNDED)?;
+            let folded = |x: &f64| if got.dtype().is_float() && x.is_finite() { UNIT_F32 * x.abs() } else { 0.0 };
+            let fixed: Vec<f64> = want.to_f64s()?.iter().map(folded).collect();
+            let scaled = vec![distance; fixed.len()];
+            let derived = Allowed::new(fixed, scaled, "c·|cpu − oracle| + rounding of folded constants");
+            let measure = measure(&Elements::of(&got)?, &[Expected { values: &Elements::of(&want)?, allowed: &derived }], Range::UNBOUNDED);
             let name = self.session.original().value(id).name.clone();
             outputs.push(OutputRow { name, dtype: got.dtype().name().into(), shape: got.shape().to_vec(), measure });
         }

@@ -1,6 +1,7 @@
 //! What a device is compared with: the graph as read, every rewrite off.
 
 use super::bounds::{Own, unit};
+use super::range::Range;
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::gpu::Device;
@@ -56,16 +57,48 @@ impl Reference {
     }
 }
 
-/// Every value of a run, by its id.
+/// Every value of a run, by its id. The oracle's are as computed; who reads one as an operand takes it as its type would hold it.
 pub type Values = HashMap<ValueId, Tensor>;
 
 /// Runs a graph on the CPU and keeps every value, inputs included.
 pub fn values(graph: &Graph, inputs: &Values, mode: Mode) -> Result<Values> {
+    ranged(&[graph], inputs, mode, &|_| Range::UNBOUNDED).map(|(all, _)| all)
+}
+
+/// The same, of a graph and then of what others have beside it (several products that became one), where each value is read as
+/// `range` says that it is stored. Whether any was beyond its range comes with them.
+pub fn ranged(graphs: &[&Graph], inputs: &Values, mode: Mode, range: &dyn Fn(ValueId) -> Range) -> Result<(Values, bool)> {
     let mut all = inputs.iter().map(|(&id, tensor)| Ok((id, cpu::held(tensor, mode)?))).collect::<Result<Values>>()?;
-    cpu::run(graph, inputs, mode, &mut |id, tensor| {
-        all.insert(id, tensor.clone());
-    })?;
-    Ok(all)
+    let mut beyond = false;
+    for graph in graphs {
+        beyond |= extend(&mut all, graph, mode, range)?;
+    }
+    Ok((all, beyond))
+}
+
+/// Runs the nodes of a graph that have made nothing yet.
+pub fn extend(all: &mut Values, graph: &Graph, mode: Mode, range: &dyn Fn(ValueId) -> Range) -> Result<bool> {
+    let mut beyond = false;
+    for node in &graph.nodes {
+        if node.outputs.iter().flatten().all(|id| all.contains_key(id)) {
+            continue;
+        }
+        let here = |error: Error| error.of_node(graph, node);
+        let operand = |id: ValueId| match (all.get(&id), graph.constant(id)) {
+            (Some(tensor), _) => Ok(range(id).beyond(tensor)?.unwrap_or_else(|| tensor.clone())),
+            (None, Some(constant)) => cpu::held(constant, mode),
+            (None, None) => Err(Error::internal("the reference lacks a value").at_tensor(&graph.value(id).name)),
+        };
+        let operands = node.inputs.iter().map(|id| id.map(operand).transpose()).collect::<Result<Vec<_>>>().map_err(here)?;
+        let results = cpu::eval_node(&*node.op, &operands.iter().map(Option::as_ref).collect::<Vec<_>>(), mode).map_err(here)?;
+        for (id, tensor) in node.outputs.iter().zip(results) {
+            if let Some(id) = *id {
+                beyond |= range(id).beyond(&tensor)?.is_some();
+                all.entry(id).or_insert(tensor);
+            }
+        }
+    }
+    Ok(beyond)
 }
 
 /// Runs the graph as read on another adapter, and computes on the CPU what that has only as a view.
@@ -88,44 +121,8 @@ pub fn on_adapter(session: &Session, device: &Device, inputs: &Values) -> Result
         })?;
         all.extend(made);
     }
-    let graph = session.original();
-    for node in &graph.nodes {
-        if node.outputs.iter().flatten().all(|id| all.contains_key(id)) {
-            continue;
-        }
-        let operands: Vec<Option<&Tensor>> = node.inputs.iter().map(|id| id.and_then(|id| all.get(&id).or_else(|| graph.constant(id)))).collect();
-        let results = cpu::eval_node(&*node.op, &operands, Mode::Declared).map_err(|error| error.at_node(&node.name).at_operator(&node.op_type))?;
-        for (id, tensor) in node.outputs.iter().zip(results) {
-            if let Some(id) = id {
-                all.entry(*id).or_insert(tensor);
-            }
-        }
-    }
+    extend(&mut all, session.original(), Mode::Declared, &|_| Range::UNBOUNDED)?;
     Ok(all)
-}
-
-/// Adds the values that a planned graph has and the graph as read has not (of several products that became one), made of those that
-/// both have.
-pub fn complete(all: &mut Values, planned: &Graph, mode: Mode) -> Result<()> {
-    for node in &planned.nodes {
-        if node.outputs.iter().flatten().all(|id| all.contains_key(id)) {
-            continue;
-        }
-        let here = |error: Error| error.at_node(&node.name).at_operator(&node.op_type);
-        let operand = |id: ValueId| match (all.get(&id), planned.constant(id)) {
-            (Some(tensor), _) => Ok(tensor.clone()),
-            (None, Some(constant)) => cpu::held(constant, mode),
-            (None, None) => Err(Error::internal("the reference lacks a value").at_tensor(&planned.value(id).name)),
-        };
-        let operands = node.inputs.iter().map(|id| id.map(operand).transpose()).collect::<Result<Vec<_>>>().map_err(here)?;
-        let results = cpu::eval_node(&*node.op, &operands.iter().map(Option::as_ref).collect::<Vec<_>>(), mode).map_err(here)?;
-        for (id, tensor) in node.outputs.iter().zip(results) {
-            if let Some(id) = id {
-                all.entry(*id).or_insert(tensor);
-            }
-        }
-    }
-    Ok(())
 }
 
 /// The value that a place holds, from its bytes; `None` for what is no value of the graph.

@@ -3,14 +3,16 @@
 use super::C;
 use super::arrange::{Rows, arrange};
 use super::judge::{Judge, Subject};
+use super::range::Range;
 use super::reference::{self, Reference, Values, written_value};
 use super::report::{Fallback, Report, Verdict};
+use super::sets::{Sets, dtype_of};
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::gpu::{Execution, POISON, PlaceBytes};
 use crate::graph::{Graph, ValueId};
 use crate::ops::{Mode, Operator};
-use crate::plan::{Home, PlaceId, Placement, Plan, Step, StepKind};
+use crate::plan::{Home, PlaceId, Placement, Plan, Precision, Step, StepKind};
 use crate::session::{Prepared, Session};
 use crate::tensor::{Tensor, cast};
 use std::cell::RefCell;
@@ -34,18 +36,19 @@ pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<
     let prepared = session.prepare(inputs)?;
     let graph = session.original();
     let planned = prepared.plan.as_ref().map_or(session.graph(), |plan| &plan.graph);
-    let values = |mode| -> Result<Values> {
-        let mut all = reference::values(graph, inputs, mode)?;
-        reference::complete(&mut all, planned, mode)?;
-        Ok(all)
-    };
-    let oracle = values(Mode::Oracle)?;
+    // Those of the graph as read, and what the planned one has beside them.
+    let unbounded = |_| Range::UNBOUNDED;
+    let values = |mode| reference::ranged(&[graph, planned], inputs, mode, &unbounded).map(|(all, _)| all);
     let declared = values(Mode::Declared)?;
+    let precision = session.precision();
+    let in_float64 = |precision| reference::ranged(&[graph, planned], inputs, Mode::Oracle, &|id| Range::of(dtype_of(&declared, id, planned), precision));
+    let (oracle, beyond) = in_float64(Precision::F32)?;
+    let (near, narrowed) = if precision == Precision::F32 { (oracle.clone(), beyond) } else { in_float64(precision)? };
     let same = if session.mode() == Mode::Declared { declared.clone() } else { values(session.mode())? };
     let reference = match &options.reference {
         Reference::Adapter(device) => {
             let mut all = reference::on_adapter(session, device, inputs)?;
-            reference::complete(&mut all, planned, Mode::Declared)?;
+            reference::extend(&mut all, planned, Mode::Declared, &unbounded)?;
             all
         }
         other => match other.mode() {
@@ -55,8 +58,8 @@ pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<
             mode => values(mode)?,
         },
     };
-    let mut judge =
-        Judge { session, options, oracle, declared, same, reference, tolerances: HashMap::new(), outputs: HashMap::new(), local: None, cumulative: None };
+    let sets = Sets { oracle, near, declared, same, reference, beyond, narrowed };
+    let mut judge = Judge::new(session, options, planned, inputs, sets);
     let (rows, made) = match &prepared.plan {
         Some(plan) => judge.plan(&prepared, plan, inputs)?,
         None => judge.cpu(inputs)?,
@@ -65,7 +68,7 @@ pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<
     let fused_plan = judge.fused_plan(planned, prepared.plan.as_ref().map(|plan| plan.facts.as_slice()), inputs)?;
     let nodes = if options.per_node { arrange(graph, planned, prepared.plan.as_deref(), rows) } else { vec![] };
     let same = outputs.iter().all(|row| row.measure.same) && fused_plan.same && nodes.iter().all(|row| row.same);
-    let first = if options.per_node { judge.local.or(judge.cumulative) } else { None };
+    let first = if options.per_node { judge.first_different() } else { None };
     let info = session.device().map(|device| device.info());
     Ok(Report {
         schema: 1,
@@ -181,7 +184,7 @@ impl Judge<'_> {
             };
             match place.value {
                 Some(value) => {
-                    let tensor = self.reference.get(&value).ok_or_else(|| Error::internal("the reference lacks a value").at_tensor(&place.label))?;
+                    let tensor = self.sets.reference.get(&value).ok_or_else(|| Error::internal("the reference lacks a value").at_tensor(&place.label))?;
                     place.encode_into(&cast(tensor, place.fact.dtype, true)?.reshape(place.fact.shape.clone())?, &mut bytes)?;
                 }
                 None => bytes = carried.get(&id).cloned().ok_or_else(|| Error::internal("nothing wrote what a step reads").at_tensor(&place.label))?,
@@ -195,13 +198,8 @@ impl Judge<'_> {
 
     /// An operator on the CPU, on the reference's values as the session holds them.
     fn evaluate_alone(&self, op: &dyn Operator, reads: &[Option<ValueId>], graph: &Graph) -> Result<Vec<Tensor>> {
-        let mode = self.session.mode();
-        let take = |id: ValueId| -> Result<Tensor> {
-            let value = self.value(&self.reference, id, graph, mode)?;
-            cpu::held(&cast(&value, self.dtype(id, graph), true)?, mode)
-        };
-        let operands = reads.iter().map(|id| id.map(take).transpose()).collect::<Result<Vec<_>>>()?;
-        cpu::eval_node(op, &operands.iter().map(Option::as_ref).collect::<Vec<_>>(), mode)
+        let operands = reads.iter().map(|id| id.map(|id| self.fed(id, graph)).transpose()).collect::<Result<Vec<_>>>()?;
+        cpu::eval_node(op, &operands.iter().map(Option::as_ref).collect::<Vec<_>>(), self.session.mode())
     }
 
     /// A session without a device: the graph after its rewrites, on the CPU.

@@ -193,6 +193,12 @@ pub trait Operator: Any + Debug + Send + Sync {
         Bound::Elementwise
     }
 
+    /// The same operator with every coefficient of its own (a factor, the weights of an interpolation) made positive: what that makes of
+    /// magnitudes bounds the terms of this one's sums. `None`: it has no negative ones.
+    fn magnitude(&self) -> Option<Arc<dyn Operator>> {
+        None
+    }
+
     /// Floating-point operations of one application: a multiply-add counts as two.
     fn flops(&self, _inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
         outputs.iter().map(|fact| fact.count() as u64).sum()

@@ -192,6 +192,10 @@ impl Operator for Gemm {
         kernel::product(at, storage, [a, b], &[], [m, n, k], self.alpha, &ends)
     }
 
+    fn magnitude(&self) -> Option<Arc<dyn Operator>> {
+        Some(Arc::new(Gemm { alpha: self.alpha.abs(), beta: self.beta.abs(), ..self.clone() }))
+    }
+
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
         let k = inputs.optional(0).and_then(|a| a.shape.get(if self.trans_a { 0 } else { 1 })).copied().unwrap_or(1);
         Bound::Contraction { length: k + 1 }

@@ -153,20 +153,9 @@ impl Resize {
     fn moves_only(&self) -> bool {
         matches!(self.sampling.interpolation, Interpolation::Nearest(_)) && self.sampling.coordinates != Coordinates::CropAndResize
     }
-}
 
-impl Operator for Resize {
-    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
-        let plan = self.plan_of(inputs)?;
-        Ok(vec![Fact::new(inputs.required(0)?.dtype, plan.iter().map(|axis| axis.output).collect::<Vec<_>>())])
-    }
-
-    /// Every type is resized: nearest picks, the others compute in float64.
-    fn moves(&self) -> bool {
-        true
-    }
-
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    /// The resized tensor, with every weight and the extrapolation value as `of` makes them.
+    fn resample(&self, inputs: Operands<'_, Tensor>, of: fn(f64) -> f64) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         let plan = self.plan(x.shape(), inputs.optional(1), inputs.optional(2), inputs.optional(3))?;
         let taps = plan.iter().map(|axis| taps(axis, &self.sampling)).collect::<Result<Vec<Taps>>>()?;
@@ -188,7 +177,7 @@ impl Operator for Resize {
                     let to = &mut next[(outer * shape[axis] + out) * inner..][..inner];
                     for &(from, weight) in taps[axis].of(out) {
                         let from = &values[(outer * length + from) * inner..][..inner];
-                        to.iter_mut().zip(from).for_each(|(to, from)| *to += weight * from);
+                        to.iter_mut().zip(from).for_each(|(to, from)| *to += of(weight) * from);
                     }
                 }
             }
@@ -197,11 +186,31 @@ impl Operator for Resize {
         if taps.iter().any(|taps| taps.outside.contains(&true)) {
             for (index, value) in values.iter_mut().enumerate() {
                 if (0..shape.len()).any(|axis| taps[axis].outside[index / own[axis] % shape[axis]]) {
-                    *value = self.extrapolation as f64;
+                    *value = of(self.extrapolation as f64);
                 }
             }
         }
         Ok(vec![cast(&Tensor::new(shape, values)?, x.dtype(), true)?])
+    }
+}
+
+impl Operator for Resize {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        let plan = self.plan_of(inputs)?;
+        Ok(vec![Fact::new(inputs.required(0)?.dtype, plan.iter().map(|axis| axis.output).collect::<Vec<_>>())])
+    }
+
+    /// Every type is resized: nearest picks, the others compute in float64.
+    fn moves(&self) -> bool {
+        true
+    }
+
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+        self.resample(inputs, |weight| weight)
+    }
+
+    fn magnitude(&self) -> Option<Arc<dyn Operator>> {
+        Some(Arc::new(Magnitude(self.clone())))
     }
 
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
@@ -215,6 +224,24 @@ impl Operator for Resize {
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
         let _ = inputs;
         if self.moves_only() { Bound::Exact } else { Bound::Sum { length: 16 } }
+    }
+}
+
+/// A Resize whose weights are all positive.
+#[derive(Debug)]
+struct Magnitude(Resize);
+
+impl Operator for Magnitude {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        self.0.infer(inputs)
+    }
+
+    fn moves(&self) -> bool {
+        true
+    }
+
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+        self.0.resample(inputs, f64::abs)
     }
 }
 

@@ -1,0 +1,52 @@
+//! The sets of values that a comparison holds: one for each way to compute them.
+
+use super::range::Range;
+use super::reference::{self, Values};
+use crate::error::Result;
+use crate::graph::{Graph, ValueId};
+use crate::ops::Mode;
+use crate::plan::Precision;
+use crate::tensor::{DType, Tensor};
+
+/// Every value of the graph as read, and of the planned one where that has others.
+pub(super) struct Sets {
+    /// In float64, within the ranges of the declared types.
+    pub oracle: Values,
+    /// In float64, within the ranges of the types as the session stores them.
+    pub near: Values,
+    /// On the CPU, types as declared.
+    pub declared: Values,
+    /// On the CPU at the session's precision.
+    pub same: Values,
+    /// What the device is held to.
+    pub reference: Values,
+    /// Whether any value is beyond its declared type's range, or beyond that in which the session stores it.
+    pub beyond: bool,
+    pub narrowed: bool,
+}
+
+/// The type that the model declares for a value.
+pub(super) fn dtype_of(declared: &Values, id: ValueId, graph: &Graph) -> DType {
+    let constant = || graph.values.get(id.0 as usize).and_then(|value| value.constant.as_ref());
+    declared.get(&id).or_else(constant).map_or(DType::F32, Tensor::dtype)
+}
+
+impl Sets {
+    /// The planned graph by itself in float64: where a rewrite leaves a value out, nothing is lost at that value's end of range.
+    pub fn planned(&self, planned: &Graph, inputs: &Values, precision: Precision) -> Result<Values> {
+        let range = |id| Range::of(dtype_of(&self.declared, id, planned), precision);
+        reference::ranged(&[planned], inputs, Mode::Oracle, &range).map(|(all, _)| all)
+    }
+
+    /// The graph as read in float64, without an end to any range.
+    pub fn unbounded(&self, graph: &Graph, inputs: &Values) -> Result<Values> {
+        if self.beyond { reference::values(graph, inputs, Mode::Oracle) } else { Ok(self.oracle.clone()) }
+    }
+
+    /// How far two sets of values lie apart at one value, at most, where both are finite as stored.
+    pub fn distance(&self, a: &Values, b: &Values, id: ValueId, range: Range) -> Result<f64> {
+        let (Some(a), Some(b)) = (a.get(&id), b.get(&id)) else { return Ok(0.0) };
+        let (a, b) = (a.to_f64s()?, b.to_f64s()?);
+        Ok(a.iter().zip(&b).map(|(a, b)| (range.hold(*a) - range.hold(*b)).abs()).filter(|d| d.is_finite()).fold(0.0, f64::max))
+    }
+}
