@@ -45,6 +45,11 @@ pub fn floor(unit: f64) -> f64 {
     }
 }
 
+/// Whether every float type holds this number: bfloat16 has 8 digits.
+fn is_whole(x: f64) -> bool {
+    x.abs() <= 256.0 && x == x.trunc()
+}
+
 /// An input of a step as the reference has it.
 #[derive(Clone)]
 pub struct Input {
@@ -57,11 +62,11 @@ pub struct Input {
 }
 
 impl Input {
-    /// What each element may be off by. Zeros and infinities are stored exactly, and these stay what they are however far they lie
-    /// apart; what is too small for a normal float32 may be read as 0.
+    /// What each element may be off by. Small whole numbers and infinities are stored exactly, and these stay what they are however far
+    /// they lie apart; what is too small for a normal float32 may be read as 0.
     pub fn errors(&self) -> Result<Vec<f64>> {
         let flushed = |x: f64| if self.unit >= UNIT_F32 && x < f32::MIN_POSITIVE as f64 { x } else { 0.0 };
-        let stored = |x: f64| if x == 0.0 { 0.0 } else { self.unit * x.max(floor(self.unit)) + flushed(x) };
+        let stored = |x: f64| if is_whole(x) { 0.0 } else { self.unit * x.max(floor(self.unit)) + flushed(x) };
         let error = |x: &f64| if x.is_finite() { stored(x.abs()) + self.apart } else { 0.0 };
         Ok(self.value.to_f64s()?.iter().map(error).collect())
     }
