@@ -4,7 +4,8 @@ use super::adapter::{AdapterInfo, Compiler, Found, Selection, select};
 use super::limits::LimitsOption;
 use super::pipelines::Pipelines;
 use crate::error::{Error, Result};
-use crate::plan::{Capabilities, Cooperative};
+use crate::kernels::PARAMS_WINDOW;
+use crate::plan::{Capabilities, Cooperative, within};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -98,7 +99,17 @@ impl Device {
         raw.set_device_lost_callback(move |reason, message| {
             lock(&for_loss).lost.get_or_insert_with(|| format!("{reason:?}: {message}"));
         });
-        let capabilities = capabilities(info.compiler(), cooperative(adapter, raw.features()), raw.features(), &raw.limits());
+        let given = raw.limits();
+        for (limit, says, least) in [
+            ("max_bind_groups", given.max_bind_groups, 2),
+            ("max_uniform_buffers_per_shader_stage", given.max_uniform_buffers_per_shader_stage, 1),
+            ("max_dynamic_uniform_buffers_per_pipeline_layout", given.max_dynamic_uniform_buffers_per_pipeline_layout, 1),
+            ("max_compute_workgroup_size_x", given.max_compute_workgroup_size_x, 64),
+        ] {
+            within(&info.named(), (limit, says.into()), least, u64::MAX)?;
+        }
+        within(&info.named(), ("max_uniform_buffer_binding_size", given.max_uniform_buffer_binding_size), PARAMS_WINDOW as u64, u64::MAX)?;
+        let capabilities = capabilities(info.compiler(), cooperative(adapter, raw.features()), raw.features(), &given).checked(&info.named())?;
         let pipelines = Pipelines::new(&raw);
         let inner = Inner { raw, queue, found, limits: limits.clone(), pipelines, faults, memory: Arc::default() };
         let device = Self { inner: Arc::new(inner), capabilities: Arc::new(capabilities) };
@@ -248,7 +259,8 @@ fn capabilities(compiler: Compiler, cooperative: Option<Cooperative>, features: 
         max_binding_bytes: limits.max_storage_buffer_binding_size,
         max_buffer_bytes: limits.max_buffer_size,
         max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
-        max_invocations: limits.max_compute_invocations_per_workgroup,
+        // Workgroups are lines.
+        max_invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
         max_grid: limits.max_compute_workgroups_per_dimension,
         uniform_alignment: limits.min_uniform_buffer_offset_alignment,
         memory_budget: DEFAULT_MEMORY_BUDGET,
