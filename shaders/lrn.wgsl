@@ -28,6 +28,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             sum[lane] += x * x;
         }
     }
-    // WGSL's pow wants a positive base; a sum below 0 has none.
-    output[index] = store4(load4(input[index]) / pow(vec4(p.bias) + p.alpha * sum, vec4(p.beta)));
+    let s = vec4(p.bias) + p.alpha * sum;
+    let scale = vec4(pow_(s.x, p.beta), pow_(s.y, p.beta), pow_(s.z, p.beta), pow_(s.w, p.beta));
+    output[index] = store4(shares4(load4(input[index]), scale));
 }

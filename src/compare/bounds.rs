@@ -131,8 +131,9 @@ pub fn allowed(node: &Node, index: usize, inputs: &[Option<Input>], want: &[f64]
         let open = allowed.open.get(index) == Some(&true);
         let (Some(fixed), Some(scaled)) = (allowed.fixed.get_mut(index), allowed.scaled.get_mut(index)) else { continue };
         if want.is_finite() {
-            // The device's own store, and the reference's.
-            *fixed += store * want.abs().max(floor(store)) + own.unit * want.abs().max(floor(own.unit));
+            // The device's own store, which may flush what is subnormal, and the reference's.
+            let flushed = if store >= UNIT_F32 && want.abs() < f32::MIN_POSITIVE as f64 { want.abs() } else { 0.0 };
+            *fixed += flushed + store * want.abs().max(floor(store)) + own.unit * want.abs().max(floor(own.unit));
         } else if !open {
             // Held to what it is.
             (*fixed, *scaled) = (0.0, 0.0);
@@ -182,7 +183,9 @@ fn contraction(node: &Node, inputs: &[Option<Input>], length: usize, winograd: O
     // Weights that a rewrite folded were rounded once more, and the reference stored what lay between the nodes.
     let folded = if node.fused.is_empty() { 0.0 } else { UNIT_F32 + own.unit * node.fused.len() as f64 };
     let sides = if own.arithmetic { 2.0 } else { 1.0 };
-    let fixed: Vec<f64> = magnitude.iter().map(|m| (operands + folded) * m).collect();
+    // Products below the smallest normal number may be flushed to 0.
+    let tiny = length as f64 * f32::MIN_POSITIVE as f64;
+    let fixed: Vec<f64> = magnitude.iter().map(|m| (operands + folded) * m + tiny).collect();
     let (mut tiles, mut touched) = (None, None);
     if let (Some(tile), Some(conv), [Some(x), Some(w), ..]) = (winograd, bare.op.downcast::<Conv>(), &magnitudes[..]) {
         let given = plain.first().and_then(Option::as_ref).unwrap_or(x);

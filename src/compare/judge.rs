@@ -6,7 +6,7 @@ use super::range::Range;
 use super::reference::Values;
 use super::report::{FirstDifferent, NodeRow};
 use super::run::Options;
-use super::sets::{Sets, dtype_of};
+use super::sets::{Sets, dtype_of, flushed, has_subnormal};
 use super::{Bound, C, choice, winograd};
 use crate::cpu;
 use crate::error::{Error, Result};
@@ -18,8 +18,8 @@ use crate::tensor::{DType, Tensor, cast};
 use std::cell::OnceCell;
 use std::collections::HashMap;
 
-/// Another right answer and how far one may lie from it, computed where it is needed.
-type Other<'a> = dyn Fn() -> Result<Option<(Tensor, Allowed)>> + 'a;
+/// Other right answers and how far one may lie from each.
+type Others = Vec<(Tensor, Allowed)>;
 
 pub(super) struct Judge<'a> {
     pub(super) session: &'a Session,
@@ -29,7 +29,7 @@ pub(super) struct Judge<'a> {
     planned: &'a Graph,
     inputs: &'a Values,
     /// The planned graph's own values, computed where they are needed.
-    by_plan: OnceCell<Values>,
+    by_plan: OnceCell<Vec<Values>>,
     /// The largest cumulative tolerance of each value: (fixed, scaled).
     tolerances: HashMap<ValueId, (f64, f64)>,
     /// Elements of values whose sums may end as no number, where there are any.
@@ -41,11 +41,11 @@ pub(super) struct Judge<'a> {
     cumulative: Option<FirstDifferent>,
 }
 
-/// What a value is held to: the reference's tolerance, and another answer where that is one.
+/// What a value is held to: the reference's tolerance, and other answers where there are any.
 #[derive(Clone)]
 pub(super) struct Held {
     pub allowed: Allowed,
-    pub other: Option<(Tensor, Allowed)>,
+    pub others: Others,
 }
 
 impl<'a> Judge<'a> {
@@ -88,7 +88,10 @@ impl<'a> Judge<'a> {
         let numbers = want.to_f64s()?;
         let derived = self.derive(subject, &self.sets.reference, &numbers, dtype, false).map_err(here)?;
         let local = match local {
-            Some(tensor) => Some(self.measure(tensor, &want, &derived, range, &|| self.as_fed(subject, dtype))?.0),
+            Some(tensor) => {
+                let others = || Ok([self.as_fed(subject, dtype)?, self.as_chosen(subject, tensor, &want, 0.0)?].concat());
+                Some(self.measure(tensor, &want, &derived, range, &others)?.0)
+            }
             None => None,
         };
         let mut along = self.along(subject, &self.sets.reference, &numbers, dtype).map_err(here)?;
@@ -99,20 +102,19 @@ impl<'a> Judge<'a> {
         }
         let most = |list: &[f64]| list.iter().copied().filter(|x| x.is_finite()).fold(0.0, f64::max);
         self.tolerances.insert(subject.value, (most(&along.fixed), most(&along.scaled)));
-        let mut other = None;
+        let mut others = vec![];
         let cumulative = match cumulative {
             Some(tensor) => {
-                let (measure, found) = self.measure(tensor, &want, &along, range, &|| match self.as_chosen(subject, tensor, &want)? {
-                    None => self.as_planned(subject, dtype),
-                    chosen => Ok(chosen),
-                })?;
-                other = found;
+                let apart = || subject.node.and_then(|node| *node.inputs.first()?).map_or(0.0, |id| self.tolerance(id, subject.graph));
+                let found = || Ok([self.as_chosen(subject, tensor, &want, apart())?, self.as_planned(subject, dtype)?].concat());
+                let (measure, found) = self.measure(tensor, &want, &along, range, &found)?;
+                others = found;
                 Some(measure)
             }
             None => None,
         };
         if self.session.original().outputs.contains(&subject.value) {
-            self.outputs.insert(subject.value, Held { allowed: along, other });
+            self.outputs.insert(subject.value, Held { allowed: along, others });
         }
         let different = || Some(FirstDifferent { node: subject.label.to_string(), op: subject.op.to_string(), output: name.clone() });
         if local.as_ref().is_some_and(|measure| !measure.same) && self.local.is_none() {
@@ -127,8 +129,15 @@ impl<'a> Judge<'a> {
         Ok(NodeRow { node, op, output: name, ran_on: "gpu", fused_into: None, fused, kernels: vec![], local, cumulative, same })
     }
 
-    /// Measures a tensor against the reference and, where it fails, against another right answer too, if there is one.
-    pub(super) fn measure(&self, got: &Tensor, want: &Tensor, derived: &Allowed, range: Range, other: &Other) -> Result<(Measure, Option<(Tensor, Allowed)>)> {
+    /// Measures a tensor against the reference and, where it fails, against other right answers too, which it gives back.
+    pub(super) fn measure(
+        &self,
+        got: &Tensor,
+        want: &Tensor,
+        derived: &Allowed,
+        range: Range,
+        others: &dyn Fn() -> Result<Others>,
+    ) -> Result<(Measure, Others)> {
         let stated = |values: &Elements| {
             let (rtol, atol) = self.options.tolerance?;
             let fixed = values.floats.iter().map(|x| atol + rtol * x.abs()).collect();
@@ -138,24 +147,38 @@ impl<'a> Judge<'a> {
         let held = stated(&want);
         let reference = Expected { values: &want, allowed: held.as_ref().unwrap_or(derived) };
         let first = measure(&got, &[reference], range);
-        let Some((tensor, allowed)) = (if first.same { None } else { other()? }) else { return Ok((first, None)) };
-        let values = Elements::of(&tensor)?;
-        let held = stated(&values);
-        let second = Expected { values: &values, allowed: held.as_ref().unwrap_or(&allowed) };
-        Ok((measure(&got, &[reference, second], range), Some((tensor, allowed))))
+        let others = if first.same { vec![] } else { others()? };
+        if others.is_empty() {
+            return Ok((first, others));
+        }
+        let held = |(tensor, allowed): &(Tensor, Allowed)| {
+            let values = Elements::of(tensor)?;
+            let allowed = stated(&values).unwrap_or_else(|| allowed.clone());
+            Ok((values, allowed))
+        };
+        let all = others.iter().map(held).collect::<Result<Vec<_>>>()?;
+        let expected: Vec<Expected> = std::iter::once(reference).chain(all.iter().map(|(values, allowed)| Expected { values, allowed })).collect();
+        Ok((measure(&got, &expected, range), others))
     }
 
     /// What a step makes in float64 of exactly what it is fed, another right answer: of values at the end of their range, and of
-    /// elements that can't be told apart as stored.
-    fn as_fed(&self, subject: &Subject, dtype: DType) -> Result<Option<(Tensor, Allowed)>> {
-        let Some(node) = subject.node else { return Ok(None) };
+    /// elements that can't be told apart as stored. Where subnormal numbers are among them, what it makes of zeros in their place too.
+    fn as_fed(&self, subject: &Subject, dtype: DType) -> Result<Others> {
+        let Some(node) = subject.node else { return Ok(vec![]) };
         let operands = self.fed(&*node.op, &node.inputs, subject.graph)?;
         let wide = operands.iter().map(|tensor| tensor.as_ref().map(widened).transpose()).collect::<Result<Vec<_>>>()?;
-        let made = cpu::eval_node(&*node.op, &wide.iter().map(Option::as_ref).collect::<Vec<_>>(), Mode::Oracle)?;
         let index = node.outputs.iter().position(|id| *id == Some(subject.value)).unwrap_or(0);
-        let Some(tensor) = made.into_iter().nth(index) else { return Ok(None) };
-        let allowed = self.derive(subject, &self.sets.reference, &tensor.to_f64s()?, dtype, false)?;
-        Ok(Some((tensor, allowed)))
+        let mut others = vec![];
+        let subnormal = wide.iter().flatten().map(has_subnormal).collect::<Result<Vec<_>>>()?.contains(&true);
+        for flush in if subnormal { &[false, true][..] } else { &[false] } {
+            let fed = wide.iter().map(|tensor| tensor.as_ref().map(|tensor| if *flush { flushed(tensor) } else { Ok(tensor.clone()) }).transpose());
+            let fed = fed.collect::<Result<Vec<_>>>()?;
+            let made = cpu::eval_node(&*node.op, &fed.iter().map(Option::as_ref).collect::<Vec<_>>(), Mode::Oracle)?;
+            let Some(tensor) = made.into_iter().nth(index) else { continue };
+            let allowed = self.derive(subject, &self.sets.reference, &tensor.to_f64s()?, dtype, false)?;
+            others.push((tensor, allowed));
+        }
+        Ok(others)
     }
 
     /// An operator's operands as the session's device is fed them: the reference's, stored at the session's precision.
@@ -170,35 +193,40 @@ impl<'a> Judge<'a> {
     }
 
     /// The positions that a step gave where they are as good as the reference's.
-    fn as_chosen(&self, subject: &Subject, got: &Tensor, want: &Tensor) -> Result<Option<(Tensor, Allowed)>> {
-        let Some((node, Some(id))) = subject.node.and_then(|node| Some((node, *node.inputs.first()?))) else { return Ok(None) };
+    fn as_chosen(&self, subject: &Subject, got: &Tensor, want: &Tensor, apart: f64) -> Result<Others> {
+        let Some((node, Some(id))) = subject.node.and_then(|node| Some((node, *node.inputs.first()?))) else { return Ok(vec![]) };
         let x = widened(&self.value(&self.sets.reference, id, subject.graph, Mode::Oracle)?)?;
         let fact = Fact::of(&x);
-        let Bound::Choice { axis, positions } = node.op.error_bound(Operands::new(&[Some(&fact)])) else { return Ok(None) };
+        let Bound::Choice { axis, positions } = node.op.error_bound(Operands::new(&[Some(&fact)])) else { return Ok(vec![]) };
         if node.outputs.get(positions) != Some(&Some(subject.value)) {
-            return Ok(None);
+            return Ok(vec![]);
         }
-        let (unit, apart) = (unit(self.dtype(id, subject.graph), self.session.precision()), self.tolerance(id, subject.graph));
+        let unit = unit(self.dtype(id, subject.graph), self.session.precision());
         let chosen = choice::as_good(&Input { value: x, unit, apart }, axis, want, got)?;
         let allowed = Allowed::uniform(chosen.len(), 0.0, 0.0, "positions of the same, within the tolerance of the input");
-        Ok(Some((chosen, allowed)))
+        Ok(vec![(chosen, allowed)])
     }
 
-    /// What the plan, run in float64 but for how values are stored, makes of a value, where that may be another answer.
-    pub(super) fn planned_value(&self, id: ValueId) -> Result<Option<&Tensor>> {
-        if !self.sets.beyond && !self.sets.narrowed && self.session.precision() == Precision::F32 {
-            return Ok(None);
-        }
+    /// What the plan, run in float64 but for how values are stored, makes of each value, where that may be another answer; and what it
+    /// makes where subnormal numbers are 0.
+    pub(super) fn by_plan(&self) -> Result<&[Values]> {
         if self.by_plan.get().is_none() {
-            let made = self.sets.planned(self.planned, self.inputs, self.session.precision())?;
-            self.by_plan.get_or_init(|| made);
+            let made = |flush| self.sets.planned(self.planned, self.inputs, self.session.precision(), flush);
+            let mut all = vec![];
+            if self.sets.beyond || self.sets.narrowed || self.session.precision() != Precision::F32 {
+                all.push(made(false)?);
+            }
+            if self.sets.oracle.values().map(has_subnormal).collect::<Result<Vec<_>>>()?.contains(&true) {
+                all.push(made(true)?);
+            }
+            self.by_plan.get_or_init(|| all);
         }
-        Ok(self.by_plan.get().and_then(|all| all.get(&id)))
+        Ok(self.by_plan.get().map_or(&[], Vec::as_slice))
     }
 
-    fn as_planned(&self, subject: &Subject, dtype: DType) -> Result<Option<(Tensor, Allowed)>> {
-        let (Some(tensor), Some(all)) = (self.planned_value(subject.value)?, self.by_plan.get()) else { return Ok(None) };
-        Ok(Some((tensor.clone(), self.along(subject, all, &tensor.to_f64s()?, dtype)?)))
+    fn as_planned(&self, subject: &Subject, dtype: DType) -> Result<Others> {
+        let found = self.by_plan()?.iter().filter_map(|all| Some((all, all.get(&subject.value)?)));
+        found.map(|(all, tensor)| Ok((tensor.clone(), self.along(subject, all, &tensor.to_f64s()?, dtype)?))).collect()
     }
 
     /// The cumulative tolerance: beside the step's own error, what the CPU at the same precision accumulates.
@@ -210,7 +238,7 @@ impl<'a> Judge<'a> {
         let (sets, id) = (&self.sets, subject.value);
         let mine = sets.distance(&sets.same, &sets.near, id, self.range(id, subject.graph))?;
         let own = sets.distance(&sets.reference, &sets.oracle, id, Range::of(dtype, Precision::F32))?;
-        for ((fixed, scaled), &want) in along.fixed.iter_mut().zip(&mut along.scaled).zip(want).filter(|(_, want)| want.is_finite()) {
+        for ((fixed, scaled), _) in along.fixed.iter_mut().zip(&mut along.scaled).zip(want).filter(|(_, want)| want.is_finite()) {
             (*fixed, *scaled) = (*fixed + own, *scaled + mine);
         }
         along.formula = format!("c·|cpu − oracle| + {}", along.formula);

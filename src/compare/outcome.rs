@@ -33,7 +33,7 @@ impl Judge<'_> {
                 Some(held) => held.clone(),
                 None => self.viewed(id, graph, &reference, got.dtype())?,
             };
-            let Held { allowed: mut derived, mut other } = held;
+            let Held { allowed: mut derived, mut others } = held;
             let mut want = reference;
             if let Reference::Outputs(recorded) = &self.options.reference {
                 let found = recorded.iter().find(|(recorded, _)| *recorded == name);
@@ -57,9 +57,9 @@ impl Judge<'_> {
                         (*fixed, *scaled) = (*fixed + UNIT_F32 * x.abs(), *scaled + own);
                     }
                 }
-                other = None;
+                others = vec![];
             }
-            let (measure, _) = self.measure(&got, &want, &derived, self.range(id, original), &|| Ok(other.clone()))?;
+            let (measure, _) = self.measure(&got, &want, &derived, self.range(id, original), &|| Ok(others.clone()))?;
             Ok(OutputRow { name, dtype: got.dtype().name().into(), shape: got.shape().to_vec(), measure })
         };
         original.outputs.iter().map(row).collect()
@@ -73,8 +73,8 @@ impl Judge<'_> {
             let list: Vec<f64> = tensor.to_f64s()?.iter().map(|x| fixed + if x.is_finite() { store * x.abs().max(floor(store)) } else { 0.0 }).collect();
             Ok(Allowed::new(list, vec![scaled; tensor.len()], "that of the value it is a view of"))
         };
-        let other = self.planned_value(id)?.map(|tensor| Ok((tensor.clone(), allowed(tensor)?))).transpose()?;
-        Ok(Held { allowed: allowed(reference)?, other })
+        let others = self.by_plan()?.iter().filter_map(|all| all.get(&id)).map(|tensor| Ok((tensor.clone(), allowed(tensor)?)));
+        Ok(Held { allowed: allowed(reference)?, others: others.collect::<Result<_>>()? })
     }
 
     /// The rewritten graph against the graph as read, both on the CPU in float64.

@@ -31,6 +31,23 @@ pub(super) fn dtype_of(declared: &Values, id: ValueId, graph: &Graph) -> DType {
     declared.get(&id).or_else(constant).map_or(DType::F32, Tensor::dtype)
 }
 
+fn is_subnormal(x: f64) -> bool {
+    x != 0.0 && x.abs() < f32::MIN_POSITIVE as f64
+}
+
+/// Whether a float64 tensor has elements that are subnormal in float32.
+pub(super) fn has_subnormal(tensor: &Tensor) -> Result<bool> {
+    Ok(tensor.dtype() == DType::F64 && tensor.as_slice::<f64>()?.iter().any(|&x| is_subnormal(x)))
+}
+
+/// A float64 tensor with 0 in their place.
+pub(super) fn flushed(tensor: &Tensor) -> Result<Tensor> {
+    if !has_subnormal(tensor)? {
+        return Ok(tensor.clone());
+    }
+    Tensor::new(tensor.shape(), tensor.as_slice::<f64>()?.iter().map(|&x| if is_subnormal(x) { 0.0 } else { x }).collect::<Vec<_>>())
+}
+
 /// A float64 tensor rounded as float16 is.
 fn rounded(tensor: &Tensor) -> Result<Tensor> {
     cast(&cast(tensor, DType::F16, true)?, DType::F64, true)
@@ -39,10 +56,11 @@ fn rounded(tensor: &Tensor) -> Result<Tensor> {
 impl Sets {
     /// The planned graph by itself in float64, each value stored as the session does: where a rewrite leaves one out, nothing is lost
     /// at its end of range.
-    pub fn planned(&self, planned: &Graph, inputs: &Values, precision: Precision) -> Result<Values> {
+    pub fn planned(&self, planned: &Graph, inputs: &Values, precision: Precision, flush: bool) -> Result<Values> {
         let store = |id, tensor: &Tensor| {
             let dtype = dtype_of(&self.declared, id, planned);
             let held = Range::of(dtype, precision).beyond(tensor)?;
+            let held = if flush { Some(flushed(held.as_ref().unwrap_or(tensor))?) } else { held };
             let narrow = dtype == DType::F16 || dtype == DType::F32 && precision == Precision::F16;
             if !narrow || tensor.dtype() != DType::F64 { Ok(held) } else { rounded(held.as_ref().unwrap_or(tensor)).map(Some) }
         };
