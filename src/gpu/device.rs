@@ -178,10 +178,14 @@ impl Device {
     pub fn check(&self) -> Result<()> {
         let mut faults = lock(&self.inner.faults);
         if let Some(reason) = &faults.lost {
-            let message = format!("the device {} was lost: {reason}", self.info().named());
-            return Err(Error::device(message).remedy("make a new session; if that is lost too, use --device cpu, or another backend or driver"));
+            return Err(self.lost(reason));
         }
         faults.uncaptured.take().map_or(Ok(()), |message| Err(Error::device(message)))
+    }
+
+    fn lost(&self, why: &str) -> Error {
+        let message = format!("the device {} was lost: {why}", self.info().named());
+        Error::device(message).remedy("make a new session; if that is lost too, use --device cpu, or another backend or driver")
     }
 
     /// Gives the device up, as a driver's reset would: every later call errs.
@@ -273,8 +277,16 @@ impl Device {
     fn poll(&self, how: wgpu::PollType, what: impl Fn() -> String) -> Result<bool> {
         // wgpu panics in `poll` where a driver reports the loss of its device while it is waited for.
         let polled = catch_unwind(AssertUnwindSafe(|| self.inner.raw.poll(how)));
-        if polled.is_err() {
-            lock(&self.inner.faults).lost.get_or_insert_with(|| format!("the driver failed while it was waited for with {}", what()));
+        let lost = {
+            let mut faults = lock(&self.inner.faults);
+            if polled.is_err() {
+                faults.lost.get_or_insert_with(|| "the driver failed".to_string());
+            }
+            faults.lost.clone()
+        };
+        // The call that waits is the one that knows what for.
+        if let Some(reason) = lost {
+            return Err(self.lost(&format!("{reason}, while it was waited for with {}", what())));
         }
         self.check()?;
         match polled {
@@ -352,6 +364,19 @@ mod tests {
         memory.release(60);
         memory.reserve(100, 100).unwrap();
         assert_eq!(memory.peak.load(Ordering::Relaxed), 100);
+    }
+
+    #[test]
+    fn a_loss_names_what_was_waited_for() {
+        if crate::gpu::test_device().is_none() {
+            return;
+        }
+        let device = Device::open(&Selection::Gpu, &LimitsOption::Adapter).unwrap().unwrap();
+        device.destroy();
+        let error = device.poll(wgpu::PollType::Poll, || "kernel 'conv' of node 'stem' (Conv)".to_string()).unwrap_err();
+        assert!(error.message().starts_with(&format!("the device '{}' (", device.info().name)), "{error}");
+        assert!(error.message().ends_with(", while it was waited for with kernel 'conv' of node 'stem' (Conv)"), "{error}");
+        assert!(!device.check().unwrap_err().message().contains("waited for"));
     }
 
     #[test]
