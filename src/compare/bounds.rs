@@ -7,6 +7,7 @@ use super::lp_normalization::lp_normalization;
 use super::mean_variance::mean_variance;
 use super::measure::Allowed;
 use super::normalization::{Runs, moments, normalization};
+use super::sets::has_subnormal;
 use super::winograd::spread;
 use super::{Bound, C, UNIT_F16, UNIT_F32, sums};
 use crate::cpu;
@@ -146,7 +147,11 @@ pub fn allowed(node: &Node, index: usize, inputs: &[Option<Input>], want: &[f64]
 pub fn exact(inputs: &[Option<Input>], want: &[f64]) -> Allowed {
     let unit = inputs.iter().flatten().map(|input| input.unit).fold(0.0, f64::max);
     let apart = inputs.iter().flatten().map(|input| input.apart).fold(0.0, f64::max);
-    let fixed = want.iter().map(|x| if x.is_finite() { unit * x.abs().max(floor(unit)) } else { 0.0 } + apart).collect();
+    // A driver that reads subnormal numbers as 0 takes any of them for the largest.
+    let subnormal = inputs.iter().flatten().any(|input| input.unit >= UNIT_F32 && has_subnormal(&input.value).unwrap_or(false));
+    let tiny = if subnormal { f32::MIN_POSITIVE as f64 } else { 0.0 };
+    let stored = |x: &f64| unit * x.abs().max(floor(unit)) + if x.abs() < tiny { tiny } else { 0.0 };
+    let fixed = want.iter().map(|x| if x.is_finite() { stored(x) } else { 0.0 } + apart).collect();
     Allowed::new(fixed, vec![0.0; want.len()], "storage rounding")
 }
 
