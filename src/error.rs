@@ -153,7 +153,7 @@ impl fmt::Display for Error {
 }
 
 /// A model's name on one line: control characters are shown, not printed.
-fn line(name: &str) -> String {
+pub(crate) fn line(name: &str) -> String {
     name.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
 

@@ -444,7 +444,7 @@ impl Session {
             return Ok(self.graph.outputs.iter().zip(outputs).map(named).collect());
         };
         let mut execution = self.lease(prepared, plan)?;
-        let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_node(op, operands, mode);
+        let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_step(op, operands, mode);
         let values = execution.run(inputs, &evaluate);
         // An input that is wrong leaves the device as it was.
         if values.as_ref().map_or_else(|error| error.kind() == ErrorKind::Input, |_| true) {

@@ -2,6 +2,7 @@
 //!
 //! After a change that is meant (a kernel's tiles, a fusion): `INSTA_UPDATE=always cargo test --test plans`, then read the diff.
 
+use proptest::prelude::*;
 use sardonyx::gpu::{Device, LimitsOption, Selection};
 use sardonyx::graph::{Dim, ValueId};
 use sardonyx::plan::{Capabilities, Plan, Precision};
@@ -137,4 +138,71 @@ fn slots_hold_what_lives() {
         let text = plan.to_string();
         assert!(text.contains("steps:") && !text.contains("nowhere"), "{name}\n{text}");
     }
+}
+
+/// Limits as a driver may give them: nothing, little, a lot, and what a wrong conversion makes.
+fn limit() -> impl Strategy<Value = u32> {
+    prop_oneof![Just(0), Just(1), (0u32..32).prop_map(|power| 1 << power), Just(65_535), Just(u32::MAX)]
+}
+
+fn long_limit() -> impl Strategy<Value = u64> {
+    prop_oneof![limit().prop_map(u64::from), (0u32..64).prop_map(|power| 1 << power), Just(u64::MAX)]
+}
+
+/// One or two limits wrong: with all of them so, nothing passes the check.
+fn wrong_capabilities() -> impl Strategy<Value = Capabilities> {
+    let one = (0..8usize, limit(), long_limit());
+    (any::<bool>(), proptest::collection::vec(one, 1..4)).prop_map(|(soft, wrong)| {
+        let mut all = if soft { software() } else { Capabilities { subgroups: true, ..Capabilities::webgpu() } };
+        for (which, says, long) in wrong {
+            match which {
+                0 => all.max_storage_buffers = says,
+                1 => all.max_binding_bytes = long,
+                2 => all.max_buffer_bytes = long,
+                3 => all.max_workgroup_bytes = says,
+                4 => all.max_invocations = says,
+                5 => all.max_grid = says,
+                6 => all.uniform_alignment = says,
+                _ => all.max_immediate_bytes = says,
+            }
+        }
+        all
+    })
+}
+
+/// Plans with wrong limits, and those that are refused outright: neither may panic, and what is planned keeps within the limits.
+#[test]
+fn wrong_limits_are_errors_or_kept() {
+    let sessions = MODELS.iter().map(|(name, model, batch)| {
+        let session = Session::builder().load(path(model)).unwrap();
+        (*name, inputs(&session, *batch), session)
+    });
+    let sessions: Vec<_> = sessions.collect();
+    let (mut refused, mut planned) = (0, 0);
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() });
+    let mut hold = |(drawn, at): (Capabilities, usize)| {
+        let checked = match drawn.checked("'A' (vulkan)") {
+            Ok(checked) => checked,
+            Err(error) => {
+                refused += 1;
+                prop_assert!(error.message().starts_with("'A' (vulkan) says that its "), "{}", error);
+                return Ok(());
+            }
+        };
+        let (name, inputs, session) = &sessions[at % sessions.len()];
+        let plan = session.plan_for(inputs, &checked).map_err(|error| TestCaseError::fail(format!("{name}: {error}")))?.plan;
+        planned += 1;
+        for (_, dispatch) in plan.iter().flat_map(|plan| plan.dispatches()) {
+            let extent = sardonyx::kernels::Extent::of(&dispatch.source).map_err(TestCaseError::fail)?;
+            prop_assert!(extent.invocations <= checked.max_invocations.into(), "{}: {}", name, dispatch.kernel);
+            prop_assert!(extent.workgroup_bytes <= checked.max_workgroup_bytes.into(), "{}: {}", name, dispatch.kernel);
+            prop_assert!(extent.buffers <= checked.max_storage_buffers as usize, "{}: {}", name, dispatch.kernel);
+            prop_assert!(dispatch.grid.iter().all(|&groups| groups <= checked.max_grid), "{}: {}", name, dispatch.kernel);
+            prop_assert!(dispatch.params_offset.is_multiple_of(checked.uniform_alignment), "{}: {}", name, dispatch.kernel);
+        }
+        Ok(())
+    };
+    let cells = std::cell::RefCell::new(&mut hold);
+    runner.run(&(wrong_capabilities(), 0..MODELS.len()), |drawn| (cells.borrow_mut())(drawn)).unwrap();
+    assert!(refused > 0 && planned > 0, "{refused} refused, {planned} planned");
 }

@@ -16,6 +16,7 @@ struct Params {
     value4: u32, rows: u32, zero: u32, chunk: u32,
 }
 
+const FAR: i32 = 536870912;
 const HAS_LENGTHS: u32 = 1u;
 const ZERO_UNSEEN: u32 = 2u;
 // Below every score, yet finite: what the largest score begins with.
@@ -34,7 +35,10 @@ struct Batch { keys: i32, offset: i32 }
 fn batch_of(index: u32) -> Batch {
     var batch = Batch(i32(p.keys), p.offset);
     if (p.flags & HAS_LENGTHS) != 0u {
-        let valid = bitcast<i32>(lengths[index].x);
+        // An int64; what lies beyond ±2²⁹ stands for no end, and sums of these stay within 32 bits.
+        let low = bitcast<i32>(lengths[index].x);
+        let high = bitcast<i32>(lengths[index].y);
+        let valid = clamp(select(select(FAR, -FAR, high < 0), low, high == low >> 31u), -FAR, FAR);
         batch = Batch(clamp(valid, 0, i32(p.keys)), valid - i32(p.queries));
     }
     return batch;

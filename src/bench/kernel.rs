@@ -183,7 +183,7 @@ impl Ready {
 
     /// Milliseconds of the kernel by the clock.
     fn by_the_clock(&mut self) -> Result<f64> {
-        let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_node(op, operands, self.mode);
+        let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_step(op, operands, self.mode);
         let all = self.execution.time_repeated(&self.inputs, &evaluate, &self.own, self.repeat)?;
         Ok(super::milliseconds(all) / self.repeat as f64)
     }
@@ -198,7 +198,7 @@ impl Ready {
                 self.row.ms = self.row.wall_ms;
                 continue;
             }
-            let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_node(op, operands, self.mode);
+            let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_step(op, operands, self.mode);
             let (_, steps) = self.execution.run_timed(&self.inputs, &evaluate)?;
             let own: f64 = steps.iter().filter(|step| self.own.contains(&step.0)).map(|step| step.1 as f64 / 1e6).sum();
             // A clock of coarse ticks may show none.

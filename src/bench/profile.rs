@@ -53,7 +53,7 @@ pub fn time_steps(session: &Session, prepared: &Prepared, inputs: &HashMap<Value
     }
     let mode = session.mode();
     let mut execution = session.lease(prepared, plan)?;
-    let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_node(op, operands, mode);
+    let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_step(op, operands, mode);
     let milliseconds = |steps: Vec<(usize, u64)>| steps.into_iter().map(|(step, nanoseconds)| (step, nanoseconds as f64 / 1e6)).collect();
     (0..runs).map(|_| execution.run_timed(inputs, &evaluate).map(|(_, steps)| milliseconds(steps))).collect::<Result<_>>().map(Some)
 }

@@ -1,6 +1,6 @@
 //! What attention may lose: each score's sum of products, taken through the softmax, then the sum over the values.
 
-use super::bounds::{Input, Own};
+use super::bounds::{Input, Own, leaves_range};
 use super::measure::Allowed;
 use super::{C, UNIT_F32, accuracy};
 use crate::error::{Error, Result};
@@ -22,7 +22,8 @@ struct Off {
 /// Σ pⱼ·(exp(eⱼ) − 1)·|vⱼ − y| / Σ pⱼ·exp(−eⱼ), and no further than max |vⱼ − y|;
 ///
 /// eⱼ is the score's own error, that of its exponential, and those of the factors by which a running maximum scales what there is.
-/// Then come the sum over n values and the quotient: (2n + 5)·u·Σ pⱼ·|vⱼ|.
+/// Then come the sum over n values and the quotient: (2n + 5)·u·Σ pⱼ·|vⱼ|. A score whose products leave float32's range weighs
+/// nothing or makes the whole row NaN; a sum of the values that leaves it ends as no number.
 pub fn attention(node: &Node, index: usize, inputs: &[Option<Input>], want: &[f64], own: Own) -> Result<Allowed> {
     let op = node.op.downcast::<Attention>().ok_or_else(|| Error::internal("attention of another kind"))?;
     if index == 1 || index == 2 {
@@ -40,23 +41,34 @@ pub fn attention(node: &Node, index: usize, inputs: &[Option<Input>], want: &[f6
     let factor = op.factor(depth);
     // A reference that isn't the oracle stored the scores after each node that was fused, and the weights.
     let stores = own.unit * node.fused.len() as f64;
-    let (mut fixed, mut scaled) = (vec![], vec![]);
+    let (mut fixed, mut scaled, mut open) = (vec![], vec![], vec![]);
     let (mut bias, mut bias_error) = (vec![0.0; keys], vec![0.0; keys]);
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     for (b, h) in (0..sizes.batch).flat_map(|b| (0..sizes.heads).map(move |h| (b, h))) {
         let ((q, k, v), (dq, dk, dv)) = (all.head(b, h), brought.head(b, h));
-        let magnitudes = |list: &[f64]| list.iter().map(|x| x.abs()).collect::<Vec<_>>();
+        // With an infinity among them the products are what IEEE 754 says.
+        let magnitudes = |list: &[f64]| list.iter().map(|x| if x.is_finite() { x.abs() } else { 0.0 }).collect::<Vec<_>>();
         let (q_size, k_size) = (magnitudes(q), magnitudes(k));
         for query in 0..sizes.queries {
             all.bias.row(b, h, query, &mut bias);
             brought.bias.row(b, h, query, &mut bias_error);
             let mut scores = vec![f64::NEG_INFINITY; keys];
             let mut off = vec![Off { fixed: 0.0, scaled: 0.0 }; keys];
+            let mut largest_score = 0f64;
             let row = |list: &'_ [f64], at: usize| at * depth..(at * depth + depth).min(list.len());
-            for key in (0..keys).filter(|&key| bias[key] != f64::NEG_INFINITY) {
+            // A product that is no number, or beyond the range, may stay that where a mask of −∞ is added to it.
+            let mut masked = false;
+            for key in 0..keys {
                 let (of_q, of_k) = (row(q, query), row(k, key));
                 let mut score = factor * dot(&q[of_q.clone()], &k[of_k.clone()]);
                 let size = factor.abs() * dot(&q_size[of_q.clone()], &k_size[of_k.clone()]);
+                // The factor may come before the products, in halves, or after them.
+                let largest = size.max(size / factor.abs());
+                if bias[key] == f64::NEG_INFINITY {
+                    masked |= leaves_range(largest) || !score.is_finite();
+                    continue;
+                }
+                largest_score = largest_score.max(largest + if bias[key].is_finite() { bias[key].abs() } else { 0.0 });
                 let operands = factor.abs() * (dot(&q_size[of_q.clone()], &dk[of_k.clone()]) + dot(&dq[of_q], &k_size[of_k]));
                 let mut rounding = (depth as f64 + 3.0) * size;
                 if op.softcap > 0.0 {
@@ -77,8 +89,11 @@ pub fn attention(node: &Node, index: usize, inputs: &[Option<Input>], want: &[f6
                 off.fixed += own.unit;
                 off.scaled += UNIT_F32 * (accuracy::exponential(distance) + 7.0 * (keys as f64 / 4.0).ceil() + keys as f64);
             }
+            let lost = leaves_range(largest_score);
             if index == 3 {
                 give_scores(op, &weights, &off, sides, (&mut fixed, &mut scaled));
+                fixed.iter_mut().rev().take(keys).filter(|_| lost).for_each(|fixed| *fixed = f64::INFINITY);
+                open.resize(fixed.len(), lost || masked);
                 continue;
             }
             let row = |key: usize| key * width..key * width + width;
@@ -98,11 +113,15 @@ pub fn attention(node: &Node, index: usize, inputs: &[Option<Input>], want: &[f6
                     let bound = up / down;
                     if bound < furthest { bound } else { furthest }
                 };
+                // A key that isn't seen may count as one of weight 0, and so may one whose weight is flushed to that.
+                let weightless = |key: usize| bias[key] == f64::NEG_INFINITY || total > 0.0 && weights[key] * total < f32::MIN_POSITIVE as f64;
+                let hidden = (0..keys).any(|key| !value(key).is_finite() && weightless(key));
                 let size: f64 = seen().map(|key| weights[key] * value(key).abs()).sum();
-                let largest = seen().map(|key| value(key).abs()).fold(0.0, f64::max);
+                let largest = seen().map(|key| value(key).abs()).filter(|x| x.is_finite()).fold(0.0, f64::max);
                 let of_values: f64 = seen().map(|key| weights[key] * dv[row(key)][column]).sum();
                 let (still, whole) = (moved(0.0), moved(C));
-                fixed.push(still + of_values + own.unit * size);
+                fixed.push(if lost { f64::INFINITY } else { still + of_values + own.unit * size });
+                open.push(lost || masked || hidden || leaves_range(keys as f64 * largest));
                 let sum = UNIT_F32 * (2.0 * keys as f64 + accuracy::quotient()) * size + keys as f64 * f32::MIN_POSITIVE as f64 * largest;
                 scaled.push((whole - still).max(0.0) / C + sides * sum);
             }
@@ -113,7 +132,8 @@ pub fn attention(node: &Node, index: usize, inputs: &[Option<Input>], want: &[f6
     let shape = [sizes.batch, sizes.heads, sizes.queries, last];
     let order = if index == 3 { [0, 1, 2, 3] } else { order };
     let formula = format!("errors of scores of {depth} through the softmax, c·u·2·{keys}·Σp|v| + storage rounding");
-    Ok(Allowed::new(ordered(&fixed, shape, order), ordered(&scaled, shape, order), formula))
+    let (fixed, scaled, open) = (ordered(&fixed, shape, order), ordered(&scaled, shape, order), ordered(&open, shape, order));
+    Ok(Allowed::new(fixed, scaled, formula).with_open(open))
 }
 
 /// The scores as a result: weights by their relative error, the others by their own.
@@ -140,7 +160,7 @@ fn errors_of(index: usize, input: &Input) -> Result<Tensor> {
 }
 
 /// Elements of `[batch, heads, queries, last]` in another order of axes.
-fn ordered(list: &[f64], shape: [usize; 4], order: [usize; 4]) -> Vec<f64> {
+fn ordered<T: Copy>(list: &[T], shape: [usize; 4], order: [usize; 4]) -> Vec<T> {
     use crate::tensor::index::{Odometer, strides};
     let dense = strides(&shape);
     let (sizes, steps) = (order.map(|axis| shape[axis.min(3)]), order.map(|axis| dense[axis.min(3)]));

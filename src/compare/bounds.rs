@@ -2,7 +2,9 @@
 
 use super::accuracy;
 use super::attention::attention;
-use super::expression::{Rounding, Uncertain, propagate};
+use super::expression::{Propagated, Rounding, Uncertain, propagate};
+use super::lp_normalization::lp_normalization;
+use super::mean_variance::mean_variance;
 use super::measure::Allowed;
 use super::normalization::{Runs, moments, normalization};
 use super::winograd::spread;
@@ -11,6 +13,7 @@ use crate::cpu;
 use crate::error::{Error, Result};
 use crate::graph::Node;
 use crate::kernels::winograd::Tile;
+use crate::ops::matrix::gemm::Gemm;
 use crate::ops::nn::{batch_normalization::BatchNormalization, conv::Conv};
 use crate::ops::nn::{rotary_embedding::RotaryEmbedding, softmax::Softmax};
 use crate::ops::pointwise::{Elementwise, Pointwise};
@@ -42,6 +45,11 @@ pub fn floor(unit: f64) -> f64 {
     }
 }
 
+/// Whether every float type holds this number: bfloat16 has 8 digits.
+fn is_whole(x: f64) -> bool {
+    x.abs() <= 256.0 && x == x.trunc()
+}
+
 /// An input of a step as the reference has it.
 #[derive(Clone)]
 pub struct Input {
@@ -54,22 +62,27 @@ pub struct Input {
 }
 
 impl Input {
-    /// What each element may be off by. Infinities are stored exactly, and stay what they are however far they lie apart; what
-    /// is too small for a normal float32 may be read as 0.
+    /// What each element may be off by. Small whole numbers and infinities are stored exactly, and these stay what they are however far
+    /// they lie apart; what is too small for a normal float32 may be read as 0.
     pub fn errors(&self) -> Result<Vec<f64>> {
         let flushed = |x: f64| if self.unit >= UNIT_F32 && x < f32::MIN_POSITIVE as f64 { x } else { 0.0 };
-        let error = |x: &f64| if x.is_finite() { self.unit * x.abs().max(floor(self.unit)) + flushed(x.abs()) + self.apart } else { 0.0 };
+        let stored = |x: f64| if is_whole(x) { 0.0 } else { self.unit * x.max(floor(self.unit)) + flushed(x) };
+        let error = |x: &f64| if x.is_finite() { stored(x.abs()) + self.apart } else { 0.0 };
         Ok(self.value.to_f64s()?.iter().map(error).collect())
     }
     fn uncertain(&self) -> Result<Uncertain> {
         Ok(Uncertain { value: self.value.clone(), error: self.errors()? })
     }
-    /// Magnitudes, none below the smallest that is rounded relatively.
+    /// Magnitudes, none below the smallest that is rounded relatively. What is no finite number has none: a sum that it is in is what
+    /// IEEE 754 says, whatever the order.
     pub fn magnitude(&self) -> Result<Tensor> {
         if !self.value.dtype().is_float() {
             return Ok(self.value.clone());
         }
-        Tensor::new(self.value.shape(), self.value.to_f64s()?.iter().map(|x| x.abs().max(floor(self.unit))).collect::<Vec<_>>())
+        Tensor::new(
+            self.value.shape(),
+            self.value.to_f64s()?.iter().map(|x| if x.is_finite() { x.abs().max(floor(self.unit)) } else { 0.0 }).collect::<Vec<_>>(),
+        )
     }
 }
 
@@ -99,19 +112,31 @@ pub fn allowed(node: &Node, index: usize, inputs: &[Option<Input>], want: &[f64]
     // What is no float is stored as it is.
     let whole = store == 0.0;
     let mut allowed = match node.op.error_bound(Operands::new(&refs)) {
-        Bound::Exact | Bound::Choice => exact(inputs, want),
+        Bound::Exact => exact(inputs, want),
+        // Positions are whole, of whatever they are.
+        Bound::Choice { .. } if whole => Allowed::uniform(want.len(), 0.0, 0.0, "positions: exact"),
+        Bound::Choice { .. } => exact(inputs, want),
         Bound::Contraction { length } | Bound::Sum { length } if whole => sums::whole(node, inputs, want, length)?,
         Bound::Contraction { length } => contraction(node, inputs, length, made.winograd, own)?,
         Bound::Softmax { logarithm, .. } => softmax(node, inputs, want, logarithm, own)?,
         Bound::Attention => attention(node, index, inputs, want, own)?,
+        Bound::LpNormalization { axis, squared } => lp_normalization(inputs, axis, squared, own)?,
         Bound::Sum { length } => sums::sum(node, inputs, want, length, own)?,
         Bound::Normalization { length, epsilon, .. } if index > 0 => moments(inputs, want, index, (length, epsilon as f64), own)?,
+        Bound::MeanVariance { axes, epsilon } => mean_variance(inputs, &axes, epsilon, own)?,
         Bound::Normalization { length, centred, epsilon } => normalization(node, inputs, want, Runs { length, centred, epsilon: epsilon as f64 }, own)?,
         Bound::Elementwise => elementwise(node, inputs, want, own)?,
     };
-    // The device's own store, and the reference's.
-    for (fixed, want) in allowed.fixed.iter_mut().zip(want).filter(|(_, want)| want.is_finite()) {
-        *fixed += store * want.abs().max(floor(store)) + own.unit * want.abs().max(floor(own.unit));
+    for (index, want) in want.iter().enumerate() {
+        let open = allowed.open.get(index) == Some(&true);
+        let (Some(fixed), Some(scaled)) = (allowed.fixed.get_mut(index), allowed.scaled.get_mut(index)) else { continue };
+        if want.is_finite() {
+            // The device's own store, and the reference's.
+            *fixed += store * want.abs().max(floor(store)) + own.unit * want.abs().max(floor(own.unit));
+        } else if !open {
+            // Held to what it is.
+            (*fixed, *scaled) = (0.0, 0.0);
+        }
     }
     Ok(allowed)
 }
@@ -158,10 +183,14 @@ fn contraction(node: &Node, inputs: &[Option<Input>], length: usize, winograd: O
     let folded = if node.fused.is_empty() { 0.0 } else { UNIT_F32 + own.unit * node.fused.len() as f64 };
     let sides = if own.arithmetic { 2.0 } else { 1.0 };
     let fixed: Vec<f64> = magnitude.iter().map(|m| (operands + folded) * m).collect();
-    let spread = match (winograd, bare.op.downcast::<Conv>(), &magnitudes[..]) {
-        (Some(tile), Some(conv), [Some(x), Some(w), ..]) => Some(spread(conv, tile, x, w)?),
-        _ => None,
-    };
+    let (mut tiles, mut touched) = (None, None);
+    if let (Some(tile), Some(conv), [Some(x), Some(w), ..]) = (winograd, bare.op.downcast::<Conv>(), &magnitudes[..]) {
+        let given = plain.first().and_then(Option::as_ref).unwrap_or(x);
+        tiles = Some(spread(conv, tile, &where_finite(x, |x| x, 0.0)?, w)?);
+        // What is no number goes into every output of its tile, or none of it where its coefficient is 0.
+        touched = if given.to_f64s()?.iter().all(|x| x.is_finite()) { None } else { Some(spread(conv, tile, &where_finite(given, |_| 0.0, 1.0)?, w)?) };
+    }
+    let spread = tiles;
     let terms = |index: usize, m: f64| length as f64 * m * sides + spread.as_ref().map_or(0.0, |spread| spread[index]);
     let scaled: Vec<f64> = magnitude.iter().enumerate().map(|(index, &m)| UNIT_F32 * terms(index, m)).collect();
     let formula = if spread.is_some() {
@@ -169,25 +198,37 @@ fn contraction(node: &Node, inputs: &[Option<Input>], length: usize, winograd: O
     } else {
         format!("c·u·{length}·Σ|ab| + storage rounding")
     };
-    // A partial sum may be as large as all magnitudes together, and what comes of a tile goes into every output of it.
-    let open: Vec<bool> = magnitude.iter().enumerate().map(|(at, &m)| leaves_range(m) || spread.as_ref().is_some_and(|s| leaves_range(s[at]))).collect();
+    // A partial sum may be as large as all magnitudes together, before it is scaled.
+    let scale = bare.op.downcast::<Gemm>().map_or(1.0, |gemm| gemm.alpha.abs().min(1.0) as f64);
+    let of_tile = |at: usize| spread.as_ref().is_some_and(|s| leaves_range(s[at])) || touched.as_ref().is_some_and(|t| t[at] > 0.0);
+    let open: Vec<bool> = magnitude.iter().enumerate().map(|(at, &m)| leaves_range(m / scale) || of_tile(at)).collect();
     if epilogue.is_identity() {
         return Ok(Allowed::new(fixed, scaled, formula).with_open(open));
     }
-    let through = |error: Vec<f64>, arithmetic: f64| -> Result<Vec<f64>> {
+    let through = |error: Vec<f64>, arithmetic: f64| -> Result<Propagated> {
         let mut operands = vec![Uncertain { value: sum.clone(), error }];
         for index in 3..3 + epilogue.operands.saturating_sub(1) {
             let input = inputs.get(index).and_then(Option::as_ref).ok_or_else(|| Error::internal("an epilogue's operand is missing"))?;
             operands.push(input.uncertain()?);
         }
-        Ok(propagate(&epilogue, &operands, Rounding { arithmetic, reference: own.unit })?.error)
+        propagate(&epilogue, &operands, Rounding { arithmetic, reference: own.unit })
     };
     let whole = through(fixed.iter().zip(&scaled).map(|(f, s)| f + C * s).collect(), C * sides)?;
-    let fixed = through(fixed, 0.0)?;
-    let scaled = whole.iter().zip(&fixed).map(|(whole, fixed)| (whole - fixed).max(0.0) / C).collect();
-    // An infinity on the way may become any number: there is nothing to hold it to.
-    let fixed = fixed.iter().zip(&open).map(|(&fixed, &open)| if open { f64::INFINITY } else { fixed }).collect();
-    Ok(Allowed::new(fixed, scaled, formula + ", through the epilogue").with_open(open))
+    let either = open.iter().zip(&whole.open).map(|(sum, step)| *sum || *step).collect();
+    Ok(split(through(fixed, 0.0)?, Propagated { open: either, ..whole }, |at| open[at], formula + ", through the epilogue"))
+}
+
+/// A tensor with its finite elements as `of` makes them, and the others as one number.
+fn where_finite(tensor: &Tensor, of: fn(f64) -> f64, other: f64) -> Result<Tensor> {
+    Tensor::new(tensor.shape(), tensor.to_f64s()?.iter().map(|&x| if x.is_finite() { of(x) } else { other }).collect::<Vec<_>>())
+}
+
+/// What operands bring, and the whole, as the parts of what is allowed. An infinity on the way may become any number: there is
+/// nothing to hold it to.
+fn split(brought: Propagated, whole: Propagated, lost: impl Fn(usize) -> bool, formula: String) -> Allowed {
+    let scaled = whole.value.error.iter().zip(&brought.value.error).map(|(whole, fixed)| (whole - fixed).max(0.0) / C).collect();
+    let fixed = brought.value.error.iter().enumerate().map(|(at, &fixed)| if lost(at) { f64::INFINITY } else { fixed }).collect();
+    Allowed::new(fixed, scaled, formula).with_open(whole.open)
 }
 
 fn elementwise(node: &Node, inputs: &[Option<Input>], want: &[f64], own: Own) -> Result<Allowed> {
@@ -219,10 +260,8 @@ fn elementwise(node: &Node, inputs: &[Option<Input>], want: &[f64], own: Own) ->
     };
     let operands = operands.iter().take(expression.operands).map(Input::uncertain).collect::<Result<Vec<_>>>()?;
     let sides = if own.arithmetic { 2.0 } else { 1.0 };
-    let fixed = propagate(&expression, &operands, Rounding { arithmetic: 0.0, reference: own.unit })?.error;
-    let whole = propagate(&expression, &operands, Rounding { arithmetic: C * sides, reference: own.unit })?.error;
-    let scaled = whole.iter().zip(&fixed).map(|(whole, fixed)| (whole - fixed).max(0.0) / C).collect();
-    Ok(Allowed::new(fixed, scaled, "running error of the expression + storage rounding"))
+    let through = |arithmetic: f64| propagate(&expression, &operands, Rounding { arithmetic, reference: own.unit });
+    Ok(split(through(0.0)?, through(C * sides)?, |_| false, "running error of the expression + storage rounding".into()))
 }
 
 /// The operands of a rotation, each as uncertain as the input that it is spread from.

@@ -2,6 +2,7 @@
 //! may lie from it, step by step.
 
 use super::accuracy::rounding;
+use super::range::LARGEST_F16;
 use super::{UNIT_F16, UNIT_F32};
 use crate::error::{Error, Result};
 use crate::ops::Mode;
@@ -25,19 +26,41 @@ pub struct Rounding {
     pub reference: f64,
 }
 
+/// An expression's value with its error.
+pub struct Propagated {
+    pub value: Uncertain,
+    /// Elements that may be no number: a result on the way may leave the range of the type that holds it, and what comes of an
+    /// infinity may be anything; or a function isn't defined within its arguments' errors.
+    pub open: Vec<bool>,
+}
+
 /// The value of an expression with its error, over operands that broadcast together.
-pub fn propagate(expression: &Pointwise, operands: &[Uncertain], counted: Rounding) -> Result<Uncertain> {
+pub fn propagate(expression: &Pointwise, operands: &[Uncertain], counted: Rounding) -> Result<Propagated> {
     let mut shape = vec![];
     for operand in operands {
         shape = broadcast(&shape, operand.value.shape())?;
     }
     let spread = operands.iter().map(|operand| operand.broadcast(&shape)).collect::<Result<Vec<_>>>()?;
     let mut results: Vec<Uncertain> = vec![];
-    for step in &expression.steps {
-        let result = apply(step, &spread, &results, counted)?;
+    let mut open = vec![false; shape.iter().product()];
+    let mut lost = open.clone();
+    for (at, step) in expression.steps.iter().enumerate() {
+        let (result, undefined) = apply(step, &spread, &results, counted)?;
+        open.iter_mut().zip(undefined).for_each(|(open, undefined)| *open |= undefined);
+        // Whether the last result leaves its range is for what stores it.
+        if at + 1 < expression.steps.len() && result.value.dtype().is_float() {
+            let largest = if step.to == Some(DType::F16) { LARGEST_F16 } else { f32::MAX as f64 };
+            let values = result.value.to_f64s()?.into_iter().zip(&result.error);
+            for (open, (value, error)) in open.iter_mut().zip(values) {
+                *open |= value.is_finite() && value.abs() + error > largest;
+            }
+            lost.clone_from(&open);
+        }
         results.push(result);
     }
-    results.pop().or_else(|| spread.into_iter().next()).ok_or_else(|| Error::internal("an expression without operands"))
+    let mut value = results.pop().or_else(|| spread.into_iter().next()).ok_or_else(|| Error::internal("an expression without operands"))?;
+    value.error.iter_mut().zip(lost).filter(|(_, lost)| *lost).for_each(|(error, _)| *error = f64::INFINITY);
+    Ok(Propagated { value, open })
 }
 
 impl Uncertain {
@@ -54,14 +77,23 @@ impl Uncertain {
 
     /// The value moved by its error, up or down; a truth value that is uncertain is turned over.
     fn moved(&self, sign: f64) -> Result<Tensor> {
-        let dtype = self.value.dtype();
-        let moved: Vec<f64> =
-            self.value.to_f64s()?.iter().zip(&self.error).map(|(x, e)| if dtype == DType::Bool && *e > 0.0 { 1.0 - x } else { x + sign * e }).collect();
-        cast(&Tensor::new(self.value.shape(), moved)?, dtype, true)
+        let truth = self.value.dtype() == DType::Bool;
+        self.with(|x, e| if truth && e > 0.0 { 1.0 - x } else { x + sign * e })
+    }
+
+    /// The value with 0 in the place of what its error may take there.
+    fn vanished(&self) -> Result<Tensor> {
+        self.with(|x, e| if x.abs() <= e { 0.0 } else { x })
+    }
+
+    fn with(&self, of: impl Fn(f64, f64) -> f64) -> Result<Tensor> {
+        let moved: Vec<f64> = self.value.to_f64s()?.iter().zip(&self.error).map(|(&x, &e)| of(x, e)).collect();
+        cast(&Tensor::new(self.value.shape(), moved)?, self.value.dtype(), true)
     }
 }
 
-fn apply(step: &Step, operands: &[Uncertain], results: &[Uncertain], counted: Rounding) -> Result<Uncertain> {
+/// A step's result, and which elements may be no number though the value is one.
+fn apply(step: &Step, operands: &[Uncertain], results: &[Uncertain], counted: Rounding) -> Result<(Uncertain, Vec<bool>)> {
     let mut given: Vec<&Uncertain> = vec![];
     let mut single = Step { row: step.row, args: vec![], to: step.to };
     for arg in &step.args {
@@ -87,21 +119,30 @@ fn apply(step: &Step, operands: &[Uncertain], results: &[Uncertain], counted: Ro
         Ok(moved.to_f64s()?.iter().zip(&at).map(|(m, v)| if m == v || (m - v).is_nan() { 0.0 } else { (m - v).abs() }).collect())
     };
     if step.row.test.is_some() && value.dtype() == DType::Bool {
+        if let ("Equal", [a, b]) = (step.row.name, &given[..]) {
+            // Equality is uncertain as soon as the errors reach from one to the other.
+            let numbers = a.value.to_f64s()?.into_iter().zip(b.value.to_f64s()?).zip(a.error.iter().zip(&b.error));
+            let meets = |((a, b), (e, f)): ((f64, f64), (&f64, &f64))| if e + f > 0.0 && (a - b).abs() <= e + f { 1.0 } else { 0.0 };
+            return Ok((Uncertain { error: numbers.map(meets).collect(), value }, vec![]));
+        }
         // A comparison is uncertain where its arguments' errors, against each other, turn it over.
         for signs in [[1.0, -1.0], [-1.0, 1.0]] {
             let moved = given.iter().enumerate().map(|(k, item)| item.moved(signs[k % 2])).collect::<Result<Vec<_>>>()?;
             let moved = single.eval(&moved.iter().collect::<Vec<_>>(), Mode::Oracle)?;
             error.iter_mut().zip(difference(&moved)?).for_each(|(e, d)| *e = e.max(d));
         }
-        return Ok(Uncertain { value, error });
+        return Ok((Uncertain { value, error }, vec![]));
     }
+    let mut undefined = vec![false; at.len()];
     for &k in &uncertain {
         let mut worst = vec![0f64; at.len()];
-        for sign in [1.0, -1.0] {
-            let moved = given[k].moved(sign)?;
+        for moved in [given[k].moved(1.0)?, given[k].moved(-1.0)?, given[k].vanished()?] {
             let mut inputs = centre.clone();
             inputs[k] = &moved;
-            worst.iter_mut().zip(difference(&single.eval(&inputs, Mode::Oracle)?)?).for_each(|(e, d)| *e = e.max(d));
+            let moved = single.eval(&inputs, Mode::Oracle)?;
+            worst.iter_mut().zip(difference(&moved)?).for_each(|(e, d)| *e = e.max(d));
+            let numbers = moved.to_f64s()?.into_iter().zip(&at);
+            undefined.iter_mut().zip(numbers).for_each(|(undefined, (moved, at))| *undefined |= !moved.is_finite() && at.is_finite());
         }
         error.iter_mut().zip(worst).for_each(|(e, d)| *e += d);
     }
@@ -132,7 +173,7 @@ fn apply(step: &Step, operands: &[Uncertain], results: &[Uncertain], counted: Ro
             *e += own + (counted.reference + stored) * v.abs();
         }
     }
-    Ok(Uncertain { value, error })
+    Ok((Uncertain { value, error }, undefined))
 }
 
 #[cfg(test)]
@@ -147,17 +188,17 @@ mod tests {
     #[test]
     fn errors_follow_the_function() {
         let none = Rounding { arithmetic: 0.0, reference: 0.0 };
-        let result = propagate(&Pointwise::of(&table::RELU, 1, &[]), &[operand(&[-1.0, 2.0], 1e-3)], none).unwrap();
+        let result = propagate(&Pointwise::of(&table::RELU, 1, &[]), &[operand(&[-1.0, 2.0], 1e-3)], none).unwrap().value;
         assert_eq!(result.error[0], 0.0);
         assert!((result.error[1] - 1e-3).abs() < 1e-12);
-        let product = propagate(&Pointwise::of(&table::MUL, 2, &[]), &[operand(&[3.0], 1e-3), operand(&[-5.0], 0.0)], none).unwrap();
+        let product = propagate(&Pointwise::of(&table::MUL, 2, &[]), &[operand(&[3.0], 1e-3), operand(&[-5.0], 0.0)], none).unwrap().value;
         assert!((product.error[0] - 5e-3).abs() < 1e-12);
     }
 
     #[test]
     fn a_comparison_is_open_within_the_margin_alone() {
         let none = Rounding { arithmetic: 0.0, reference: 0.0 };
-        let less = propagate(&Pointwise::of(&table::LESS, 2, &[]), &[operand(&[1.0, 1.0], 1e-3), operand(&[1.001, 2.0], 1e-3)], none).unwrap();
+        let less = propagate(&Pointwise::of(&table::LESS, 2, &[]), &[operand(&[1.0, 1.0], 1e-3), operand(&[1.001, 2.0], 1e-3)], none).unwrap().value;
         assert_eq!(less.error, [1.0, 0.0]);
     }
 }

@@ -7,11 +7,11 @@ use super::reference::Values;
 use super::report::{FirstDifferent, NodeRow};
 use super::run::Options;
 use super::sets::{Sets, dtype_of};
-use super::{Bound, C, winograd};
+use super::{Bound, C, choice, winograd};
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
-use crate::ops::{Fact, Mode, Operands};
+use crate::ops::{Fact, Mode, Operands, Operator};
 use crate::plan::{Plan, Precision};
 use crate::session::Session;
 use crate::tensor::{DType, Tensor, cast};
@@ -32,6 +32,8 @@ pub(super) struct Judge<'a> {
     by_plan: OnceCell<Values>,
     /// The largest cumulative tolerance of each value: (fixed, scaled).
     tolerances: HashMap<ValueId, (f64, f64)>,
+    /// Elements of values whose sums may end as no number, where there are any.
+    open: HashMap<ValueId, Vec<bool>>,
     /// What the graph's outputs are held to, where a step writes them.
     pub(super) outputs: HashMap<ValueId, Held>,
     /// The first failures.
@@ -48,8 +50,8 @@ pub(super) struct Held {
 
 impl<'a> Judge<'a> {
     pub(super) fn new(session: &'a Session, options: &'a Options, planned: &'a Graph, inputs: &'a Values, sets: Sets) -> Self {
-        let (by_plan, tolerances, outputs) = (OnceCell::new(), HashMap::new(), HashMap::new());
-        Self { session, options, sets, planned, inputs, by_plan, tolerances, outputs, local: None, cumulative: None }
+        let (by_plan, tolerances, outputs, open) = (OnceCell::new(), HashMap::new(), HashMap::new(), HashMap::new());
+        Self { session, options, sets, planned, inputs, by_plan, tolerances, open, outputs, local: None, cumulative: None }
     }
 
     /// The first step whose local measure failed, else the first whose cumulative one did.
@@ -89,13 +91,21 @@ impl<'a> Judge<'a> {
             Some(tensor) => Some(self.measure(tensor, &want, &derived, range, &|| self.as_fed(subject, dtype))?.0),
             None => None,
         };
-        let along = self.along(subject, &self.sets.reference, &numbers, dtype).map_err(here)?;
+        let mut along = self.along(subject, &self.sets.reference, &numbers, dtype).map_err(here)?;
+        if along.open.contains(&true) {
+            self.open.insert(subject.value, along.open.clone());
+        } else if let (None, Some(open)) = (subject.node, self.open.get(&subject.value)) {
+            along.open.clone_from(open);
+        }
         let most = |list: &[f64]| list.iter().copied().filter(|x| x.is_finite()).fold(0.0, f64::max);
         self.tolerances.insert(subject.value, (most(&along.fixed), most(&along.scaled)));
         let mut other = None;
         let cumulative = match cumulative {
             Some(tensor) => {
-                let (measure, found) = self.measure(tensor, &want, &along, range, &|| self.as_planned(subject, dtype))?;
+                let (measure, found) = self.measure(tensor, &want, &along, range, &|| match self.as_chosen(subject, tensor, &want)? {
+                    None => self.as_planned(subject, dtype),
+                    chosen => Ok(chosen),
+                })?;
                 other = found;
                 Some(measure)
             }
@@ -135,14 +145,11 @@ impl<'a> Judge<'a> {
         Ok((measure(&got, &[reference, second], range), Some((tensor, allowed))))
     }
 
-    /// What a step makes in float64 of exactly what it is fed, where that may be another right answer: of values at the end of their
-    /// range, and of elements that can't be told apart as stored.
+    /// What a step makes in float64 of exactly what it is fed, another right answer: of values at the end of their range, and of
+    /// elements that can't be told apart as stored.
     fn as_fed(&self, subject: &Subject, dtype: DType) -> Result<Option<(Tensor, Allowed)>> {
         let Some(node) = subject.node else { return Ok(None) };
-        if !self.sets.beyond && !self.sets.narrowed && !self.chooses(node, subject) {
-            return Ok(None);
-        }
-        let operands = node.inputs.iter().map(|id| id.map(|id| self.fed(id, subject.graph)).transpose()).collect::<Result<Vec<_>>>()?;
+        let operands = self.fed(&*node.op, &node.inputs, subject.graph)?;
         let wide = operands.iter().map(|tensor| tensor.as_ref().map(widened).transpose()).collect::<Result<Vec<_>>>()?;
         let made = cpu::eval_node(&*node.op, &wide.iter().map(Option::as_ref).collect::<Vec<_>>(), Mode::Oracle)?;
         let index = node.outputs.iter().position(|id| *id == Some(subject.value)).unwrap_or(0);
@@ -151,23 +158,35 @@ impl<'a> Judge<'a> {
         Ok(Some((tensor, allowed)))
     }
 
-    /// An operand as the session's device is fed it: the reference's, stored at the session's precision.
-    pub(super) fn fed(&self, id: ValueId, graph: &Graph) -> Result<Tensor> {
+    /// An operator's operands as the session's device is fed them: the reference's, stored at the session's precision.
+    pub(super) fn fed(&self, op: &dyn Operator, ids: &[Option<ValueId>], graph: &Graph) -> Result<Vec<Option<Tensor>>> {
         let mode = self.session.mode();
-        let value = self.value(&self.sets.reference, id, graph, mode)?;
-        cpu::held(&cast(&value, self.dtype(id, graph), true)?, mode)
+        let operand = |(index, id): (usize, ValueId)| {
+            let exactly = || graph.values.get(id.0 as usize).and_then(|value| value.constant.clone()).filter(|_| op.by_value(index));
+            let value = exactly().map_or_else(|| self.value(&self.sets.reference, id, graph, mode), Ok)?;
+            cpu::held_by(op, index, &cast(&value, self.dtype(id, graph), true)?, mode)
+        };
+        ids.iter().enumerate().map(|(index, id)| id.map(|id| operand((index, id))).transpose()).collect()
     }
 
-    /// Whether a step gives positions of what it chooses.
-    fn chooses(&self, node: &Node, subject: &Subject) -> bool {
-        let fact = |id: ValueId| self.value(&self.sets.reference, id, subject.graph, Mode::Oracle).map(|tensor| Fact::of(&tensor)).ok();
-        let facts: Vec<Option<Fact>> = node.inputs.iter().map(|id| id.and_then(fact)).collect();
-        node.op.error_bound(Operands::new(&facts.iter().map(Option::as_ref).collect::<Vec<_>>())) == Bound::Choice
+    /// The positions that a step gave where they are as good as the reference's.
+    fn as_chosen(&self, subject: &Subject, got: &Tensor, want: &Tensor) -> Result<Option<(Tensor, Allowed)>> {
+        let Some((node, Some(id))) = subject.node.and_then(|node| Some((node, *node.inputs.first()?))) else { return Ok(None) };
+        let x = widened(&self.value(&self.sets.reference, id, subject.graph, Mode::Oracle)?)?;
+        let fact = Fact::of(&x);
+        let Bound::Choice { axis, positions } = node.op.error_bound(Operands::new(&[Some(&fact)])) else { return Ok(None) };
+        if node.outputs.get(positions) != Some(&Some(subject.value)) {
+            return Ok(None);
+        }
+        let (unit, apart) = (unit(self.dtype(id, subject.graph), self.session.precision()), self.tolerance(id, subject.graph));
+        let chosen = choice::as_good(&Input { value: x, unit, apart }, axis, want, got)?;
+        let allowed = Allowed::uniform(chosen.len(), 0.0, 0.0, "positions of the same, within the tolerance of the input");
+        Ok(Some((chosen, allowed)))
     }
 
-    /// What the plan, run in float64, makes of a value, where values are beyond their range on the way.
+    /// What the plan, run in float64 but for how values are stored, makes of a value, where that may be another answer.
     pub(super) fn planned_value(&self, id: ValueId) -> Result<Option<&Tensor>> {
-        if !self.sets.beyond && !self.sets.narrowed {
+        if !self.sets.beyond && !self.sets.narrowed && self.session.precision() == Precision::F32 {
             return Ok(None);
         }
         if self.by_plan.get().is_none() {
@@ -191,8 +210,9 @@ impl<'a> Judge<'a> {
         let (sets, id) = (&self.sets, subject.value);
         let mine = sets.distance(&sets.same, &sets.near, id, self.range(id, subject.graph))?;
         let own = sets.distance(&sets.reference, &sets.oracle, id, Range::of(dtype, Precision::F32))?;
-        along.fixed.iter_mut().for_each(|fixed| *fixed += own);
-        along.scaled.iter_mut().for_each(|scaled| *scaled += mine);
+        for ((fixed, scaled), &want) in along.fixed.iter_mut().zip(&mut along.scaled).zip(want).filter(|(_, want)| want.is_finite()) {
+            (*fixed, *scaled) = (*fixed + own, *scaled + mine);
+        }
         along.formula = format!("c·|cpu − oracle| + {}", along.formula);
         Ok(along)
     }

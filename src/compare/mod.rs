@@ -8,10 +8,13 @@ mod accuracy;
 mod arrange;
 mod attention;
 mod bounds;
+mod choice;
 mod clobber;
 mod expression;
 pub mod fault;
 mod judge;
+mod lp_normalization;
+mod mean_variance;
 mod measure;
 mod normalization;
 mod outcome;
@@ -57,6 +60,11 @@ pub enum Bound {
     Sum { length: usize },
     /// Contiguous runs brought to mean 0 (where `centred`) and variance 1, then scaled and shifted.
     Normalization { length: usize, centred: bool, epsilon: f32 },
-    /// Positions of extremes (ArgMax, TopK): the same where the values chosen are within the input's tolerance of each other.
-    Choice,
+    /// Runs along an axis divided by their 1-norm, or by their 2-norm where `squared`.
+    LpNormalization { axis: usize, squared: bool },
+    /// Runs along `axes` brought to mean 0 and divided by their deviation plus `epsilon`.
+    MeanVariance { axes: Vec<usize>, epsilon: f64 },
+    /// Elements chosen along an axis (ArgMax, TopK), and in output `positions` where each lies: one position is as right as another
+    /// where what lies there is within the input's tolerance of the same.
+    Choice { axis: usize, positions: usize },
 }

@@ -44,7 +44,7 @@ pub fn normalization(node: &Node, inputs: &[Option<Input>], want: &[f64], runs: 
         let half = 0.5 / (v + runs.epsilon);
         let r_lost = half * ((n + 3.0) * u * v + 2.0 * v.sqrt() * rms(&lost) + f32::MIN_POSITIVE as f64) + 9.0 * u;
         // The run's squares together: beyond float32 the deviation is infinite, and the results are 0 or no numbers.
-        let leaves = leaves_range(n * (v + centre * centre));
+        let leaves = leaves_range(squares(xs));
         let r_moved = half * 2.0 * v.sqrt() * rms(&moved);
         for (k, d) in d.iter().enumerate() {
             let at = run * runs.length.max(1) + k;
@@ -58,6 +58,16 @@ pub fn normalization(node: &Node, inputs: &[Option<Input>], want: &[f64], runs: 
         }
     }
     Ok(Allowed::new(fixed, scaled, format!("{C}·(mean, variance and deviation of {n}) + storage rounding")).with_open(open))
+}
+
+/// The finite ones of a run: with another in it, every result is what IEEE 754 says.
+pub(super) fn finite(xs: &[f64]) -> impl Iterator<Item = f64> {
+    xs.iter().copied().filter(|x| x.is_finite())
+}
+
+/// Σx² of the finite ones.
+pub(super) fn squares(xs: &[f64]) -> f64 {
+    finite(xs).map(|x| x * x).sum()
 }
 
 /// The other outputs of a normalisation, one element a run: the mean (output 1), and r = 1/√(v + ε) (output 2). δμ and δr are
@@ -74,8 +84,8 @@ pub fn moments(inputs: &[Option<Input>], want: &[f64], output: usize, (length, e
     for (xs, stored) in xs.chunks(length.max(1)).zip(stored.chunks(length.max(1))) {
         let mean = |of: &dyn Fn(usize) -> f64| (0..xs.len()).map(of).sum::<f64>() / n;
         let (shift, moved) = (n * u * mean(&|k| xs[k].abs()), mean(&|k| stored[k]));
-        let squares = mean(&|k| xs[k] * xs[k]);
-        open.push(leaves_range(if output == 1 { n * mean(&|k| xs[k].abs()) } else { n * squares }));
+        let leaves = leaves_range(if output == 1 { finite(xs).map(f64::abs).sum() } else { squares(xs) });
+        open.push(leaves);
         if output == 1 {
             fixed.push(moved);
             scaled.push(sides * shift);
@@ -86,7 +96,7 @@ pub fn moments(inputs: &[Option<Input>], want: &[f64], output: usize, (length, e
         let v = mean(&|k| d(k) * d(k));
         let (r, half) = (1.0 / (v + epsilon).sqrt(), 0.5 / (v + epsilon));
         let rms = |of: &dyn Fn(usize) -> f64| mean(&|k| of(k) * of(k)).sqrt();
-        fixed.push(if leaves_range(n * squares) { f64::INFINITY } else { r * half * 2.0 * v.sqrt() * rms(&|k| stored[k] + moved) });
+        fixed.push(if leaves { f64::INFINITY } else { r * half * 2.0 * v.sqrt() * rms(&|k| stored[k] + moved) });
         scaled.push(sides * r * (half * ((n + 3.0) * u * v + 2.0 * v.sqrt() * rms(&|k| u * d(k) + shift)) + 9.0 * u));
     }
     Ok(Allowed::new(fixed, scaled, format!("{C}·(mean and deviation of {n}) + storage rounding")).with_open(open))

@@ -1,7 +1,7 @@
 //! The model's outputs as a caller gets them, and its rewrites held to the graph as read.
 
 use super::UNIT_F32;
-use super::bounds::unit;
+use super::bounds::{floor, unit};
 use super::judge::{Held, Judge};
 use super::measure::{Allowed, Elements, Expected, measure};
 use super::range::Range;
@@ -52,8 +52,11 @@ impl Judge<'_> {
                 }
                 // Another implementation's float32 is as far from the oracle as ours may be.
                 let own = self.sets.distance(&self.sets.declared, &self.sets.oracle, id, self.range(id, original))?;
-                derived.scaled.iter_mut().for_each(|scaled| *scaled += own);
-                derived.fixed.iter_mut().zip(want.to_f64s()?).filter(|(_, x)| x.is_finite()).for_each(|(fixed, x)| *fixed += UNIT_F32 * x.abs());
+                for ((fixed, scaled), x) in derived.fixed.iter_mut().zip(&mut derived.scaled).zip(want.to_f64s()?) {
+                    if want.dtype().is_float() && x.is_finite() {
+                        (*fixed, *scaled) = (*fixed + UNIT_F32 * x.abs(), *scaled + own);
+                    }
+                }
                 other = None;
             }
             let (measure, _) = self.measure(&got, &want, &derived, self.range(id, original), &|| Ok(other.clone()))?;
@@ -67,7 +70,7 @@ impl Judge<'_> {
         let (fixed, scaled) = self.parts(id, graph);
         let store = unit(dtype, self.session.precision());
         let allowed = |tensor: &Tensor| -> Result<Allowed> {
-            let list: Vec<f64> = tensor.to_f64s()?.iter().map(|x| fixed + if x.is_finite() { store * x.abs() } else { 0.0 }).collect();
+            let list: Vec<f64> = tensor.to_f64s()?.iter().map(|x| fixed + if x.is_finite() { store * x.abs().max(floor(store)) } else { 0.0 }).collect();
             Ok(Allowed::new(list, vec![scaled; tensor.len()], "that of the value it is a view of"))
         };
         let other = self.planned_value(id)?.map(|tensor| Ok((tensor.clone(), allowed(tensor)?))).transpose()?;
@@ -89,7 +92,7 @@ impl Judge<'_> {
             let distance = self.sets.distance(&self.sets.declared, &unbounded, id, Range::UNBOUNDED)?;
             let folded = |x: &f64| if got.dtype().is_float() && x.is_finite() { UNIT_F32 * x.abs() } else { 0.0 };
             let fixed: Vec<f64> = want.to_f64s()?.iter().map(folded).collect();
-            let scaled = vec![distance; fixed.len()];
+            let scaled = want.to_f64s()?.into_iter().map(|x| if x.is_finite() { distance } else { 0.0 }).collect();
             let derived = Allowed::new(fixed, scaled, "c·|cpu − oracle| + rounding of folded constants");
             let measure = measure(&Elements::of(&got)?, &[Expected { values: &Elements::of(&want)?, allowed: &derived }], Range::UNBOUNDED);
             let name = self.session.original().value(id).name.clone();

@@ -9,7 +9,7 @@ const EDGE_F32: f64 = 340282356779733661637539395458142568448.0;
 
 /// The same of float16, and its largest finite value.
 const EDGE_F16: f64 = 65520.0;
-const LARGEST_F16: f64 = 65504.0;
+pub const LARGEST_F16: f64 = 65504.0;
 
 /// The finite values of a stored type.
 #[derive(Debug, Clone, Copy, PartialEq)]

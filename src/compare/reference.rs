@@ -1,7 +1,6 @@
 //! What a device is compared with: the graph as read, every rewrite off.
 
 use super::bounds::{Own, unit};
-use super::range::Range;
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::gpu::Device;
@@ -60,45 +59,60 @@ impl Reference {
 /// Every value of a run, by its id. The oracle's are as computed; who reads one as an operand takes it as its type would hold it.
 pub type Values = HashMap<ValueId, Tensor>;
 
+/// What storage makes of a value; `None` where it stays as it is.
+pub type Stored<'a> = dyn Fn(ValueId, &Tensor) -> Result<Option<Tensor>> + 'a;
+
+/// Values stored as they are.
+pub const AS_IS: &Stored = &|_, _| Ok(None);
+
 /// Runs a graph on the CPU and keeps every value, inputs included.
 pub fn values(graph: &Graph, inputs: &Values, mode: Mode) -> Result<Values> {
-    ranged(&[graph], inputs, mode, &|_| Range::UNBOUNDED).map(|(all, _)| all)
+    stored(&[graph], inputs, mode, AS_IS).map(|(all, _)| all)
 }
 
-/// The same, of a graph and then of what others have beside it (several products that became one), where each value is read as
-/// `range` says that it is stored. Whether any was beyond its range comes with them.
-pub fn ranged(graphs: &[&Graph], inputs: &Values, mode: Mode, range: &dyn Fn(ValueId) -> Range) -> Result<(Values, bool)> {
+/// The same, of a graph and then of what others have beside it (several products that became one), where each value is read as it
+/// is stored. Whether storage changed any comes with them.
+pub fn stored(graphs: &[&Graph], inputs: &Values, mode: Mode, store: &Stored) -> Result<(Values, bool)> {
     let mut all = inputs.iter().map(|(&id, tensor)| Ok((id, cpu::held(tensor, mode)?))).collect::<Result<Values>>()?;
-    let mut beyond = false;
-    for graph in graphs {
-        beyond |= extend(&mut all, graph, mode, range)?;
+    let mut changed = false;
+    for (&id, tensor) in &all {
+        changed |= store(id, tensor)?.is_some();
     }
-    Ok((all, beyond))
+    for graph in graphs {
+        changed |= extend(&mut all, graph, mode, store)?;
+    }
+    Ok((all, changed))
 }
 
 /// Runs the nodes of a graph that have made nothing yet.
-pub fn extend(all: &mut Values, graph: &Graph, mode: Mode, range: &dyn Fn(ValueId) -> Range) -> Result<bool> {
-    let mut beyond = false;
+pub fn extend(all: &mut Values, graph: &Graph, mode: Mode, store: &Stored) -> Result<bool> {
+    let mut changed = false;
     for node in &graph.nodes {
         if node.outputs.iter().flatten().all(|id| all.contains_key(id)) {
             continue;
         }
         let here = |error: Error| error.of_node(graph, node);
-        let operand = |id: ValueId| match (all.get(&id), graph.constant(id)) {
-            (Some(tensor), _) => Ok(range(id).beyond(tensor)?.unwrap_or_else(|| tensor.clone())),
-            (None, Some(constant)) => cpu::held(constant, mode),
-            (None, None) => Err(Error::internal("the reference lacks a value").at_tensor(&graph.value(id).name)),
+        let mut operand = |index: usize, id: ValueId| {
+            let held = match (all.get(&id), graph.constant(id)) {
+                (Some(tensor), _) => tensor.clone(),
+                (None, Some(constant)) => cpu::held_by(&*node.op, index, constant, mode)?,
+                (None, None) => return Err(Error::internal("the reference lacks a value").at_tensor(&graph.value(id).name)),
+            };
+            let stored = if node.op.by_value(index) { None } else { store(id, &held)? };
+            changed |= stored.is_some();
+            Ok(stored.unwrap_or(held))
         };
-        let operands = node.inputs.iter().map(|id| id.map(operand).transpose()).collect::<Result<Vec<_>>>().map_err(here)?;
+        let operands =
+            node.inputs.iter().enumerate().map(|(index, id)| id.map(|id| operand(index, id)).transpose()).collect::<Result<Vec<_>>>().map_err(here)?;
         let results = cpu::eval_node(&*node.op, &operands.iter().map(Option::as_ref).collect::<Vec<_>>(), mode).map_err(here)?;
         for (id, tensor) in node.outputs.iter().zip(results) {
             if let Some(id) = *id {
-                beyond |= range(id).beyond(&tensor)?.is_some();
+                changed |= store(id, &tensor)?.is_some();
                 all.entry(id).or_insert(tensor);
             }
         }
     }
-    Ok(beyond)
+    Ok(changed)
 }
 
 /// Runs the graph as read on another adapter, and computes on the CPU what that has only as a view.
@@ -110,7 +124,7 @@ pub fn on_adapter(session: &Session, device: &Device, inputs: &Values) -> Result
     if let Some(plan) = &prepared.plan {
         let mut execution = other.lease(&prepared, plan)?;
         let mode = other.mode();
-        let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_node(op, operands, mode);
+        let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_step(op, operands, mode);
         let made = execution.run_probed(inputs, &evaluate, &mut |_, written| {
             for (id, bytes) in written {
                 if let Some((value, tensor)) = written_value(plan, *id, bytes)? {
@@ -121,7 +135,7 @@ pub fn on_adapter(session: &Session, device: &Device, inputs: &Values) -> Result
         })?;
         all.extend(made);
     }
-    extend(&mut all, session.original(), Mode::Declared, &|_| Range::UNBOUNDED)?;
+    extend(&mut all, session.original(), Mode::Declared, AS_IS)?;
     Ok(all)
 }
 

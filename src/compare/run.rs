@@ -4,7 +4,7 @@ use super::C;
 use super::arrange::{Rows, arrange};
 use super::judge::{Judge, Subject};
 use super::range::Range;
-use super::reference::{self, Reference, Values, written_value};
+use super::reference::{self, AS_IS, Reference, Values, written_value};
 use super::report::{Fallback, Report, Verdict};
 use super::sets::{Sets, dtype_of};
 use crate::cpu;
@@ -37,18 +37,18 @@ pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<
     let graph = session.original();
     let planned = prepared.plan.as_ref().map_or(session.graph(), |plan| &plan.graph);
     // Those of the graph as read, and what the planned one has beside them.
-    let unbounded = |_| Range::UNBOUNDED;
-    let values = |mode| reference::ranged(&[graph, planned], inputs, mode, &unbounded).map(|(all, _)| all);
+    let values = |mode| reference::stored(&[graph, planned], inputs, mode, AS_IS).map(|(all, _)| all);
     let declared = values(Mode::Declared)?;
     let precision = session.precision();
-    let in_float64 = |precision| reference::ranged(&[graph, planned], inputs, Mode::Oracle, &|id| Range::of(dtype_of(&declared, id, planned), precision));
+    let held = |id, precision, tensor: &Tensor| Range::of(dtype_of(&declared, id, planned), precision).beyond(tensor);
+    let in_float64 = |precision| reference::stored(&[graph, planned], inputs, Mode::Oracle, &|id, tensor| held(id, precision, tensor));
     let (oracle, beyond) = in_float64(Precision::F32)?;
     let (near, narrowed) = if precision == Precision::F32 { (oracle.clone(), beyond) } else { in_float64(precision)? };
     let same = if session.mode() == Mode::Declared { declared.clone() } else { values(session.mode())? };
     let reference = match &options.reference {
         Reference::Adapter(device) => {
             let mut all = reference::on_adapter(session, device, inputs)?;
-            reference::extend(&mut all, planned, Mode::Declared, &unbounded)?;
+            reference::extend(&mut all, planned, Mode::Declared, AS_IS)?;
             all
         }
         other => match other.mode() {
@@ -100,7 +100,7 @@ impl Judge<'_> {
         // What a CPU step has just made.
         let results: RefCell<Vec<Tensor>> = RefCell::default();
         let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| {
-            let made = cpu::eval_node(op, operands, mode)?;
+            let made = cpu::eval_step(op, operands, mode)?;
             *results.borrow_mut() = made.clone();
             Ok(made)
         };
@@ -198,7 +198,7 @@ impl Judge<'_> {
 
     /// An operator on the CPU, on the reference's values as the session holds them.
     fn evaluate_alone(&self, op: &dyn Operator, reads: &[Option<ValueId>], graph: &Graph) -> Result<Vec<Tensor>> {
-        let operands = reads.iter().map(|id| id.map(|id| self.fed(id, graph)).transpose()).collect::<Result<Vec<_>>>()?;
+        let operands = self.fed(op, reads, graph)?;
         cpu::eval_node(op, &operands.iter().map(Option::as_ref).collect::<Vec<_>>(), self.session.mode())
     }
 

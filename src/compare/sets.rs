@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::graph::{Graph, ValueId};
 use crate::ops::Mode;
 use crate::plan::Precision;
-use crate::tensor::{DType, Tensor};
+use crate::tensor::{DType, Tensor, cast};
 
 /// Every value of the graph as read, and of the planned one where that has others.
 pub(super) struct Sets {
@@ -31,11 +31,22 @@ pub(super) fn dtype_of(declared: &Values, id: ValueId, graph: &Graph) -> DType {
     declared.get(&id).or_else(constant).map_or(DType::F32, Tensor::dtype)
 }
 
+/// A float64 tensor rounded as float16 is.
+fn rounded(tensor: &Tensor) -> Result<Tensor> {
+    cast(&cast(tensor, DType::F16, true)?, DType::F64, true)
+}
+
 impl Sets {
-    /// The planned graph by itself in float64: where a rewrite leaves a value out, nothing is lost at that value's end of range.
+    /// The planned graph by itself in float64, each value stored as the session does: where a rewrite leaves one out, nothing is lost
+    /// at its end of range.
     pub fn planned(&self, planned: &Graph, inputs: &Values, precision: Precision) -> Result<Values> {
-        let range = |id| Range::of(dtype_of(&self.declared, id, planned), precision);
-        reference::ranged(&[planned], inputs, Mode::Oracle, &range).map(|(all, _)| all)
+        let store = |id, tensor: &Tensor| {
+            let dtype = dtype_of(&self.declared, id, planned);
+            let held = Range::of(dtype, precision).beyond(tensor)?;
+            let narrow = dtype == DType::F16 || dtype == DType::F32 && precision == Precision::F16;
+            if !narrow || tensor.dtype() != DType::F64 { Ok(held) } else { rounded(held.as_ref().unwrap_or(tensor)).map(Some) }
+        };
+        reference::stored(&[planned], inputs, Mode::Oracle, &store).map(|(all, _)| all)
     }
 
     /// The graph as read in float64, without an end to any range.

@@ -2,18 +2,24 @@
 
 use super::bounds::{Input, Own, floor, leaves_range, magnitude_of};
 use super::measure::Allowed;
-use super::{UNIT_F32, accuracy};
+use super::{C, UNIT_F32, accuracy};
 use crate::error::{Error, Result};
 use crate::graph::Node;
 use crate::kernels::pool::Mode as Pooling;
 use crate::kernels::reduce::Reduction;
-use crate::ops::nn::{global_pool::GlobalPool, lp_normalization::Normalization, lrn::Lrn, pool::Pool, resize::Resize};
+use crate::ops::nn::{global_pool::GlobalPool, lp_normalization::Normalization, lrn::Lrn, pool::Pool};
 use crate::ops::reduce::reduce::Reduce;
 use crate::tensor::Tensor;
 
 /// How a node reduces, if it does.
 fn reduction(node: &Node) -> Option<Reduction> {
-    node.op.downcast::<Reduce>().map(|op| op.reduction).or_else(|| node.op.downcast::<GlobalPool>().map(|op| op.reduction))
+    let norm = |op: &Normalization| match op {
+        Normalization::GlobalPool { p: 1 } => Some(Reduction::L1),
+        Normalization::GlobalPool { p: 2 } => Some(Reduction::L2),
+        _ => None,
+    };
+    let (op, pool) = (node.op.downcast::<Reduce>().map(|op| op.reduction), node.op.downcast::<GlobalPool>().map(|op| op.reduction));
+    op.or(pool).or_else(|| node.op.downcast::<Normalization>().and_then(norm))
 }
 
 /// The smallest magnitude but 0, and the largest, of what is finite; (∞, 0) where there is none.
@@ -41,10 +47,8 @@ pub fn whole(node: &Node, inputs: &[Option<Input>], want: &[f64], length: usize)
 /// Reductions and pools: u · length · the same of |x|.
 pub fn sum(node: &Node, inputs: &[Option<Input>], want: &[f64], length: usize, own: Own) -> Result<Allowed> {
     let input = inputs.first().and_then(Option::as_ref).ok_or_else(|| Error::internal("a reduction without input"))?;
-    // A Resize's other inputs say where it reads.
-    let is_data = |index: usize| index == 0 || node.op.downcast::<Resize>().is_none();
     let operand = |(index, input): (usize, &Option<Input>)| {
-        input.as_ref().map(|input| if is_data(index) { input.magnitude() } else { Ok(input.value.clone()) }).transpose()
+        input.as_ref().map(|input| if node.op.by_value(index) { Ok(input.value.clone()) } else { input.magnitude() }).transpose()
     };
     let all = inputs.iter().enumerate().map(operand).collect::<Result<Vec<Option<Tensor>>>>()?;
     let magnitude = magnitude_of(&*node.op, &all)?;
@@ -54,36 +58,51 @@ pub fn sum(node: &Node, inputs: &[Option<Input>], want: &[f64], length: usize, o
         None => length,
     } as f64;
     let sides = if own.arithmetic { 2.0 } else { 1.0 };
-    let power = match node.op.downcast::<Pool>().map(|pool| pool.kind) {
-        Some(Pooling::Norm { p }) => Some(p as f64),
+    let power = match (node.op.downcast::<Pool>().map(|pool| pool.kind), node.op.downcast::<Normalization>()) {
+        (Some(Pooling::Norm { p }), _) => Some(p as f64),
+        (_, Some(Normalization::GlobalPool { p })) => Some(*p as f64),
         _ => None,
     };
     let (smallest, largest) = magnitudes(input)?;
     // Squares and powers on the way, which a result that is normalised again says nothing of.
-    let squared = node.op.downcast::<Lrn>().is_some() || node.op.downcast::<Normalization>().is_some();
+    let squared = node.op.downcast::<Lrn>().is_some();
     let through = |p: f64| leaves_range(terms * largest.powf(p));
     let tiny = terms * f32::MIN_POSITIVE as f64;
     // Partial products, in whatever order.
     let products = terms * largest.ln().max(-smallest.ln()) > (f32::MAX as f64).ln();
+    // Whether what is lost may be all of a sum whose logarithm is taken.
+    let lost = match reduction {
+        Some(Reduction::LogSum) => {
+            let mut all: Vec<Option<Tensor>> = all.clone();
+            let lost =
+                input.value.to_f64s()?.into_iter().zip(input.errors()?).map(|(x, e)| if x.is_finite() { C * UNIT_F32 * terms * x.abs() + e } else { 0.0 });
+            all[0] = Some(Tensor::new(input.value.shape(), lost.collect::<Vec<_>>())?);
+            magnitude_of(&*node.op, &all)?
+        }
+        _ => vec![],
+    };
+    let vanishing = |at: usize| lost.get(at).zip(want.get(at)).is_some_and(|(lost, y)| *lost > f64::NEG_INFINITY && lost >= y);
     let (mut fixed, mut scaled, mut open) = (Vec::with_capacity(want.len()), Vec::with_capacity(want.len()), Vec::with_capacity(want.len()));
-    for (&m, &y) in magnitude.iter().zip(want) {
-        let (f, s) = match reduction {
-            Some(Reduction::SumSquare) => (2.0 * m, (terms + 2.0) * m),
-            Some(Reduction::Prod) => (terms * m, terms * m),
-            // Squares that are flushed to 0 move a root by no more than their own.
-            Some(Reduction::L2) => (m, (terms + 10.0) * m + tiny.sqrt().min(tiny / m.max(floor(UNIT_F32))) / UNIT_F32),
-            Some(Reduction::LogSum) => {
+    for (at, (&m, &y)) in magnitude.iter().zip(want).enumerate() {
+        // What powers that are flushed to 0 move a root by: no more than their own root.
+        let flushed = |p: f64| tiny.powf(1.0 / p).min(tiny / m.max(floor(UNIT_F32)).powf(p - 1.0)) / UNIT_F32;
+        let (f, s) = match (reduction, power) {
+            (Some(Reduction::SumSquare), _) => (2.0 * m, (terms + 2.0) * m),
+            (Some(Reduction::Prod), _) => (terms * m, terms * m),
+            (Some(Reduction::L2), _) => (m, (terms + 10.0) * m + flushed(2.0)),
+            (Some(Reduction::LogSum), _) => {
                 let ratio = (m - y).exp();
                 (ratio, terms * ratio + accuracy::logarithm(y))
             }
-            Some(Reduction::LogSumExp) => (2.0 * largest, terms + accuracy::exponential(2.0 * largest.min(100.0)) + accuracy::logarithm(y) + y.abs()),
+            (Some(Reduction::LogSumExp), _) => (2.0 * largest, terms + accuracy::exponential(2.0 * largest.min(100.0)) + accuracy::logarithm(y) + y.abs()),
             // A power and a root of the sum.
-            _ if power.is_some() => (m, (terms + 200.0) * m),
+            (None, Some(p)) => (m, (terms + 200.0) * m + flushed(p)),
             _ => (m, (terms + 5.0) * m),
         };
         let leaves = match reduction {
             Some(Reduction::L2) => leaves_range(m * m),
-            Some(Reduction::LogSum) => leaves_range(m.exp()),
+            // A sum that may be 0 has an infinite logarithm.
+            Some(Reduction::LogSum) => leaves_range(m.exp()) || vanishing(at),
             Some(Reduction::LogSumExp) => false,
             Some(Reduction::Mean) => leaves_range(terms * m),
             Some(Reduction::Prod) => products,

@@ -25,6 +25,7 @@ use crate::graph::{Graph, ValueId};
 use crate::ops::{Fact, Infer, Mode, Operands, Operator};
 use crate::tensor::{DType, Tensor, cast, element_count, round_f16};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// Runs one operator. Float16 and bfloat16 are computed in float32 and rounded, unless the operator only moves elements;
 /// in [`Mode::F16`] float32 results are rounded to float16 as a store would.
@@ -56,6 +57,16 @@ pub fn eval_node(op: &dyn Operator, inputs: &[Option<&Tensor>], mode: Mode) -> R
     if mode == Mode::F16 { outputs.iter().map(stored_f16).collect() } else { Ok(outputs) }
 }
 
+/// A step that a plan leaves to the CPU: on operands as the mode stores them, whether they come from the device or were given so.
+pub fn eval_step(op: &dyn Operator, operands: &[Option<&Tensor>], mode: Mode) -> Result<Vec<Tensor>> {
+    if mode == Mode::Declared {
+        return eval_node(op, operands, mode);
+    }
+    let held = |(index, operand): (usize, &Option<&Tensor>)| operand.map(|tensor| held_by(op, index, tensor, mode)).transpose();
+    let held = operands.iter().enumerate().map(held).collect::<Result<Vec<_>>>()?;
+    eval_node(op, &held.iter().map(Option::as_ref).collect::<Vec<_>>(), mode)
+}
+
 /// A tensor as f16 storage would give it back: float32 rounded, the rest untouched.
 pub fn stored_f16(tensor: &Tensor) -> Result<Tensor> {
     if tensor.dtype() != DType::F32 {
@@ -71,6 +82,11 @@ pub fn held(tensor: &Tensor, mode: Mode) -> Result<Tensor> {
         Mode::Oracle => cast(tensor, mode.held(tensor.dtype()), true),
         Mode::F16 => stored_f16(tensor),
     }
+}
+
+/// The same of an operator's operand.
+pub fn held_by(op: &dyn Operator, index: usize, tensor: &Tensor, mode: Mode) -> Result<Tensor> {
+    if mode == Mode::F16 && op.by_value(index) { Ok(tensor.clone()) } else { held(tensor, mode) }
 }
 
 /// Runs a graph. `watch` sees every value that a node makes, in order; values are freed after their last use.
@@ -89,10 +105,10 @@ pub fn run(graph: &Graph, inputs: &HashMap<ValueId, Tensor>, mode: Mode, watch: 
     }
     for (index, node) in graph.nodes.iter().enumerate() {
         let here = |error: Error| error.of_node(graph, node);
-        for id in node.inputs.iter().flatten() {
-            if !values.contains_key(id) {
-                let constant = graph.constant(*id).ok_or_else(|| here(Error::internal(format!("'{}' has no value", graph.value(*id).name))))?;
-                values.insert(*id, held(constant, mode)?);
+        for (index, id) in node.inputs.iter().enumerate().filter_map(|(index, id)| Some((index, (*id)?))) {
+            if let Entry::Vacant(missing) = values.entry(id) {
+                let constant = graph.constant(id).ok_or_else(|| here(Error::internal(format!("'{}' has no value", graph.value(id).name))))?;
+                missing.insert(held_by(&*node.op, index, constant, mode)?);
             }
         }
         let operands: Vec<Option<&Tensor>> = node.inputs.iter().map(|id| id.and_then(|id| values.get(&id))).collect();

@@ -146,7 +146,7 @@ pub fn softmax(xs: &[f32], ys: &mut [f32], length: usize) {
     });
 }
 
-/// Softmax of each row times `factor` plus a row of `bias`, on this thread. A row whose bias is −∞ throughout comes to zeros, if asked.
+/// Softmax of each row times `factor` plus a row of `bias`, on this thread. A row of −∞ throughout comes to zeros, if asked.
 pub fn biased_softmax(xs: &[f32], ys: &mut [f32], length: usize, factor: f32, bias: Option<&[f32]>, zero_unseen: bool) {
     if length == 0 {
         return;
@@ -154,7 +154,9 @@ pub fn biased_softmax(xs: &[f32], ys: &mut [f32], length: usize, factor: f32, bi
     for (row, (y, x)) in ys.chunks_exact_mut(length).zip(xs.chunks_exact(length)).enumerate() {
         let bias = bias.map(|bias| &bias[row * length..][..length]);
         vectorised(Softmax { x, y, factor, bias });
-        if zero_unseen && bias.is_some_and(|bias| bias.iter().all(|&bias| bias == f32::NEG_INFINITY)) {
+        let score = |k: usize| x[k] * factor + bias.map_or(0.0, |bias| bias[k]);
+        // The result is NaN there: rows that are told apart by it need no other look.
+        if zero_unseen && y[0].is_nan() && (0..length).all(|k| score(k) == f32::NEG_INFINITY) {
             y.fill(0.0);
         }
     }

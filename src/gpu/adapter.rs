@@ -85,6 +85,11 @@ impl AdapterInfo {
     pub(super) fn translates_late(&self) -> bool {
         self.compiler().translates_late
     }
+    /// How messages name it: with its backend and its driver, which are what can be changed.
+    pub(super) fn named(&self) -> String {
+        let by = [&self.backend, &self.driver].into_iter().filter(|text| !text.is_empty());
+        format!("'{}' ({})", self.name, by.map(String::as_str).collect::<Vec<_>>().join(", "))
+    }
     /// One line of a list.
     fn line(&self) -> String {
         format!("gpu:{} '{}' ({})", self.index, self.name, self.backend)

@@ -2,8 +2,9 @@
 
 use super::buffers::Buffer;
 use super::device::Device;
+use super::time_limits::Task;
 use crate::compiled::Packed;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, line};
 use crate::kernels::Packing;
 use crate::plan::{Constant, Layout, Storage, as_encoded, encode};
 use crate::tensor::Tensor;
@@ -82,7 +83,7 @@ impl Constants {
             unsubmitted += resident.buffer.bytes();
             if unsubmitted >= FLUSH_BYTES {
                 let submission = device.capture("an upload", || device.queue().submit([]))?;
-                device.wait(submission)?;
+                device.wait(submission, Task::Either, || format!("the upload of '{}'", line(&constant.label)))?;
                 unsubmitted = 0;
             }
             known.insert(key, Arc::downgrade(&resident));

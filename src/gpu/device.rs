@@ -3,8 +3,10 @@
 use super::adapter::{AdapterInfo, Compiler, Found, Selection, select};
 use super::limits::LimitsOption;
 use super::pipelines::Pipelines;
+use super::time_limits::{Task, TimeLimits};
 use crate::error::{Error, Result};
-use crate::plan::{Capabilities, Cooperative};
+use crate::kernels::PARAMS_WINDOW;
+use crate::plan::{Capabilities, Cooperative, within};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +28,7 @@ const DEFAULT_MEMORY_BUDGET: u64 = 16 << 30;
 pub struct Device {
     inner: Arc<Inner>,
     capabilities: Arc<Capabilities>,
+    time_limits: TimeLimits,
 }
 
 struct Inner {
@@ -36,6 +39,8 @@ struct Inner {
     pipelines: Pipelines,
     faults: Arc<Mutex<Faults>>,
     memory: Arc<Memory>,
+    /// Counts what was waited for and done.
+    progress: AtomicU64,
 }
 
 /// What went wrong outside of any call.
@@ -43,6 +48,8 @@ struct Inner {
 struct Faults {
     lost: Option<String>,
     uncaptured: Option<String>,
+    /// The driver didn't answer in time: what wgpu has of the device is left as it is.
+    abandoned: bool,
 }
 
 /// Bytes of the device's live buffers.
@@ -68,12 +75,14 @@ impl Memory {
 impl Device {
     /// Opens the device that a selection means; `None` is the CPU.
     ///
-    /// Errors: no adapter or several match; it lacks what `limits` asks for; the driver refuses.
+    /// Errors: no adapter or several match; it lacks what `limits` asks for, or what any kernel needs; the driver refuses; time limits
+    /// in the environment that are none ([`TimeLimits::from_env`]).
     pub fn open(selection: &Selection, limits: &LimitsOption) -> Result<Option<Self>> {
-        select(selection)?.map(|found| Self::request(found, limits)).transpose()
+        let Some(found) = select(selection)? else { return Ok(None) };
+        Self::request(found, limits, TimeLimits::from_env()?).map(Some)
     }
 
-    fn request(found: Found, limits: &LimitsOption) -> Result<Self> {
+    fn request(found: Found, limits: &LimitsOption, time_limits: TimeLimits) -> Result<Self> {
         let Found { info, adapter } = &found;
         let (required_features, required_limits) = limits.request(adapter.features(), &adapter.limits(), USEFUL)?;
         let descriptor = wgpu::DeviceDescriptor {
@@ -102,10 +111,20 @@ impl Device {
             };
             lock(&for_loss).lost.get_or_insert_with(|| format!("{reason}: {message}"));
         });
-        let capabilities = capabilities(info.compiler(), cooperative(adapter, raw.features()), raw.features(), &raw.limits());
+        let given = raw.limits();
+        for (limit, says, least) in [
+            ("max_bind_groups", given.max_bind_groups, 2),
+            ("max_uniform_buffers_per_shader_stage", given.max_uniform_buffers_per_shader_stage, 1),
+            ("max_dynamic_uniform_buffers_per_pipeline_layout", given.max_dynamic_uniform_buffers_per_pipeline_layout, 1),
+            ("max_compute_workgroup_size_x", given.max_compute_workgroup_size_x, 64),
+        ] {
+            within(&info.named(), (limit, says.into()), least, u64::MAX)?;
+        }
+        within(&info.named(), ("max_uniform_buffer_binding_size", given.max_uniform_buffer_binding_size), PARAMS_WINDOW as u64, u64::MAX)?;
+        let capabilities = capabilities(info.compiler(), cooperative(adapter, raw.features()), raw.features(), &given).checked(&info.named())?;
         let pipelines = Pipelines::new(&raw);
-        let inner = Inner { raw, queue, found, limits: limits.clone(), pipelines, faults, memory: Arc::default() };
-        let device = Self { inner: Arc::new(inner), capabilities: Arc::new(capabilities) };
+        let inner = Inner { raw, queue, found, limits: limits.clone(), pipelines, faults, memory: Arc::default(), progress: AtomicU64::default() };
+        let device = Self { inner: Arc::new(inner), capabilities: Arc::new(capabilities), time_limits };
         device.check()?;
         Ok(device)
     }
@@ -119,7 +138,7 @@ impl Device {
     }
     /// Another device of the same adapter, with the same limits, that shares nothing with this one.
     pub(super) fn twin(&self) -> Result<Self> {
-        Self::request(self.inner.found.clone(), &self.inner.limits)
+        Self::request(self.inner.found.clone(), &self.inner.limits, self.time_limits)
     }
     /// The compiled kernels, shared by every clone.
     pub fn pipelines(&self) -> &Pipelines {
@@ -137,10 +156,18 @@ impl Device {
     pub fn with_memory_budget(&self, bytes: u64) -> Self {
         self.with_capabilities(|capabilities| capabilities.memory_budget = bytes)
     }
+    /// The same device, the driver of which may take another time; as the environment says unless said here.
+    pub fn with_time_limits(&self, time_limits: TimeLimits) -> Self {
+        Self { time_limits, ..self.clone() }
+    }
+    /// How long the driver may take.
+    pub fn time_limits(&self) -> TimeLimits {
+        self.time_limits
+    }
     fn with_capabilities(&self, change: impl FnOnce(&mut Capabilities)) -> Self {
         let mut capabilities = (*self.capabilities).clone();
         change(&mut capabilities);
-        Self { inner: self.inner.clone(), capabilities: Arc::new(capabilities) }
+        Self { inner: self.inner.clone(), capabilities: Arc::new(capabilities), time_limits: self.time_limits }
     }
     /// Bytes of the device's live buffers: now, and the most there ever were.
     pub fn memory_in_use(&self) -> (u64, u64) {
@@ -155,7 +182,8 @@ impl Device {
     pub fn check(&self) -> Result<()> {
         let mut faults = lock(&self.inner.faults);
         if let Some(reason) = &faults.lost {
-            return Err(Error::device(format!("the device was lost: {reason}")).remedy("make a new session"));
+            let message = format!("the device {} was lost: {reason}", self.info().named());
+            return Err(Error::device(message).remedy("make a new session; if that is lost too, use --device cpu, or another backend or driver"));
         }
         faults.uncaptured.take().map_or(Ok(()), |message| Err(Error::device(message)))
     }
@@ -164,7 +192,7 @@ impl Device {
     #[doc(hidden)]
     pub fn destroy(&self) {
         self.inner.raw.destroy();
-        let _ = self.poll(wgpu::PollType::Poll);
+        let _ = self.poll(wgpu::PollType::Poll, || "its end".to_string());
     }
 
     pub(super) fn raw(&self) -> &wgpu::Device {
@@ -196,26 +224,67 @@ impl Device {
             Some(wgpu::Error::OutOfMemory { .. }) => {
                 Err(Error::memory(format!("{what}: the device is out of memory")).remedy("use --precision f16, a smaller input, or --device cpu"))
             }
-            Some(error @ wgpu::Error::Internal { .. }) => Err(Error::device(format!("{what}: {}", describe(&error))).remedy("try another driver or --device")),
+            Some(error @ wgpu::Error::Internal { .. }) => {
+                let message = format!("{}: {what}: {}", self.info().named(), describe(&error));
+                Err(Error::device(message).remedy("use --device cpu, or another backend or driver"))
+            }
             Some(error) => Err(Error::internal(format!("{what}: {}", describe(&error)))),
         }
     }
 
-    /// Waits until a submission is done and its callbacks have run.
-    pub(super) fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
-        self.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None })
+    /// Waits until a submission is done and its callbacks have run; `what` names it in an error.
+    ///
+    /// Errors: a lost device, and more time than the task has, where the device is given up.
+    pub(super) fn wait(&self, submission: wgpu::SubmissionIndex, task: Task, what: impl Fn() -> String) -> Result<()> {
+        let timeout = Some(task.limit(self.time_limits));
+        loop {
+            let before = self.inner.progress.load(Ordering::Relaxed);
+            if self.poll(wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout }, &what)? {
+                self.inner.progress.fetch_add(1, Ordering::Relaxed);
+                return Ok(());
+            }
+            // A queue goes through what several threads submit in turn: time counts from when another's was done.
+            if self.inner.progress.load(Ordering::Relaxed) == before {
+                return Err(self.overdue(task, &what()));
+            }
+        }
     }
 
-    fn poll(&self, how: wgpu::PollType) -> Result<()> {
+    /// The error for what the driver didn't do in time, after which the device counts as lost.
+    pub(super) fn overdue(&self, task: Task, what: &str) -> Error {
+        let reason = format!("it didn't {} {what} within {:?}", task.verb(), task.limit(self.time_limits));
+        let message = format!("the device {} is given up: {reason}", self.info().named());
+        self.abandon(reason);
+        Error::device(message).remedy(format!("use --device cpu, or another backend or driver, or give it more seconds with {}", task.variable()))
+    }
+
+    /// Gives up a device whose driver doesn't answer: every later call errs.
+    pub(super) fn abandon(&self, reason: String) {
+        let mut faults = lock(&self.inner.faults);
+        faults.lost.get_or_insert(reason);
+        if !std::mem::replace(&mut faults.abandoned, true) {
+            // Never closed nor destroyed: wgpu waits for the queue then, however long that takes.
+            std::mem::forget((self.inner.raw.clone(), self.inner.queue.clone(), self.inner.found.adapter.clone()));
+        }
+    }
+    /// Why the device was given up, if it was.
+    pub(super) fn abandoned(&self) -> Option<String> {
+        let faults = lock(&self.inner.faults);
+        faults.lost.clone().filter(|_| faults.abandoned)
+    }
+
+    /// Whether what was waited for is done; `what` names it in an error.
+    fn poll(&self, how: wgpu::PollType, what: impl Fn() -> String) -> Result<bool> {
         // wgpu panics in `poll` where a driver reports the loss of its device while it is waited for.
         let polled = catch_unwind(AssertUnwindSafe(|| self.inner.raw.poll(how)));
         if polled.is_err() {
-            lock(&self.inner.faults).lost.get_or_insert_with(|| "the driver failed while it was waited for".to_string());
+            lock(&self.inner.faults).lost.get_or_insert_with(|| format!("the driver failed while it was waited for with {}", what()));
         }
         self.check()?;
         match polled {
-            Ok(Err(problem)) => Err(Error::device(format!("waiting for the device failed: {problem}"))),
-            _ => Ok(()),
+            Ok(Err(wgpu::PollError::Timeout)) => Ok(false),
+            Ok(Err(problem)) => Err(Error::device(format!("waiting for {} failed: {problem}", self.info().named()))),
+            _ => Ok(true),
         }
     }
 }
@@ -252,7 +321,8 @@ fn capabilities(compiler: Compiler, cooperative: Option<Cooperative>, features: 
         max_binding_bytes: limits.max_storage_buffer_binding_size,
         max_buffer_bytes: limits.max_buffer_size,
         max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
-        max_invocations: limits.max_compute_invocations_per_workgroup,
+        // Workgroups are lines.
+        max_invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
         max_grid: limits.max_compute_workgroups_per_dimension,
         uniform_alignment: limits.min_uniform_buffer_offset_alignment,
         memory_budget: DEFAULT_MEMORY_BUDGET,

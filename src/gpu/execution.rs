@@ -4,9 +4,10 @@ use super::buffers::Buffer;
 use super::constants::{Constants, Resident};
 use super::device::Device;
 use super::readback;
+use super::time_limits::Task;
 use super::timing::Timer;
 use super::translate;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, line};
 use crate::graph::ValueId;
 use crate::kernels::{Dispatch, PARAMS_WINDOW, UNIFORM_TABLE, reads_uniform_table};
 use crate::ops::Operator;
@@ -173,7 +174,7 @@ impl Execution {
             drop(pass);
             device.queue().submit([encoder.finish()])
         })?;
-        device.wait(submission)
+        device.wait(submission, Task::Either, || format!("the first dispatches of {}", self.awaited(0..self.plan.steps.len())))
     }
 
     /// Runs the plan: graph inputs by id to everything that was read back or made on the CPU, by id.
@@ -206,7 +207,7 @@ impl Execution {
             };
             done.map_err(|error| at_step(error, step))?;
             if let Watch::Probe(after) = &mut watch {
-                let written = self.read_places(pending.take(), &step.writes)?;
+                let written = self.read_places(pending.take(), at, &step.writes)?;
                 after(at, &written)?;
             }
             at = end;
@@ -268,6 +269,24 @@ impl Execution {
         self.plan.told(status).map_or(Ok(()), Err)
     }
 
+    /// What messages call some steps that are waited for: the first and the last kernel, each with its node.
+    pub(super) fn awaited(&self, steps: impl IntoIterator<Item = usize>) -> String {
+        let dispatches = steps.into_iter().filter_map(|index| self.plan.steps.get(index)).filter_map(|step| match &step.kind {
+            StepKind::Gpu { dispatches } => Some(dispatches.iter().map(move |dispatch| (step, dispatch.kernel))),
+            _ => None,
+        });
+        let named = |(step, kernel): &(&Step, &str)| match step.node {
+            Some(_) => format!("kernel '{kernel}' of node '{}' ({})", line(&step.label), line(&step.op_type)),
+            None => format!("kernel '{kernel}'"),
+        };
+        let all: Vec<_> = dispatches.flatten().collect();
+        match all.as_slice() {
+            [] => "a copy".to_string(),
+            [only] => named(only),
+            [first, .., last] => format!("{} dispatches, from {} to {}", all.len(), named(first), named(last)),
+        }
+    }
+
     fn upload(&self, tensor: &Tensor, to: PlaceId) -> Result<()> {
         let (place, buffer) = self.place(to)?;
         if tensor.shape() != place.fact.shape {
@@ -278,6 +297,7 @@ impl Execution {
     }
 
     fn download(&self, pending: Option<wgpu::CommandEncoder>, steps: Range<usize>, made: &mut Values) -> Result<()> {
+        let first = steps.start;
         let (mut sources, mut targets) = (vec![], vec![]);
         for step in self.plan.steps.get(steps).unwrap_or_default() {
             if let StepKind::Download { from, value, layout } = step.kind {
@@ -289,16 +309,25 @@ impl Execution {
         // First, so that results which mean nothing aren't decoded.
         sources.splice(0..0, self.status_source());
         let before = sources.len() - targets.len();
-        readback::read(&self.device, pending, &sources, &self.staging, |index, bytes| {
-            if index < before {
-                return self.told(bytes);
-            }
-            if let Some((place, value, layout)) = targets.get(index - before) {
-                let fact = self.plan.facts.get(value.0 as usize).and_then(Option::as_ref).unwrap_or(&place.fact);
-                made.insert(*value, decode(bytes, fact.dtype, &fact.shape, *layout, place.storage)?);
-            }
-            Ok(())
-        })
+        // What came before another download was waited for with that.
+        let begin = self.plan.steps[..first].iter().rposition(|step| matches!(step.kind, StepKind::Download { .. })).map_or(0, |at| at + 1);
+        readback::read(
+            &self.device,
+            pending,
+            &sources,
+            &self.staging,
+            || self.awaited(begin..first),
+            |index, bytes| {
+                if index < before {
+                    return self.told(bytes);
+                }
+                if let Some((place, value, layout)) = targets.get(index - before) {
+                    let fact = self.plan.facts.get(value.0 as usize).and_then(Option::as_ref).unwrap_or(&place.fact);
+                    made.insert(*value, decode(bytes, fact.dtype, &fact.shape, *layout, place.storage)?);
+                }
+                Ok(())
+            },
+        )
     }
 
     fn evaluate(

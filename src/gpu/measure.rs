@@ -3,6 +3,7 @@
 use super::constants::Constants;
 use super::device::Device;
 use super::execution::Execution;
+use super::time_limits::Task;
 use crate::error::{Error, Result};
 use crate::kernels::{Access, Dispatch};
 use crate::ops::Fact;
@@ -52,7 +53,7 @@ fn best(device: &Device, plan: Plan) -> Result<f64> {
         let start = Instant::now();
         execution.run(&HashMap::new(), &|_, _| Err(Error::internal("a measurement has no CPU step")))?;
         let submission = device.capture("a measurement", || device.queue().submit([]))?;
-        device.wait(submission)?;
+        device.wait(submission, Task::Run, || "a measurement".to_string())?;
         Ok::<_, Error>(start.elapsed().as_secs_f64() / repeat)
     };
     run()?;

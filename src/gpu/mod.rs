@@ -6,6 +6,7 @@
 mod adapter;
 mod buffers;
 mod constants;
+mod detached;
 mod device;
 mod execution;
 mod limits;
@@ -13,6 +14,7 @@ mod measure;
 mod pipelines;
 mod probe;
 mod readback;
+mod time_limits;
 mod timing;
 mod translate;
 
@@ -24,6 +26,7 @@ pub use limits::LimitsOption;
 pub use measure::{Measured, measure};
 pub use pipelines::Pipelines;
 pub use probe::POISON;
+pub use time_limits::TimeLimits;
 
 const _: () = {
     const fn shared<T: Send + Sync>() {}

@@ -1,11 +1,12 @@
 //! Compute pipelines, compiled once for a device and kept by their source.
 
+use super::detached::{self, Unfinished};
 use super::device::Device;
+use super::time_limits::Task;
 use super::translate::Kernel;
 use crate::error::{Error, Result};
 use crate::kernels::{Access, PARAMS_WINDOW, UNIFORM_TABLE, reads_uniform_table};
 use crate::plan::Plan;
-use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU64;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -51,7 +52,8 @@ impl Pipelines {
 
     /// Compiles what is missing, in parallel, and returns it.
     ///
-    /// Errors, by name, where WGSL or a driver refuses a kernel.
+    /// Errors, by name, where WGSL or a driver refuses a kernel, or a driver takes too long for one: that is left behind, on a thread of
+    /// its own, and the device given up.
     pub(super) fn prepare(&self, device: &Device, wanted: &[Kernel]) -> Result<Vec<Kernel>> {
         let missing: Vec<Kernel> = {
             let known = self.pipelines.read().unwrap_or_else(PoisonError::into_inner);
@@ -59,11 +61,16 @@ impl Pipelines {
             let keys = wanted.iter().map(|(source, accesses, label)| ((source.clone(), accesses.clone()), *label));
             keys.filter(|(key, _)| !known.contains_key(key) && seen.insert(key.clone())).map(|((source, accesses), label)| (source, accesses, label)).collect()
         };
-        let compiled = missing.par_iter().map(|(source, accesses, label)| {
+        let own = device.clone();
+        let compile = move |(source, accesses, label): &Kernel| {
             let key = (source.clone(), accesses.clone());
-            Ok((self.compile(device, &key, label)?, key))
-        });
-        let compiled = compiled.collect::<Result<Vec<_>>>()?;
+            own.pipelines().compile(&own, &key, label).map(|pipeline| (pipeline, key))
+        };
+        let compiled = detached::each(missing.clone(), device.time_limits().compile, compile).map_err(|unfinished| match unfinished {
+            Unfinished::Overdue(index) => device.overdue(Task::Compile, &format!("the kernel '{}'", missing.get(index).map_or("", |kernel| kernel.2))),
+            Unfinished::Failed => Error::internal("a thread that compiles kernels panicked or could not be started"),
+        })?;
+        let compiled = compiled.into_iter().collect::<Result<Vec<_>>>()?;
         let mut known = self.pipelines.write().unwrap_or_else(PoisonError::into_inner);
         known.extend(compiled.into_iter().map(|(pipeline, key)| (key, pipeline)));
         Ok(missing)

@@ -47,10 +47,17 @@ impl Execution {
         let cleared = self.clear_status(&mut pending);
         let recorded = cleared.and_then(|()| self.record(&mut pending, index..index + 1, &mut Watch::Nobody));
         let told = recorded.and_then(|()| match self.status_source() {
-            Some(source) => readback::read(&self.device, pending.take(), &[source], &Buffer::staging(&self.device, source.1)?, |_, bytes| self.told(bytes)),
+            Some(source) => readback::read(
+                &self.device,
+                pending.take(),
+                &[source],
+                &Buffer::staging(&self.device, source.1)?,
+                || self.awaited([index]),
+                |_, bytes| self.told(bytes),
+            ),
             None => Ok(()),
         });
-        told.and_then(|()| self.read_places(pending, &step.writes)).map_err(|error| at_step(error, step))
+        told.and_then(|()| self.read_places(pending, index, &step.writes)).map_err(|error| at_step(error, step))
     }
 
     /// Those of some places that are activations.
@@ -59,18 +66,25 @@ impl Execution {
         places.iter().filter(is_slot).copied().collect()
     }
 
-    /// Submits what is pending and reads the bytes of those places that are activations.
-    pub(super) fn read_places(&self, mut pending: Option<wgpu::CommandEncoder>, places: &[PlaceId]) -> Result<Vec<PlaceBytes>> {
+    /// Submits what is pending, of a step, and reads the bytes of those places that are activations.
+    pub(super) fn read_places(&self, mut pending: Option<wgpu::CommandEncoder>, step: usize, places: &[PlaceId]) -> Result<Vec<PlaceBytes>> {
         let ids = self.activations(places);
         let mut all = Vec::with_capacity(ids.len());
         // One at a time: together they may exceed the largest buffer.
         for id in ids {
             let (place, buffer) = self.place(id)?;
             let staging = Buffer::staging(&self.device, place.bytes())?;
-            readback::read(&self.device, pending.take(), &[(buffer, place.bytes())], &staging, |_, bytes| {
-                all.push((id, bytes.to_vec()));
-                Ok(())
-            })?;
+            readback::read(
+                &self.device,
+                pending.take(),
+                &[(buffer, place.bytes())],
+                &staging,
+                || self.awaited([step]),
+                |_, bytes| {
+                    all.push((id, bytes.to_vec()));
+                    Ok(())
+                },
+            )?;
         }
         readback::submit(&self.device, pending)?;
         Ok(all)

@@ -2,8 +2,9 @@
 
 use super::buffers::Buffer;
 use super::device::Device;
+use super::time_limits::Task;
 use crate::error::{Error, Result};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 
 /// Submits what was recorded, if anything.
 pub(super) fn submit(device: &Device, pending: Option<wgpu::CommandEncoder>) -> Result<()> {
@@ -20,12 +21,13 @@ pub(super) fn encoder(device: &Device, pending: Option<wgpu::CommandEncoder>) ->
 
 /// Submits what is pending, then gives `take` the first bytes of each source buffer in turn, as many as asked for.
 ///
-/// The counts are multiples of 4, within their buffers, and their sum within `staging`.
+/// The counts are multiples of 4, within their buffers, and their sum within `staging`. `what` names in an error what is waited for.
 pub(super) fn read(
     device: &Device,
     pending: Option<wgpu::CommandEncoder>,
     sources: &[(&Buffer, u64)],
     staging: &Buffer,
+    what: impl Fn() -> String,
     mut take: impl FnMut(usize, &[u8]) -> Result<()>,
 ) -> Result<()> {
     let total: u64 = sources.iter().map(|source| source.1).sum();
@@ -52,10 +54,14 @@ pub(super) fn read(
         submission
     });
     let taken = submission.and_then(|submission| {
-        device.wait(submission)?;
+        device.wait(submission, Task::Run, &what)?;
         let unmapped = || Error::device("a buffer could not be mapped for reading").remedy("make a new session");
         // Another thread's poll may be what runs the callback: wait for it.
-        receiver.recv().map_err(|_| unmapped())?.map_err(|_| device.check().err().unwrap_or_else(unmapped))?;
+        let mapped = receiver.recv_timeout(Task::Either.limit(device.time_limits())).map_err(|problem| match problem {
+            RecvTimeoutError::Timeout => device.overdue(Task::Run, &what()),
+            RecvTimeoutError::Disconnected => unmapped(),
+        })?;
+        mapped.map_err(|_| device.check().err().unwrap_or_else(unmapped))?;
         let view = slice.get_mapped_range().map_err(|_| unmapped())?;
         let mut at = 0;
         for (index, (_, bytes)) in sources.iter().enumerate() {
@@ -66,5 +72,6 @@ pub(super) fn read(
         Ok(())
     });
     // Also where the map failed, so that the next readback can map it.
-    device.capture("a readback", || staging.raw.unmap()).and(taken)
+    let unmapped = device.capture("a readback", || staging.raw.unmap());
+    taken.and(unmapped)
 }

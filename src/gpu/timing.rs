@@ -4,6 +4,7 @@ use super::buffers::Buffer;
 use super::device::Device;
 use super::execution::{Evaluate, Execution, Values, Watch};
 use super::readback;
+use super::time_limits::Task;
 use crate::error::{Error, Result};
 use std::time::{Duration, Instant};
 
@@ -39,13 +40,20 @@ impl Timer {
             let (resolved, staging) = (Buffer::queries(device, bytes)?, Buffer::staging(device, bytes)?);
             let mut encoder = readback::encoder(device, None);
             device.capture("timestamps", || encoder.resolve_query_set(set, 0..steps.len() as u32 * 2, &resolved.raw, 0))?;
-            readback::read(device, Some(encoder), &[(&resolved, bytes)], &staging, |_, bytes| {
-                for (step, pair) in steps.iter().zip(bytes.chunks_exact(16)) {
-                    let [start, end]: [u64; 2] = bytemuck::pod_read_unaligned(pair);
-                    all.push((*step, (end.saturating_sub(start) as f64 * period) as u64));
-                }
-                Ok(())
-            })?;
+            readback::read(
+                device,
+                Some(encoder),
+                &[(&resolved, bytes)],
+                &staging,
+                || "a run with timestamps".to_string(),
+                |_, bytes| {
+                    for (step, pair) in steps.iter().zip(bytes.chunks_exact(16)) {
+                        let [start, end]: [u64; 2] = bytemuck::pod_read_unaligned(pair);
+                        all.push((*step, (end.saturating_sub(start) as f64 * period) as u64));
+                    }
+                    Ok(())
+                },
+            )?;
         }
         Ok(all)
     }
@@ -65,7 +73,7 @@ impl Execution {
     pub fn time_repeated(&mut self, inputs: &Values, evaluate: &Evaluate, steps: &[usize], count: u32) -> Result<Duration> {
         self.walk(inputs, evaluate, Watch::Nobody)?;
         let idle = self.device.capture("a measurement", || self.device.queue().submit([]))?;
-        self.device.wait(idle)?;
+        self.device.wait(idle, Task::Run, || self.awaited(0..self.plan.steps.len()))?;
         let (start, mut pending) = (Instant::now(), None);
         for _ in 0..count {
             for &step in steps {
@@ -73,7 +81,8 @@ impl Execution {
             }
         }
         let submission = self.device.capture("a measurement", || self.device.queue().submit(pending.map(|encoder| encoder.finish())))?;
-        self.device.wait(submission)?;
+        let what = || format!("{} times {}", count, self.awaited(steps.iter().copied()));
+        self.device.wait(submission, Task::Run, what)?;
         Ok(start.elapsed())
     }
 

@@ -7,8 +7,10 @@
 
 use super::device::Device;
 use super::readback;
+use super::time_limits::Task;
 use crate::error::{Error, Result};
 use crate::kernels::{Access, PARAMS_WINDOW, UNIFORM_TABLE, reads_uniform_table};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,56 +27,118 @@ const CACHE_WRITE: Duration = Duration::from_millis(4);
 /// Helper devices beyond the device itself.
 const MAX_HELPERS: usize = 7;
 
+/// What the opening or closing of a helper device may take beyond the time for two kernels, until it is left behind.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What a thread tells of a kernel that it took.
+struct Told {
+    kernel: Kernel,
+    done: Result<()>,
+    /// Why the helper's device was given up, if it was.
+    hung: Option<String>,
+    helper: bool,
+}
+
 /// Does `work` while a device's driver translates kernels that it hasn't seen; returns when both are done.
 ///
-/// On adapters that translate when a pipeline is made, it only does the work. Errors: those of `work`, a lost device.
+/// On adapters that translate when a pipeline is made, it only does the work. Errors: those of `work`, a lost device, a kernel that
+/// takes too long: the threads are left behind then, and own what they use.
 pub(super) fn meanwhile<T>(device: &Device, mut kernels: Vec<Kernel>, work: impl FnOnce() -> Result<T>) -> Result<T> {
     if !device.info().translates_late() || kernels.is_empty() {
         return work();
     }
     // The longest go first, taken from the end.
     kernels.sort_by_key(|(source, ..)| source.len());
-    let queue = Mutex::new(kernels);
-    thread::scope(|scope| {
-        let helpers = thread::available_parallelism().map_or(1, usize::from).saturating_sub(1).min(MAX_HELPERS);
-        let helpers: Vec<_> = (0..helpers).map(|_| scope.spawn(|| help(device, &queue))).collect();
-        let own = scope.spawn(|| drain(device, &queue));
-        let result = work();
-        let own = own.join().unwrap_or_else(|_| Err(Error::internal("translating a kernel panicked")));
-        // What a helper couldn't do, the first dispatch does.
-        let helped: Vec<Kernel> = helpers.into_iter().filter_map(|helper| helper.join().ok()).flatten().collect();
-        own?;
-        let result = result?;
-        if !helped.is_empty() {
-            thread::sleep(CACHE_WRITE);
-            helped.iter().try_for_each(|kernel| translate(device, kernel))?;
+    let queue = Arc::new(Mutex::new(kernels));
+    let (sender, receiver) = mpsc::channel();
+    let helpers = thread::available_parallelism().map_or(1, usize::from).saturating_sub(1).min(MAX_HELPERS);
+    let start = |helper: bool| {
+        let (device, queue, sender) = (device.clone(), queue.clone(), sender.clone());
+        let run = move || if helper { help(device, &queue, sender) } else { drain(&device, &queue, &sender, false) };
+        thread::Builder::new().name("sardonyx translator".into()).spawn(run).ok()
+    };
+    let threads: Vec<_> = std::iter::once(false).chain(std::iter::repeat_n(true, helpers)).filter_map(start).collect();
+    drop(sender);
+    let result = work();
+    if result.is_err() {
+        clear(&queue);
+        if device.abandoned().is_some() {
+            // The threads wait for what doesn't come.
+            return result;
         }
-        Ok(result)
-    })
+    }
+    let helped = finish(device, &queue, &receiver, threads);
+    let result = result?;
+    let helped = helped?;
+    if !helped.is_empty() {
+        thread::sleep(CACHE_WRITE);
+        // What a helper couldn't do, this says why.
+        helped.iter().try_for_each(|kernel| translate(device, kernel))?;
+    }
+    Ok(result)
 }
 
-/// Takes kernels until there are none, on a device of its own. Returns those that it did.
-fn help(device: &Device, queue: &Mutex<Vec<Kernel>>) -> Vec<Kernel> {
+/// Hears the threads out, and returns the kernels that helpers took.
+fn finish(device: &Device, queue: &Mutex<Vec<Kernel>>, told: &mpsc::Receiver<Told>, threads: Vec<thread::JoinHandle<()>>) -> Result<Vec<Kernel>> {
+    let mut helped = vec![];
+    // A kernel is compiled, then dispatched.
+    let bound = device.time_limits().compile.saturating_mul(2).saturating_add(GRACE);
+    loop {
+        match told.recv_timeout(bound) {
+            Ok(Told { hung: Some(reason), done, helper, .. }) => {
+                clear(queue);
+                // Its driver is the helper's.
+                if helper {
+                    device.abandon(reason);
+                }
+                return done.map(|()| helped);
+            }
+            Ok(Told { kernel, helper: true, .. }) => helped.push(kernel),
+            Ok(Told { done: Ok(()), .. }) => {}
+            Ok(Told { done: Err(problem), .. }) => {
+                clear(queue);
+                return Err(problem);
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                tracing::warn!("{} doesn't open or close a helper device: that is left behind", device.info().named());
+                return Ok(helped);
+            }
+        }
+    }
+    // Devices are closed by the time that the caller goes on: a process may end then.
+    match threads.into_iter().map(thread::JoinHandle::join).all(|ended| ended.is_ok()) {
+        true => Ok(helped),
+        false => Err(Error::internal("translating a kernel panicked")),
+    }
+}
+
+fn clear(queue: &Mutex<Vec<Kernel>>) {
+    queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
+}
+
+/// Takes kernels until there are none, on a device of its own.
+fn help(device: Device, queue: &Mutex<Vec<Kernel>>, sender: mpsc::Sender<Told>) {
     thread::sleep(HEAD_START);
     if queue.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
-        return vec![];
+        return;
     }
-    let helped = device.twin().and_then(|twin| drain(&twin, queue));
-    helped.unwrap_or_else(|problem| {
-        tracing::debug!("a helper device gave up: {problem}");
-        vec![]
-    })
+    match device.twin() {
+        Ok(twin) => drain(&twin, queue, &sender, true),
+        Err(problem) => tracing::debug!("a helper device gave up: {problem}"),
+    }
 }
 
-/// Has one device translate kernels until there are none; returns those.
-fn drain(device: &Device, queue: &Mutex<Vec<Kernel>>) -> Result<Vec<Kernel>> {
+/// Has one device translate kernels until there are none, or one fails.
+fn drain(device: &Device, queue: &Mutex<Vec<Kernel>>, sender: &mpsc::Sender<Told>, helper: bool) {
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    let mut done = vec![];
     while let Some(kernel) = next() {
-        translate(device, &kernel)?;
-        done.push(kernel);
+        let done = translate(device, &kernel);
+        let (failed, hung) = (done.is_err(), device.abandoned());
+        if sender.send(Told { kernel, done, hung, helper }).is_err() || failed {
+            return;
+        }
     }
-    Ok(done)
 }
 
 /// Dispatches a kernel over no workgroups at all, and waits.
@@ -109,7 +173,7 @@ fn translate(device: &Device, kernel: &Kernel) -> Result<()> {
         drop(pass);
         device.queue().submit([encoder.finish()])
     })?;
-    device.wait(submission)?;
+    device.wait(submission, Task::Compile, || format!("the kernel '{name}'"))?;
     tracing::debug!("{name}: translated in {:.0} ms", start.elapsed().as_secs_f64() * 1e3);
     Ok(())
 }

@@ -13,6 +13,7 @@ pub mod conv_transpose;
 pub mod copy;
 pub mod cum_sum;
 pub(crate) mod epilogue;
+mod extent;
 pub mod gather;
 pub mod gemm;
 pub mod gemm_cooperative;
@@ -43,6 +44,7 @@ mod target;
 pub mod variants;
 mod weights;
 
+pub use extent::Extent;
 pub use prelude::{Dialect, Form, Needs, Prelude, Source, UNIFORM_TABLE, reads_uniform_table};
 pub use target::Target;
 
@@ -173,6 +175,8 @@ fn pair(values: [usize; 2]) -> std::result::Result<[u32; 2], Unsupported> {
 /// A grid of at least `groups` workgroups, folded into two dimensions where one is not enough. A shader that uses it
 /// finds its index as `group.y * groups_per_row + group.x` and returns beyond its range.
 pub fn folded_grid(groups: u64, max: u32) -> [u32; 3] {
+    // No adapter says 0 that was checked; the planner refuses what it gives here then.
+    let max = max.max(1);
     if groups <= max as u64 {
         return [groups as u32, 1, 1];
     }

@@ -1,6 +1,6 @@
 //! Every shader that an adapter may get, as text: what the tests translate, and what `bench --kernel all --shaders` writes.
 
-use super::{Dialect, Form, KERNELS, Needs};
+use super::{Dialect, Extent, Form, KERNELS, Needs};
 use crate::error::{Error, Result};
 use crate::plan::Capabilities;
 use std::collections::HashSet;
@@ -67,15 +67,10 @@ impl Shader {
             return Ok(false);
         }
         let problem = |problem: String| Error::internal(format!("shader {}.{}: {problem}", self.kernel, self.number));
-        let module = naga::front::wgsl::parse_str(&self.text).map_err(|error| problem(error.emit_to_string(&self.text)))?;
+        let extent = Extent::of(&self.text).map_err(problem)?;
         let promised = Capabilities::webgpu();
-        let globals = || module.global_variables.iter().map(|(_, variable)| variable);
-        let shared = globals().filter(|variable| variable.space == naga::AddressSpace::WorkGroup);
-        let bytes: u64 = shared.map(|variable| u64::from(module.types[variable.ty].inner.size(module.to_ctx()))).sum();
-        let buffers = globals().filter(|variable| matches!(variable.space, naga::AddressSpace::Storage { .. })).count();
-        let invocations = module.entry_points.iter().map(|entry| entry.workgroup_size.iter().map(|&size| u64::from(size)).product::<u64>());
-        Ok(bytes <= u64::from(promised.max_workgroup_bytes)
-            && buffers <= promised.max_storage_buffers as usize
-            && invocations.max().unwrap_or(0) <= u64::from(promised.max_invocations))
+        Ok(extent.workgroup_bytes <= u64::from(promised.max_workgroup_bytes)
+            && extent.buffers <= promised.max_storage_buffers as usize
+            && extent.invocations <= u64::from(promised.max_invocations))
     }
 }

@@ -176,6 +176,12 @@ pub trait Operator: Any + Debug + Send + Sync {
         Ok(None)
     }
 
+    /// Whether an input's elements say what is made (scales, the ends of a range), and aren't what it is made of: no precision rounds
+    /// them.
+    fn by_value(&self, _index: usize) -> bool {
+        false
+    }
+
     /// Whether `eval` takes every type as it is (data movement, casts); else float16 and bfloat16 arrive as float32 and
     /// the results are rounded back.
     fn moves(&self) -> bool {

@@ -1,5 +1,6 @@
 //! What a plan needs to know of a device: plain data, so that plans are made and tested without one.
 
+use crate::error::{Error, Result};
 use crate::kernels::{Form, UNIFORM_TABLE};
 use serde::{Deserialize, Serialize};
 
@@ -58,7 +59,46 @@ pub struct Capabilities {
     pub memory_budget: u64,
 }
 
+/// An error where a limit that `adapter` gives lies outside of what kernels need.
+pub(crate) fn within(adapter: &str, (limit, says): (&str, u64), least: u64, most: u64) -> Result<()> {
+    let needed = if says < least {
+        format!("at least {least} is needed")
+    } else if says > most {
+        format!("nothing above {most} can be right")
+    } else {
+        return Ok(());
+    };
+    Err(Error::device(format!("{adapter} says that its {limit} is {says}; {needed}")).remedy(WRONG_LIMIT))
+}
+
+/// What to try where a limit is wrong.
+const WRONG_LIMIT: &str = "use --device cpu, or another --device, backend, driver or --limits";
+
 impl Capabilities {
+    /// These, where kernels can be planned with them: a driver may say anything of itself, 0 and 2³² − 1 included.
+    ///
+    /// Errors, with `adapter`, the limit by wgpu's name, what it says and what is needed.
+    pub fn checked(self, adapter: &str) -> Result<Self> {
+        let any = u64::MAX;
+        for (limit, says, least, most) in [
+            ("max_storage_buffers_per_shader_stage", self.max_storage_buffers.into(), 4, any),
+            ("max_storage_buffer_binding_size", self.max_binding_bytes, 64 << 10, any),
+            ("max_buffer_size", self.max_buffer_bytes, 64 << 10, any),
+            ("max_compute_workgroup_storage_size", self.max_workgroup_bytes.into(), 1 << 10, 16 << 20),
+            ("max_compute_invocations_per_workgroup", self.max_invocations.into(), 64, 1 << 16),
+            ("max_compute_workgroups_per_dimension", self.max_grid.into(), 1 << 10, any),
+            ("min_uniform_buffer_offset_alignment", self.uniform_alignment.into(), 1, 4 << 10),
+        ] {
+            within(adapter, (limit, says), least, most)?;
+        }
+        if !self.uniform_alignment.is_power_of_two() {
+            let message = format!("{adapter} says that its min_uniform_buffer_offset_alignment is {}; a power of two is needed", self.uniform_alignment);
+            return Err(Error::device(message).remedy(WRONG_LIMIT));
+        }
+        // An optional feature, which can be done without.
+        let cooperative = self.cooperative.filter(|of| matches!(of.side, 8 | 16) && of.subgroup.is_power_of_two() && of.subgroup <= 128);
+        Ok(Self { cooperative, ..self })
+    }
     /// How preludes are written for this device.
     pub fn form(&self) -> Form {
         let table = self.software && self.translates_late && self.max_immediate_bytes as usize >= size_of_val(&UNIFORM_TABLE);
@@ -95,5 +135,30 @@ impl Capabilities {
             uniform_alignment: 256,
             memory_budget: 16 << 30,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_limit_is_named_with_what_is_needed() {
+        let fine = Capabilities::webgpu();
+        assert_eq!(fine.clone().checked("'A'").unwrap(), fine);
+        for (wrong, says) in [
+            (Capabilities { max_grid: 0, ..fine.clone() }, "max_compute_workgroups_per_dimension is 0; at least 1024 is needed"),
+            (Capabilities { max_invocations: 32, ..fine.clone() }, "max_compute_invocations_per_workgroup is 32; at least 64 is needed"),
+            (Capabilities { max_workgroup_bytes: u32::MAX, ..fine.clone() }, "max_compute_workgroup_storage_size is 4294967295; nothing above 16777216"),
+            (Capabilities { uniform_alignment: u32::MAX, ..fine.clone() }, "min_uniform_buffer_offset_alignment is 4294967295; nothing above 4096"),
+            (Capabilities { uniform_alignment: 48, ..fine.clone() }, "min_uniform_buffer_offset_alignment is 48; a power of two is needed"),
+            (Capabilities { max_buffer_bytes: 0, ..fine.clone() }, "max_buffer_size is 0; at least 65536 is needed"),
+        ] {
+            let error = wrong.checked("'A' (vulkan)").unwrap_err();
+            assert!(error.kind() == crate::ErrorKind::Device && error.message().starts_with("'A' (vulkan) says that its "), "{error}");
+            assert!(error.message().contains(says) && error.to_string().contains("; use --device cpu"), "{error}");
+        }
+        let cooperative = Some(Cooperative { side: 16, subgroup: 0 });
+        assert_eq!(Capabilities { cooperative, ..fine.clone() }.checked("'A'").unwrap(), fine);
     }
 }

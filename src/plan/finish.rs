@@ -55,12 +55,19 @@ impl Builder {
         }
         let mut params = vec![];
         let align = self.capabilities.uniform_alignment.max(16) as usize;
+        let count = self.steps.len();
         for step in &mut self.steps {
             if let StepKind::Gpu { dispatches } = &mut step.kind {
                 for dispatch in dispatches {
                     dispatch.params_offset = params.len() as u32;
                     params.extend_from_slice(&dispatch.params);
-                    params.resize(params.len().next_multiple_of(align), 0);
+                    // Offsets are u32.
+                    let end = params.len().checked_next_multiple_of(align).filter(|&end| u32::try_from(end).is_ok());
+                    let end = end.ok_or_else(|| {
+                        Error::memory(format!("the parameters of {count} steps, {align} bytes apart, exceed a buffer"))
+                            .remedy("use --device cpu, or another --device or driver")
+                    })?;
+                    params.resize(end, 0);
                 }
             }
         }

@@ -18,6 +18,7 @@ mod planner;
 mod print;
 mod report;
 
+pub(crate) use capabilities::within;
 pub use capabilities::{Capabilities, Cooperative, Precision};
 pub use choice::{Choices, Chosen, Variant};
 pub use facts::{Inference, infer, infer_node, node_flops};

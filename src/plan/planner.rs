@@ -5,7 +5,7 @@ use super::places::too_large;
 use super::*;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ValueId};
-use crate::kernels::{Access, Form, Kernel, PARAMS_WINDOW, Prelude};
+use crate::kernels::{Access, Extent, Form, Kernel, PARAMS_WINDOW, Prelude};
 use crate::ops::Mode;
 use crate::tensor::DType;
 use std::collections::HashMap;
@@ -245,9 +245,21 @@ impl Builder {
         // float32 that is narrowed saturates; what the model declares to be float16 overflows as IEEE 754 has it.
         let narrowed = |id: &PlaceId| self.place(*id).fact.dtype == DType::F32 && self.place(*id).storage.element_bytes() == 2;
         let form = Form { saturates: written.iter().any(narrowed), ..c.form() };
+        let source = prelude.source(kernel.shader, form);
+        // Every kernel keeps within WebGPU's promise, or asks for the limits before it chooses a variant beyond it.
+        let promised = Capabilities::webgpu();
+        if c.max_invocations < promised.max_invocations || c.max_workgroup_bytes < promised.max_workgroup_bytes {
+            let extent = Extent::of(&source).map_err(Unsupported::new)?;
+            if extent.invocations > u64::from(c.max_invocations) || extent.workgroup_bytes > u64::from(c.max_workgroup_bytes) {
+                return Err(Unsupported::new(format!(
+                    "kernel {} takes {} invocations and {} bytes of workgroup memory; the adapter allows {} and {}",
+                    kernel.stem, extent.invocations, extent.workgroup_bytes, c.max_invocations, c.max_workgroup_bytes
+                )));
+            }
+        }
         self.dispatches.push(crate::kernels::Dispatch {
             kernel: kernel.stem,
-            source: prelude.source(kernel.shader, form),
+            source,
             bindings: bindings.to_vec(),
             params: params.to_vec(),
             params_offset: 0,

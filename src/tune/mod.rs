@@ -72,7 +72,7 @@ impl Session {
     /// The mean over a key's steps of each one's least time, in nanoseconds, by key and variant.
     fn time_candidates(&self, all: &[&Prepared], inputs: &HashMap<ValueId, Tensor>) -> Result<HashMap<(String, Variant), f64>> {
         let mode = self.mode();
-        let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_node(op, operands, mode);
+        let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_step(op, operands, mode);
         let mut executions: Vec<(Arc<Plan>, Execution, HashMap<usize, u64>)> = vec![];
         for prepared in all {
             let plan = prepared.plan.clone().ok_or_else(|| Error::internal("a candidate has no plan"))?;

@@ -275,3 +275,27 @@ fn what_is_newer_than_what_is_known_is_noted() {
         json(&[verb, &[folder.join("new.onnx").to_str().unwrap(), "--json", "-"]].concat());
     }
 }
+
+/// A driver that takes longer than allowed ends in an error and an exit code, and the process does end.
+#[test]
+fn a_driver_that_takes_too_long_is_an_error() {
+    if sardonyx::gpu::test_device().is_none() {
+        return;
+    }
+    let ended = |device: &str, variable: &str, value: &str| {
+        let output = command(&["run", DIGITS, "--device", device]).env(variable, value).output().unwrap();
+        (output.status.code(), text(&output.stderr))
+    };
+    let adapter = sardonyx::gpu::test_device().unwrap().info().name.clone();
+    for (variable, what) in [("SARDONYX_COMPILE_TIMEOUT", "didn't compile the kernel '"), ("SARDONYX_RUN_TIMEOUT", "didn't finish ")] {
+        let (code, said) = ended("gpu", variable, "0");
+        assert_eq!(code, Some(2), "{said}");
+        for part in [&adapter, what, "kernel '", "within 0ns", "--device cpu", variable] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        let (code, said) = ended("gpu", variable, "soon");
+        assert!(code == Some(2) && said.contains(&format!("{variable} is 'soon', not a number of seconds")), "{said}");
+        assert_eq!(ended("cpu", variable, "0").0, Some(0));
+        assert_eq!(ended("gpu", variable, "600.5").0, Some(0));
+    }
+}

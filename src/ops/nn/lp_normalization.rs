@@ -18,6 +18,9 @@ pub const NORMALIZATION: OpDef = OpDef { domain: "", name: "LpNormalization", si
 pub const POOL: OpDef = OpDef { domain: "", name: "GlobalLpPool", since: 2, parse: parse_pool, cases: POOL_CASES };
 pub const MEAN_VARIANCE: OpDef = OpDef { domain: "", name: "MeanVarianceNormalization", since: 9, parse: parse_mean_variance, cases: MEAN_VARIANCE_CASES };
 
+/// What MeanVarianceNormalization adds to a deviation.
+const EPSILON: f64 = 1e-9;
+
 #[derive(Debug, Clone, PartialEq)]
 pub enum Normalization {
     Lp { axis: i64, p: i64 },
@@ -92,7 +95,7 @@ impl Operator for Normalization {
             Normalization::MeanVariance { .. } => {
                 let centred = zip(&xs, shape, &sum(xs.clone(), Reduction::Mean)?, |x, mean| x - mean)?;
                 let variance = sum(centred.iter().map(|x| x * x).collect(), Reduction::Mean)?;
-                Tensor::new(shape, zip(&centred, shape, &variance, |x, variance| x / (variance.sqrt() + 1e-9))?)?
+                Tensor::new(shape, zip(&centred, shape, &variance, |x, variance| x / (variance.sqrt() + EPSILON))?)?
             }
         };
         debug_assert_eq!(result.dtype(), DType::F64);
@@ -115,7 +118,12 @@ impl Operator for Normalization {
     }
 
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
-        Bound::Sum { length: inputs.optional(0).map_or(1, Fact::count) }
+        let rank = inputs.optional(0).map_or(0, Fact::rank);
+        match (self, self.axes(rank)) {
+            (Normalization::MeanVariance { .. }, Ok(axes)) => Bound::MeanVariance { axes, epsilon: EPSILON },
+            (Normalization::Lp { p, .. }, Ok(axes)) => Bound::LpNormalization { axis: axes.first().copied().unwrap_or(0), squared: *p == 2 },
+            _ => Bound::Sum { length: inputs.optional(0).map_or(1, Fact::count) },
+        }
     }
 }
 

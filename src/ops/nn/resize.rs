@@ -198,6 +198,10 @@ impl Resize {
 }
 
 impl Operator for Resize {
+    fn by_value(&self, index: usize) -> bool {
+        index > 0
+    }
+
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         let plan = self.plan_of(inputs)?;
         Ok(vec![Fact::new(inputs.required(0)?.dtype, plan.iter().map(|axis| axis.output).collect::<Vec<_>>())])
@@ -241,6 +245,10 @@ fn whole(value: f64) -> f64 {
 struct Magnitude(Resize);
 
 impl Operator for Magnitude {
+    fn by_value(&self, index: usize) -> bool {
+        self.0.by_value(index)
+    }
+
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         self.0.infer(inputs)
     }

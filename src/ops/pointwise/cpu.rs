@@ -5,7 +5,7 @@ use super::{Arg, Fused, Pointwise, Row, Step};
 use crate::error::{Error, Result};
 use crate::ops::Mode;
 use crate::tensor::index::{Odometer, broadcast, broadcast_strides, strides};
-use crate::tensor::{Boolean, DType, Element, Real, Tensor, cast, element_count, zeros};
+use crate::tensor::{Boolean, DType, Element, Real, Tensor, allocate, cast, element_count, zeros};
 use rayon::prelude::*;
 
 impl Pointwise {
@@ -67,6 +67,8 @@ fn apply(step: &Step, operands: &[Tensor], results: &[Tensor], shape: &[usize], 
         .map(|arg| match *arg {
             // An attribute is a float32, and 16-bit floats are computed in float32.
             Arg::Const(value) if matches!(dtype, DType::F16 | DType::BF16) => Ok(Tensor::scalar(value as f32)),
+            // The exponent of a Pow of integers may be a fraction.
+            Arg::Const(value) if row.name == "Pow" && dtype.is_integer() => Ok(Tensor::scalar(value)),
             Arg::Const(value) => cast(&Tensor::scalar(value), dtype, true),
             _ => given(arg).cloned().ok_or_else(missing),
         })
@@ -122,6 +124,14 @@ fn integers(row: &Row, args: &[Tensor], dtype: DType, count: usize, shape: &[usi
         return collect(shape, count, &slices, |v: &[i128]| Boolean::from(test(v)));
     }
     let integer = row.integer.as_ref().ok_or_else(&wrong)?.cpu;
+    let powers = match (row.name, &slices[..], args) {
+        ("Pow", [bases, _], [_, exponent]) if exponent.dtype().is_float() => Some(powers(bases, &exponent.to_f64s()?, count, dtype, integer)?),
+        _ => None,
+    };
+    let (slices, integer): (Vec<&[i128]>, fn(&[i128]) -> i128) = match &powers {
+        Some(powers) => (vec![powers], |v| v[0]),
+        None => (slices, integer),
+    };
     macro_rules! wrapped {
         ($t:ty) => {
             collect(shape, count, &slices, |v: &[i128]| integer(v) as $t)
@@ -137,6 +147,24 @@ fn integers(row: &Row, args: &[Tensor], dtype: DType, count: usize, shape: &[usi
         DType::U32 => wrapped!(u32),
         _ => wrapped!(u64),
     }
+}
+
+/// Integers to powers that are floats: exact where the exponent is a whole number of 64 bits, else the power in float64, cast as Cast
+/// does it.
+fn powers(bases: &[i128], exponents: &[f64], count: usize, dtype: DType, exact: fn(&[i128]) -> i128) -> Result<Vec<i128>> {
+    let bits = 8 * dtype.size() as u32;
+    let (low, high) = if matches!(dtype, DType::I8 | DType::I16 | DType::I32 | DType::I64) {
+        (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1)
+    } else {
+        (0, (1i128 << bits) - 1)
+    };
+    let mut all = allocate(count)?;
+    for index in 0..count {
+        let (base, exponent) = (bases[if bases.len() == 1 { 0 } else { index }], exponents[if exponents.len() == 1 { 0 } else { index }]);
+        let whole = exponent == exponent.trunc() && exponent.abs() < i64::MAX as f64;
+        all.push(if whole { exact(&[base, exponent as i128]) } else { ((base as f64).powf(exponent) as i128).clamp(low, high) });
+    }
+    Ok(all)
 }
 
 /// Integers without loss; the exponent of a Pow may be a float.
@@ -205,4 +233,22 @@ fn choose(args: &[Tensor], count: usize, shape: &[usize]) -> Result<Tensor> {
         let truth = condition[if condition.len() == 1 { 0 } else { index }].get();
         Some(if truth { if a == 1 { 0 } else { index } } else { a + if b == 1 { 0 } else { index } })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_to_fractional_powers() {
+        let pow = Pointwise::of(&super::super::table::POW, 2, &[]);
+        let of = |bases: Tensor, exponents: Tensor| pow.eval(&[&bases, &exponents], Mode::Declared).unwrap();
+        let exponents = Tensor::new([6], vec![0.5f32, 1.5, -1.0, f32::NAN, f32::INFINITY, 0.5]).unwrap();
+        let powers = of(Tensor::int64s([9, 4, 2, 3, 2, -9]), exponents);
+        assert_eq!(powers.to_i64s().unwrap(), [3, 8, 0, 0, i64::MAX, 0]);
+        // Whole exponents are exact beyond what a float holds.
+        assert_eq!(of(Tensor::int64s([3]), Tensor::new([1], vec![39.0f32]).unwrap()).to_i64s().unwrap(), [3i64.pow(39)]);
+        let bytes = of(Tensor::new([2], vec![255u8, 4]).unwrap(), Tensor::new([2], vec![1.5f32, 0.5]).unwrap());
+        assert_eq!(bytes.to_i64s().unwrap(), [255, 2]);
+    }
 }

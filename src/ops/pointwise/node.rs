@@ -306,7 +306,9 @@ const POW: &[Case] = &[
     case(&[], &[Wide(DType::U64, &[5]), Wide(DType::U64, &[5])]),
     case(&[], &[Indices(&[4], &[-1, -1, 1, 0]), Indices(&[4], &[-3, -2, -7, 0])]),
     case(&[], &[Wide(DType::I64, &[5]), I32(&[5])]),
-    case(&[], &[I32(&[5]), Range(&[5], 0.0, 6.0)]),
+    case(&[], &[I32(&[5]), Range(&[5], 0.0, 6.0)]).runs("cpu"),
+    case(&[], &[I32(&[5]), Scalar(2.0)]).runs("cpu"),
+    case(&[], &[I64(&[5]), Scalar(0.5)]).runs("cpu"),
     case(&[], &[Range(&[5], 0.5, 2.0), Small(DType::I64, &[5])]),
     case(&[], &[I32(&[5]), I64(&[5])]).runs("cpu"),
 ];

@@ -93,6 +93,9 @@ impl Lane {
     }
 }
 
+/// A float32 with what float16 rounds to an infinity made one.
+const WITHIN_F16: &str = "fn within_f16(x: f32) -> f32 { return select(x, from_bits((bitcast<u32>(x) & 0x80000000u) | 0x7f800000u), abs(x) >= 65520.0); }\n";
+
 /// A function `NAME(x0, x1, …)` of scalars and everything that it calls.
 pub fn emit(name: &str, expression: &Pointwise, operands: &[DType]) -> Result<String, Unsupported> {
     let problem = |error: crate::Error| Unsupported::new(error.message().to_string());
@@ -117,6 +120,10 @@ pub fn emit(name: &str, expression: &Pointwise, operands: &[DType]) -> Result<St
                 Arg::Const(value) => literal(value, main),
             })
             .collect();
+        let whole = |arg: &Arg| !matches!(arg, Arg::Const(value) if *value != value.trunc() || value.abs() >= i64::MAX as f64);
+        if step.row.name == "Pow" && matches!(main, Lane::Integer(..)) && !step.args.iter().all(whole) {
+            return Err(fractional());
+        }
         let value = match step.row.name {
             "Identity" => args[0].clone(),
             "Cast" => convert(&args[0], main, steps[index]),
@@ -132,6 +139,14 @@ pub fn emit(name: &str, expression: &Pointwise, operands: &[DType]) -> Result<St
                 format!("{}_{}({})", step.row.name, main.suffix(), args.join(", "))
             }
         };
+        // A result that is declared float16 and is not stored overflows all the same.
+        let stored = matches!(expression.result(), Arg::Step(k) if k == index);
+        let value = if types[index] == DType::F16 && !stored {
+            helpers.insert(WITHIN_F16.to_string());
+            format!("within_f16({value})")
+        } else {
+            value
+        };
         let _ = writeln!(body, "    let s{index} = {value};");
     }
     let result = match expression.result() {
@@ -144,10 +159,16 @@ pub fn emit(name: &str, expression: &Pointwise, operands: &[DType]) -> Result<St
     Ok(text)
 }
 
+/// A whole number to a power that isn't one is computed in float64 and cut off: 2.9999998 for 9^0.5 would be 2.
+fn fractional() -> Unsupported {
+    Unsupported::new("Pow of integers by floats that aren't known to be whole")
+}
+
 /// Pow alone mixes types: its exponent takes the base's, where that loses nothing.
 fn exponent(text: &str, row: &Row, from: Lane, to: Lane) -> Result<String, Unsupported> {
     let fits = match (from, to) {
-        (Lane::F32, _) | (Lane::Integer(..), Lane::F32) => true,
+        (Lane::F32, Lane::Integer(..)) if row.name == "Pow" => return Err(fractional()),
+        (Lane::Integer(..), Lane::F32) => true,
         (Lane::Integer(bits, signed), Lane::Integer(other, other_signed)) => {
             bits < other && (other_signed || !signed) || bits == other && signed == other_signed
         }

@@ -77,8 +77,8 @@ impl Operator for ArgReduce {
     }
 
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
-        let _ = inputs;
-        Bound::Choice
+        let axis = inputs.optional(0).and_then(|x| self.shape(&x.shape).ok()).map_or(0, |(axis, _)| axis);
+        Bound::Choice { axis, positions: 0 }
     }
 
     fn flops(&self, inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {

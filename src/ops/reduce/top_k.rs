@@ -89,8 +89,8 @@ impl Operator for TopK {
     }
 
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
-        let _ = inputs;
-        Bound::Choice
+        let axis = inputs.optional(0).and_then(|x| axis(self.axis, x.rank()).ok()).unwrap_or(0);
+        Bound::Choice { axis, positions: 1 }
     }
 }
 

@@ -96,6 +96,10 @@ impl Range {
 }
 
 impl Operator for Range {
+    fn by_value(&self, _index: usize) -> bool {
+        true
+    }
+
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         let value = |index: usize| inputs.required(index)?.value.as_ref().ok_or(Infer::NeedsValue(index));
         let parts = [value(0)?, value(1)?, value(2)?];

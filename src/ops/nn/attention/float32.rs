@@ -27,7 +27,7 @@ fn place([heads, rows, depth]: [usize; 3], batch: usize, head: usize, flat: bool
     }
 }
 
-/// Y alone, where nothing but it is asked for. `None`: past keys, capped scores or other types, which [`super::reference`] has.
+/// Y alone, where nothing but it is asked for. `None`: past keys, capped scores, hidden infinities or other types, which [`super::reference`] has.
 pub fn attention(op: &Attention, inputs: Operands<'_, Tensor>) -> Result<Option<Tensor>> {
     let float = |index: usize| inputs.optional(index).is_some_and(|tensor| tensor.dtype() == DType::F32);
     let mask = inputs.optional(MASK).is_none_or(|mask| matches!(mask.dtype(), DType::F32 | DType::Bool));
@@ -44,6 +44,10 @@ pub fn attention(op: &Attention, inputs: Operands<'_, Tensor>) -> Result<Option<
         return Ok(None);
     }
     let limited = op.causal || op.window != [None, None] || inputs.optional(MASK).is_some() || inputs.optional(LENGTHS).is_some();
+    // A key that isn't seen counts as not there, and here it is a weight of 0.
+    if k.iter().chain(v).any(|x| !x.is_finite()) {
+        return Ok(None);
+    }
     let bias = if limited { Some(Bias::read(op, inputs, sizes)?) } else { None };
     // One table for all heads that share a mask.
     let shared = bias.as_ref().filter(|bias| !bias.by_head()).map(|bias| (0..batch).map(|b| table(bias, b, 0, &sizes)).collect::<Result<Vec<_>>>());

@@ -129,6 +129,12 @@ pub fn attention<T: Real>(op: &Attention, inputs: Operands<'_, Tensor>, declared
         let weights = MatrixRef { data: &scores, rows: queries, columns: keys, row_stride: keys, column_stride: 1 };
         let values = MatrixRef { data: v, rows: keys, columns: value_depth, row_stride: value_depth, column_stride: 1 };
         gemm(weights, values, &mut result);
+        if v.iter().any(|x| !x.f64().is_finite()) {
+            for (query, to) in result.chunks_exact_mut(value_depth).enumerate() {
+                all.bias.row(b, h, query, &mut row);
+                weighted(&scores[query * keys..][..keys], v, &row, to);
+            }
+        }
         y[(b * heads + h) * queries * value_depth..][..queries * value_depth].copy_from_slice(&result);
     }
     let order = if flat { [0, 2, 1, 3] } else { op.order };
@@ -164,11 +170,13 @@ fn weigh<T: Real>(op: &Attention, factor: f64, stepwise: bool, line: &mut [T], b
     if op.scores == Scores::Capped {
         kept.extend(wide.iter().map(|&score| T::of(score)));
     }
-    wide.iter_mut().zip(bias).for_each(|(score, bias)| *score = store(*score + bias));
+    // A key that isn't seen is not there, whatever lies in its place.
+    let seen = |score: f64, bias: f64| if bias == f64::NEG_INFINITY { bias } else { store(score + bias) };
+    wide.iter_mut().zip(bias).for_each(|(score, bias)| *score = seen(*score, *bias));
     if op.scores == Scores::Masked {
         kept.extend(wide.iter().map(|&score| T::of(score)));
     }
-    let unseen = op.zero_unseen && bias.iter().all(|&bias| bias == f64::NEG_INFINITY);
+    let unseen = op.zero_unseen && wide.iter().all(|&score| score == f64::NEG_INFINITY);
     let high = wide.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     wide.iter_mut().for_each(|score| *score = soft(soft(*score - high).exp()));
     let sum = wide.iter().fold(0.0, |sum, weight| soft(sum + weight));
@@ -177,6 +185,17 @@ fn weigh<T: Real>(op: &Attention, factor: f64, stepwise: bool, line: &mut [T], b
     }
     if op.scores == Scores::Weights {
         kept.extend_from_slice(line);
+    }
+}
+
+/// One query's weighted values, of the keys that it sees alone: a weight of 0 would make NaN of an infinity. 0 where nothing weighs.
+fn weighted<T: Real>(weights: &[T], values: &[T], bias: &[f64], to: &mut [T]) {
+    if weights.iter().all(|weight| weight.f64() == 0.0) {
+        return to.fill(T::of(0.0));
+    }
+    for (column, to) in to.iter_mut().enumerate() {
+        let seen = (0..weights.len()).filter(|&key| bias[key] != f64::NEG_INFINITY);
+        *to = T::of(seen.map(|key| weights[key].f64() * values[key * (values.len() / weights.len()) + column].f64()).sum());
     }
 }
 
