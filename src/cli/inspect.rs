@@ -3,7 +3,7 @@
 use super::Outcome;
 use super::emit::{JsonOption, SCHEMA, say};
 use super::inputs::InputOptions;
-use super::options::{DeviceFields, Fallback, RunOptions, fallbacks};
+use super::options::{DeviceFields, Fallback, RunOptions, fallbacks, say_newer};
 use clap::Args;
 use sardonyx::Tensor;
 use sardonyx::error::Result;
@@ -75,6 +75,7 @@ struct Planned {
 impl Inspect {
     pub fn run(&self) -> Result<Outcome> {
         let session = self.options.builder(None).load(&self.model)?;
+        say_newer(&session);
         let inputs = self.inputs.bind(&session, &self.model)?;
         let mut operators = BTreeMap::new();
         for node in &session.original().nodes {

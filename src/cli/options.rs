@@ -94,7 +94,9 @@ impl RunOptions {
     pub fn load(&self, model: &Path) -> Result<Session> {
         // A device is opened for a file that is there.
         std::fs::metadata(model).map_err(|problem| sardonyx::Error::file(model, format!("can't be read: {problem}")).remedy("check the path"))?;
-        self.builder(self.device.open_aloud()?).load(model)
+        let session = self.builder(self.device.open_aloud()?).load(model)?;
+        say_newer(&session);
+        Ok(session)
     }
 }
 
@@ -178,6 +180,11 @@ pub struct Fallback {
 /// A plan's fallbacks.
 pub fn fallbacks(prepared: &Prepared) -> Vec<Fallback> {
     prepared.fallbacks().into_iter().map(|(node, op, reason)| Fallback { node, op, reason }).collect()
+}
+
+/// Says on standard error what of a model is newer than what is known.
+pub fn say_newer(session: &Session) {
+    session.info().newer().iter().for_each(|what| say(format_args!("note: {what}")));
 }
 
 /// Says on standard error what of a compiled file is of no use here.

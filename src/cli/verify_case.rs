@@ -145,30 +145,45 @@ fn other_type(found: &Tensor, expected: &Tensor) -> Option<String> {
     (found.shape() != expected.shape()).then(|| format!("the shape is {:?}, recorded is {:?}", found.shape(), expected.shape()))
 }
 
-/// How a tensor differs from the recorded one by more than the tolerance: shape and type are exact, and so is all but floats.
+/// How a tensor differs from the recorded one by more than the tolerance, at the element where it does most: shape and type are exact, and
+/// so is all but floats.
 fn same(found: &Tensor, expected: &Tensor, case: &Case) -> Result<Option<String>> {
     if let Some(difference) = other_type(found, expected) {
         return Ok(Some(difference));
     }
-    if let (Ok(found), Ok(expected)) = (found.as_strings(), expected.as_strings()) {
-        let at = found.iter().zip(expected).position(|(x, y)| x != y);
-        return Ok(at.map(|at| format!("element {at} is another string")));
-    }
     let dtype = found.dtype();
-    if dtype.is_integer() || dtype == sardonyx::DType::Bool {
-        if found.bytes() == expected.bytes() {
-            return Ok(None);
-        }
-        let at = found.bytes().iter().zip(expected.bytes()).position(|(x, y)| x != y).unwrap_or(0) / dtype.size();
-        return Ok(Some(format!("element {at} is another {dtype}")));
+    if dtype.is_float() {
+        // In tolerances; what is infinite or NaN on one side alone is off without measure.
+        let off = |x: &f64, y: &f64| match (x - y).abs() {
+            _ if x == y || x.is_nan() && y.is_nan() => 0.0,
+            off if off.is_finite() && off <= case.atol + case.rtol * y.abs() => 0.0,
+            off if off.is_finite() => off / (case.atol + case.rtol * y.abs()),
+            _ => f64::INFINITY,
+        };
+        let worst = worst(&found.to_f64s()?, &expected.to_f64s()?, off, f64::to_string);
+        return Ok(worst.map(|worst| format!("{worst} (rtol {}, atol {})", case.rtol, case.atol)));
     }
-    let close = |x: f64, y: f64| x == y || x.is_nan() && y.is_nan() || x.is_finite() && y.is_finite() && (x - y).abs() <= case.atol + case.rtol * y.abs();
-    let (found, expected) = (found.to_f64s()?, expected.to_f64s()?);
-    let wrong: Vec<usize> = found.iter().zip(&expected).enumerate().filter(|(_, (x, y))| !close(**x, **y)).map(|(index, _)| index).collect();
-    let first = wrong.first().and_then(|&at| Some((at, found.get(at)?, expected.get(at)?)));
-    Ok(first.map(|(at, x, y)| {
-        format!("{} of {} elements differ; element {at} is {x}, recorded is {y} (rtol {}, atol {})", wrong.len(), found.len(), case.rtol, case.atol)
-    }))
+    if let (Ok(found), Ok(expected)) = (found.as_strings(), expected.as_strings()) {
+        let quoted = |text: &String| format!("'{}'", text.escape_debug());
+        return Ok(worst(found, expected, |x, y| f64::from(u8::from(x != y)), quoted));
+    }
+    let whole = |tensor: &Tensor| -> Result<Vec<i128>> {
+        Ok(match tensor.as_slice::<u64>() {
+            Ok(list) => list.iter().map(|&x| x as i128).collect(),
+            Err(_) => tensor.to_i64s()?.into_iter().map(i128::from).collect(),
+        })
+    };
+    let text = |x: &i128| if dtype == sardonyx::DType::Bool { (*x != 0).to_string() } else { x.to_string() };
+    Ok(worst(&whole(found)?, &whole(expected)?, |x, y| (x - y).unsigned_abs() as f64, text))
+}
+
+/// How many elements are off and which is most, with both its values; `None` where none is.
+fn worst<T>(found: &[T], expected: &[T], off: impl Fn(&T, &T) -> f64, text: impl Fn(&T) -> String) -> Option<String> {
+    let wrong: Vec<(usize, f64)> = found.iter().zip(expected).map(|(x, y)| off(x, y)).enumerate().filter(|(_, off)| *off > 0.0).collect();
+    // The first of several.
+    let &(at, _) = wrong.iter().rev().max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let (x, y) = (text(&found[at]), text(&expected[at]));
+    Some(format!("{} of {} elements differ; the worst, element {at}, is {x}, recorded is {y}", wrong.len(), found.len()))
 }
 
 /// How a random tensor can't be of the recorded one's kind: type, shape, and the set of its values as far as it shows. Where
@@ -212,6 +227,20 @@ mod tests {
         assert!(differs(&Tensor::int64s([10_000]), &Tensor::int64s([10_001])));
         let text = |text: &str| Tensor::strings([1], vec![text.to_string()]).unwrap();
         assert!(!differs(&text("a"), &text("a")) && differs(&text("a"), &text("b")));
+    }
+
+    #[test]
+    fn the_worst_element_is_shown_with_both_values() {
+        let text = |x: &Tensor, y: &Tensor| same(x, y, &case()).unwrap().unwrap();
+        let of_floats = text(&floats(&[1.0, 2.5, -4.0, 9.0]), &floats(&[1.1, 2.0, 4.0, 9.0]));
+        assert_eq!(of_floats, "3 of 4 elements differ; the worst, element 2, is -4, recorded is 4 (rtol 0.001, atol 0.0000001)");
+        assert!(text(&floats(&[8.0, f32::NAN, 1.0]), &floats(&[1.0, 2.0, f32::INFINITY])).contains("element 1, is NaN, recorded is 2"));
+        let of_integers = text(&Tensor::int64s([1, 2, i64::MIN]), &Tensor::int64s([1, 3, i64::MAX]));
+        assert!(of_integers.ends_with(&format!("element 2, is {}, recorded is {}", i64::MIN, i64::MAX)), "{of_integers}");
+        let large = |x: u64| Tensor::new([1], vec![x]).unwrap();
+        assert!(text(&large(u64::MAX), &large(0)).contains("is 18446744073709551615, recorded is 0"));
+        let word = |text: &str| Tensor::strings([1], vec![text.to_string()]).unwrap();
+        assert!(text(&word("a"), &word("b")).contains("is 'a', recorded is 'b'"));
     }
 
     #[test]

@@ -105,7 +105,11 @@ impl Device {
             lock(&for_errors).uncaptured.get_or_insert_with(|| describe(&error));
         }));
         raw.set_device_lost_callback(move |reason, message| {
-            lock(&for_loss).lost.get_or_insert_with(|| format!("{reason:?}: {message}"));
+            let reason = match reason {
+                wgpu::DeviceLostReason::Destroyed => "it was destroyed",
+                _ => "for a reason that the driver doesn't name",
+            };
+            lock(&for_loss).lost.get_or_insert_with(|| format!("{reason}: {message}"));
         });
         let given = raw.limits();
         for (limit, says, least) in [

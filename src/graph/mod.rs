@@ -34,6 +34,21 @@ pub struct Declared {
     pub dims: Option<Vec<Dim>>,
 }
 
+impl std::fmt::Display for Declared {
+    /// As in `float32[batch, 3, ?]`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let size = |dim: &Dim| match dim {
+            Dim::Known(size) => size.to_string(),
+            Dim::Symbol(symbol) => symbol.escape_debug().to_string(),
+            Dim::Unknown => "?".to_string(),
+        };
+        match &self.dims {
+            Some(dims) => write!(f, "{}[{}]", self.dtype, dims.iter().map(size).collect::<Vec<_>>().join(", ")),
+            None => write!(f, "{} of any shape", self.dtype),
+        }
+    }
+}
+
 /// Something that a node reads or makes. It keeps its ONNX name for life.
 #[derive(Debug, Clone)]
 pub struct Value {
@@ -120,6 +135,15 @@ impl Graph {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_constant_that_is_not_as_declared() {
+        let mut graph = Graph::default();
+        let id = graph.add_constant("w", Tensor::int64s([1, 2]));
+        let dims = vec![Dim::Symbol("batch".into()), Dim::Unknown, Dim::Known(3)];
+        graph.values[id.0 as usize].declared = Some(Declared { dtype: DType::F32, dims: Some(dims) });
+        assert_eq!(graph.verify().unwrap_err().message(), "declared as float32[batch, ?, 3], but the constant is int64[2]");
+    }
 
     #[test]
     fn fresh_names_are_free() {

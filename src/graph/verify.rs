@@ -18,8 +18,9 @@ impl Graph {
                 let agree = declared.dims.is_none()
                     || dims.len() == constant.rank() && dims.iter().zip(constant.shape()).all(|(dim, size)| !matches!(dim, Dim::Known(known) if known != size));
                 if !agree || declared.dtype != constant.dtype() {
-                    return Err(Error::model(format!("declared as {declared:?}, but the constant is {} {:?}", constant.dtype(), constant.shape()))
-                        .at_tensor(&value.name));
+                    return Err(
+                        Error::model(format!("declared as {declared}, but the constant is {}{:?}", constant.dtype(), constant.shape())).at_tensor(&value.name)
+                    );
                 }
             }
         }

@@ -96,7 +96,7 @@ fn pack(weights: &Tensor, args: &[usize]) -> Result<Tensor> {
 
 /// The input as planes in rows of 4, its padding included: the view itself where there is none.
 fn padded(at: &mut Lowering<'_>, s: &Sizes) -> Result<View, Unsupported> {
-    let view = at.view(0)?.reshaped(&[s.n, s.in_c, s.in_h, s.in_w]).ok_or_else(|| Unsupported::new("an input that is not contiguous"))?;
+    let view = at.view(0)?.reshaped_or(&[s.n, s.in_c, s.in_h, s.in_w], "an input")?;
     let reach = |axis: usize| (if axis == 0 { s.out_h } else { s.out_w } - 1) * s.stride[axis] + (s.kernel[axis] - 1) * s.dilation[axis] + 1;
     let (height, width) = (reach(0).max(s.pad[0] + s.in_h), reach(1).max(s.pad[1] + s.in_w));
     if s.pad == [0, 0] && (height, width) == (s.in_h, s.in_w) {

@@ -72,7 +72,7 @@ fn weights(at: &mut Lowering<'_>, s: &Sizes) -> Result<PlaceId, Unsupported> {
         return Err(Unsupported::new(format!("weights that are not constant, in groups of {out_group} output channels")));
     }
     let view = at.view(1)?;
-    let view = view.reshaped(&[s.groups, in_group, out_group, h, w]).ok_or_else(|| Unsupported::new("weights that are not contiguous"))?;
+    let view = view.reshaped_or(&[s.groups, in_group, out_group, h, w], "weights")?;
     Ok(at.in_layout(view.permuted(&[3, 4, 1, 0, 2]), Layout::Rows4)?.place)
 }
 

@@ -135,6 +135,11 @@ fn variants() -> Vec<Prelude> {
             list.extend(prelude(&expression, &operands, (stored, to), 1));
         }
     }
+    // Integers to the power of floats.
+    for (dtype, storage) in TYPES.into_iter().filter(|(dtype, _)| dtype.is_integer()) {
+        let operands = [(storage, dtype), (Storage::F32, DType::F32)].map(|(storage, dtype)| Operand { storage, dtype, reading: Reading::Flat });
+        list.extend(prelude(&Pointwise::of(&table::POW, 2, &[]), &operands, (storage, dtype), 1));
+    }
     for storage in floats {
         for reading in [Reading::Flat, Reading::Single, Reading::Group, Reading::Splat, Reading::Lanes] {
             let operands = [Operand { storage, dtype: DType::F32, reading: Reading::Flat }, Operand { storage, dtype: DType::F32, reading }];

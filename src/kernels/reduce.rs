@@ -28,6 +28,21 @@ pub enum Reduction {
 }
 
 impl Reduction {
+    /// The ONNX operator.
+    pub fn operator(self) -> &'static str {
+        match self {
+            Reduction::Sum => "ReduceSum",
+            Reduction::Mean => "ReduceMean",
+            Reduction::Max => "ReduceMax",
+            Reduction::Min => "ReduceMin",
+            Reduction::Prod => "ReduceProd",
+            Reduction::L1 => "ReduceL1",
+            Reduction::L2 => "ReduceL2",
+            Reduction::SumSquare => "ReduceSumSquare",
+            Reduction::LogSum => "ReduceLogSum",
+            Reduction::LogSumExp => "ReduceLogSumExp",
+        }
+    }
     pub const ALL: [Reduction; 10] = {
         use Reduction::*;
         [Sum, Mean, Max, Min, Prod, L1, L2, SumSquare, LogSum, LogSumExp]

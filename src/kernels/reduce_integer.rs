@@ -27,7 +27,7 @@ pub(super) fn prelude(dtype: DType, storage: Storage, reduction: Reduction, rank
         Reduction::L1 if unsigned => ("vec2<u32>(0u, 0u)", "add64(a, x)".to_string(), "a"),
         Reduction::L1 => ("vec2<u32>(0u, 0u)", "add64(a, abs64(x))".to_string(), "a"),
         Reduction::SumSquare => ("vec2<u32>(0u, 0u)", "add64(a, mul64(x, x))".to_string(), "a"),
-        other => return Err(Unsupported::new(format!("{other:?} of {dtype}, which is computed in floats"))),
+        other => return Err(Unsupported::new(format!("{} of {dtype}, which is computed in floats", other.operator()))),
     };
     let bits = if dtype == DType::Bool { 32 } else { 8 * dtype.size() };
     let signed = !matches!(dtype, DType::U8 | DType::U16);

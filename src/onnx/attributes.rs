@@ -32,10 +32,10 @@ fn attribute(proto: &AttributeProto, files: &mut ExternalFiles) -> Result<Attrib
         8 => proto.strings.iter().map(|bytes| text(bytes)).collect::<Option<_>>().map_or(NOT_TEXT, Attribute::Strings),
         9 => Attribute::Tensors(proto.tensors.iter().map(tensor).collect::<Result<_>>()?),
         11 => Attribute::Tensor(sparse::read(proto.sparse_tensor.as_ref().ok_or_else(missing)?, files)?),
-        5 => Attribute::Other("graph"),
+        5 => Attribute::Other("a graph"),
         10 => Attribute::Other("graphs"),
         12 => Attribute::Other("sparse tensors"),
-        13 => Attribute::Other("type"),
+        13 => Attribute::Other("a type"),
         14 => Attribute::Other("types"),
         _ => return Err(Error::unsupported(format!("attribute '{}' has the unknown type {}", proto.name, proto.type_.value()))),
     })

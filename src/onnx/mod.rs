@@ -49,6 +49,21 @@ pub struct ModelInfo {
     pub metadata: Vec<(String, String)>,
 }
 
+/// The newest version of ONNX's operators, and of its file format, whose test cases are passed.
+const NEWEST_OPSET: i64 = 28;
+const NEWEST_IR: i64 = 14;
+
+impl ModelInfo {
+    /// What of the file is newer than what is known here. It is read as the newest that is known.
+    pub fn newer(&self) -> Vec<String> {
+        let opset = self.opsets.iter().find(|(domain, version)| domain.is_empty() && *version > NEWEST_OPSET);
+        let opset = opset.map(|(_, version)| format!("the model is of opset {version}, read as opset {NEWEST_OPSET}, the newest known here"));
+        let ir = (self.ir_version > NEWEST_IR)
+            .then(|| format!("the model is of IR version {}, read as version {NEWEST_IR}, the newest known here", self.ir_version));
+        opset.into_iter().chain(ir).collect()
+    }
+}
+
 /// Reads a model. External data are looked for in the model's folder and stay mapped as long as the graph lives: those files must
 /// not be changed meanwhile.
 ///

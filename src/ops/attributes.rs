@@ -20,6 +20,29 @@ pub enum Attribute {
     Other(&'static str),
 }
 
+impl std::fmt::Display for Attribute {
+    /// Kind and value, as an error says them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        fn list(values: impl ExactSizeIterator<Item = String>) -> String {
+            const MOST: usize = 8;
+            let rest = if values.len() > MOST { ", …" } else { "" };
+            format!("[{}{rest}]", values.take(MOST).collect::<Vec<_>>().join(", "))
+        }
+        let text = |text: &String| format!("'{}'", text.chars().take(60).collect::<String>().escape_debug());
+        match self {
+            Attribute::Int(value) => write!(f, "the integer {value}"),
+            Attribute::Float(value) => write!(f, "the float {value}"),
+            Attribute::String(value) => write!(f, "the text {}", text(value)),
+            Attribute::Tensor(value) => write!(f, "a tensor {}{:?}", value.dtype(), value.shape()),
+            Attribute::Ints(values) => write!(f, "the integers {}", list(values.iter().map(i64::to_string))),
+            Attribute::Floats(values) => write!(f, "the floats {}", list(values.iter().map(f32::to_string))),
+            Attribute::Strings(values) => write!(f, "the texts {}", list(values.iter().map(text))),
+            Attribute::Tensors(values) => write!(f, "{} tensors", values.len()),
+            Attribute::Other(kind) => write!(f, "{kind}"),
+        }
+    }
+}
+
 /// An input as `parse` may leave it: a name of the model, or a constant that an older version wrote as an attribute.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
@@ -60,7 +83,8 @@ impl NodeView {
         self.attributes.get(name)
     }
     fn wrong(&self, name: &str, wanted: &str) -> Error {
-        Error::model(format!("attribute '{name}' is {:?}, not {wanted}", self.attributes.get(name)))
+        let found = self.attributes.get(name).map_or("missing".to_string(), Attribute::to_string);
+        Error::model(format!("attribute '{name}' is {found}, not {wanted}"))
     }
     pub fn optional_int(&self, name: &str) -> Result<Option<i64>> {
         match self.get(name) {
@@ -166,5 +190,27 @@ impl NodeView {
     pub fn unread(&self) -> Option<&str> {
         let asked = self.asked.borrow();
         self.attributes.keys().find(|name| !asked.contains(*name)).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attribute_of_another_kind_is_named_in_words() {
+        let list = [
+            ("text", Attribute::String("a\u{1b}b".into()), "the text 'a\\u{1b}b'"),
+            ("float", Attribute::Float(0.5), "the float 0.5"),
+            ("list", Attribute::Ints((0..20).collect()), "the integers [0, 1, 2, 3, 4, 5, 6, 7, …]"),
+            ("texts", Attribute::Strings(vec!["a".into(), "b".into()]), "the texts ['a', 'b']"),
+            ("tensor", Attribute::Tensor(Tensor::int64s([1, 2])), "a tensor int64[2]"),
+            ("graph", Attribute::Other("a graph"), "a graph"),
+        ];
+        let attributes = list.iter().map(|(name, value, _)| (name.to_string(), value.clone())).collect();
+        let node = NodeView::new("node", "Odd", 24, attributes, vec![], 1);
+        for (name, _, words) in &list {
+            assert_eq!(node.optional_int(name).unwrap_err().message(), format!("attribute '{name}' is {words}, not an integer"));
+        }
     }
 }

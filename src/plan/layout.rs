@@ -1,6 +1,6 @@
 //! How a tensor lies in a buffer: storage types, layouts, views, and the host's half of the conversion.
 
-use super::PlaceId;
+use super::{PlaceId, Unsupported};
 use crate::error::{Error, Result};
 use crate::tensor::index::{Odometer, strides};
 use crate::tensor::{Boolean, DType, Tensor, cast, element_count, to_f16, zeros};
@@ -133,6 +133,7 @@ impl View {
     }
     /// The view in another shape of as many elements, if strides can express it without moving anything.
     pub fn reshaped(&self, shape: &[usize]) -> Option<Self> {
+        // Kernels are not asked to read nothing: `reshaped_or` says so.
         if self.count() == 0 || self.count() != shape.iter().product::<usize>() {
             return None;
         }
@@ -166,6 +167,15 @@ impl View {
             stride *= size as isize;
         }
         (left.0 == 1 && runs.is_empty()).then(|| Self { place: self.place, shape: shape.to_vec(), strides: result, offset: self.offset })
+    }
+    /// The view in another shape, or why there is none; `what` is what it is a view of.
+    pub fn reshaped_or(&self, shape: &[usize], what: &str) -> Result<Self, Unsupported> {
+        self.reshaped(shape).ok_or_else(|| {
+            Unsupported::new(match self.count() {
+                0 => format!("{what} without elements, of shape {:?}", self.shape),
+                _ => format!("{what} not lying contiguously"),
+            })
+        })
     }
 }
 
@@ -279,6 +289,14 @@ mod tests {
                 assert_eq!(decode(&bytes, DType::F32, tensor.shape(), layout, storage).unwrap(), tensor, "{layout:?} {storage:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_view_of_nothing_is_called_that() {
+        let shape = |shape: &[usize]| View::whole(PlaceId(0), Layout::Dense, shape);
+        let reason = |view: View, to: &[usize]| view.reshaped_or(to, "a factor").unwrap_err().0;
+        assert_eq!(reason(shape(&[0, 3]), &[1, 0, 3]), "a factor without elements, of shape [0, 3]");
+        assert_eq!(reason(shape(&[2, 3]).permuted(&[1, 0]), &[6]), "a factor not lying contiguously");
     }
 
     #[test]

@@ -255,6 +255,27 @@ fn compare_answers_by_its_exit_code() {
     }
 }
 
+#[test]
+fn what_is_newer_than_what_is_known_is_noted() {
+    use onnx_protobuf::{Message, ModelProto};
+    let folder = folder("newer");
+    let (old, new) = (folder.join("old.onnx"), folder.join("new.onnx"));
+    relu(&old);
+    let mut model = ModelProto::parse_from_bytes(&std::fs::read(&old).unwrap()).unwrap();
+    model.ir_version = 99;
+    model.opset_import[0].version = 1_000;
+    std::fs::write(&new, model.write_to_bytes().unwrap()).unwrap();
+    for verb in [&["inspect"][..], &["run", "--device", "cpu"]] {
+        let of = |path: &std::path::Path| text(&sardonyx(&[verb, &[path.to_str().unwrap(), "--json", "-"]].concat()).stderr);
+        let (old, new) = (of(&old), of(&new));
+        assert!(!old.contains("newest"), "{old}");
+        let notes: Vec<&str> = new.lines().filter(|line| line.starts_with("note: the model is of ")).collect();
+        assert!(notes.len() == 2 && notes[0].contains("opset 1000") && notes[1].contains("IR version 99"), "{new}");
+        // Standard output stays one document.
+        json(&[verb, &[folder.join("new.onnx").to_str().unwrap(), "--json", "-"]].concat());
+    }
+}
+
 /// A driver that takes longer than allowed ends in an error and an exit code, and the process does end.
 #[test]
 fn a_driver_that_takes_too_long_is_an_error() {

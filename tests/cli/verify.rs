@@ -58,6 +58,7 @@ fn all_data_sets_count_and_counts_sum_to_the_cases() {
     assert_eq!(status(&document, "near").0, "failed");
     let (word, reason) = status(&document, "second_wrong");
     assert!(word == "failed" && reason.contains("test_data_set_1") && reason.contains("'y'"), "{reason}");
+    assert!(reason.contains("1 of 3 elements differ; the worst, element 2, is 1, recorded is 1.1"), "{reason}");
     assert_eq!((status(&document, "shape").0, status(&document, "type").0), ("failed", "failed"));
     let (word, reason) = status(&document, "unknown");
     assert!(word == "unsupported" && reason.contains("Frobnicate"), "{reason}");

@@ -161,3 +161,77 @@ fn integers_through_every_row() {
     }
     tally.finish("elementwise integers");
 }
+
+/// An integer to the power of a float as its type holds it, from the least to the most that float64's accuracy allows: the power, truncated,
+/// saturated, 0 where there is no real one. Whole exponents are exact.
+fn power(base: i128, exponent: f64, low: i128, high: i128) -> (i128, i128) {
+    let exactly = |x: i128| (x.clamp(low, high), x.clamp(low, high));
+    if exponent.is_finite() && exponent.fract() == 0.0 && exponent >= 0.0 {
+        let odd = exponent % 2.0 != 0.0;
+        return exactly(match base {
+            0 | 1 => i128::from(base == 1 || exponent == 0.0),
+            -1 => 1 - 2 * i128::from(odd),
+            _ if exponent > 126.0 => {
+                if odd && base < 0 {
+                    i128::MIN
+                } else {
+                    i128::MAX
+                }
+            }
+            _ => base.checked_pow(exponent as u32).unwrap_or(if odd && base < 0 { i128::MIN } else { i128::MAX }),
+        });
+    }
+    let real = (base as f64).powf(exponent);
+    if !real.is_finite() || exponent.is_nan() || exponent.fract() == 0.0 {
+        return exactly(real as i128);
+    }
+    // The base's own rounding to float64 counts as often as the exponent says.
+    let last = real * (exponent.abs() + 2.0) * f64::exp2(-52.0);
+    (((real - last) as i128).clamp(low, high), ((real + last) as i128).clamp(low, high))
+}
+
+#[test]
+fn integers_to_the_power_of_floats() {
+    let mut tally = Tally::default();
+    let mut exponents =
+        vec![0.0, 0.5, 1.0, 1.5, 2.0, 0.25, 1.0 / 3.0, 0.7, 2.5, 7.0, 15.96875, 31.5, 39.0, 62.99, 63.0, 64.0, 65.0, 127.0, 1e-6, 1e-17, 1e-20, 1.2e-38];
+    exponents.extend([16_777_215.0, 16_777_216.0, 1e30, f32::MAX, f32::INFINITY]);
+    exponents.extend(exponents.clone().into_iter().map(|y| -y));
+    exponents.push(f32::NAN);
+    for (dtype, bits, signed) in INTEGERS {
+        let mut list = integers(dtype);
+        // Squares and cubes, and what lies beside them.
+        list.extend([4, 9, 10, 25, 49, 81, 100, 121, 125].map(|x| x.min((1i64 << (bits.min(33) - 1)) - 1)));
+        let given = cast(&Tensor::new([list.len(), 1], list).unwrap(), dtype, true).unwrap();
+        let wide = |tensor: &Tensor| -> Vec<i128> {
+            if dtype == DType::U64 {
+                tensor.as_slice::<u64>().unwrap().iter().map(|&x| x as i128).collect()
+            } else {
+                tensor.to_i64s().unwrap().iter().map(|&x| x as i128).collect()
+            }
+        };
+        let bases = wide(&given);
+        let (low, high) = if signed { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
+        for held in [Held::F32, Held::F16].into_iter().filter(|&held| held == Held::F32 || dtype == DType::I64) {
+            let n = exponents.len();
+            let inputs = [given.clone(), held.tensor(&[n], &exponents)];
+            let powers = inputs[1].to_f64s().unwrap();
+            let mut reference: Option<Vec<i128>> = None;
+            for place in places() {
+                let op = Arc::new(Elementwise { expression: Pointwise::of(&table::POW, 2, &[]) });
+                let results = run(op, "Pow", &inputs, &place, Held::F32.precision(), 1).expect("Pow of an integer and a float has a kernel");
+                assert_eq!(results[0].dtype(), dtype);
+                let got = wide(&results[0]);
+                for (index, &got) in got.iter().enumerate() {
+                    let (base, y) = (bases[index / n], powers[index % n]);
+                    let (least, most) = power(base, y, low, high);
+                    let same = reference.as_ref().is_none_or(|reference| reference[index] == got);
+                    let what = || format!("{dtype} {base}^{y:e} = {got} rather than {least} to {most}, and the same on the CPU");
+                    tally.truth(place.name, what, (least..=most).contains(&got) && same);
+                }
+                reference.get_or_insert(got);
+            }
+        }
+    }
+    tally.finish("integers to the power of floats");
+}

@@ -18,6 +18,15 @@ enum Index {
     Ellipsis(usize),
 }
 
+impl std::fmt::Display for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Index::Letter(letter) => write!(f, "the index '{}'", letter.escape_debug()),
+            Index::Ellipsis(from_last) => write!(f, "axis {} of the '...'", -1 - *from_last as i64),
+        }
+    }
+}
+
 /// A term as written: letters before the ellipsis, and, if there is one, those behind it.
 #[derive(Debug, Clone, PartialEq)]
 struct Term {
@@ -99,7 +108,7 @@ impl Einsum {
                     None => sized.push((index, size)),
                     Some(known) if known.1 == size || size == 1 => {}
                     Some(known) if known.1 == 1 => known.1 = size,
-                    Some(known) => return Err(Error::model(format!("{index:?} is both {} and {size}", known.1))),
+                    Some(known) => return Err(Error::model(format!("{index} is both {} and {size}", known.1))),
                 }
             }
             named.push(indices);
@@ -115,7 +124,7 @@ impl Einsum {
         };
         for (position, index) in order.iter().enumerate() {
             if !sized.iter().any(|known| known.0 == *index) || order[..position].contains(index) {
-                return Err(Error::model(format!("{index:?} of the result is in no input, or twice in the result")));
+                return Err(Error::model(format!("{index} of the result is in no input, or twice in the result")));
             }
         }
         let summed = sized.iter().map(|known| known.0).filter(|index| !order.contains(index));
@@ -187,3 +196,13 @@ const CASES: &[Case] = &[
     case(&[("equation", Text("...ij,...jk"))], &[Floats(&[5, 1, 2, 3]), Floats(&[4, 3, 2])]).runs("cpu"),
     case(&[("equation", Text("i,i"))], &[I64(&[7]), I64(&[7])]).runs("cpu"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_that_does_not_fit_is_named() {
+        assert_eq!([Index::Letter('i'), Index::Ellipsis(0)].map(|index| index.to_string()), ["the index 'i'", "axis -1 of the '...'"]);
+    }
+}

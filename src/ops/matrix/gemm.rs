@@ -175,7 +175,7 @@ impl Operator for Gemm {
             let c = at.view(2)?;
             let row = self.beta == 1.0 && c.count() == n && c.shape.last() == Some(&n) && c.shape.iter().rev().skip(1).all(|&size| size == 1);
             if row {
-                let flat = c.reshaped(&[n]).ok_or_else(|| Unsupported::new("a bias that is not contiguous"))?;
+                let flat = c.reshaped_or(&[n], "a bias")?;
                 bias = Some(at.in_layout(flat, Layout::Dense)?.place);
             } else {
                 if epilogue.operands > 1 {

@@ -113,9 +113,8 @@ impl Operator for MatMul {
         let (a_shape, b_shape) = (at.fact(0)?.shape.clone(), at.fact(1)?.shape.clone());
         let mut s = shapes(&a_shape, &b_shape).map_err(|error| Unsupported::new(error.message()))?;
         let (a, b) = (at.view(0)?, at.view(1)?);
-        let refuse = || Unsupported::new("a vector that is not contiguous");
-        let a = if a.shape == s.a { a } else { at.in_layout(a, Layout::Dense)?.reshaped(&s.a).ok_or_else(refuse)? };
-        let b = if b.shape == s.b { b } else { at.in_layout(b, Layout::Dense)?.reshaped(&s.b).ok_or_else(refuse)? };
+        let a = if a.shape == s.a { a } else { at.in_layout(a, Layout::Dense)?.reshaped_or(&s.a, "a factor")? };
+        let b = if b.shape == s.b { b } else { at.in_layout(b, Layout::Dense)?.reshaped_or(&s.b, "a factor")? };
         // A batch of A against one B is one tall matrix.
         let mut a = a;
         if s.b[..s.b.len() - 2].iter().all(|&size| size == 1) && s.batch.iter().product::<usize>() > 1 {
@@ -140,7 +139,7 @@ impl Operator for MatMul {
         let output = at.scratch(&Fact::new(fact.dtype, shape), Layout::Rows4)?;
         let ends = Ends::new(&self.epilogue, bias, residual, Target::of(&output, Layout::Rows4)?)?;
         kernel::product(at, storage, [a, b], &s.batch, sizes, 1.0, &ends)?;
-        at.alias(0, output.reshaped(&fact.shape).ok_or_else(refuse)?);
+        at.alias(0, output.reshaped_or(&fact.shape, "a result")?);
         Ok(())
     }
 

@@ -76,7 +76,7 @@ impl Operator for BatchNormalization {
         for index in 1..5 {
             let vector = at.view(index)?;
             let shape = channel_shape(vector.count(), x.shape.len());
-            views.push(vector.reshaped(&shape).ok_or_else(|| Unsupported::new("statistics that are not contiguous"))?);
+            views.push(vector.reshaped_or(&shape, "statistics")?);
         }
         crate::kernels::pointwise::lower_views(&self.expression(), at, &views)
     }

@@ -131,7 +131,7 @@ impl Operator for Conv {
         let ends = Ends::new(&self.epilogue, bias, residual, at.target(0, Layout::ChannelsLast4)?)?;
         if at.constant(1).is_none() || !conv::serves(&sizes) {
             let four = [w[0], w[1], g.kernel[0], g.kernel[1]];
-            let weights = at.view(1)?.reshaped(&four).ok_or_else(|| Unsupported::new("weights that are not contiguous"))?;
+            let weights = at.view(1)?.reshaped_or(&four, "weights")?;
             let weights = at.in_layout(weights.permuted(&[2, 3, 1, 0]), Layout::Rows4)?.place;
             return conv_direct::emit(at, storage, &sizes, [input, weights], false, &ends);
         }
@@ -139,7 +139,7 @@ impl Operator for Conv {
         if pointwise {
             // A matrix product of [pixels, channels] and the weights' transpose.
             let weights = at.view(1)?;
-            let weights = weights.reshaped(&[w[0], w[1]]).ok_or_else(|| Unsupported::new("weights that are not contiguous"))?.permuted(&[1, 0]);
+            let weights = weights.reshaped_or(&[w[0], w[1]], "weights")?.permuted(&[1, 0]);
             let pixels = x[0] * g.output[0] * g.output[1];
             let rows = View { place: input, shape: vec![pixels, x[1]], strides: vec![x[1].next_multiple_of(4) as isize, 1], offset: 0 };
             return matmul::product(at, storage, [rows, weights], &[], [pixels, w[0], w[1]], 1.0, &ends);

@@ -190,6 +190,9 @@ impl Resize {
                 }
             }
         }
+        if x.dtype().is_integer() {
+            values.iter_mut().for_each(|value| *value = whole(*value));
+        }
         Ok(vec![cast(&Tensor::new(shape, values)?, x.dtype(), true)?])
     }
 }
@@ -229,6 +232,12 @@ impl Operator for Resize {
         let _ = inputs;
         if self.moves_only() { Bound::Exact } else { Bound::Sum { length: 16 } }
     }
+}
+
+/// A value that was meant to be whole, before it is truncated to an integer: sums of products of weights such as 1/3 miss it by a last bit.
+fn whole(value: f64) -> f64 {
+    let nearest = value.round();
+    if (value - nearest).abs() <= f64::exp2(-16.0) { nearest } else { value }
 }
 
 /// A Resize whose weights are all positive.
@@ -280,3 +289,48 @@ const UPSAMPLE_CASES: &[Case] = &[
     case(&[], &[Floats(&[1, 3, 3, 5]), Factors(&[1.0, 1.0, 2.0, 3.0])]).at(9),
     case(&[("mode", Text("linear")), ("scales", Reals(&[1.0, 1.0, 2.0, 1.5]))], &[Floats(&[2, 5, 3, 4])]).at(7),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::Attribute;
+    use crate::tensor::DType;
+
+    fn resized(attributes: &[(&str, &str)], dtype: DType, list: &[i64], sizes: &[i64]) -> Vec<i64> {
+        let attributes = attributes.iter().map(|(name, text)| (name.to_string(), Attribute::String(text.to_string()))).collect();
+        let named = |name: &str| Input::Named(name.into());
+        let inputs = vec![named("x"), Input::Absent, Input::Absent, named("sizes")];
+        let op = (RESIZE.parse)(&mut NodeView::new("node", "Resize", 19, attributes, inputs, 1)).unwrap();
+        let mut shape = vec![1; sizes.len() - 1];
+        shape.push(list.len());
+        if sizes.len() == 2 {
+            shape = vec![2, list.len() / 2];
+        }
+        let x = cast(&Tensor::new(shape, list.to_vec()).unwrap(), dtype, true).unwrap();
+        let sizes = Tensor::int64s(sizes.iter().copied());
+        let given = [Some(&x), None, None, Some(&sizes)];
+        op.eval(Operands::new(&given), Mode::Declared).unwrap()[0].to_i64s().unwrap()
+    }
+
+    /// Between elements `step` apart in `parts` parts, the k-th value is step · k / parts, truncated.
+    #[test]
+    fn integers_are_truncated_but_whole_values_are_kept() {
+        let corners = ("coordinate_transformation_mode", "align_corners");
+        for parts in 1..200 {
+            for (dtype, step) in [(DType::U8, 198), (DType::I8, -100), (DType::I32, 1_000_000_007), (DType::U8, 3)] {
+                let wanted: Vec<i64> = (0..=parts).map(|k| step * k / parts).collect();
+                let found = resized(&[("mode", "linear"), corners], dtype, &[0, step], &[1, 1, parts + 1]);
+                assert_eq!(found, wanted, "{dtype} 0 to {step} in {parts}");
+                // Two axes: whole along one, parts along the other.
+                let both = resized(&[("mode", "linear"), corners], dtype, &[0, step, 0, step], &[4, parts + 1]);
+                assert_eq!(both, wanted.repeat(4), "{dtype} 0 to {step} in {parts}, four rows");
+            }
+        }
+        // Equal elements stay what they are, whatever the weights' sum is rounded to.
+        for mode in ["linear", "cubic"] {
+            for size in 2..90 {
+                assert_eq!(resized(&[("mode", mode)], DType::U8, &[201; 7], &[1, 1, size]), vec![201; size as usize], "{mode} to {size}");
+            }
+        }
+    }
+}

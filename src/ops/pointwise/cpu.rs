@@ -1,11 +1,12 @@
 //! The interpreter: a [`Pointwise`] on host tensors, step by step.
 
+use super::power::power;
 use super::table::{Apply, Float};
 use super::{Arg, Fused, Pointwise, Row, Step};
 use crate::error::{Error, Result};
 use crate::ops::Mode;
 use crate::tensor::index::{Odometer, broadcast, broadcast_strides, strides};
-use crate::tensor::{Boolean, DType, Element, Real, Tensor, allocate, cast, element_count, zeros};
+use crate::tensor::{Boolean, DType, Element, Real, Tensor, cast, element_count, zeros};
 use rayon::prelude::*;
 
 impl Pointwise {
@@ -65,10 +66,9 @@ fn apply(step: &Step, operands: &[Tensor], results: &[Tensor], shape: &[usize], 
         .args
         .iter()
         .map(|arg| match *arg {
-            // An attribute is a float32, and 16-bit floats are computed in float32.
+            // An attribute is a float32, and 16-bit floats are computed in float32. The power of an integer may be a fraction.
+            Arg::Const(value) if row.name == "Pow" && dtype.is_integer() && value.fract() != 0.0 => Ok(Tensor::scalar(value)),
             Arg::Const(value) if matches!(dtype, DType::F16 | DType::BF16) => Ok(Tensor::scalar(value as f32)),
-            // The exponent of a Pow of integers may be a fraction.
-            Arg::Const(value) if row.name == "Pow" && dtype.is_integer() => Ok(Tensor::scalar(value)),
             Arg::Const(value) => cast(&Tensor::scalar(value), dtype, true),
             _ => given(arg).cloned().ok_or_else(missing),
         })
@@ -117,6 +117,11 @@ fn integers(row: &Row, args: &[Tensor], dtype: DType, count: usize, shape: &[usi
     if !dtype.is_integer() {
         return Err(wrong());
     }
+    if let (true, [base, exponent]) = (row.name == "Pow", args)
+        && exponent.dtype().is_float()
+    {
+        return powers(base, exponent, dtype, count, shape);
+    }
     let wide = args.iter().map(exact).collect::<Result<Vec<_>>>()?;
     let slices: Vec<&[i128]> = wide.iter().map(Vec::as_slice).collect();
     if let Some(test) = &row.test {
@@ -124,14 +129,6 @@ fn integers(row: &Row, args: &[Tensor], dtype: DType, count: usize, shape: &[usi
         return collect(shape, count, &slices, |v: &[i128]| Boolean::from(test(v)));
     }
     let integer = row.integer.as_ref().ok_or_else(&wrong)?.cpu;
-    let powers = match (row.name, &slices[..], args) {
-        ("Pow", [bases, _], [_, exponent]) if exponent.dtype().is_float() => Some(powers(bases, &exponent.to_f64s()?, count, dtype, integer)?),
-        _ => None,
-    };
-    let (slices, integer): (Vec<&[i128]>, fn(&[i128]) -> i128) = match &powers {
-        Some(powers) => (vec![powers], |v| v[0]),
-        None => (slices, integer),
-    };
     macro_rules! wrapped {
         ($t:ty) => {
             collect(shape, count, &slices, |v: &[i128]| integer(v) as $t)
@@ -149,29 +146,36 @@ fn integers(row: &Row, args: &[Tensor], dtype: DType, count: usize, shape: &[usi
     }
 }
 
-/// Integers to powers that are floats: exact where the exponent is a whole number of 64 bits, else the power in float64, cast as Cast
-/// does it.
-fn powers(bases: &[i128], exponents: &[f64], count: usize, dtype: DType, exact: fn(&[i128]) -> i128) -> Result<Vec<i128>> {
-    let bits = 8 * dtype.size() as u32;
-    let (low, high) = if matches!(dtype, DType::I8 | DType::I16 | DType::I32 | DType::I64) {
-        (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1)
-    } else {
-        (0, (1i128 << bits) - 1)
-    };
-    let mut all = allocate(count)?;
-    for index in 0..count {
-        let (base, exponent) = (bases[if bases.len() == 1 { 0 } else { index }], exponents[if exponents.len() == 1 { 0 } else { index }]);
-        let whole = exponent == exponent.trunc() && exponent.abs() < i64::MAX as f64;
-        all.push(if whole { exact(&[base, exponent as i128]) } else { ((base as f64).powf(exponent) as i128).clamp(low, high) });
+/// Integers to the power of floats, as `power` has them.
+fn powers(base: &Tensor, exponent: &Tensor, dtype: DType, count: usize, shape: &[usize]) -> Result<Tensor> {
+    let (base, exponent) = (exact(base)?, exponent.to_f64s()?);
+    let at = |index: usize| (base[if base.len() == 1 { 0 } else { index }], exponent[if exponent.len() == 1 { 0 } else { index }]);
+    macro_rules! saturated {
+        ($t:ty) => {{
+            let mut out: Vec<$t> = zeros(count)?;
+            for (index, to) in out.iter_mut().enumerate() {
+                let (base, exponent) = at(index);
+                *to = power(base, exponent, <$t>::MIN as i128, <$t>::MAX as i128) as $t;
+            }
+            Tensor::new(shape, out)
+        }};
     }
-    Ok(all)
+    match dtype {
+        DType::I8 => saturated!(i8),
+        DType::I16 => saturated!(i16),
+        DType::I32 => saturated!(i32),
+        DType::I64 => saturated!(i64),
+        DType::U8 => saturated!(u8),
+        DType::U16 => saturated!(u16),
+        DType::U32 => saturated!(u32),
+        _ => saturated!(u64),
+    }
 }
 
-/// Integers without loss; the exponent of a Pow may be a float.
+/// Integers without loss.
 fn exact(tensor: &Tensor) -> Result<Vec<i128>> {
     Ok(match tensor.dtype() {
         DType::U64 => tensor.as_slice::<u64>()?.iter().map(|&x| x as i128).collect(),
-        dtype if dtype.is_float() => tensor.to_f64s()?.iter().map(|&x| x as i128).collect(),
         _ => tensor.to_i64s()?.iter().map(|&x| x as i128).collect(),
     })
 }

@@ -7,6 +7,7 @@ pub mod cast_like;
 mod cpu;
 mod fused;
 mod node;
+mod power;
 pub mod table;
 mod wgsl;
 

@@ -120,14 +120,16 @@ pub fn emit(name: &str, expression: &Pointwise, operands: &[DType]) -> Result<St
                 Arg::Const(value) => literal(value, main),
             })
             .collect();
-        let whole = |arg: &Arg| !matches!(arg, Arg::Const(value) if *value != value.trunc() || value.abs() >= i64::MAX as f64);
-        if step.row.name == "Pow" && matches!(main, Lane::Integer(..)) && !step.args.iter().all(whole) {
-            return Err(fractional());
-        }
         let value = match step.row.name {
             "Identity" => args[0].clone(),
             "Cast" => convert(&args[0], main, steps[index]),
             "Where" => format!("select({}, {}, {})", args[2], args[1], args[0]),
+            "Pow" if matches!(main, Lane::Integer(..)) && float_exponent(&step.args[1], lane_of) => {
+                if let Arg::Const(value) = step.args[1] {
+                    args[1] = float_literal(value as f32);
+                }
+                power(&args[0], &args[1], main)?
+            }
             _ => {
                 for (text, lane) in args.iter_mut().zip(step.args.iter().map(lane_of)) {
                     match lane {
@@ -159,15 +161,31 @@ pub fn emit(name: &str, expression: &Pointwise, operands: &[DType]) -> Result<St
     Ok(text)
 }
 
-/// A whole number to a power that isn't one is computed in float64 and cut off: 2.9999998 for 9^0.5 would be 2.
-fn fractional() -> Unsupported {
-    Unsupported::new("Pow of integers by floats that aren't known to be whole")
+/// Whether an integer is raised to a float, which isn't done in the base's type.
+fn float_exponent(exponent: &Arg, lane_of: impl Fn(&Arg) -> Option<Lane>) -> bool {
+    match exponent {
+        Arg::Const(value) => value.fract() != 0.0,
+        other => lane_of(other) == Some(Lane::F32),
+    }
+}
+
+/// An integer to the power of a float, saturated at its type's ends.
+fn power(base: &str, exponent: &str, lane: Lane) -> Result<String, Unsupported> {
+    Ok(match lane {
+        Lane::Integer(64, false) => format!("power_size({base}, {exponent})"),
+        Lane::Integer(64, true) => format!("power64({base}, {exponent}, vec2<u32>(0xffffffffu, 0x7fffffffu))"),
+        Lane::Integer(32, false) => format!("power64(vec2<u32>({base}, 0u), {exponent}, vec2<u32>(0xffffffffu, 0u)).x"),
+        Lane::Integer(bits @ (8 | 16 | 32), signed) => {
+            let most = u32::MAX >> (32 - bits + u32::from(signed));
+            format!("bitcast<i32>(power64(widen64({base}), {exponent}, vec2<u32>({most:#x}u, 0u)).x)")
+        }
+        _ => return Err(Unsupported::new(format!("Pow of {} and a float", lane.suffix()))),
+    })
 }
 
 /// Pow alone mixes types: its exponent takes the base's, where that loses nothing.
 fn exponent(text: &str, row: &Row, from: Lane, to: Lane) -> Result<String, Unsupported> {
     let fits = match (from, to) {
-        (Lane::F32, Lane::Integer(..)) if row.name == "Pow" => return Err(fractional()),
         (Lane::Integer(..), Lane::F32) => true,
         (Lane::Integer(bits, signed), Lane::Integer(other, other_signed)) => {
             bits < other && (other_signed || !signed) || bits == other && signed == other_signed

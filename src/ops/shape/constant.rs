@@ -26,7 +26,7 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
         Attribute::Ints(list) => Tensor::int64s(list.iter().copied()),
         Attribute::String(text) => Tensor::strings([], vec![text.clone()])?,
         Attribute::Strings(list) => Tensor::strings([list.len()], list.clone())?,
-        other => return Err(Error::unsupported(format!("a constant given as {other:?}"))),
+        other => return Err(Error::unsupported(format!("a constant given as {other}"))),
     };
     Ok(Arc::new(Constant { value }))
 }

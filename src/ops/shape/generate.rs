@@ -73,15 +73,20 @@ impl Operator for ConstantOfShape {
 impl Range {
     /// The number of elements: max(0, ⌈(limit − start) / delta⌉), exact for integers.
     fn count(parts: &[&Tensor; 3]) -> Result<usize> {
-        let one = |tensor: &Tensor| if tensor.len() == 1 { Ok(()) } else { Err(Error::model("a bound of a range is no scalar")) };
-        parts.iter().try_for_each(|part| one(part))?;
+        if let Some(index) = parts.iter().position(|part| part.len() != 1) {
+            return Err(Error::model(format!("a range needs one number here; found shape {:?}", parts[index].shape())).of_input(index));
+        }
+        let standing = || Error::model("the delta of a range is 0, which never reaches the limit").of_input(2).remedy("give another delta");
         let count = if parts[0].dtype().is_float() {
             let [start, limit, delta] = [parts[0].to_f64s()?[0], parts[1].to_f64s()?[0], parts[2].to_f64s()?[0]];
+            if delta == 0.0 {
+                return Err(standing());
+            }
             ((limit - start) / delta).ceil().max(0.0)
         } else {
             let [start, limit, delta] = [parts[0].to_i64s()?[0] as i128, parts[1].to_i64s()?[0] as i128, parts[2].to_i64s()?[0] as i128];
             if delta == 0 {
-                return Err(Error::model("a range with delta 0"));
+                return Err(standing());
             }
             let span = (limit - start) * delta.signum();
             ((span + delta.abs() - 1) / delta.abs()).max(0) as f64
@@ -123,3 +128,23 @@ impl Operator for Range {
 
 const FILL_CASES: &[Case] = &[case(&[], &[Known(&[2, 3])]).runs("plan"), case(&[], &[Known(&[700, 701])]).runs("view")];
 const RANGE_CASES: &[Case] = &[case(&[], &[Scalar(1.0), Scalar(4.5), Scalar(0.5)]).runs("plan")];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delta_of_zero_is_an_error_that_names_it() {
+        let float = [0f32, 4.0, 0.0].map(Tensor::scalar);
+        let negative = [0f32, 4.0, -0.0].map(Tensor::scalar);
+        let integer = [0i64, 0, 0].map(Tensor::scalar);
+        for [start, limit, delta] in [&float, &negative, &integer] {
+            let error = Range::count(&[start, limit, delta]).unwrap_err();
+            assert_eq!(error.input_at_fault(), Some(2), "{error}");
+            assert!(error.to_string().contains("delta"), "{error}");
+        }
+        let wide = Tensor::int64s([1, 2]);
+        let error = Range::count(&[&integer[0], &wide, &integer[2]]).unwrap_err();
+        assert_eq!(error.input_at_fault(), Some(1), "{error}");
+    }
+}

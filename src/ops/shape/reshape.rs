@@ -80,6 +80,11 @@ impl Reshape {
 
 fn target(old: &[usize], wanted: &[i64], allow_zero: bool) -> Result<Vec<usize>> {
     let wrong = || Error::model(format!("the shape {old:?} can't become {wanted:?}"));
+    // ONNX's text: "it is invalid for the specified shape to contain both a zero value and -1", as any size would then do.
+    if allow_zero && wanted.contains(&0) && wanted.contains(&-1) {
+        let both = Error::model(format!("the shape {wanted:?} has a 0 and a -1, which allowzero = 1 leaves undefined"));
+        return Err(both.of_input(1).remedy("give the size in place of -1, or leave allowzero out"));
+    }
     let mut shape = vec![];
     let mut open = None;
     for (axis, &size) in wanted.iter().enumerate() {
@@ -149,5 +154,14 @@ mod tests {
         assert_eq!(target(&[0, 3], &[3, 0], true).unwrap(), [3, 0]);
         assert!(target(&[2, 3], &[4, -1], false).is_err());
         assert!(target(&[2, 3], &[-1, -1], false).is_err());
+    }
+
+    #[test]
+    fn zero_and_minus_one_leave_the_size_open_where_zero_is_a_size() {
+        for wanted in [[0, -1], [-1, 0]] {
+            let error = target(&[0, 3], &wanted, true).unwrap_err().to_string();
+            assert!(error.contains("allowzero = 1") && error.contains(&format!("{wanted:?}")), "{error}");
+            assert!(target(&[0, 3], &wanted, false).is_ok());
+        }
     }
 }
