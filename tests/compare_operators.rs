@@ -103,7 +103,7 @@ fn spoilt(tensor: &Tensor, at: usize, how: usize) -> Tensor {
         } else if list[at].unsigned_abs() < 1 << 24 {
             list[at] ^ 1
         } else {
-            list[at] ^ (1 << 12)
+            list[at] / 2
         };
         return cast(&Tensor::new(tensor.shape(), list).unwrap(), dtype, true).unwrap();
     }
