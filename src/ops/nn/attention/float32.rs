@@ -27,7 +27,8 @@ fn place([heads, rows, depth]: [usize; 3], batch: usize, head: usize, flat: bool
     }
 }
 
-/// Y alone, where nothing but it is asked for. `None`: past keys, capped scores, hidden infinities or other types, which [`super::reference`] has.
+/// Y alone, where nothing but it is asked for. `None`: past keys, capped scores, other types and a Y with NaN in it, which
+/// [`super::reference`] has.
 pub fn attention(op: &Attention, inputs: Operands<'_, Tensor>) -> Result<Option<Tensor>> {
     let float = |index: usize| inputs.optional(index).is_some_and(|tensor| tensor.dtype() == DType::F32);
     let mask = inputs.optional(MASK).is_none_or(|mask| matches!(mask.dtype(), DType::F32 | DType::Bool));
@@ -44,10 +45,6 @@ pub fn attention(op: &Attention, inputs: Operands<'_, Tensor>) -> Result<Option<
         return Ok(None);
     }
     let limited = op.causal || op.window != [None, None] || inputs.optional(MASK).is_some() || inputs.optional(LENGTHS).is_some();
-    // A key that isn't seen counts as not there, and here it is a weight of 0.
-    if k.iter().chain(v).any(|x| !x.is_finite()) {
-        return Ok(None);
-    }
     let bias = if limited { Some(Bias::read(op, inputs, sizes)?) } else { None };
     // One table for all heads that share a mask.
     let shared = bias.as_ref().filter(|bias| !bias.by_head()).map(|bias| (0..batch).map(|b| table(bias, b, 0, &sizes)).collect::<Result<Vec<_>>>());
@@ -74,6 +71,11 @@ pub fn attention(op: &Attention, inputs: Operands<'_, Tensor>) -> Result<Option<
         let values = Panels::pack(&v[at.start..], keys, value_depth, at.row, 1)?;
         product_on(each, Rows::Dense { data: &weights, stride: keys }, queries, &values, &Epilogue::default(), y, value_depth)
     })?;
+    // A key that isn't seen counts as not there. Here it is −∞ in a sum and a weight of 0 in another, which change nothing, or make
+    // NaN of what lies in its place: of NaN and +∞ among the scores, of either infinity among the values.
+    if y.iter().any(|y| y.is_nan()) {
+        return Ok(None);
+    }
     let y = Tensor::floats(whole, y)?;
     let order = if flat { [0, 2, 1, 3] } else { op.order };
     let own = crate::tensor::index::strides(&whole);
@@ -92,4 +94,39 @@ fn table(bias: &Bias<'_>, batch: usize, head: usize, sizes: &Sizes) -> Result<Fl
         to.iter_mut().zip(&row).for_each(|(to, &x)| *to = x as f32);
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reference;
+    use super::*;
+
+    /// Whatever lies in a key or a value, seen or not, Y is the reference's or left to it.
+    #[test]
+    fn what_is_not_finite() {
+        let tensor = |rows: usize, list: &[f32]| Tensor::new([1, 1, rows, 3], list.to_vec()).unwrap();
+        let queries = [[1.0, 2.0, 0.5], [-1.0, -0.5, -2.0], [0.0, 1.0, -1.0]];
+        let (mut fast, mut left) = (0, 0);
+        // How many of the four keys are seen, which element is bad, and in which of the two.
+        for (seen, at, query) in (0..=4).flat_map(|seen| (0..24).flat_map(move |at| queries.map(|query| (seen, at, query)))) {
+            let mask = Tensor::new([1, 4], [0.0, 1.0, 2.0, 3.0].map(|key| if key < seen as f32 { 0.0 } else { f32::NEG_INFINITY }).to_vec()).unwrap();
+            for (bad, zero_unseen) in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY].into_iter().flat_map(|bad| [(bad, true), (bad, false)]) {
+                let mut lists = [[0.3, -0.7, 0.5, 1.0, 0.2, -0.4, 0.9, -0.1, 0.6, 0.0, 0.8, -0.5]; 2];
+                lists[at / 12][at % 12] = bad;
+                let [k, v] = lists.map(|list| tensor(4, &list));
+                let (op, q) = (Attention { zero_unseen, ..Attention::plain() }, tensor(1, &query));
+                let given = [Some(&q), Some(&k), Some(&v), Some(&mask)];
+                let right = reference::attention::<f32>(&op, Operands::new(&given), DType::F32).unwrap();
+                let Some(y) = attention(&op, Operands::new(&given)).unwrap() else {
+                    left += 1;
+                    continue;
+                };
+                fast += 1;
+                let close = |(x, y): (&f32, &f32)| x == y || (x - y).abs() < 1e-5;
+                let (y, right) = (y.as_slice::<f32>().unwrap(), right[0].as_slice::<f32>().unwrap());
+                assert!(y.iter().zip(right).all(close), "{bad} at {at}, {seen} keys seen: {y:?}, not {right:?}");
+            }
+        }
+        assert!(fast > 100 && left > 1000, "{fast} made, {left} left to the reference");
+    }
 }
