@@ -19,7 +19,7 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 
 /// Other right answers and how far one may lie from each.
-type Others = Vec<(Tensor, Allowed)>;
+pub(super) type Others = Vec<(Tensor, Allowed)>;
 
 pub(super) struct Judge<'a> {
     pub(super) session: &'a Session,
@@ -42,7 +42,6 @@ pub(super) struct Judge<'a> {
 }
 
 /// What a value is held to: the reference's tolerance, and other answers where there are any.
-#[derive(Clone)]
 pub(super) struct Held {
     pub allowed: Allowed,
     pub others: Others,
