@@ -15,6 +15,11 @@ fn is_inf(x: f32, negative: f32, positive: f32) -> bool {
 var<private> bits_mask: u32 = 0xffffffffu;
 fn from_bits(bits: u32) -> f32 { return bitcast<f32>(bits & bits_mask); }
 
+// x with what float16 rounds to an infinity made one.
+fn within_f16(x: f32) -> f32 {
+    return select(x, from_bits((bitcast<u32>(x) & 0x80000000u) | 0x7f800000u), abs(x) >= 65520.0);
+}
+
 // a / b. WGSL leaves open what a division by 0 gives, and one by more than 2¹²⁶.
 fn div_(a: f32, b: f32) -> f32 {
     if b == 0.0 {

@@ -93,9 +93,6 @@ impl Lane {
     }
 }
 
-/// A float32 with what float16 rounds to an infinity made one.
-const WITHIN_F16: &str = "fn within_f16(x: f32) -> f32 { return select(x, from_bits((bitcast<u32>(x) & 0x80000000u) | 0x7f800000u), abs(x) >= 65520.0); }\n";
-
 /// A function `NAME(x0, x1, …)` of scalars and everything that it calls.
 pub fn emit(name: &str, expression: &Pointwise, operands: &[DType]) -> Result<String, Unsupported> {
     let problem = |error: crate::Error| Unsupported::new(error.message().to_string());
@@ -143,12 +140,7 @@ pub fn emit(name: &str, expression: &Pointwise, operands: &[DType]) -> Result<St
         };
         // A result that is declared float16 and is not stored overflows all the same.
         let stored = matches!(expression.result(), Arg::Step(k) if k == index);
-        let value = if types[index] == DType::F16 && !stored {
-            helpers.insert(WITHIN_F16.to_string());
-            format!("within_f16({value})")
-        } else {
-            value
-        };
+        let value = if types[index] == DType::F16 && !stored { format!("within_f16({value})") } else { value };
         let _ = writeln!(body, "    let s{index} = {value};");
     }
     let result = match expression.result() {
