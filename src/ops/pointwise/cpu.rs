@@ -113,6 +113,19 @@ fn apply(step: &Step, operands: &[Tensor], results: &[Tensor], shape: &[usize], 
     integers(row, &args, dtype, count, out_shape, wrong)
 }
 
+/// `$body` with `$T` as the Rust type of an integer's elements; what is none of the narrower ones counts as uint64.
+macro_rules! by_integer {
+    ($dtype:expr, $T:ident => $body:expr) => {
+        by_integer!($dtype, $T, $body, I8 i8, I16 i16, I32 i32, I64 i64, U8 u8, U16 u16, U32 u32)
+    };
+    ($dtype:expr, $T:ident, $body:expr, $($variant:ident $element:ty),*) => {
+        match $dtype {
+            $(DType::$variant => { type $T = $element; $body })*
+            _ => { type $T = u64; $body }
+        }
+    };
+}
+
 fn integers(row: &Row, args: &[Tensor], dtype: DType, count: usize, shape: &[usize], wrong: impl Fn() -> Error) -> Result<Tensor> {
     if !dtype.is_integer() {
         return Err(wrong());
@@ -129,47 +142,21 @@ fn integers(row: &Row, args: &[Tensor], dtype: DType, count: usize, shape: &[usi
         return collect(shape, count, &slices, |v: &[i128]| Boolean::from(test(v)));
     }
     let integer = row.integer.as_ref().ok_or_else(&wrong)?.cpu;
-    macro_rules! wrapped {
-        ($t:ty) => {
-            collect(shape, count, &slices, |v: &[i128]| integer(v) as $t)
-        };
-    }
-    match dtype {
-        DType::I8 => wrapped!(i8),
-        DType::I16 => wrapped!(i16),
-        DType::I32 => wrapped!(i32),
-        DType::I64 => wrapped!(i64),
-        DType::U8 => wrapped!(u8),
-        DType::U16 => wrapped!(u16),
-        DType::U32 => wrapped!(u32),
-        _ => wrapped!(u64),
-    }
+    by_integer!(dtype, T => collect(shape, count, &slices, |v: &[i128]| integer(v) as T))
 }
 
 /// Integers to the power of floats, as `power` has them.
 fn powers(base: &Tensor, exponent: &Tensor, dtype: DType, count: usize, shape: &[usize]) -> Result<Tensor> {
     let (base, exponent) = (exact(base)?, exponent.to_f64s()?);
     let at = |index: usize| (base[if base.len() == 1 { 0 } else { index }], exponent[if exponent.len() == 1 { 0 } else { index }]);
-    macro_rules! saturated {
-        ($t:ty) => {{
-            let mut out: Vec<$t> = zeros(count)?;
-            for (index, to) in out.iter_mut().enumerate() {
-                let (base, exponent) = at(index);
-                *to = power(base, exponent, <$t>::MIN as i128, <$t>::MAX as i128) as $t;
-            }
-            Tensor::new(shape, out)
-        }};
-    }
-    match dtype {
-        DType::I8 => saturated!(i8),
-        DType::I16 => saturated!(i16),
-        DType::I32 => saturated!(i32),
-        DType::I64 => saturated!(i64),
-        DType::U8 => saturated!(u8),
-        DType::U16 => saturated!(u16),
-        DType::U32 => saturated!(u32),
-        _ => saturated!(u64),
-    }
+    by_integer!(dtype, T => {
+        let mut out: Vec<T> = zeros(count)?;
+        for (index, to) in out.iter_mut().enumerate() {
+            let (base, exponent) = at(index);
+            *to = power(base, exponent, T::MIN as i128, T::MAX as i128) as T;
+        }
+        Tensor::new(shape, out)
+    })
 }
 
 /// Integers without loss.
