@@ -9,20 +9,16 @@ use sardonyx::tensor::Tensor;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// As [`AXPY`], in some seconds: what each turn of the loop makes, the next one needs.
-const SLOW: &str = "
-struct Params { count: u32, scale: f32 }
-@group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> result: array<vec4<f32>>;
-@group(1) @binding(0) var<uniform> p: Params;
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    if id.x >= p.count { return; }
-    var x = bitcast<u32>(a[id.x].x);
-    for (var i = 0u; i < 600000000u; i++) { x = x * 1664525u + (i ^ (x >> 7u)); }
-    result[id.x] = a[id.x] * p.scale + b[id.x] * f32(x);
-}";
+/// Some seconds of work on `x`: what each turn of the loop makes, the next one needs.
+const LONG: &str = "for (var i = 0u; i < 600000000u; i++) { x = x * 1664525u + (i ^ (x >> 7u)); }";
+
+/// [`AXPY`] with work on a number before its own, which needs what comes of it.
+fn slow(work: &str) -> String {
+    let line = "if id.x < p.count { result[id.x] = a[id.x] * p.scale + b[id.x]; }";
+    assert!(AXPY.contains(line), "{AXPY}");
+    let begin = "if id.x >= p.count { return; }\n    var x = bitcast<u32>(a[id.x].x);";
+    AXPY.replace(line, &format!("{begin}\n    {work}\n    result[id.x] = a[id.x] * p.scale + b[id.x] * f32(x);"))
+}
 
 fn open() -> Device {
     Device::open(&Selection::Gpu, &LimitsOption::Adapter).unwrap().unwrap()
@@ -43,7 +39,7 @@ fn a_run_that_takes_too_long_is_an_error_and_the_process_goes_on() {
     let device = open();
     let adapter = format!("the device '{}' (vulkan", device.info().name);
     let limited = device.with_time_limits(TimeLimits { run: Duration::from_secs(1), ..TimeLimits::default() });
-    let mut plan = axpy_plan(&device, SLOW, &[6]);
+    let mut plan = axpy_plan(&device, &slow(LONG), &[6]);
     // Named as a node of a model would be.
     (plan.steps[1].node, plan.steps[1].label, plan.steps[1].op_type) = (Some(0), "slow node".into(), "Conv".into());
     let plan = Arc::new(plan);
@@ -90,8 +86,8 @@ fn time_spent_on_others_does_not_count() {
     if gpu::test_device().is_none() {
         return;
     }
-    // Less than a hundredth of the work of SLOW.
-    let source = SLOW.replace("600000000u", "5000000u");
+    // Less than a hundredth of the work.
+    let source = slow(&LONG.replace("600000000u", "5000000u"));
     let device = open();
     let plan = Arc::new(axpy_plan(&device, &source, &[6]));
     let alone = {
@@ -117,9 +113,8 @@ fn a_driver_that_compiles_for_too_long_is_left_behind() {
     // Drivers keep what they compiled: each run has a text of its own.
     let salt = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u32 >> 1;
     let lines: String = (0..6000u32).map(|i| format!("x = x * {}u + (x >> {}u);\n", salt ^ i.wrapping_mul(2_654_435_761), i % 31)).collect();
-    let source = SLOW.replace("for (var i = 0u; i < 600000000u; i++) { x = x * 1664525u + (i ^ (x >> 7u)); }", &lines);
     let device = open().with_time_limits(TimeLimits { compile: Duration::from_millis(300), ..TimeLimits::default() });
-    let error = execution(&device, axpy_plan(&device, &source, &[6])).err().map(|error| error.to_string()).unwrap_or_default();
+    let error = execution(&device, axpy_plan(&device, &slow(&lines), &[6])).err().map(|error| error.to_string()).unwrap_or_default();
     assert!(error.contains("is given up: it didn't compile the kernel 'axpy' within 300ms") || !device.capabilities().software, "{error}");
     assert_eq!(digits(None).len(), 10);
 }
