@@ -7,7 +7,7 @@ use super::lp_normalization::lp_normalization;
 use super::mean_variance::mean_variance;
 use super::measure::Allowed;
 use super::normalization::{Runs, moments, normalization};
-use super::sets::has_subnormal;
+use super::sets::{has_subnormal, is_subnormal};
 use super::winograd::spread;
 use super::{Bound, C, UNIT_F16, UNIT_F32, sums};
 use crate::cpu;
@@ -46,6 +46,11 @@ pub fn floor(unit: f64) -> f64 {
     }
 }
 
+/// What is lost of a magnitude where a driver takes it for 0, as it may what is subnormal in float32.
+fn flushed(size: f64, unit: f64) -> f64 {
+    if unit >= UNIT_F32 && is_subnormal(size) { size } else { 0.0 }
+}
+
 /// Whether every float type holds this number: bfloat16 has 8 digits.
 fn is_whole(x: f64) -> bool {
     x.abs() <= 256.0 && x == x.trunc()
@@ -66,8 +71,7 @@ impl Input {
     /// What each element may be off by. Small whole numbers and infinities are stored exactly, and these stay what they are however far
     /// they lie apart; what is too small for a normal float32 may be read as 0.
     pub fn errors(&self) -> Result<Vec<f64>> {
-        let flushed = |x: f64| if self.unit >= UNIT_F32 && x < f32::MIN_POSITIVE as f64 { x } else { 0.0 };
-        let stored = |x: f64| if is_whole(x) { 0.0 } else { self.unit * x.max(floor(self.unit)) + flushed(x) };
+        let stored = |x: f64| if is_whole(x) { 0.0 } else { self.unit * x.max(floor(self.unit)) + flushed(x, self.unit) };
         let error = |x: &f64| if x.is_finite() { stored(x.abs()) + self.apart } else { 0.0 };
         Ok(self.value.to_f64s()?.iter().map(error).collect())
     }
@@ -133,8 +137,8 @@ pub fn allowed(node: &Node, index: usize, inputs: &[Option<Input>], want: &[f64]
         let (Some(fixed), Some(scaled)) = (allowed.fixed.get_mut(index), allowed.scaled.get_mut(index)) else { continue };
         if want.is_finite() {
             // The device's own store, which may flush what is subnormal, and the reference's.
-            let flushed = if store >= UNIT_F32 && want.abs() < f32::MIN_POSITIVE as f64 { want.abs() } else { 0.0 };
-            *fixed += flushed + store * want.abs().max(floor(store)) + own.unit * want.abs().max(floor(own.unit));
+            let size = want.abs();
+            *fixed += flushed(size, store) + store * size.max(floor(store)) + own.unit * size.max(floor(own.unit));
         } else if !open {
             // Held to what it is.
             (*fixed, *scaled) = (0.0, 0.0);

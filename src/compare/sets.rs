@@ -31,7 +31,8 @@ pub(super) fn dtype_of(declared: &Values, id: ValueId, graph: &Graph) -> DType {
     declared.get(&id).or_else(constant).map_or(DType::F32, Tensor::dtype)
 }
 
-fn is_subnormal(x: f64) -> bool {
+/// Whether a number is subnormal in float32.
+pub(super) fn is_subnormal(x: f64) -> bool {
     x != 0.0 && x.abs() < f32::MIN_POSITIVE as f64
 }
 
