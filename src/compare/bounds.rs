@@ -227,7 +227,10 @@ fn contraction(node: &Node, inputs: &[Option<Input>], length: usize, winograd: O
     };
     let whole = through(fixed.iter().zip(&scaled).map(|(f, s)| f + C * s).collect(), C * sides)?;
     let either = open.iter().zip(&whole.open).map(|(sum, step)| *sum || *step).collect();
-    Ok(split(through(fixed, 0.0)?, Propagated { open: either, ..whole }, |at| open[at], formula + ", through the epilogue"))
+    let mut allowed = split(through(fixed, 0.0)?, Propagated { open: either, ..whole }, formula + ", through the epilogue");
+    // An infinity on the way may become any number: there is nothing to hold it to.
+    allowed.fixed.iter_mut().zip(open).filter(|(_, open)| *open).for_each(|(fixed, _)| *fixed = f64::INFINITY);
+    Ok(allowed)
 }
 
 /// A tensor with its finite elements as `of` makes them, and the others as one number.
@@ -235,11 +238,10 @@ fn where_finite(tensor: &Tensor, of: fn(f64) -> f64, other: f64) -> Result<Tenso
     Tensor::new(tensor.shape(), tensor.to_f64s()?.iter().map(|&x| if x.is_finite() { of(x) } else { other }).collect::<Vec<_>>())
 }
 
-/// What operands bring, and the whole, as the parts of what is allowed. An infinity on the way may become any number: there is
-/// nothing to hold it to.
-fn split(brought: Propagated, whole: Propagated, lost: impl Fn(usize) -> bool, formula: String) -> Allowed {
-    let scaled = whole.value.error.iter().zip(&brought.value.error).map(|(whole, fixed)| (whole - fixed).max(0.0) / C).collect();
-    let fixed = brought.value.error.iter().enumerate().map(|(at, &fixed)| if lost(at) { f64::INFINITY } else { fixed }).collect();
+/// What operands bring, and the whole, as the parts of what is allowed.
+fn split(brought: Propagated, whole: Propagated, formula: impl Into<String>) -> Allowed {
+    let (fixed, all) = (brought.value.error, whole.value.error);
+    let scaled = all.iter().zip(&fixed).map(|(all, fixed)| (all - fixed).max(0.0) / C).collect();
     Allowed::new(fixed, scaled, formula).with_open(whole.open)
 }
 
@@ -273,7 +275,7 @@ fn elementwise(node: &Node, inputs: &[Option<Input>], want: &[f64], own: Own) ->
     let operands = operands.iter().take(expression.operands).map(Input::uncertain).collect::<Result<Vec<_>>>()?;
     let sides = if own.arithmetic { 2.0 } else { 1.0 };
     let through = |arithmetic: f64| propagate(&expression, &operands, Rounding { arithmetic, reference: own.unit });
-    Ok(split(through(0.0)?, through(C * sides)?, |_| false, "running error of the expression + storage rounding".into()))
+    Ok(split(through(0.0)?, through(C * sides)?, "running error of the expression + storage rounding"))
 }
 
 /// The operands of a rotation, each as uncertain as the input that it is spread from.

@@ -25,16 +25,16 @@ pub fn mean_variance(inputs: &[Option<Input>], axes: &[usize], epsilon: f64, own
     };
     let centre = mean(&|at| xs[at]);
     let d: Vec<f64> = xs.iter().zip(&run).map(|(x, &run)| x - centre[run]).collect();
-    let largest = mean(&|at| if xs[at].is_finite() { xs[at] * xs[at] } else { 0.0 });
+    let squares = mean(&|at| if xs[at].is_finite() { xs[at] * xs[at] } else { 0.0 });
     let (v, size) = (mean(&|at| d[at] * d[at]), mean(&|at| xs[at].abs()));
     // How far each element's d may be off, and by it √v of its run.
     let deviation = |lost: &[f64], arithmetic: f64| -> Vec<f64> {
-        let squares = mean(&|at| lost[at] * lost[at]);
-        let off = |(v, squares): (&f64, &f64)| {
-            let of_v = arithmetic * ((n + 3.0) * UNIT_F32 * v + n * f32::MIN_POSITIVE as f64) + 2.0 * (v * squares).sqrt() + squares;
+        let lost_squares = mean(&|at| lost[at] * lost[at]);
+        let off = |(v, lost_square): (&f64, &f64)| {
+            let of_v = arithmetic * ((n + 3.0) * UNIT_F32 * v + n * f32::MIN_POSITIVE as f64) + 2.0 * (v * lost_square).sqrt() + lost_square;
             of_v.sqrt().min(of_v / (2.0 * v.sqrt()))
         };
-        v.iter().zip(&squares).map(off).collect()
+        v.iter().zip(&lost_squares).map(off).collect()
     };
     let lost: Vec<f64> = d.iter().zip(&run).map(|(d, &run)| UNIT_F32 * (d.abs() + n * size[run])).collect();
     let brought = mean(&|at| stored[at]);
@@ -45,7 +45,7 @@ pub fn mean_variance(inputs: &[Option<Input>], axes: &[usize], epsilon: f64, own
     for (at, &run) in run.iter().enumerate() {
         let r = 1.0 / (v[run].sqrt() + epsilon);
         let y = (d[at] * r).abs();
-        let leaves = leaves_range(n * largest[run]);
+        let leaves = leaves_range(n * squares[run]);
         let off = |lost: f64, deviation: f64, own: f64| (r * lost + y * (r * deviation + own)).min(n.sqrt() + y);
         fixed.push(if leaves { f64::INFINITY } else { off(moved[at], by_storage[run], 0.0) });
         scaled.push(sides * off(lost[at], by_arithmetic[run], 9.0 * UNIT_F32));
