@@ -168,14 +168,8 @@ fn same(found: &Tensor, expected: &Tensor, case: &Case) -> Result<Option<String>
         let quoted = |text: &String| format!("'{}'", text.escape_debug());
         return Ok(worst(found, expected, |x, y| f64::from(u8::from(x != y)), quoted));
     }
-    let whole = |tensor: &Tensor| -> Result<Vec<i128>> {
-        Ok(match tensor.as_slice::<u64>() {
-            Ok(list) => list.iter().map(|&x| x as i128).collect(),
-            Err(_) => tensor.to_i64s()?.into_iter().map(i128::from).collect(),
-        })
-    };
     let text = |x: &i128| if dtype == sardonyx::DType::Bool { (*x != 0).to_string() } else { x.to_string() };
-    Ok(worst(&whole(found)?, &whole(expected)?, |x, y| (x - y).unsigned_abs() as f64, text))
+    Ok(worst(&found.to_i128s()?, &expected.to_i128s()?, |x, y| (x - y).unsigned_abs() as f64, text))
 }
 
 /// How many elements are off and which is most, with both its values; `None` where none is.

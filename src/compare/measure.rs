@@ -78,11 +78,7 @@ pub struct Elements {
 
 impl Elements {
     pub fn of(tensor: &Tensor) -> Result<Self> {
-        let whole = match tensor.dtype() {
-            DType::I64 => Some(tensor.as_slice::<i64>()?.iter().map(|&x| x as i128).collect()),
-            DType::U64 => Some(tensor.as_slice::<u64>()?.iter().map(|&x| x as i128).collect()),
-            _ => None,
-        };
+        let whole = if matches!(tensor.dtype(), DType::I64 | DType::U64) { Some(tensor.to_i128s()?) } else { None };
         Ok(Self { floats: tensor.to_f64s()?, whole })
     }
     fn whole(&self, index: usize) -> Option<i128> {

@@ -308,11 +308,19 @@ fn strings(tensor: &Tensor) -> Result<Tensor> {
 }
 
 pub(super) fn to_i64s(tensor: &Tensor) -> Result<Vec<i64>> {
-    let whole = |x: &Wide| match *x {
-        Wide::Integer(x) => i64::try_from(x).map_err(|_| Error::input(format!("{x} is beyond int64"))),
+    whole(tensor, |x| i64::try_from(x).map_err(|_| Error::input(format!("{x} is beyond int64"))))
+}
+
+pub(super) fn to_i128s(tensor: &Tensor) -> Result<Vec<i128>> {
+    whole(tensor, Ok)
+}
+
+fn whole<T>(tensor: &Tensor, of: impl Fn(i128) -> Result<T>) -> Result<Vec<T>> {
+    let one = |x: &Wide| match *x {
+        Wide::Integer(x) => of(x),
         Wide::Real(_) => Err(Error::input(format!("found a {} tensor where integers were expected", tensor.dtype()))),
     };
-    widen(tensor)?.iter().map(whole).collect()
+    widen(tensor)?.iter().map(one).collect()
 }
 
 pub(super) fn to_f64s(tensor: &Tensor) -> Result<Vec<f64>> {
@@ -322,6 +330,15 @@ pub(super) fn to_f64s(tensor: &Tensor) -> Result<Vec<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whole_numbers_of_every_size() {
+        let largest = Tensor::new([2], vec![u64::MAX, 1]).unwrap();
+        assert_eq!(largest.to_i128s().unwrap(), [u64::MAX as i128, 1]);
+        assert!(largest.to_i64s().unwrap_err().message().contains("is beyond int64"));
+        assert_eq!(Tensor::int64s([i64::MIN]).to_i128s().unwrap(), [i64::MIN as i128]);
+        assert!(Tensor::scalar(1.0f32).to_i128s().unwrap_err().message().contains("where integers were expected"));
+    }
 
     #[test]
     fn small_floats_come_back() {

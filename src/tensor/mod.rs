@@ -243,6 +243,10 @@ impl Tensor {
     pub fn to_i64s(&self) -> Result<Vec<i64>> {
         convert::to_i64s(self)
     }
+    /// The values of any integer or bool tensor, all of uint64's among them.
+    pub fn to_i128s(&self) -> Result<Vec<i128>> {
+        convert::to_i128s(self)
+    }
     /// The values of any number or bool tensor, widened.
     pub fn to_f64s(&self) -> Result<Vec<f64>> {
         convert::to_f64s(self)

@@ -135,7 +135,7 @@ fn integers(row: &Row, args: &[Tensor], dtype: DType, count: usize, shape: &[usi
     {
         return powers(base, exponent, dtype, count, shape);
     }
-    let wide = args.iter().map(exact).collect::<Result<Vec<_>>>()?;
+    let wide = args.iter().map(Tensor::to_i128s).collect::<Result<Vec<_>>>()?;
     let slices: Vec<&[i128]> = wide.iter().map(Vec::as_slice).collect();
     if let Some(test) = &row.test {
         let test = test.integer.ok_or_else(&wrong)?;
@@ -147,7 +147,7 @@ fn integers(row: &Row, args: &[Tensor], dtype: DType, count: usize, shape: &[usi
 
 /// Integers to the power of floats, as `power` has them.
 fn powers(base: &Tensor, exponent: &Tensor, dtype: DType, count: usize, shape: &[usize]) -> Result<Tensor> {
-    let (base, exponent) = (exact(base)?, exponent.to_f64s()?);
+    let (base, exponent) = (base.to_i128s()?, exponent.to_f64s()?);
     let at = |index: usize| (base[if base.len() == 1 { 0 } else { index }], exponent[if exponent.len() == 1 { 0 } else { index }]);
     by_integer!(dtype, T => {
         let mut out: Vec<T> = zeros(count)?;
@@ -156,14 +156,6 @@ fn powers(base: &Tensor, exponent: &Tensor, dtype: DType, count: usize, shape: &
             *to = power(base, exponent, T::MIN as i128, T::MAX as i128) as T;
         }
         Tensor::new(shape, out)
-    })
-}
-
-/// Integers without loss.
-fn exact(tensor: &Tensor) -> Result<Vec<i128>> {
-    Ok(match tensor.dtype() {
-        DType::U64 => tensor.as_slice::<u64>()?.iter().map(|&x| x as i128).collect(),
-        _ => tensor.to_i64s()?.iter().map(|&x| x as i128).collect(),
     })
 }
 

@@ -122,8 +122,7 @@ pub fn evaluate(reduction: Reduction, x: &Tensor, axes: &[usize], keep: bool) ->
         return cast(&Tensor::new(shape, result)?, x.dtype(), true);
     }
     if x.dtype() == DType::Bool && matches!(reduction, Reduction::Max | Reduction::Min) || x.dtype().is_integer() {
-        let wide: Vec<i128> =
-            if x.dtype() == DType::U64 { x.as_slice::<u64>()?.iter().map(|&v| v as i128).collect() } else { x.to_i64s()?.iter().map(|&v| v as i128).collect() };
+        let wide = x.to_i128s()?;
         let mut result: Vec<i64> = zeros(element_count(&shape)?)?;
         for ([base], to) in bases.zip(&mut result) {
             *to = integer(reduction, terms.iter().map(|at| wide[base + at]), count, x.dtype()) as i64;

@@ -122,13 +122,7 @@ fn reduce(row: &Row, data: &Tensor, updates: &Tensor, targets: &[usize]) -> Resu
     }
     let integer = row.integer.as_ref().filter(|_| data.dtype().is_integer()).ok_or_else(wrong)?.cpu;
     // 64 bits hold every type's bits; uint64 compares as it is in 128.
-    let wide = |tensor: &Tensor| -> Result<Vec<i128>> {
-        Ok(match tensor.dtype() {
-            DType::U64 => tensor.as_slice::<u64>()?.iter().map(|&x| x as i128).collect(),
-            _ => tensor.to_i64s()?.into_iter().map(i128::from).collect(),
-        })
-    };
-    let (mut list, new) = (wide(data)?, wide(updates)?);
+    let (mut list, new) = (data.to_i128s()?, updates.to_i128s()?);
     for (&at, x) in targets.iter().zip(new) {
         list[at] = integer(&[list[at], x]);
     }
