@@ -6,6 +6,7 @@ mod support;
 
 use sardonyx::compare::{Options, Reference, Report, Verdict, compare};
 use sardonyx::gpu::{Device, test_device};
+use sardonyx::graph::Graph;
 use sardonyx::onnx::{Model, ModelInfo};
 use sardonyx::plan::Precision;
 use sardonyx::tensor::{DType, cast};
@@ -47,34 +48,57 @@ fn changed(tensor: &Tensor, values: &Values) -> Tensor {
     cast(&Tensor::new(tensor.shape(), elements).unwrap(), dtype, true).unwrap()
 }
 
-fn judged(model: Model, given: &[(String, Tensor)], device: Option<Device>, precision: Precision, reference: Reference) -> Result<Report, String> {
-    let session = Session::builder().device(device).precision(precision).build(model).map_err(|error| error.to_string())?;
-    let named: Vec<(&str, Tensor)> = given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
-    let inputs = session.bind(&named).map_err(|error| error.to_string())?;
-    compare(&session, &inputs, &Options { reference, per_node: true, tolerance: None }).map_err(|error| error.to_string())
+fn named(given: &[(String, Tensor)]) -> Vec<(&str, Tensor)> {
+    given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect()
 }
 
-/// Expects *same* of every case that the CPU runs. Returns how many comparisons that were.
+/// A case over changed values.
+struct Trial {
+    graph: Graph,
+    given: Vec<(String, Tensor)>,
+    label: String,
+}
+
+impl Trial {
+    fn model(&self) -> Model {
+        Model { graph: self.graph.clone(), info: ModelInfo::default() }
+    }
+    /// What the CPU makes of it. An index out of range, a count below 0: no answer to compare.
+    fn outputs(&self) -> Option<Vec<(String, Tensor)>> {
+        Session::builder().build(self.model()).unwrap().run(&named(&self.given)).ok()
+    }
+    fn judged(&self, device: Option<Device>, precision: Precision, reference: Reference) -> Result<Report, String> {
+        let session = Session::builder().device(device).precision(precision).build(self.model()).map_err(|error| error.to_string())?;
+        let inputs = session.bind(&named(&self.given)).map_err(|error| error.to_string())?;
+        compare(&session, &inputs, &Options { reference, per_node: true, tolerance: None }).map_err(|error| error.to_string())
+    }
+}
+
+/// Every case over each of these values.
+fn trials(all: &'static [Values]) -> impl Iterator<Item = Trial> {
+    cases().flat_map(move |(def, case, label)| {
+        let (graph, given) = build(def, case, 3);
+        all.iter().map(move |values| {
+            // Constants, which say how (axes, shapes) or weigh, stay.
+            let given = given.iter().map(|(name, tensor)| (name.clone(), changed(tensor, values))).collect();
+            Trial { graph: graph.clone(), given, label: format!("{label}, {}", values.name) }
+        })
+    })
+}
+
+/// Expects *same* of every case that the CPU runs.
 fn all_the_same(device: Option<Device>, precision: Precision) {
     let (mut wrong, mut tried, mut refused) = (vec![], 0, 0);
-    for (def, case, label) in cases() {
-        let (graph, given) = build(def, case, 3);
-        for values in ALL {
-            // Constants, which say how (axes, shapes) or weigh, stay.
-            let given: Vec<(String, Tensor)> = given.iter().map(|(name, tensor)| (name.clone(), changed(tensor, values))).collect();
-            let model = || Model { graph: graph.clone(), info: ModelInfo::default() };
-            let named: Vec<(&str, Tensor)> = given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
-            // An index out of range, a count below 0: no answer to compare.
-            let Ok(_) = Session::builder().build(model()).unwrap().run(&named) else {
-                refused += 1;
-                continue;
-            };
-            tried += 1;
-            match judged(model(), &given, device.clone(), precision, Reference::CpuF64) {
-                Ok(report) if report.verdict == Verdict::Same => {}
-                Ok(report) => wrong.push(format!("{label}, {}: {}", values.name, said(&report))),
-                Err(error) => wrong.push(format!("{label}, {}: {error}", values.name)),
-            }
+    for trial in trials(ALL) {
+        if trial.outputs().is_none() {
+            refused += 1;
+            continue;
+        }
+        tried += 1;
+        match trial.judged(device.clone(), precision, Reference::CpuF64) {
+            Ok(report) if report.verdict == Verdict::Same => {}
+            Ok(report) => wrong.push(format!("{}: {}", trial.label, said(&report))),
+            Err(error) => wrong.push(format!("{}: {error}", trial.label)),
         }
     }
     println!("{tried} comparisons, {} different; {refused} cases that the CPU refuses", wrong.len());
@@ -129,27 +153,20 @@ fn spoilt(tensor: &Tensor, at: usize, how: usize) -> Tensor {
 #[test]
 fn one_wrong_element_is_found() {
     let (mut missed, mut tried, mut open) = (vec![], 0, 0);
-    for (def, case, label) in cases() {
-        let (graph, given) = build(def, case, 3);
-        for values in &ALL[..4] {
-            let given: Vec<(String, Tensor)> = given.iter().map(|(name, tensor)| (name.clone(), changed(tensor, values))).collect();
-            let model = || Model { graph: graph.clone(), info: ModelInfo::default() };
-            let named: Vec<(&str, Tensor)> = given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
-            let Ok(outputs) = Session::builder().build(model()).unwrap().run(&named) else { continue };
-            let Some((name, right)) = outputs.iter().find(|(_, tensor)| !tensor.is_empty() && (tensor.dtype().is_float() || tensor.to_i64s().is_ok())) else {
-                continue;
-            };
-            for how in 0..3 {
-                let wrong = spoilt(right, right.len() / 2, how);
-                let recorded = outputs.iter().map(|(other, tensor)| (other.clone(), if other == name { wrong.clone() } else { tensor.clone() })).collect();
-                tried += 1;
-                match judged(model(), &given, None, Precision::F32, Reference::Outputs(recorded)) {
-                    Ok(report) if report.verdict == Verdict::Different => {}
-                    // A product that may leave the range; NaN in a key that a mask hides.
-                    Ok(report) if report.outputs.iter().any(|row| row.measure.beyond_range > 0) => open += 1,
-                    Ok(_) => missed.push(format!("{label}, {}: {how} at {} of '{name}'", values.name, right.len() / 2)),
-                    Err(error) => missed.push(format!("{label}, {}: {error}", values.name)),
-                }
+    for trial in trials(&ALL[..4]) {
+        let Some(outputs) = trial.outputs() else { continue };
+        let countable = |tensor: &Tensor| tensor.dtype().is_float() || tensor.to_i64s().is_ok();
+        let Some((name, right)) = outputs.iter().find(|(_, tensor)| !tensor.is_empty() && countable(tensor)) else { continue };
+        for how in 0..3 {
+            let wrong = spoilt(right, right.len() / 2, how);
+            let recorded = outputs.iter().map(|(other, tensor)| (other.clone(), if other == name { wrong.clone() } else { tensor.clone() })).collect();
+            tried += 1;
+            match trial.judged(None, Precision::F32, Reference::Outputs(recorded)) {
+                Ok(report) if report.verdict == Verdict::Different => {}
+                // A product that may leave the range; NaN in a key that a mask hides.
+                Ok(report) if report.outputs.iter().any(|row| row.measure.beyond_range > 0) => open += 1,
+                Ok(_) => missed.push(format!("{}: {how} at {} of '{name}'", trial.label, right.len() / 2)),
+                Err(error) => missed.push(format!("{}: {error}", trial.label)),
             }
         }
     }
