@@ -1,9 +1,12 @@
 //! Small models from public bug reports of other engines, which lie in ../shared/cases (see SARDONYX_SHARED): each gives what its
 //! about.txt says, or the error that it asks for, and the comparison finds nothing where nothing is wrong.
 
+#[path = "support/shared.rs"]
+mod shared;
+
 use sardonyx::compare::{Options, Reference, Verdict, compare};
 use sardonyx::gpu::{Device, test_device};
-use sardonyx::{Session, Tensor, onnx};
+use sardonyx::{Session, Tensor};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,11 +16,8 @@ const ERRORS: &[(&str, &str)] =
 
 /// The cases' folders, where they are.
 fn folders() -> Vec<PathBuf> {
-    let root = std::env::var_os("SARDONYX_SHARED").map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared")), PathBuf::from);
-    let Ok(entries) = std::fs::read_dir(root.join("cases")) else {
-        eprintln!("skipped: no {} (set SARDONYX_SHARED)", root.join("cases").display());
-        return vec![];
-    };
+    let Some(all) = shared::folder("cases") else { return vec![] };
+    let entries = std::fs::read_dir(all).unwrap();
     let mut folders: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.join("model.onnx").exists()).collect();
     folders.sort();
     folders
@@ -54,10 +54,7 @@ fn compared(device: Option<Device>) {
     let mut wrong = vec![];
     for folder in folders().iter().filter(|folder| error_of(folder).is_none()) {
         let session = Session::builder().device(device.clone()).load(folder.join("model.onnx")).unwrap();
-        let read = |(k, port): (usize, sardonyx::session::Port)| {
-            let path = folder.join(format!("test_data_set_0/input_{k}.pb"));
-            (port.name, onnx::read_pb(&path).unwrap().1)
-        };
+        let read = |(k, port): (usize, sardonyx::session::Port)| (port.name, shared::recorded(folder, "input", k).unwrap());
         let inputs: Vec<(String, Tensor)> = session.inputs().into_iter().enumerate().map(read).collect();
         let named: Vec<(&str, Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
         let values = session.bind(&named).unwrap();

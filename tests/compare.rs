@@ -1,9 +1,12 @@
 //! The comparison: green where nothing is wrong, and naming the node where a fault was planted.
 
+#[path = "support/shared.rs"]
+mod shared;
+
 use sardonyx::compare::{Options, Reference, Report, Verdict, compare};
 use sardonyx::gpu::{Device, LimitsOption, Selection, test_device};
 use sardonyx::plan::Precision;
-use sardonyx::{Session, Tensor, onnx};
+use sardonyx::{Session, Tensor};
 use std::path::{Path, PathBuf};
 
 const OWN: &[&str] = &["tiny/mlp", "tiny/conv_odd", "tiny/branches", "tiny/decoder", "tiny/joined", "tiny/heads", "tiny/contrib"];
@@ -13,21 +16,14 @@ fn own(name: &str) -> PathBuf {
 }
 
 /// A real model's folder, where they are: see tests/models.rs.
-fn shared(name: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("SARDONYX_SHARED").map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared")), PathBuf::from);
-    let path = root.join("models").join(name);
-    if !path.is_dir() {
-        eprintln!("skipped: no {} (set SARDONYX_SHARED)", path.display());
-        return None;
-    }
-    Some(path)
+fn real(name: &str) -> Option<PathBuf> {
+    shared::folder(&format!("models/{name}"))
 }
 
 /// Inputs recorded with the model, or seeded noise.
 fn inputs(session: &Session, folder: &Path) -> Vec<(String, Tensor)> {
     let input = |(k, port): (usize, sardonyx::session::Port)| {
-        let path = folder.join(format!("test_data_set_0/input_{k}.pb"));
-        let tensor = if path.exists() { onnx::read_pb(&path).unwrap().1 } else { noise(&port) };
+        let tensor = shared::recorded(folder, "input", k).unwrap_or_else(|| noise(&port));
         (port.name, tensor)
     };
     session.inputs().into_iter().enumerate().map(input).collect()
@@ -119,7 +115,7 @@ fn and_under_the_limits_of_webgpu_with_the_kernels_of_hardware() {
 fn real_models_are_the_same() {
     let Some(device) = test_device() else { return };
     for name in ["mnist_ort", "squeezenet_fp32"] {
-        if let Some(folder) = shared(name) {
+        if let Some(folder) = real(name) {
             green(&folder, Some(device.clone()), Precision::F32);
         }
     }
@@ -129,7 +125,7 @@ fn real_models_are_the_same() {
 fn and_under_the_limits_of_webgpu_with_the_kernels_of_hardware_too() {
     let Some(device) = webgpu_device() else { return };
     for name in ["mnist_ort", "squeezenet_fp32"] {
-        if let Some(folder) = shared(name) {
+        if let Some(folder) = real(name) {
             green(&folder, Some(device.clone()), Precision::F32);
         }
     }
@@ -172,7 +168,7 @@ fn and_in_real_models() {
     let Some(device) = test_device() else { return };
     // A comparison of SqueezeNet takes seconds: five of its seeds, one of them a buffer handed on too early.
     for (name, seeds) in [("mnist_ort", 0..20), ("squeezenet_fp32", 14..19)] {
-        if let Some(folder) = shared(name) {
+        if let Some(folder) = real(name) {
             faults(&folder, &device, seeds);
         }
     }
@@ -188,11 +184,11 @@ fn every_reference_and_the_shape_of_the_json() {
         let report = report(&folder, Some(device.clone()), precision, None, reference.clone());
         assert!(report.verdict == Verdict::Same, "{}\n{}", reference.name(), table(&report));
     }
-    let recorded = onnx::read_pb(&folder.join("test_data_set_0/output_0.pb")).unwrap();
+    let output = shared::recorded(&folder, "output", 0).unwrap();
     let recorded = |shift: f32| {
-        let moved = recorded.1.as_slice::<f32>().unwrap().iter().map(|x| x + shift).collect();
+        let moved = output.as_slice::<f32>().unwrap().iter().map(|x| x + shift).collect();
         let name = Session::builder().load(model(&folder)).unwrap().outputs()[0].name.clone();
-        Reference::Outputs(vec![(name, Tensor::new(recorded.1.shape(), moved).unwrap())])
+        Reference::Outputs(vec![(name, Tensor::new(output.shape(), moved).unwrap())])
     };
     assert!(report(&folder, Some(device.clone()), Precision::F32, None, recorded(0.0)).verdict == Verdict::Same);
     let off = report(&folder, Some(device), Precision::F32, None, recorded(0.1));

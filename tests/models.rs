@@ -1,38 +1,25 @@
 //! Real models with recorded outputs, on the CPU and on the GPU. They live outside the repository: SARDONYX_SHARED names
 //! their folder (../shared by default); without it these tests say that they were left out.
 
+#[path = "support/shared.rs"]
+mod shared;
+
 use sardonyx::gpu::{Device, LimitsOption, Selection, test_device};
 use sardonyx::plan::Precision;
-use sardonyx::{Session, Tensor, onnx};
+use sardonyx::{Session, Tensor};
 use std::path::PathBuf;
-
-fn folder() -> Option<PathBuf> {
-    let path =
-        std::env::var_os("SARDONYX_SHARED").map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared")), PathBuf::from).join("models");
-    if path.is_dir() {
-        return Some(path);
-    }
-    eprintln!("skipped: no folder of models at {} (set SARDONYX_SHARED)", path.display());
-    None
-}
 
 /// A model's file, recorded inputs and outputs, rtol and atol.
 type Recorded = (PathBuf, Vec<Tensor>, Vec<Tensor>, f64, f64);
 
 /// The model's recorded inputs and outputs, and its tolerances from index.tsv.
 fn case(name: &str) -> Option<Recorded> {
-    let folder = folder()?;
+    let folder = shared::folder("models")?;
     let index = std::fs::read_to_string(folder.join("index.tsv")).unwrap();
     let header: Vec<&str> = index.lines().next().unwrap().split('\t').collect();
     let column = |key: &str| header.iter().position(|cell| *cell == key).unwrap();
     let row: Vec<&str> = index.lines().map(|line| line.split('\t').collect::<Vec<_>>()).find(|row| row[0] == name).unwrap();
-    let read = |kind: &str| {
-        (0..)
-            .map(|k| folder.join(name).join(format!("test_data_set_0/{kind}_{k}.pb")))
-            .take_while(|path| path.exists())
-            .map(|path| onnx::read_pb(&path).unwrap().1)
-            .collect()
-    };
+    let read = |kind: &str| (0..).map_while(|k| shared::recorded(&folder.join(name), kind, k)).collect();
     Some((folder.join(name).join("model.onnx"), read("input"), read("output"), row[column("rtol")].parse().unwrap(), row[column("atol")].parse().unwrap()))
 }
 

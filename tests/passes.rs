@@ -1,7 +1,10 @@
 //! A rewrite may not change an answer: every model at hand gives on the CPU, with all rewrites, what it gives as read.
 
+#[path = "support/shared.rs"]
+mod shared;
+
 use sardonyx::plan::{Capabilities, Inference, Placement, PlanRequest, Precision, infer, plan};
-use sardonyx::{Session, Tensor, cpu, onnx, ops, passes};
+use sardonyx::{Session, Tensor, cpu, ops, passes};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -10,18 +13,13 @@ fn cases() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut list: Vec<PathBuf> =
         ["conv_odd", "mlp", "branches", "cpu_step", "joined", "heads", "contrib"].iter().map(|name| root.join("models/tiny").join(name)).collect();
-    let shared = std::env::var_os("SARDONYX_SHARED").map_or_else(|| root.join("../shared"), PathBuf::from).join("models");
-    list.extend(["mnist_ort", "squeezenet_fp32", "ultraface_rfb320", "ppocr_cls"].iter().map(|name| shared.join(name)).filter(|path| path.is_dir()));
+    list.extend(["mnist_ort", "squeezenet_fp32", "ultraface_rfb320", "ppocr_cls"].iter().filter_map(|name| shared::folder(&format!("models/{name}"))));
     list
 }
 
 fn inputs(session: &Session, folder: &Path) -> Vec<(String, Tensor)> {
-    session
-        .inputs()
-        .iter()
-        .enumerate()
-        .map(|(k, port)| (port.name.clone(), onnx::read_pb(&folder.join(format!("test_data_set_0/input_{k}.pb"))).unwrap().1))
-        .collect()
+    let read = |(k, port): (usize, sardonyx::session::Port)| (port.name, shared::recorded(folder, "input", k).unwrap());
+    session.inputs().into_iter().enumerate().map(read).collect()
 }
 
 #[test]
