@@ -30,8 +30,9 @@ struct Params {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     // Which of pixels and channels neighbouring workgroups share: see matmul.wgsl.
     let block = select(group.z * p.row_groups + group.y, group.x, p.rows_first != 0u);
-    let channel = select(group.x, group.y, p.rows_first != 0u) * WIDTH + local;
-    if channel >= p.out_c4 { return; }
+    let own = select(group.x, group.y, p.rows_first != 0u) * WIDTH + local;
+    if !QUADS && own >= p.out_c4 { return; }
+    let channel = min(own, p.out_c4 - 1u);                      // beyond the last it helps to load the input, and stores nothing
     let row = block / p.blocks_w;                               // of all images' output rows
     if row >= p.rows { return; }
     let first = (block - row * p.blocks_w) * PIXELS;
@@ -44,6 +45,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let limit = i32(uniform_index(p.limit_w));
     let last = i32(uniform_index(p.in_w - 1u));
     let b_start = b_column(channel, p.b_row);
+    let steps = order4(local) * p.b_row;
     var first_in = 0u;
     if GROUPED { first_in = (channel / p.out_group4) * p.in_group4; }
 
@@ -69,14 +71,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 let count = min(64u, p.in_group4 - part);
                 for (var k = 0u; k < count; k++) {
                     let c = from_part + uniform_small(k);
-                    let w = b_rows(b_group(b_start, b_next, p.b_row), p.b_row);
+                    let w = b_ordered(b_group(b_start, b_next, p.b_row), steps);
                     b_next++;
                     for (var r = 0u; r < PIXELS; r++) {
-                        var x = select(vec4(0.0), load4(input[base[r] + c]), inside[r]);
+                        var x = ordered4_if(base[r] + c, local, inside[r]);
                         if TAIL {
                             // The last group's lanes beyond the channels are padding, which may hold anything.
                             let valid = select(4u, p.tail, part + k + 1u == p.in_group4);
-                            x = select(vec4(0.0), x, vec4(0u, 1u, 2u, 3u) < vec4(valid));
+                            x = select(vec4(0.0), x, order4(local) < vec4(valid));
                         }
                         sum[r] = accumulate4(sum[r] + (x.x * w[0] + x.y * w[1] + (x.z * w[2] + x.w * w[3])));
                     }
@@ -84,6 +86,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
     }
+    if QUADS && own >= p.out_c4 { return; }
     let end = select(min(p.count, p.out_w - first), PIXELS, UNROLLED);
     let offset = bias4(channel);
     var made = sum;                                             // indexed by a variable, which `sum` should not be

@@ -26,8 +26,9 @@ struct Params {
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let block = group.z * p.row_groups + group.y;
-    let channel = group.x * WIDTH + local;
-    if channel >= p.out_c4 { return; }
+    let own = group.x * WIDTH + local;
+    if !QUADS && own >= p.out_c4 { return; }
+    let channel = min(own, p.out_c4 - 1u);                      // beyond the last it helps to load the input, and stores nothing
     let row = block / p.blocks_w;                               // of all images' output rows
     if row >= p.rows { return; }
     let first = (block - row * p.blocks_w) * PIXELS;
@@ -45,7 +46,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let line = uniform_index(((n * p.in_c + c) * p.in_h + y + ky * p.dilation_h) * p.in_w4);
             var span: array<vec4<f32>, SPAN4>;
             // What lies beyond the row is read by pixels that aren't stored.
-            for (var i = 0u; i < SPAN4; i++) { span[i] = load4(input[line + min(start + i, last)]); }
+            for (var i = 0u; i < SPAN4; i++) { span[i] = uniform4(line + min(start + i, last), local); }
             for (var part = 0u; part < PARTS; part++) {
                 let w = b_rows(b_group(b_start, b_next, p.b_row), p.b_row);
                 b_next++;
@@ -60,6 +61,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
     }
+    if QUADS && own >= p.out_c4 { return; }
     let end = select(min(p.count, p.out_w - first), PIXELS, UNROLLED);
     let offset = bias4(channel);
     var made = sum;                                             // indexed by a variable, which `sum` should not be

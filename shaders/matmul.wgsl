@@ -10,8 +10,9 @@
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     // Which of rows and columns neighbouring workgroups share: the larger matrix is then read once.
     let row_block = select(group.y, group.x, p.rows_first != 0u);
-    let column = select(group.x, group.y, p.rows_first != 0u) * WIDTH + local;
-    if column >= p.n4 { return; }
+    let own = select(group.x, group.y, p.rows_first != 0u) * WIDTH + local;
+    if !QUADS && own >= p.n4 { return; }
+    let column = min(own, p.n4 - 1u);                            // beyond the last it helps to load A, and stores nothing
     let outer = group.z / p.inner;
     let inner = group.z % p.inner;
     let b_start = p.b_offset + outer * p.b_outer + inner * p.b_inner + b_column(column, p.b_row);
@@ -26,15 +27,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         sum[r] = vec4(0.0);
         a_at[r] = a_base + min(first + r, last) * a_row;           // a row beyond the last repeats it and isn't stored
     }
+    let steps = order4(local) * p.b_row;
     let whole = p.k >> 2u;
     for (var block = 0u; block < whole; block += 64u) {
         let ahead = uniform_index(block);
         let count = min(64u, whole - block);
         for (var k = 0u; k < count; k++) {
             let a_k = ahead + uniform_small(k);
-            let w = b_rows(b_group(b_start, block + k, p.b_row), p.b_row);
+            let w = b_ordered(b_group(b_start, block + k, p.b_row), steps);
             for (var r = 0u; r < ROWS; r++) {
-                let x = load4(a[a_at[r] + a_k]);
+                let x = ordered4(a_at[r] + a_k, local);
                 sum[r] = accumulate4(sum[r] + (x.x * w[0] + x.y * w[1] + (x.z * w[2] + x.w * w[3])));
             }
         }
@@ -45,10 +47,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var k = whole * 4u; k < p.k; k++) {
             let w = b_row(b_group(b_start, whole, p.b_row), p.b_row, k & 3u);
             for (var r = 0u; r < ROWS; r++) {
-                sum[r] = accumulate4(sum[r] + load4(a[a_at[r] + behind])[k & 3u] * w);
+                sum[r] = accumulate4(sum[r] + uniform4(a_at[r] + behind, local)[k & 3u] * w);
             }
         }
     }
+    if QUADS && own >= p.n4 { return; }
     let c_base = p.c_offset + group.z * p.c_batch + column;
     let residual_base = group.z * p.m * p.n4 + column;               // contiguous, whatever C is a part of
     let end = select(min(p.count, p.m - row_block * ROWS), ROWS, UNROLLED);

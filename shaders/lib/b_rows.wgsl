@@ -10,4 +10,8 @@ fn b_group(start: u32, group: u32, step: u32) -> u32 { return start + 4u * group
 fn b_rows(at: u32, step: u32) -> mat4x4<f32> {
     return mat4x4<f32>(load4(b[at]), load4(b[at + step]), load4(b[at + 2u * step]), load4(b[at + 3u * step]));
 }
+// Those that lie `steps` further, which is p.b_row times the rows' numbers.
+fn b_ordered(at: u32, steps: vec4<u32>) -> mat4x4<f32> {
+    return mat4x4<f32>(load4(b[at + steps.x]), load4(b[at + steps.y]), load4(b[at + steps.z]), load4(b[at + steps.w]));
+}
 fn b_row(at: u32, step: u32, row: u32) -> vec4<f32> { return load4(b[at + row * step]); }

@@ -36,6 +36,8 @@ pub struct AdapterInfo {
     pub shader_f16: bool,
     pub shader_int64: bool,
     pub subgroup: bool,
+    /// The least and the most invocations of one.
+    pub subgroup_sizes: [u32; 2],
     pub cooperative_matrix: bool,
     /// wgpu's names.
     pub features: Vec<String>,
@@ -51,6 +53,8 @@ pub(super) struct Compiler {
     pub translates_late: bool,
     /// Loops whose ends are known are unrolled, so that what is indexed by their counters lies in registers: not by SwiftShader's.
     pub unrolls: bool,
+    /// A subgroup is 4 invocations, always.
+    pub quads: bool,
 }
 
 impl AdapterInfo {
@@ -59,6 +63,7 @@ impl AdapterInfo {
         let device_type = device_type(&info);
         Self {
             index,
+            subgroup_sizes: [info.subgroup_min_size, info.subgroup_max_size],
             name: info.name,
             backend: info.backend.to_str().to_string(),
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
@@ -80,6 +85,7 @@ impl AdapterInfo {
             software: self.software,
             translates_late: self.software && self.driver.starts_with("llvmpipe"),
             unrolls: !self.driver.starts_with("SwiftShader"),
+            quads: self.subgroup_sizes == [4, 4],
         }
     }
     pub(super) fn translates_late(&self) -> bool {
@@ -222,6 +228,7 @@ mod tests {
             shader_f16: false,
             shader_int64: false,
             subgroup: false,
+            subgroup_sizes: [0, 0],
             cooperative_matrix: false,
             features: vec![],
             limits: BTreeMap::new(),

@@ -327,6 +327,7 @@ fn capabilities(compiler: Compiler, cooperative: Option<Cooperative>, features: 
         shader_f16: features.contains(wgpu::Features::SHADER_F16),
         shader_int64: features.contains(wgpu::Features::SHADER_INT64),
         subgroups: features.contains(wgpu::Features::SUBGROUP),
+        quads: features.contains(wgpu::Features::SUBGROUP) && compiler.quads,
         cooperative,
         max_immediate_bytes: if features.contains(wgpu::Features::IMMEDIATES) { limits.max_immediate_size } else { 0 },
         max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
@@ -385,7 +386,7 @@ mod tests {
 
     #[test]
     fn webgpu_capabilities_are_wgpus() {
-        let compiler = Compiler { software: false, translates_late: false, unrolls: true };
+        let compiler = Compiler { software: false, translates_late: false, unrolls: true, quads: false };
         assert_eq!(capabilities(compiler, None, wgpu::Features::empty(), &wgpu::Limits::defaults()), Capabilities::webgpu());
     }
 }

@@ -135,15 +135,30 @@ fn key(kernel: &str, storage: Storage, s: &Sizes) -> String {
     format!("{kernel} {storage:?} {}x{rows}x{} to {} by {kh}x{kw} / {sh}x{sw} {dh}x{dw} in {}", s.in_c, s.out_w, s.out_c, s.groups)
 }
 
-fn prelude(storage: Storage, pixels: u32, width: u32, [grouped, tail, panels, few_taps]: [bool; 4], epilogue: &Epilogue) -> Prelude {
+/// What of a convolution makes variants of the kernel.
+#[derive(Debug, Clone, Copy, Default)]
+struct Traits {
+    /// There are several groups, and whether some 4 neighbouring groups of output channels lie in different ones.
+    grouped: bool,
+    split: bool,
+    /// The last group of 4 input channels is partly padding.
+    tail: bool,
+    /// The weights are packed in panels.
+    panels: bool,
+    /// A row of the kernel is no longer than the table of uniform numbers.
+    few_taps: bool,
+}
+
+fn prelude(storage: Storage, pixels: u32, width: u32, of: Traits, epilogue: &Epilogue) -> Prelude {
     let base = Prelude::new()
         .storage(storage)
+        .shared("input", storage, !of.split)
         .constant("PIXELS", pixels)
         .constant("WIDTH", width)
-        .flag("GROUPED", grouped)
-        .flag("TAIL", tail)
-        .flag("FEW_TAPS", few_taps);
-    epilogue.prelude(packed::prelude(base, panels))
+        .flag("GROUPED", of.grouped)
+        .flag("TAIL", of.tail)
+        .flag("FEW_TAPS", of.few_taps);
+    epilogue.prelude(packed::prelude(base, of.panels))
 }
 
 fn depthwise_prelude(storage: Storage, rows: Rows, width: u32, epilogue: &Epilogue) -> Prelude {
@@ -155,8 +170,15 @@ fn depthwise_prelude(storage: Storage, rows: Rows, width: u32, epilogue: &Epilog
 fn variants() -> Vec<Prelude> {
     let mut list = vec![];
     for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
-        for flags in [[false; 4], [true, false, false, true], [false, true, false, true], [true; 4]] {
-            list.extend(samples().iter().map(|epilogue| prelude(storage, 8, 16, flags, epilogue)));
+        let plain = Traits::default();
+        for of in [
+            plain,
+            Traits { grouped: true, few_taps: true, ..plain },
+            Traits { grouped: true, split: true, few_taps: true, ..plain },
+            Traits { tail: true, few_taps: true, ..plain },
+            Traits { grouped: true, split: true, tail: true, panels: true, few_taps: true },
+        ] {
+            list.extend(samples().iter().map(|epilogue| prelude(storage, 8, 16, of, epilogue)));
         }
     }
     list
@@ -213,8 +235,14 @@ pub fn is_depthwise(sizes: &Sizes) -> bool {
     sizes.groups > 1 && sizes.groups == sizes.in_c && sizes.in_c == sizes.out_c
 }
 
-/// Emits a convolution. Places are channels-last, and contiguous but for the output's; the weights are the node's input 1, a constant.
-pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, input: PlaceId, ends: &Ends) -> Result<(), Unsupported> {
+/// Whether weights that are no constant serve too: as `[h, w, in_c/groups, out_c]` in rows of 4 they lie as the packed ones do.
+pub fn serves_rows(sizes: &Sizes) -> bool {
+    is_depthwise(sizes) || (sizes.in_c / sizes.groups).is_multiple_of(4)
+}
+
+/// Emits a convolution. Places are channels-last, and contiguous but for the output's; `rows` has the weights where the node's input 1
+/// is no constant: see [`serves_rows`].
+pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, input: PlaceId, rows: Option<PlaceId>, ends: &Ends) -> Result<(), Unsupported> {
     let (epilogue, output) = (&ends.epilogue, ends.output);
     let capabilities = at.capabilities();
     let (in_c4, out_c4) = (s.in_c.div_ceil(4), s.out_c.div_ceil(4));
@@ -224,14 +252,15 @@ pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, input: PlaceId, 
     let fold = |blocks: u64| super::folded_grid(blocks, capabilities.max_grid);
     if is_depthwise(s) {
         let shape = vec![s.kernel[0], s.kernel[1], in_c4 * 4];
-        let packed = at.packed(1, Packing { name: "depthwise", args: vec![], shape, pack: pack_depthwise })?;
+        let packed = || at.packed(1, Packing { name: "depthwise", args: vec![], shape, pack: pack_depthwise });
+        let packed = rows.map_or_else(packed, Ok)?;
         let rule = Rows::new(s);
         let tiles: &[u32] = if rule.window.is_some() { &[4, 7, 8] } else { &[4] };
         let all = candidates(Variant::alone(rule.pixels, false), &worthwhile(s.out_w, tiles), false);
         let by = Rows { pixels: at.choose(key("depthwise", storage, s), all).tile, ..rule };
         let blocks_w = narrow(s.out_w)?.div_ceil(by.pixels);
-        let rows = narrow(s.n.saturating_mul(s.out_h))?;
-        let grid = fold(rows as u64 * blocks_w as u64);
+        let lines = narrow(s.n.saturating_mul(s.out_h))?;
+        let grid = fold(lines as u64 * blocks_w as u64);
         let params = DepthwiseParams {
             in_h: narrow(s.in_h)?,
             in_w: narrow(s.in_w)?,
@@ -239,7 +268,7 @@ pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, input: PlaceId, 
             out_h: narrow(s.out_h)?,
             out_w: narrow(s.out_w)?,
             blocks_w,
-            rows,
+            rows: lines,
             kernel: pair(s.kernel)?,
             stride: pair(s.stride)?,
             pad,
@@ -262,19 +291,19 @@ pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, input: PlaceId, 
     let in_group = s.in_c / s.groups;
     let in_group4 = in_group.div_ceil(4);
     let taps = s.kernel[0] * s.kernel[1];
-    let panels = packed::panels(&capabilities);
+    let panels = rows.is_none() && packed::panels(&capabilities);
     let shape = vec![s.kernel[0], s.kernel[1], in_group4 * 4, out_c4 * 4];
     let packing = if panels { packed::of_filters(s.out_c, in_group, taps) } else { Packing { name: "conv", args: vec![], shape, pack: pack_weights } };
     let b_row = if panels { packed::panel_step(taps * in_group4)? } else { narrow(out_c4)? };
-    let packed = at.packed(1, packing)?;
+    let packed = rows.map_or_else(|| at.packed(1, packing), Ok)?;
     let terms = s.n.saturating_mul(s.out_h * s.out_w).saturating_mul(s.out_c).saturating_mul(taps * in_group);
-    let rule = pixels(s.out_w, if panels && terms > LARGE { &[14, 12, 7, 8] } else { &[7, 8] });
-    let rows = narrow(s.n.saturating_mul(s.out_h))?;
-    let blocks = |pixels: u32| Ok::<_, Unsupported>(rows as u64 * narrow(s.out_w)?.div_ceil(pixels) as u64);
+    let rule = pixels(s.out_w, if (panels || capabilities.form().quads) && terms > LARGE { &[14, 12, 7, 8] } else { &[7, 8] });
+    let lines = narrow(s.n.saturating_mul(s.out_h))?;
+    let blocks = |pixels: u32| Ok::<_, Unsupported>(lines as u64 * narrow(s.out_w)?.div_ceil(pixels) as u64);
     let rule = Variant::alone(rule, packed::rows_first(s.out_c.saturating_mul(taps * in_group)) && blocks(rule)? <= capabilities.max_grid as u64);
     // A smaller tile makes more blocks.
     let fits = blocks(4)? <= capabilities.max_grid as u64;
-    let tiles = worthwhile(s.out_w, if panels { &[7, 8, 12, 14] } else { &[4, 7, 8] });
+    let tiles = worthwhile(s.out_w, if panels || capabilities.form().quads { &[7, 8, 12, 14] } else { &[4, 7, 8] });
     let alone = candidates(rule, if fits { &tiles } else { &[] }, fits && blocks(rule.tile)? > 1 && columns > 1);
     let mut all = vec![];
     if s.groups == 1 {
@@ -283,7 +312,7 @@ pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, input: PlaceId, 
         all.extend(gemm::variants_for(&capabilities, size, in_group4, taps, 1));
     }
     all.extend(alone);
-    let variant = at.choose(key("conv", storage, s), all);
+    let variant = at.choose(key(if rows.is_some() { "conv by rows" } else { "conv" }, storage, s), all);
     if variant.columns > 0 {
         return gemm::convolution(at, storage, variant, s, [input, packed], ends);
     }
@@ -298,7 +327,7 @@ pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, input: PlaceId, 
         out_h: narrow(s.out_h)?,
         out_w: narrow(s.out_w)?,
         out_c4: narrow(out_c4)?,
-        rows,
+        rows: lines,
         kernel: pair(s.kernel)?,
         stride: pair(s.stride)?,
         pad,
@@ -322,11 +351,13 @@ pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, input: PlaceId, 
         spare: 0,
     };
     let bindings = ends.bindings(at, storage, [input, packed])?;
-    at.emit(
-        &CONV,
-        prelude(storage, pixels, width, [s.groups > 1, !in_group.is_multiple_of(4), panels, s.kernel[1] <= UNIFORM_TABLE.len()], epilogue),
-        params,
-        &bindings,
-        if rows_first { [blocks as u32, columns, 1] } else { [columns, grid[0], grid[1]] },
-    )
+    let of = Traits {
+        grouped: s.groups > 1,
+        split: s.groups > 1 && !(s.out_c / s.groups).is_multiple_of(16),
+        tail: !in_group.is_multiple_of(4),
+        panels,
+        few_taps: s.kernel[1] <= UNIFORM_TABLE.len(),
+    };
+    let grid = if rows_first { [blocks as u32, columns, 1] } else { [columns, grid[0], grid[1]] };
+    at.emit(&CONV, prelude(storage, pixels, width, of, epilogue), params, &bindings, grid)
 }

@@ -64,7 +64,7 @@ pub fn serves(s: &Sizes) -> bool {
 }
 
 fn prelude(storage: Storage, row: Row, width: u32, panels: bool, epilogue: &Epilogue) -> Prelude {
-    let base = Prelude::new().storage(storage).constant("PIXELS", row.pixels).constant("WIDTH", width);
+    let base = Prelude::new().storage(storage).shared("input", storage, true).constant("PIXELS", row.pixels).constant("WIDTH", width);
     let base = base.constant("KERNEL", row.kernel).constant("STRIDE", row.stride).constant("SPAN4", row.span4()).constant("PARTS", row.kernel.div_ceil(4));
     epilogue.prelude(packed::prelude(base, panels))
 }

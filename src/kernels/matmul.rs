@@ -80,7 +80,7 @@ pub fn rows(capabilities: &Capabilities, m: usize) -> u32 {
     match m {
         0..=1 => 1,
         2..=5 => 4,
-        13.. if capabilities.form().table => 16,
+        13.. if capabilities.form().table || capabilities.form().quads => 16,
         9.. if capabilities.form().table => 12,
         _ => 8,
     }
@@ -97,7 +97,7 @@ fn tiles(capabilities: &Capabilities, m: usize) -> &'static [u32] {
 }
 
 fn prelude(storage: Storage, rows: u32, width: u32, [tail, panels]: [bool; 2], epilogue: &Epilogue) -> Prelude {
-    let base = Prelude::new().storage(storage).constant("ROWS", rows).constant("WIDTH", width).flag("TAIL", tail);
+    let base = Prelude::new().storage(storage).shared("a", storage, true).constant("ROWS", rows).constant("WIDTH", width).flag("TAIL", tail);
     epilogue.prelude(weights::prelude(base, panels)).code(COMMON)
 }
 

@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The forms of preludes, as [`Capabilities::form`](crate::plan::Capabilities::form) makes them: hardware's, and software adapters'.
-pub const FORMS: [Form; 7] = {
-    let plain = Form { wide: false, table: false, rolled: false, subgroups: false, written_out: false, saturates: false };
+pub const FORMS: [Form; 8] = {
+    let plain = Form { wide: false, table: false, rolled: false, subgroups: false, quads: false, written_out: false, saturates: false };
     let rolled = Form { rolled: true, ..plain };
     [
         plain,
@@ -16,6 +16,7 @@ pub const FORMS: [Form; 7] = {
         Form { subgroups: true, ..plain },
         Form { saturates: true, ..rolled },
         Form { written_out: true, ..plain },
+        Form { quads: true, written_out: true, ..plain },
         Form { wide: true, table: true, ..rolled },
         Form { wide: true, table: true, saturates: true, ..rolled },
     ]

@@ -37,6 +37,8 @@ pub struct Capabilities {
     pub shader_int64: bool,
     /// SUBGROUP: hardware makes sums over a workgroup by subgroups, of whatever size they are.
     pub subgroups: bool,
+    /// Subgroups are 4 invocations that lie side by side, as SwiftShader's are.
+    pub quads: bool,
     /// Cooperative matrices, where the adapter has them of a kind that WGSL can name.
     pub cooperative: Option<Cooperative>,
     /// Bytes of immediates; a software adapter takes what is read from them for uniform.
@@ -107,6 +109,7 @@ impl Capabilities {
             table,
             rolled: self.translates_late,
             subgroups: self.subgroups && !self.software,
+            quads: self.software && self.subgroups && self.quads,
             written_out: !self.unrolls,
             saturates: false,
         }
@@ -124,6 +127,7 @@ impl Capabilities {
             shader_f16: false,
             shader_int64: false,
             subgroups: false,
+            quads: false,
             cooperative: None,
             max_immediate_bytes: 0,
             max_storage_buffers: 8,

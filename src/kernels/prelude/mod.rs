@@ -26,6 +26,9 @@ pub struct Form {
     pub rolled: bool,
     /// A workgroup's sums are made by subgroups: needs SUBGROUP. For hardware alone.
     pub subgroups: bool,
+    /// A group of 4 that all invocations read alike is loaded by 4 of them, a lane each, and broadcast: for software adapters whose subgroups
+    /// are 4 invocations. Needs SUBGROUP.
+    pub quads: bool,
     /// Loops of known length are written out: for drivers that leave them loops. Goes with `rolled` off.
     pub written_out: bool,
     /// Stores of float16 take a finite number beyond its range to ±65,504, as `--precision f16` has it; otherwise it is infinite.
@@ -99,6 +102,8 @@ pub struct Prelude {
     /// Whether the workgroup is one team.
     whole_team: bool,
     cooperative: bool,
+    /// A buffer of which neighbouring invocations read the same, and whether every 4 of them always do.
+    shared: Option<(&'static str, Storage, bool)>,
     /// Where the run's status is bound, by a kernel that may tell of something.
     status: Option<u32>,
 }
@@ -120,6 +125,12 @@ impl Prelude {
     /// `Stored4`, `load4` and `store4` of a float kernel's tensors: groups of 4 elements, float32 in registers.
     pub fn storage(mut self, storage: Storage) -> Self {
         self.types.push((String::new(), storage, false));
+        self
+    }
+    /// `uniform4`, `ordered4`, `ordered4_if` and `order4` of `shaders/lib/shared_*.wgsl`: groups of a float buffer that each 4 neighbouring
+    /// invocations read at the same index, together; where not all 4 do, `alike` is false and each reads by itself.
+    pub fn shared(mut self, name: &'static str, storage: Storage, alike: bool) -> Self {
+        self.shared = Some((name, storage, alike));
         self
     }
     /// For kernels that move elements of any type: `Stored4`, `Lane`, `lane_of(group, k)`, `pack4(a, b, c, d)`.
@@ -189,7 +200,7 @@ impl Prelude {
         let needs = Needs {
             // Wide words hold two halves each, which unpack without the f16 type.
             f16: !form.wide && self.types.iter().any(|(_, storage, _)| *storage == Storage::F16),
-            subgroups,
+            subgroups: subgroups || self.in_quads(form),
             int64: form.wide && !self.types.is_empty(),
             immediates: form.table && uniform,
             cooperative: self.cooperative,
@@ -203,6 +214,9 @@ impl Prelude {
         whole += &self.text;
         if uniform {
             whole += if form.table { UNIFORM_BY_TABLE } else { UNIFORM };
+        }
+        if shader.contains("QUADS") {
+            let _ = writeln!(whole, "const QUADS: bool = {};", self.in_quads(form));
         }
         if shader.contains("UNROLLED") {
             let _ = writeln!(whole, "const UNROLLED: bool = {};\n{KEPT}", !form.rolled);
@@ -227,11 +241,18 @@ impl Prelude {
         from.split_once("u;")?.0.parse().ok()
     }
 
+    fn in_quads(&self, form: Form) -> bool {
+        form.quads && self.shared.is_some_and(|(_, _, alike)| alike)
+    }
+
     /// The tensors' types, and what reads and writes them.
     fn declarations(&self, form: Form) -> String {
         let mut text = types::shared(self.types.iter().map(|of| of.1), form);
         for (prefix, storage, typed) in &self.types {
             text += &if *typed { types::lanes(prefix, *storage, form) } else { types::floats(*storage, form) };
+        }
+        if let Some((name, storage, _)) = self.shared {
+            text += &types::shared_loads(name, storage, self.in_quads(form));
         }
         text
     }

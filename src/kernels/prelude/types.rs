@@ -8,6 +8,23 @@ const HALF: &str = include_str!("../../../shaders/lib/half.wgsl");
 /// 64-bit words from and to 32-bit ones.
 const WORDS: &str = include_str!("../../../shaders/lib/words.wgsl");
 
+/// Loads of what neighbouring invocations share: of a subgroup of 4, and each by itself.
+const SHARED_QUADS: &str = include_str!("../../../shaders/lib/shared_quads.wgsl");
+const SHARED_ALONE: &str = include_str!("../../../shaders/lib/shared_alone.wgsl");
+
+/// The loads of a float buffer that neighbouring invocations share.
+pub(super) fn shared_loads(name: &str, storage: Storage, quads: bool) -> String {
+    let element = match storage {
+        Storage::F16Packed => format!("unpack2x16float({name}[at][k >> 1u])[k & 1u]"),
+        _ => format!("f32({name}[at][k])"),
+    };
+    if quads {
+        format!("fn element1(at: u32, k: u32) -> f32 {{ return {element}; }}\n{SHARED_QUADS}")
+    } else {
+        format!("fn group4(at: u32) -> vec4<f32> {{ return load4({name}[at]); }}\n{SHARED_ALONE}")
+    }
+}
+
 /// What the declarations of these tensors share.
 pub(super) fn shared(types: impl Iterator<Item = Storage> + Clone, form: Form) -> String {
     let mut text = String::new();

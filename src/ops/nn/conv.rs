@@ -129,12 +129,6 @@ impl Operator for Conv {
         }
         let input = at.input(0, Layout::ChannelsLast4)?.place;
         let ends = Ends::new(&self.epilogue, bias, residual, at.target(0, Layout::ChannelsLast4)?)?;
-        if at.constant(1).is_none() || !conv::serves(&sizes) {
-            let four = [w[0], w[1], g.kernel[0], g.kernel[1]];
-            let weights = at.view(1)?.reshaped_or(&four, "weights")?;
-            let weights = at.in_layout(weights.permuted(&[2, 3, 1, 0]), Layout::Rows4)?.place;
-            return conv_direct::emit(at, storage, &sizes, [input, weights], false, &ends);
-        }
         let pointwise = g.kernel == [1, 1] && g.stride == [1, 1] && g.begin == [0, 0] && g.end == [0, 0] && self.groups == 1;
         if pointwise {
             // A matrix product of [pixels, channels] and the weights' transpose.
@@ -144,10 +138,20 @@ impl Operator for Conv {
             let rows = View { place: input, shape: vec![pixels, x[1]], strides: vec![x[1].next_multiple_of(4) as isize, 1], offset: 0 };
             return matmul::product(at, storage, [rows, weights], &[], [pixels, w[0], w[1]], 1.0, &ends);
         }
+        if at.constant(1).is_none() || !conv::serves(&sizes) {
+            let four = [w[0], w[1], g.kernel[0], g.kernel[1]];
+            let weights = at.view(1)?.reshaped_or(&four, "weights")?;
+            let weights = at.in_layout(weights.permuted(&[2, 3, 1, 0]), Layout::Rows4)?.place;
+            return if conv::serves(&sizes) && conv::serves_rows(&sizes) {
+                conv::emit(at, storage, &sizes, input, Some(weights), &ends)
+            } else {
+                conv_direct::emit(at, storage, &sizes, [input, weights], false, &ends)
+            };
+        }
         if let Some(tile) = winograd::tile(&sizes, storage, &at.capabilities()) {
             return winograd::emit(at, tile, storage, &sizes, input, &ends);
         }
-        conv::emit(at, storage, &sizes, input, &ends)
+        conv::emit(at, storage, &sizes, input, None, &ends)
     }
 
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
@@ -279,6 +283,11 @@ pub const CASES: &[Case] = &[
     case(&[("strides", Ints(&[1, 3])), ("dilations", Ints(&[2, 1]))], &[Floats(&[2, 1, 8, 40]), Weights(&[35, 1, 3, 5])]),
     case(&[("pads", Ints(&[1, 1, 1, 1]))], &[Floats(&[1, 3, 5, 4]), Floats(&[6, 3, 3, 3]), Floats(&[6])]),
     case(&[], &[Floats(&[1, 5, 4, 3]), Floats(&[3, 5, 1, 1])]),
+    case(&[("pads", Ints(&[1, 1, 1, 1]))], &[Floats(&[2, 8, 5, 9]), Floats(&[6, 8, 3, 3]), Floats(&[6])]),
+    case(&[("pads", Ints(&[1, 1, 1, 1]))], &[Floats(&[1, 24, 7, 9]), Floats(&[20, 24, 3, 3])]),
+    case(&[("group", Int(2)), ("pads", Ints(&[0, 1, 2, 1]))], &[Floats(&[1, 8, 5, 6]), Floats(&[16, 4, 3, 3])]),
+    case(&[("group", Int(2)), ("pads", Ints(&[0, 1, 2, 1]))], &[Floats(&[1, 8, 5, 6]), Weights(&[64, 4, 3, 3])]),
+    case(&[("group", Int(6)), ("strides", Ints(&[2, 2]))], &[Floats(&[1, 6, 7, 9]), Floats(&[6, 1, 3, 3]), Floats(&[6])]),
     case(&[("pads", Ints(&[2, 2]))], &[Floats(&[1, 4, 11]), Weights(&[6, 4, 5]), Weights(&[6])]),
     case(&[], &[Floats(&[1, 2, 4, 4, 4]), Weights(&[3, 2, 2, 2, 2])]).runs("cpu"),
 ];
