@@ -3,8 +3,8 @@
 //
 // Pixels come from workgroup_id alone, so that the loads of the input are uniform across the workgroup (which a software
 // adapter has to be told: see uniform_index); the weights are a matrix of (tap, input channel) rows and output channel columns.
-// Padding is a test in the load, not a copy.
-// Prelude: Stored4, load4, store4, uniform_index, uniform_small, UNROLLED, kept, PIXELS, WIDTH, GROUPED, TAIL, FEW_TAPS (64 in a row), GENERATED, generated4,
+// Padding is a test in the load, not a copy; rows of it are left out, unless ANY_WEIGHTS: 0 times an infinite weight is NaN.
+// Prelude: Stored4, load4, store4, uniform_index, uniform_small, UNROLLED, kept, PIXELS, WIDTH, GROUPED, TAIL, ANY_WEIGHTS, FEW_TAPS (64 in a row), GENERATED, generated4,
 // accumulate4, StoredB, b_column, b_group, b_rows.
 
 // Channel counts ending in 4 are in groups of 4. in_group4: input channels that one output channel reads.
@@ -53,8 +53,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var r = 0u; r < PIXELS; r++) { sum[r] = vec4(0.0); }
     for (var ky = 0u; ky < p.kernel_h; ky++) {
         let y = corner_y + i32(ky * p.dilation_h);
-        if y < 0 || y >= i32(p.in_h) { continue; }
-        let line = uniform_index((n * p.in_h + u32(y)) * p.in_w);
+        let padding = y < 0 || y >= i32(p.in_h);
+        if !ANY_WEIGHTS && padding { continue; }
+        let line = uniform_index((n * p.in_h + u32(clamp(y, 0, i32(p.in_h) - 1))) * p.in_w);
         var b_next = ky * p.kernel_w * p.in_group4;             // the next group of 4 input channels among the weights'
         for (var kx = 0u; kx < p.kernel_w; kx++) {
             var ahead = i32(uniform_small(kx) * dilation);
@@ -63,7 +64,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             var inside: array<bool, PIXELS>;
             for (var r = 0u; r < PIXELS; r++) {
                 let x = corner_x + ahead + i32(r) * stride;
-                inside[r] = x >= 0 && x < limit;
+                inside[r] = x >= 0 && x < limit && !(ANY_WEIGHTS && padding);
                 base[r] = (line + u32(clamp(x, 0, last))) * in_c4 + first_in;
             }
             for (var part = 0u; part < p.in_group4; part += 64u) {

@@ -49,17 +49,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sum = vec4(0.0);
     for (var ky = 0u; ky < p.kernel_h; ky++) {
         let y = source(row - n * p.out_h, ky, p.stride_h, p.pad_h, p.dilation_h, p.in_h);
-        if y >= p.in_h { continue; }
+        if TRANSPOSED && y >= p.in_h { continue; }
         for (var kx = 0u; kx < p.kernel_w; kx++) {
             let x = source(pixel - row * p.out_w, kx, p.stride_w, p.pad_w, p.dilation_w, p.in_w);
-            if x >= p.in_w { continue; }
-            let base = ((n * p.in_h + y) * p.in_w + x) * p.in_c4;
+            if TRANSPOSED && x >= p.in_w { continue; }
+            // Padding is multiplied as what else is 0: by an infinite weight it is NaN.
+            let inside = TRANSPOSED || y < p.in_h && x < p.in_w;
+            let base = ((n * p.in_h + min(y, p.in_h - 1u)) * p.in_w + min(x, p.in_w - 1u)) * p.in_c4;
             let weight = (ky * p.kernel_w + kx) * p.in_group * p.out_c4 + channel;
             for (var c = 0u; c < p.in_group; c++) {
                 let own = first_in + vec4(c);
                 let value = vec4(load4(input[base + (own.x >> 2u)])[own.x & 3u], load4(input[base + (own.y >> 2u)])[own.y & 3u],
                                  load4(input[base + (own.z >> 2u)])[own.z & 3u], load4(input[base + (own.w >> 2u)])[own.w & 3u]);
-                sum = accumulate4(sum + value * load4(weights[weight + c * p.out_c4]));
+                sum = accumulate4(sum + select(vec4(0.0), value, inside) * load4(weights[weight + c * p.out_c4]));
             }
         }
     }

@@ -1,7 +1,8 @@
 // Depthwise convolution (one filter a channel) on channels-last groups of 4: an invocation makes 4 channels of PIXELS
 // neighbouring pixels of a row, so that a tap's weights are loaded once for all of them. With BY_ROWS so are a row's inputs:
 // the SPAN that PIXELS outputs of KERNEL taps with STRIDE reach, without dilation.
-// Prelude: Stored4, load4, store4, UNROLLED, kept, PIXELS, WIDTH, BY_ROWS, SPAN, KERNEL, STRIDE, GENERATED, generated4, accumulate4.
+// Prelude: Stored4, load4, store4, UNROLLED, kept, PIXELS, WIDTH, ANY_WEIGHTS (padding is multiplied: see conv.wgsl), BY_ROWS, SPAN,
+// KERNEL, STRIDE, GENERATED, generated4, accumulate4.
 
 struct Params {
     in_h: u32, in_w: u32, c4: u32, out_h: u32,
@@ -34,14 +35,15 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
     for (var r = 0u; r < PIXELS; r++) { sum[r] = vec4(0.0); }
     for (var ky = 0u; ky < p.kernel_h; ky++) {
         let y = corner_y + i32(ky * p.dilation_h);
-        if y < 0 || y >= i32(p.in_h) { continue; }
-        let line = (n * p.in_h + u32(y)) * p.in_w;
+        let padding = y < 0 || y >= i32(p.in_h);
+        if !ANY_WEIGHTS && padding { continue; }
+        let line = (n * p.in_h + u32(clamp(y, 0, i32(p.in_h) - 1))) * p.in_w;
         if BY_ROWS {
             let corner_x = i32(first * STRIDE) - p.pad_w;
             var window: array<vec4<f32>, SPAN>;
             for (var i = 0u; i < SPAN; i++) {
                 let x = corner_x + i32(i);
-                let inside = x >= 0 && x < i32(p.limit_w);
+                let inside = x >= 0 && x < i32(p.limit_w) && !(ANY_WEIGHTS && padding);
                 window[i] = select(vec4(0.0), load4(input[select(0u, (line + u32(x)) * p.c4, inside) + channel]), inside);
             }
             for (var kx = 0u; kx < KERNEL; kx++) {
@@ -54,7 +56,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
             let w = load4(weights[(ky * p.kernel_w + kx) * p.c4 + channel]);
             for (var r = 0u; r < PIXELS; r++) {
                 let x = i32((first + r) * p.stride_w + kx * p.dilation_w) - p.pad_w;
-                let inside = x >= 0 && x < i32(p.limit_w);
+                let inside = x >= 0 && x < i32(p.limit_w) && !(ANY_WEIGHTS && padding);
                 let value = load4(input[select(0u, (line + u32(x)) * p.c4, inside) + channel]);
                 sum[r] = accumulate4(sum[r] + select(vec4(0.0), value, inside) * w);
             }

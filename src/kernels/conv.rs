@@ -112,14 +112,16 @@ const LARGE: usize = 50_000_000;
 struct Rows {
     pixels: u32,
     window: Option<(u32, u32)>,
+    /// Weights may be infinite: they are no constant.
+    any_weights: bool,
 }
 
 impl Rows {
-    fn new(s: &Sizes) -> Self {
+    fn new(s: &Sizes, any_weights: bool) -> Self {
         let (kernel, stride) = (s.kernel[1], s.stride[1]);
         let served = s.dilation[1] == 1 && (2..=7).contains(&kernel) && stride <= 2;
         let pixels = if served && stride == 1 { pixels(s.out_w, &[7, 8]) } else { 4 };
-        Self { pixels, window: served.then_some((kernel as u32, stride as u32)) }
+        Self { pixels, window: served.then_some((kernel as u32, stride as u32)), any_weights }
     }
 }
 
@@ -143,6 +145,8 @@ struct Traits {
     split: bool,
     /// The last group of 4 input channels is partly padding.
     tail: bool,
+    /// Weights may be infinite: they are no constant.
+    any_weights: bool,
     /// The weights are packed in panels.
     panels: bool,
     /// A row of the kernel is no longer than the table of uniform numbers.
@@ -157,6 +161,7 @@ fn prelude(storage: Storage, pixels: u32, width: u32, of: Traits, epilogue: &Epi
         .constant("WIDTH", width)
         .flag("GROUPED", of.grouped)
         .flag("TAIL", of.tail)
+        .flag("ANY_WEIGHTS", of.any_weights)
         .flag("FEW_TAPS", of.few_taps);
     epilogue.prelude(packed::prelude(base, of.panels))
 }
@@ -164,6 +169,7 @@ fn prelude(storage: Storage, pixels: u32, width: u32, of: Traits, epilogue: &Epi
 fn depthwise_prelude(storage: Storage, rows: Rows, width: u32, epilogue: &Epilogue) -> Prelude {
     let (kernel, stride) = rows.window.unwrap_or((1, 1));
     let base = Prelude::new().storage(storage).constant("PIXELS", rows.pixels).constant("WIDTH", width).flag("BY_ROWS", rows.window.is_some());
+    let base = base.flag("ANY_WEIGHTS", rows.any_weights);
     epilogue.prelude(base.constant("SPAN", (rows.pixels - 1) * stride + kernel).constant("KERNEL", kernel).constant("STRIDE", stride))
 }
 
@@ -174,9 +180,9 @@ fn variants() -> Vec<Prelude> {
         for of in [
             plain,
             Traits { grouped: true, few_taps: true, ..plain },
-            Traits { grouped: true, split: true, few_taps: true, ..plain },
+            Traits { grouped: true, split: true, any_weights: true, few_taps: true, ..plain },
             Traits { tail: true, few_taps: true, ..plain },
-            Traits { grouped: true, split: true, tail: true, panels: true, few_taps: true },
+            Traits { grouped: true, split: true, tail: true, any_weights: false, panels: true, few_taps: true },
         ] {
             list.extend(samples().iter().map(|epilogue| prelude(storage, 8, 16, of, epilogue)));
         }
@@ -188,10 +194,10 @@ fn depthwise_variants() -> Vec<Prelude> {
     let mut list = vec![];
     for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
         for rows in [
-            Rows { pixels: 4, window: None },
-            Rows { pixels: 7, window: Some((3, 1)) },
-            Rows { pixels: 7, window: Some((7, 1)) },
-            Rows { pixels: 4, window: Some((5, 2)) },
+            Rows { pixels: 4, window: None, any_weights: true },
+            Rows { pixels: 7, window: Some((3, 1)), any_weights: false },
+            Rows { pixels: 7, window: Some((7, 1)), any_weights: false },
+            Rows { pixels: 4, window: Some((5, 2)), any_weights: true },
         ] {
             list.extend(samples().iter().map(|epilogue| depthwise_prelude(storage, rows, 16, epilogue)));
         }
@@ -254,7 +260,7 @@ pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, input: PlaceId, 
         let shape = vec![s.kernel[0], s.kernel[1], in_c4 * 4];
         let packed = || at.packed(1, Packing { name: "depthwise", args: vec![], shape, pack: pack_depthwise });
         let packed = rows.map_or_else(packed, Ok)?;
-        let rule = Rows::new(s);
+        let rule = Rows::new(s, rows.is_some());
         let tiles: &[u32] = if rule.window.is_some() { &[4, 7, 8] } else { &[4] };
         let all = candidates(Variant::alone(rule.pixels, false), &worthwhile(s.out_w, tiles), false);
         let by = Rows { pixels: at.choose(key("depthwise", storage, s), all).tile, ..rule };
@@ -355,6 +361,7 @@ pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, input: PlaceId, 
         grouped: s.groups > 1,
         split: s.groups > 1 && !(s.out_c / s.groups).is_multiple_of(16),
         tail: !in_group.is_multiple_of(4),
+        any_weights: rows.is_some(),
         panels,
         few_taps: s.kernel[1] <= UNIFORM_TABLE.len(),
     };
