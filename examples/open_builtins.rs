@@ -1,5 +1,5 @@
-//! What WGSL's own functions give where WGSL leaves it open, on every adapter that wgpu lists: the evidence for the table in
-//! docs/numerics.md. `cargo run --example open_builtins`
+//! What WGSL's own functions give where WGSL leaves it open, on every adapter that wgpu lists: the evidence
+//! for the table in docs/numerics.md. `cargo run --example open_builtins`
 
 use wgpu::util::DeviceExt;
 
@@ -48,7 +48,9 @@ fn main() {
     for adapter in pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY)) {
         println!("{}", adapter.get_info().name);
         match pollster::block_on(ask(&adapter)) {
-            Ok(words) => ASKED.iter().zip(words).for_each(|((name, ..), bits)| println!("    {name:26} {bits:#010x}  {:e}", f32::from_bits(bits))),
+            Ok(words) => ASKED.iter().zip(words).for_each(|((name, ..), bits)| {
+                println!("    {name:26} {bits:#010x}  {:e}", f32::from_bits(bits))
+            }),
             Err(problem) => println!("    {problem}"),
         }
     }
@@ -57,15 +59,23 @@ fn main() {
 async fn ask(adapter: &wgpu::Adapter) -> Result<Vec<u32>, Box<dyn std::error::Error>> {
     let (device, queue) = adapter.request_device(&wgpu::DeviceDescriptor::default()).await?;
     // Arguments come from memory, so that no compiler folds them.
-    let lines: Vec<String> =
-        ASKED.iter().enumerate().map(|(at, (.., text))| format!("{{ let bits = words[{at}]; let x = bitcast<f32>(bits); words[{at}] = {text}; }}")).collect();
+    let lines: Vec<String> = ASKED
+        .iter()
+        .enumerate()
+        .map(|(at, (.., text))| {
+            format!("{{ let bits = words[{at}]; let x = bitcast<f32>(bits); words[{at}] = {text}; }}")
+        })
+        .collect();
     let text = format!(
         "@group(0) @binding(0) var<storage, read_write> words: array<u32>;\n\
          @group(0) @binding(1) var<storage, read> p: array<f32>;\n\
          fn p_u(x: u32) -> u32 {{ return x; }}\n@compute @workgroup_size(1) fn main() {{ _ = p[0];\n{}\n}}\n",
         lines.join("\n")
     );
-    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source: wgpu::ShaderSource::Wgsl(text.into()) });
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: None,
+        source: wgpu::ShaderSource::Wgsl(text.into()),
+    });
     let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: None,
         layout: None,
@@ -77,7 +87,9 @@ async fn ask(adapter: &wgpu::Adapter) -> Result<Vec<u32>, Box<dyn std::error::Er
     let words: Vec<u32> = ASKED.iter().map(|asked| asked.1).collect();
     let numbers = [0.0f32, 2.0, 2.0, 1.0, f32::from_bits(0x7f00_0000), 0.1, f32::INFINITY];
     let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
-    let buffer = |contents: &[u8]| device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: None, contents, usage });
+    let buffer = |contents: &[u8]| {
+        device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: None, contents, usage })
+    };
     let (words, numbers) = (buffer(bytemuck::cast_slice(&words)), buffer(bytemuck::cast_slice(&numbers)));
     let back = device.create_buffer(&wgpu::BufferDescriptor {
         label: None,

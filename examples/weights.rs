@@ -1,8 +1,9 @@
-//! Takes a large model's weights out, and puts others in their place: what is left is small enough to carry to another machine, and
-//! runs there at the same speed.
+//! Takes a large model's weights out, and puts others in their place: what is left is small enough to carry
+//! to another machine, and runs there at the same speed.
 //!
 //! `cargo run --example weights -- strip MODEL OUT` leaves of each large float tensor its mean and deviation;
-//! `cargo run --example weights -- draw STRIPPED OUT [SEED]` draws it again from a normal distribution with these, the same on every machine.
+//! `cargo run --example weights -- draw STRIPPED OUT [SEED]` draws it again from a normal distribution with
+//! these, the same on every machine.
 
 use onnx_protobuf::{Message, ModelProto, StringStringEntryProto, TensorProto, tensor_proto::DataType};
 use sardonyx::random::SplitMix64;
@@ -16,13 +17,28 @@ const DEVIATION: &str = "sardonyx.deviation";
 
 /// Bytes of an element of the types that are taken out: float32 and float16.
 fn width(tensor: &TensorProto) -> Option<usize> {
-    [(DataType::FLOAT, 4), (DataType::FLOAT16, 2)].into_iter().find(|(dtype, _)| *dtype as i32 == tensor.data_type).map(|(_, width)| width)
+    [(DataType::FLOAT, 4), (DataType::FLOAT16, 2)]
+        .into_iter()
+        .find(|(dtype, _)| *dtype as i32 == tensor.data_type)
+        .map(|(_, width)| width)
 }
 
 fn elements(tensor: &TensorProto) -> Vec<f64> {
     match width(tensor) {
-        Some(2) => tensor.raw_data.as_chunks::<2>().0.iter().map(|&bytes| f64::from(half::f16::from_le_bytes(bytes))).collect(),
-        _ => tensor.raw_data.as_chunks::<4>().0.iter().map(|&bytes| f64::from(f32::from_le_bytes(bytes))).collect(),
+        Some(2) => tensor
+            .raw_data
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(|&bytes| f64::from(half::f16::from_le_bytes(bytes)))
+            .collect(),
+        _ => tensor
+            .raw_data
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|&bytes| f64::from(f32::from_le_bytes(bytes)))
+            .collect(),
     }
 }
 
@@ -39,14 +55,26 @@ fn strip(tensor: &mut TensorProto) {
     let [mean, deviation] = moments(&elements(tensor));
     tensor.raw_data = Vec::new();
     for (key, value) in [(MEAN, mean), (DEVIATION, deviation)] {
-        tensor.metadata_props.push(StringStringEntryProto { key: key.into(), value: format!("{value:e}"), ..Default::default() });
+        tensor.metadata_props.push(StringStringEntryProto {
+            key: key.into(),
+            value: format!("{value:e}"),
+            ..Default::default()
+        });
     }
 }
 
 fn draw(tensor: &mut TensorProto, seed: u64) -> Result<(), Box<dyn Error>> {
-    let kept = |key: &str| tensor.metadata_props.iter().find(|entry| entry.key == key).map(|entry| entry.value.parse::<f64>());
-    let (Some(mean), Some(deviation)) = (kept(MEAN).transpose()?, kept(DEVIATION).transpose()?) else { return Ok(()) };
-    let count = tensor.dims.iter().try_fold(1usize, |count, &dim| count.checked_mul(usize::try_from(dim).ok()?)).ok_or("a size that is no size")?;
+    let kept = |key: &str| {
+        tensor.metadata_props.iter().find(|entry| entry.key == key).map(|entry| entry.value.parse::<f64>())
+    };
+    let (Some(mean), Some(deviation)) = (kept(MEAN).transpose()?, kept(DEVIATION).transpose()?) else {
+        return Ok(());
+    };
+    let count = tensor
+        .dims
+        .iter()
+        .try_fold(1usize, |count, &dim| count.checked_mul(usize::try_from(dim).ok()?))
+        .ok_or("a size that is no size")?;
     let mut random = SplitMix64(seed);
     let mut value = || mean + deviation * normal(&mut random);
     tensor.raw_data = match width(tensor) {
@@ -91,7 +119,12 @@ mod tests {
 
     fn tensor(count: usize) -> TensorProto {
         let raw_data = (0..count).flat_map(|k| (0.5 + (k % 100) as f32 / 100.0).to_le_bytes()).collect();
-        TensorProto { dims: vec![count as i64], data_type: DataType::FLOAT as i32, raw_data, ..Default::default() }
+        TensorProto {
+            dims: vec![count as i64],
+            data_type: DataType::FLOAT as i32,
+            raw_data,
+            ..Default::default()
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 // ArgMax and ArgMin: an invocation makes 4 int64 neighbours of the output and walks the axis for each.
-// Prelude: Stored4, Lane, lane_of; better(x, best), whether a later element takes over; RANK, kept dimensions; WIDTH;
-// shaders/lib/arg_reduce.wgsl, address.wgsl.
+// Prelude: Stored4, Lane, lane_of; better(x, best), whether a later element takes over; RANK, kept
+// dimensions; WIDTH; shaders/lib/arg_reduce.wgsl, address.wgsl.
 
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {

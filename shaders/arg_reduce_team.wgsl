@@ -1,7 +1,7 @@
-// ArgMax and ArgMin, as arg_reduce.wgsl, for hardware: a team of invocations makes 4 int64 neighbours of the output, each walking a
-// share of the axis for each of them.
-// Prelude: Stored4, Lane, lane_of; better(x, best), whether a later element takes over; RANK, kept dimensions; WIDTH and TEAM with
-// shaders/lib/team.wgsl; shaders/lib/arg_reduce.wgsl, address.wgsl.
+// ArgMax and ArgMin, as arg_reduce.wgsl, for hardware: a team of invocations makes 4 int64 neighbours of the
+// output, each walking a share of the axis for each of them.
+// Prelude: Stored4, Lane, lane_of; better(x, best), whether a later element takes over; RANK, kept
+// dimensions; WIDTH and TEAM with shaders/lib/team.wgsl; shaders/lib/arg_reduce.wgsl, address.wgsl.
 
 var<workgroup> values: array<Lane, WIDTH>;
 var<workgroup> places: array<u32, WIDTH>;

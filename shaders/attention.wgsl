@@ -1,9 +1,10 @@
-// softmax(scale · Q·Kᵀ + mask) · V without the scores in memory (Dao et al., FlashAttention, 2022): an invocation makes one query,
-// a workgroup WIDTH of one head. TILE keys and values at a time pass through workgroup memory; a query keeps the largest score and
-// the sum of weights so far, and scales what it has when a larger one comes.
+// softmax(scale · Q·Kᵀ + mask) · V without the scores in memory (Dao et al., FlashAttention, 2022): an
+// invocation makes one query, a workgroup WIDTH of one head. TILE keys and values at a time pass through
+// workgroup memory; a query keeps the largest score and the sum of weights so far, and scales what it has
+// when a larger one comes.
 //
-// Prelude: Stored4, load4, store4, StoredMask, mask4, D4 and V4 (groups of a key and of a value), WIDTH, TILE, MASK, SOFTCAP,
-// TAIL (a key's last group is partly padding); shaders/lib/attention.wgsl.
+// Prelude: Stored4, load4, store4, StoredMask, mask4, D4 and V4 (groups of a key and of a value), WIDTH,
+// TILE, MASK, SOFTCAP, TAIL (a key's last group is partly padding); shaders/lib/attention.wgsl.
 
 var<workgroup> key_tile: array<vec4<f32>, TILE * D4>;
 var<workgroup> value_tile: array<vec4<f32>, TILE * V4>;

@@ -1,8 +1,9 @@
-// Puts together what attention_keys.wgsl left of each query's keys: of each split the weighted values, and behind them the largest score
-// and the sum of weights. An invocation makes one group of 4 elements of the result.
-// Prelude: store4, Stored4; WIDTH.
+// Puts together what attention_keys.wgsl left of each query's keys: of each split the weighted values, and
+// behind them the largest score and the sum of weights. An invocation makes one group of 4 elements of the
+// result. Prelude: store4, Stored4; WIDTH.
 
-// `rows`: queries of all heads of a batch; `value4`: groups of a value. Strides and the offset in groups of 4.
+// `rows`: queries of all heads of a batch; `value4`: groups of a value. Strides and the offset in groups of
+// 4.
 struct Params {
     groups: u32, per_row: u32, splits: u32, value4: u32,
     queries: u32, rows: u32, zero_unseen: u32, spare: u32,

@@ -1,12 +1,13 @@
-// softmax(scale · Q·Kᵀ + mask) · V where queries are few and keys may be many, as in decoding, for hardware: a workgroup makes one query
-// of one head, its invocations sharing the keys, WIDTH at a time. SPLIT: other workgroups share them too, `chunk` keys each (Dao et
-// al., Flash-Decoding, 2023), and attention_join.wgsl puts together what they leave.
+// softmax(scale · Q·Kᵀ + mask) · V where queries are few and keys may be many, as in decoding, for hardware:
+// a workgroup makes one query of one head, its invocations sharing the keys, WIDTH at a time. SPLIT: other
+// workgroups share them too, `chunk` keys each (Dao et al., Flash-Decoding, 2023), and attention_join.wgsl
+// puts together what they leave.
 //
-// Four invocations read a key; each then has a key's score; for the values they lie along a value's groups, so that neighbours read
-// neighbours.
-// Prelude: Stored4, load4, store4, StoredMask, mask4, StoredResult, D4 and V4 (groups of a key and of a value), MASK, SOFTCAP, TAIL (a
-// key's last group is partly padding), SPLIT; result4 and measures4, what is stored; shaders/lib/attention.wgsl; WIDTH with
-// shaders/lib/team.wgsl, a team being a workgroup.
+// Four invocations read a key; each then has a key's score; for the values they lie along a value's groups,
+// so that neighbours read neighbours.
+// Prelude: Stored4, load4, store4, StoredMask, mask4, StoredResult, D4 and V4 (groups of a key and of a
+// value), MASK, SOFTCAP, TAIL (a key's last group is partly padding), SPLIT; result4 and measures4, what is
+// stored; shaders/lib/attention.wgsl; WIDTH with shaders/lib/team.wgsl, a team being a workgroup.
 
 // Values that are read at a time: V4 is at most 64.
 const SLICES: u32 = WIDTH / V4;

@@ -1,10 +1,12 @@
-// softmax(scale · Q·Kᵀ + mask) · V without the scores in memory, for software adapters: an invocation makes ROWS queries, two keys at a
-// time, with the largest score and the sum of weights so far (Milakov and Gimelshein, 2018).
+// softmax(scale · Q·Kᵀ + mask) · V without the scores in memory, for software adapters: an invocation makes
+// ROWS queries, two keys at a time, with the largest score and the sum of weights so far (Milakov and
+// Gimelshein, 2018).
 //
-// Every invocation reads the same keys and values: a uniform address is one scalar load and a broadcast; see uniform_index. Where the
-// translator is to unroll a loop, which makes an array's index a constant and an address uniform, the loop is short.
-// Prelude: Stored4, load4, store4, StoredMask, mask4, uniform_index, D4 and V4 (groups of a key and of a value), ROWS, WIDTH,
-// MASK, SOFTCAP, TAIL (a key's last group is partly padding), UNROLLED, kept; shaders/lib/attention.wgsl.
+// Every invocation reads the same keys and values: a uniform address is one scalar load and a broadcast; see
+// uniform_index. Where the translator is to unroll a loop, which makes an array's index a constant and an
+// address uniform, the loop is short. Prelude: Stored4, load4, store4, StoredMask, mask4, uniform_index, D4
+// and V4 (groups of a key and of a value), ROWS, WIDTH, MASK, SOFTCAP, TAIL (a key's last group is partly
+// padding), UNROLLED, kept; shaders/lib/attention.wgsl.
 
 alias Keys = array<array<vec4<f32>, D4>, ROWS>;
 alias Values = array<array<vec4<f32>, V4>, ROWS>;
@@ -19,7 +21,8 @@ fn add_scores(start: u32, rows: vec2<u32>, q: ptr<function, Keys>, score: ptr<fu
     }
 }
 
-// Adds the weighted values of 2 keys, at `rows`, to 4 groups of each total, which it scales by the third factor.
+// Adds the weighted values of 2 keys, at `rows`, to 4 groups of each total, which it scales by the third
+// factor.
 fn add_values(start: u32, rows: vec2<u32>, total: ptr<function, Values>, weight: ptr<function, array<vec3<f32>, ROWS>>) {
     for (var g = start; g < min(start + 4u, V4); g++) {
         let a = load4(values[rows.x + g]);
@@ -41,7 +44,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let q_base = p.q_offset + group.z * p.q_batch + head * p.q_head;
     let m_base = p.m_offset + group.z * p.m_batch + head * p.m_head;
 
-    // Loops whose ends the translator doesn't know stay loops: they index by variables, lane by lane, and are quick to translate.
+    // Loops whose ends the translator doesn't know stay loops: they index by variables, lane by lane, and are
+    // quick to translate.
     var q: Keys;
     let depth4 = select(p.depth4, D4, UNROLLED);
     let value4 = select(p.value4, V4, UNROLLED);

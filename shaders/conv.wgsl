@@ -1,11 +1,12 @@
-// Convolution in two dimensions on channels-last groups of 4: an invocation makes 4 output channels of PIXELS neighbouring
-// pixels of a row.
+// Convolution in two dimensions on channels-last groups of 4: an invocation makes 4 output channels of PIXELS
+// neighbouring pixels of a row.
 //
-// Pixels come from workgroup_id alone, so that the loads of the input are uniform across the workgroup (which a software
-// adapter has to be told: see uniform_index); the weights are a matrix of (tap, input channel) rows and output channel columns.
-// Padding is a test in the load, not a copy; rows of it are left out, unless ANY_WEIGHTS: 0 times an infinite weight is NaN.
-// Prelude: Stored4, load4, store4, uniform_index, uniform_small, UNROLLED, kept, PIXELS, WIDTH, GROUPED, TAIL, ANY_WEIGHTS, FEW_TAPS (64 in a row), GENERATED, generated4,
-// accumulate4, StoredB, b_column, b_group, b_rows.
+// Pixels come from workgroup_id alone, so that the loads of the input are uniform across the workgroup (which
+// a software adapter has to be told: see uniform_index); the weights are a matrix of (tap, input channel)
+// rows and output channel columns. Padding is a test in the load, not a copy; rows of it are left out, unless
+// ANY_WEIGHTS: 0 times an infinite weight is NaN. Prelude: Stored4, load4, store4, uniform_index,
+// uniform_small, UNROLLED, kept, PIXELS, WIDTH, GROUPED, TAIL, ANY_WEIGHTS, FEW_TAPS (64 in a row),
+// GENERATED, generated4, accumulate4, StoredB, b_column, b_group, b_rows.
 
 // Channel counts ending in 4 are in groups of 4. in_group4: input channels that one output channel reads.
 struct Params {
@@ -77,7 +78,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                     for (var r = 0u; r < PIXELS; r++) {
                         var x = ordered4_if(base[r] + c, local, inside[r]);
                         if TAIL {
-                            // The last group's lanes beyond the channels are padding, which may hold anything.
+                            // The last group's lanes beyond the channels are padding, which may hold
+                            // anything.
                             let valid = select(4u, p.tail, part + k + 1u == p.in_group4);
                             x = select(vec4(0.0), x, order4(local) < vec4(valid));
                         }

@@ -1,5 +1,5 @@
-// Convolution in two dimensions, and its transpose, for groups of any number of channels: each of the 4 output channels that an
-// invocation makes of one pixel finds its own input channels.
+// Convolution in two dimensions, and its transpose, for groups of any number of channels: each of the 4
+// output channels that an invocation makes of one pixel finds its own input channels.
 //
 // The weights are [tap][input channel of a group][output channel].
 // Prelude: Stored4, load4, store4, TRANSPOSED, WIDTH, GENERATED, generated4, accumulate4.

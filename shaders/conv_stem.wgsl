@@ -1,10 +1,11 @@
-// Convolution of few input channels (an image network's first layer), read as planes: an invocation makes 4 output channels of
-// PIXELS neighbouring pixels of a row.
+// Convolution of few input channels (an image network's first layer), read as planes: an invocation makes 4
+// output channels of PIXELS neighbouring pixels of a row.
 //
-// A row of the input that PIXELS outputs reach is read once, in groups of 4 along the row, for all taps of a kernel's row. Pixels
-// come from workgroup_id alone, so that these loads are uniform (see conv.wgsl). The input holds its padding already.
-// Prelude: Stored4, load4, store4, uniform_index, UNROLLED, kept, PIXELS, WIDTH, KERNEL, STRIDE (along a row), SPAN4 (groups that
-// PIXELS outputs reach), PARTS (groups of 4 taps), GENERATED, generated4, accumulate4, StoredB, b_column, b_group, b_rows.
+// A row of the input that PIXELS outputs reach is read once, in groups of 4 along the row, for all taps of a
+// kernel's row. Pixels come from workgroup_id alone, so that these loads are uniform (see conv.wgsl). The
+// input holds its padding already. Prelude: Stored4, load4, store4, uniform_index, UNROLLED, kept, PIXELS,
+// WIDTH, KERNEL, STRIDE (along a row), SPAN4 (groups that PIXELS outputs reach), PARTS (groups of 4 taps),
+// GENERATED, generated4, accumulate4, StoredB, b_column, b_group, b_rows.
 
 // Rows of the weights: input channel, kernel row, tap padded to a multiple of 4. in_w4, out_c4: groups of 4.
 struct Params {

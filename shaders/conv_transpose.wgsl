@@ -1,5 +1,6 @@
-// Transposed convolution in two dimensions on channels-last groups of 4: an invocation gathers 4 output channels of PIXELS
-// pixels of a row that lie stride_w apart, so that the same taps reach all of them and a tap's weights are loaded once.
+// Transposed convolution in two dimensions on channels-last groups of 4: an invocation gathers 4 output
+// channels of PIXELS pixels of a row that lie stride_w apart, so that the same taps reach all of them and a
+// tap's weights are loaded once.
 //
 // The weights are [tap][input channel of a group][output channel].
 // Prelude: Stored4, load4, store4, PIXELS, WIDTH, GENERATED, generated4, accumulate4.

@@ -1,12 +1,14 @@
 // A strided box copy: Transpose, Slice, Split, Concat, Pad, Expand, Tile and every change of layout.
 //
-// An invocation makes one group of 4 elements of the target. Where its box covers only a part of a group (Concat of 3
-// and 5 channels) it reads the group, replaces its lanes and stores.
-// Prelude: Stored4, Lane, lane_of, pack4; RANK; DENSE; ROWS_ALIGNED, the box's rows start at a group and end at a group or in
-// padding that is the box's own; WHOLE_GROUPS, the source's groups of 4 are the target's; WIDTH.
+// An invocation makes one group of 4 elements of the target. Where its box covers only a part of a group
+// (Concat of 3 and 5 channels) it reads the group, replaces its lanes and stores.
+// Prelude: Stored4, Lane, lane_of, pack4; RANK; DENSE; ROWS_ALIGNED, the box's rows start at a group and end
+// at a group or in padding that is the box's own; WHOLE_GROUPS, the source's groups of 4 are the target's;
+// WIDTH.
 
-// A box of `sizes` (the innermost in elements); the target's address is target_offset + Σ coordinate · target_stride,
-// the source's likewise. The innermost target stride is 1; `lead` elements of the first group of a row are not the box's.
+// A box of `sizes` (the innermost in elements); the target's address is target_offset + Σ coordinate ·
+// target_stride, the source's likewise. The innermost target stride is 1; `lead` elements of the first group
+// of a row are not the box's.
 struct Params {
     groups: u32, per_row: u32, row_groups: u32, lead: u32,
     inner: u32, target_offset: u32, source_offset: u32, source_inner: u32,

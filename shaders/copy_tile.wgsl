@@ -1,9 +1,11 @@
-// A strided box copy that turns two axes, as copy.wgsl, for hardware: what is innermost in the target isn't in the source. A workgroup
-// takes SIDE × SIDE elements through workgroup memory, so that neighbours read neighbours and write neighbours.
-// Prelude: Stored4, Lane, lane_of, pack4; RANK, dimensions but these two; SIDE; WIDTH, SIDE · SIDE / 4.
+// A strided box copy that turns two axes, as copy.wgsl, for hardware: what is innermost in the target isn't
+// in the source. A workgroup takes SIDE × SIDE elements through workgroup memory, so that neighbours read
+// neighbours and write neighbours. Prelude: Stored4, Lane, lane_of, pack4; RANK, dimensions but these two;
+// SIDE; WIDTH, SIDE · SIDE / 4.
 
-// `inner` elements on the target's innermost axis, source_inner apart in the source; `rows` on the source's, row_step apart in the target.
-// The other dimensions are a box of `sizes`; the target's address is target_offset + Σ coordinate · target_stride, the source's likewise.
+// `inner` elements on the target's innermost axis, source_inner apart in the source; `rows` on the source's,
+// row_step apart in the target. The other dimensions are a box of `sizes`; the target's address is
+// target_offset + Σ coordinate · target_stride, the source's likewise.
 struct Params {
     tiles: u32, per_row: u32, along: u32, down: u32,
     inner: u32, target_offset: u32, source_offset: u32, source_inner: u32,

@@ -1,8 +1,8 @@
 // Running sums along one axis: an invocation walks a line.
 //
-// ACROSS: the axis is not the innermost; an invocation walks 4 neighbouring columns. Otherwise it walks a row.
-// Prelude: Stored4, Lane, lane_of, pack4; add(a, x), wrapping at the type's width; ACROSS, EXCLUSIVE, REVERSE, WIDTH;
-// shaders/lib/lines.wgsl.
+// ACROSS: the axis is not the innermost; an invocation walks 4 neighbouring columns. Otherwise it walks a
+// row. Prelude: Stored4, Lane, lane_of, pack4; add(a, x), wrapping at the type's width; ACROSS, EXCLUSIVE,
+// REVERSE, WIDTH; shaders/lib/lines.wgsl.
 
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {

@@ -1,8 +1,8 @@
-// Depthwise convolution (one filter a channel) on channels-last groups of 4: an invocation makes 4 channels of PIXELS
-// neighbouring pixels of a row, so that a tap's weights are loaded once for all of them. With BY_ROWS so are a row's inputs:
-// the SPAN that PIXELS outputs of KERNEL taps with STRIDE reach, without dilation.
-// Prelude: Stored4, load4, store4, UNROLLED, kept, PIXELS, WIDTH, ANY_WEIGHTS (padding is multiplied: see conv.wgsl), BY_ROWS, SPAN,
-// KERNEL, STRIDE, GENERATED, generated4, accumulate4.
+// Depthwise convolution (one filter a channel) on channels-last groups of 4: an invocation makes 4 channels
+// of PIXELS neighbouring pixels of a row, so that a tap's weights are loaded once for all of them. With
+// BY_ROWS so are a row's inputs: the SPAN that PIXELS outputs of KERNEL taps with STRIDE reach, without
+// dilation. Prelude: Stored4, load4, store4, UNROLLED, kept, PIXELS, WIDTH, ANY_WEIGHTS (padding is
+// multiplied: see conv.wgsl), BY_ROWS, SPAN, KERNEL, STRIDE, GENERATED, generated4, accumulate4.
 
 struct Params {
     in_h: u32, in_w: u32, c4: u32, out_h: u32,

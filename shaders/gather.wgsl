@@ -1,9 +1,9 @@
 // Gather, GatherElements and GatherND: each element of the output is one of the data's, found by indices.
 //
-// An output coordinate is split by position: its index tuple lies at Σ coordinate · index_stride in the indices, and the
-// data's address is Σ coordinate · data_stride + Σ index_k · axis_stride_k. An invocation makes 4 consecutive elements.
-// Prelude: Stored4, Lane, lane_of, pack4 of the data; IStored4, Ilane_of of the indices; index_value and outside;
-// RANK; TUPLE; WIDTH.
+// An output coordinate is split by position: its index tuple lies at Σ coordinate · index_stride in the
+// indices, and the data's address is Σ coordinate · data_stride + Σ index_k · axis_stride_k. An invocation
+// makes 4 consecutive elements. Prelude: Stored4, Lane, lane_of, pack4 of the data; IStored4, Ilane_of of the
+// indices; index_value and outside; RANK; TUPLE; WIDTH.
 
 struct Params {
     groups: u32, per_row: u32, elements: u32, data_offset: u32,

@@ -1,12 +1,12 @@
-// C[b] = finish(A[b] · B[b]) by tiles in workgroup memory, for hardware adapters: a workgroup of TX × TY invocations makes a tile
-// of C, each invocation ROWS rows of COLUMNS groups of 4 columns.
+// C[b] = finish(A[b] · B[b]) by tiles in workgroup memory, for hardware adapters: a workgroup of TX × TY
+// invocations makes a tile of C, each invocation ROWS rows of COLUMNS groups of 4 columns.
 //
-// A tile of A and one of B pass through workgroup memory, DEPTH groups of 4 along k at a time; the next ones are on their way into
-// registers while these are multiplied. With SLICES, as many such workgroups in one take turns along k and add up at the end: where
-// C is small and k long, they fill the device.
-// PIXELS: A is an image, read where it lies: its rows are output pixels, and k runs over taps and their input channels.
-// Prelude: Stored4, load4, store4, TX, TY, ROWS, COLUMNS, DEPTH, SLICES, PIXELS, TAIL (the last group of k is partly padding),
-// UNROLLED, upto, GENERATED, generated4, accumulate4; lib/tiles.wgsl.
+// A tile of A and one of B pass through workgroup memory, DEPTH groups of 4 along k at a time; the next ones
+// are on their way into registers while these are multiplied. With SLICES, as many such workgroups in one
+// take turns along k and add up at the end: where C is small and k long, they fill the device.
+// PIXELS: A is an image, read where it lies: its rows are output pixels, and k runs over taps and their input
+// channels. Prelude: Stored4, load4, store4, TX, TY, ROWS, COLUMNS, DEPTH, SLICES, PIXELS, TAIL (the last
+// group of k is partly padding), UNROLLED, upto, GENERATED, generated4, accumulate4; lib/tiles.wgsl.
 
 const THREADS: u32 = TX * TY;
 const TILE_M: u32 = TY * ROWS;

@@ -1,16 +1,19 @@
-// C[b] = finish(A[b] · B[b]) by cooperative matrices, for adapters that have units for them: float16 operands, float32 sums.
+// C[b] = finish(A[b] · B[b]) by cooperative matrices, for adapters that have units for them: float16
+// operands, float32 sums.
 //
-// As in gemm.wgsl a tile of A and one of B pass through workgroup memory while the next ones are on their way. DOWN × ACROSS
-// subgroups make a tile of C, each ROWS × COLUMNS matrices of SIDE × SIDE, whose elements the adapter lays out in their
-// invocations as it likes. THREADS is enough for subgroups of the largest size; where they are smaller and so more, several do the same.
-// Prelude: Stored4, load4, store4, Left, Right, Sums (the matrices' types), SIDE, DOWN, ACROSS, ROWS, COLUMNS, THREADS, DEPTH, STAGED,
-// PIXELS, TAIL, GENERATED, generated4; lib/tiles.wgsl.
+// As in gemm.wgsl a tile of A and one of B pass through workgroup memory while the next ones are on their
+// way. DOWN × ACROSS subgroups make a tile of C, each ROWS × COLUMNS matrices of SIDE × SIDE, whose elements
+// the adapter lays out in their invocations as it likes. THREADS is enough for subgroups of the largest size;
+// where they are smaller and so more, several do the same. Prelude: Stored4, load4, store4, Left, Right, Sums
+// (the matrices' types), SIDE, DOWN, ACROSS, ROWS, COLUMNS, THREADS, DEPTH, STAGED, PIXELS, TAIL, GENERATED,
+// generated4; lib/tiles.wgsl.
 
 const SUBGROUPS: u32 = DOWN * ACROSS;
 const TILE_M: u32 = DOWN * ROWS * SIDE;
 const TILE_N: u32 = ACROSS * COLUMNS * SIDE;
 const TILE_N4: u32 = TILE_N / 4u;
-// Rows of the tiles are 16 bytes longer than what they hold, so that those of one column lie in different banks.
+// Rows of the tiles are 16 bytes longer than what they hold, so that those of one column lie in different
+// banks.
 const A_STEP: u32 = 4u * DEPTH + 8u;
 const B_STEP: u32 = TILE_N + 8u;
 const B_TILE: u32 = TILE_M * A_STEP;                // where B's tile begins
@@ -67,7 +70,8 @@ fn main(
     if index >= p.tiles_m * p.tiles_n { return; }
     let corner = corner_of(index, group.z);
 
-    // WGSL wants matrices multiplied where control flow is the same for the workgroup, so no subgroup may stand aside.
+    // WGSL wants matrices multiplied where control flow is the same for the workgroup, so no subgroup may
+    // stand aside.
     let unit = subgroup % SUBGROUPS;
     let own_row = unit / ACROSS * ROWS * SIDE;
     let own_column = unit % ACROSS * COLUMNS * SIDE;
@@ -104,7 +108,8 @@ fn main(
         workgroupBarrier();
     }
 
-    // Which invocation holds which element only the adapter knows: through workgroup memory each takes 4 neighbours of a row.
+    // Which invocation holds which element only the adapter knows: through workgroup memory each takes 4
+    // neighbours of a row.
     let stage = unit * SIDE * STAGE;
     for (var r = 0u; r < ROWS; r++) {
         for (var i = 0u; i < COLUMNS; i += STAGED) {

@@ -1,8 +1,9 @@
-// C[b] = finish(A[b] · B[b]) for few rows, on hardware adapters: what a vector or a handful of them takes is the time to read B, so
-// B is read once, by enough invocations to fill the device: COLUMNS groups of 4 columns a workgroup, and SLICES invocations that
-// share k for each, whose sums are added in workgroup memory. A workgroup makes ROWS rows, at most SLICES.
-// Prelude: Stored4, load4, store4, ROWS, COLUMNS, SLICES, TAIL (k % 4 ≠ 0), GENERATED, generated4, accumulate4, StoredB, b_group,
-// b_rows, b_row; shaders/lib/product.wgsl.
+// C[b] = finish(A[b] · B[b]) for few rows, on hardware adapters: what a vector or a handful of them takes is
+// the time to read B, so B is read once, by enough invocations to fill the device: COLUMNS groups of 4
+// columns a workgroup, and SLICES invocations that share k for each, whose sums are added in workgroup
+// memory. A workgroup makes ROWS rows, at most SLICES. Prelude: Stored4, load4, store4, ROWS, COLUMNS,
+// SLICES, TAIL (k % 4 ≠ 0), GENERATED, generated4, accumulate4, StoredB, b_group, b_rows, b_row;
+// shaders/lib/product.wgsl.
 
 const THREADS: u32 = COLUMNS * SLICES;
 

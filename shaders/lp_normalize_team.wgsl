@@ -1,9 +1,10 @@
-// LpNormalization along one axis, in float32, as lp_normalize.wgsl, for hardware: a team of invocations makes a line and keeps it in
-// registers, so that it is read once. STREAMED: a line is too long for that and is read twice.
+// LpNormalization along one axis, in float32, as lp_normalize.wgsl, for hardware: a team of invocations makes
+// a line and keeps it in registers, so that it is read once. STREAMED: a line is too long for that and is
+// read twice.
 //
-// ACROSS: the axis is not the innermost; a line is 4 neighbouring columns. Otherwise it is a row, and its items are groups of 4.
-// Prelude: Stored4, load4, store4; ACROSS, SQUARES (the 2-norm); STREAMED, HELD (items of an invocation), WIDTH and TEAM with
-// shaders/lib/team.wgsl; shaders/lib/lines.wgsl, team_lines.wgsl.
+// ACROSS: the axis is not the innermost; a line is 4 neighbouring columns. Otherwise it is a row, and its
+// items are groups of 4. Prelude: Stored4, load4, store4; ACROSS, SQUARES (the 2-norm); STREAMED, HELD (items
+// of an invocation), WIDTH and TEAM with shaders/lib/team.wgsl; shaders/lib/lines.wgsl, team_lines.wgsl.
 
 // What item `i` adds; lanes beyond the line's end hold anything.
 fn term(x: vec4<f32>, i: u32) -> vec4<f32> {

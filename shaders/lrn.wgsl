@@ -1,5 +1,5 @@
-// Local response normalisation across channels on channels-last groups of 4: an invocation makes 4 channels of a pixel.
-// Prelude: Stored4, load4, store4, WIDTH.
+// Local response normalisation across channels on channels-last groups of 4: an invocation makes 4 channels
+// of a pixel. Prelude: Stored4, load4, store4, WIDTH.
 
 struct Params {
     groups: u32, per_row: u32, c4: u32, channels: u32,

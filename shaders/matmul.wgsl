@@ -1,10 +1,11 @@
 // C[b] = finish(A[b] · B[b]): an invocation makes a ROWS × 4 block of C.
 //
-// Rows come from workgroup_id alone, so that A's loads are uniform: one transaction on hardware; one scalar load and a
-// broadcast on a software adapter, which has to be told so: see uniform_index. B's groups of 4 columns lie side by side
-// across the workgroup.
-// Prelude: Stored4, load4, store4, uniform_index, uniform_small, UNROLLED, kept, ROWS, WIDTH, TAIL (k % 4 ≠ 0), GENERATED,
-// generated4, accumulate4, StoredB, b_column, b_group, b_rows, b_row; shaders/lib/product.wgsl.
+// Rows come from workgroup_id alone, so that A's loads are uniform: one transaction on hardware; one scalar
+// load and a broadcast on a software adapter, which has to be told so: see uniform_index. B's groups of 4
+// columns lie side by side across the workgroup.
+// Prelude: Stored4, load4, store4, uniform_index, uniform_small, UNROLLED, kept, ROWS, WIDTH, TAIL (k % 4 ≠
+// 0), GENERATED, generated4, accumulate4, StoredB, b_column, b_group, b_rows, b_row;
+// shaders/lib/product.wgsl.
 
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {

@@ -1,4 +1,5 @@
-// Four independent chains of fused multiply-adds on vec4: what arithmetic gives. 256 operations a round, so that the loop itself counts little.
+// Four independent chains of fused multiply-adds on vec4: what arithmetic gives. 256 operations a round, so
+// that the loop itself counts little.
 struct Params { count: u32, rounds: u32 }
 
 @group(0) @binding(0) var<storage, read> source: array<vec4<f32>>;

@@ -1,5 +1,5 @@
-// The mean of rows and their inverse deviation, 1/√(variance + epsilon), in float32: an invocation makes those of 4 rows,
-// each in two walks.
+// The mean of rows and their inverse deviation, 1/√(variance + epsilon), in float32: an invocation makes
+// those of 4 rows, each in two walks.
 // Prelude: Stored4, load4; MStored4, Mpack4 of the results; WIDTH; shaders/lib/moments.wgsl.
 
 @compute @workgroup_size(WIDTH)

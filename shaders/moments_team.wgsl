@@ -1,6 +1,7 @@
-// The mean of rows and their inverse deviation, 1/√(variance + epsilon), in float32, as moments.wgsl, for hardware: a team of invocations
-// makes those of 4 rows, in two walks.
-// Prelude: Stored4, load4; MStored4, Mpack4 of the results; WIDTH and TEAM with shaders/lib/team.wgsl; shaders/lib/moments.wgsl.
+// The mean of rows and their inverse deviation, 1/√(variance + epsilon), in float32, as moments.wgsl, for
+// hardware: a team of invocations makes those of 4 rows, in two walks.
+// Prelude: Stored4, load4; MStored4, Mpack4 of the results; WIDTH and TEAM with shaders/lib/team.wgsl;
+// shaders/lib/moments.wgsl.
 
 fn over_lanes(x: mat4x4<f32>) -> vec4<f32> {
     let lanes = transpose(x);

@@ -1,10 +1,10 @@
-// Normalisation of runs of elements (layers, instances, groups), in float32, for software adapters: an invocation makes one run in three
-// walks over it: the mean, the variance around that mean, the result.
+// Normalisation of runs of elements (layers, instances, groups), in float32, for software adapters: an
+// invocation makes one run in three walks over it: the mean, the variance around that mean, the result.
 //
 // A run is `items` groups of 4: item i lies at base + (i / inner) · step + i % inner.
-// Prelude: Stored4, load4, store4, CENTRED (else the mean is taken as 0), LANES (each lane is a run of its own), GATHERED
-// (scale and bias by element / scale_divisor, lane by lane), TAIL (the last group of each `inner` is partly padding), FLAT
-// (inner is items), WIDTH; shaders/lib/normalize.wgsl.
+// Prelude: Stored4, load4, store4, CENTRED (else the mean is taken as 0), LANES (each lane is a run of its
+// own), GATHERED (scale and bias by element / scale_divisor, lane by lane), TAIL (the last group of each
+// `inner` is partly padding), FLAT (inner is items), WIDTH; shaders/lib/normalize.wgsl.
 
 // The sum over the lanes, unless they are runs of their own.
 fn total(value: vec4<f32>) -> vec4<f32> { return select(vec4(value.x + value.y + value.z + value.w), value, vec4(LANES)); }

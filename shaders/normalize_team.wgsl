@@ -1,11 +1,12 @@
-// Normalisation of runs of elements (layers, instances, groups), in float32, as normalize.wgsl, for hardware: a team of invocations
-// makes a run and keeps it in registers, so that it is read once for the mean, the variance around that mean and the result.
-// STREAMED: a run is too long for that and is read three times.
+// Normalisation of runs of elements (layers, instances, groups), in float32, as normalize.wgsl, for hardware:
+// a team of invocations makes a run and keeps it in registers, so that it is read once for the mean, the
+// variance around that mean and the result. STREAMED: a run is too long for that and is read three times.
 //
 // A run is `items` groups of 4: item i lies at base + (i / inner) · step + i % inner.
-// Prelude: Stored4, load4, store4, CENTRED (else the mean is taken as 0), LANES (each lane is a run of its own), GATHERED
-// (scale and bias by element / scale_divisor, lane by lane), TAIL (the last group of each `inner` is partly padding), FLAT
-// (inner is items); STREAMED, HELD (items of an invocation), WIDTH and TEAM with shaders/lib/team.wgsl; shaders/lib/normalize.wgsl.
+// Prelude: Stored4, load4, store4, CENTRED (else the mean is taken as 0), LANES (each lane is a run of its
+// own), GATHERED (scale and bias by element / scale_divisor, lane by lane), TAIL (the last group of each
+// `inner` is partly padding), FLAT (inner is items); STREAMED, HELD (items of an invocation), WIDTH and TEAM
+// with shaders/lib/team.wgsl; shaders/lib/normalize.wgsl.
 
 // The sum over the team; over the lanes too unless they are runs of their own.
 fn total(value: vec4<f32>, at: Member) -> vec4<f32> {

@@ -1,6 +1,6 @@
-// OneHot: along a new axis, "on" at the index and "off" elsewhere. An invocation makes 4 consecutive elements.
-// Prelude: Stored4, Lane, lane_of, pack4 of the values; IStored4, ILane, Ilane_of of the indices; names(x, k), whether
-// index x means place k; WIDTH.
+// OneHot: along a new axis, "on" at the index and "off" elsewhere. An invocation makes 4 consecutive
+// elements. Prelude: Stored4, Lane, lane_of, pack4 of the values; IStored4, ILane, Ilane_of of the indices;
+// names(x, k), whether index x means place k; WIDTH.
 
 // The output is [outer, depth, inner], the indices [outer, inner]; values are off, on.
 struct Params { groups: u32, per_row: u32, elements: u32, depth: u32, inner: u32, spare0: u32, spare1: u32, spare2: u32 }

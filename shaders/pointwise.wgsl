@@ -1,8 +1,9 @@
 // An elementwise expression over up to 7 operands: an invocation makes one group of 4 elements of the output.
-// Prelude: the bindings, `evaluate(group)` and what it calls; RANK, the dimensions that broadcasting leaves after
-// neighbours are merged; WIDTH.
+// Prelude: the bindings, `evaluate(group)` and what it calls; RANK, the dimensions that broadcasting leaves
+// after neighbours are merged; WIDTH.
 
-// Sizes are the output's, in the order of its buffer; an operand's address is its offset plus Σ coordinate · stride.
+// Sizes are the output's, in the order of its buffer; an operand's address is its offset plus Σ coordinate ·
+// stride.
 struct Params {
     groups: u32, per_row: u32, spare0: u32, spare1: u32,
     sizes: array<vec4<u32>, 2>,

@@ -1,7 +1,8 @@
 // Pools in two dimensions on channels-last groups of 4: an invocation makes 4 channels of one output pixel.
 // Prelude: Stored4, load4, store4, WIDTH, MODE (0 maximum, 1 average, 2 p-norm).
 
-// count_all: the divisor of an average counts the padding too (count_include_pad), limited to `limit`, the padded input.
+// count_all: the divisor of an average counts the padding too (count_include_pad), limited to `limit`, the
+// padded input.
 struct Params {
     in_h: u32, in_w: u32, c4: u32, out_h: u32,
     out_w: u32, groups: u32, per_row: u32, kernel_h: u32,

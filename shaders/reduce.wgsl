@@ -1,7 +1,7 @@
-// Reductions over any axes, in float32: an invocation makes 4 neighbouring elements of the output and walks the reduced
-// dimensions, two of which are left after neighbours are merged.
-// Prelude: Stored4, load4, store4, first, next, last, prepare; RANK, kept dimensions; TWO_PASSES; TOGETHER, the 4 elements lie in one
-// group of the input at every step; WIDTH; shaders/lib/reduce.wgsl, address.wgsl.
+// Reductions over any axes, in float32: an invocation makes 4 neighbouring elements of the output and walks
+// the reduced dimensions, two of which are left after neighbours are merged.
+// Prelude: Stored4, load4, store4, first, next, last, prepare; RANK, kept dimensions; TWO_PASSES; TOGETHER,
+// the 4 elements lie in one group of the input at every step; WIDTH; shaders/lib/reduce.wgsl, address.wgsl.
 
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {

@@ -1,8 +1,10 @@
-// Reductions of integers and truth values over any axes, in 64 bits: an invocation makes 4 neighbouring elements of the
-// output and walks the reduced dimensions for each, two of which are left after neighbours are merged.
+// Reductions of integers and truth values over any axes, in 64 bits: an invocation makes 4 neighbouring
+// elements of the output and walks the reduced dimensions for each, two of which are left after neighbours
+// are merged.
 //
 // Sums of types up to 32 bits can't overflow; those of 64 bits wrap, as does what is stored of any.
-// Prelude: Stored4, Lane, lane_of, pack4; wide(x), narrow(a); first, next, last; RANK, kept dimensions; WIDTH; shaders/lib/address.wgsl.
+// Prelude: Stored4, Lane, lane_of, pack4; wide(x), narrow(a); first, next, last; RANK, kept dimensions;
+// WIDTH; shaders/lib/address.wgsl.
 
 // The address of a term: base + Σ kept coordinate · stride + i · step0 + j · step1.
 struct Params {

@@ -1,11 +1,11 @@
-// Reductions over any axes, in float32, as reduce.wgsl, for hardware: a team of invocations makes 4 neighbouring elements of the
-// output, each walking a share of the terms.
+// Reductions over any axes, in float32, as reduce.wgsl, for hardware: a team of invocations makes 4
+// neighbouring elements of the output, each walking a share of the terms.
 //
-// ROWS: terms are neighbours in memory, so an invocation reads groups of 4 of them, for each of the 4 elements by itself;
-// otherwise the elements are.
-// Prelude: Stored4, load4, store4, first, next, last, prepare; RANK, kept dimensions; TWO_PASSES; ADDS, next is a sum; EXTREME, it is a
-// choice; TOGETHER, the 4 elements lie in one group of the input at every step; ROWS; WIDTH and TEAM with shaders/lib/team.wgsl;
-// shaders/lib/reduce.wgsl, address.wgsl.
+// ROWS: terms are neighbours in memory, so an invocation reads groups of 4 of them, for each of the 4
+// elements by itself; otherwise the elements are.
+// Prelude: Stored4, load4, store4, first, next, last, prepare; RANK, kept dimensions; TWO_PASSES; ADDS, next
+// is a sum; EXTREME, it is a choice; TOGETHER, the 4 elements lie in one group of the input at every step;
+// ROWS; WIDTH and TEAM with shaders/lib/team.wgsl; shaders/lib/reduce.wgsl, address.wgsl.
 
 // Steps of a walk whose terms are summed by themselves.
 const BLOCK: u32 = 32u;

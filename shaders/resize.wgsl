@@ -1,5 +1,5 @@
-// Interpolation over the two spatial axes of channels-last groups of 4: an invocation makes 4 channels of one pixel. Where it
-// reads and with what weights, whatever the mode, stands in a table made with the plan.
+// Interpolation over the two spatial axes of channels-last groups of 4: an invocation makes 4 channels of one
+// pixel. Where it reads and with what weights, whatever the mode, stands in a table made with the plan.
 // Prelude: Stored4, load4, store4, WIDTH.
 
 struct Params {
@@ -9,7 +9,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> input: array<Stored4>;
-// taps_h entries for each output row, then taps_w for each column: index (−1: outside the input) and the weight's bits.
+// taps_h entries for each output row, then taps_w for each column: index (−1: outside the input) and the
+// weight's bits.
 @group(0) @binding(1) var<storage, read> taps: array<vec2<i32>>;
 @group(0) @binding(2) var<storage, read_write> output: array<Stored4>;
 @group(1) @binding(0) var<uniform> p: Params;

@@ -1,10 +1,13 @@
-// Rotary positions: pairs (a, b) of a head's elements become (a·cos − b·sin, b·cos + a·sin). An invocation makes 4 elements.
+// Rotary positions: pairs (a, b) of a head's elements become (a·cos − b·sin, b·cos + a·sin). An invocation
+// makes 4 elements.
 //
 // Rows are (outer, middle, inner), of which each operand has its own strides.
-// Prelude: Stored4, load4, store4; Ilane_of, index_value and outside of positions; INTERLEAVED (pairs are neighbours; else half of `dim` apart), ALIGNED (they lie in
-// the same lane of another group), WHOLE (an angle for each element, else for each pair), POSITIONS (rows of angles are looked up), WIDTH.
+// Prelude: Stored4, load4, store4; Ilane_of, index_value and outside of positions; INTERLEAVED (pairs are
+// neighbours; else half of `dim` apart), ALIGNED (they lie in the same lane of another group), WHOLE (an
+// angle for each element, else for each pair), POSITIONS (rows of angles are looked up), WIDTH.
 
-// Strides and offsets in groups of 4, those of positions in elements; head4: groups of a row; angles: rows of angles.
+// Strides and offsets in groups of 4, those of positions in elements; head4: groups of a row; angles: rows of
+// angles.
 struct Params {
     groups: u32, per_row: u32, head4: u32, dim: u32,
     middle: u32, inner: u32, angles: i32, report: u32,

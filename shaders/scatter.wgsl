@@ -1,14 +1,14 @@
-// ScatterND and ScatterElements: a tensor with slices replaced, found by indices. Of the updates that name one slice the
-// last counts, whatever order they run in: an integer maximum has no order.
+// ScatterND and ScatterElements: a tensor with slices replaced, found by indices. Of the updates that name
+// one slice the last counts, whatever order they run in: an integer maximum has no order.
 //
-// Three phases, a dispatch each: owners are cleared; each update claims its slice by its number; each element of the output
-// comes from the update that owns its slice, or from the data. A reduction by indices that may repeat is one dispatch by
-// itself: each element walks all updates in order, so that a sum is the same every time.
-// Prelude: Stored4, Lane, lane_of, pack4 of data and updates; IStored4, Ilane_of of the indices; index_value and outside;
-// combine(a, x); PHASE; RANK; TUPLE; WIDTH.
+// Three phases, a dispatch each: owners are cleared; each update claims its slice by its number; each element
+// of the output comes from the update that owns its slice, or from the data. A reduction by indices that may
+// repeat is one dispatch by itself: each element walks all updates in order, so that a sum is the same every
+// time. Prelude: Stored4, Lane, lane_of, pack4 of data and updates; IStored4, Ilane_of of the indices;
+// index_value and outside; combine(a, x); PHASE; RANK; TUPLE; WIDTH.
 
-// Update k lies at slice Σ coordinate · slice_stride + Σ index_t · axis_stride_t, its coordinates those of k in `sizes`.
-// An index outside its axis is told, and claims nothing.
+// Update k lies at slice Σ coordinate · slice_stride + Σ index_t · axis_stride_t, its coordinates those of k
+// in `sizes`. An index outside its axis is told, and claims nothing.
 struct Params {
     count: u32, per_row: u32, elements: u32, slices: u32,
     slice: u32, claims: u32, report: u32, spare: u32,

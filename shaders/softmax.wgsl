@@ -1,7 +1,7 @@
 // Softmax and LogSoftmax along one axis, in float32: maximum, sum, result.
 //
-// ACROSS: the axis is not the innermost; an invocation makes 4 neighbouring columns. Otherwise an invocation makes a row.
-// Prelude: Stored4, load4, store4, ACROSS, LOGARITHM, WIDTH; shaders/lib/lines.wgsl.
+// ACROSS: the axis is not the innermost; an invocation makes 4 neighbouring columns. Otherwise an invocation
+// makes a row. Prelude: Stored4, load4, store4, ACROSS, LOGARITHM, WIDTH; shaders/lib/lines.wgsl.
 
 // Group `k` of a row, lanes beyond the row's end replaced.
 fn row4(base: u32, k: u32, otherwise: f32) -> vec4<f32> {

@@ -1,10 +1,10 @@
-// Softmax and LogSoftmax along one axis, in float32, as softmax.wgsl, for hardware: a team of invocations makes a line and keeps it
-// in registers, so that it is read once. STREAMED: a line is too long for that; it is read twice, the first time with the largest
-// element and the sum so far (Milakov and Gimelshein, 2018).
+// Softmax and LogSoftmax along one axis, in float32, as softmax.wgsl, for hardware: a team of invocations
+// makes a line and keeps it in registers, so that it is read once. STREAMED: a line is too long for that; it
+// is read twice, the first time with the largest element and the sum so far (Milakov and Gimelshein, 2018).
 //
-// ACROSS: the axis is not the innermost; a line is 4 neighbouring columns. Otherwise it is a row, and its items are groups of 4.
-// Prelude: Stored4, load4, store4, ACROSS, LOGARITHM; STREAMED, HELD (items of an invocation), WIDTH and TEAM with shaders/lib/team.wgsl;
-// shaders/lib/lines.wgsl, team_lines.wgsl.
+// ACROSS: the axis is not the innermost; a line is 4 neighbouring columns. Otherwise it is a row, and its
+// items are groups of 4. Prelude: Stored4, load4, store4, ACROSS, LOGARITHM; STREAMED, HELD (items of an
+// invocation), WIDTH and TEAM with shaders/lib/team.wgsl; shaders/lib/lines.wgsl, team_lines.wgsl.
 
 const LOWEST: f32 = -LARGEST;
 

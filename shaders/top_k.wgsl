@@ -1,5 +1,5 @@
-// TopK along rows: the first elements in order and their int64 indices. An invocation makes a row: of what comes after the
-// element it took last it takes the first in order, so that nothing is sorted or kept.
+// TopK along rows: the first elements in order and their int64 indices. An invocation makes a row: of what
+// comes after the element it took last it takes the first in order, so that nothing is sorted or kept.
 // Prelude: Stored4, Lane, lane_of, pack4; before(a, b), whether a comes before b; WIDTH.
 
 // Steps in groups of 4.

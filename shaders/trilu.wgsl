@@ -1,5 +1,5 @@
-// Trilu: the triangle of matrices on one side of a diagonal, zeros elsewhere. An invocation makes 4 consecutive elements.
-// Prelude: Stored4, Lane, lane_of, pack4; UPPER; WIDTH.
+// Trilu: the triangle of matrices on one side of a diagonal, zeros elsewhere. An invocation makes 4
+// consecutive elements. Prelude: Stored4, Lane, lane_of, pack4; UPPER; WIDTH.
 
 struct Params { groups: u32, per_row: u32, rows: u32, columns: u32, diagonal: i32, spare0: u32, spare1: u32, spare2: u32 }
 

@@ -1,8 +1,10 @@
-// Winograd's F(m×m, 3×3), first of three steps: tiles of IN × IN inputs, OUT = m apart, taken through Bᵀ d B. Then IN² matrix products with
-// the weights, taken through G w Gᵀ when they were packed, and winograd_output.wgsl.
+// Winograd's F(m×m, 3×3), first of three steps: tiles of IN × IN inputs, OUT = m apart, taken through Bᵀ d B.
+// Then IN² matrix products with the weights, taken through G w Gᵀ when they were packed, and
+// winograd_output.wgsl.
 //
 // Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015).
-// Prelude: Stored4, load4, store4, UNROLLED, kept, WIDTH; IN, OUT, Line and input_transform of shaders/lib/winograd_2.wgsl or winograd_4.wgsl.
+// Prelude: Stored4, load4, store4, UNROLLED, kept, WIDTH; IN, OUT, Line and input_transform of
+// shaders/lib/winograd_2.wgsl or winograd_4.wgsl.
 
 // Channel counts in groups of 4. An invocation makes one group of one tile.
 struct Params {

@@ -1,7 +1,7 @@
-// Winograd's F(m×m, 3×3), last of three steps: each tile's IN² products taken through Aᵀ m A to OUT × OUT outputs, and the epilogue.
-// See winograd_input.wgsl.
-// Prelude: Stored4, load4, store4, UNROLLED, kept, WIDTH, GENERATED, generated4; IN, OUT, Line, Made and output_transform of
-// shaders/lib/winograd_2.wgsl or winograd_4.wgsl.
+// Winograd's F(m×m, 3×3), last of three steps: each tile's IN² products taken through Aᵀ m A to OUT × OUT
+// outputs, and the epilogue. See winograd_input.wgsl.
+// Prelude: Stored4, load4, store4, UNROLLED, kept, WIDTH, GENERATED, generated4; IN, OUT, Line, Made and
+// output_transform of shaders/lib/winograd_2.wgsl or winograd_4.wgsl.
 
 // Channel counts in groups of 4. An invocation makes one group of one tile.
 struct Params {

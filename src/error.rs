@@ -47,7 +47,16 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of a kind, with what was found.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Details { kind, message: message.into(), file: None, node: None, operator: None, tensor: None, input: None, remedy: None }))
+        Self(Box::new(Details {
+            kind,
+            message: message.into(),
+            file: None,
+            node: None,
+            operator: None,
+            tensor: None,
+            input: None,
+            remedy: None,
+        }))
     }
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Usage, message)
@@ -71,7 +80,8 @@ impl Error {
         Self::new(ErrorKind::Memory, message)
     }
     pub fn internal(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Internal, message).remedy("this is a defect of sardonyx: please report it with the model")
+        Self::new(ErrorKind::Internal, message)
+            .remedy("this is a defect of sardonyx: please report it with the model")
     }
 
     /// Names the file, unless one nearer to the cause is named already. The same holds for the setters below.
@@ -154,7 +164,9 @@ impl fmt::Display for Error {
 
 /// A model's name on one line: control characters are shown, not printed.
 pub(crate) fn line(name: &str) -> String {
-    name.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+    name.chars()
+        .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
+        .collect()
 }
 
 impl std::error::Error for Error {}
@@ -165,7 +177,12 @@ mod tests {
 
     #[test]
     fn one_line_with_every_part() {
-        let error = Error::unsupported("mode 'wild'\n is unknown").at_operator("Resize").at_node("up").at_node("outer").in_file("m.onnx").remedy("use nearest");
+        let error = Error::unsupported("mode 'wild'\n is unknown")
+            .at_operator("Resize")
+            .at_node("up")
+            .at_node("outer")
+            .in_file("m.onnx")
+            .remedy("use nearest");
         assert_eq!(error.to_string(), "m.onnx: node 'up' (Resize): mode 'wild' is unknown; use nearest");
     }
 }

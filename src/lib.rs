@@ -1,4 +1,5 @@
-//! ONNX inference on any GPU that wgpu reaches, on the CPU where there is none, and a comparison of the two node by node.
+//! ONNX inference on any GPU that wgpu reaches, on the CPU where there is none, and a comparison of the two
+//! node by node.
 
 pub mod bench;
 pub mod compare;

@@ -1,6 +1,7 @@
 //! Seeded numbers, the same on every machine: for noise, planted faults, cases and weights drawn anew.
 
-/// [SplitMix64](https://prng.di.unimi.it/splitmix64.c) (Steele, Lea and Flood, 2014): small, and any seed will do.
+/// [SplitMix64](https://prng.di.unimi.it/splitmix64.c) (Steele, Lea and Flood, 2014): small, and any seed
+/// will do.
 #[derive(Debug, Clone)]
 pub struct SplitMix64(pub u64);
 

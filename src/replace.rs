@@ -4,7 +4,8 @@ use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Whether a path names something that a file must not take the place of: a device, a pipe, a socket. `/dev/null` is written to, not replaced.
+/// Whether a path names something that a file must not take the place of: a device, a pipe, a socket.
+/// `/dev/null` is written to, not replaced.
 pub fn is_special(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir())
 }
@@ -20,11 +21,16 @@ pub fn beside(path: &Path) -> Result<PathBuf> {
 /// Writes beside the place and renames; straight into what is no regular file. Errors name the file.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let beside = beside(path)?;
-    let written = if is_special(path) { std::fs::write(path, bytes) } else { std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path)) };
+    let written = if is_special(path) {
+        std::fs::write(path, bytes)
+    } else {
+        std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path))
+    };
     written.map_err(|problem| {
         // The first failure is the one to report.
         let _ = std::fs::remove_file(&beside);
-        Error::file(path, format!("can't be written: {problem}")).remedy("check the folder and the space left on the disk")
+        Error::file(path, format!("can't be written: {problem}"))
+            .remedy("check the folder and the space left on the disk")
     })
 }
 

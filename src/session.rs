@@ -62,7 +62,8 @@ impl SessionBuilder {
         self
     }
 
-    /// Reads a model file, ONNX or compiled ([`compiled`]). Errors name the file, and the node where one is at fault.
+    /// Reads a model file, ONNX or compiled ([`compiled`]). Errors name the file, and the node where one is
+    /// at fault.
     pub fn load(self, path: impl AsRef<Path>) -> Result<Session> {
         let start = Instant::now();
         let path = path.as_ref();
@@ -154,7 +155,11 @@ pub struct Prepared {
 impl Prepared {
     /// The nodes that run on the CPU though a GPU was asked for: (node, operator, reason).
     pub fn fallbacks(&self) -> Vec<(String, String, String)> {
-        self.plan.as_ref().map(|plan| plan.fallbacks()).or_else(|| self.whole_cpu.clone().map(|one| vec![one])).unwrap_or_default()
+        self.plan
+            .as_ref()
+            .map(|plan| plan.fallbacks())
+            .or_else(|| self.whole_cpu.clone().map(|one| vec![one]))
+            .unwrap_or_default()
     }
 }
 
@@ -229,7 +234,11 @@ impl Session {
         let port = |&id: &ValueId| {
             let value = self.original.value(id);
             let declared = value.declared.clone();
-            Port { name: value.name.clone(), dtype: declared.as_ref().map_or(DType::F32, |d| d.dtype), dims: declared.and_then(|d| d.dims) }
+            Port {
+                name: value.name.clone(),
+                dtype: declared.as_ref().map_or(DType::F32, |d| d.dtype),
+                dims: declared.and_then(|d| d.dims),
+            }
         };
         ids.iter().map(port).collect()
     }
@@ -248,12 +257,18 @@ impl Session {
         let mut symbols: HashMap<String, usize> = HashMap::new();
         for (name, tensor) in inputs {
             let id = self.graph.inputs.iter().copied().find(|&id| self.graph.value(id).name == *name);
-            let id = id.ok_or_else(|| Error::input("the model has no such input").at_tensor(*name).remedy(format!("its inputs are: {}", names())))?;
+            let id = id.ok_or_else(|| {
+                Error::input("the model has no such input")
+                    .at_tensor(*name)
+                    .remedy(format!("its inputs are: {}", names()))
+            })?;
             self.check_input(id, tensor, &mut symbols).map_err(|error| error.at_tensor(*name))?;
             values.insert(id, tensor.clone());
         }
         match self.graph.inputs.iter().find(|id| !values.contains_key(id)) {
-            Some(&id) => Err(Error::input("this input is missing").at_tensor(&self.graph.value(id).name).remedy("give it with -i NAME=FILE or --inputs DIR")),
+            Some(&id) => Err(Error::input("this input is missing")
+                .at_tensor(&self.graph.value(id).name)
+                .remedy("give it with -i NAME=FILE or --inputs DIR")),
             None => Ok(values),
         }
     }
@@ -261,23 +276,37 @@ impl Session {
     fn check_input(&self, id: ValueId, tensor: &Tensor, symbols: &mut HashMap<String, usize>) -> Result<()> {
         let Some(declared) = &self.original.value(id).declared else { return Ok(()) };
         if declared.dtype != tensor.dtype() {
-            return Err(Error::input(format!("found type {}, the model takes {}", tensor.dtype(), declared.dtype)).remedy("convert the input"));
+            return Err(Error::input(format!(
+                "found type {}, the model takes {}",
+                tensor.dtype(),
+                declared.dtype
+            ))
+            .remedy("convert the input"));
         }
         let Some(dims) = &declared.dims else { return Ok(()) };
         if dims.len() != tensor.rank() {
-            return Err(Error::input(format!("found shape {:?}, the model takes rank {}", tensor.shape(), dims.len())).remedy("reshape the input"));
+            return Err(Error::input(format!(
+                "found shape {:?}, the model takes rank {}",
+                tensor.shape(),
+                dims.len()
+            ))
+            .remedy("reshape the input"));
         }
         for (axis, (dim, &size)) in dims.iter().zip(tensor.shape()).enumerate() {
             match dim {
                 Dim::Known(known) if *known != size => {
-                    return Err(Error::input(format!("found size {size} on axis {axis}, the model takes {known}")).remedy("resize the input"));
+                    return Err(Error::input(format!(
+                        "found size {size} on axis {axis}, the model takes {known}"
+                    ))
+                    .remedy("resize the input"));
                 }
                 Dim::Symbol(symbol) => {
                     let bound = *symbols.entry(symbol.clone()).or_insert(size);
                     if bound != size {
-                        return Err(
-                            Error::input(format!("found size {size} on axis {axis}, but '{symbol}' is {bound} elsewhere")).remedy("make the inputs agree")
-                        );
+                        return Err(Error::input(format!(
+                            "found size {size} on axis {axis}, but '{symbol}' is {bound} elsewhere"
+                        ))
+                        .remedy("make the inputs agree"));
                     }
                 }
                 _ => {}
@@ -294,7 +323,11 @@ impl Session {
                 .graph
                 .inputs
                 .iter()
-                .filter_map(|id| inputs.get(id).map(|t| (t.dtype(), t.shape().to_vec(), by_value.contains(id).then(|| t.bytes().to_vec()))))
+                .filter_map(|id| {
+                    inputs.get(id).map(|t| {
+                        (t.dtype(), t.shape().to_vec(), by_value.contains(id).then(|| t.bytes().to_vec()))
+                    })
+                })
                 .collect();
             let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(at) = plans.iter().position(|(known, _)| *known == key) {
@@ -304,7 +337,9 @@ impl Session {
             }
             drop(plans);
             let made = match self.device() {
-                Some(device) => self.make_plan(inputs, &by_value, device.capabilities(), &self.options.choices)?,
+                Some(device) => {
+                    self.make_plan(inputs, &by_value, device.capabilities(), &self.options.choices)?
+                }
                 None => self.make_program(inputs, &by_value)?,
             };
             match made {
@@ -319,19 +354,30 @@ impl Session {
                 }
                 Err(more) => {
                     by_value.extend(more);
-                    self.by_value.lock().unwrap_or_else(PoisonError::into_inner).extend(by_value.iter().copied());
+                    self.by_value
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .extend(by_value.iter().copied());
                 }
             }
         }
     }
 
     /// The plan for a device of these capabilities, to look at: no device is touched, and it isn't kept.
-    pub fn plan_for(&self, inputs: &HashMap<ValueId, Tensor>, capabilities: &Capabilities) -> Result<Prepared> {
+    pub fn plan_for(
+        &self,
+        inputs: &HashMap<ValueId, Tensor>,
+        capabilities: &Capabilities,
+    ) -> Result<Prepared> {
         self.plan_with(inputs, capabilities, &self.options.choices)
     }
 
     /// The plan for this session's device in which others answer for the kernels' variants. It isn't kept.
-    pub(crate) fn plan_choosing(&self, inputs: &HashMap<ValueId, Tensor>, choices: Choices) -> Result<Prepared> {
+    pub(crate) fn plan_choosing(
+        &self,
+        inputs: &HashMap<ValueId, Tensor>,
+        choices: Choices,
+    ) -> Result<Prepared> {
         let device = self.device().ok_or_else(|| Error::internal("a plan without a device"))?;
         self.plan_with(inputs, device.capabilities(), &choices)
     }
@@ -342,7 +388,12 @@ impl Session {
         self.plans.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    fn plan_with(&self, inputs: &HashMap<ValueId, Tensor>, capabilities: &Capabilities, choices: &Choices) -> Result<Prepared> {
+    fn plan_with(
+        &self,
+        inputs: &HashMap<ValueId, Tensor>,
+        capabilities: &Capabilities,
+        choices: &Choices,
+    ) -> Result<Prepared> {
         let mut by_value = HashSet::new();
         loop {
             match self.make_plan(inputs, &by_value, capabilities, choices)? {
@@ -353,7 +404,11 @@ impl Session {
     }
 
     /// What the CPU runs for these inputs, or the inputs whose elements it needs.
-    fn make_program(&self, inputs: &HashMap<ValueId, Tensor>, by_value: &HashSet<ValueId>) -> Result<Result<Prepared, Vec<ValueId>>> {
+    fn make_program(
+        &self,
+        inputs: &HashMap<ValueId, Tensor>,
+        by_value: &HashSet<ValueId>,
+    ) -> Result<Result<Prepared, Vec<ValueId>>> {
         let program = match plan::infer(&self.graph, &facts_of(inputs, by_value))? {
             Inference::Complete(facts) => self.program(Some(facts))?,
             Inference::NeedsInputs(more) => return Ok(Err(more)),
@@ -362,8 +417,8 @@ impl Session {
         Ok(Ok(Prepared { plan: None, whole_cpu: None, planted: None, program, idle: Mutex::default() }))
     }
 
-    /// The graph made ready for the CPU: with rewrites for the shapes where they are known. `None` where it computes in other types
-    /// than declared.
+    /// The graph made ready for the CPU: with rewrites for the shapes where they are known. `None` where it
+    /// computes in other types than declared.
     fn program(&self, facts: Option<Vec<Option<Fact>>>) -> Result<Option<Program>> {
         if self.mode() != Mode::Declared {
             return Ok(None);
@@ -378,7 +433,11 @@ impl Session {
     }
 
     /// A run of a session on the CPU, with the time that each node took; `None` where there is no program.
-    pub fn run_timed(&self, prepared: &Prepared, inputs: &HashMap<ValueId, Tensor>) -> Result<Option<Vec<NodeTime>>> {
+    pub fn run_timed(
+        &self,
+        prepared: &Prepared,
+        inputs: &HashMap<ValueId, Tensor>,
+    ) -> Result<Option<Vec<NodeTime>>> {
         let Some(program) = &prepared.program else { return Ok(None) };
         let mut times = vec![];
         program.run(inputs, Some(&mut times))?;
@@ -399,7 +458,9 @@ impl Session {
             Inference::DependsOnData { node, op_type, reason } => {
                 let whole_cpu = Some((node, op_type, format!("{reason}: the whole model runs on the CPU")));
                 let program = self.program(None)?;
-                return self.allow(Prepared { plan: None, whole_cpu, planted: None, program, idle: Mutex::default() }).map(Ok);
+                return self
+                    .allow(Prepared { plan: None, whole_cpu, planted: None, program, idle: Mutex::default() })
+                    .map(Ok);
             }
         };
         let mut graph = self.planned().clone();
@@ -407,10 +468,28 @@ impl Session {
             facts = crate::passes::with_shapes(&mut graph, &facts)?;
         }
         let by_value = graph.inputs.iter().copied().filter(|id| by_value.contains(id)).collect();
-        let request = PlanRequest { graph, facts, by_value, capabilities, precision: self.precision(), choices: choices.clone() };
+        let request = PlanRequest {
+            graph,
+            facts,
+            by_value,
+            capabilities,
+            precision: self.precision(),
+            choices: choices.clone(),
+        };
         let mut plan = plan::plan(request)?;
-        let planted = self.options.fault.map(|seed| crate::compare::fault::plant(&mut plan, inputs, seed)).transpose()?;
-        self.allow(Prepared { plan: Some(Arc::new(plan)), whole_cpu: None, planted, program: None, idle: Mutex::default() }).map(Ok)
+        let planted = self
+            .options
+            .fault
+            .map(|seed| crate::compare::fault::plant(&mut plan, inputs, seed))
+            .transpose()?;
+        self.allow(Prepared {
+            plan: Some(Arc::new(plan)),
+            whole_cpu: None,
+            planted,
+            program: None,
+            idle: Mutex::default(),
+        })
+        .map(Ok)
     }
 
     /// Refuses a plan with fallbacks where the session is strict.
@@ -428,12 +507,20 @@ impl Session {
     pub fn packed_anew(&self, prepared: &Prepared) -> Option<String> {
         let (packed, plan) = (self.packed.as_ref()?, prepared.plan.as_ref()?);
         let (all, found) = packed.found(&plan.constants);
-        let why = if packed.outdated { "another version of sardonyx compiled it" } else { "it was compiled for another form of device or precision" };
+        let why = if packed.outdated {
+            "another version of sardonyx compiled it"
+        } else {
+            "it was compiled for another form of device or precision"
+        };
         (found < all).then(|| format!("{} of {all} weights are packed anew: {why}", all - found))
     }
 
     /// Runs a prepared plan.
-    pub fn run_prepared(&self, prepared: &Prepared, inputs: &HashMap<ValueId, Tensor>) -> Result<Vec<(String, Tensor)>> {
+    pub fn run_prepared(
+        &self,
+        prepared: &Prepared,
+        inputs: &HashMap<ValueId, Tensor>,
+    ) -> Result<Vec<(String, Tensor)>> {
         let mode = mode_of(self.precision());
         let named = |(id, tensor): (&ValueId, Tensor)| (self.graph.value(*id).name.clone(), tensor);
         let Some(plan) = &prepared.plan else {
@@ -453,12 +540,9 @@ impl Session {
         let values = values?;
         let output = |&id: &ValueId| {
             let known = || plan.facts.get(id.0 as usize).cloned().flatten().and_then(|fact| fact.value);
-            values
-                .get(&id)
-                .or_else(|| inputs.get(&id))
-                .cloned()
-                .or_else(known)
-                .ok_or_else(|| Error::internal("an output was not made").at_tensor(&self.graph.value(id).name))
+            values.get(&id).or_else(|| inputs.get(&id)).cloned().or_else(known).ok_or_else(|| {
+                Error::internal("an output was not made").at_tensor(&self.graph.value(id).name)
+            })
         };
         self.graph.outputs.iter().map(|id| output(id).map(|tensor| named((id, tensor)))).collect()
     }
@@ -472,8 +556,8 @@ impl Session {
         Execution::new(device, plan, &self.constants)
     }
 
-    /// Does before the first run what it would do: compiles the kernels, uploads the constants, makes the buffers.
-    /// Returns how long the uploads and the kernels took.
+    /// Does before the first run what it would do: compiles the kernels, uploads the constants, makes the
+    /// buffers. Returns how long the uploads and the kernels took.
     pub fn warm(&self, prepared: &Prepared) -> Result<Warmed> {
         let Some(plan) = &prepared.plan else { return Ok(Warmed::default()) };
         let start = Instant::now();
@@ -492,5 +576,17 @@ impl Session {
 
 /// The inputs' facts: with their elements where a shape depends on them.
 fn facts_of(inputs: &HashMap<ValueId, Tensor>, by_value: &HashSet<ValueId>) -> HashMap<ValueId, Fact> {
-    inputs.iter().map(|(&id, tensor)| (id, if by_value.contains(&id) { Fact::of(tensor) } else { Fact::new(tensor.dtype(), tensor.shape()) })).collect()
+    inputs
+        .iter()
+        .map(|(&id, tensor)| {
+            (
+                id,
+                if by_value.contains(&id) {
+                    Fact::of(tensor)
+                } else {
+                    Fact::new(tensor.dtype(), tensor.shape())
+                },
+            )
+        })
+        .collect()
 }

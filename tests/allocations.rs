@@ -1,4 +1,5 @@
-//! What a steady run allocates on the host: its outputs and a handful of lists, nothing for each dispatch but what wgpu's own encoding takes.
+//! What a steady run allocates on the host: its outputs and a handful of lists, nothing for each dispatch but
+//! what wgpu's own encoding takes.
 
 use sardonyx::bench::families;
 use sardonyx::gpu::test_device;
@@ -41,7 +42,8 @@ fn chain(graph: &Graph, count: usize) -> Graph {
 
 /// The least allocations of a run after some that warm up.
 fn allocations(graph: Graph, input: &Tensor, dispatches: usize) -> usize {
-    let session = Session::builder().device(test_device()).build(Model { graph, info: ModelInfo::default() }).unwrap();
+    let session =
+        Session::builder().device(test_device()).build(Model { graph, info: ModelInfo::default() }).unwrap();
     let name = session.inputs()[0].name.clone();
     let values = session.bind(&[(&name, input.clone())]).unwrap();
     let prepared = session.prepare(&values).unwrap();
@@ -61,7 +63,8 @@ fn a_dispatch_of_a_steady_run_allocates_next_to_nothing() {
     }
     let (graph, inputs) = families::find("matmul").unwrap().graph(&[4, 32, 32], 1).unwrap();
     let input = inputs.values().next().unwrap();
-    let (few, many) = (allocations(chain(&graph, 10), input, 10), allocations(chain(&graph, 110), input, 110));
+    let (few, many) =
+        (allocations(chain(&graph, 10), input, 10), allocations(chain(&graph, 110), input, 110));
     let each = many.saturating_sub(few) as f64 / 100.0;
     eprintln!("a run of 10 dispatches: {few} allocations; each further dispatch: {each}");
     assert!(few < 1000 && each < 2.0, "{few}, and {each} a dispatch");

@@ -1,5 +1,6 @@
-//! Small models from public bug reports of other engines, which lie in ../shared/cases (see SARDONYX_SHARED): each gives what its
-//! about.txt says, or the error that it asks for, and the comparison finds nothing where nothing is wrong.
+//! Small models from public bug reports of other engines, which lie in ../shared/cases (see SARDONYX_SHARED):
+//! each gives what its about.txt says, or the error that it asks for, and the comparison finds nothing where
+//! nothing is wrong.
 
 #[path = "support/shared.rs"]
 mod shared;
@@ -11,14 +12,21 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Cases for which an error is right, with what its text has to name.
-const ERRORS: &[(&str, &str)] =
-    &[("89_gather_oob", "index"), ("97_reshape_allowzero_m1", "allowzero"), ("A4_range_zero_delta", "delta"), ("D9_oob_scatternd", "index")];
+const ERRORS: &[(&str, &str)] = &[
+    ("89_gather_oob", "index"),
+    ("97_reshape_allowzero_m1", "allowzero"),
+    ("A4_range_zero_delta", "delta"),
+    ("D9_oob_scatternd", "index"),
+];
 
 /// The cases' folders, where they are.
 fn folders() -> Vec<PathBuf> {
     let Some(all) = shared::folder("cases") else { return vec![] };
     let entries = std::fs::read_dir(all).unwrap();
-    let mut folders: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.join("model.onnx").exists()).collect();
+    let mut folders: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.join("model.onnx").exists())
+        .collect();
     folders.sort();
     folders
 }
@@ -35,11 +43,18 @@ fn error_of(folder: &Path) -> Option<&'static str> {
 fn verified(device: &str) {
     let mut wrong = vec![];
     for folder in folders() {
-        let done = Command::new(env!("CARGO_BIN_EXE_sardonyx")).args(["verify", "--device", device, "--json", "-"]).arg(&folder).output().unwrap();
+        let done = Command::new(env!("CARGO_BIN_EXE_sardonyx"))
+            .args(["verify", "--device", device, "--json", "-"])
+            .arg(&folder)
+            .output()
+            .unwrap();
         let report: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
         let case = &report["cases"][0];
         let right = match error_of(&folder) {
-            Some(text) => case["status"] == "error" && case["reason"].as_str().is_some_and(|reason| reason.contains(text)),
+            Some(text) => {
+                case["status"] == "error"
+                    && case["reason"].as_str().is_some_and(|reason| reason.contains(text))
+            }
             None => case["status"] == "passed",
         };
         if !right {
@@ -54,11 +69,19 @@ fn compared(device: Option<Device>) {
     let mut wrong = vec![];
     for folder in folders().iter().filter(|folder| error_of(folder).is_none()) {
         let session = Session::builder().device(device.clone()).load(folder.join("model.onnx")).unwrap();
-        let read = |(k, port): (usize, sardonyx::session::Port)| (port.name, shared::recorded(folder, "input", k).unwrap());
+        let read = |(k, port): (usize, sardonyx::session::Port)| {
+            (port.name, shared::recorded(folder, "input", k).unwrap())
+        };
         let inputs: Vec<(String, Tensor)> = session.inputs().into_iter().enumerate().map(read).collect();
-        let named: Vec<(&str, Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+        let named: Vec<(&str, Tensor)> =
+            inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
         let values = session.bind(&named).unwrap();
-        let report = compare(&session, &values, &Options { reference: Reference::CpuF64, per_node: true, tolerance: None }).unwrap();
+        let report = compare(
+            &session,
+            &values,
+            &Options { reference: Reference::CpuF64, per_node: true, tolerance: None },
+        )
+        .unwrap();
         if report.verdict != Verdict::Same {
             let output = report.outputs.iter().find(|row| !row.measure.same).map(|row| &row.measure);
             wrong.push(format!("{}: {:?} {output:?}", name(folder), report.first_different));

@@ -9,7 +9,15 @@ use sardonyx::plan::Precision;
 use sardonyx::{Session, Tensor};
 use std::path::{Path, PathBuf};
 
-const OWN: &[&str] = &["tiny/mlp", "tiny/conv_odd", "tiny/branches", "tiny/decoder", "tiny/joined", "tiny/heads", "tiny/contrib"];
+const OWN: &[&str] = &[
+    "tiny/mlp",
+    "tiny/conv_odd",
+    "tiny/branches",
+    "tiny/decoder",
+    "tiny/joined",
+    "tiny/heads",
+    "tiny/contrib",
+];
 
 fn own(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(name)
@@ -30,7 +38,12 @@ fn inputs(session: &Session, folder: &Path) -> Vec<(String, Tensor)> {
 }
 
 fn noise(port: &sardonyx::session::Port) -> Tensor {
-    let shape: Vec<usize> = port.dims.iter().flatten().map(|dim| if let sardonyx::graph::Dim::Known(size) = dim { *size } else { 1 }).collect();
+    let shape: Vec<usize> = port
+        .dims
+        .iter()
+        .flatten()
+        .map(|dim| if let sardonyx::graph::Dim::Known(size) = dim { *size } else { 1 })
+        .collect();
     let mut state = 7u64;
     let mut next = || {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -41,15 +54,26 @@ fn noise(port: &sardonyx::session::Port) -> Tensor {
 }
 
 fn model(folder: &Path) -> PathBuf {
-    if folder.join("model.onnx").exists() { folder.join("model.onnx") } else { folder.join(format!("{}.onnx", folder.file_name().unwrap().to_str().unwrap())) }
+    if folder.join("model.onnx").exists() {
+        folder.join("model.onnx")
+    } else {
+        folder.join(format!("{}.onnx", folder.file_name().unwrap().to_str().unwrap()))
+    }
 }
 
-fn report(folder: &Path, device: Option<Device>, precision: Precision, fault: Option<u64>, reference: Reference) -> Report {
+fn report(
+    folder: &Path,
+    device: Option<Device>,
+    precision: Precision,
+    fault: Option<u64>,
+    reference: Reference,
+) -> Report {
     let builder = Session::builder().device(device).precision(precision);
     let builder = if let Some(seed) = fault { builder.plant_fault(seed) } else { builder };
     let session = builder.load(model(folder)).unwrap();
     let inputs = inputs(&session, folder);
-    let named: Vec<(&str, Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+    let named: Vec<(&str, Tensor)> =
+        inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
     let values = session.bind(&named).unwrap();
     compare(&session, &values, &Options { reference, per_node: true, tolerance: None }).unwrap()
 }
@@ -80,7 +104,13 @@ fn green(folder: &Path, device: Option<Device>, precision: Precision) {
     if std::env::var_os("SHOW").is_some() {
         println!("{}", table(&report));
     }
-    assert!(report.verdict == Verdict::Same && report.first_different.is_none(), "{}: {:?}\n{}", folder.display(), report.first_different, table(&report));
+    assert!(
+        report.verdict == Verdict::Same && report.first_different.is_none(),
+        "{}: {:?}\n{}",
+        folder.display(),
+        report.first_different,
+        table(&report)
+    );
 }
 
 #[test]
@@ -93,7 +123,9 @@ fn models_of_our_own_are_the_same_in_f32() {
 fn and_in_f16_stored_natively_and_packed_and_as_hardware_reads_it() {
     let Some(device) = test_device() else { return };
     for device in [device.clone(), device.with_packed_f16(), device.with_hardware_form()] {
-        OWN.iter().chain(&["digits"]).for_each(|name| green(&own(name), Some(device.clone()), Precision::F16));
+        OWN.iter()
+            .chain(&["digits"])
+            .for_each(|name| green(&own(name), Some(device.clone()), Precision::F16));
     }
 }
 
@@ -139,10 +171,19 @@ fn faults(folder: &Path, device: &Device, seeds: std::ops::Range<u64>) -> Vec<St
         let planted = report.planted.clone().unwrap();
         let found = report.first_different.as_ref().map(|first| first.node.clone());
         let context = || {
-            let rows = report.nodes.iter().filter(|row| row.node == planted.node || !row.same).collect::<Vec<_>>();
-            format!("{} seed {seed}: {planted:?}, found {:?}\n{rows:#?}", folder.display(), report.first_different)
+            let rows =
+                report.nodes.iter().filter(|row| row.node == planted.node || !row.same).collect::<Vec<_>>();
+            format!(
+                "{} seed {seed}: {planted:?}, found {:?}\n{rows:#?}",
+                folder.display(),
+                report.first_different
+            )
         };
-        assert!(report.verdict == Verdict::Different && found.as_ref() == Some(&planted.node), "{}", context());
+        assert!(
+            report.verdict == Verdict::Different && found.as_ref() == Some(&planted.node),
+            "{}",
+            context()
+        );
         drawn.push(format!("{:?}", planted.kind));
     }
     drawn
@@ -151,7 +192,8 @@ fn faults(folder: &Path, device: &Device, seeds: std::ops::Range<u64>) -> Vec<St
 #[test]
 fn every_planted_fault_is_named() {
     let Some(device) = test_device() else { return };
-    let mut drawn: Vec<String> = OWN.iter().chain(&["digits"]).flat_map(|name| faults(&own(name), &device, 0..20)).collect();
+    let mut drawn: Vec<String> =
+        OWN.iter().chain(&["digits"]).flat_map(|name| faults(&own(name), &device, 0..20)).collect();
     drawn.sort();
     drawn.dedup();
     assert_eq!(drawn.len(), 5, "{drawn:?}");
@@ -190,19 +232,39 @@ fn every_reference_and_the_shape_of_the_json() {
         let name = Session::builder().load(model(&folder)).unwrap().outputs()[0].name.clone();
         Reference::Outputs(vec![(name, Tensor::new(output.shape(), moved).unwrap())])
     };
-    assert!(report(&folder, Some(device.clone()), Precision::F32, None, recorded(0.0)).verdict == Verdict::Same);
+    assert!(
+        report(&folder, Some(device.clone()), Precision::F32, None, recorded(0.0)).verdict == Verdict::Same
+    );
     let off = report(&folder, Some(device), Precision::F32, None, recorded(0.1));
     assert!(off.verdict == Verdict::Different);
     let json = serde_json::to_value(&off).unwrap();
-    assert_eq!((json["schema"].as_u64(), json["verdict"].as_str(), json["device"].as_str()), (Some(1), Some("different"), Some("gpu")));
-    let node = json["nodes"].as_array().unwrap().iter().find(|node| node["ran_on"] == "gpu" && node["op"] == "Conv").unwrap();
+    assert_eq!(
+        (json["schema"].as_u64(), json["verdict"].as_str(), json["device"].as_str()),
+        (Some(1), Some("different"), Some("gpu"))
+    );
+    let node = json["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|node| node["ran_on"] == "gpu" && node["op"] == "Conv")
+        .unwrap();
     for measure in [&node["local"], &node["cumulative"], &json["outputs"][0]] {
         for key in ["max_abs", "max_rel", "mean_abs", "cosine", "needed"] {
             assert!(measure[key].is_number(), "{key}: {measure}");
         }
-        assert!(measure["tolerance"]["value"].is_number() && measure["tolerance"]["formula"].is_string() && measure["same"].is_boolean());
+        assert!(
+            measure["tolerance"]["value"].is_number()
+                && measure["tolerance"]["formula"].is_string()
+                && measure["same"].is_boolean()
+        );
     }
-    assert!(json["nodes"].as_array().unwrap().iter().any(|node| node["fused_into"].is_string() && node["ran_on"] == "fused"));
+    assert!(
+        json["nodes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|node| node["fused_into"].is_string() && node["ran_on"] == "fused")
+    );
 }
 
 #[test]

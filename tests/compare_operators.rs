@@ -1,5 +1,6 @@
-//! The comparison itself, on every case of every operator over values that lead it astray: negative ones, zeros, NaN, infinities, the huge
-//! and the tiny. A right device is the same as its reference on all of them, and one element made wrong is still found.
+//! The comparison itself, on every case of every operator over values that lead it astray: negative ones,
+//! zeros, NaN, infinities, the huge and the tiny. A right device is the same as its reference on all of them,
+//! and one element made wrong is still found.
 
 #[path = "support/cases.rs"]
 mod support;
@@ -21,14 +22,34 @@ struct Values {
 }
 
 const ALL: &[Values] = &[
-    Values { name: "negative", float: |_, x| -x.abs() - 0.25, integer: |_, x| x.saturating_abs().wrapping_neg() },
+    Values {
+        name: "negative",
+        float: |_, x| -x.abs() - 0.25,
+        integer: |_, x| x.saturating_abs().wrapping_neg(),
+    },
     Values { name: "zeros", float: |k, _| if k % 2 == 0 { 0.0 } else { -0.0 }, integer: |_, _| 0 },
-    Values { name: "a NaN now and then", float: |k, x| if k % 7 == 3 { f32::NAN } else { x }, integer: |_, x| x },
-    Values { name: "infinities now and then", float: |k, x| [x, x, x, f32::INFINITY, x, x, f32::NEG_INFINITY][k % 7], integer: |_, x| x },
+    Values {
+        name: "a NaN now and then",
+        float: |k, x| if k % 7 == 3 { f32::NAN } else { x },
+        integer: |_, x| x,
+    },
+    Values {
+        name: "infinities now and then",
+        float: |k, x| [x, x, x, f32::INFINITY, x, x, f32::NEG_INFINITY][k % 7],
+        integer: |_, x| x,
+    },
     Values { name: "one infinity", float: |k, x| if k == 4 { f32::INFINITY } else { x }, integer: |_, x| x },
-    Values { name: "beyond float16", float: |_, x| x * 1e5, integer: |_, x| x.wrapping_mul(0x0123_4567_89ab) },
+    Values {
+        name: "beyond float16",
+        float: |_, x| x * 1e5,
+        integer: |_, x| x.wrapping_mul(0x0123_4567_89ab),
+    },
     Values { name: "huge", float: |_, x| x * 1e19, integer: |_, x| x },
-    Values { name: "near the end of float32", float: |_, x| x * 1.7e38, integer: |k, x| if k % 5 == 0 { i64::MIN } else { x } },
+    Values {
+        name: "near the end of float32",
+        float: |_, x| x * 1.7e38,
+        integer: |k, x| if k % 5 == 0 { i64::MIN } else { x },
+    },
     Values { name: "tiny", float: |_, x| x * 1e-25, integer: |_, x| x },
     Values { name: "subnormal", float: |_, x| x * 1e-39, integer: |_, x| x },
 ];
@@ -36,7 +57,13 @@ const ALL: &[Values] = &[
 fn changed(tensor: &Tensor, values: &Values) -> Tensor {
     let dtype = tensor.dtype();
     if dtype == DType::F32 {
-        let elements = tensor.as_slice::<f32>().unwrap().iter().enumerate().map(|(k, &x)| (values.float)(k, x)).collect::<Vec<_>>();
+        let elements = tensor
+            .as_slice::<f32>()
+            .unwrap()
+            .iter()
+            .enumerate()
+            .map(|(k, &x)| (values.float)(k, x))
+            .collect::<Vec<_>>();
         return Tensor::new(tensor.shape(), elements).unwrap();
     }
     if dtype == DType::Bool || dtype.is_float() {
@@ -67,10 +94,20 @@ impl Trial {
     fn outputs(&self) -> Option<Vec<(String, Tensor)>> {
         Session::builder().build(self.model()).unwrap().run(&named(&self.given)).ok()
     }
-    fn judged(&self, device: Option<Device>, precision: Precision, reference: Reference) -> Result<Report, String> {
-        let session = Session::builder().device(device).precision(precision).build(self.model()).map_err(|error| error.to_string())?;
+    fn judged(
+        &self,
+        device: Option<Device>,
+        precision: Precision,
+        reference: Reference,
+    ) -> Result<Report, String> {
+        let session = Session::builder()
+            .device(device)
+            .precision(precision)
+            .build(self.model())
+            .map_err(|error| error.to_string())?;
         let inputs = session.bind(&named(&self.given)).map_err(|error| error.to_string())?;
-        compare(&session, &inputs, &Options { reference, per_node: true, tolerance: None }).map_err(|error| error.to_string())
+        compare(&session, &inputs, &Options { reference, per_node: true, tolerance: None })
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -108,15 +145,25 @@ fn all_the_same(device: Option<Device>, precision: Precision) {
 
 /// What failed, in a line.
 fn said(report: &Report) -> String {
-    let measures =
-        report.nodes.iter().flat_map(|row| [("local", &row.local), ("cumulative", &row.cumulative)]).filter_map(|(name, m)| Some((name, m.as_ref()?)));
+    let measures = report
+        .nodes
+        .iter()
+        .flat_map(|row| [("local", &row.local), ("cumulative", &row.cumulative)])
+        .filter_map(|(name, m)| Some((name, m.as_ref()?)));
     let outputs = report.outputs.iter().map(|row| ("output", &row.measure));
-    let fused = report.fused_plan.iter().flat_map(|fused| &fused.outputs).map(|row| ("rewrites", &row.measure));
+    let fused =
+        report.fused_plan.iter().flat_map(|fused| &fused.outputs).map(|row| ("rewrites", &row.measure));
     let failed = measures.chain(outputs).chain(fused).filter(|(_, measure)| !measure.same);
-    failed.map(|(name, m)| format!("{name} {:.2e} of {:.2e} ({})", m.max_abs, m.tolerance.value, m.tolerance.formula)).collect::<Vec<_>>().join("; ")
+    failed
+        .map(|(name, m)| {
+            format!("{name} {:.2e} of {:.2e} ({})", m.max_abs, m.tolerance.value, m.tolerance.formula)
+        })
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
-/// A tensor with one element made wrong: NaN, an infinity of the other sign, or what is off by more than any rounding.
+/// A tensor with one element made wrong: NaN, an infinity of the other sign, or what is off by more than any
+/// rounding.
 fn spoilt(tensor: &Tensor, at: usize, how: usize) -> Tensor {
     let dtype = tensor.dtype();
     let mut list = tensor.to_f64s().unwrap();
@@ -156,10 +203,18 @@ fn one_wrong_element_is_found() {
     for trial in trials(&ALL[..4]) {
         let Some(outputs) = trial.outputs() else { continue };
         let countable = |tensor: &Tensor| tensor.dtype().is_float() || tensor.to_i64s().is_ok();
-        let Some((name, right)) = outputs.iter().find(|(_, tensor)| !tensor.is_empty() && countable(tensor)) else { continue };
+        let Some((name, right)) = outputs.iter().find(|(_, tensor)| !tensor.is_empty() && countable(tensor))
+        else {
+            continue;
+        };
         for how in 0..3 {
             let wrong = spoilt(right, right.len() / 2, how);
-            let recorded = outputs.iter().map(|(other, tensor)| (other.clone(), if other == name { wrong.clone() } else { tensor.clone() })).collect();
+            let recorded = outputs
+                .iter()
+                .map(|(other, tensor)| {
+                    (other.clone(), if other == name { wrong.clone() } else { tensor.clone() })
+                })
+                .collect();
             tried += 1;
             match trial.judged(None, Precision::F32, Reference::Outputs(recorded)) {
                 Ok(report) if report.verdict == Verdict::Different => {}

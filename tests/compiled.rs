@@ -1,4 +1,5 @@
-//! Compiled models: they give what the ONNX file gives, on any device; damaged ones give an error or the same answer, never a panic.
+//! Compiled models: they give what the ONNX file gives, on any device; damaged ones give an error or the same
+//! answer, never a panic.
 
 use sardonyx::compiled::{self, is_compiled};
 use sardonyx::gpu::test_device;
@@ -29,13 +30,21 @@ fn target(name: &str) -> PathBuf {
 /// Inputs of small numbers, each symbolic size as 2.
 fn inputs(session: &Session) -> HashMap<ValueId, Tensor> {
     let numbers = |port: sardonyx::session::Port| {
-        let shape: Vec<usize> = port.dims.iter().flatten().map(|dim| if let Dim::Known(size) = dim { *size } else { 2 }).collect();
+        let shape: Vec<usize> = port
+            .dims
+            .iter()
+            .flatten()
+            .map(|dim| if let Dim::Known(size) = dim { *size } else { 2 })
+            .collect();
         let count = shape.iter().product();
-        let tensor = Tensor::new(shape, (0..count).map(|k| (k * 7 % 11) as f32 / 8.0 - 0.5).collect()).unwrap();
+        let tensor =
+            Tensor::new(shape, (0..count).map(|k| (k * 7 % 11) as f32 / 8.0 - 0.5).collect()).unwrap();
         (port.name, sardonyx::tensor::cast(&tensor, port.dtype, true).unwrap())
     };
     let named: Vec<(String, Tensor)> = session.inputs().into_iter().map(numbers).collect();
-    session.bind(&named.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect::<Vec<_>>()).unwrap()
+    session
+        .bind(&named.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect::<Vec<_>>())
+        .unwrap()
 }
 fn outputs(session: &Session) -> sardonyx::Result<Vec<(String, Tensor)>> {
     let inputs = inputs(session);
@@ -52,19 +61,27 @@ fn compile(model: &str, capabilities: &Capabilities, precision: Precision, to: &
 fn a_compiled_model_gives_the_same_on_every_device() {
     let devices = [None, test_device()];
     for (index, model) in MODELS.iter().enumerate() {
-        for device in devices.iter().filter(|device| device.is_none() || std::env::var_os("SARDONYX_NO_GPU").is_none()) {
+        for device in
+            devices.iter().filter(|device| device.is_none() || std::env::var_os("SARDONYX_NO_GPU").is_none())
+        {
             for precision in [Precision::F32, Precision::F16] {
-                let capabilities = device.as_ref().map_or(Capabilities::webgpu(), |device| device.capabilities().clone());
+                let capabilities =
+                    device.as_ref().map_or(Capabilities::webgpu(), |device| device.capabilities().clone());
                 let file = target(&format!("same-{index}.sdx"));
                 let written = compile(model, &capabilities, precision, &file);
                 assert!(is_compiled(&file) && !is_compiled(&path(model)));
-                let load = |path: &Path| Session::builder().device(device.clone()).precision(precision).load(path).unwrap();
+                let load = |path: &Path| {
+                    Session::builder().device(device.clone()).precision(precision).load(path).unwrap()
+                };
                 let (plain, compiled) = (load(&path(model)), load(&file));
                 assert_eq!(compiled.info(), plain.info());
                 assert_eq!(outputs(&compiled).unwrap(), outputs(&plain).unwrap(), "{model} {precision:?}");
                 let prepared = compiled.prepare(&inputs(&compiled)).unwrap();
                 assert_eq!(compiled.packed_anew(&prepared), None, "{model}: what was packed is used");
-                assert!(*model != "digits/digits.onnx" || written.weights > 0 && written.packed > 0, "{written:?}");
+                assert!(
+                    *model != "digits/digits.onnx" || written.weights > 0 && written.packed > 0,
+                    "{written:?}"
+                );
             }
         }
     }
@@ -103,7 +120,10 @@ fn a_compiled_file_is_not_compiled_again() {
 /// Loads and runs on the CPU, and on a device if there is one. An error names the file.
 fn attempt(file: &Path) -> Option<String> {
     for device in [None, test_device()] {
-        let result = Session::builder().device(device).load(file).and_then(|session| if session.inputs().len() == 1 { outputs(&session) } else { Ok(vec![]) });
+        let result = Session::builder()
+            .device(device)
+            .load(file)
+            .and_then(|session| if session.inputs().len() == 1 { outputs(&session) } else { Ok(vec![]) });
         if let Err(error) = result {
             let text = error.to_string();
             assert!(!text.contains('\n'), "{text}");
@@ -119,14 +139,21 @@ fn external_data_come_into_the_file() {
     use onnx_protobuf::*;
     let folder = target("external");
     std::fs::create_dir_all(&folder).unwrap();
-    let size = |size: i64| tensor_shape_proto::Dimension { value: Some(tensor_shape_proto::dimension::Value::DimValue(size)), ..Default::default() };
+    let size = |size: i64| tensor_shape_proto::Dimension {
+        value: Some(tensor_shape_proto::dimension::Value::DimValue(size)),
+        ..Default::default()
+    };
     let value = |name: &str, sizes: [i64; 2]| {
         let shape = TensorShapeProto { dim: sizes.map(size).to_vec(), ..Default::default() };
         let tensor = type_proto::Tensor { elem_type: 1, shape: Some(shape).into(), ..Default::default() };
         let kind = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
         ValueInfoProto { name: name.into(), type_: Some(kind).into(), ..Default::default() }
     };
-    let entry = |key: &str, value: &str| StringStringEntryProto { key: key.into(), value: value.into(), ..Default::default() };
+    let entry = |key: &str, value: &str| StringStringEntryProto {
+        key: key.into(),
+        value: value.into(),
+        ..Default::default()
+    };
     let external = |name: &str, dims: &[i64], offset: &str| TensorProto {
         name: name.into(),
         data_type: 1,
@@ -150,11 +177,17 @@ fn external_data_come_into_the_file() {
         ..Default::default()
     };
     let opset = OperatorSetIdProto { version: 13, ..Default::default() };
-    let model = ModelProto { ir_version: 8, graph: Some(graph).into(), opset_import: vec![opset], ..Default::default() };
+    let model = ModelProto {
+        ir_version: 8,
+        graph: Some(graph).into(),
+        opset_import: vec![opset],
+        ..Default::default()
+    };
     let (onnx, file) = (folder.join("model.onnx"), folder.join("elsewhere.sdx"));
     std::fs::write(&onnx, model.write_to_bytes().unwrap()).unwrap();
     let weights: Vec<f32> = (0..32 * 24 + 24).map(|k| (k % 13) as f32 - 6.0).collect();
-    std::fs::write(folder.join("w.bin"), weights.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()).unwrap();
+    std::fs::write(folder.join("w.bin"), weights.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>())
+        .unwrap();
     let session = Session::builder().load(&onnx).unwrap();
     let expected = outputs(&session).unwrap();
     // The weights are large enough to be laid out; the bias comes into the model's own message.
@@ -168,7 +201,12 @@ fn external_data_come_into_the_file() {
 #[test]
 fn a_truncated_file_is_an_error() {
     let file = target("whole.sdx");
-    compile("tiny/mlp/model.onnx", &test_device().map_or(Capabilities::webgpu(), |device| device.capabilities().clone()), Precision::F32, &file);
+    compile(
+        "tiny/mlp/model.onnx",
+        &test_device().map_or(Capabilities::webgpu(), |device| device.capabilities().clone()),
+        Precision::F32,
+        &file,
+    );
     let whole = std::fs::read(&file).unwrap();
     let cut = target("cut.sdx");
     for length in (8..whole.len()).step_by((whole.len() / 60).max(1)) {
@@ -195,7 +233,11 @@ fn a_header_that_lies_is_an_error_or_ignored() {
             attempt(&lie);
         }
     }
-    for (from, to) in [("\"start\":", "\"start\":9"), ("\"bytes\":", "\"bytes\":99999999999999"), ("\"args\":[", "\"args\":[18446744073709551615,")] {
+    for (from, to) in [
+        ("\"start\":", "\"start\":9"),
+        ("\"bytes\":", "\"bytes\":99999999999999"),
+        ("\"args\":[", "\"args\":[18446744073709551615,"),
+    ] {
         let text = String::from_utf8_lossy(&whole[at..]).replace(from, to);
         let mut bytes = whole[..at].to_vec();
         bytes.extend(text.as_bytes());
@@ -205,11 +247,17 @@ fn a_header_that_lies_is_an_error_or_ignored() {
     }
 }
 
-/// What the packings make, and the rewrites at load: a change of it must raise `PACKINGS` in src/compiled/mod.rs, or files of before would
-/// be taken for right ones. Then write the new sums here.
+/// What the packings make, and the rewrites at load: a change of it must raise `PACKINGS` in
+/// src/compiled/mod.rs, or files of before would be taken for right ones. Then write the new sums here.
 #[test]
 fn what_is_packed_is_what_this_version_promises() {
-    let software = Capabilities { software: true, translates_late: true, shader_int64: true, max_immediate_bytes: 256, ..Capabilities::webgpu() };
+    let software = Capabilities {
+        software: true,
+        translates_late: true,
+        shader_int64: true,
+        max_immediate_bytes: 256,
+        ..Capabilities::webgpu()
+    };
     let mut sums = vec![];
     for model in MODELS {
         for capabilities in [&Capabilities::webgpu(), &software] {
@@ -220,7 +268,9 @@ fn what_is_packed_is_what_this_version_promises() {
             let bytes = std::fs::read(&file).unwrap();
             // All but the front and the header, which names the version: FNV-1a.
             let end = u64::from_le_bytes(bytes[16..24].try_into().unwrap()) as usize;
-            let sum = bytes[32..end].iter().fold(0xcbf29ce484222325u64, |sum, &byte| (sum ^ byte as u64).wrapping_mul(0x100000001b3));
+            let sum = bytes[32..end]
+                .iter()
+                .fold(0xcbf29ce484222325u64, |sum, &byte| (sum ^ byte as u64).wrapping_mul(0x100000001b3));
             sums.push((written.packed, format!("{sum:016x}")));
         }
     }

@@ -1,5 +1,5 @@
-//! The ONNX project's backend suite, exported to folders: SARDONYX_SUITE names them; without it this says that it was left
-//! out. What isn't supported is refused; nothing may be wrong, and nothing may crash.
+//! The ONNX project's backend suite, exported to folders: SARDONYX_SUITE names them; without it this says
+//! that it was left out. What isn't supported is refused; nothing may be wrong, and nothing may crash.
 
 use std::process::Command;
 
@@ -11,9 +11,15 @@ fn verify(arguments: &[&str], least: u64) {
     };
     // Six workers share the cores here, and a debug build checks every index: VGG-19 alone takes 40 s of one.
     let patient = ["--timeout", "300", "--json", "-"];
-    let done = Command::new(env!("CARGO_BIN_EXE_sardonyx")).arg("verify").arg(suite).args(arguments).args(patient).output().unwrap();
-    let report: serde_json::Value =
-        serde_json::from_slice(&done.stdout).unwrap_or_else(|problem| panic!("{problem}: {}", String::from_utf8_lossy(&done.stderr)));
+    let done = Command::new(env!("CARGO_BIN_EXE_sardonyx"))
+        .arg("verify")
+        .arg(suite)
+        .args(arguments)
+        .args(patient)
+        .output()
+        .unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&done.stdout)
+        .unwrap_or_else(|problem| panic!("{problem}: {}", String::from_utf8_lossy(&done.stderr)));
     let count = |status: &str| report["counts"][status].as_u64().unwrap();
     let bad: Vec<String> = report["cases"]
         .as_array()

@@ -1,4 +1,5 @@
-//! Products and convolutions by cooperative matrices, on a device that has them: lavapipe has from Mesa 26 on (`.ci/cooperative.sh`).
+//! Products and convolutions by cooperative matrices, on a device that has them: lavapipe has from Mesa 26 on
+//! (`.ci/cooperative.sh`).
 
 use sardonyx::bench::{Subject, Which, prepare};
 use sardonyx::gpu::{Device, Measured, test_device};
@@ -8,7 +9,8 @@ use sardonyx::plan::{Precision, Storage};
 /// Peaks that nothing is compared with.
 const ONES: Measured = Measured { fma_gflops: 1.0, copy_gb_per_s: 1.0 };
 
-/// A device that multiplies cooperative matrices, planned for as hardware is. Where there is none this says so and is `None`.
+/// A device that multiplies cooperative matrices, planned for as hardware is. Where there is none this says
+/// so and is `None`.
 ///
 /// # Panics
 /// With `SARDONYX_REQUIRE_COOPERATIVE=1` where there is none: a test that must not be skipped fails.
@@ -22,7 +24,8 @@ fn device() -> Option<Device> {
     found.map(|device| device.with_hardware_form())
 }
 
-/// Every tile at sizes within one, at its edges, and beyond several: the laboratory holds each result to the CPU's, in float64.
+/// Every tile at sizes within one, at its edges, and beyond several: the laboratory holds each result to the
+/// CPU's, in float64.
 #[test]
 fn every_tile_agrees_with_the_cpu() {
     let Some(device) = device() else { return };
@@ -55,7 +58,8 @@ fn every_tile_agrees_with_the_cpu() {
 fn float32_is_left_to_the_other_kernels() {
     let Some(device) = device() else { return };
     let subject = Subject { family: "matmul", sizes: vec![64, 64, 64], from: "" };
-    for (device, precision) in [(device.clone(), Precision::F32), (device.with_packed_f16(), Precision::F16)] {
+    for (device, precision) in [(device.clone(), Precision::F32), (device.with_packed_f16(), Precision::F16)]
+    {
         let ready = prepare(&device, precision, &subject, Which::Rule, 3).unwrap();
         assert_eq!(ready[0].result(&ONES).dispatched, ["gemm"], "{precision:?}");
     }

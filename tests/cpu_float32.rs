@@ -1,4 +1,5 @@
-//! The CPU's float32 forms (products, channels innermost, vectors) against the plain ones in float64, over many sizes.
+//! The CPU's float32 forms (products, channels innermost, vectors) against the plain ones in float64, over
+//! many sizes.
 
 use sardonyx::graph::{Graph, Node};
 use sardonyx::ops::nn::conv::Conv;
@@ -23,14 +24,22 @@ impl Numbers {
     }
     fn tensor(&mut self, shape: &[usize]) -> Tensor {
         let count = shape.iter().product();
-        Tensor::new(shape, (0..count).map(|_| self.next() as f32 / (1u64 << 30) as f32 - 1.0).collect::<Vec<_>>()).unwrap()
+        Tensor::new(
+            shape,
+            (0..count).map(|_| self.next() as f32 / (1u64 << 30) as f32 - 1.0).collect::<Vec<_>>(),
+        )
+        .unwrap()
     }
 }
 
-/// Evaluates in float32 and in float64 and holds the one to the other, by `terms` roundings of the largest magnitude.
+/// Evaluates in float32 and in float64 and holds the one to the other, by `terms` roundings of the largest
+/// magnitude.
 fn agree(op: &dyn Operator, inputs: &[Option<Tensor>], terms: usize, what: &str) {
     let refs: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_ref).collect();
-    let wide: Vec<Option<Tensor>> = inputs.iter().map(|input| input.as_ref().map(|input| cast(input, DType::F64, true).unwrap())).collect();
+    let wide: Vec<Option<Tensor>> = inputs
+        .iter()
+        .map(|input| input.as_ref().map(|input| cast(input, DType::F64, true).unwrap()))
+        .collect();
     let wide: Vec<Option<&Tensor>> = wide.iter().map(Option::as_ref).collect();
     let Ok(expected) = cpu::eval_node(op, &wide, Mode::Oracle) else { return };
     let found = cpu::eval_node(op, &refs, Mode::Declared).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -81,7 +90,8 @@ fn convolutions() {
     }
 }
 
-/// A wide convolution, a depthwise one and a 1×1 one, run band by band in a program, give the bits that the graph gives node by node.
+/// A wide convolution, a depthwise one and a 1×1 one, run band by band in a program, give the bits that the
+/// graph gives node by node.
 #[test]
 fn chains_by_bands() {
     let mut n = Numbers(4);
@@ -103,11 +113,19 @@ fn chains_by_bands() {
         let pads = std::array::from_fn(|_| n.below(taps));
         let (stride, dilation) = (1 + n.below(2), 1 + n.below(3) / 2);
         let parts = [
-            Conv { window: window(kernel, 1 + n.below(5) / 4, 1, [kernel / 2; 4]), groups: 1, epilogue: activation.clone() },
+            Conv {
+                window: window(kernel, 1 + n.below(5) / 4, 1, [kernel / 2; 4]),
+                groups: 1,
+                epilogue: activation.clone(),
+            },
             Conv { window: window(taps, stride, dilation, pads), groups: wide, epilogue: activation },
             Conv { window: window(1, 1, 1, [0; 4]), groups: 1, epilogue: Pointwise::identity() },
         ];
-        let weights = [n.tensor(&[wide, c, kernel, kernel]), n.tensor(&[wide, 1, taps, taps]), n.tensor(&[out, wide, 1, 1])];
+        let weights = [
+            n.tensor(&[wide, c, kernel, kernel]),
+            n.tensor(&[wide, 1, taps, taps]),
+            n.tensor(&[out, wide, 1, 1]),
+        ];
         let count = 2 + n.below(2);
         let mut graph = Graph::default();
         let x = graph.add_value("x", None, None);
@@ -117,11 +135,19 @@ fn chains_by_bands() {
             let inputs = vec![Some(last), Some(graph.add_constant("w", w)), Some(bias)];
             last = graph.add_value(format!("y{}", graph.nodes.len()), None, None);
             let name = format!("n{}", graph.nodes.len());
-            graph.nodes.push(Node { name, op_type: "Conv".into(), op: Arc::new(conv), inputs, outputs: vec![Some(last)], fused: vec![] });
+            graph.nodes.push(Node {
+                name,
+                op_type: "Conv".into(),
+                op: Arc::new(conv),
+                inputs,
+                outputs: vec![Some(last)],
+                fused: vec![],
+            });
         }
         (graph.inputs, graph.outputs) = (vec![x], vec![last]);
         let inputs = HashMap::from([(x, n.tensor(&[images, c, height, width]))]);
-        let mut facts: Vec<Option<Fact>> = graph.values.iter().map(|value| value.constant.as_ref().map(Fact::of)).collect();
+        let mut facts: Vec<Option<Fact>> =
+            graph.values.iter().map(|value| value.constant.as_ref().map(Fact::of)).collect();
         facts[x.0 as usize] = Some(Fact::new(DType::F32, inputs[&x].shape().to_vec()));
         let expected = cpu::run(&graph, &inputs, Mode::Declared, &mut |id, tensor| {
             facts[id.0 as usize] = Some(Fact::new(tensor.dtype(), tensor.shape().to_vec()));
@@ -129,9 +155,16 @@ fn chains_by_bands() {
         // A kernel that doesn't fit is an error on either way.
         let Ok(expected) = expected else { continue };
         let program = cpu::program::Program::new(graph, Some(&facts), true, &Default::default()).unwrap();
-        assert_eq!(program.graph().nodes.iter().filter(|node| node.op_type == "Conv").count(), 1, "{trial}: not one step");
+        assert_eq!(
+            program.graph().nodes.iter().filter(|node| node.op_type == "Conv").count(),
+            1,
+            "{trial}: not one step"
+        );
         for _ in 0..2 {
-            assert!(program.run(&inputs, None).unwrap() == expected, "{trial}: {count} parts, {images} × {c} × {height} × {width} by {kernel} and {taps}");
+            assert!(
+                program.run(&inputs, None).unwrap() == expected,
+                "{trial}: {count} parts, {images} × {c} × {height} × {width} by {kernel} and {taps}"
+            );
         }
     }
 }
@@ -141,7 +174,14 @@ fn a_maximum_passes_nan_on() {
     for place in 0..6 {
         let mut xs = [1.0f32, -2.0, 3.0, f32::NEG_INFINITY, 0.5, 2.0];
         xs[place] = f32::NAN;
-        let window = Window { kernel: Some(vec![2, 3]), strides: None, dilations: None, pads: None, auto_pad: AutoPad::NotSet, ceil_mode: false };
+        let window = Window {
+            kernel: Some(vec![2, 3]),
+            strides: None,
+            dilations: None,
+            pads: None,
+            auto_pad: AutoPad::NotSet,
+            ceil_mode: false,
+        };
         let pool = Pool { window, kind: kernels::pool::Mode::Maximum, indices: false, column_major: false };
         let x = Tensor::new([1, 1, 2, 3], xs.to_vec()).unwrap();
         let found = cpu::eval_node(&pool, &[Some(&x)], Mode::Declared).unwrap();
@@ -183,7 +223,8 @@ fn expressions_broadcast() {
         let shape: Vec<usize> = (0..rank).map(|_| [1, 2, 3, 17, 70, 130][n.below(6)]).collect();
         let operand = |n: &mut Numbers| {
             let skip = n.below(rank + 1);
-            let own: Vec<usize> = shape[skip..].iter().map(|&size| if n.below(3) == 0 { 1 } else { size }).collect();
+            let own: Vec<usize> =
+                shape[skip..].iter().map(|&size| if n.below(3) == 0 { 1 } else { size }).collect();
             n.tensor(&own)
         };
         let inputs: Vec<Option<Tensor>> = (0..3).map(|_| Some(operand(&mut n))).collect();

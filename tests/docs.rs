@@ -1,4 +1,5 @@
-//! docs/operators.md is made from the register and its cases; `UPDATE_DOCS=1 cargo test --test docs` writes it anew.
+//! docs/operators.md is made from the register and its cases; `UPDATE_DOCS=1 cargo test --test docs` writes
+//! it anew.
 
 use sardonyx::ops::operators;
 use std::collections::BTreeSet;
@@ -16,7 +17,13 @@ fn page() -> String {
     for def in rows {
         let runs: BTreeSet<&str> = def.cases.iter().map(|case| case.runs).collect();
         let domain = if def.domain.is_empty() { String::new() } else { format!("{}::", def.domain) };
-        let _ = writeln!(text, "| {domain}{} | {} | {} |", def.name, def.since, runs.into_iter().collect::<Vec<_>>().join(", "));
+        let _ = writeln!(
+            text,
+            "| {domain}{} | {} | {} |",
+            def.name,
+            def.since,
+            runs.into_iter().collect::<Vec<_>>().join(", ")
+        );
     }
     text += "\n## onnxruntime's own operators\n\nWhat its optimiser leaves in models is taken apart into standard operators (`src/onnx/contrib`), which run as above.\n\n| operator |\n| --- |\n";
     for (domain, name) in sardonyx::onnx::contrib::names() {
@@ -54,8 +61,12 @@ fn what_the_walk_through_quotes_is_the_source() {
     for block in page.split("```").skip(1).step_by(2) {
         let (head, code) = block.split_once('\n').unwrap();
         let Some((_, file)) = head.split_once(' ') else { continue };
-        let source = std::fs::read_to_string(root.join(file)).unwrap_or_else(|problem| panic!("{file}: {problem}"));
-        assert!(source.contains(code), "docs/adding-an-operator.md quotes what {file} no longer says:\n{code}");
+        let source =
+            std::fs::read_to_string(root.join(file)).unwrap_or_else(|problem| panic!("{file}: {problem}"));
+        assert!(
+            source.contains(code),
+            "docs/adding-an-operator.md quotes what {file} no longer says:\n{code}"
+        );
         quotes += 1;
     }
     assert!(quotes >= 8, "{quotes}");

@@ -1,5 +1,5 @@
-//! What exporters write as several nodes becomes one, and gives what the several gave: small graphs in each exporter's way of
-//! writing, run on the CPU before and after.
+//! What exporters write as several nodes becomes one, and gives what the several gave: small graphs in each
+//! exporter's way of writing, run on the CPU before and after.
 
 use sardonyx::graph::{Declared, Graph, Node, ValueId};
 use sardonyx::ops::{Attribute, Fact, Input, Mode, NodeView};
@@ -20,7 +20,10 @@ impl Net {
     fn input(&mut self, name: &str, shape: &[usize]) -> ValueId {
         let count: usize = shape.iter().product();
         let seed = name.bytes().fold(7u32, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte as u32));
-        let element = |k: usize| (((k as u32 + 1).wrapping_mul(2_654_435_761).wrapping_add(seed) >> 8) % 2000) as f32 / 1000.0 - 1.0;
+        let element = |k: usize| {
+            (((k as u32 + 1).wrapping_mul(2_654_435_761).wrapping_add(seed) >> 8) % 2000) as f32 / 1000.0
+                - 1.0
+        };
         self.given(name, Tensor::new(shape, (0..count).map(element).collect()).unwrap())
     }
     fn given(&mut self, name: &str, tensor: Tensor) -> ValueId {
@@ -44,7 +47,14 @@ impl Net {
         let op = (def.parse)(&mut view).unwrap();
         let output = self.graph.add_value(format!("{name}_out"), None, None);
         let inputs = inputs.iter().copied().map(Some).collect();
-        self.graph.nodes.push(Node { name, op_type: op_type.into(), op, inputs, outputs: vec![Some(output)], fused: vec![] });
+        self.graph.nodes.push(Node {
+            name,
+            op_type: op_type.into(),
+            op,
+            inputs,
+            outputs: vec![Some(output)],
+            fused: vec![],
+        });
         output
     }
     /// The two halves of the last axis, by a Split.
@@ -84,15 +94,21 @@ impl Net {
         let mut graph = self.graph.clone();
         passes::at_load(&mut graph).unwrap();
         passes::for_plans(&mut graph).unwrap();
-        let shapes: HashMap<_, _> = self.given.iter().map(|(&id, tensor)| (id, Fact::new(tensor.dtype(), tensor.shape()))).collect();
-        let Inference::Complete(facts) = infer(&graph, &shapes).unwrap() else { panic!("a shape depends on elements") };
+        let shapes: HashMap<_, _> =
+            self.given.iter().map(|(&id, tensor)| (id, Fact::new(tensor.dtype(), tensor.shape()))).collect();
+        let Inference::Complete(facts) = infer(&graph, &shapes).unwrap() else {
+            panic!("a shape depends on elements")
+        };
         passes::with_shapes(&mut graph, &facts).unwrap();
         graph.verify().unwrap();
         let after = cpu::run(&graph, &self.given, Mode::Declared, &mut |_, _| {}).unwrap();
         for (x, y) in before.iter().zip(&after) {
             assert_eq!(x.shape(), y.shape());
             let (x, y) = (x.to_f64s().unwrap(), y.to_f64s().unwrap());
-            assert!(x.iter().zip(&y).all(|(x, y)| (x - y).abs() <= 1e-5 || x.is_nan() && y.is_nan()), "{x:?}\n{y:?}");
+            assert!(
+                x.iter().zip(&y).all(|(x, y)| (x - y).abs() <= 1e-5 || x.is_nan() && y.is_nan()),
+                "{x:?}\n{y:?}"
+            );
         }
         graph.nodes.iter().map(|node| node.op_type.clone()).collect()
     }
@@ -118,7 +134,8 @@ fn attention_with_a_factor_and_a_mask() {
     }
 }
 
-/// torch's scaled_dot_product_attention: a root of the factor on either side, and zeros where a row is masked as a whole.
+/// torch's scaled_dot_product_attention: a root of the factor on either side, and zeros where a row is masked
+/// as a whole.
 #[test]
 fn attention_scaled_on_both_sides_with_a_guard() {
     for guarded in [true, false] {
@@ -147,7 +164,8 @@ fn attention_scaled_on_both_sides_with_a_guard() {
 #[test]
 fn attention_capped_with_shared_heads() {
     let mut net = Net::default();
-    let (q, k, v) = (net.input("q", &[1, 4, 3, 4]), net.input("k", &[1, 2, 5, 4]), net.input("v", &[1, 2, 5, 4]));
+    let (q, k, v) =
+        (net.input("q", &[1, 4, 3, 4]), net.input("k", &[1, 2, 5, 4]), net.input("v", &[1, 2, 5, 4]));
     let mut repeated = |x: ValueId| {
         let axis = net.constant(Tensor::int64s([2]));
         let x = net.node("Unsqueeze", &[], &[x, axis]);
@@ -178,7 +196,8 @@ fn attention_of_three_axes() {
     assert_eq!(net.check(&[y]), ["Attention"]);
 }
 
-/// Products of one A that go into heads: one, with its biases, whose columns are split. A product without a bias takes part.
+/// Products of one A that go into heads: one, with its biases, whose columns are split. A product without a
+/// bias takes part.
 #[test]
 fn products_of_one_operand_become_one() {
     for variant in 0..3 {
@@ -200,7 +219,8 @@ fn products_of_one_operand_become_one() {
             let y = net.reshape(y, &[2, 5, 2, 4]);
             net.transpose(y, &[0, 2, 1, 3])
         };
-        let (q, k, v) = (heads(&mut net, "q", true), heads(&mut net, "keys", false), heads(&mut net, "vv", true));
+        let (q, k, v) =
+            (heads(&mut net, "q", true), heads(&mut net, "keys", false), heads(&mut net, "vv", true));
         let k = net.transpose(k, &[0, 1, 3, 2]);
         let scores = net.node("MatMul", &[], &[q, k]);
         let weights = net.node("Softmax", LAST, &[scores]);
@@ -262,7 +282,8 @@ fn layer_normalisations_written_out() {
 fn rms_normalisations_written_out() {
     for reciprocal in [false, true] {
         let mut net = Net::default();
-        let (x, scale, two, epsilon) = (net.input("x", &[3, 10]), net.input("scale", &[10]), net.number(2.0), net.number(1e-6));
+        let (x, scale, two, epsilon) =
+            (net.input("x", &[3, 10]), net.input("scale", &[10]), net.number(2.0), net.number(1e-6));
         let square = net.node("Pow", &[], &[x, two]);
         let mean = net.mean(square);
         let sum = net.node("Add", &[], &[mean, epsilon]);
@@ -282,7 +303,8 @@ fn rms_normalisations_written_out() {
 fn gelu_written_out() {
     for order in 0..3 {
         let mut net = Net::default();
-        let (x, one, half, root) = (net.input("x", &[4, 9]), net.number(1.0), net.number(0.5), net.number(std::f32::consts::SQRT_2));
+        let (x, one, half, root) =
+            (net.input("x", &[4, 9]), net.number(1.0), net.number(0.5), net.number(std::f32::consts::SQRT_2));
         let scaled = net.node("Div", &[], &[x, root]);
         let erf = net.node("Erf", &[], &[scaled]);
         let sum = net.node("Add", &[], &[erf, one]);
@@ -307,11 +329,16 @@ fn gelu_written_out() {
 /// Rotary positions, cosines and sines for every element; another order of halves is another function.
 #[test]
 fn rotary_positions_written_out() {
-    for (angles, ordered, split) in
-        [(&[1, 1, 5, 8][..], true, false), (&[5, 8], true, true), (&[2, 1, 5, 8], true, false), (&[5, 8], false, false), (&[5, 8], false, true)]
-    {
+    for (angles, ordered, split) in [
+        (&[1, 1, 5, 8][..], true, false),
+        (&[5, 8], true, true),
+        (&[2, 1, 5, 8], true, false),
+        (&[5, 8], false, false),
+        (&[5, 8], false, true),
+    ] {
         let mut net = Net::default();
-        let (x, cos, sin) = (net.input("x", &[2, 3, 5, 8]), net.input("cos", angles), net.input("sin", angles));
+        let (x, cos, sin) =
+            (net.input("x", &[2, 3, 5, 8]), net.input("cos", angles), net.input("sin", angles));
         let half = |net: &mut Net, from: i64, to: i64| {
             let range = [from, to, -1, 1].map(|at| net.constant(Tensor::int64s([at])));
             net.node("Slice", &[], &[x, range[0], range[1], range[2], range[3]])
@@ -320,7 +347,10 @@ fn rotary_positions_written_out() {
             let parts = net.halves(x);
             if ordered { parts } else { (parts.1, parts.0) }
         } else {
-            (half(&mut net, 0, 4), half(&mut net, if ordered { 4 } else { -5 }, if ordered { i64::MAX } else { -1 }))
+            (
+                half(&mut net, 0, 4),
+                half(&mut net, if ordered { 4 } else { -5 }, if ordered { i64::MAX } else { -1 }),
+            )
         };
         let negative = net.node("Neg", &[], &[high]);
         let turned = net.node("Concat", LAST, &[negative, low]);
@@ -349,7 +379,8 @@ fn a_gate_is_an_epilogue() {
     }
 }
 
-/// What changes nothing goes: casts to the type that is there, a choice that is known; and zeros where a mask leaves no key are Attention's own.
+/// What changes nothing goes: casts to the type that is there, a choice that is known; and zeros where a mask
+/// leaves no key are Attention's own.
 #[test]
 fn attention_as_its_function_writes_it() {
     for known in [false, true] {
@@ -377,7 +408,8 @@ fn attention_as_its_function_writes_it() {
     }
 }
 
-/// What torch makes of an attention's last product, sequence first: the residual behind a Reshape and a Transpose of an axis of 1.
+/// What torch makes of an attention's last product, sequence first: the residual behind a Reshape and a
+/// Transpose of an axis of 1.
 #[test]
 fn a_residual_and_a_function_behind_reshapes() {
     let behind = |batch: usize| {

@@ -50,12 +50,22 @@ fn a_probe_sees_each_step_before_its_buffer_is_reused() {
     let (inputs, x, z) = input(&[6]);
     let mut seen = vec![];
     let mut look = |index, written: &[(PlaceId, Vec<u8>)]| {
-        seen.push((index, written.iter().map(|(id, bytes)| (id.0, floats(bytes)[..6].to_vec())).collect::<Vec<_>>()));
+        seen.push((
+            index,
+            written.iter().map(|(id, bytes)| (id.0, floats(bytes)[..6].to_vec())).collect::<Vec<_>>(),
+        ));
         Ok(())
     };
     let outputs = execution.run_probed(&inputs, &no_cpu, &mut look).unwrap();
     let y = x.iter().enumerate().map(|(i, x)| x * 2.0 + i as f32 * 0.5).collect();
-    let wanted = [(0, vec![(0, x)]), (1, vec![(2, y)]), (2, vec![(3, z.clone())]), (3, vec![(4, doubled(&z))]), (4, vec![]), (5, vec![])];
+    let wanted = [
+        (0, vec![(0, x)]),
+        (1, vec![(2, y)]),
+        (2, vec![(3, z.clone())]),
+        (3, vec![(4, doubled(&z))]),
+        (4, vec![]),
+        (5, vec![]),
+    ];
     assert_eq!(seen, wanted);
     assert_eq!(outputs[&Y].as_slice::<f32>().unwrap(), doubled(&z));
     let stopped = execution.run_probed(&inputs, &no_cpu, &mut |_, _| Err(Error::input("enough")));
@@ -100,7 +110,10 @@ fn steps_are_timed_where_the_adapter_can() {
         Ok((outputs, times)) => {
             assert_eq!(outputs[&Z].as_slice::<f32>().unwrap(), z);
             assert_eq!(times.iter().map(|time| time.0).collect::<Vec<_>>(), [1, 2, 3]);
-            assert!(times.iter().any(|time| time.1 > 0) && times.iter().all(|time| time.1 < 10_000_000_000), "{times:?}");
+            assert!(
+                times.iter().any(|time| time.1 > 0) && times.iter().all(|time| time.1 < 10_000_000_000),
+                "{times:?}"
+            );
         }
         Err(error) => assert!(!device.has_timestamps() && error.kind() == ErrorKind::Unsupported, "{error}"),
     }
@@ -124,9 +137,18 @@ fn a_cpu_step_goes_between() {
     let Some(device) = gpu::test_device() else { return };
     let mut plan = axpy_plan(&device, AXPY, &[6]);
     // z is read back, one is added on the CPU, the sum takes z's place and is doubled from there.
-    let cpu = StepKind::Cpu { op: Arc::new(AddOne), inputs: vec![Some(Z), None], outputs: vec![Some(W)], reason: "a test".into() };
+    let cpu = StepKind::Cpu {
+        op: Arc::new(AddOne),
+        inputs: vec![Some(Z), None],
+        outputs: vec![Some(W)],
+        reason: "a test".into(),
+    };
     let between = [
-        step(StepKind::Download { from: PlaceId(3), value: Z, layout: Layout::Dense }, vec![PlaceId(3)], vec![]),
+        step(
+            StepKind::Download { from: PlaceId(3), value: Z, layout: Layout::Dense },
+            vec![PlaceId(3)],
+            vec![],
+        ),
         step(cpu, vec![], vec![]),
         step(StepKind::Upload { value: W, to: PlaceId(3) }, vec![], vec![PlaceId(3)]),
     ];
@@ -161,7 +183,10 @@ fn bad_inputs_are_errors() {
     let Some(device) = gpu::test_device() else { return };
     let mut execution = execution(&device, axpy_plan(&device, AXPY, &[6])).unwrap();
     let missing = execution.run(&HashMap::new(), &no_cpu).unwrap_err();
-    assert_eq!((missing.kind(), missing.to_string().as_str()), (ErrorKind::Input, "'x': the input is missing"));
+    assert_eq!(
+        (missing.kind(), missing.to_string().as_str()),
+        (ErrorKind::Input, "'x': the input is missing")
+    );
     let wrong = execution.run(&input(&[7]).0, &no_cpu).unwrap_err();
     assert!(wrong.kind() == ErrorKind::Input && wrong.to_string().contains("[7]"), "{wrong}");
     let strings = HashMap::from([(X, Tensor::strings([6], vec![String::new(); 6]).unwrap())]);
@@ -173,9 +198,16 @@ fn bad_inputs_are_errors() {
 fn bad_plans_are_errors() {
     let Some(device) = gpu::test_device() else { return };
     let refused = |plan: Plan| execution(&device, plan).err().expect("refused");
-    for source in ["fn main( {", "@compute @workgroup_size(1) fn other() {}", "@compute @workgroup_size(99999) fn main() {}"] {
+    for source in [
+        "fn main( {",
+        "@compute @workgroup_size(1) fn other() {}",
+        "@compute @workgroup_size(99999) fn main() {}",
+    ] {
         let error = refused(axpy_plan(&device, source, &[6]));
-        assert!(error.kind() == ErrorKind::Internal && error.message().contains("the kernel 'axpy'"), "{error}");
+        assert!(
+            error.kind() == ErrorKind::Internal && error.message().contains("the kernel 'axpy'"),
+            "{error}"
+        );
     }
     let mut large = axpy_plan(&device, AXPY, &[6]);
     large.slots[1] = 1 << 62;
@@ -200,7 +232,10 @@ fn bad_plans_are_errors() {
 fn the_memory_budget_holds() {
     let Some(device) = gpu::test_device() else { return };
     let error = execution(&device.with_memory_budget(1000), axpy_plan(&device, AXPY, &[1024])).err().unwrap();
-    assert!(error.kind() == ErrorKind::Memory && error.message().contains("memory budget of 1000"), "{error}");
+    assert!(
+        error.kind() == ErrorKind::Memory && error.message().contains("memory budget of 1000"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -222,8 +257,15 @@ fn a_lost_device_is_named_and_can_be_replaced() {
         Execution::new(&device, &plan, &Constants::new()).err().unwrap(),
     ];
     for error in errors {
-        assert!(error.kind() == ErrorKind::Device && error.message().starts_with(&format!("the device '{}' (", device.info().name)), "{error}");
-        assert!(error.message().contains(") was lost: ") && error.to_string().contains("; make a new session"), "{error}");
+        assert!(
+            error.kind() == ErrorKind::Device
+                && error.message().starts_with(&format!("the device '{}' (", device.info().name)),
+            "{error}"
+        );
+        assert!(
+            error.message().contains(") was lost: ") && error.to_string().contains("; make a new session"),
+            "{error}"
+        );
         assert!(error.to_string().ends_with("use --device cpu, or another backend or driver"), "{error}");
     }
     let device = open();
@@ -255,7 +297,12 @@ fn webgpu_limits_are_what_webgpu_promises() {
     let device = Device::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap().unwrap();
     // What the driver's compiler does is no matter of limits.
     let own = device.capabilities();
-    let wanted = Capabilities { software: own.software, translates_late: own.translates_late, unrolls: own.unrolls, ..Capabilities::webgpu() };
+    let wanted = Capabilities {
+        software: own.software,
+        translates_late: own.translates_late,
+        unrolls: own.unrolls,
+        ..Capabilities::webgpu()
+    };
     assert_eq!(*device.capabilities(), wanted);
     let mut execution = execution(&device, axpy_plan(&device, AXPY, &[6])).unwrap();
     let (inputs, _, z) = input(&[6]);

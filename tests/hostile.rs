@@ -1,33 +1,47 @@
-//! Files that are damaged or built to harm: reading gives `Ok` or an error of one line, never a panic, and never asks for memory
-//! that the file doesn't justify.
+//! Files that are damaged or built to harm: reading gives `Ok` or an error of one line, never a panic, and
+//! never asks for memory that the file doesn't justify.
 
 use onnx_protobuf::attribute_proto::AttributeType;
 use onnx_protobuf::tensor_shape_proto::{Dimension, dimension};
-use onnx_protobuf::{AttributeProto, GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto, SparseTensorProto};
+use onnx_protobuf::{
+    AttributeProto, GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto, SparseTensorProto,
+};
 use onnx_protobuf::{TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto};
 use proptest::prelude::*;
 use sardonyx::onnx::{read, read_bytes, read_npz, read_tensor};
 use std::path::PathBuf;
 
-/// A model with something of everything: inputs, initializers of several kinds, a sparse one, an old attribute.
+/// A model with something of everything: inputs, initializers of several kinds, a sparse one, an old
+/// attribute.
 fn model() -> ModelProto {
     let value = |name: &str| {
         let tensor = type_proto::Tensor { elem_type: 1, ..Default::default() };
         let kind = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
         ValueInfoProto { name: name.into(), type_: Some(kind).into(), ..Default::default() }
     };
-    let tensor = |name: &str, data_type: i32, dims: &[i64]| TensorProto { name: name.into(), data_type, dims: dims.to_vec(), ..Default::default() };
+    let tensor = |name: &str, data_type: i32, dims: &[i64]| TensorProto {
+        name: name.into(),
+        data_type,
+        dims: dims.to_vec(),
+        ..Default::default()
+    };
     let floats = TensorProto { raw_data: vec![0; 24], ..tensor("floats", 1, &[2, 3]) };
     let typed = TensorProto { int64_data: vec![1, -2, 3], ..tensor("typed", 7, &[3]) };
     let packed = TensorProto { int32_data: vec![0x21, 3], ..tensor("packed", 22, &[3]) };
-    let strings = TensorProto { string_data: vec![b"a".to_vec(), b"b".to_vec()], ..tensor("strings", 8, &[2]) };
+    let strings =
+        TensorProto { string_data: vec![b"a".to_vec(), b"b".to_vec()], ..tensor("strings", 8, &[2]) };
     let sparse = SparseTensorProto {
         values: Some(TensorProto { float_data: vec![1.0], ..tensor("sparse", 1, &[1]) }).into(),
         indices: Some(TensorProto { int64_data: vec![2], ..tensor("", 7, &[1]) }).into(),
         dims: vec![4],
         ..Default::default()
     };
-    let node = NodeProto { op_type: "Add".into(), input: vec!["x".into(), "floats".into()], output: vec!["y".into()], ..Default::default() };
+    let node = NodeProto {
+        op_type: "Add".into(),
+        input: vec!["x".into(), "floats".into()],
+        output: vec!["y".into()],
+        ..Default::default()
+    };
     let graph = GraphProto {
         name: "g".into(),
         node: vec![node],
@@ -87,9 +101,11 @@ proptest! {
 
 #[test]
 fn nesting_and_groups_are_refused_before_they_are_decoded() {
-    // Field 15 of a message, as a group, a million times: a decoder that recurses into groups overflows its stack.
+    // Field 15 of a message, as a group, a million times: a decoder that recurses into groups overflows its
+    // stack.
     assert!(attempt(&vec![0x7b; 1 << 20]).unwrap().contains("group"));
-    // Types of sequences of types, a hundred thousand deep, each wrapped by hand: lengths are written from the inside.
+    // Types of sequences of types, a hundred thousand deep, each wrapped by hand: lengths are written from
+    // the inside.
     let mut inner = vec![];
     for _ in 0..20_000 {
         for tag in [1u8, 4] {
@@ -124,13 +140,23 @@ fn nesting_and_groups_are_refused_before_they_are_decoded() {
 
 #[test]
 fn shapes_that_no_data_fill_are_refused() {
-    for dims in [vec![i64::MAX], vec![1 << 40], vec![1 << 32, 1 << 32], vec![-1], vec![i64::MIN, 2], vec![1 << 20, 1 << 20, 1 << 20, 1 << 20], vec![1; 10_000]]
-    {
+    for dims in [
+        vec![i64::MAX],
+        vec![1 << 40],
+        vec![1 << 32, 1 << 32],
+        vec![-1],
+        vec![i64::MIN, 2],
+        vec![1 << 20, 1 << 20, 1 << 20, 1 << 20],
+        vec![1; 10_000],
+    ] {
         let error = with_initializer(|tensor| tensor.dims = dims.clone()).unwrap();
         assert!(error.contains("'floats'"), "{error}");
     }
     for number in [0, 14, 15, 27, 99, -1, i32::MAX] {
-        assert!(with_initializer(|tensor| tensor.data_type = number).unwrap().contains("element type"), "{number}");
+        assert!(
+            with_initializer(|tensor| tensor.data_type = number).unwrap().contains("element type"),
+            "{number}"
+        );
     }
     // A few bytes that claim a dense tensor of a terabyte.
     let mut model = model();
@@ -144,7 +170,11 @@ fn external_data_can_not_leave_the_folder() {
         let error = with_initializer(|tensor| {
             tensor.raw_data.clear();
             tensor.data_location = onnx_protobuf::tensor_proto::DataLocation::EXTERNAL.into();
-            tensor.external_data = vec![onnx_protobuf::StringStringEntryProto { key: "location".into(), value: location.into(), ..Default::default() }];
+            tensor.external_data = vec![onnx_protobuf::StringStringEntryProto {
+                key: "location".into(),
+                value: location.into(),
+                ..Default::default()
+            }];
         });
         assert!(error.unwrap().contains("'floats'"), "{location}");
     }
@@ -174,12 +204,16 @@ fn tensor_files_can_be_anything() {
         changed[at] = (seed >> 24) as u8;
         let _ = read_npz(&place("changed.npz", &changed));
     }
-    let proto = TensorProto { data_type: 1, dims: vec![2], float_data: vec![1.0, 2.0], ..Default::default() }.write_to_bytes().unwrap();
+    let proto = TensorProto { data_type: 1, dims: vec![2], float_data: vec![1.0, 2.0], ..Default::default() }
+        .write_to_bytes()
+        .unwrap();
     read_tensor(&place("whole.pb", &proto)).unwrap();
     for length in 0..proto.len() {
         assert!(read_tensor(&place("cut.pb", &proto[..length])).is_err(), "{length}");
     }
-    for (name, content) in [("a.npy", &b"\x93NUMPY"[..]), ("b.npy", b""), ("c.txt", b"1 2 3"), ("d.pb", b"\xff\xff")] {
+    for (name, content) in
+        [("a.npy", &b"\x93NUMPY"[..]), ("b.npy", b""), ("c.txt", b"1 2 3"), ("d.pb", b"\xff\xff")]
+    {
         let error = read_tensor(&place(name, content)).unwrap_err().to_string();
         assert!(error.contains(name) && !error.contains('\n'), "{error}");
     }
@@ -188,31 +222,67 @@ fn tensor_files_can_be_anything() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
-/// onnxruntime's own operators with any number of inputs and outputs, attributes that are missing or mean nothing, and inputs of any
-/// number of axes or an unknown one.
+/// onnxruntime's own operators with any number of inputs and outputs, attributes that are missing or mean
+/// nothing, and inputs of any number of axes or an unknown one.
 #[test]
 fn operators_of_onnxruntime_with_anything() {
     let attributes = |value: i64| {
-        let int = |name: &str| AttributeProto { name: name.into(), i: value, type_: AttributeType::INT.into(), ..Default::default() };
-        let activation = AttributeProto { name: "activation".into(), s: b"Clip".to_vec(), type_: AttributeType::STRING.into(), ..Default::default() };
-        ["num_heads", "transA", "transB", "transBatchA", "group", "colour"].into_iter().map(int).chain([activation]).collect::<Vec<_>>()
+        let int = |name: &str| AttributeProto {
+            name: name.into(),
+            i: value,
+            type_: AttributeType::INT.into(),
+            ..Default::default()
+        };
+        let activation = AttributeProto {
+            name: "activation".into(),
+            s: b"Clip".to_vec(),
+            type_: AttributeType::STRING.into(),
+            ..Default::default()
+        };
+        ["num_heads", "transA", "transB", "transBatchA", "group", "colour"]
+            .into_iter()
+            .map(int)
+            .chain([activation])
+            .collect::<Vec<_>>()
     };
     for (domain, name) in sardonyx::onnx::contrib::names() {
-        for (inputs, outputs, odd) in (0..11).flat_map(|inputs| (0..5).flat_map(move |outputs| (0..6).map(move |odd| (inputs, outputs, odd)))) {
+        for (inputs, outputs, odd) in (0..11)
+            .flat_map(|inputs| (0..5).flat_map(move |outputs| (0..6).map(move |odd| (inputs, outputs, odd))))
+        {
             let mut model = model();
             let graph = model.graph.as_mut().unwrap();
             if odd > 0 {
-                let dims = vec![Dimension { value: Some(dimension::Value::DimValue(2)), ..Default::default() }; odd - 1];
+                let dims = vec![
+                    Dimension { value: Some(dimension::Value::DimValue(2)), ..Default::default() };
+                    odd - 1
+                ];
                 let shape = TensorShapeProto { dim: dims, ..Default::default() };
-                let kind = type_proto::Tensor { elem_type: 1, shape: Some(shape).into(), ..Default::default() };
-                graph.input[0].type_ = Some(TypeProto { value: Some(type_proto::Value::TensorType(kind)), ..Default::default() }).into();
+                let kind =
+                    type_proto::Tensor { elem_type: 1, shape: Some(shape).into(), ..Default::default() };
+                graph.input[0].type_ = Some(TypeProto {
+                    value: Some(type_proto::Value::TensorType(kind)),
+                    ..Default::default()
+                })
+                .into();
             }
             let mut attribute = attributes([0, -1, 2, i64::MAX][odd % 4]);
             attribute.truncate((inputs + outputs) % 8);
-            let input = (0..inputs).map(|k| if (k + odd) % 5 == 4 { String::new() } else { "x".into() }).collect();
+            let input =
+                (0..inputs).map(|k| if (k + odd) % 5 == 4 { String::new() } else { "x".into() }).collect();
             let output = (0..outputs).map(|k| format!("z{k}")).collect();
-            graph.node.push(NodeProto { domain: domain.into(), op_type: name.into(), input, output, attribute, ..Default::default() });
-            model.opset_import.push(OperatorSetIdProto { domain: "com.microsoft".into(), version: 1, ..Default::default() });
+            graph.node.push(NodeProto {
+                domain: domain.into(),
+                op_type: name.into(),
+                input,
+                output,
+                attribute,
+                ..Default::default()
+            });
+            model.opset_import.push(OperatorSetIdProto {
+                domain: "com.microsoft".into(),
+                version: 1,
+                ..Default::default()
+            });
             attempt(&bytes(&model));
         }
     }

@@ -6,29 +6,37 @@ use sardonyx::plan::Precision;
 use sardonyx::{ErrorKind, Session, Tensor};
 
 /// 256 KiB to a binding, and such features as change how weights lie.
-const LIMITS: [&str; 2] =
-    [r#"{"limits": {"max_storage_buffer_binding_size": 262144}}"#, r#"{"features": ["SHADER_INT64"], "limits": {"max_storage_buffer_binding_size": 262144}}"#];
+const LIMITS: [&str; 2] = [
+    r#"{"limits": {"max_storage_buffer_binding_size": 262144}}"#,
+    r#"{"features": ["SHADER_INT64"], "limits": {"max_storage_buffer_binding_size": 262144}}"#,
+];
 
-/// A mebibyte of weights takes several dispatches, each of some columns; the laboratory holds their result to the CPU's.
+/// A mebibyte of weights takes several dispatches, each of some columns; the laboratory holds their result to
+/// the CPU's.
 #[test]
 fn weights_beyond_a_binding_are_taken_by_columns() {
     if test_device().is_none() {
         return;
     }
-    for (limits, (precision, parts)) in LIMITS.iter().flat_map(|&limits| [(Precision::F32, 5), (Precision::F16, 3)].map(|all| (limits, all))) {
-        let open = || Device::open(&Selection::Gpu, &LimitsOption::from_json(limits).unwrap()).unwrap().unwrap();
+    for (limits, (precision, parts)) in
+        LIMITS.iter().flat_map(|&limits| [(Precision::F32, 5), (Precision::F16, 3)].map(|all| (limits, all)))
+    {
+        let open =
+            || Device::open(&Selection::Gpu, &LimitsOption::from_json(limits).unwrap()).unwrap().unwrap();
         for device in [open(), open().with_hardware_form()] {
             for rows in [1, 3, 12] {
                 let subject = Subject { family: "matmul", sizes: vec![rows, 62, 4100], from: "" };
                 let ready = prepare(&device, precision, &subject, Which::Rule, 7).unwrap();
-                let dispatched = ready[0].result(&Measured { fma_gflops: 1.0, copy_gb_per_s: 1.0 }).dispatched;
+                let dispatched =
+                    ready[0].result(&Measured { fma_gflops: 1.0, copy_gb_per_s: 1.0 }).dispatched;
                 assert_eq!(dispatched.len(), parts, "{precision:?} {limits}: {dispatched:?}");
             }
         }
     }
 }
 
-/// A driver's wrong limits, as far as they can be asked of a right one: named with the adapter, and what to try.
+/// A driver's wrong limits, as far as they can be asked of a right one: named with the adapter, and what to
+/// try.
 #[test]
 fn a_limit_that_no_kernel_can_keep_is_an_error() {
     if test_device().is_none() {
@@ -47,12 +55,20 @@ fn a_limit_that_no_kernel_can_keep_is_an_error() {
         let limits = LimitsOption::from_json(&format!(r#"{{"limits": {{"{limit}": 0}}}}"#)).unwrap();
         let error = Device::open(&Selection::Gpu, &limits).unwrap_err();
         let adapter = test_device().unwrap().info().name.clone();
-        assert!(error.kind() == ErrorKind::Device && error.message().starts_with(&format!("'{adapter}' (")), "{limit}: {error}");
-        assert!(error.message().contains(&format!("its {limit} is 0; at least")) && error.to_string().contains("--device cpu"), "{limit}: {error}");
+        assert!(
+            error.kind() == ErrorKind::Device && error.message().starts_with(&format!("'{adapter}' (")),
+            "{limit}: {error}"
+        );
+        assert!(
+            error.message().contains(&format!("its {limit} is 0; at least"))
+                && error.to_string().contains("--device cpu"),
+            "{limit}: {error}"
+        );
     }
 }
 
-/// An adapter of fewer invocations and less workgroup memory than WebGPU promises: kernels that take more are left to the CPU.
+/// An adapter of fewer invocations and less workgroup memory than WebGPU promises: kernels that take more are
+/// left to the CPU.
 #[test]
 fn a_small_adapter_gives_what_the_cpu_gives() {
     if test_device().is_none() {
@@ -61,7 +77,8 @@ fn a_small_adapter_gives_what_the_cpu_gives() {
     let limits = r#"{"limits": {"max_compute_invocations_per_workgroup": 64, "max_compute_workgroup_storage_size": 1024}}"#;
     let device = Device::open(&Selection::Gpu, &LimitsOption::from_json(limits).unwrap()).unwrap().unwrap();
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/models/digits/digits.onnx");
-    let input = Tensor::new([1, 1, 8, 8], (0..64).map(|i| (i % 17) as f32 / 16.0).collect::<Vec<_>>()).unwrap();
+    let input =
+        Tensor::new([1, 1, 8, 8], (0..64).map(|i| (i % 17) as f32 / 16.0).collect::<Vec<_>>()).unwrap();
     let run = |device| {
         let session = Session::builder().device(device).load(model).unwrap();
         let name = session.inputs()[0].name.clone();

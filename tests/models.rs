@@ -1,5 +1,6 @@
-//! Real models with recorded outputs, on the CPU and on the GPU. They live outside the repository: SARDONYX_SHARED names
-//! their folder (../shared by default); without it these tests say that they were left out.
+//! Real models with recorded outputs, on the CPU and on the GPU. They live outside the repository:
+//! SARDONYX_SHARED names their folder (../shared by default); without it these tests say that they were left
+//! out.
 
 #[path = "support/shared.rs"]
 mod shared;
@@ -18,23 +19,37 @@ fn case(name: &str) -> Option<Recorded> {
     let index = std::fs::read_to_string(folder.join("index.tsv")).unwrap();
     let header: Vec<&str> = index.lines().next().unwrap().split('\t').collect();
     let column = |key: &str| header.iter().position(|cell| *cell == key).unwrap();
-    let row: Vec<&str> = index.lines().map(|line| line.split('\t').collect::<Vec<_>>()).find(|row| row[0] == name).unwrap();
+    let row: Vec<&str> =
+        index.lines().map(|line| line.split('\t').collect::<Vec<_>>()).find(|row| row[0] == name).unwrap();
     let read = |kind: &str| (0..).map_while(|k| shared::recorded(&folder.join(name), kind, k)).collect();
-    Some((folder.join(name).join("model.onnx"), read("input"), read("output"), row[column("rtol")].parse().unwrap(), row[column("atol")].parse().unwrap()))
+    Some((
+        folder.join(name).join("model.onnx"),
+        read("input"),
+        read("output"),
+        row[column("rtol")].parse().unwrap(),
+        row[column("atol")].parse().unwrap(),
+    ))
 }
 
 /// The same adapter with no optional feature and the limits that WebGPU promises everywhere.
 fn webgpu_device() -> Option<Device> {
     static DEVICE: std::sync::OnceLock<Option<Device>> = std::sync::OnceLock::new();
     test_device()?;
-    DEVICE.get_or_init(|| Device::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap().map(|device| device.with_hardware_form())).clone()
+    DEVICE
+        .get_or_init(|| {
+            Device::open(&Selection::Gpu, &LimitsOption::WebGpu)
+                .unwrap()
+                .map(|device| device.with_hardware_form())
+        })
+        .clone()
 }
 
 fn check(name: &str, device: Option<Device>) {
     let Some((path, inputs, outputs, rtol, atol)) = case(name) else { return };
     let session = Session::builder().device(device).precision(Precision::F32).load(&path).unwrap();
     let ports = session.inputs();
-    let named: Vec<(&str, Tensor)> = ports.iter().zip(inputs).map(|(port, tensor)| (port.name.as_str(), tensor)).collect();
+    let named: Vec<(&str, Tensor)> =
+        ports.iter().zip(inputs).map(|(port, tensor)| (port.name.as_str(), tensor)).collect();
     let results = session.run(&named).unwrap();
     for ((output, result), expected) in results.iter().zip(&outputs) {
         assert_eq!((result.shape(), result.dtype()), (expected.shape(), expected.dtype()), "{name} {output}");

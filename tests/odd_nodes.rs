@@ -1,7 +1,9 @@
-//! Every operator with attributes, shapes, types and values that nobody means: an answer or an error, never a panic.
+//! Every operator with attributes, shapes, types and values that nobody means: an answer or an error, never a
+//! panic.
 //!
-//! Each room's cases are taken apart by a seeded draw: integers become extremes, lists grow and shrink, inputs change their rank and
-//! type or go missing. Sizes are small or beyond counting, so that nothing is allocated that a machine could hold but shouldn't.
+//! Each room's cases are taken apart by a seeded draw: integers become extremes, lists grow and shrink,
+//! inputs change their rank and type or go missing. Sizes are small or beyond counting, so that nothing is
+//! allocated that a machine could hold but shouldn't.
 
 use sardonyx::gpu::{Device, LimitsOption, Selection, test_device};
 use sardonyx::graph::{Declared, Graph, Node, ValueId};
@@ -33,7 +35,25 @@ impl Draw {
         list[self.below(list.len() as u64) as usize]
     }
     fn integer(&mut self) -> i64 {
-        self.pick(&[0, 1, -1, 2, -2, 3, 4, 5, -3, i64::MAX, i64::MIN, i64::MAX - 1, i64::MIN + 1, 1 << 62, -(1 << 61), 1 << 60, 1 << 59])
+        self.pick(&[
+            0,
+            1,
+            -1,
+            2,
+            -2,
+            3,
+            4,
+            5,
+            -3,
+            i64::MAX,
+            i64::MIN,
+            i64::MAX - 1,
+            i64::MIN + 1,
+            1 << 62,
+            -(1 << 61),
+            1 << 60,
+            1 << 59,
+        ])
     }
     fn element(&mut self) -> i64 {
         if self.1 { self.below(9) as i64 - 4 } else { self.integer() }
@@ -42,10 +62,24 @@ impl Draw {
         if self.1 {
             return self.below(4001) as f32 / 1000.0 - 2.0;
         }
-        self.pick(&[0.0, 1.0, -1.0, 0.5, 2.0, -0.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30, -1e30, 1e-30])
+        self.pick(&[
+            0.0,
+            1.0,
+            -1.0,
+            0.5,
+            2.0,
+            -0.0,
+            f32::NAN,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            1e30,
+            -1e30,
+            1e-30,
+        ])
     }
     fn integers(&mut self, from: &[i64]) -> Vec<i64> {
-        let mut list: Vec<i64> = from.iter().map(|&x| if self.one_in(3) { self.integer() } else { x }).collect();
+        let mut list: Vec<i64> =
+            from.iter().map(|&x| if self.one_in(3) { self.integer() } else { x }).collect();
         match self.below(6) {
             0 => drop(list.pop()),
             1 => list.push(self.integer()),
@@ -60,7 +94,10 @@ impl Draw {
             Attribute::Float(_) => Attribute::Float(self.float()),
             Attribute::Ints(list) => Attribute::Ints(self.integers(&list)),
             Attribute::Floats(list) => Attribute::Floats(list.iter().map(|_| self.float()).collect()),
-            Attribute::String(_) => Attribute::String(self.pick(&["", "nonsense", "reflect", "linear", "cubic", "SAME_UPPER", "max", "é"]).to_string()),
+            Attribute::String(_) => Attribute::String(
+                self.pick(&["", "nonsense", "reflect", "linear", "cubic", "SAME_UPPER", "max", "é"])
+                    .to_string(),
+            ),
             other => other,
         }
     }
@@ -75,8 +112,10 @@ impl Draw {
             return cast(&floats, dtype, true).unwrap();
         }
         // As a size, 250 in several dimensions is more than a test should take.
-        let element = |draw: &mut Self| if dtype == DType::U8 { draw.below(6) as i64 } else { draw.element() };
-        cast(&Tensor::new(shape, (0..count).map(|_| element(self)).collect::<Vec<_>>()).unwrap(), dtype, true).unwrap()
+        let element =
+            |draw: &mut Self| if dtype == DType::U8 { draw.below(6) as i64 } else { draw.element() };
+        cast(&Tensor::new(shape, (0..count).map(|_| element(self)).collect::<Vec<_>>()).unwrap(), dtype, true)
+            .unwrap()
     }
     fn shape(&mut self) -> Vec<usize> {
         (0..self.below(6)).map(|_| self.pick(&[1, 2, 3, 4, 5, 0])).collect()
@@ -90,7 +129,17 @@ impl Draw {
                 Some(self.tensor(tensor.dtype(), &shape))
             }
             (2, Some(tensor)) => {
-                let dtype = self.pick(&[DType::F64, DType::F16, DType::I64, DType::I32, DType::U8, DType::Bool, DType::String, DType::BF16, DType::U64]);
+                let dtype = self.pick(&[
+                    DType::F64,
+                    DType::F16,
+                    DType::I64,
+                    DType::I32,
+                    DType::U8,
+                    DType::Bool,
+                    DType::String,
+                    DType::BF16,
+                    DType::U64,
+                ]);
                 Some(self.tensor(dtype, tensor.shape()))
             }
             (3, Some(tensor)) if tensor.dtype() == DType::I64 => {
@@ -104,7 +153,11 @@ impl Draw {
 
 /// A graph of one node, and what it is given; `None` where `parse` refuses it.
 fn odd(def: &OpDef, case: &Case, draw: &mut Draw) -> Option<(Graph, Vec<(String, Tensor)>)> {
-    let version = if draw.one_in(4) { 1 + draw.below(24) as i64 } else { [24, case.version][usize::from(case.version != 0)] };
+    let version = if draw.one_in(4) {
+        1 + draw.below(24) as i64
+    } else {
+        [24, case.version][usize::from(case.version != 0)]
+    };
     let mut attributes = BTreeMap::new();
     for (name, value) in case.attributes {
         let value = value.attribute();
@@ -114,12 +167,17 @@ fn odd(def: &OpDef, case: &Case, draw: &mut Draw) -> Option<(Graph, Vec<(String,
             _ => drop(attributes.insert(name.to_string(), value)),
         }
     }
-    let mut tensors: Vec<(Option<Tensor>, bool)> = case.inputs.iter().map(|&operand| (draw.operand(operand), operand.is_constant())).collect();
+    let mut tensors: Vec<(Option<Tensor>, bool)> =
+        case.inputs.iter().map(|&operand| (draw.operand(operand), operand.is_constant())).collect();
     if draw.one_in(8) {
         let shape = draw.shape();
         tensors.push((Some(draw.tensor(DType::F32, &shape)), false));
     }
-    let names = tensors.iter().enumerate().map(|(k, (tensor, _))| if tensor.is_some() { Input::Named(format!("x{k}")) } else { Input::Absent }).collect();
+    let names = tensors
+        .iter()
+        .enumerate()
+        .map(|(k, (tensor, _))| if tensor.is_some() { Input::Named(format!("x{k}")) } else { Input::Absent })
+        .collect();
     let outputs = if draw.one_in(6) { 1 + draw.below(4) as usize } else { case.outputs };
     let mut view = NodeView::new("node", def.name, version, attributes, names, outputs);
     let op = (def.parse)(&mut view).ok()?;
@@ -129,7 +187,11 @@ fn odd(def: &OpDef, case: &Case, draw: &mut Draw) -> Option<(Graph, Vec<(String,
         let (Some(tensor), name) = (tensor, format!("x{k}")) else { continue };
         // Now and then a run gives what a model mostly holds.
         let constant = constant && !draw.one_in(4);
-        let id = graph.add_value(&name, Some(Declared { dtype: tensor.dtype(), dims: None }), constant.then(|| tensor.clone()));
+        let id = graph.add_value(
+            &name,
+            Some(Declared { dtype: tensor.dtype(), dims: None }),
+            constant.then(|| tensor.clone()),
+        );
         ids.insert(name.clone(), id);
         if !constant {
             graph.inputs.push(id);
@@ -144,14 +206,24 @@ fn odd(def: &OpDef, case: &Case, draw: &mut Draw) -> Option<(Graph, Vec<(String,
     let inputs = view.inputs.iter().map(|one| input(&mut graph, one)).collect();
     graph.outputs = (0..outputs).map(|k| graph.add_value(format!("y{k}"), None, None)).collect();
     let outputs = graph.outputs.iter().copied().map(Some).collect();
-    graph.nodes.push(Node { name: "node".into(), op_type: def.name.into(), op, inputs, outputs, fused: vec![] });
+    graph.nodes.push(Node {
+        name: "node".into(),
+        op_type: def.name.into(),
+        op,
+        inputs,
+        outputs,
+        fused: vec![],
+    });
     Some((graph, given))
 }
 
 /// Runs it on the CPU, and plans it for a GPU. Returns whether it ran.
 fn attempt(graph: Graph, given: &[(String, Tensor)]) -> bool {
-    let named: Vec<(&str, Tensor)> = given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
-    let Ok(session) = Session::builder().build(Model { graph, info: ModelInfo::default() }) else { return false };
+    let named: Vec<(&str, Tensor)> =
+        given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+    let Ok(session) = Session::builder().build(Model { graph, info: ModelInfo::default() }) else {
+        return false;
+    };
     let ran = session.run(&named);
     if let Err(error) = &ran {
         assert!(!error.to_string().contains('\n'), "{error}");
@@ -164,7 +236,11 @@ fn attempt(graph: Graph, given: &[(String, Tensor)]) -> bool {
     {
         for (id, (_, tensor)) in plan.graph.outputs.iter().zip(outputs) {
             let fact = plan.facts[id.0 as usize].as_ref().unwrap();
-            assert_eq!((fact.dtype, &fact.shape[..]), (tensor.dtype(), tensor.shape()), "infer and eval disagree");
+            assert_eq!(
+                (fact.dtype, &fact.shape[..]),
+                (tensor.dtype(), tensor.shape()),
+                "infer and eval disagree"
+            );
         }
     }
     ran.is_ok()
@@ -196,15 +272,36 @@ fn on_device(device: &Device, seed: u64) {
     for (index, def) in operators().enumerate() {
         for (k, case) in def.cases.iter().enumerate() {
             for round in 0..rounds(3) {
-                let mut draw = Draw(SplitMix64(seed << 60 | (index as u64) << 40 | (k as u64) << 20 | round), true);
+                let mut draw =
+                    Draw(SplitMix64(seed << 60 | (index as u64) << 40 | (k as u64) << 20 | round), true);
                 let Some((graph, given)) = odd(def, case, &mut draw) else { continue };
-                let label = || format!("{} case {k} round {round}: {:?} over {:?}", def.name, graph.nodes[0].op, shapes(&graph));
+                let label = || {
+                    format!(
+                        "{} case {k} round {round}: {:?} over {:?}",
+                        def.name,
+                        graph.nodes[0].op,
+                        shapes(&graph)
+                    )
+                };
                 let model = || Model { graph: graph.clone(), info: ModelInfo::default() };
-                let named: Vec<(&str, Tensor)> = given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
-                let Ok(expected) = Session::builder().build(model()).and_then(|session| session.run(&named)) else { continue };
-                match Session::builder().device(Some(device.clone())).build(model()).and_then(|session| session.run(&named)) {
+                let named: Vec<(&str, Tensor)> =
+                    given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+                let Ok(expected) = Session::builder().build(model()).and_then(|session| session.run(&named))
+                else {
+                    continue;
+                };
+                match Session::builder()
+                    .device(Some(device.clone()))
+                    .build(model())
+                    .and_then(|session| session.run(&named))
+                {
                     Err(error) => wrong.push(format!("{}: {error}", label())),
-                    Ok(results) => wrong.extend(results.iter().zip(&expected).filter_map(|(x, y)| Some(format!("{}: {}", label(), differs(&x.1, &y.1)?)))),
+                    Ok(results) => wrong.extend(
+                        results
+                            .iter()
+                            .zip(&expected)
+                            .filter_map(|(x, y)| Some(format!("{}: {}", label(), differs(&x.1, &y.1)?))),
+                    ),
                 }
                 ran += 1;
             }
@@ -225,13 +322,27 @@ fn shapes(graph: &Graph) -> Vec<String> {
 /// As in tests/rooms.rs, with results that aren't finite, or are rounded up or down to integers, left out.
 fn differs(got: &Tensor, want: &Tensor) -> Option<String> {
     if (got.dtype(), got.shape()) != (want.dtype(), want.shape()) {
-        return Some(format!("{} {:?} instead of {} {:?}", got.dtype(), got.shape(), want.dtype(), want.shape()));
+        return Some(format!(
+            "{} {:?} instead of {} {:?}",
+            got.dtype(),
+            got.shape(),
+            want.dtype(),
+            want.shape()
+        ));
     }
-    let (Ok(x), Ok(y)) = (got.to_f64s(), want.to_f64s()) else { return (got != want).then(|| "other strings".to_string()) };
+    let (Ok(x), Ok(y)) = (got.to_f64s(), want.to_f64s()) else {
+        return (got != want).then(|| "other strings".to_string());
+    };
     let epsilon = if matches!(want.dtype(), DType::F16 | DType::BF16) { 1e-2 } else { 1e-4 };
     let scale = y.iter().filter(|y| y.is_finite()).fold(1.0f64, |high, y| high.max(y.abs()));
     let bad = x.iter().zip(&y).position(|(x, y)| y.is_finite() && (x - y).abs() > epsilon * scale)?;
-    Some(format!("element {bad} is {} instead of {}: {:?} instead of {:?}", x[bad], y[bad], &x[..x.len().min(8)], &y[..y.len().min(8)]))
+    Some(format!(
+        "element {bad} is {} instead of {}: {:?} instead of {:?}",
+        x[bad],
+        y[bad],
+        &x[..x.len().min(8)],
+        &y[..y.len().min(8)]
+    ))
 }
 
 #[test]
@@ -239,7 +350,8 @@ fn an_answer_or_an_error() {
     static PANICS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     thread_local! { static NAME: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) }; }
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map_or(String::new(), |place| format!("{}:{}", place.file(), place.line()));
+        let place =
+            panic.location().map_or(String::new(), |place| format!("{}:{}", place.file(), place.line()));
         let text = panic.payload_as_str().unwrap_or_default().lines().take(3).collect::<Vec<_>>().join(" ");
         PANICS.lock().unwrap().insert(NAME.with_borrow(|name| format!("{name} at {place}: {text}")));
     }));
@@ -251,7 +363,9 @@ fn an_answer_or_an_error() {
                 let mut draw = Draw(SplitMix64((index as u64) << 40 | (k as u64) << 20 | round), false);
                 NAME.set(def.name.to_string());
                 tried += 1;
-                let outcome = catch_unwind(AssertUnwindSafe(|| odd(def, case, &mut draw).is_some_and(|(graph, given)| attempt(graph, &given))));
+                let outcome = catch_unwind(AssertUnwindSafe(|| {
+                    odd(def, case, &mut draw).is_some_and(|(graph, given)| attempt(graph, &given))
+                }));
                 ran += usize::from(outcome.unwrap_or(false));
             }
         }

@@ -1,6 +1,8 @@
-//! Plans as text, against what was approved (`tests/snapshots`). No device is touched: a change of a plan is seen on any machine.
+//! Plans as text, against what was approved (`tests/snapshots`). No device is touched: a change of a plan is
+//! seen on any machine.
 //!
-//! After a change that is meant (a kernel's tiles, a fusion): `INSTA_UPDATE=always cargo test --test plans`, then read the diff.
+//! After a change that is meant (a kernel's tiles, a fusion): `INSTA_UPDATE=always cargo test --test plans`,
+//! then read the diff.
 
 use proptest::prelude::*;
 use sardonyx::gpu::{Device, LimitsOption, Selection};
@@ -43,15 +45,27 @@ fn software() -> Capabilities {
 /// The inputs as zeros, each symbolic size as `batch`: only types and shapes reach the plan.
 fn inputs(session: &Session, batch: usize) -> HashMap<ValueId, Tensor> {
     let zeros = |port: sardonyx::session::Port| {
-        let shape: Vec<usize> = port.dims.iter().flatten().map(|dim| if let Dim::Known(size) = dim { *size } else { batch }).collect();
+        let shape: Vec<usize> = port
+            .dims
+            .iter()
+            .flatten()
+            .map(|dim| if let Dim::Known(size) = dim { *size } else { batch })
+            .collect();
         let tensor = Tensor::new(shape.clone(), vec![0f32; shape.iter().product()]).unwrap();
         (port.name, sardonyx::tensor::cast(&tensor, port.dtype, true).unwrap())
     };
     let named: Vec<(String, Tensor)> = session.inputs().into_iter().map(zeros).collect();
-    session.bind(&named.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect::<Vec<_>>()).unwrap()
+    session
+        .bind(&named.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect::<Vec<_>>())
+        .unwrap()
 }
 
-fn made(model: &str, batch: usize, capabilities: &Capabilities, precision: Precision) -> std::sync::Arc<Plan> {
+fn made(
+    model: &str,
+    batch: usize,
+    capabilities: &Capabilities,
+    precision: Precision,
+) -> std::sync::Arc<Plan> {
     let session = Session::builder().precision(precision).load(path(model)).unwrap();
     session.plan_for(&inputs(&session, batch), capabilities).unwrap().plan.unwrap()
 }
@@ -113,7 +127,8 @@ fn the_capabilities_of_webgpu_are_those_of_a_device_under_its_limits() {
     assert_eq!(*opened, same);
 }
 
-/// The steps of a plan obey its own memory: places that live at once have slots of their own, of enough bytes.
+/// The steps of a plan obey its own memory: places that live at once have slots of their own, of enough
+/// bytes.
 #[test]
 fn slots_hold_what_lives() {
     use sardonyx::plan::Home;
@@ -125,11 +140,18 @@ fn slots_hold_what_lives() {
             assert!(plan.slots[slot] >= place.bytes(), "{name}: place {index}");
             if let Some(part) = &place.part {
                 // It lives where and as long as the whole, which is looked at by itself.
-                assert_eq!((plan.place(part.of).home.clone(), plan.place(part.of).bytes()), (place.home.clone(), place.bytes()), "{name}: place {index}");
+                assert_eq!(
+                    (plan.place(part.of).home.clone(), plan.place(part.of).bytes()),
+                    (place.home.clone(), place.bytes()),
+                    "{name}: place {index}"
+                );
                 continue;
             }
-            let touches = |step: &sardonyx::plan::Step| step.reads.iter().chain(&step.writes).any(|&id| plan.whole_of(id).0 as usize == index);
-            let (first, last) = (plan.steps.iter().position(touches).unwrap(), plan.steps.iter().rposition(touches).unwrap());
+            let touches = |step: &sardonyx::plan::Step| {
+                step.reads.iter().chain(&step.writes).any(|&id| plan.whole_of(id).0 as usize == index)
+            };
+            let (first, last) =
+                (plan.steps.iter().position(touches).unwrap(), plan.steps.iter().rposition(touches).unwrap());
             for &(other, from, to) in tenants.entry(slot).or_default().iter() {
                 assert!(last < from || to < first, "{name}: places {index} and {other} share slot {slot}");
             }
@@ -153,7 +175,8 @@ fn long_limit() -> impl Strategy<Value = u64> {
 fn wrong_capabilities() -> impl Strategy<Value = Capabilities> {
     let one = (0..8usize, limit(), long_limit());
     (any::<bool>(), proptest::collection::vec(one, 1..4)).prop_map(|(soft, wrong)| {
-        let mut all = if soft { software() } else { Capabilities { subgroups: true, ..Capabilities::webgpu() } };
+        let mut all =
+            if soft { software() } else { Capabilities { subgroups: true, ..Capabilities::webgpu() } };
         for (which, says, long) in wrong {
             match which {
                 0 => all.max_storage_buffers = says,
@@ -170,7 +193,8 @@ fn wrong_capabilities() -> impl Strategy<Value = Capabilities> {
     })
 }
 
-/// Plans with wrong limits, and those that are refused outright: neither may panic, and what is planned keeps within the limits.
+/// Plans with wrong limits, and those that are refused outright: neither may panic, and what is planned keeps
+/// within the limits.
 #[test]
 fn wrong_limits_are_errors_or_kept() {
     let sessions = MODELS.iter().map(|(name, model, batch)| {
@@ -179,7 +203,11 @@ fn wrong_limits_are_errors_or_kept() {
     });
     let sessions: Vec<_> = sessions.collect();
     let (mut refused, mut planned) = (0, 0);
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() });
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases: 48,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
     let mut hold = |(drawn, at): (Capabilities, usize)| {
         let checked = match drawn.checked("'A' (vulkan)") {
             Ok(checked) => checked,
@@ -190,15 +218,43 @@ fn wrong_limits_are_errors_or_kept() {
             }
         };
         let (name, inputs, session) = &sessions[at % sessions.len()];
-        let plan = session.plan_for(inputs, &checked).map_err(|error| TestCaseError::fail(format!("{name}: {error}")))?.plan;
+        let plan = session
+            .plan_for(inputs, &checked)
+            .map_err(|error| TestCaseError::fail(format!("{name}: {error}")))?
+            .plan;
         planned += 1;
         for (_, dispatch) in plan.iter().flat_map(|plan| plan.dispatches()) {
             let extent = sardonyx::kernels::Extent::of(&dispatch.source).map_err(TestCaseError::fail)?;
-            prop_assert!(extent.invocations <= checked.max_invocations.into(), "{}: {}", name, dispatch.kernel);
-            prop_assert!(extent.workgroup_bytes <= checked.max_workgroup_bytes.into(), "{}: {}", name, dispatch.kernel);
-            prop_assert!(extent.buffers <= checked.max_storage_buffers as usize, "{}: {}", name, dispatch.kernel);
-            prop_assert!(dispatch.grid.iter().all(|&groups| groups <= checked.max_grid), "{}: {}", name, dispatch.kernel);
-            prop_assert!(dispatch.params_offset.is_multiple_of(checked.uniform_alignment), "{}: {}", name, dispatch.kernel);
+            prop_assert!(
+                extent.invocations <= checked.max_invocations.into(),
+                "{}: {}",
+                name,
+                dispatch.kernel
+            );
+            prop_assert!(
+                extent.workgroup_bytes <= checked.max_workgroup_bytes.into(),
+                "{}: {}",
+                name,
+                dispatch.kernel
+            );
+            prop_assert!(
+                extent.buffers <= checked.max_storage_buffers as usize,
+                "{}: {}",
+                name,
+                dispatch.kernel
+            );
+            prop_assert!(
+                dispatch.grid.iter().all(|&groups| groups <= checked.max_grid),
+                "{}: {}",
+                name,
+                dispatch.kernel
+            );
+            prop_assert!(
+                dispatch.params_offset.is_multiple_of(checked.uniform_alignment),
+                "{}: {}",
+                name,
+                dispatch.kernel
+            );
         }
         Ok(())
     };

@@ -1,5 +1,5 @@
-//! Every case of every operator room: `infer` agrees with `eval`; the GPU agrees with the CPU in f32, in native and in
-//! packed f16, and under WebGPU's limits; and each case runs where it says.
+//! Every case of every operator room: `infer` agrees with `eval`; the GPU agrees with the CPU in f32, in
+//! native and in packed f16, and under WebGPU's limits; and each case runs where it says.
 
 #[path = "support/cases.rs"]
 mod support;
@@ -20,12 +20,20 @@ fn infer_says_what_eval_makes() {
         let tensors: Vec<Option<&Tensor>> = node
             .inputs
             .iter()
-            .map(|id| id.map(|id| graph.constant(id).unwrap_or_else(|| &given.iter().find(|(name, _)| *name == graph.value(id).name).unwrap().1)))
+            .map(|id| {
+                id.map(|id| {
+                    graph.constant(id).unwrap_or_else(|| {
+                        &given.iter().find(|(name, _)| *name == graph.value(id).name).unwrap().1
+                    })
+                })
+            })
             .collect();
         let facts: Vec<Option<Fact>> = tensors.iter().map(|tensor| tensor.map(Fact::of)).collect();
         let refs: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
-        let inferred = node.op.infer(Operands::new(&refs)).unwrap_or_else(|problem| panic!("{label}: {problem:?}"));
-        let made = cpu::eval_node(&*node.op, &tensors, ops::Mode::Declared).unwrap_or_else(|error| panic!("{label}: {error}"));
+        let inferred =
+            node.op.infer(Operands::new(&refs)).unwrap_or_else(|problem| panic!("{label}: {problem:?}"));
+        let made = cpu::eval_node(&*node.op, &tensors, ops::Mode::Declared)
+            .unwrap_or_else(|error| panic!("{label}: {error}"));
         for (fact, tensor) in inferred.iter().zip(&made) {
             assert_eq!((fact.dtype, &fact.shape[..]), (tensor.dtype(), tensor.shape()), "{label}");
         }
@@ -39,8 +47,14 @@ fn on_device(device: Device, precision: Precision, check_placement: bool) {
         let (graph, given) = build(def, case, 2);
         let model = || Model { graph: graph.clone(), info: ModelInfo::default() };
         let cpu = Session::builder().precision(precision).build(model()).unwrap();
-        let gpu = Session::builder().device(Some(device.clone())).precision(precision).without_rewrites().build(model()).unwrap();
-        let inputs: Vec<(&str, Tensor)> = given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+        let gpu = Session::builder()
+            .device(Some(device.clone()))
+            .precision(precision)
+            .without_rewrites()
+            .build(model())
+            .unwrap();
+        let inputs: Vec<(&str, Tensor)> =
+            given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
         let expected = cpu.run(&inputs).unwrap_or_else(|error| panic!("{label}: {error}"));
         let values = gpu.bind(&inputs).unwrap();
         let prepared = gpu.prepare(&values).unwrap_or_else(|error| panic!("{label}: {error}"));
@@ -67,10 +81,17 @@ fn on_device(device: Device, precision: Precision, check_placement: bool) {
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// Sums here have at most some hundred terms of size 4: 1e-4 in float32; in float16 the storage of inputs and results rules.
+/// Sums here have at most some hundred terms of size 4: 1e-4 in float32; in float16 the storage of inputs and
+/// results rules.
 fn differs(got: &Tensor, want: &Tensor, precision: Precision) -> Option<String> {
     if (got.dtype(), got.shape()) != (want.dtype(), want.shape()) {
-        return Some(format!("{} {:?} instead of {} {:?}", got.dtype(), got.shape(), want.dtype(), want.shape()));
+        return Some(format!(
+            "{} {:?} instead of {} {:?}",
+            got.dtype(),
+            got.shape(),
+            want.dtype(),
+            want.shape()
+        ));
     }
     if !got.dtype().is_float() {
         return (got != want).then(|| format!("{:?}\n  instead of {:?}", got.to_i64s(), want.to_i64s()));
@@ -78,8 +99,18 @@ fn differs(got: &Tensor, want: &Tensor, precision: Precision) -> Option<String> 
     let epsilon = if precision == Precision::F16 || want.dtype() == DType::F16 { 4e-3 } else { 2e-5 };
     let (x, y) = (cast(got, DType::F64, true).ok()?.to_f64s().ok()?, want.to_f64s().ok()?);
     let scale = y.iter().filter(|y| y.is_finite()).fold(1.0f64, |high, y| high.max(y.abs()));
-    let bad = x.iter().zip(&y).position(|(x, y)| !(x == y || x.is_nan() && y.is_nan() || (x - y).abs() <= epsilon * scale))?;
-    Some(format!("element {bad} is {} instead of {} (of {})\n  got  {:?}\n  want {:?}", x[bad], y[bad], x.len(), &x[..x.len().min(12)], &y[..y.len().min(12)]))
+    let bad = x
+        .iter()
+        .zip(&y)
+        .position(|(x, y)| !(x == y || x.is_nan() && y.is_nan() || (x - y).abs() <= epsilon * scale))?;
+    Some(format!(
+        "element {bad} is {} instead of {} (of {})\n  got  {:?}\n  want {:?}",
+        x[bad],
+        y[bad],
+        x.len(),
+        &x[..x.len().min(12)],
+        &y[..y.len().min(12)]
+    ))
 }
 
 #[test]
@@ -115,7 +146,8 @@ fn the_gpu_agrees_in_packed_f16() {
 fn the_gpu_agrees_under_webgpu_limits() {
     use sardonyx::gpu::{LimitsOption, Selection};
     if test_device().is_some() {
-        let device = Device::open(&"gpu".parse::<Selection>().unwrap(), &LimitsOption::WebGpu).unwrap().unwrap();
+        let device =
+            Device::open(&"gpu".parse::<Selection>().unwrap(), &LimitsOption::WebGpu).unwrap().unwrap();
         on_device(device, Precision::F32, true);
     }
 }
@@ -126,7 +158,8 @@ fn the_gpu_agrees_with_the_kernels_of_hardware() {
     use sardonyx::gpu::{LimitsOption, Selection};
     if let Some(device) = test_device() {
         on_device(device.with_hardware_form(), Precision::F32, true);
-        let device = Device::open(&"gpu".parse::<Selection>().unwrap(), &LimitsOption::WebGpu).unwrap().unwrap();
+        let device =
+            Device::open(&"gpu".parse::<Selection>().unwrap(), &LimitsOption::WebGpu).unwrap().unwrap();
         on_device(device.with_hardware_form(), Precision::F32, true);
     }
 }

@@ -17,7 +17,12 @@ fn picture(number: usize, shape: &[usize]) -> Tensor {
 
 fn run(session: &Session, number: usize) -> Vec<(String, Tensor)> {
     let port = session.inputs().into_iter().next().unwrap();
-    let sizes: Vec<usize> = port.dims.unwrap().iter().map(|dim| if let sardonyx::graph::Dim::Known(size) = dim { *size } else { 1 }).collect();
+    let sizes: Vec<usize> = port
+        .dims
+        .unwrap()
+        .iter()
+        .map(|dim| if let sardonyx::graph::Dim::Known(size) = dim { *size } else { 1 })
+        .collect();
     session.run(&[(&port.name, picture(number, &sizes))]).unwrap()
 }
 

@@ -1,6 +1,7 @@
 // Where an element of what is kept of a tensor begins: a function of a shader's parameters.
 
-// p.offset + Σ coordinate · stride over the RANK dimensions of p.sizes and p.strides, of which `index` counts the elements.
+// p.offset + Σ coordinate · stride over the RANK dimensions of p.sizes and p.strides, of which `index` counts
+// the elements.
 fn base_address(index: u32) -> u32 {
     var rest = index;
     var at = p.offset;

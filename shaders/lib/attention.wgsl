@@ -1,9 +1,10 @@
 // What both attention shaders begin with: the buffers, the parameters, and which keys a query may see.
 
-// Strides and offsets in groups of 4 elements. `keys`: those that anything may see; `group`: heads of Q to one of K; `tail`: valid
-// lanes of the last group of a query; `offset`: the key that query 0 is at; `left`, `right`: how far from its own a query sees;
-// `depth4`, `value4`, `rows`, `zero`: D4, V4, ROWS and 0, where a loop is to stay one; `nothing`: −∞, which WGSL can't write. Where keys
-// are split, `chunk`: keys of a split, and `rows`: queries of all heads.
+// Strides and offsets in groups of 4 elements. `keys`: those that anything may see; `group`: heads of Q to
+// one of K; `tail`: valid lanes of the last group of a query; `offset`: the key that query 0 is at; `left`,
+// `right`: how far from its own a query sees; `depth4`, `value4`, `rows`, `zero`: D4, V4, ROWS and 0, where a
+// loop is to stay one; `nothing`: −∞, which WGSL can't write. Where keys are split, `chunk`: keys of a split,
+// and `rows`: queries of all heads.
 struct Params {
     queries: u32, keys: u32, group: u32, flags: u32,
     q_offset: u32, q_batch: u32, q_head: u32, q_row: u32,

@@ -1,6 +1,6 @@
-// The right-hand matrix of a contraction packed for a software adapter: panels of 8 groups of 4 columns, each panel from its
-// first row to its last, two rows of a group side by side, so that an invocation reads 8 elements at once.
-// `step`: pairs from one panel to the next.
+// The right-hand matrix of a contraction packed for a software adapter: panels of 8 groups of 4 columns, each
+// panel from its first row to its last, two rows of a group side by side, so that an invocation reads 8
+// elements at once. `step`: pairs from one panel to the next.
 alias StoredB = Stored8;
 
 fn b_column(column: u32, step: u32) -> u32 { return (column >> 3u) * step + (column & 7u); }

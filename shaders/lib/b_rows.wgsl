@@ -1,5 +1,6 @@
-// The right-hand matrix of a contraction as it lies in memory: row after row, groups of 4 columns side by side.
-// `step`: groups from one row to the next. See b_panels.wgsl, which has the same functions for packed weights.
+// The right-hand matrix of a contraction as it lies in memory: row after row, groups of 4 columns side by
+// side. `step`: groups from one row to the next. See b_panels.wgsl, which has the same functions for packed
+// weights.
 alias StoredB = Stored4;
 
 // Where a group of columns begins, and where 4 rows of it lie.

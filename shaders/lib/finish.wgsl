@@ -1,5 +1,5 @@
-// What every contraction does with its sum, in this order: scale, bias, then either the standard epilogue (residual,
-// clamp; switched by flags, so that they make no variant) or a generated one.
+// What every contraction does with its sum, in this order: scale, bias, then either the standard epilogue
+// (residual, clamp; switched by flags, so that they make no variant) or a generated one.
 
 const HAS_BIAS: u32 = 1u;
 const HAS_RESIDUAL: u32 = 2u;
@@ -11,7 +11,8 @@ fn bias4(column: u32) -> vec4<f32> {
     return value;
 }
 
-// `offset` is the column's bias4, read once for all rows. One way out: an early return costs a driver's translator dear.
+// `offset` is the column's bias4, read once for all rows. One way out: an early return costs a driver's
+// translator dear.
 fn finish(sum: vec4<f32>, offset: vec4<f32>, at: u32) -> vec4<f32> {
     var value = sum * p.alpha + offset;
     var other = vec4(0.0);

@@ -1,15 +1,16 @@
-// Stores of float16. WGSL leaves open what pack2x16float and a conversion make of a number beyond float16's range, of infinities and
-// of NaN, so these are made by their bits (docs/numerics.md).
+// Stores of float16. WGSL leaves open what pack2x16float and a conversion make of a number beyond float16's
+// range, of infinities and of NaN, so these are made by their bits (docs/numerics.md).
 //
-// SATURATES: a finite number beyond the range becomes ±65,504, as `--precision f16` has it; otherwise it is infinite from 65,520 on,
-// half-way to the number that would be next, as IEEE 754 and ONNX's Cast have it.
+// SATURATES: a finite number beyond the range becomes ±65,504, as `--precision f16` has it; otherwise it is
+// infinite from 65,520 on, half-way to the number that would be next, as IEEE 754 and ONNX's Cast have it.
 
 // The least magnitude, as bits, that isn't rounded to a finite float16: infinity's or 65,520's.
 const BEYOND_HALF: u32 = select(0x477ff000u, 0x7f800000u, SATURATES);
 
 fn finite_half(v: vec4<f32>) -> vec4<f32> { return clamp(v, vec4(-65504.0), vec4(65504.0)); }
 
-// Numbers that a conversion to float16 takes to what is to be stored: infinities and NaN for what is beyond its range.
+// Numbers that a conversion to float16 takes to what is to be stored: infinities and NaN for what is beyond
+// its range.
 fn within_half(v: vec4<f32>) -> vec4<f32> {
     let bits = bitcast<vec4<u32>>(v);
     let magnitude = bits & vec4(0x7fffffffu);

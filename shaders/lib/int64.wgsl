@@ -22,7 +22,8 @@ fn mul64(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
     return vec2<u32>((mid2 << 16u) | (low & 0xffffu), high + a.x * b.y + a.y * b.x);
 }
 fn widen64(a: i32) -> vec2<u32> { return vec2<u32>(bitcast<u32>(a), bitcast<u32>(a >> 31u)); }
-// Rounded once, to nearest even: the highest 32 bits carry in their last one whether anything below them is set.
+// Rounded once, to nearest even: the highest 32 bits carry in their last one whether anything below them is
+// set.
 fn u64_to_f32(a: vec2<u32>) -> f32 {
     if a.y == 0u { return u32_to_f32(a.x); }
     let by = countLeadingZeros(a.y);
@@ -131,7 +132,8 @@ fn wide64(a: vec2<u32>, b: vec2<u32>) -> vec4<u32> {
     return vec4<u32>(low.x, mid2.x, add64(add64(wide32(a.y, b.y), vec2<u32>(mid1.y, 0u)), vec2<u32>(mid2.y, 0u)));
 }
 
-// 2^(whole + fraction · 2⁻⁶⁴), rounded to the 53 bits of a float64 and truncated: the power series in units of 2⁻⁶⁴, its last term first.
+// 2^(whole + fraction · 2⁻⁶⁴), rounded to the 53 bits of a float64 and truncated: the power series in units
+// of 2⁻⁶⁴, its last term first.
 fn exp2_64(whole: u32, fraction: vec2<u32>) -> vec2<u32> {
     var terms = array<vec2<u32>, 18>(
         vec2<u32>(0x00000003u, 0u), vec2<u32>(0x00000066u, 0u), vec2<u32>(0x000009c7u, 0u), vec2<u32>(0x0000e1b7u, 0u),
@@ -148,7 +150,8 @@ fn exp2_64(whole: u32, fraction: vec2<u32>) -> vec2<u32> {
     if whole >= 52u { return shl64(rounded, vec2<u32>(whole - 52u, 0u)); }
     return shru64(rounded, vec2<u32>(52u - whole, 0u));
 }
-// size^y, truncated, at most 2⁶⁴ − 1: exact for a whole y, else rounded to float64 before. `src/ops/pointwise/power.rs` takes the same steps.
+// size^y, truncated, at most 2⁶⁴ − 1: exact for a whole y, else rounded to float64 before.
+// `src/ops/pointwise/power.rs` takes the same steps.
 fn power_size(size: vec2<u32>, y: f32) -> vec2<u32> {
     let one = vec2<u32>(1u, 0u);
     let most = vec2<u32>(0xffffffffu, 0xffffffffu);

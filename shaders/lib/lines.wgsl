@@ -1,6 +1,7 @@
 // What kernels that go along one axis begin with: the buffers, the parameters, and where a line lies.
 //
-// ACROSS: the axis is not the innermost; a line is 4 neighbouring columns. Otherwise it is a row, and its items are groups of 4.
+// ACROSS: the axis is not the innermost; a line is 4 neighbouring columns. Otherwise it is a row, and its
+// items are groups of 4.
 
 // Strides in groups of 4. `count` lines: rows, or (outer, column group) pairs; `length` elements on the axis.
 struct Params { count: u32, per_row: u32, length: u32, columns: u32, outer: u32, step: u32, spare0: u32, spare1: u32 }

@@ -1,7 +1,8 @@
-// Float functions that WGSL lacks, or whose built-in forms drivers get wrong at the edges. The prelude takes from here
-// what a variant calls.
+// Float functions that WGSL lacks, or whose built-in forms drivers get wrong at the edges. The prelude takes
+// from here what a variant calls.
 
-// float32's largest number. In hexadecimal: decimals of few digits round to it in one compiler and beyond it in another.
+// float32's largest number. In hexadecimal: decimals of few digits round to it in one compiler and beyond it
+// in another.
 const LARGEST: f32 = 0x1.fffffep+127;
 
 // By bits: drivers may assume that NaN and infinity don't occur.
@@ -40,8 +41,9 @@ fn sqrt_(x: f32) -> f32 {
 // x held between 0 and 1; NaN passes, as it may not through clamp().
 fn unit_clamp(x: f32) -> f32 { return select(select(x, 0.0, x < 0.0), 1.0, x > 1.0); }
 
-// e^x within 2 units of roundoff: WGSL lets the built-in lose 3 + 2·|x| ulp, and drivers use the leave. x = k·ln 2 + r, ln 2 in
-// two parts; a polynomial of r (Cephes' coefficients); 2^k in two factors, since k may be 128. Far below the smallest normal it is 0.
+// e^x within 2 units of roundoff: WGSL lets the built-in lose 3 + 2·|x| ulp, and drivers use the leave. x =
+// k·ln 2 + r, ln 2 in two parts; a polynomial of r (Cephes' coefficients); 2^k in two factors, since k may be
+// 128. Far below the smallest normal it is 0.
 fn exp_(x: f32) -> f32 {
     let k = round(clamp(x, -104.0, 104.0) * 1.44269504);
     let r = (clamp(x, -104.0, 104.0) - k * 0.693359375) + k * 2.12194440e-4;
@@ -65,8 +67,8 @@ fn exp_below(x: f32) -> f32 {
 // Weights over their sum: NaN where all of them are 0.
 fn shares4(x: vec4<f32>, sum: vec4<f32>) -> vec4<f32> { return select(x / sum, vec4(from_bits(0x7fc00000u)), sum == vec4(0.0)); }
 
-// ln x: WGSL leaves log open at 0, below it, and of what isn't finite. A number below the smallest normal is an integer times 2⁻¹⁴⁹, and
-// drivers may take it for 0.
+// ln x: WGSL leaves log open at 0, below it, and of what isn't finite. A number below the smallest normal is
+// an integer times 2⁻¹⁴⁹, and drivers may take it for 0.
 fn log_(x: f32) -> f32 {
     let bits = bitcast<u32>(x);
     if bits - 1u < 0x007fffffu { return log(f32(bits)) - 103.278929903; }
@@ -149,7 +151,8 @@ fn atan_(x: f32) -> f32 {
     return sign(x) * (base + r + r * t * (-0.333329491539 + t * (0.199777106478 + t * (-0.138776856032 + t * 0.0805374449538))));
 }
 
-// sin and cos after reduction by π/2: Vulkan promises only 2⁻¹¹ absolute for the built-ins. `shift`: 1 for the cosine.
+// sin and cos after reduction by π/2: Vulkan promises only 2⁻¹¹ absolute for the built-ins. `shift`: 1 for
+// the cosine.
 struct Turn { quadrant: u32, rest: f32 }
 
 // By π/2 in three parts, exact as long as the multiple has few bits.
@@ -168,7 +171,8 @@ fn word_of_pi(at: u32) -> u32 {
     return (table[word] << by) | (table[min(word + 1u, 7u)] >> (32u - by));
 }
 
-// Payne and Hanek's reduction (1983) of |x| = m · 2ᵉ ≥ 2¹³: of m · 2ᵉ · 2/π only what lies below 4 counts, so 96 bits of 2/π from bit e − 1 on.
+// Payne and Hanek's reduction (1983) of |x| = m · 2ᵉ ≥ 2¹³: of m · 2ᵉ · 2/π only what lies below 4 counts, so
+// 96 bits of 2/π from bit e − 1 on.
 fn turn_far(x: f32) -> Turn {
     let bits = bitcast<u32>(x);
     let m = (bits & 0x007fffffu) | 0x00800000u;
@@ -200,7 +204,8 @@ fn sincos_part(x: f32, shift: u32) -> f32 {
 fn sin_(x: f32) -> f32 { return sincos_part(x, 0u); }
 fn cos_(x: f32) -> f32 { return sincos_part(x, 1u); }
 
-// erf: the Taylor series for |x| < 1, and 1 − e^(−x²)·P(1/(1 + x/2)) beyond (Numerical Recipes' erfc, 1.2e-7).
+// erf: the Taylor series for |x| < 1, and 1 − e^(−x²)·P(1/(1 + x/2)) beyond (Numerical Recipes' erfc,
+// 1.2e-7).
 fn erf(x: f32) -> f32 {
     let z = abs(x);
     let t = z * z;
@@ -214,7 +219,8 @@ fn erf(x: f32) -> f32 {
     return select(value, x, is_nan(x));
 }
 
-// x^y as IEEE 754 has it, for any sign of x: WGSL's pow is defined for positive x alone. Small whole exponents multiply.
+// x^y as IEEE 754 has it, for any sign of x: WGSL's pow is defined for positive x alone. Small whole
+// exponents multiply.
 fn pow_(x: f32, y: f32) -> f32 {
     if y == 0.0 || x == 1.0 { return 1.0; }
     if is_nan(x) || is_nan(y) { return from_bits(0x7fc00000u); }
@@ -241,8 +247,8 @@ fn pow_(x: f32, y: f32) -> f32 {
     return from_bits(bitcast<u32>(select(pow(size, y), exp2(exponent), tiny)) | sign);
 }
 
-// The remainder of a / b with the sign of a, exact: the significand of a is reduced bit by bit. NaN of an infinite a and by 0; an infinite
-// b leaves a as it is.
+// The remainder of a / b with the sign of a, exact: the significand of a is reduced bit by bit. NaN of an
+// infinite a and by 0; an infinite b leaves a as it is.
 fn fmod(a: f32, b: f32) -> f32 {
     let sign = bitcast<u32>(a) & 0x80000000u;
     let x = bitcast<u32>(a) & 0x7fffffffu;
@@ -270,8 +276,8 @@ fn floor_mod(a: f32, b: f32) -> f32 {
     return select(r + b, r, is_nan(r) || r == 0.0 || ((r < 0.0) == (b < 0.0)));
 }
 
-// Integer division by 0 is undefined in ONNX; 0 keeps every platform alive. Remainders are made from quotients: what %
-// gives for negative operands is not the same everywhere.
+// Integer division by 0 is undefined in ONNX; 0 keeps every platform alive. Remainders are made from
+// quotients: what % gives for negative operands is not the same everywhere.
 fn div32(a: i32, b: i32) -> i32 { return select(a / select(b, 1, b == 0), 0, b == 0); }
 fn rem32(a: i32, b: i32) -> i32 { return select(a - b * div32(a, b), 0, b == 0); }
 fn mod32(a: i32, b: i32) -> i32 {
@@ -296,7 +302,8 @@ fn pow32(a: i32, b: i32) -> i32 {
     return bitcast<i32>(powu32(bitcast<u32>(a), bitcast<u32>(b)));
 }
 
-// Rounded to nearest even: drivers round the upper half of uint32 twice. The bit that a shift drops joins the last one.
+// Rounded to nearest even: drivers round the upper half of uint32 twice. The bit that a shift drops joins the
+// last one.
 fn u32_to_f32(x: u32) -> f32 {
     return select(f32(bitcast<i32>(x)), f32(bitcast<i32>((x >> 1u) | (x & 1u))) * 2.0, x >= 0x80000000u);
 }

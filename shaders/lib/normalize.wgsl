@@ -1,4 +1,5 @@
-// What both normalisations begin with: the buffers, the parameters, where the items of a run lie, and what scales them.
+// What both normalisations begin with: the buffers, the parameters, where the items of a run lie, and what
+// scales them.
 
 // Strides in groups of 4. `tail`: valid lanes of the last group; `count`: elements of a run.
 struct Params {

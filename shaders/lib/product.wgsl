@@ -1,6 +1,7 @@
 // What matmul.wgsl and gemv.wgsl begin with: the buffers and the parameters.
 
-// Strides and offsets in groups of 4 elements (b_row: what b_rows takes as its step); k in elements. A batch is (outer, inner) with strides for each operand.
+// Strides and offsets in groups of 4 elements (b_row: what b_rows takes as its step); k in elements. A batch
+// is (outer, inner) with strides for each operand.
 struct Params {
     m: u32, n4: u32, k: u32, inner: u32,
     a_offset: u32, a_row: u32, a_outer: u32, a_inner: u32,

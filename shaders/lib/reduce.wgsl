@@ -1,6 +1,7 @@
 // What both reductions of floats begin with: the buffers, the parameters, and the terms.
 
-// The address of a term: base + Σ kept coordinate · stride + i · step0 + j · step1. `items`: what a walk over j takes, terms or groups.
+// The address of a term: base + Σ kept coordinate · stride + i · step0 + j · step1. `items`: what a walk over
+// j takes, terms or groups.
 struct Params {
     groups: u32, per_row: u32, elements: u32, offset: u32,
     length0: u32, step0: u32, length1: u32, step1: u32,

@@ -1,4 +1,5 @@
-// Groups of 4 elements that neighbouring invocations read alike, where each loads them by itself: see shared_quads.wgsl.
+// Groups of 4 elements that neighbouring invocations read alike, where each loads them by itself: see
+// shared_quads.wgsl.
 
 fn uniform4(at: u32, local: u32) -> vec4<f32> { return group4(at); }
 

@@ -1,5 +1,6 @@
-// Groups of 4 elements that 4 neighbouring invocations read alike, which are a subgroup: each loads one element and has the others
-// from its neighbours. An adapter that loads for each invocation by itself then has a fourth of the loads.
+// Groups of 4 elements that 4 neighbouring invocations read alike, which are a subgroup: each loads one
+// element and has the others from its neighbours. An adapter that loads for each invocation by itself then
+// has a fourth of the loads.
 
 // All elements in each invocation, in their order.
 fn uniform4(at: u32, local: u32) -> vec4<f32> {

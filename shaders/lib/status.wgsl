@@ -1,4 +1,5 @@
-// What a run tells of indices outside their axes (src/plan/report.rs). `status` is bound by the kernels that may meet one.
+// What a run tells of indices outside their axes (src/plan/report.rs). `status` is bound by the kernels that
+// may meet one.
 
 struct Status { number: atomic<u32>, entry: u32, low: u32, high: u32 }
 // Of all that happened in a run the first is told: who writes the number has the other words for itself.

@@ -1,5 +1,6 @@
-// Sums and maxima over a team: TEAM invocations of a workgroup, STRIDE apart in their index, each of which has a part. Every
-// invocation of the workgroup calls them, and every one gets its team's result. The parts meet in workgroup memory, as a tree.
+// Sums and maxima over a team: TEAM invocations of a workgroup, STRIDE apart in their index, each of which
+// has a part. Every invocation of the workgroup calls them, and every one gets its team's result. The parts
+// meet in workgroup memory, as a tree.
 
 struct Member {
     @builtin(local_invocation_index) local: u32,

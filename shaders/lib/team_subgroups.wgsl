@@ -1,5 +1,6 @@
-// What team.wgsl has, for a team that is a whole workgroup, by subgroups: each makes its part by one instruction, and the parts
-// meet in workgroup memory. Nothing is known of a subgroup's size, nor of which invocations it has.
+// What team.wgsl has, for a team that is a whole workgroup, by subgroups: each makes its part by one
+// instruction, and the parts meet in workgroup memory. Nothing is known of a subgroup's size, nor of which
+// invocations it has.
 
 struct Member {
     @builtin(local_invocation_index) local: u32,

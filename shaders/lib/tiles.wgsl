@@ -1,8 +1,10 @@
-// What gemm.wgsl and gemm_cooperative.wgsl share: the buffers and parameters, which tile of C a workgroup makes, and how they walk
-// along k and read A and B. A tile has TILE_M rows and TILE_N4 groups of columns; a step along k is DEPTH groups.
-// Held4, held4: a group of 4 as it is held on its way to workgroup memory, and what makes it of a stored one.
+// What gemm.wgsl and gemm_cooperative.wgsl share: the buffers and parameters, which tile of C a workgroup
+// makes, and how they walk along k and read A and B. A tile has TILE_M rows and TILE_N4 groups of columns; a
+// step along k is DEPTH groups. Held4, held4: a group of 4 as it is held on its way to workgroup memory, and
+// what makes it of a stored one.
 
-// Strides and offsets in groups of 4 elements. groups: of 4 along k, with PIXELS in each tap; b_rows: rows of B likewise.
+// Strides and offsets in groups of 4 elements. groups: of 4 along k, with PIXELS in each tap; b_rows: rows of
+// B likewise.
 struct Params {
     m: u32, n4: u32, groups: u32, tail: u32,
     a_offset: u32, a_row: u32, a_outer: u32, a_inner: u32,
@@ -23,8 +25,8 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> c: array<Stored4>;
 @group(1) @binding(0) var<uniform> p: Params;
 
-// The tile that a workgroup makes: its first row and first group of columns, and where its batch's operands begin. Neighbouring
-// workgroups share columns of 4 tiles of rows, so that what they read stays in a cache.
+// The tile that a workgroup makes: its first row and first group of columns, and where its batch's operands
+// begin. Neighbouring workgroups share columns of 4 tiles of rows, so that what they read stays in a cache.
 struct Corner { row: u32, column: u32, a: u32, b: u32 }
 
 fn corner_of(index: u32, batch: u32) -> Corner {

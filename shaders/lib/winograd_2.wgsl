@@ -1,4 +1,5 @@
-// The transforms of winograd_input.wgsl and winograd_output.wgsl along one axis, F(2, 3): the points 0, ±1, ∞.
+// The transforms of winograd_input.wgsl and winograd_output.wgsl along one axis, F(2, 3): the points 0, ±1,
+// ∞.
 alias Line = array<vec4<f32>, 4>;
 alias Made = array<vec4<f32>, 2>;
 

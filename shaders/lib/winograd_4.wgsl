@@ -1,5 +1,5 @@
-// The transforms of winograd_input.wgsl and winograd_output.wgsl along one axis, F(4, 3): the points 0, ±√½, ±√2, ∞, nearer to 1 in
-// magnitude than 0, ±1, ±2, ∞, and the rounding errors with them.
+// The transforms of winograd_input.wgsl and winograd_output.wgsl along one axis, F(4, 3): the points 0, ±√½,
+// ±√2, ∞, nearer to 1 in magnitude than 0, ±1, ±2, ∞, and the rounding errors with them.
 alias Line = array<vec4<f32>, 6>;
 alias Made = array<vec4<f32>, 4>;
 

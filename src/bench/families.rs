@@ -23,7 +23,11 @@ pub struct Family {
     pub moved: Option<fn(&[usize]) -> u64>,
 }
 
-const fn family(name: &'static str, sizes: &'static str, make: fn(&mut Maker, &[usize]) -> Result<ValueId>) -> Family {
+const fn family(
+    name: &'static str,
+    sizes: &'static str,
+    make: fn(&mut Maker, &[usize]) -> Result<ValueId>,
+) -> Family {
     Family { name, sizes, make, moved: None }
 }
 
@@ -53,7 +57,11 @@ pub static FAMILIES: &[Family] = &[
     }),
     family("attention", "heads x queries x keys x elements of a head", |at, sizes| {
         let [heads, queries, keys, depth] = exactly(sizes)?;
-        let (q, k, v) = (at.input(&[1, heads, queries, depth])?, at.input(&[1, heads, keys, depth])?, at.input(&[1, heads, keys, depth])?);
+        let (q, k, v) = (
+            at.input(&[1, heads, queries, depth])?,
+            at.input(&[1, heads, keys, depth])?,
+            at.input(&[1, heads, keys, depth])?,
+        );
         at.node("Attention", &[], &[q, k, v])
     }),
     family("layer_norm", "rows x length", |at, sizes| {
@@ -97,7 +105,11 @@ pub static FAMILIES: &[Family] = &[
     family("pool", "channels x height x width x kernel x stride: the largest", |at, sizes| {
         let [c, h, w, k, stride] = exactly(sizes)?;
         let x = at.input(&[1, c, h, w])?;
-        let attributes = [("kernel_shape", ints(&[k; 2])?), ("strides", ints(&[stride; 2])?), ("pads", ints(&[k / 2; 4])?)];
+        let attributes = [
+            ("kernel_shape", ints(&[k; 2])?),
+            ("strides", ints(&[stride; 2])?),
+            ("pads", ints(&[k / 2; 4])?),
+        ];
         at.node("MaxPool", &attributes, &[x])
     }),
     family("resize", "channels x height x width x factor: bilinear", |at, sizes| {
@@ -112,7 +124,9 @@ pub static FAMILIES: &[Family] = &[
 pub fn find(name: &str) -> Result<&'static Family> {
     let names = || FAMILIES.iter().map(|family| family.name).collect::<Vec<_>>().join(", ");
     let found = FAMILIES.iter().find(|family| family.name == name);
-    found.ok_or_else(|| Error::usage(format!("there is no kernel '{name}'")).remedy(format!("choose one of all, {}", names())))
+    found.ok_or_else(|| {
+        Error::usage(format!("there is no kernel '{name}'")).remedy(format!("choose one of all, {}", names()))
+    })
 }
 
 impl Family {
@@ -120,7 +134,8 @@ impl Family {
     ///
     /// Errors: another number of sizes than the family takes, a size of 0, a tensor beyond 2²⁸ elements.
     pub fn graph(&self, sizes: &[usize], seed: u64) -> Result<(Graph, HashMap<ValueId, Tensor>)> {
-        let wrong = |error: Error| error.at_operator(self.name).remedy(format!("its sizes are: {}", self.sizes));
+        let wrong =
+            |error: Error| error.at_operator(self.name).remedy(format!("its sizes are: {}", self.sizes));
         if sizes.is_empty() || sizes.contains(&0) {
             return Err(wrong(Error::usage(format!("{sizes:?} are no sizes"))));
         }
@@ -137,7 +152,9 @@ fn exactly<const N: usize>(sizes: &[usize]) -> Result<[usize; N]> {
 }
 
 fn ints(list: &[usize]) -> Result<Attribute> {
-    let one = |&size: &usize| i64::try_from(size).map_err(|_| Error::usage(format!("the size {size} is too large")));
+    let one = |&size: &usize| {
+        i64::try_from(size).map_err(|_| Error::usage(format!("the size {size} is too large")))
+    };
     Ok(Attribute::Ints(list.iter().map(one).collect::<Result<_>>()?))
 }
 
@@ -192,25 +209,59 @@ impl Maker {
         Ok(self.given(tensor))
     }
     /// A padded convolution with a bias and Relu behind it.
-    fn conv(&mut self, [c, h, w]: [usize; 3], [out, of_group]: [usize; 2], kernel: usize, stride: usize, groups: usize) -> Result<ValueId> {
-        let (x, filters, bias) = (self.input(&[1, c, h, w])?, self.weights(&[out, of_group, kernel, kernel])?, self.weights(&[out])?);
+    fn conv(
+        &mut self,
+        [c, h, w]: [usize; 3],
+        [out, of_group]: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        groups: usize,
+    ) -> Result<ValueId> {
+        let (x, filters, bias) = (
+            self.input(&[1, c, h, w])?,
+            self.weights(&[out, of_group, kernel, kernel])?,
+            self.weights(&[out])?,
+        );
         let group = i64::try_from(groups).map_err(|_| Error::usage("too many groups"))?;
-        let attributes = [("strides", ints(&[stride; 2])?), ("pads", ints(&[kernel / 2; 4])?), ("group", Attribute::Int(group))];
+        let attributes = [
+            ("strides", ints(&[stride; 2])?),
+            ("pads", ints(&[kernel / 2; 4])?),
+            ("group", Attribute::Int(group)),
+        ];
         let sum = self.node("Conv", &attributes, &[x, filters, bias])?;
         self.node("Relu", &[], &[sum])
     }
-    fn node(&mut self, op_type: &str, attributes: &[(&str, Attribute)], inputs: &[ValueId]) -> Result<ValueId> {
+    fn node(
+        &mut self,
+        op_type: &str,
+        attributes: &[(&str, Attribute)],
+        inputs: &[ValueId],
+    ) -> Result<ValueId> {
         self.node_of(op_type, attributes, &inputs.iter().copied().map(Some).collect::<Vec<_>>())
     }
-    fn node_of(&mut self, op_type: &str, attributes: &[(&str, Attribute)], inputs: &[Option<ValueId>]) -> Result<ValueId> {
+    fn node_of(
+        &mut self,
+        op_type: &str,
+        attributes: &[(&str, Attribute)],
+        inputs: &[Option<ValueId>],
+    ) -> Result<ValueId> {
         let def = ops::find("", op_type).ok_or_else(|| Error::internal(format!("no operator {op_type}")))?;
-        let named = |id: &Option<ValueId>| id.map_or(Input::Absent, |id| Input::Named(self.graph.value(id).name.clone()));
+        let named = |id: &Option<ValueId>| {
+            id.map_or(Input::Absent, |id| Input::Named(self.graph.value(id).name.clone()))
+        };
         let attributes = attributes.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
-        let mut view = NodeView::new(op_type, op_type, VERSION, attributes, inputs.iter().map(named).collect(), 1);
+        let mut view =
+            NodeView::new(op_type, op_type, VERSION, attributes, inputs.iter().map(named).collect(), 1);
         let op = (def.parse)(&mut view)?;
         let output = self.graph.add_value(format!("y{}", self.graph.values.len()), None, None);
-        let node =
-            Node { name: op_type.into(), op_type: op_type.into(), op: Arc::clone(&op), inputs: inputs.to_vec(), outputs: vec![Some(output)], fused: vec![] };
+        let node = Node {
+            name: op_type.into(),
+            op_type: op_type.into(),
+            op: Arc::clone(&op),
+            inputs: inputs.to_vec(),
+            outputs: vec![Some(output)],
+            fused: vec![],
+        };
         self.graph.nodes.push(node);
         Ok(output)
     }

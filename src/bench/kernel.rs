@@ -34,7 +34,9 @@ impl Subject {
         match (kernel, sizes) {
             ("all", None) => Ok(SHAPES.iter().map(of).collect()),
             ("all", Some(_)) => Err(Error::usage("sizes are one family's").remedy("name the kernel")),
-            (name, Some(sizes)) => Ok(vec![Self { family: families::find(name)?.name, sizes: sizes.to_vec(), from: "" }]),
+            (name, Some(sizes)) => {
+                Ok(vec![Self { family: families::find(name)?.name, sizes: sizes.to_vec(), from: "" }])
+            }
             (name, None) => {
                 let family = families::find(name)?;
                 Ok(SHAPES.iter().filter(|shape| shape.family == family.name).map(of).collect())
@@ -77,7 +79,8 @@ pub struct KernelTime {
     pub limit: &'static str,
     /// Compiling and translating its kernels; null where an earlier measurement had them compiled.
     pub translate_ms: Option<f64>,
-    /// The constant of the tolerance (`compare`'s C) with which the result would just have passed: it was held to 4.
+    /// The constant of the tolerance (`compare`'s C) with which the result would just have passed: it was
+    /// held to 4.
     pub needed: Option<f64>,
 }
 
@@ -107,27 +110,43 @@ pub struct Ready {
 
 /// Checks a subject and makes it ready to be timed, once for each variant.
 ///
-/// Errors: a result that isn't within the CPU's bound (no time is given for a wrong one), a shape that no kernel serves, a variant
-/// that the kernel doesn't have, and what the device refuses.
-pub fn prepare(device: &Device, precision: Precision, subject: &Subject, which: Which, seed: u64) -> Result<Vec<Ready>> {
+/// Errors: a result that isn't within the CPU's bound (no time is given for a wrong one), a shape that no
+/// kernel serves, a variant that the kernel doesn't have, and what the device refuses.
+pub fn prepare(
+    device: &Device,
+    precision: Precision,
+    subject: &Subject,
+    which: Which,
+    seed: u64,
+) -> Result<Vec<Ready>> {
     let family = families::find(subject.family)?;
     let here = |error: Error| error.at_operator(format!("{} {}", subject.family, subject.shape()));
-    let one = |choices: Choices| Ready::new(device, precision, (family, subject), choices, seed).map_err(here);
+    let one =
+        |choices: Choices| Ready::new(device, precision, (family, subject), choices, seed).map_err(here);
     match which {
         Which::Rule => Ok(vec![one(Choices::Rule)?]),
         Which::One(variant) => Ok(vec![one(Choices::Forced(variant))?]),
         Which::All => {
             let first = one(Choices::Rule)?;
             let others: Vec<Variant> = first.candidates.iter().skip(1).copied().collect();
-            std::iter::once(Ok(first)).chain(others.into_iter().map(|variant| one(Choices::Forced(variant)))).collect()
+            std::iter::once(Ok(first))
+                .chain(others.into_iter().map(|variant| one(Choices::Forced(variant))))
+                .collect()
         }
     }
 }
 
 impl Ready {
-    fn new(device: &Device, precision: Precision, (family, subject): (&Family, &Subject), choices: Choices, seed: u64) -> Result<Self> {
+    fn new(
+        device: &Device,
+        precision: Precision,
+        (family, subject): (&Family, &Subject),
+        choices: Choices,
+        seed: u64,
+    ) -> Result<Self> {
         let (graph, inputs) = family.graph(&subject.sizes, seed)?;
-        let builder = Session::builder().device(Some(device.clone())).precision(precision).choices(choices.clone());
+        let builder =
+            Session::builder().device(Some(device.clone())).precision(precision).choices(choices.clone());
         let session = builder.build(Model { graph, info: ModelInfo::default() })?;
         let prepared = session.prepare(&inputs)?;
         let plan = prepared.plan.clone().ok_or_else(|| Error::unsupported("runs on the CPU"))?;
@@ -138,21 +157,29 @@ impl Ready {
         if let Choices::Forced(variant) = choices
             && chosen.is_none_or(|chosen| chosen.variant != variant)
         {
-            let list = |chosen: &Chosen| chosen.candidates.iter().map(Variant::to_string).collect::<Vec<_>>().join(", ");
+            let list = |chosen: &Chosen| {
+                chosen.candidates.iter().map(Variant::to_string).collect::<Vec<_>>().join(", ")
+            };
             let names = chosen.map_or("no variants".to_string(), list);
-            return Err(Error::usage(format!("has no variant '{variant}'")).remedy(format!("this shape has: {names}")));
+            return Err(Error::usage(format!("has no variant '{variant}'"))
+                .remedy(format!("this shape has: {names}")));
         }
         let compiled = device.pipelines().len();
         let warmed = session.warm(&prepared)?;
         let translate_ms = (device.pipelines().len() > compiled).then(|| super::milliseconds(warmed.shaders));
-        let report = compare::compare(&session, &inputs, &compare::Options { per_node: true, ..Default::default() })?;
+        let report =
+            compare::compare(&session, &inputs, &compare::Options { per_node: true, ..Default::default() })?;
         if report.verdict != Verdict::Same {
             let worst = report.outputs.iter().map(|row| row.measure.max_abs).fold(0.0, f64::max);
-            return Err(Error::new(ErrorKind::Internal, format!("the result is wrong by up to {worst:e}: it isn't timed")));
+            return Err(Error::new(
+                ErrorKind::Internal,
+                format!("the result is wrong by up to {worst:e}: it isn't timed"),
+            ));
         }
         let own = own_steps(&plan);
         let (flops, bytes) = work(&plan, &own);
-        let dispatches: Vec<_> = plan.dispatches().filter(|(step, _)| own.contains(step)).map(|(_, dispatch)| dispatch).collect();
+        let dispatches: Vec<_> =
+            plan.dispatches().filter(|(step, _)| own.contains(step)).map(|(_, dispatch)| dispatch).collect();
         let needed = report.nodes.iter().filter_map(|row| row.local.as_ref()?.needed);
         let row = KernelTime {
             kernel: family.name,
@@ -183,13 +210,14 @@ impl Ready {
 
     /// Milliseconds of the kernel by the clock.
     fn by_the_clock(&mut self) -> Result<f64> {
-        let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_step(op, operands, self.mode);
+        let evaluate =
+            |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_step(op, operands, self.mode);
         let all = self.execution.time_repeated(&self.inputs, &evaluate, &self.own, self.repeat)?;
         Ok(super::milliseconds(all) / self.repeat as f64)
     }
 
-    /// Times it for a while; the least of all times counts. Several kernels are best timed in turn, again and again, since a machine's
-    /// clock may change from one second to the next.
+    /// Times it for a while; the least of all times counts. Several kernels are best timed in turn, again and
+    /// again, since a machine's clock may change from one second to the next.
     pub fn time(&mut self, device: &Device) -> Result<()> {
         let start = Instant::now();
         while start.elapsed() < DURATION || !self.row.wall_ms.is_finite() {
@@ -198,9 +226,11 @@ impl Ready {
                 self.row.ms = self.row.wall_ms;
                 continue;
             }
-            let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_step(op, operands, self.mode);
+            let evaluate =
+                |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_step(op, operands, self.mode);
             let (_, steps) = self.execution.run_timed(&self.inputs, &evaluate)?;
-            let own: f64 = steps.iter().filter(|step| self.own.contains(&step.0)).map(|step| step.1 as f64 / 1e6).sum();
+            let own: f64 =
+                steps.iter().filter(|step| self.own.contains(&step.0)).map(|step| step.1 as f64 / 1e6).sum();
             // A clock of coarse ticks may show none.
             self.row.ms = self.row.ms.min(if own > 0.0 { own } else { self.row.wall_ms });
         }
@@ -221,7 +251,8 @@ impl Ready {
     }
 }
 
-/// The steps that are the kernel's own: what copies the inputs into its layout is left out, unless there is nothing else.
+/// The steps that are the kernel's own: what copies the inputs into its layout is left out, unless there is
+/// nothing else.
 fn own_steps(plan: &Plan) -> Vec<usize> {
     let on_gpu = plan.steps.iter().enumerate().filter(|(_, step)| matches!(step.kind, StepKind::Gpu { .. }));
     let (copies, own): (Vec<_>, Vec<_>) = on_gpu.partition(|(_, step)| step.op_type == "copy");
@@ -229,10 +260,23 @@ fn own_steps(plan: &Plan) -> Vec<usize> {
     list.into_iter().map(|(index, _)| index).collect()
 }
 
-/// Floating-point operations of a plan's nodes on the GPU, and the bytes of the places that some steps read and write, each once.
+/// Floating-point operations of a plan's nodes on the GPU, and the bytes of the places that some steps read
+/// and write, each once.
 fn work(plan: &Plan, steps: &[usize]) -> (u64, u64) {
-    let on_gpu = plan.graph.nodes.iter().zip(&plan.placements).filter(|(_, placement)| **placement == Placement::Gpu);
+    let on_gpu =
+        plan.graph.nodes.iter().zip(&plan.placements).filter(|(_, placement)| **placement == Placement::Gpu);
     let flops = on_gpu.map(|(node, _)| node_flops(node, &plan.facts)).sum();
-    let places: BTreeSet<_> = steps.iter().filter_map(|&step| plan.steps.get(step)).flat_map(|step| step.reads.iter().chain(&step.writes)).collect();
-    (flops, places.into_iter().filter_map(|id| plan.places.get(id.0 as usize)).map(|place| place.content_bytes()).sum())
+    let places: BTreeSet<_> = steps
+        .iter()
+        .filter_map(|&step| plan.steps.get(step))
+        .flat_map(|step| step.reads.iter().chain(&step.writes))
+        .collect();
+    (
+        flops,
+        places
+            .into_iter()
+            .filter_map(|id| plan.places.get(id.0 as usize))
+            .map(|place| place.content_bytes())
+            .sum(),
+    )
 }

@@ -30,7 +30,8 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// The statistics of a list; `None` of an empty one. Percentiles interpolate between the two nearest ranks, as numpy does.
+    /// The statistics of a list; `None` of an empty one. Percentiles interpolate between the two nearest
+    /// ranks, as numpy does.
     pub fn of(list: &[f64]) -> Option<Self> {
         let mut sorted = list.to_vec();
         sorted.sort_by(f64::total_cmp);
@@ -41,7 +42,15 @@ impl Statistics {
             at(rank as usize) + rank.fract() * (at(rank as usize + 1) - at(rank as usize))
         };
         let mean = sorted.iter().sum::<f64>() / sorted.len() as f64;
-        Some(Self { min, mean, median: percentile(50.0), p90: percentile(90.0), p95: percentile(95.0), p99: percentile(99.0), max })
+        Some(Self {
+            min,
+            mean,
+            median: percentile(50.0),
+            p90: percentile(90.0),
+            p95: percentile(95.0),
+            p99: percentile(99.0),
+            max,
+        })
     }
 }
 
@@ -55,8 +64,14 @@ pub struct Extent {
 /// Milliseconds of each run, and the outputs of the last.
 pub type Timed = (Vec<f64>, Vec<(String, Tensor)>);
 
-/// Runs at least once, until `extent` is reached. A run uploads the inputs, computes, and reads the outputs back.
-pub fn time(session: &Session, prepared: &Prepared, inputs: &HashMap<ValueId, Tensor>, extent: Extent) -> Result<Timed> {
+/// Runs at least once, until `extent` is reached. A run uploads the inputs, computes, and reads the outputs
+/// back.
+pub fn time(
+    session: &Session,
+    prepared: &Prepared,
+    inputs: &HashMap<ValueId, Tensor>,
+    extent: Extent,
+) -> Result<Timed> {
     let (mut times, mut total) = (vec![], 0.0);
     loop {
         let start = Instant::now();
@@ -64,18 +79,24 @@ pub fn time(session: &Session, prepared: &Prepared, inputs: &HashMap<ValueId, Te
         let elapsed = milliseconds(start.elapsed());
         times.push(elapsed);
         total += elapsed;
-        let done = extent.duration.map_or(times.len() >= extent.runs, |duration| total >= milliseconds(duration));
+        let done =
+            extent.duration.map_or(times.len() >= extent.runs, |duration| total >= milliseconds(duration));
         if done {
             return Ok((times, outputs));
         }
     }
 }
 
-/// The largest absolute difference of any output from the CPU's, relative to the output's largest magnitude there. The CPU
-/// runs the graph as read, in the declared types, whatever the session's precision.
+/// The largest absolute difference of any output from the CPU's, relative to the output's largest magnitude
+/// there. The CPU runs the graph as read, in the declared types, whatever the session's precision.
 ///
-/// Infinite where shapes, types or the places of NaN and infinities differ. Errors are those of the run on the CPU.
-pub fn difference_from_cpu(session: &Session, inputs: &HashMap<ValueId, Tensor>, outputs: &[(String, Tensor)]) -> Result<f64> {
+/// Infinite where shapes, types or the places of NaN and infinities differ. Errors are those of the run on
+/// the CPU.
+pub fn difference_from_cpu(
+    session: &Session,
+    inputs: &HashMap<ValueId, Tensor>,
+    outputs: &[(String, Tensor)],
+) -> Result<f64> {
     let expected = cpu::run(session.original(), inputs, Mode::Declared, &mut |_, _| {})?;
     if expected.len() != outputs.len() {
         return Err(Error::internal("the devices made different numbers of outputs"));

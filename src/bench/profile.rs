@@ -46,7 +46,12 @@ const RECORDINGS: usize = 20;
 pub type RunTimes = Vec<(usize, f64)>;
 
 /// Each GPU step's time in each of `runs` runs; `None` on the CPU or without timestamps.
-pub fn time_steps(session: &Session, prepared: &Prepared, inputs: &HashMap<ValueId, Tensor>, runs: usize) -> Result<Option<Vec<RunTimes>>> {
+pub fn time_steps(
+    session: &Session,
+    prepared: &Prepared,
+    inputs: &HashMap<ValueId, Tensor>,
+    runs: usize,
+) -> Result<Option<Vec<RunTimes>>> {
     let (Some(plan), Some(device)) = (&prepared.plan, session.device()) else { return Ok(None) };
     if !device.has_timestamps() {
         return Ok(None);
@@ -54,11 +59,17 @@ pub fn time_steps(session: &Session, prepared: &Prepared, inputs: &HashMap<Value
     let mode = session.mode();
     let mut execution = session.lease(prepared, plan)?;
     let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_step(op, operands, mode);
-    let milliseconds = |steps: Vec<(usize, u64)>| steps.into_iter().map(|(step, nanoseconds)| (step, nanoseconds as f64 / 1e6)).collect();
-    (0..runs).map(|_| execution.run_timed(inputs, &evaluate).map(|(_, steps)| milliseconds(steps))).collect::<Result<_>>().map(Some)
+    let milliseconds = |steps: Vec<(usize, u64)>| {
+        steps.into_iter().map(|(step, nanoseconds)| (step, nanoseconds as f64 / 1e6)).collect()
+    };
+    (0..runs)
+        .map(|_| execution.run_timed(inputs, &evaluate).map(|(_, steps)| milliseconds(steps)))
+        .collect::<Result<_>>()
+        .map(Some)
 }
 
-/// The least microseconds, over some tries, of recording one dispatch of the prepared plan; `None` on the CPU and where nothing is dispatched.
+/// The least microseconds, over some tries, of recording one dispatch of the prepared plan; `None` on the CPU
+/// and where nothing is dispatched.
 pub fn host_us_per_dispatch(session: &Session, prepared: &Prepared) -> Result<Option<f64>> {
     let Some(plan) = &prepared.plan else { return Ok(None) };
     let dispatches = plan.dispatches().count();
@@ -79,14 +90,24 @@ pub fn profile(plan: &Plan, runs: &[RunTimes]) -> Vec<StepTime> {
     for (step, ms) in runs.iter().flatten() {
         times.entry(*step).or_default().push(*ms);
     }
-    let measured = plan.steps.iter().enumerate().filter_map(|(index, step)| Some((step, Statistics::of(times.get(&index)?)?.median)));
+    let measured = plan
+        .steps
+        .iter()
+        .enumerate()
+        .filter_map(|(index, step)| Some((step, Statistics::of(times.get(&index)?)?.median)));
     let mut steps: Vec<StepTime> = measured.filter_map(|(step, ms)| of_step(plan, step, ms)).collect();
     steps.sort_by(|a, b| b.ms.total_cmp(&a.ms));
     steps
 }
 
-/// The nodes of a session on the CPU, the longest first, each with its median time over `runs` runs; `None` on a GPU.
-pub fn profile_cpu(session: &Session, prepared: &Prepared, inputs: &HashMap<ValueId, Tensor>, runs: usize) -> Result<Option<Vec<StepTime>>> {
+/// The nodes of a session on the CPU, the longest first, each with its median time over `runs` runs; `None`
+/// on a GPU.
+pub fn profile_cpu(
+    session: &Session,
+    prepared: &Prepared,
+    inputs: &HashMap<ValueId, Tensor>,
+    runs: usize,
+) -> Result<Option<Vec<StepTime>>> {
     let mut all = vec![];
     for _ in 0..runs {
         let Some(times) = session.run_timed(prepared, inputs)? else { return Ok(None) };
@@ -96,7 +117,14 @@ pub fn profile_cpu(session: &Session, prepared: &Prepared, inputs: &HashMap<Valu
     let step = |(index, node): (usize, &NodeTime)| {
         let times: Vec<f64> = all.iter().filter_map(|run| Some(milliseconds(run.get(index)?.time))).collect();
         let ms = Statistics::of(&times)?.median;
-        Some(StepTime { node: node.name.clone(), op: node.op_type.clone(), kernels: vec![], ms, flops: node.flops, bytes: node.bytes })
+        Some(StepTime {
+            node: node.name.clone(),
+            op: node.op_type.clone(),
+            kernels: vec![],
+            ms,
+            flops: node.flops,
+            bytes: node.bytes,
+        })
     };
     let mut steps: Vec<StepTime> = first.iter().enumerate().filter_map(step).collect();
     steps.sort_by(|a, b| b.ms.total_cmp(&a.ms));
@@ -107,7 +135,13 @@ fn of_step(plan: &Plan, step: &Step, ms: f64) -> Option<StepTime> {
     let StepKind::Gpu { dispatches } = &step.kind else { return None };
     let node = step.node.and_then(|index| plan.graph.nodes.get(index));
     let flops = node.map_or(0, |node| node_flops(node, &plan.facts));
-    let bytes = step.reads.iter().chain(&step.writes).filter_map(|id| plan.places.get(id.0 as usize)).map(|place| place.content_bytes()).sum();
+    let bytes = step
+        .reads
+        .iter()
+        .chain(&step.writes)
+        .filter_map(|id| plan.places.get(id.0 as usize))
+        .map(|place| place.content_bytes())
+        .sum();
     let kernels = dispatches.iter().map(|dispatch| dispatch.kernel).collect();
     Some(StepTime { node: step.label.clone(), op: step.op_type.clone(), kernels, ms, flops, bytes })
 }

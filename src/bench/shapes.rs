@@ -1,5 +1,5 @@
-//! The shapes that `bench --kernel all` measures: those in which the nine benchmark models spend their time, and those of larger
-//! language models.
+//! The shapes that `bench --kernel all` measures: those in which the nine benchmark models spend their time,
+//! and those of larger language models.
 
 /// A shape of a kernel family (see [`super::families`] for what the sizes mean), and where it is from.
 pub struct Shape {

@@ -6,11 +6,14 @@ use super::bench_shaders;
 use super::devices::Cpu;
 use super::emit::{JsonOption, SCHEMA, say, stdout};
 use super::inputs::InputOptions;
-use super::options::{DeviceFields, Fallback, Precision, RunOptions, TuneOption, fallbacks, say_fallbacks, say_packed_anew};
+use super::options::{
+    DeviceFields, Fallback, Precision, RunOptions, TuneOption, fallbacks, say_fallbacks, say_packed_anew,
+};
 use super::outputs;
 use clap::Args;
 use sardonyx::bench::{
-    Extent, Statistics, StepTime, difference_from_cpu, host_us_per_dispatch, milliseconds, peak_host_bytes, profile, profile_cpu, time, time_steps,
+    Extent, Statistics, StepTime, difference_from_cpu, host_us_per_dispatch, milliseconds, peak_host_bytes,
+    profile, profile_cpu, time, time_steps,
 };
 use sardonyx::error::{Error, Result};
 use sardonyx::graph::ValueId;
@@ -28,30 +31,35 @@ const GPU_RUNS: usize = 5;
 
 /// Measure latency, throughput, first inference by stages and memory, with the accuracy beside them
 #[derive(Args)]
-#[command(after_help = "Examples:\n  sardonyx bench model.onnx --device gpu --runs 50 --json results.json\n  \
+#[command(
+    after_help = "Examples:\n  sardonyx bench model.onnx --device gpu --runs 50 --json results.json\n  \
 sardonyx bench --kernel matmul --shape 128x768x3072 --variant all --device gpu\n\n\
 A run uploads the inputs, computes, and reads the outputs back. first_inference_ms runs from the start of the process (for a second model: of its turn)\n\
-to the first outputs. accuracy is the largest difference from the CPU, f32, no rewrites, relative to the output's largest magnitude.")]
+to the first outputs. accuracy is the largest difference from the CPU, f32, no rewrites, relative to the output's largest magnitude."
+)]
 pub struct Bench {
     /// The ONNX files
     #[arg(required_unless_present = "kernel", value_name = "MODEL")]
     models: Vec<PathBuf>,
-    /// Measure one kernel family instead of a model, or all of them, each checked against the CPU first: matmul, matmul_batch, conv, depthwise,
-    /// softmax, attention, layer_norm, reduce, global_pool, transpose, elementwise, gather, pool, resize
+    /// Measure one kernel family instead of a model, or all of them, each checked against the CPU first:
+    /// matmul, matmul_batch, conv, depthwise, softmax, attention, layer_norm, reduce, global_pool, transpose,
+    /// elementwise, gather, pool, resize
     #[arg(long, value_name = "NAME|all", conflicts_with_all = ["models", "worker", "outputs", "profile", "tune"])]
     kernel: Option<String>,
     /// The kernel's sizes, as 128x768x3072; without, those that the benchmark models have
     #[arg(long, value_name = "SIZES", requires = "kernel")]
     shape: Option<String>,
-    /// A variant of the kernel (rows or pixels an invocation makes, with -down if workgroups go down the rows), or all
+    /// A variant of the kernel (rows or pixels an invocation makes, with -down if workgroups go down the
+    /// rows), or all
     #[arg(long, value_name = "VARIANT|all", requires = "kernel")]
     variant: Option<String>,
     /// Print the kernels' table as Markdown
     #[arg(long, requires = "kernel")]
     markdown: bool,
-    /// Instead of measuring, write every distinct shader of the kernels (of all, or of the file shaders/NAME.wgsl) to this folder as NAME.N.wgsl,
-    /// and shaders.tsv, which tells what each takes beyond WebGPU's core; no device is opened. With --limits webgpu only those that an adapter
-    /// asked for WebGPU's features and limits can get
+    /// Instead of measuring, write every distinct shader of the kernels (of all, or of the file
+    /// shaders/NAME.wgsl) to this folder as NAME.N.wgsl, and shaders.tsv, which tells what each takes beyond
+    /// WebGPU's core; no device is opened. With --limits webgpu only those that an adapter asked for WebGPU's
+    /// features and limits can get
     #[arg(long, value_name = "DIR", requires = "kernel", conflicts_with_all = ["shape", "variant", "markdown"])]
     shaders: Option<PathBuf>,
     #[command(flatten)]
@@ -78,7 +86,8 @@ pub struct Bench {
     /// Show where the device's time goes, step by step
     #[arg(long, conflicts_with = "worker")]
     profile: bool,
-    /// For comparison scripts: print {"first": MS}, then for each line of seconds on standard input a list of times in ms
+    /// For comparison scripts: print {"first": MS}, then for each line of seconds on standard input a list of
+    /// times in ms
     #[arg(long, conflicts_with = "json")]
     worker: bool,
     #[command(flatten)]
@@ -161,7 +170,8 @@ struct ColdStart {
     first_run: f64,
 }
 
-/// The largest difference from the reference, relative to the output's largest magnitude; null where it isn't finite.
+/// The largest difference from the reference, relative to the output's largest magnitude; null where it isn't
+/// finite.
 #[derive(Serialize)]
 struct Accuracy {
     reference: &'static str,
@@ -184,10 +194,13 @@ impl Bench {
         }
         if let Some(kernel) = &self.kernel {
             let (shape, variant) = (self.shape.as_deref(), self.variant.as_deref());
-            return Laboratory { kernel, shape, variant, markdown: self.markdown, seed: self.inputs.seed }.run(&self.options, &self.json);
+            return Laboratory { kernel, shape, variant, markdown: self.markdown, seed: self.inputs.seed }
+                .run(&self.options, &self.json);
         }
         if self.models.len() > 1 && (self.outputs.is_some() || self.worker) {
-            return Err(Error::usage("--outputs and --worker take one model").remedy("measure the models one by one"));
+            return Err(
+                Error::usage("--outputs and --worker take one model").remedy("measure the models one by one")
+            );
         }
         if self.worker {
             return self.work(start);
@@ -207,14 +220,17 @@ impl Bench {
     /// All up to the first outputs in host memory.
     fn start(&self, model: &Path, begun: Instant) -> Result<Started> {
         // A device is opened for a file that is there.
-        std::fs::metadata(model).map_err(|problem| Error::file(model, format!("can't be read: {problem}")).remedy("check the path"))?;
+        std::fs::metadata(model).map_err(|problem| {
+            Error::file(model, format!("can't be read: {problem}")).remedy("check the path")
+        })?;
         let mut stages = ColdStart::default();
         let mut at = Instant::now();
         let mut stage = || milliseconds(std::mem::replace(&mut at, Instant::now()).elapsed());
         let device = self.options.device.open_aloud()?;
         stages.device = stage();
         let mut session = self.options.builder(device).load(model)?;
-        (stages.parse, stages.optimise) = (milliseconds(session.stages().parse), milliseconds(session.stages().optimise));
+        (stages.parse, stages.optimise) =
+            (milliseconds(session.stages().parse), milliseconds(session.stages().optimise));
         outputs::check(self.outputs.as_deref(), &session.outputs())?;
         let inputs = self.inputs.bind(&session, model)?;
         self.tune.apply(&mut session, &inputs)?;
@@ -240,7 +256,8 @@ impl Bench {
         let extent = Extent { runs: self.runs as usize, duration: self.duration };
         let (runs_ms, results) = time(&session, &prepared, &inputs, extent)?;
         let latency_ms = Statistics::of(&runs_ms).ok_or_else(|| Error::internal("nothing was timed"))?;
-        let (peak_host, peak_device) = (peak_host_bytes(), session.device().map(|device| device.memory_in_use().1));
+        let (peak_host, peak_device) =
+            (peak_host_bytes(), session.device().map(|device| device.memory_in_use().1));
         // What follows takes memory of its own.
         let steps_ms = time_steps(&session, &prepared, &inputs, GPU_RUNS)?.unwrap_or_default();
         let host_us = host_us_per_dispatch(&session, &prepared)?;
@@ -254,8 +271,10 @@ impl Bench {
         if let Some(folder) = &self.outputs {
             outputs::write(folder, &results)?;
         }
-        let accuracy = if self.no_accuracy { None } else { Some(difference_from_cpu(&session, &inputs, &results)?) };
-        let shape = |id: &ValueId| inputs.get(id).map(|tensor| (session.graph().value(*id).name.clone(), tensor));
+        let accuracy =
+            if self.no_accuracy { None } else { Some(difference_from_cpu(&session, &inputs, &results)?) };
+        let shape =
+            |id: &ValueId| inputs.get(id).map(|tensor| (session.graph().value(*id).name.clone(), tensor));
         let shapes: Vec<(String, &Tensor)> = session.graph().inputs.iter().filter_map(shape).collect();
         let batch = shapes.first().and_then(|(_, tensor)| tensor.shape().first().copied()).unwrap_or(1);
         Ok(Measurement {
@@ -263,7 +282,14 @@ impl Bench {
             device: DeviceFields::of(session.device()),
             precision: self.options.precision,
             batch,
-            inputs: shapes.into_iter().map(|(name, tensor)| InputShape { name, dtype: DType::name(tensor.dtype()), shape: tensor.shape().to_vec() }).collect(),
+            inputs: shapes
+                .into_iter()
+                .map(|(name, tensor)| InputShape {
+                    name,
+                    dtype: DType::name(tensor.dtype()),
+                    shape: tensor.shape().to_vec(),
+                })
+                .collect(),
             first_inference_ms: first_ms,
             cold_start_ms: stages,
             latency_ms,
@@ -278,24 +304,32 @@ impl Bench {
             dispatches: prepared.plan.as_ref().map_or(0, |plan| plan.dispatches().count()),
             pipelines: prepared.plan.as_ref().map_or(0, |plan| plan.pipelines()),
             fallbacks,
-            accuracy: accuracy.map(|difference| Accuracy { reference: "cpu f32, as read", max_rel: difference.is_finite().then_some(difference) }),
+            accuracy: accuracy.map(|difference| Accuracy {
+                reference: "cpu f32, as read",
+                max_rel: difference.is_finite().then_some(difference),
+            }),
         })
     }
 
     /// `--worker`: turns of as many seconds as each line on standard input says.
     fn work(&self, start: Instant) -> Result<Outcome> {
         let Some(model) = self.models.first() else { return Err(Error::usage("no model is given")) };
-        let Started { session, inputs, prepared, first_ms, .. } = self.start(model, start).map_err(|error| error.in_file(model))?;
+        let Started { session, inputs, prepared, first_ms, .. } =
+            self.start(model, start).map_err(|error| error.in_file(model))?;
         say_fallbacks(&fallbacks(&prepared));
         stdout(&format!("{}\n", serde_json::json!({ "first": first_ms })))?;
         let mut last = None;
         for line in std::io::stdin().lock().lines() {
-            let line = line.map_err(|problem| Error::new(sardonyx::ErrorKind::File, format!("standard input can't be read: {problem}")))?;
+            let line = line.map_err(|problem| {
+                Error::new(sardonyx::ErrorKind::File, format!("standard input can't be read: {problem}"))
+            })?;
             if line.trim().is_empty() {
                 continue;
             }
-            let duration = seconds(&line).map_err(|problem| Error::usage(problem).remedy("write a number of seconds a line"))?;
-            let (times, results) = time(&session, &prepared, &inputs, Extent { runs: 1, duration: Some(duration) })?;
+            let duration = seconds(&line)
+                .map_err(|problem| Error::usage(problem).remedy("write a number of seconds a line"))?;
+            let (times, results) =
+                time(&session, &prepared, &inputs, Extent { runs: 1, duration: Some(duration) })?;
             let times: Vec<serde_json::Value> = times.into_iter().map(serde_json::Value::from).collect();
             stdout(&format!("{}\n", serde_json::Value::Array(times)))?;
             last = Some(results);
@@ -342,25 +376,56 @@ fn text(result: &Measurement) -> String {
     }
     text += &format!(
         "  first        {:.1} ms: device {:.1}, parse {:.1}, optimise {:.1}, plan {:.1}, upload {:.1}, shaders {:.1}, first run {:.1}\n",
-        result.first_inference_ms, stages.device, stages.parse, stages.optimise, stages.plan, stages.upload, stages.shaders, stages.first_run
+        result.first_inference_ms,
+        stages.device,
+        stages.parse,
+        stages.optimise,
+        stages.plan,
+        stages.upload,
+        stages.shaders,
+        stages.first_run
     );
-    let mebibytes = |bytes: Option<u64>| bytes.map_or("?".to_string(), |bytes| format!("{:.2} MiB", bytes as f64 / (1 << 20) as f64));
+    let mebibytes = |bytes: Option<u64>| {
+        bytes.map_or("?".to_string(), |bytes| format!("{:.2} MiB", bytes as f64 / (1 << 20) as f64))
+    };
     let device = match (result.peak_device_bytes, result.needed_device_bytes) {
-        (Some(peak), Some(needed)) => format!(", device {} ({:.2} of what is needed)", mebibytes(Some(peak)), peak as f64 / needed.max(1) as f64),
+        (Some(peak), Some(needed)) => format!(
+            ", device {} ({:.2} of what is needed)",
+            mebibytes(Some(peak)),
+            peak as f64 / needed.max(1) as f64
+        ),
         (Some(peak), None) => format!(", device {}", mebibytes(Some(peak))),
         _ => String::new(),
     };
     text += &format!("  memory       host {}{device}\n", mebibytes(result.peak_host_bytes));
-    text += &format!("  plan         {} dispatches, {} pipelines, {} fallbacks", result.dispatches, result.pipelines, result.fallbacks.len());
-    text += &result.host_us_per_dispatch.map_or("\n".to_string(), |us| format!("; {us:.2} µs a dispatch on the host\n"));
+    text += &format!(
+        "  plan         {} dispatches, {} pipelines, {} fallbacks",
+        result.dispatches,
+        result.pipelines,
+        result.fallbacks.len()
+    );
+    text += &result
+        .host_us_per_dispatch
+        .map_or("\n".to_string(), |us| format!("; {us:.2} µs a dispatch on the host\n"));
     for step in result.steps.iter().flatten() {
         let rate = if step.flops > 0 { format!("{:7.1} GFLOP/s", step.gflops()) } else { " ".repeat(15) };
-        let kernels = if step.kernels.is_empty() { String::new() } else { format!(": {}", step.kernels.join(", ")) };
-        text += &format!("  {:9.3} ms {rate} {:7.1} GB/s  {} ({}){kernels}\n", step.ms, step.gigabytes(), step.node, step.op);
+        let kernels =
+            if step.kernels.is_empty() { String::new() } else { format!(": {}", step.kernels.join(", ")) };
+        text += &format!(
+            "  {:9.3} ms {rate} {:7.1} GB/s  {} ({}){kernels}\n",
+            step.ms,
+            step.gigabytes(),
+            step.node,
+            step.op
+        );
     }
     if let Some(accuracy) = &result.accuracy {
-        let measured = accuracy.max_rel.map_or("not comparable".to_string(), |difference| format!("{difference:.2e}"));
-        text += &format!("  accuracy     {measured} relative to the CPU ({})\n", super::options::precision_name(result.precision));
+        let measured =
+            accuracy.max_rel.map_or("not comparable".to_string(), |difference| format!("{difference:.2e}"));
+        text += &format!(
+            "  accuracy     {measured} relative to the CPU ({})\n",
+            super::options::precision_name(result.precision)
+        );
     }
     if !cfg!(debug_assertions) {
         return text;

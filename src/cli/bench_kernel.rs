@@ -36,7 +36,8 @@ struct Document<'a> {
     kernels: &'a [KernelTime],
     /// Those of a list that this adapter doesn't serve, and why.
     not_served: &'a [NotServed],
-    /// How much slower the kernels' own rules are than the best variant, over the shapes with several; null without `--variant all`.
+    /// How much slower the kernels' own rules are than the best variant, over the shapes with several; null
+    /// without `--variant all`.
     rule_behind_best: Option<Behind>,
 }
 
@@ -63,7 +64,10 @@ impl Laboratory<'_> {
             Some("all") => Which::All,
             Some(variant) => Which::One(variant.parse()?),
         };
-        let device = options.device.open_aloud()?.ok_or_else(|| Error::usage("kernels run on a GPU").remedy("use --device gpu"))?;
+        let device = options
+            .device
+            .open_aloud()?
+            .ok_or_else(|| Error::usage("kernels run on a GPU").remedy("use --device gpu"))?;
         let (mut ready, mut not_served) = (vec![], vec![]);
         let mut wrong = 0;
         for subject in &subjects {
@@ -72,7 +76,11 @@ impl Laboratory<'_> {
                 // The others of a list are measured all the same.
                 Err(error) if subjects.len() > 1 && error.kind() == ErrorKind::Unsupported => {
                     say(format_args!("note: not measured: {error}"));
-                    not_served.push(NotServed { kernel: subject.family, shape: subject.shape(), reason: error.message().to_string() });
+                    not_served.push(NotServed {
+                        kernel: subject.family,
+                        shape: subject.shape(),
+                        reason: error.message().to_string(),
+                    });
                 }
                 Err(error) if subjects.len() > 1 => {
                     wrong += 1;
@@ -108,7 +116,10 @@ impl Laboratory<'_> {
 
 /// `128x768x3072`
 fn sizes(text: &str) -> Result<Vec<usize>> {
-    let wrong = |_| Error::usage(format!("--shape {text} is not a list of sizes")).remedy("write for example --shape 128x768x3072");
+    let wrong = |_| {
+        Error::usage(format!("--shape {text} is not a list of sizes"))
+            .remedy("write for example --shape 128x768x3072")
+    };
     text.split(['x', '×', ',']).map(|size| size.trim().parse().map_err(wrong)).collect()
 }
 
@@ -127,10 +138,24 @@ fn behind(rows: &[KernelTime]) -> Option<Behind> {
     Some(Behind { mean, worst, shapes: ratios.len() })
 }
 
-const HEADER: [&str; 10] = ["kernel", "shape", "variant", "grid", "ms", "wall ms", "GFLOP/s", "GB/s", "share of limit", "translate ms"];
+const HEADER: [&str; 10] = [
+    "kernel",
+    "shape",
+    "variant",
+    "grid",
+    "ms",
+    "wall ms",
+    "GFLOP/s",
+    "GB/s",
+    "share of limit",
+    "translate ms",
+];
 
 fn cells(row: &KernelTime) -> [String; 10] {
-    let variant = row.variant.as_ref().map_or("–".to_string(), |variant| format!("{variant}{}", if row.rule { " (rule)" } else { "" }));
+    let variant = row
+        .variant
+        .as_ref()
+        .map_or("–".to_string(), |variant| format!("{variant}{}", if row.rule { " (rule)" } else { "" }));
     let [x, y, z] = row.grid;
     [
         row.dispatched.join(" + "),
@@ -148,13 +173,22 @@ fn cells(row: &KernelTime) -> [String; 10] {
 
 fn footer(document: &Document) -> String {
     let peaks = &document.peaks;
-    let mut text = format!("Limits measured: {:.1} GFLOP/s of float32, {:.2} GB/s of a copy.\n", peaks.fma_gflops, peaks.copy_gb_per_s);
+    let mut text = format!(
+        "Limits measured: {:.1} GFLOP/s of float32, {:.2} GB/s of a copy.\n",
+        peaks.fma_gflops, peaks.copy_gb_per_s
+    );
     for missing in document.not_served {
-        text += &format!("Not served by this adapter: {} {}: {}.\n", missing.kernel, missing.shape, missing.reason);
+        text += &format!(
+            "Not served by this adapter: {} {}: {}.\n",
+            missing.kernel, missing.shape, missing.reason
+        );
     }
     if let Some(behind) = &document.rule_behind_best {
         let (mean, worst) = (behind.mean * 100.0 - 100.0, behind.worst * 100.0 - 100.0);
-        text += &format!("The rules' variants are {mean:.1} % slower than the best on average of {} shapes, {worst:.1} % at worst.\n", behind.shapes);
+        text += &format!(
+            "The rules' variants are {mean:.1} % slower than the best on average of {} shapes, {worst:.1} % at worst.\n",
+            behind.shapes
+        );
     }
     text
 }

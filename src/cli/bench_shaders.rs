@@ -29,15 +29,23 @@ pub fn write(kernel: &str, folder: &Path, limits: Option<&str>, json: &JsonOptio
     let webgpu = match limits {
         None => false,
         Some(text) if text.eq_ignore_ascii_case("webgpu") => true,
-        Some(_) => return Err(Error::usage("--shaders knows the limits 'webgpu' alone").remedy("use --limits webgpu, or leave it out")),
+        Some(_) => {
+            return Err(Error::usage("--shaders knows the limits 'webgpu' alone")
+                .remedy("use --limits webgpu, or leave it out"));
+        }
     };
     if kernel != "all" && !KERNELS.iter().any(|known| known.stem == kernel) {
         let stems: Vec<&str> = KERNELS.iter().map(|known| known.stem).collect();
-        return Err(Error::usage(format!("there is no kernel '{kernel}'")).remedy(format!("use all, or one of {}", stems.join(", "))));
+        return Err(Error::usage(format!("there is no kernel '{kernel}'"))
+            .remedy(format!("use all, or one of {}", stems.join(", "))));
     }
-    std::fs::create_dir_all(folder).map_err(|problem| Error::file(folder, format!("can't be made: {problem}")))?;
-    let (mut kernels, mut left_out, mut index) = (BTreeMap::new(), 0, String::from("file\tprelude_lines\tneeds\n"));
-    for shader in shaders(Dialect::Standard).iter().filter(|shader| kernel == "all" || shader.kernel == kernel) {
+    std::fs::create_dir_all(folder)
+        .map_err(|problem| Error::file(folder, format!("can't be made: {problem}")))?;
+    let (mut kernels, mut left_out, mut index) =
+        (BTreeMap::new(), 0, String::from("file\tprelude_lines\tneeds\n"));
+    for shader in
+        shaders(Dialect::Standard).iter().filter(|shader| kernel == "all" || shader.kernel == kernel)
+    {
         if webgpu && !shader.is_webgpus()? {
             left_out += 1;
             continue;
@@ -50,7 +58,12 @@ pub fn write(kernel: &str, folder: &Path, limits: Option<&str>, json: &JsonOptio
     write_whole(&folder.join("shaders.tsv"), index.as_bytes())?;
     let document = Document { schema: SCHEMA, folder, written: kernels.values().sum(), kernels, left_out };
     json.emit(&document, || {
-        format!("{} shaders of {} kernels written to {}; {left_out} left out\n", document.written, document.kernels.len(), folder.display())
+        format!(
+            "{} shaders of {} kernels written to {}; {left_out} left out\n",
+            document.written,
+            document.kernels.len(),
+            folder.display()
+        )
     })?;
     Ok(Outcome::Good)
 }
@@ -59,5 +72,8 @@ pub fn write(kernel: &str, folder: &Path, limits: Option<&str>, json: &JsonOptio
 fn needs(shader: &Shader) -> String {
     let standard = [("f16", shader.needs.f16), ("subgroups", shader.needs.subgroups)];
     let standard = standard.into_iter().filter(|of| of.1).map(|of| of.0.to_string());
-    standard.chain(shader.needs.extensions_of_naga().iter().map(|name| format!("naga: {name}"))).collect::<Vec<_>>().join(", ")
+    standard
+        .chain(shader.needs.extensions_of_naga().iter().map(|name| format!("naga: {name}")))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

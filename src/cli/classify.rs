@@ -27,7 +27,8 @@ pub struct Classify {
     /// A text file with a label a line, in the order of the classes
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// Preprocessing by name, in place of the file beside the model: imagenet, imagenet-tf, imagenet-caffe, unit, raw255
+    /// Preprocessing by name, in place of the file beside the model: imagenet, imagenet-tf, imagenet-caffe,
+    /// unit, raw255
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
     #[command(flatten)]
@@ -57,18 +58,29 @@ impl Classify {
         let labels_file = self.labels.clone().or_else(|| preprocess.labels.clone());
         let labels = labels_file.as_deref().map(image::labels).transpose()?;
         // Pictures are looked at before a device is opened: a wrong path is said at once.
-        let pictures = self.images.iter().map(|path| image::load(path).map(|picture| (path, picture))).collect::<Result<Vec<_>>>()?;
+        let pictures = self
+            .images
+            .iter()
+            .map(|path| image::load(path).map(|picture| (path, picture)))
+            .collect::<Result<Vec<_>>>()?;
         let session = self.options.load(&self.model)?;
         if !found && self.preset.is_none() {
             say("note: no preprocessing is stated for this model; taking --preset imagenet");
         }
         let ports = session.inputs();
         let [port] = ports.as_slice() else {
-            return Err(Error::model(format!("has {} inputs; a classifier has one", ports.len())).in_file(&self.model).remedy("use `run`"));
+            return Err(Error::model(format!("has {} inputs; a classifier has one", ports.len()))
+                .in_file(&self.model)
+                .remedy("use `run`"));
         };
         let open = vec![Dim::Unknown; 4];
-        let dims: Vec<Option<usize>> =
-            port.dims.as_ref().unwrap_or(&open).iter().map(|dim| if let Dim::Known(size) = dim { Some(*size) } else { None }).collect();
+        let dims: Vec<Option<usize>> = port
+            .dims
+            .as_ref()
+            .unwrap_or(&open)
+            .iter()
+            .map(|dim| if let Dim::Known(size) = dim { Some(*size) } else { None })
+            .collect();
         let mut answers = vec![];
         for (path, picture) in pictures {
             let named = |error: Error| error.in_file(path);
@@ -78,12 +90,22 @@ impl Classify {
             if answers.is_empty() {
                 say_fallbacks(&fallbacks(&prepared));
             }
-            let outputs = session.run_prepared(&prepared, &values).map_err(|error| error.in_file(&self.model))?;
-            let (_, scores) = outputs.first().ok_or_else(|| Error::model("has no output").in_file(&self.model))?;
-            let best = image::top_k(scores, self.top, preprocess.softmax).map_err(|error| error.in_file(&self.model))?;
+            let outputs =
+                session.run_prepared(&prepared, &values).map_err(|error| error.in_file(&self.model))?;
+            let (_, scores) =
+                outputs.first().ok_or_else(|| Error::model("has no output").in_file(&self.model))?;
+            let best = image::top_k(scores, self.top, preprocess.softmax)
+                .map_err(|error| error.in_file(&self.model))?;
             let label = |index: usize| labels.as_ref().and_then(|labels| labels.get(index).cloned());
-            let top = best.into_iter().map(|(index, probability)| Class { index, label: label(index), probability }).collect();
-            answers.push(Answer { image: path.display().to_string(), device: DeviceFields::of(session.device()), top });
+            let top = best
+                .into_iter()
+                .map(|(index, probability)| Class { index, label: label(index), probability })
+                .collect();
+            answers.push(Answer {
+                image: path.display().to_string(),
+                device: DeviceFields::of(session.device()),
+                top,
+            });
         }
         self.json.emit(&answers, || text(&answers))?;
         Ok(Outcome::Good)

@@ -25,8 +25,8 @@ pub struct Compare {
     options: RunOptions,
     #[command(flatten)]
     inputs: InputOptions,
-    /// What to compare with: the CPU with types as declared, with every float in float64, with every stored float32 rounded to
-    /// float16; another adapter, by a part of its name; or recorded outputs
+    /// What to compare with: the CPU with types as declared, with every float in float64, with every stored
+    /// float32 rounded to float16; another adapter, by a part of its name; or recorded outputs
     #[arg(long, default_value = "cpu-f64", value_name = "cpu|cpu-f64|cpu-f16|NAME|FILE.npz")]
     reference: String,
     /// Measure every node: its step by itself, and the run as planned up to it
@@ -49,8 +49,13 @@ impl Compare {
         let session = self.options.load(&self.model)?;
         let named = |error: Error| error.in_file(&self.model);
         let inputs = self.inputs.bind(&session, &self.model).map_err(named)?;
-        let report = compare(&session, &inputs, &Options { reference, per_node: self.per_node, tolerance }).map_err(named)?;
-        let fallbacks = report.fallbacks.iter().map(|one| Fallback { node: one.node.clone(), op: one.op.clone(), reason: one.reason.clone() });
+        let report = compare(&session, &inputs, &Options { reference, per_node: self.per_node, tolerance })
+            .map_err(named)?;
+        let fallbacks = report.fallbacks.iter().map(|one| Fallback {
+            node: one.node.clone(),
+            op: one.op.clone(),
+            reason: one.reason.clone(),
+        });
         say_fallbacks(&fallbacks.collect::<Vec<_>>());
         self.json.emit(&report, || text(&report))?;
         Ok(if report.verdict == Verdict::Same { Outcome::Good } else { Outcome::NotGood })
@@ -62,7 +67,8 @@ impl Compare {
                 return Err(Error::usage(format!("{name} must be 0 or more")));
             }
         }
-        Ok((self.rtol.is_some() || self.atol.is_some()).then(|| (self.rtol.unwrap_or(0.0), self.atol.unwrap_or(0.0))))
+        Ok((self.rtol.is_some() || self.atol.is_some())
+            .then(|| (self.rtol.unwrap_or(0.0), self.atol.unwrap_or(0.0))))
     }
 }
 
@@ -71,10 +77,13 @@ fn reference(text: &str) -> Result<Reference> {
         "cpu" => Ok(Reference::Cpu),
         "cpu-f64" => Ok(Reference::CpuF64),
         "cpu-f16" => Ok(Reference::CpuF16),
-        file if file.to_lowercase().ends_with(".npz") => Ok(Reference::Outputs(onnx::read_npz(Path::new(file))?)),
+        file if file.to_lowercase().ends_with(".npz") => {
+            Ok(Reference::Outputs(onnx::read_npz(Path::new(file))?))
+        }
         name => match Device::open(&Selection::from_str(name)?, &LimitsOption::Adapter)? {
             Some(device) => Ok(Reference::Adapter(device)),
-            None => Err(Error::usage(format!("'{name}' is no GPU here")).remedy("use cpu, cpu-f64, cpu-f16, an adapter's name or FILE.npz")),
+            None => Err(Error::usage(format!("'{name}' is no GPU here"))
+                .remedy("use cpu, cpu-f64, cpu-f16, an adapter's name or FILE.npz")),
         },
     }
 }
@@ -83,15 +92,25 @@ fn reference(text: &str) -> Result<Reference> {
 fn text(report: &Report) -> String {
     let mut text = String::new();
     let line = |measure: &Measure| {
-        let (verdict, needed) = (if measure.same { "same" } else { "DIFFERENT" }, measure.needed.map_or("none".into(), |c| format!("{c:.2}")));
-        format!("{verdict}, off by at most {:.2e} (allowed {:.2e} where nearest; c needed {needed} of {})", measure.max_abs, measure.tolerance.value, report.c)
+        let (verdict, needed) = (
+            if measure.same { "same" } else { "DIFFERENT" },
+            measure.needed.map_or("none".into(), |c| format!("{c:.2}")),
+        );
+        format!(
+            "{verdict}, off by at most {:.2e} (allowed {:.2e} where nearest; c needed {needed} of {})",
+            measure.max_abs, measure.tolerance.value, report.c
+        )
     };
     for row in &report.nodes {
         match (&row.fused_into, &row.local, &row.cumulative) {
             (Some(into), ..) => _ = writeln!(text, "{} ({}): fused into {into}", row.node, row.op),
             (None, None, None) => _ = writeln!(text, "{} ({}): {}", row.node, row.op, row.ran_on),
             _ => {
-                let place = if row.ran_on == "view" { "in place, made with its parts".into() } else { format!("on the {}", row.ran_on) };
+                let place = if row.ran_on == "view" {
+                    "in place, made with its parts".into()
+                } else {
+                    format!("on the {}", row.ran_on)
+                };
                 _ = writeln!(text, "{} ({}) {place}:", row.node, row.op);
                 for (name, measure) in [("by itself", &row.local), ("as it runs", &row.cumulative)] {
                     if let Some(measure) = measure {
@@ -110,7 +129,11 @@ fn text(report: &Report) -> String {
         }
     }
     if let Some(first) = &report.first_different {
-        _ = writeln!(text, "first different: node '{}' ({}), output '{}'", first.node, first.op, first.output);
+        _ = writeln!(
+            text,
+            "first different: node '{}' ({}), output '{}'",
+            first.node, first.op, first.output
+        );
     }
     _ = writeln!(text, "{}", if report.verdict == Verdict::Same { "same" } else { "different" });
     text

@@ -12,9 +12,11 @@ use std::path::PathBuf;
 
 /// Write a model in a form that loads faster: weights mapped, and packed for the device's kernels
 #[derive(Args)]
-#[command(after_help = "Example:\n  sardonyx compile model.onnx -o model.sdx --device gpu\n  sardonyx run model.sdx --device gpu -i image=picture.npy\n\n\
+#[command(
+    after_help = "Example:\n  sardonyx compile model.onnx -o model.sdx --device gpu\n  sardonyx run model.sdx --device gpu -i image=picture.npy\n\n\
 Every verb takes the file like an ONNX file. It holds the whole model: on another device, or read by another version, weights are packed anew,\n\
-with a note. --set matters little: packing seldom depends on sizes.")]
+with a note. --set matters little: packing seldom depends on sizes."
+)]
 pub struct Compile {
     /// The ONNX file
     model: PathBuf,
@@ -46,7 +48,9 @@ impl Compile {
         if let (Ok(from), Ok(to)) = (self.model.canonicalize(), self.output.canonicalize())
             && from == to
         {
-            return Err(Error::usage("the compiled file would replace the model").in_file(&self.model).remedy("write it elsewhere"));
+            return Err(Error::usage("the compiled file would replace the model")
+                .in_file(&self.model)
+                .remedy("write it elsewhere"));
         }
         let session = self.options.load(&self.model)?;
         let inputs = self.inputs.bind(&session, &self.model).map_err(|error| error.in_file(&self.model))?;
@@ -56,12 +60,17 @@ impl Compile {
         }
         let written = compiled::write(&session, &self.model, prepared.plan.as_deref(), &self.output)?;
         let (model, file) = (self.model.display().to_string(), self.output.display().to_string());
-        let document = Document { schema: SCHEMA, model, file, device: DeviceFields::of(session.device()), written };
+        let document =
+            Document { schema: SCHEMA, model, file, device: DeviceFields::of(session.device()), written };
         self.json.emit(&document, || {
             let mebibytes = |bytes: u64| bytes as f64 / (1 << 20) as f64;
             let Written { file_bytes, weights, packed, packed_bytes } = written;
             let all = mebibytes(file_bytes);
-            format!("{}: {all:.1} MiB, {weights} weights, {packed} packed ({:.1} MiB)\n", document.file, mebibytes(packed_bytes))
+            format!(
+                "{}: {all:.1} MiB, {weights} weights, {packed} packed ({:.1} MiB)\n",
+                document.file,
+                mebibytes(packed_bytes)
+            )
         })?;
         Ok(Outcome::Good)
     }

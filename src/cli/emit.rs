@@ -26,7 +26,8 @@ impl JsonOption {
     /// Writes the document where it is wanted, and the text where standard output isn't the document.
     pub fn emit(&self, document: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
         if let Some(path) = &self.json {
-            let json = serde_json::to_string(document).map_err(|problem| Error::internal(format!("JSON could not be made: {problem}")))?;
+            let json = serde_json::to_string(document)
+                .map_err(|problem| Error::internal(format!("JSON could not be made: {problem}")))?;
             if self.to_stdout() {
                 return stdout(&format!("{json}\n"));
             }
@@ -36,13 +37,16 @@ impl JsonOption {
     }
 }
 
-/// Writes text to standard output. A reader that has gone away ends the process quietly, as it does other tools'.
+/// Writes text to standard output. A reader that has gone away ends the process quietly, as it does other
+/// tools'.
 pub fn stdout(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(()),
         Err(problem) if problem.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(problem) => Err(Error::new(sardonyx::ErrorKind::File, format!("standard output can't be written: {problem}"))),
+        Err(problem) => {
+            Err(Error::new(sardonyx::ErrorKind::File, format!("standard output can't be written: {problem}")))
+        }
     }
 }
 

@@ -13,10 +13,12 @@ use std::path::{Path, PathBuf};
 
 #[derive(Args, Debug, Clone, Default)]
 pub struct InputOptions {
-    /// An input from a file: .npy, .npz (the array of that name, or the only one), .pb or a picture; repeatable
+    /// An input from a file: .npy, .npz (the array of that name, or the only one), .pb or a picture;
+    /// repeatable
     #[arg(short = 'i', long = "input", value_name = "NAME=FILE")]
     pub input: Vec<String>,
-    /// A folder with NAME.npy (or NAME.pb) of every input; other characters than A-Z a-z 0-9 _ . - are _ in file names
+    /// A folder with NAME.npy (or NAME.pb) of every input; other characters than A-Z a-z 0-9 _ . - are _ in
+    /// file names
     #[arg(long, value_name = "DIR")]
     pub inputs: Option<PathBuf>,
     /// A symbolic size, where no given input says it; repeatable. Sizes that nobody gives are 1
@@ -28,26 +30,38 @@ pub struct InputOptions {
 }
 
 impl InputOptions {
-    /// Inputs for a session of the model file `model`, by value: those that were given or, without any, seeded noise (said on standard error).
+    /// Inputs for a session of the model file `model`, by value: those that were given or, without any,
+    /// seeded noise (said on standard error).
     ///
-    /// Errors: files that can't be read, names, types and shapes that don't fit the model, a size given twice differently.
+    /// Errors: files that can't be read, names, types and shapes that don't fit the model, a size given twice
+    /// differently.
     pub fn bind(&self, session: &Session, model: &Path) -> Result<HashMap<ValueId, Tensor>> {
         let ports = session.inputs();
         let set = self.sizes(&ports)?;
         let mut given = self.given(&ports, model)?;
-        let named: Vec<(&str, Tensor)> = given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+        let named: Vec<(&str, Tensor)> =
+            given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
         if !named.is_empty() || ports.is_empty() {
             // What a model requires of its inputs by themselves is said before what `--set` says of them.
             let values = session.bind(&named)?;
             contradictions(&ports, &given, &set)?;
             return Ok(values);
         }
-        let open: Vec<&str> = symbols(&ports).into_iter().filter(|symbol| !set.contains_key(*symbol)).collect();
-        let sizes = if open.is_empty() { String::new() } else { format!("; of size 1 (see --set): {}", open.join(", ")) };
+        let open: Vec<&str> =
+            symbols(&ports).into_iter().filter(|symbol| !set.contains_key(*symbol)).collect();
+        let sizes = if open.is_empty() {
+            String::new()
+        } else {
+            format!("; of size 1 (see --set): {}", open.join(", "))
+        };
         say(format_args!("inputs: seeded noise (--seed {}), as none is given{sizes}", self.seed));
         for port in &ports {
             let shape = concrete(port, &set);
-            given.insert(port.name.clone(), noise(&port.name, port.dtype, &shape, self.seed).map_err(|error| error.at_tensor(&port.name))?);
+            given.insert(
+                port.name.clone(),
+                noise(&port.name, port.dtype, &shape, self.seed)
+                    .map_err(|error| error.at_tensor(&port.name))?,
+            );
         }
         session.bind(&given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect::<Vec<_>>())
     }
@@ -57,11 +71,18 @@ impl InputOptions {
         let known = symbols(ports);
         let mut sizes = BTreeMap::new();
         for text in &self.set {
-            let wrong = || Error::usage(format!("--set {text} is not K=V with a whole number V")).remedy("write for example --set batch=4");
+            let wrong = || {
+                Error::usage(format!("--set {text} is not K=V with a whole number V"))
+                    .remedy("write for example --set batch=4")
+            };
             let (name, size) = text.rsplit_once('=').ok_or_else(wrong)?;
             let size: usize = size.trim().parse().map_err(|_| wrong())?;
             if !known.contains(&name) {
-                let list = if known.is_empty() { "it has none".to_string() } else { format!("its symbolic sizes are: {}", known.join(", ")) };
+                let list = if known.is_empty() {
+                    "it has none".to_string()
+                } else {
+                    format!("its symbolic sizes are: {}", known.join(", "))
+                };
                 say(format_args!("note: the model has no symbolic size '{name}'; {list}"));
             }
             if sizes.insert(name.to_string(), size).is_some_and(|before| before != size) {
@@ -76,19 +97,25 @@ impl InputOptions {
         let mut given = BTreeMap::new();
         if let Some(folder) = &self.inputs {
             if !folder.is_dir() {
-                return Err(Error::file(folder, "is no folder").remedy("--inputs takes a folder with NAME.npy of every input"));
+                return Err(Error::file(folder, "is no folder")
+                    .remedy("--inputs takes a folder with NAME.npy of every input"));
             }
             distinct_file_names(ports)?;
             for port in ports {
                 let stem = onnx::file_name(&port.name);
-                let path = ["npy", "pb"].map(|ending| folder.join(format!("{stem}.{ending}"))).into_iter().find(|path| path.exists());
+                let path = ["npy", "pb"]
+                    .map(|ending| folder.join(format!("{stem}.{ending}")))
+                    .into_iter()
+                    .find(|path| path.exists());
                 if let Some(path) = path {
                     given.insert(port.name.clone(), onnx::read_tensor(&path)?);
                 }
             }
             if given.is_empty() && self.input.is_empty() && !ports.is_empty() {
-                let wanted: Vec<String> = ports.iter().map(|port| format!("{}.npy", onnx::file_name(&port.name))).collect();
-                return Err(Error::file(folder, "holds none of the model's inputs").remedy(format!("they are looked for as: {}", wanted.join(", "))));
+                let wanted: Vec<String> =
+                    ports.iter().map(|port| format!("{}.npy", onnx::file_name(&port.name))).collect();
+                return Err(Error::file(folder, "holds none of the model's inputs")
+                    .remedy(format!("they are looked for as: {}", wanted.join(", "))));
             }
         }
         let mut named = vec![];
@@ -98,7 +125,11 @@ impl InputOptions {
                 return Err(Error::usage(format!("-i gives '{name}' twice")).remedy("give it once"));
             }
             let port = ports.iter().find(|port| port.name == name);
-            let port = port.ok_or_else(|| Error::input("the model has no such input").at_tensor(name).remedy(format!("its inputs are: {}", names(ports))))?;
+            let port = port.ok_or_else(|| {
+                Error::input("the model has no such input")
+                    .at_tensor(name)
+                    .remedy(format!("its inputs are: {}", names(ports)))
+            })?;
             given.insert(name.to_string(), read(Path::new(file), port, model)?);
             named.push(name);
         }
@@ -108,12 +139,17 @@ impl InputOptions {
 
 /// `NAME=FILE`, where a name may hold `=` itself.
 fn split<'a>(text: &'a str, ports: &[Port]) -> Result<(&'a str, &'a str)> {
-    let known = ports.iter().filter_map(|port| text.strip_prefix(port.name.as_str())?.strip_prefix('=').map(|file| (&text[..port.name.len()], file)));
+    let known = ports.iter().filter_map(|port| {
+        text.strip_prefix(port.name.as_str())?.strip_prefix('=').map(|file| (&text[..port.name.len()], file))
+    });
     known
         .max_by_key(|(name, _)| name.len())
         .or_else(|| text.split_once('='))
         .filter(|(_, file)| !file.is_empty())
-        .ok_or_else(|| Error::usage(format!("-i {text} is not NAME=FILE")).remedy(format!("the model's inputs are: {}", names(ports))))
+        .ok_or_else(|| {
+            Error::usage(format!("-i {text} is not NAME=FILE"))
+                .remedy(format!("the model's inputs are: {}", names(ports)))
+        })
 }
 
 fn names(ports: &[Port]) -> String {
@@ -133,7 +169,8 @@ fn symbols(ports: &[Port]) -> Vec<&str> {
     found
 }
 
-/// An input's shape with `--set` in place; what is unknown is 1, and an input of unknown rank has one dimension.
+/// An input's shape with `--set` in place; what is unknown is 1, and an input of unknown rank has one
+/// dimension.
 fn concrete(port: &Port, set: &BTreeMap<String, usize>) -> Vec<usize> {
     let size = |dim: &Dim| match dim {
         Dim::Known(size) => *size,
@@ -144,14 +181,20 @@ fn concrete(port: &Port, set: &BTreeMap<String, usize>) -> Vec<usize> {
 }
 
 /// Errs where a given input's size is another than `--set` says.
-fn contradictions(ports: &[Port], given: &BTreeMap<String, Tensor>, set: &BTreeMap<String, usize>) -> Result<()> {
+fn contradictions(
+    ports: &[Port],
+    given: &BTreeMap<String, Tensor>,
+    set: &BTreeMap<String, usize>,
+) -> Result<()> {
     for port in ports {
         let Some((dims, tensor)) = port.dims.as_ref().zip(given.get(&port.name)) else { continue };
         for (dim, &size) in dims.iter().zip(tensor.shape()) {
             let Dim::Symbol(symbol) = dim else { continue };
             if let Some(wanted) = set.get(symbol).filter(|&&wanted| wanted != size) {
                 let message = format!("its size '{symbol}' is {size}, but --set says {wanted}");
-                return Err(Error::usage(message).at_tensor(&port.name).remedy("leave --set out, or give another input"));
+                return Err(Error::usage(message)
+                    .at_tensor(&port.name)
+                    .remedy("leave --set out, or give another input"));
             }
         }
     }
@@ -163,8 +206,12 @@ pub fn distinct_file_names(ports: &[Port]) -> Result<()> {
     let mut seen: HashMap<String, &str> = HashMap::new();
     for port in ports {
         if let Some(other) = seen.insert(onnx::file_name(&port.name), &port.name) {
-            return Err(Error::usage(format!("'{other}' and '{}' have the same file name, {}", port.name, onnx::file_name(&port.name)))
-                .remedy("use -i NAME=FILE for inputs; outputs like these can only be printed"));
+            return Err(Error::usage(format!(
+                "'{other}' and '{}' have the same file name, {}",
+                port.name,
+                onnx::file_name(&port.name)
+            ))
+            .remedy("use -i NAME=FILE for inputs; outputs like these can only be printed"));
         }
     }
     Ok(())
@@ -178,10 +225,13 @@ fn read(path: &Path, port: &Port, model: &Path) -> Result<Tensor> {
             let arrays = onnx::read_npz(path)?;
             let list = arrays.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
             let only = arrays.len() == 1;
-            let found = arrays.into_iter().find(|(name, _)| only || *name == port.name || *name == onnx::file_name(&port.name));
-            found
-                .map(|(_, tensor)| tensor)
-                .ok_or_else(|| Error::file(path, format!("holds no array '{}'", port.name)).remedy(format!("its arrays are: {list}")))
+            let found = arrays
+                .into_iter()
+                .find(|(name, _)| only || *name == port.name || *name == onnx::file_name(&port.name));
+            found.map(|(_, tensor)| tensor).ok_or_else(|| {
+                Error::file(path, format!("holds no array '{}'", port.name))
+                    .remedy(format!("its arrays are: {list}"))
+            })
         }
         "png" | "jpg" | "jpeg" | "webp" | "bmp" => picture(path, port, model),
         _ => onnx::read_tensor(path),
@@ -191,8 +241,11 @@ fn read(path: &Path, port: &Port, model: &Path) -> Result<Tensor> {
 /// A picture, preprocessed as the sidecar MODEL.toml says, else as for ImageNet.
 fn picture(path: &Path, port: &Port, model: &Path) -> Result<Tensor> {
     let dims = port.dims.as_deref().unwrap_or_default();
-    let sizes: Vec<Option<usize>> = dims.iter().map(|dim| if let Dim::Known(size) = dim { Some(*size) } else { None }).collect();
+    let sizes: Vec<Option<usize>> =
+        dims.iter().map(|dim| if let Dim::Known(size) = dim { Some(*size) } else { None }).collect();
     let (preprocess, _) = image::Preprocess::for_model(model, None)?;
-    let tensor = preprocess.apply(&image::load(path)?, &sizes).map_err(|error| error.in_file(path).at_tensor(&port.name))?;
+    let tensor = preprocess
+        .apply(&image::load(path)?, &sizes)
+        .map_err(|error| error.in_file(path).at_tensor(&port.name))?;
     if port.dtype.is_float() { cast(&tensor, port.dtype, true) } else { Ok(tensor) }
 }

@@ -17,9 +17,11 @@ use std::path::PathBuf;
 
 /// Show a model's inputs, outputs, operators, parameters and FLOPs; with --plan how it would run
 #[derive(Args)]
-#[command(after_help = "Examples:\n  sardonyx inspect model.onnx --set batch=4\n  sardonyx inspect model.onnx --plan --device gpu\n\n\
+#[command(
+    after_help = "Examples:\n  sardonyx inspect model.onnx --set batch=4\n  sardonyx inspect model.onnx --plan --device gpu\n\n\
 Without an adapter --plan is made for the limits that WebGPU promises everywhere.\n\
-JSON: {\"schema\", \"model\", \"ir_version\", \"producer\", \"opsets\", \"inputs\", \"outputs\", \"operators\", \"nodes\", \"parameters\", \"flops\" or null, \"plan\" or null}")]
+JSON: {\"schema\", \"model\", \"ir_version\", \"producer\", \"opsets\", \"inputs\", \"outputs\", \"operators\", \"nodes\", \"parameters\", \"flops\" or null, \"plan\" or null}"
+)]
 pub struct Inspect {
     /// The ONNX file
     model: PathBuf,
@@ -57,7 +59,8 @@ struct Document {
 struct Declared {
     name: String,
     dtype: &'static str,
-    /// Sizes, names of symbolic sizes, null where nothing is said; null altogether where even the rank is open.
+    /// Sizes, names of symbolic sizes, null where nothing is said; null altogether where even the rank is
+    /// open.
     shape: Option<Vec<serde_json::Value>>,
 }
 
@@ -83,11 +86,14 @@ impl Inspect {
         }
         // Sizes that nobody gave are 1, which a model need not take.
         let flops = flops(&session, &inputs).unwrap_or_else(|error| {
-            say(format_args!("note: FLOPs are unknown at these sizes: {error}; give others with --set or an input"));
+            say(format_args!(
+                "note: FLOPs are unknown at these sizes: {error}; give others with --set or an input"
+            ));
             None
         });
         let info = session.info();
-        let domain = |domain: &str| if domain.is_empty() { "ai.onnx".to_string() } else { domain.to_string() };
+        let domain =
+            |domain: &str| if domain.is_empty() { "ai.onnx".to_string() } else { domain.to_string() };
         let document = Document {
             schema: SCHEMA,
             model: self.model.display().to_string(),
@@ -100,7 +106,11 @@ impl Inspect {
             nodes: session.original().nodes.len(),
             parameters: session.original().parameter_count(),
             flops,
-            plan: if self.plan { Some(self.planned(&session, &inputs).map_err(|error| error.in_file(&self.model))?) } else { None },
+            plan: if self.plan {
+                Some(self.planned(&session, &inputs).map_err(|error| error.in_file(&self.model))?)
+            } else {
+                None
+            },
         };
         self.json.emit(&document, || text(&document))?;
         Ok(Outcome::Good)
@@ -108,15 +118,23 @@ impl Inspect {
 
     fn planned(&self, session: &Session, inputs: &HashMap<ValueId, Tensor>) -> Result<Planned> {
         let device = self.options.device.open()?;
-        let mut capabilities = device.as_ref().map_or_else(Capabilities::webgpu, |device| device.capabilities().clone());
+        let mut capabilities =
+            device.as_ref().map_or_else(Capabilities::webgpu, |device| device.capabilities().clone());
         capabilities.shader_f16 &= !self.options.device.packed_f16;
         match &device {
-            Some(device) => say(format_args!("planned for: {} ({})", device.info().name, device.info().backend)),
+            Some(device) => {
+                say(format_args!("planned for: {} ({})", device.info().name, device.info().backend))
+            }
             None => say("planned for: WebGPU's limits, as no adapter was chosen"),
         }
         let prepared = session.plan_for(inputs, &capabilities)?;
         let summary = prepared.plan.as_ref().map(|plan| plan.summary());
-        Ok(Planned { device: DeviceFields::of(device.as_ref()), assumed: device.is_none(), fallbacks: fallbacks(&prepared), summary })
+        Ok(Planned {
+            device: DeviceFields::of(device.as_ref()),
+            assumed: device.is_none(),
+            fallbacks: fallbacks(&prepared),
+            summary,
+        })
     }
 }
 
@@ -126,17 +144,24 @@ fn declared(port: &Port) -> Declared {
         Dim::Symbol(symbol) => symbol.as_str().into(),
         Dim::Unknown => serde_json::Value::Null,
     };
-    Declared { name: port.name.clone(), dtype: port.dtype.name(), shape: port.dims.as_ref().map(|dims| dims.iter().map(size).collect()) }
+    Declared {
+        name: port.name.clone(),
+        dtype: port.dtype.name(),
+        shape: port.dims.as_ref().map(|dims| dims.iter().map(size).collect()),
+    }
 }
 
 /// The operations of a run of the graph as read; `None` where a shape depends on data.
 fn flops(session: &Session, inputs: &HashMap<ValueId, Tensor>) -> Result<Option<u64>> {
     let graph = session.original();
-    let mut known: HashMap<ValueId, Fact> = inputs.iter().map(|(&id, tensor)| (id, Fact::new(tensor.dtype(), tensor.shape()))).collect();
+    let mut known: HashMap<ValueId, Fact> =
+        inputs.iter().map(|(&id, tensor)| (id, Fact::new(tensor.dtype(), tensor.shape()))).collect();
     let facts = loop {
         match plan::infer(graph, &known)? {
             Inference::Complete(facts) => break facts,
-            Inference::NeedsInputs(more) => known.extend(more.iter().filter_map(|id| Some((*id, Fact::of(inputs.get(id)?))))),
+            Inference::NeedsInputs(more) => {
+                known.extend(more.iter().filter_map(|id| Some((*id, Fact::of(inputs.get(id)?)))))
+            }
             Inference::DependsOnData { .. } => return Ok(None),
         }
     };
@@ -145,7 +170,8 @@ fn flops(session: &Session, inputs: &HashMap<ValueId, Tensor>) -> Result<Option<
 
 fn text(document: &Document) -> String {
     let mut text = String::new();
-    let opsets: Vec<String> = document.opsets.iter().map(|(domain, version)| format!("{domain} {version}")).collect();
+    let opsets: Vec<String> =
+        document.opsets.iter().map(|(domain, version)| format!("{domain} {version}")).collect();
     let producer = if document.producer.is_empty() { "unknown" } else { &document.producer };
     text += &format!("model: {}\nproducer: {producer}\nopsets: {}\n", document.model, opsets.join(", "));
     for (kind, ports) in [("inputs", &document.inputs), ("outputs", &document.outputs)] {
@@ -155,19 +181,31 @@ fn text(document: &Document) -> String {
                 serde_json::Value::Null => "?".to_string(),
                 other => other.as_str().map_or_else(|| other.to_string(), str::to_string),
             };
-            let shape = port.shape.as_ref().map_or("of any rank".to_string(), |shape| format!("[{}]", shape.iter().map(size).collect::<Vec<_>>().join(", ")));
+            let shape = port.shape.as_ref().map_or("of any rank".to_string(), |shape| {
+                format!("[{}]", shape.iter().map(size).collect::<Vec<_>>().join(", "))
+            });
             text += &format!("  {}  {}{shape}\n", port.name, port.dtype);
         }
     }
     let mut operators: Vec<(&String, &usize)> = document.operators.iter().collect();
     operators.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     let operators: Vec<String> = operators.iter().map(|(name, count)| format!("{name} {count}")).collect();
-    text += &format!("operators: {} nodes: {}\nparameters: {}\n", document.nodes, operators.join(", "), document.parameters);
-    text += &document.flops.map_or("FLOPs: unknown\n".to_string(), |flops| format!("FLOPs: {flops} ({:.3} GFLOP)\n", flops as f64 / 1e9));
+    text += &format!(
+        "operators: {} nodes: {}\nparameters: {}\n",
+        document.nodes,
+        operators.join(", "),
+        document.parameters
+    );
+    text += &document.flops.map_or("FLOPs: unknown\n".to_string(), |flops| {
+        format!("FLOPs: {flops} ({:.3} GFLOP)\n", flops as f64 / 1e9)
+    });
     if let Some(plan) = &document.plan {
         match &plan.summary {
             Some(summary) => text += &summary.to_string(),
-            None => plan.fallbacks.iter().for_each(|one| text += &format!("everything runs on the CPU: node '{}' ({}): {}\n", one.node, one.op, one.reason)),
+            None => plan.fallbacks.iter().for_each(|one| {
+                text +=
+                    &format!("everything runs on the CPU: node '{}' ({}): {}\n", one.node, one.op, one.reason)
+            }),
         }
     }
     text

@@ -1,7 +1,7 @@
 //! The command line's verbs, one a file, and what they share.
 //!
-//! Standard output is data, standard error is talk. Exit codes: 0 done and good, 1 done and not good (different, wrong),
-//! 2 could not run, with one line on standard error.
+//! Standard output is data, standard error is talk. Exit codes: 0 done and good, 1 done and not good
+//! (different, wrong), 2 could not run, with one line on standard error.
 
 mod bench;
 mod bench_kernel;
@@ -27,7 +27,8 @@ use sardonyx::error::Result;
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// ONNX inference on any GPU that Vulkan, Metal or DirectX 12 reaches, on the CPU where there is none, and a comparison of the two.
+/// ONNX inference on any GPU that Vulkan, Metal or DirectX 12 reaches, on the CPU where there is none, and a
+/// comparison of the two.
 #[derive(Parser)]
 #[command(name = "sardonyx", version, arg_required_else_help = false, disable_help_subcommand = true)]
 struct Cli {
@@ -75,7 +76,10 @@ pub fn main(start: Instant) -> ExitCode {
     };
     log(cli.verbose);
     std::panic::set_hook(Box::new(|panic| {
-        eprintln!("error: {}; this is a defect of sardonyx: please report it with the model", emit::one_line(&panic.to_string()));
+        eprintln!(
+            "error: {}; this is a defect of sardonyx: please report it with the model",
+            emit::one_line(&panic.to_string())
+        );
     }));
     let done = std::panic::catch_unwind(|| cli.verb.run(start));
     match done {
@@ -109,7 +113,11 @@ impl Verb {
 /// clap's message as one line: what is wrong without its tips and the usage.
 fn usage_line(message: &str) -> String {
     let what = message.split("\n\n").next().unwrap_or_default();
-    let what = if what.starts_with("error:") && !what.contains("requires a subcommand") { emit::one_line(what) } else { "error: no verb is given".to_string() };
+    let what = if what.starts_with("error:") && !what.contains("requires a subcommand") {
+        emit::one_line(what)
+    } else {
+        "error: no verb is given".to_string()
+    };
     format!("{what}; see sardonyx --help")
 }
 

@@ -10,13 +10,16 @@ fn normal(random: &mut SplitMix64) -> f64 {
     radius * (std::f64::consts::TAU * random.unit()).cos()
 }
 
-/// An input that fits a type, a shape and a name: ones for a mask, integers below 1000, bools at random, floats standard normal.
+/// An input that fits a type, a shape and a name: ones for a mask, integers below 1000, bools at random,
+/// floats standard normal.
 ///
 /// Errors for a shape beyond memory.
 pub fn noise(name: &str, dtype: DType, shape: &[usize], seed: u64) -> Result<Tensor> {
     let count = element_count(shape)?;
     // Each input has its own numbers, whatever other inputs there are.
-    let mut random = SplitMix64(name.bytes().fold(seed, |state, byte| (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)));
+    let mut random = SplitMix64(
+        name.bytes().fold(seed, |state, byte| (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)),
+    );
     if dtype == DType::String {
         let words = (0..count).map(|_| format!("word{}", random.next() % 1000)).collect();
         return Tensor::strings(shape, words);
@@ -39,7 +42,12 @@ pub fn noise(name: &str, dtype: DType, shape: &[usize], seed: u64) -> Result<Ten
 }
 
 /// A tensor of one value after the other, in the wanted type.
-fn filled<T: tensor::Element>(dtype: DType, shape: &[usize], count: usize, mut next: impl FnMut() -> T) -> Result<Tensor> {
+fn filled<T: tensor::Element>(
+    dtype: DType,
+    shape: &[usize],
+    count: usize,
+    mut next: impl FnMut() -> T,
+) -> Result<Tensor> {
     let mut elements = tensor::allocate(count)?;
     elements.extend((0..count).map(|_| next()));
     cast(&Tensor::new(shape, elements)?, dtype, true)

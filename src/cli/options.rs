@@ -16,14 +16,15 @@ use std::str::FromStr;
 /// Where to run.
 #[derive(Args, Debug, Clone)]
 pub struct DeviceOptions {
-    /// auto: a discrete GPU, then an integrated one, else the CPU; gpu: the best adapter, a software one if there is no other;
-    /// gpu:N; cpu; or a part of an adapter's name
+    /// auto: a discrete GPU, then an integrated one, else the CPU; gpu: the best adapter, a software one if
+    /// there is no other; gpu:N; cpu; or a part of an adapter's name
     #[arg(long, default_value = "auto", value_name = "auto|cpu|gpu|gpu:N|NAME")]
     pub device: String,
     /// Ask the adapter for no optional feature and only these limits: webgpu, or a JSON file
     #[arg(long, value_name = "webgpu|FILE")]
     pub limits: Option<String>,
-    /// auto: the kernels that suit the adapter; hardware: on a software adapter too those that graphics cards run, to check them without one
+    /// auto: the kernels that suit the adapter; hardware: on a software adapter too those that graphics cards
+    /// run, to check them without one
     #[arg(long, value_enum, default_value_t = Kernels::Auto)]
     pub kernels: Kernels,
     /// Store f16 packed in u32, as on an adapter without SHADER_F16
@@ -36,7 +37,11 @@ impl DeviceOptions {
     pub fn open(&self) -> Result<Option<Device>> {
         let limits = self.limits.as_deref().map_or(Ok(LimitsOption::Adapter), LimitsOption::parse)?;
         let device = Device::open(&Selection::from_str(&self.device)?, &limits)?;
-        let device = if self.kernels == Kernels::Hardware { device.map(|device| device.with_hardware_form()) } else { device };
+        let device = if self.kernels == Kernels::Hardware {
+            device.map(|device| device.with_hardware_form())
+        } else {
+            device
+        };
         Ok(if self.packed_f16 { device.map(|device| device.with_packed_f16()) } else { device })
     }
 
@@ -51,8 +56,12 @@ impl DeviceOptions {
     pub fn announce(&self, fields: &DeviceFields) {
         let auto = self.device.trim().eq_ignore_ascii_case("auto");
         match (&fields.adapter, &fields.backend, &fields.driver) {
-            (Some(adapter), Some(backend), Some(driver)) => say(format_args!("device: {adapter} ({backend}, {driver})")),
-            _ if auto => say("device: CPU (no discrete or integrated GPU was found; --device gpu takes a software adapter too)"),
+            (Some(adapter), Some(backend), Some(driver)) => {
+                say(format_args!("device: {adapter} ({backend}, {driver})"))
+            }
+            _ if auto => say(
+                "device: CPU (no discrete or integrated GPU was found; --device gpu takes a software adapter too)",
+            ),
             _ => say("device: CPU"),
         }
     }
@@ -93,7 +102,9 @@ impl RunOptions {
     /// Opens the device, says which, and loads the model.
     pub fn load(&self, model: &Path) -> Result<Session> {
         // A device is opened for a file that is there.
-        std::fs::metadata(model).map_err(|problem| sardonyx::Error::file(model, format!("can't be read: {problem}")).remedy("check the path"))?;
+        std::fs::metadata(model).map_err(|problem| {
+            sardonyx::Error::file(model, format!("can't be read: {problem}")).remedy("check the path")
+        })?;
         let session = self.builder(self.device.open_aloud()?).load(model)?;
         say_newer(&session);
         Ok(session)
@@ -103,8 +114,8 @@ impl RunOptions {
 /// `--tune`.
 #[derive(Args, Debug, Clone, Default)]
 pub struct TuneOption {
-    /// Measure the kernels' variants for this model's sizes on the device once, keep the faster ones in the cache folder
-    /// (XDG_CACHE_HOME; safe to delete), and use those that are there
+    /// Measure the kernels' variants for this model's sizes on the device once, keep the faster ones in the
+    /// cache folder (XDG_CACHE_HOME; safe to delete), and use those that are there
     #[arg(long)]
     pub tune: bool,
 }
@@ -113,14 +124,19 @@ impl TuneOption {
     /// Has the session choose by what was measured, if that is wanted.
     pub fn apply(&self, session: &mut Session, inputs: &HashMap<ValueId, Tensor>) -> Result<()> {
         let Some(device) = session.device().filter(|_| self.tune).cloned() else { return Ok(()) };
-        let folder = tune::cache_folder().ok_or_else(|| Error::usage("no cache folder is known").remedy("set XDG_CACHE_HOME, or leave --tune out"))?;
+        let folder = tune::cache_folder().ok_or_else(|| {
+            Error::usage("no cache folder is known").remedy("set XDG_CACHE_HOME, or leave --tune out")
+        })?;
         let (mut store, problem) = tune::Store::open(&device, &folder);
         if let Some(problem) = problem {
             say(format_args!("note: {problem}"));
         }
         let tuned = session.tune(inputs, &mut store)?;
         let tune::Tuned { known, measured, changed } = tuned;
-        say(format_args!("note: of {} kernel choices {known} were known, {measured} measured; {changed} differ from the rule", known + measured));
+        say(format_args!(
+            "note: of {} kernel choices {known} were known, {measured} measured; {changed} differ from the rule",
+            known + measured
+        ));
         // What can't be kept is used all the same.
         if let Err(error) = if measured > 0 { store.save() } else { Ok(()) } {
             say(format_args!("note: {error}"));
@@ -198,14 +214,18 @@ pub fn say_packed_anew(session: &Session, prepared: &Prepared) {
 pub fn say_fallbacks(fallbacks: &[Fallback]) {
     let mut groups: Vec<(&Fallback, usize)> = vec![];
     for fallback in fallbacks {
-        match groups.iter_mut().find(|(first, _)| first.op == fallback.op && first.reason == fallback.reason) {
+        match groups.iter_mut().find(|(first, _)| first.op == fallback.op && first.reason == fallback.reason)
+        {
             Some(group) => group.1 += 1,
             None => groups.push((fallback, 1)),
         }
     }
     for (first, count) in groups {
         let more = if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
-        say(format_args!("fallback to the CPU: node '{}' ({}){more}: {}", first.node, first.op, first.reason));
+        say(format_args!(
+            "fallback to the CPU: node '{}' ({}){more}: {}",
+            first.node, first.op, first.reason
+        ));
     }
 }
 

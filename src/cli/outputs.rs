@@ -23,24 +23,34 @@ pub struct Output<'a> {
     pub values: Option<Elements<'a>>,
 }
 
-/// Checks before a run that its outputs can be written to a folder: distinct file names, and no file of the folder's name.
+/// Checks before a run that its outputs can be written to a folder: distinct file names, and no file of the
+/// folder's name.
 pub fn check(folder: Option<&Path>, ports: &[Port]) -> Result<()> {
     let Some(folder) = folder else { return Ok(()) };
     distinct_file_names(ports)?;
     if folder.exists() && !folder.is_dir() {
-        return Err(Error::file(folder, "is a file").remedy("--outputs takes a folder, which is made if it isn't there"));
+        return Err(Error::file(folder, "is a file")
+            .remedy("--outputs takes a folder, which is made if it isn't there"));
     }
     Ok(())
 }
 
-/// Writes each output to the folder, which is made if need be: NAME.npy, or NAME.pb for types that numpy lacks.
+/// Writes each output to the folder, which is made if need be: NAME.npy, or NAME.pb for types that numpy
+/// lacks.
 pub fn write(folder: &Path, outputs: &[(String, Tensor)]) -> Result<Vec<PathBuf>> {
-    std::fs::create_dir_all(folder)
-        .map_err(|problem| Error::file(folder, format!("can't be made: {problem}")).remedy("choose another folder with --outputs"))?;
+    std::fs::create_dir_all(folder).map_err(|problem| {
+        Error::file(folder, format!("can't be made: {problem}"))
+            .remedy("choose another folder with --outputs")
+    })?;
     let write = |(name, tensor): &(String, Tensor)| {
         let stem = onnx::file_name(name);
         let path = folder.join(format!("{stem}.{}", if numpy_holds(tensor.dtype()) { "npy" } else { "pb" }));
-        if numpy_holds(tensor.dtype()) { onnx::write_npy(&path, tensor) } else { onnx::write_pb(&path, name, tensor) }.map(|()| path)
+        if numpy_holds(tensor.dtype()) {
+            onnx::write_npy(&path, tensor)
+        } else {
+            onnx::write_pb(&path, name, tensor)
+        }
+        .map(|()| path)
     };
     outputs.iter().map(write).collect()
 }
@@ -74,7 +84,8 @@ pub fn text(outputs: &[Output]) -> String {
     text
 }
 
-/// A tensor's elements as a JSON list: numbers, booleans or strings; NaN and infinities, which JSON lacks, as strings.
+/// A tensor's elements as a JSON list: numbers, booleans or strings; NaN and infinities, which JSON lacks, as
+/// strings.
 pub struct Elements<'a>(&'a Tensor);
 
 impl Elements<'_> {
@@ -87,10 +98,17 @@ impl Elements<'_> {
         let cells: Vec<String> = match (part.as_slice::<f32>(), part.as_strings()) {
             (Ok(floats), _) => floats.iter().map(f32::to_string).collect(),
             (_, Ok(strings)) => strings.iter().map(|text| format!("{text:?}")).collect(),
-            _ => serde_json::to_value(Elements(&part)).ok().and_then(|list| list.as_array().map(|list| list.iter().map(cell).collect())).unwrap_or_default(),
+            _ => serde_json::to_value(Elements(&part))
+                .ok()
+                .and_then(|list| list.as_array().map(|list| list.iter().map(cell).collect()))
+                .unwrap_or_default(),
         };
         let lines: Vec<String> = cells.chunks(row).map(|line| format!("  {}", line.join("  "))).collect();
-        let rest = if tensor.len() > shown { format!("\n  … {} of {} elements; --outputs DIR writes all", shown, tensor.len()) } else { String::new() };
+        let rest = if tensor.len() > shown {
+            format!("\n  … {} of {} elements; --outputs DIR writes all", shown, tensor.len())
+        } else {
+            String::new()
+        };
         lines.join("\n") + &rest
     }
 }
@@ -106,7 +124,8 @@ impl Serialize for Elements<'_> {
         let (tensor, wrong) = (self.0, |error: Error| S::Error::custom(error));
         match tensor.dtype() {
             DType::String => serializer.collect_seq(tensor.as_strings().map_err(wrong)?),
-            DType::F32 => serializer.collect_seq(tensor.as_slice::<f32>().map_err(wrong)?.iter().map(|&x| Number::F32(x))),
+            DType::F32 => serializer
+                .collect_seq(tensor.as_slice::<f32>().map_err(wrong)?.iter().map(|&x| Number::F32(x))),
             DType::U64 => serializer.collect_seq(tensor.as_slice::<u64>().map_err(wrong)?),
             DType::Bool => serializer.collect_seq(tensor.to_i64s().map_err(wrong)?.iter().map(|&x| x != 0)),
             dtype if dtype.is_integer() => serializer.collect_seq(tensor.to_i64s().map_err(wrong)?),
@@ -146,7 +165,10 @@ mod tests {
     #[test]
     fn elements_are_json() {
         let json = |tensor: &Tensor| serde_json::to_string(&Elements(tensor)).unwrap();
-        assert_eq!(json(&Tensor::new([3], vec![0.1f32, f32::NAN, f32::NEG_INFINITY]).unwrap()), r#"[0.1,"NaN","-Infinity"]"#);
+        assert_eq!(
+            json(&Tensor::new([3], vec![0.1f32, f32::NAN, f32::NEG_INFINITY]).unwrap()),
+            r#"[0.1,"NaN","-Infinity"]"#
+        );
         assert_eq!(json(&Tensor::new([1], vec![u64::MAX]).unwrap()), "[18446744073709551615]");
         assert_eq!(json(&Tensor::int64s([-1, i64::MIN])), "[-1,-9223372036854775808]");
         assert_eq!(json(&Tensor::strings([1], vec!["a\"b".into()]).unwrap()), r#"["a\"b"]"#);

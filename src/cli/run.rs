@@ -3,7 +3,9 @@
 use super::Outcome;
 use super::emit::{JsonOption, SCHEMA, say};
 use super::inputs::InputOptions;
-use super::options::{DeviceFields, Fallback, RunOptions, TuneOption, fallbacks, say_fallbacks, say_packed_anew};
+use super::options::{
+    DeviceFields, Fallback, RunOptions, TuneOption, fallbacks, say_fallbacks, say_packed_anew,
+};
 use super::outputs::{self, Output};
 use clap::Args;
 use sardonyx::error::Result;
@@ -12,8 +14,10 @@ use std::path::PathBuf;
 
 /// Run a model over inputs from files and write or print the outputs
 #[derive(Args)]
-#[command(after_help = "Example:\n  sardonyx run model.onnx -i image=picture.npy --set batch=1 --outputs results\n\n\
-Without any input the model runs over seeded noise. NaN and infinities are strings in JSON.")]
+#[command(
+    after_help = "Example:\n  sardonyx run model.onnx -i image=picture.npy --set batch=1 --outputs results\n\n\
+Without any input the model runs over seeded noise. NaN and infinities are strings in JSON."
+)]
 pub struct Run {
     /// The ONNX file
     model: PathBuf,

@@ -75,7 +75,8 @@ impl Verify {
         }
         if cases.is_empty() {
             let list: Vec<String> = self.folders.iter().map(|folder| folder.display().to_string()).collect();
-            return Err(Error::usage(format!("no case was found below {}", list.join(", "))).remedy("a case is a folder with model.onnx and test_data_set_0"));
+            return Err(Error::usage(format!("no case was found below {}", list.join(", ")))
+                .remedy("a case is a folder with model.onnx and test_data_set_0"));
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from).min(8);
         let jobs = self.jobs.map_or(cores, usize::from).min(cases.len());
@@ -92,8 +93,15 @@ impl Verify {
         self.options.device.announce(&device);
         let counts = count(&results);
         let limits = self.options.device.limits.as_deref();
-        let document =
-            Document { schema: SCHEMA, device: &device, precision: self.options.precision, limits, strict: self.options.strict, counts, cases: &results };
+        let document = Document {
+            schema: SCHEMA,
+            device: &device,
+            precision: self.options.precision,
+            limits,
+            strict: self.options.strict,
+            counts,
+            cases: &results,
+        };
         self.json.emit(&document, || text(&results, counts))?;
         Ok(if counts.failed + counts.error == 0 { Outcome::Good } else { Outcome::NotGood })
     }
@@ -110,7 +118,9 @@ impl Verify {
 
 /// The folders at and below this one that hold model.onnx.
 fn find(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
-    let unreadable = |problem: std::io::Error| Error::file(folder, format!("can't be read: {problem}")).remedy("verify takes folders of test cases");
+    let unreadable = |problem: std::io::Error| {
+        Error::file(folder, format!("can't be read: {problem}")).remedy("verify takes folders of test cases")
+    };
     if folder.join("model.onnx").is_file() {
         found.push(folder.to_path_buf());
         return Ok(());
@@ -130,17 +140,26 @@ fn index(folder: &Path) -> Result<HashMap<String, (f64, f64)>> {
     if !path.is_file() {
         return Ok(HashMap::new());
     }
-    let wrong = |what: String| Error::file(&path, what).remedy("it is tab-separated, with the columns name, rtol and atol");
-    let text = std::fs::read_to_string(&path).map_err(|problem| wrong(format!("can't be read: {problem}")))?;
+    let wrong = |what: String| {
+        Error::file(&path, what).remedy("it is tab-separated, with the columns name, rtol and atol")
+    };
+    let text =
+        std::fs::read_to_string(&path).map_err(|problem| wrong(format!("can't be read: {problem}")))?;
     let mut lines = text.lines();
     let header: Vec<&str> = lines.next().unwrap_or_default().split('\t').collect();
-    let column = |name: &str| header.iter().position(|cell| *cell == name).ok_or_else(|| wrong(format!("has no column '{name}'")));
+    let column = |name: &str| {
+        header.iter().position(|cell| *cell == name).ok_or_else(|| wrong(format!("has no column '{name}'")))
+    };
     let columns = [column("name")?, column("rtol")?, column("atol")?];
     let mut tolerances = HashMap::new();
     for (number, line) in lines.enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let cells: Vec<&str> = line.split('\t').collect();
         let cell = |column: usize| cells.get(column).map(|cell| cell.trim());
-        let value = |column| cell(column).and_then(|cell| cell.parse::<f64>().ok()).ok_or_else(|| wrong(format!("line {} has no tolerances", number + 2)));
+        let value = |column| {
+            cell(column)
+                .and_then(|cell| cell.parse::<f64>().ok())
+                .ok_or_else(|| wrong(format!("line {} has no tolerances", number + 2)))
+        };
         let name = cell(columns[0]).unwrap_or_default().to_string();
         tolerances.insert(name, (value(columns[1])?, value(columns[2])?));
     }
@@ -149,7 +168,12 @@ fn index(folder: &Path) -> Result<HashMap<String, (f64, f64)>> {
 
 fn count(results: &[CaseResult]) -> Counts {
     let count = |status| results.iter().filter(|result| result.status == status).count();
-    Counts { passed: count(Status::Passed), failed: count(Status::Failed), unsupported: count(Status::Unsupported), error: count(Status::Error) }
+    Counts {
+        passed: count(Status::Passed),
+        failed: count(Status::Failed),
+        unsupported: count(Status::Unsupported),
+        error: count(Status::Error),
+    }
 }
 
 /// The counts, each case that failed or was an error, and the unsupported ones by reason.
@@ -170,14 +194,25 @@ fn text(results: &[CaseResult], counts: Counts) -> String {
     for (reason, count) in reasons {
         text += &format!("unsupported {count:5}  {reason}\n");
     }
-    text += &format!("passed {}  failed {}  unsupported {}  error {}  of {}\n", counts.passed, counts.failed, counts.unsupported, counts.error, results.len());
+    text += &format!(
+        "passed {}  failed {}  unsupported {}  error {}  of {}\n",
+        counts.passed,
+        counts.failed,
+        counts.unsupported,
+        counts.error,
+        results.len()
+    );
     text
 }
 
 /// A reason without the file and the node, which differ from case to case.
 fn general(reason: &str, path: &Path) -> String {
-    let rest = reason.strip_prefix(&path.join("model.onnx").display().to_string()).map_or(reason, |rest| rest.trim_start_matches(": "));
-    let Some((_, rest)) = rest.strip_prefix("node '").and_then(|rest| rest.split_once("' ")) else { return rest.to_string() };
+    let rest = reason
+        .strip_prefix(&path.join("model.onnx").display().to_string())
+        .map_or(reason, |rest| rest.trim_start_matches(": "));
+    let Some((_, rest)) = rest.strip_prefix("node '").and_then(|rest| rest.split_once("' ")) else {
+        return rest.to_string();
+    };
     rest.strip_prefix('(').map_or_else(|| rest.to_string(), |rest| rest.replacen("): ", ": ", 1))
 }
 

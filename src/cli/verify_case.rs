@@ -61,7 +61,8 @@ pub fn run(case: &Case, options: &RunOptions, device: Option<Device>) -> CaseRes
         Ok(None) => {}
         Ok(Some((status, reason))) => (result.status, result.reason) = (status, Some(reason)),
         Err(error) => {
-            result.status = if error.kind() == ErrorKind::Unsupported { Status::Unsupported } else { Status::Error };
+            result.status =
+                if error.kind() == ErrorKind::Unsupported { Status::Unsupported } else { Status::Error };
             result.reason = Some(error.to_string());
         }
     }
@@ -69,7 +70,12 @@ pub fn run(case: &Case, options: &RunOptions, device: Option<Device>) -> CaseRes
 }
 
 /// Runs all data sets. Other than passed: the status and the reason.
-fn check(case: &Case, options: &RunOptions, device: Option<Device>, result: &mut CaseResult) -> Result<Option<(Status, String)>> {
+fn check(
+    case: &Case,
+    options: &RunOptions,
+    device: Option<Device>,
+    result: &mut CaseResult,
+) -> Result<Option<(Status, String)>> {
     let session = options.builder(device).load(case.path.join("model.onnx"))?;
     let random = session.original().nodes.iter().any(|node| node.op.is_random());
     let sets = data_sets(&case.path)?;
@@ -77,7 +83,10 @@ fn check(case: &Case, options: &RunOptions, device: Option<Device>, result: &mut
         let inputs = tensors(folder, "input")?;
         let ports = session.inputs();
         if inputs.len() > ports.len() {
-            return Err(Error::file(folder, format!("holds {} inputs, the model takes {}", inputs.len(), ports.len())));
+            return Err(Error::file(
+                folder,
+                format!("holds {} inputs, the model takes {}", inputs.len(), ports.len()),
+            ));
         }
         let named: Vec<(&str, Tensor)> = ports.iter().map(|port| port.name.as_str()).zip(inputs).collect();
         let values = session.bind(&named)?;
@@ -86,7 +95,10 @@ fn check(case: &Case, options: &RunOptions, device: Option<Device>, result: &mut
         let outputs = session.run_prepared(&prepared, &values)?;
         let expected = tensors(folder, "output")?;
         if expected.is_empty() || expected.len() > outputs.len() {
-            return Err(Error::file(folder, format!("holds {} outputs, the model makes {}", expected.len(), outputs.len())));
+            return Err(Error::file(
+                folder,
+                format!("holds {} outputs, the model makes {}", expected.len(), outputs.len()),
+            ));
         }
         for ((name, found), expected) in outputs.iter().zip(&expected) {
             let compare = if random { same_kind } else { same };
@@ -104,7 +116,8 @@ fn placements(session: &Session, prepared: &Prepared, result: &mut CaseResult) {
         result.ran_on = RanOn { cpu: session.graph().nodes.len(), ..RanOn::default() };
         return;
     };
-    let count = |wanted: fn(&Placement) -> bool| plan.placements.iter().filter(|placement| wanted(placement)).count();
+    let count =
+        |wanted: fn(&Placement) -> bool| plan.placements.iter().filter(|placement| wanted(placement)).count();
     result.ran_on = RanOn {
         gpu: count(|placement| matches!(placement, Placement::Gpu | Placement::View)),
         cpu: count(|placement| matches!(placement, Placement::Cpu(_))),
@@ -120,7 +133,11 @@ fn data_sets(path: &Path) -> Result<Vec<PathBuf>> {
     for entry in std::fs::read_dir(path).map_err(unreadable)? {
         let folder = entry.map_err(unreadable)?.path();
         let name = folder.file_name().unwrap_or_default().to_string_lossy().to_string();
-        if let Some(number) = name.strip_prefix("test_data_set_").and_then(|number| number.parse::<u64>().ok()).filter(|_| folder.is_dir()) {
+        if let Some(number) = name
+            .strip_prefix("test_data_set_")
+            .and_then(|number| number.parse::<u64>().ok())
+            .filter(|_| folder.is_dir())
+        {
             sets.push((number, folder));
         }
     }
@@ -133,7 +150,8 @@ fn data_sets(path: &Path) -> Result<Vec<PathBuf>> {
 
 /// The tensors KIND_0.pb, KIND_1.pb, … of a data set.
 fn tensors(folder: &Path, kind: &str) -> Result<Vec<Tensor>> {
-    let paths = (0..).map(|index: u32| folder.join(format!("{kind}_{index}.pb"))).take_while(|path| path.exists());
+    let paths =
+        (0..).map(|index: u32| folder.join(format!("{kind}_{index}.pb"))).take_while(|path| path.exists());
     paths.map(|path| onnx::read_pb(&path).map(|(_, tensor)| tensor)).collect()
 }
 
@@ -142,11 +160,12 @@ fn other_type(found: &Tensor, expected: &Tensor) -> Option<String> {
     if found.dtype() != expected.dtype() {
         return Some(format!("the type is {}, recorded is {}", found.dtype(), expected.dtype()));
     }
-    (found.shape() != expected.shape()).then(|| format!("the shape is {:?}, recorded is {:?}", found.shape(), expected.shape()))
+    (found.shape() != expected.shape())
+        .then(|| format!("the shape is {:?}, recorded is {:?}", found.shape(), expected.shape()))
 }
 
-/// How a tensor differs from the recorded one by more than the tolerance, at the element where it does most: shape and type are exact, and
-/// so is all but floats.
+/// How a tensor differs from the recorded one by more than the tolerance, at the element where it does most:
+/// shape and type are exact, and so is all but floats.
 fn same(found: &Tensor, expected: &Tensor, case: &Case) -> Result<Option<String>> {
     if let Some(difference) = other_type(found, expected) {
         return Ok(Some(difference));
@@ -173,16 +192,32 @@ fn same(found: &Tensor, expected: &Tensor, case: &Case) -> Result<Option<String>
 }
 
 /// How many elements are off and which is most, with both its values; `None` where none is.
-fn worst<T>(found: &[T], expected: &[T], off: impl Fn(&T, &T) -> f64, text: impl Fn(&T) -> String) -> Option<String> {
-    let wrong: Vec<(usize, f64)> = found.iter().zip(expected).map(|(x, y)| off(x, y)).enumerate().filter(|(_, off)| *off > 0.0).collect();
+fn worst<T>(
+    found: &[T],
+    expected: &[T],
+    off: impl Fn(&T, &T) -> f64,
+    text: impl Fn(&T) -> String,
+) -> Option<String> {
+    let wrong: Vec<(usize, f64)> = found
+        .iter()
+        .zip(expected)
+        .map(|(x, y)| off(x, y))
+        .enumerate()
+        .filter(|(_, off)| *off > 0.0)
+        .collect();
     // The first of several.
     let &(at, _) = wrong.iter().rev().max_by(|a, b| a.1.total_cmp(&b.1))?;
     let (x, y) = (text(&found[at]), text(&expected[at]));
-    Some(format!("{} of {} elements differ; the worst, element {at}, is {x}, recorded is {y}", wrong.len(), found.len()))
+    Some(format!(
+        "{} of {} elements differ; the worst, element {at}, is {x}, recorded is {y}",
+        wrong.len(),
+        found.len()
+    ))
 }
 
-/// How a random tensor can't be of the recorded one's kind: type, shape, and the set of its values as far as it shows. Where
-/// only 0 and 1 are recorded there must be nothing else, and nothing may be NaN or infinite where nothing recorded is.
+/// How a random tensor can't be of the recorded one's kind: type, shape, and the set of its values as far as
+/// it shows. Where only 0 and 1 are recorded there must be nothing else, and nothing may be NaN or infinite
+/// where nothing recorded is.
 fn same_kind(found: &Tensor, expected: &Tensor, _: &Case) -> Result<Option<String>> {
     if let Some(difference) = other_type(found, expected) {
         return Ok(Some(difference));
@@ -213,7 +248,10 @@ mod tests {
     #[test]
     fn floats_are_held_to_the_tolerance_and_the_rest_is_exact() {
         let differs = |x: &Tensor, y: &Tensor| same(x, y, &case()).unwrap().is_some();
-        assert!(!differs(&floats(&[1.0005, f32::NAN, f32::INFINITY]), &floats(&[1.0, f32::NAN, f32::INFINITY])));
+        assert!(!differs(
+            &floats(&[1.0005, f32::NAN, f32::INFINITY]),
+            &floats(&[1.0, f32::NAN, f32::INFINITY])
+        ));
         assert!(differs(&floats(&[1.002]), &floats(&[1.0])));
         assert!(differs(&floats(&[f32::NAN]), &floats(&[1.0])));
         assert!(differs(&floats(&[f32::MAX]), &floats(&[f32::INFINITY])));
@@ -228,10 +266,19 @@ mod tests {
     fn the_worst_element_is_shown_with_both_values() {
         let text = |x: &Tensor, y: &Tensor| same(x, y, &case()).unwrap().unwrap();
         let of_floats = text(&floats(&[1.0, 2.5, -4.0, 9.0]), &floats(&[1.1, 2.0, 4.0, 9.0]));
-        assert_eq!(of_floats, "3 of 4 elements differ; the worst, element 2, is -4, recorded is 4 (rtol 0.001, atol 0.0000001)");
-        assert!(text(&floats(&[8.0, f32::NAN, 1.0]), &floats(&[1.0, 2.0, f32::INFINITY])).contains("element 1, is NaN, recorded is 2"));
+        assert_eq!(
+            of_floats,
+            "3 of 4 elements differ; the worst, element 2, is -4, recorded is 4 (rtol 0.001, atol 0.0000001)"
+        );
+        assert!(
+            text(&floats(&[8.0, f32::NAN, 1.0]), &floats(&[1.0, 2.0, f32::INFINITY]))
+                .contains("element 1, is NaN, recorded is 2")
+        );
         let of_integers = text(&Tensor::int64s([1, 2, i64::MIN]), &Tensor::int64s([1, 3, i64::MAX]));
-        assert!(of_integers.ends_with(&format!("element 2, is {}, recorded is {}", i64::MIN, i64::MAX)), "{of_integers}");
+        assert!(
+            of_integers.ends_with(&format!("element 2, is {}, recorded is {}", i64::MIN, i64::MAX)),
+            "{of_integers}"
+        );
         let large = |x: u64| Tensor::new([1], vec![x]).unwrap();
         assert!(text(&large(u64::MAX), &large(0)).contains("is 18446744073709551615, recorded is 0"));
         let word = |text: &str| Tensor::strings([1], vec![text.to_string()]).unwrap();

@@ -1,4 +1,5 @@
-//! The processes in which `verify` runs its cases: one that panics, crashes or hangs is replaced, and the others go on.
+//! The processes in which `verify` runs its cases: one that panics, crashes or hangs is replaced, and the
+//! others go on.
 
 use super::options::{DeviceFields, Kernels, RunOptions, precision_name};
 use super::verify_case::{Case, CaseResult, Status};
@@ -25,10 +26,15 @@ pub struct Pool<'a> {
 }
 
 impl Pool<'_> {
-    /// Runs all cases. `done` sees each result as it comes. Returns the device, and the results in the order of the cases.
+    /// Runs all cases. `done` sees each result as it comes. Returns the device, and the results in the order
+    /// of the cases.
     ///
     /// Errors where no process can be started, or the device can't be opened.
-    pub fn run(&self, cases: &[Case], done: &(dyn Fn(&CaseResult) + Sync)) -> Result<(DeviceFields, Vec<CaseResult>)> {
+    pub fn run(
+        &self,
+        cases: &[Case],
+        done: &(dyn Fn(&CaseResult) + Sync),
+    ) -> Result<(DeviceFields, Vec<CaseResult>)> {
         let first = Worker::start(self)?;
         let fields = first.fields.clone();
         let next = Mutex::new(cases.iter().enumerate().collect::<VecDeque<_>>());
@@ -72,9 +78,16 @@ impl Pool<'_> {
     }
 
     fn command(&self) -> Result<Command> {
-        let program = std::env::current_exe().map_err(|problem| Error::internal(format!("the program's own path is unknown: {problem}")))?;
+        let program = std::env::current_exe()
+            .map_err(|problem| Error::internal(format!("the program's own path is unknown: {problem}")))?;
         let mut command = Command::new(program);
-        command.args(["verify-worker", "--device", &self.options.device.device, "--precision", precision_name(self.options.precision)]);
+        command.args([
+            "verify-worker",
+            "--device",
+            &self.options.device.device,
+            "--precision",
+            precision_name(self.options.precision),
+        ]);
         command.args(self.options.device.limits.iter().flat_map(|limits| ["--limits", limits]));
         command.args((self.options.device.kernels == Kernels::Hardware).then_some("--kernels=hardware"));
         command.args(self.options.device.packed_f16.then_some("--packed-f16"));
@@ -109,10 +122,18 @@ enum Failure {
 
 impl Worker {
     fn start(pool: &Pool) -> Result<Self> {
-        let mut child = pool.command()?.spawn().map_err(|problem| Error::internal(format!("a process could not be started: {problem}")))?;
+        let mut child = pool
+            .command()?
+            .spawn()
+            .map_err(|problem| Error::internal(format!("a process could not be started: {problem}")))?;
         let (send, lines) = channel();
         if let Some(stdout) = child.stdout.take() {
-            std::thread::spawn(move || BufReader::new(stdout).lines().map_while(std::result::Result::ok).try_for_each(|line| send.send(line)));
+            std::thread::spawn(move || {
+                BufReader::new(stdout)
+                    .lines()
+                    .map_while(std::result::Result::ok)
+                    .try_for_each(|line| send.send(line))
+            });
         }
         let talk = Arc::new(Mutex::new(VecDeque::new()));
         if let Some(stderr) = child.stderr.take() {
@@ -136,7 +157,10 @@ impl Worker {
                 Ok(worker)
             }
             Some(Ready::Failed(message)) => Err(Error::device(message)),
-            None => Err(Error::device(format!("the device could not be opened: the process {}", worker.epitaph()))),
+            None => Err(Error::device(format!(
+                "the device could not be opened: the process {}",
+                worker.epitaph()
+            ))),
         }
     }
 
@@ -158,11 +182,13 @@ impl Worker {
     /// How it ended, and its last words.
     fn epitaph(&mut self) -> String {
         self.stdin = None;
-        let status = self.child.wait().map_or_else(|problem| problem.to_string(), |status| status.to_string());
+        let status =
+            self.child.wait().map_or_else(|problem| problem.to_string(), |status| status.to_string());
         // Its talk has been read when its thread has had a moment.
         std::thread::sleep(Duration::from_millis(20));
         let talk = self.talk.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = talk.iter().filter(|line| !line.trim().is_empty()).cloned().collect::<Vec<_>>().join(" | ");
+        let last =
+            talk.iter().filter(|line| !line.trim().is_empty()).cloned().collect::<Vec<_>>().join(" | ");
         if last.is_empty() { format!("crashed ({status})") } else { format!("crashed ({status}): {last}") }
     }
 }

@@ -1,6 +1,8 @@
-//! `verify-worker`: the process in which `verify` runs its cases, so that one that crashes takes no other along.
+//! `verify-worker`: the process in which `verify` runs its cases, so that one that crashes takes no other
+//! along.
 //!
-//! It prints one line of JSON when the device is open, then one for each case that it reads, a line of JSON each.
+//! It prints one line of JSON when the device is open, then one for each case that it reads, a line of JSON
+//! each.
 
 use super::Outcome;
 use super::emit::{one_line, stdout};
@@ -53,10 +55,20 @@ impl VerifyWorker {
         say(&Ready::Device(DeviceFields::of(device.as_ref())))?;
         std::panic::set_hook(Box::new(|panic| PANIC.set(one_line(&panic.to_string()))));
         for line in std::io::stdin().lock().lines() {
-            let line = line.map_err(|problem| Error::new(ErrorKind::File, format!("standard input can't be read: {problem}")))?;
-            let case: Case = serde_json::from_str(&line).map_err(|problem| Error::usage(format!("a line is no case: {problem}")))?;
-            let result = catch_unwind(AssertUnwindSafe(|| verify_case::run(&case, &self.options, device.clone())))
-                .unwrap_or_else(|_| CaseResult::new(&case.path, Status::Error, Some(format!("panicked: {}", PANIC.take()))));
+            let line = line.map_err(|problem| {
+                Error::new(ErrorKind::File, format!("standard input can't be read: {problem}"))
+            })?;
+            let case: Case = serde_json::from_str(&line)
+                .map_err(|problem| Error::usage(format!("a line is no case: {problem}")))?;
+            let result =
+                catch_unwind(AssertUnwindSafe(|| verify_case::run(&case, &self.options, device.clone())))
+                    .unwrap_or_else(|_| {
+                        CaseResult::new(
+                            &case.path,
+                            Status::Error,
+                            Some(format!("panicked: {}", PANIC.take())),
+                        )
+                    });
             // After a lost device a new process is the surest cure.
             let device_lost = device.as_ref().is_some_and(|device| device.check().is_err());
             say(&Answer { result, device_lost })?;
@@ -66,6 +78,7 @@ impl VerifyWorker {
 }
 
 fn say(message: &impl Serialize) -> Result<()> {
-    let json = serde_json::to_string(message).map_err(|problem| Error::internal(format!("JSON could not be made: {problem}")))?;
+    let json = serde_json::to_string(message)
+        .map_err(|problem| Error::internal(format!("JSON could not be made: {problem}")))?;
     stdout(&format!("{json}\n"))
 }

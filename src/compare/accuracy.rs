@@ -1,8 +1,9 @@
 //! How accurately the functions of the elementwise table are computed on a GPU.
 //!
 //! The built-in ones by what Vulkan and WGSL promise
-//! ([WGSL, accuracy of built-in functions](https://www.w3.org/TR/WGSL/#concrete-float-accuracy)): 1 ulp there is at most 2 units of
-//! roundoff. Those of `shaders/lib/math.wgsl` by following that promise through their own text.
+//! ([WGSL, accuracy of built-in functions](https://www.w3.org/TR/WGSL/#concrete-float-accuracy)): 1 ulp there
+//! is at most 2 units of roundoff. Those of `shaders/lib/math.wgsl` by following that promise through their
+//! own text.
 
 /// exp: 3 + 2·|x| ulp.
 fn exp(x: f64) -> f64 {
@@ -20,8 +21,8 @@ const DIVISION: f64 = 5.0;
 /// The smallest normal number, in units of roundoff.
 const FLUSHED: f64 = f32::MIN_POSITIVE as f64 / super::UNIT_F32;
 
-/// The most by which the result of one application of a row may be off, in units of float32's roundoff (2⁻²⁴), beside what its
-/// arguments' errors do. `args` are the arguments in order, `value` the result.
+/// The most by which the result of one application of a row may be off, in units of float32's roundoff
+/// (2⁻²⁴), beside what its arguments' errors do. `args` are the arguments in order, `value` the result.
 pub fn rounding(row: &str, args: &[f64], value: f64) -> f64 {
     let x = args.first().copied().unwrap_or(0.0);
     let other = |index: usize| args.get(index).copied().unwrap_or(0.0);
@@ -54,8 +55,22 @@ pub fn rounding(row: &str, args: &[f64], value: f64) -> f64 {
         "HardSigmoid" => 2.0 * ((x * other(1)).abs().min(1.0 + 2.0 * other(2).abs()) + other(2).abs()),
         "Softsign" => relative(2.0 + DIVISION),
         // e^x − 1: absolute where the exponential is taken, a series near 0.
-        "Elu" | "Selu" => relative(12.0) + if x < 0.0 { other(1).abs() * other(2).abs().max(1.0) * (exp(x) * x.exp() + 1.0) } else { 0.0 },
-        "Celu" => relative(12.0) + if x < 0.0 { other(1).abs() * (exp(x / other(1)) * (x / other(1)).exp() + 1.0) } else { 0.0 },
+        "Elu" | "Selu" => {
+            relative(12.0)
+                + if x < 0.0 {
+                    other(1).abs() * other(2).abs().max(1.0) * (exp(x) * x.exp() + 1.0)
+                } else {
+                    0.0
+                }
+        }
+        "Celu" => {
+            relative(12.0)
+                + if x < 0.0 {
+                    other(1).abs() * (exp(x / other(1)) * (x / other(1)).exp() + 1.0)
+                } else {
+                    0.0
+                }
+        }
         // Reduced by π/2 in three parts; the parts lose digits as the multiple grows.
         "Sin" | "Cos" => 8.0 + 0.02 * x.abs(),
         "Tan" => (8.0 + 0.02 * x.abs()) * (1.0 + value * value) + relative(DIVISION),
@@ -69,7 +84,8 @@ pub fn rounding(row: &str, args: &[f64], value: f64) -> f64 {
     }
 }
 
-/// The error of softmax's exponential of `x ≤ 0`, relative, in units of roundoff: the difference's rounding and the function's own.
+/// The error of softmax's exponential of `x ≤ 0`, relative, in units of roundoff: the difference's rounding
+/// and the function's own.
 pub fn exponential(x: f64) -> f64 {
     x.abs() + exp(x)
 }

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 /// A row, and the index of the node that its step belongs to.
 pub(super) type Rows = Vec<(Option<usize>, NodeRow)>;
 
-/// The rows in the order of the graph as read, each node of it listed; a copy stands before the node that wanted it.
+/// The rows in the order of the graph as read, each node of it listed; a copy stands before the node that
+/// wanted it.
 pub(super) fn arrange(original: &Graph, planned: &Graph, plan: Option<&Plan>, rows: Rows) -> Vec<NodeRow> {
     let mut of_node: HashMap<usize, Vec<NodeRow>> = HashMap::new();
     let mut last = vec![];
@@ -43,12 +44,15 @@ pub(super) fn arrange(original: &Graph, planned: &Graph, plan: Option<&Plan>, ro
         };
         let index = output.and_then(|id| producers.get(&id)).copied();
         // A node whose result is now a part of another's goes by its name alone.
-        let rows = index.and_then(|index| of_node.remove(&index)).or_else(|| of_node.remove(named.get(node.name.as_str())?));
+        let rows = index
+            .and_then(|index| of_node.remove(&index))
+            .or_else(|| of_node.remove(named.get(node.name.as_str())?));
         match (rows, into.get(node.name.as_str()), index) {
             (Some(rows), ..) => arranged.extend(rows),
             (None, Some(target), _) => arranged.push(plain("fused", Some(target))),
             (None, None, Some(index)) => {
-                let placement = plan.and_then(|plan| plan.placements.get(index)).map_or("removed", Placement::name);
+                let placement =
+                    plan.and_then(|plan| plan.placements.get(index)).map_or("removed", Placement::name);
                 arranged.push(plain(placement, None));
             }
             (None, None, None) => arranged.push(plain("removed", None)),

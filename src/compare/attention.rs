@@ -1,4 +1,5 @@
-//! What attention may lose: each score's sum of products, taken through the softmax, then the sum over the values.
+//! What attention may lose: each score's sum of products, taken through the softmax, then the sum over the
+//! values.
 
 use super::bounds::{Input, Own, leaves_range};
 use super::measure::Allowed;
@@ -21,18 +22,31 @@ struct Off {
 ///
 /// Σ pⱼ·(exp(eⱼ) − 1)·|vⱼ − y| / Σ pⱼ·exp(−eⱼ), and no further than max |vⱼ − y|;
 ///
-/// eⱼ is the score's own error, that of its exponential, and those of the factors by which a running maximum scales what there is.
-/// Then come the sum over n values and the quotient: (2n + 5)·u·Σ pⱼ·|vⱼ|. A score whose products leave float32's range weighs
-/// nothing or makes the whole row NaN; a sum of the values that leaves it ends as no number.
-pub fn attention(node: &Node, index: usize, inputs: &[Option<Input>], want: &[f64], own: Own) -> Result<Allowed> {
+/// eⱼ is the score's own error, that of its exponential, and those of the factors by which a running maximum
+/// scales what there is. Then come the sum over n values and the quotient: (2n + 5)·u·Σ pⱼ·|vⱼ|. A score
+/// whose products leave float32's range weighs nothing or makes the whole row NaN; a sum of the values that
+/// leaves it ends as no number.
+pub fn attention(
+    node: &Node,
+    index: usize,
+    inputs: &[Option<Input>],
+    want: &[f64],
+    own: Own,
+) -> Result<Allowed> {
     let op = node.op.downcast::<Attention>().ok_or_else(|| Error::internal("attention of another kind"))?;
     if index == 1 || index == 2 {
         return Ok(super::bounds::exact(inputs, want));
     }
-    let tensors: Vec<Option<Tensor>> = inputs.iter().map(|input| input.as_ref().map(|input| input.value.clone())).collect();
+    let tensors: Vec<Option<Tensor>> =
+        inputs.iter().map(|input| input.as_ref().map(|input| input.value.clone())).collect();
     // The same operands with each element's error in its place.
-    let errors = inputs.iter().enumerate().map(|(at, input)| input.as_ref().map(|input| errors_of(at, input)).transpose()).collect::<Result<Vec<_>>>()?;
-    let (tensors, errors): (Vec<_>, Vec<_>) = (tensors.iter().map(Option::as_ref).collect(), errors.iter().map(Option::as_ref).collect());
+    let errors = inputs
+        .iter()
+        .enumerate()
+        .map(|(at, input)| input.as_ref().map(|input| errors_of(at, input)).transpose())
+        .collect::<Result<Vec<_>>>()?;
+    let (tensors, errors): (Vec<_>, Vec<_>) =
+        (tensors.iter().map(Option::as_ref).collect(), errors.iter().map(Option::as_ref).collect());
     let all = Dense::<f64>::read(op, Operands::new(&tensors))?;
     let brought = Dense::<f64>::read(op, Operands::new(&errors))?;
     let sizes = all.sizes;
@@ -47,7 +61,8 @@ pub fn attention(node: &Node, index: usize, inputs: &[Option<Input>], want: &[f6
     for (b, h) in (0..sizes.batch).flat_map(|b| (0..sizes.heads).map(move |h| (b, h))) {
         let ((q, k, v), (dq, dk, dv)) = (all.head(b, h), brought.head(b, h));
         // With an infinity among them the products are what IEEE 754 says.
-        let magnitudes = |list: &[f64]| list.iter().map(|x| if x.is_finite() { x.abs() } else { 0.0 }).collect::<Vec<_>>();
+        let magnitudes =
+            |list: &[f64]| list.iter().map(|x| if x.is_finite() { x.abs() } else { 0.0 }).collect::<Vec<_>>();
         let (q_size, k_size) = (magnitudes(q), magnitudes(k));
         for query in 0..sizes.queries {
             all.bias.row(b, h, query, &mut bias);
@@ -56,7 +71,8 @@ pub fn attention(node: &Node, index: usize, inputs: &[Option<Input>], want: &[f6
             let mut off = vec![Off { fixed: 0.0, scaled: 0.0 }; keys];
             let mut largest_score = 0f64;
             let row = |list: &'_ [f64], at: usize| at * depth..(at * depth + depth).min(list.len());
-            // A product that is no number, or beyond the range, may stay that where a mask of −∞ is added to it.
+            // A product that is no number, or beyond the range, may stay that where a mask of −∞ is added to
+            // it.
             let mut masked = false;
             for key in 0..keys {
                 let (of_q, of_k) = (row(q, query), row(k, key));
@@ -68,8 +84,10 @@ pub fn attention(node: &Node, index: usize, inputs: &[Option<Input>], want: &[f6
                     masked |= leaves_range(largest) || !score.is_finite();
                     continue;
                 }
-                largest_score = largest_score.max(largest + if bias[key].is_finite() { bias[key].abs() } else { 0.0 });
-                let operands = factor.abs() * (dot(&q_size[of_q.clone()], &dk[of_k.clone()]) + dot(&dq[of_q], &k_size[of_k]));
+                largest_score =
+                    largest_score.max(largest + if bias[key].is_finite() { bias[key].abs() } else { 0.0 });
+                let operands = factor.abs()
+                    * (dot(&q_size[of_q.clone()], &dk[of_k.clone()]) + dot(&dq[of_q], &k_size[of_k]));
                 let mut rounding = (depth as f64 + 3.0) * size;
                 if op.softcap > 0.0 {
                     let cap = op.softcap as f64;
@@ -77,17 +95,25 @@ pub fn attention(node: &Node, index: usize, inputs: &[Option<Input>], want: &[f6
                     rounding += accuracy::rounding("Tanh", &[score / cap], score) + 7.0 * score.abs();
                 }
                 let sum = score + bias[key];
-                off[key] = Off { fixed: operands + bias_error[key].abs() + stores * (score.abs() + sum.abs()), scaled: UNIT_F32 * (rounding + sum.abs()) };
+                off[key] = Off {
+                    fixed: operands + bias_error[key].abs() + stores * (score.abs() + sum.abs()),
+                    scaled: UNIT_F32 * (rounding + sum.abs()),
+                };
                 scores[key] = sum;
             }
             let high = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let weights: Vec<f64> = scores.iter().map(|score| if high.is_finite() { (score - high).exp() } else { 0.0 }).collect();
+            let weights: Vec<f64> = scores
+                .iter()
+                .map(|score| if high.is_finite() { (score - high).exp() } else { 0.0 })
+                .collect();
             let total: f64 = weights.iter().sum();
-            let weights: Vec<f64> = weights.iter().map(|weight| if total > 0.0 { weight / total } else { 0.0 }).collect();
+            let weights: Vec<f64> =
+                weights.iter().map(|weight| if total > 0.0 { weight / total } else { 0.0 }).collect();
             for (off, score) in off.iter_mut().zip(&scores).filter(|(_, score)| score.is_finite()) {
                 let distance = (score - high).max(-200.0);
                 off.fixed += own.unit;
-                off.scaled += UNIT_F32 * (accuracy::exponential(distance) + 7.0 * (keys as f64 / 4.0).ceil() + keys as f64);
+                off.scaled += UNIT_F32
+                    * (accuracy::exponential(distance) + 7.0 * (keys as f64 / 4.0).ceil() + keys as f64);
             }
             let lost = leaves_range(largest_score);
             if index == 3 {
@@ -113,16 +139,22 @@ pub fn attention(node: &Node, index: usize, inputs: &[Option<Input>], want: &[f6
                     let bound = up / down;
                     if bound < furthest { bound } else { furthest }
                 };
-                // A key that isn't seen may count as one of weight 0, and so may one whose weight is flushed to that.
-                let weightless = |key: usize| bias[key] == f64::NEG_INFINITY || total > 0.0 && weights[key] * total < f32::MIN_POSITIVE as f64;
+                // A key that isn't seen may count as one of weight 0, and so may one whose weight is flushed
+                // to that.
+                let weightless = |key: usize| {
+                    bias[key] == f64::NEG_INFINITY
+                        || total > 0.0 && weights[key] * total < f32::MIN_POSITIVE as f64
+                };
                 let hidden = (0..keys).any(|key| !value(key).is_finite() && weightless(key));
                 let size: f64 = seen().map(|key| weights[key] * value(key).abs()).sum();
-                let largest = seen().map(|key| value(key).abs()).filter(|x| x.is_finite()).fold(0.0, f64::max);
+                let largest =
+                    seen().map(|key| value(key).abs()).filter(|x| x.is_finite()).fold(0.0, f64::max);
                 let of_values: f64 = seen().map(|key| weights[key] * dv[row(key)][column]).sum();
                 let (still, whole) = (moved(0.0), moved(C));
                 fixed.push(if lost { f64::INFINITY } else { still + of_values + own.unit * size });
                 open.push(lost || masked || hidden || leaves_range(keys as f64 * largest));
-                let sum = UNIT_F32 * (2.0 * keys as f64 + accuracy::quotient()) * size + keys as f64 * f32::MIN_POSITIVE as f64 * largest;
+                let sum = UNIT_F32 * (2.0 * keys as f64 + accuracy::quotient()) * size
+                    + keys as f64 * f32::MIN_POSITIVE as f64 * largest;
                 scaled.push((whole - still).max(0.0) / C + sides * sum);
             }
         }
@@ -131,13 +163,21 @@ pub fn attention(node: &Node, index: usize, inputs: &[Option<Input>], want: &[f6
     let last = if index == 3 { keys } else { width };
     let shape = [sizes.batch, sizes.heads, sizes.queries, last];
     let order = if index == 3 { [0, 1, 2, 3] } else { order };
-    let formula = format!("errors of scores of {depth} through the softmax, c·u·2·{keys}·Σp|v| + storage rounding");
-    let (fixed, scaled, open) = (ordered(&fixed, shape, order), ordered(&scaled, shape, order), ordered(&open, shape, order));
+    let formula =
+        format!("errors of scores of {depth} through the softmax, c·u·2·{keys}·Σp|v| + storage rounding");
+    let (fixed, scaled, open) =
+        (ordered(&fixed, shape, order), ordered(&scaled, shape, order), ordered(&open, shape, order));
     Ok(Allowed::new(fixed, scaled, formula).with_open(open))
 }
 
 /// The scores as a result: weights by their relative error, the others by their own.
-fn give_scores(op: &Attention, weights: &[f64], off: &[Off], sides: f64, (fixed, scaled): (&mut Vec<f64>, &mut Vec<f64>)) {
+fn give_scores(
+    op: &Attention,
+    weights: &[f64],
+    off: &[Off],
+    sides: f64,
+    (fixed, scaled): (&mut Vec<f64>, &mut Vec<f64>),
+) {
     use crate::ops::nn::attention::Scores;
     for (weight, off) in weights.iter().zip(off) {
         let size = if op.scores == Scores::Weights { 2.0 * weight } else { 1.0 };
@@ -151,7 +191,8 @@ fn give_scores(op: &Attention, weights: &[f64], off: &[Off], sides: f64, (fixed,
     }
 }
 
-/// What an element of an input may be off by; a mask of bools and the numbers of valid keys are exact, and say the same.
+/// What an element of an input may be off by; a mask of bools and the numbers of valid keys are exact, and
+/// say the same.
 fn errors_of(index: usize, input: &Input) -> Result<Tensor> {
     if index == LENGTHS || !input.value.dtype().is_float() {
         return Ok(input.value.clone());

@@ -1,4 +1,5 @@
-//! How far a right step may lie from the reference: an operator's [`Bound`] made into numbers, element by element.
+//! How far a right step may lie from the reference: an operator's [`Bound`] made into numbers, element by
+//! element.
 
 use super::accuracy;
 use super::attention::attention;
@@ -68,25 +69,31 @@ pub struct Input {
 }
 
 impl Input {
-    /// What each element may be off by. Small whole numbers and infinities are stored exactly, and these stay what they are however far
-    /// they lie apart; what is too small for a normal float32 may be read as 0.
+    /// What each element may be off by. Small whole numbers and infinities are stored exactly, and these stay
+    /// what they are however far they lie apart; what is too small for a normal float32 may be read as 0.
     pub fn errors(&self) -> Result<Vec<f64>> {
-        let stored = |x: f64| if is_whole(x) { 0.0 } else { self.unit * x.max(floor(self.unit)) + flushed(x, self.unit) };
+        let stored = |x: f64| {
+            if is_whole(x) { 0.0 } else { self.unit * x.max(floor(self.unit)) + flushed(x, self.unit) }
+        };
         let error = |x: &f64| if x.is_finite() { stored(x.abs()) + self.apart } else { 0.0 };
         Ok(self.value.to_f64s()?.iter().map(error).collect())
     }
     fn uncertain(&self) -> Result<Uncertain> {
         Ok(Uncertain { value: self.value.clone(), error: self.errors()? })
     }
-    /// Magnitudes, none below the smallest that is rounded relatively. What is no finite number has none: a sum that it is in is what
-    /// IEEE 754 says, whatever the order.
+    /// Magnitudes, none below the smallest that is rounded relatively. What is no finite number has none: a
+    /// sum that it is in is what IEEE 754 says, whatever the order.
     pub fn magnitude(&self) -> Result<Tensor> {
         if !self.value.dtype().is_float() {
             return Ok(self.value.clone());
         }
         Tensor::new(
             self.value.shape(),
-            self.value.to_f64s()?.iter().map(|x| if x.is_finite() { x.abs().max(floor(self.unit)) } else { 0.0 }).collect::<Vec<_>>(),
+            self.value
+                .to_f64s()?
+                .iter()
+                .map(|x| if x.is_finite() { x.abs().max(floor(self.unit)) } else { 0.0 })
+                .collect::<Vec<_>>(),
         )
     }
 }
@@ -110,9 +117,17 @@ pub struct Made {
 }
 
 /// What output `index` of `node` (its reference `want`, as float64) is held to.
-pub fn allowed(node: &Node, index: usize, inputs: &[Option<Input>], want: &[f64], made: Made, own: Own) -> Result<Allowed> {
+pub fn allowed(
+    node: &Node,
+    index: usize,
+    inputs: &[Option<Input>],
+    want: &[f64],
+    made: Made,
+    own: Own,
+) -> Result<Allowed> {
     let store = made.unit;
-    let facts: Vec<Option<Fact>> = inputs.iter().map(|input| input.as_ref().map(|input| Fact::of(&input.value))).collect();
+    let facts: Vec<Option<Fact>> =
+        inputs.iter().map(|input| input.as_ref().map(|input| Fact::of(&input.value))).collect();
     let refs: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
     // What is no float is stored as it is.
     let whole = store == 0.0;
@@ -121,24 +136,34 @@ pub fn allowed(node: &Node, index: usize, inputs: &[Option<Input>], want: &[f64]
         // Positions are whole, of whatever they are.
         Bound::Choice { .. } if whole => Allowed::uniform(want.len(), 0.0, 0.0, "positions: exact"),
         Bound::Choice { .. } => exact(inputs, want),
-        Bound::Contraction { length } | Bound::Sum { length } if whole => sums::whole(node, inputs, want, length)?,
+        Bound::Contraction { length } | Bound::Sum { length } if whole => {
+            sums::whole(node, inputs, want, length)?
+        }
         Bound::Contraction { length } => contraction(node, inputs, length, made.winograd, own)?,
         Bound::Softmax { logarithm, .. } => softmax(node, inputs, want, logarithm, own)?,
         Bound::Attention => attention(node, index, inputs, want, own)?,
         Bound::LpNormalization { axis, squared } => lp_normalization(inputs, axis, squared, own)?,
         Bound::Sum { length } => sums::sum(node, inputs, want, length, own)?,
-        Bound::Normalization { length, epsilon, .. } if index > 0 => moments(inputs, want, index, (length, epsilon as f64), own)?,
+        Bound::Normalization { length, epsilon, .. } if index > 0 => {
+            moments(inputs, want, index, (length, epsilon as f64), own)?
+        }
         Bound::MeanVariance { axes, epsilon } => mean_variance(inputs, &axes, epsilon, own)?,
-        Bound::Normalization { length, centred, epsilon } => normalization(node, inputs, want, Runs { length, centred, epsilon: epsilon as f64 }, own)?,
+        Bound::Normalization { length, centred, epsilon } => {
+            normalization(node, inputs, want, Runs { length, centred, epsilon: epsilon as f64 }, own)?
+        }
         Bound::Elementwise => elementwise(node, inputs, want, own)?,
     };
     for (index, want) in want.iter().enumerate() {
         let open = allowed.open.get(index) == Some(&true);
-        let (Some(fixed), Some(scaled)) = (allowed.fixed.get_mut(index), allowed.scaled.get_mut(index)) else { continue };
+        let (Some(fixed), Some(scaled)) = (allowed.fixed.get_mut(index), allowed.scaled.get_mut(index))
+        else {
+            continue;
+        };
         if want.is_finite() {
             // The device's own store, which may flush what is subnormal, and the reference's.
             let size = want.abs();
-            *fixed += flushed(size, store) + store * size.max(floor(store)) + own.unit * size.max(floor(own.unit));
+            *fixed +=
+                flushed(size, store) + store * size.max(floor(store)) + own.unit * size.max(floor(own.unit));
         } else if !open {
             // Held to what it is.
             (*fixed, *scaled) = (0.0, 0.0);
@@ -152,7 +177,10 @@ pub fn exact(inputs: &[Option<Input>], want: &[f64]) -> Allowed {
     let unit = inputs.iter().flatten().map(|input| input.unit).fold(0.0, f64::max);
     let apart = inputs.iter().flatten().map(|input| input.apart).fold(0.0, f64::max);
     // A driver that reads subnormal numbers as 0 takes any of them for the largest.
-    let subnormal = inputs.iter().flatten().any(|input| input.unit >= UNIT_F32 && has_subnormal(&input.value).unwrap_or(false));
+    let subnormal = inputs
+        .iter()
+        .flatten()
+        .any(|input| input.unit >= UNIT_F32 && has_subnormal(&input.value).unwrap_or(false));
     let tiny = if subnormal { f32::MIN_POSITIVE as f64 } else { 0.0 };
     let stored = |x: &f64| unit * x.abs().max(floor(unit)) + if x.abs() < tiny { tiny } else { 0.0 };
     let fixed = want.iter().map(|x| if x.is_finite() { stored(x) } else { 0.0 } + apart).collect();
@@ -175,36 +203,59 @@ pub fn magnitude_of(op: &dyn Operator, magnitudes: &[Option<Tensor>]) -> Result<
 
 pub fn evaluate(op: &dyn Operator, inputs: &[Option<Tensor>]) -> Result<Tensor> {
     let refs: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_ref).collect();
-    cpu::eval_node(op, &refs, Mode::Oracle)?.into_iter().next().ok_or_else(|| Error::internal("an operator without a result"))
+    cpu::eval_node(op, &refs, Mode::Oracle)?
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::internal("an operator without a result"))
 }
 
 /// c · u · length · Σ|aᵢbᵢ| and the rounding of what is summed, taken through the epilogue.
-fn contraction(node: &Node, inputs: &[Option<Input>], length: usize, winograd: Option<Tile>, own: Own) -> Result<Allowed> {
+fn contraction(
+    node: &Node,
+    inputs: &[Option<Input>],
+    length: usize,
+    winograd: Option<Tile>,
+    own: Own,
+) -> Result<Allowed> {
     let epilogue = epilogue_of(node).cloned().unwrap_or_else(Pointwise::identity);
     let mut bare = node.clone();
     set_epilogue(&mut bare, Pointwise::identity());
-    let plain: Vec<Option<Tensor>> = inputs.iter().map(|input| input.as_ref().map(|input| input.value.clone())).collect();
+    let plain: Vec<Option<Tensor>> =
+        inputs.iter().map(|input| input.as_ref().map(|input| input.value.clone())).collect();
     let sum = evaluate(&*bare.op, &plain)?;
-    let magnitudes = inputs.iter().map(|input| input.as_ref().map(Input::magnitude).transpose()).collect::<Result<Vec<_>>>()?;
+    let magnitudes = inputs
+        .iter()
+        .map(|input| input.as_ref().map(Input::magnitude).transpose())
+        .collect::<Result<Vec<_>>>()?;
     let magnitude = magnitude_of(&*bare.op, &magnitudes)?;
     let unit_of = |index: usize| inputs.get(index).and_then(Option::as_ref).map_or(0.0, |input| input.unit);
     let operands = unit_of(0) + unit_of(1).max(unit_of(2));
-    // Weights that a rewrite folded were rounded once more, and the reference stored what lay between the nodes.
+    // Weights that a rewrite folded were rounded once more, and the reference stored what lay between the
+    // nodes.
     let folded = if node.fused.is_empty() { 0.0 } else { UNIT_F32 + own.unit * node.fused.len() as f64 };
     let sides = if own.arithmetic { 2.0 } else { 1.0 };
     // Products below the smallest normal number may be flushed to 0.
     let tiny = length as f64 * f32::MIN_POSITIVE as f64;
     let fixed: Vec<f64> = magnitude.iter().map(|m| (operands + folded) * m + tiny).collect();
     let (mut tiles, mut touched) = (None, None);
-    if let (Some(tile), Some(conv), [Some(x), Some(w), ..]) = (winograd, bare.op.downcast::<Conv>(), &magnitudes[..]) {
+    if let (Some(tile), Some(conv), [Some(x), Some(w), ..]) =
+        (winograd, bare.op.downcast::<Conv>(), &magnitudes[..])
+    {
         let given = plain.first().and_then(Option::as_ref).unwrap_or(x);
         tiles = Some(spread(conv, tile, &where_finite(x, |x| x, 0.0)?, w)?);
         // What is no number goes into every output of its tile, or none of it where its coefficient is 0.
-        touched = if given.to_f64s()?.iter().all(|x| x.is_finite()) { None } else { Some(spread(conv, tile, &where_finite(given, |_| 0.0, 1.0)?, w)?) };
+        touched = if given.to_f64s()?.iter().all(|x| x.is_finite()) {
+            None
+        } else {
+            Some(spread(conv, tile, &where_finite(given, |_| 0.0, 1.0)?, w)?)
+        };
     }
     let spread = tiles;
-    let terms = |index: usize, m: f64| length as f64 * m * sides + spread.as_ref().map_or(0.0, |spread| spread[index]);
-    let scaled: Vec<f64> = magnitude.iter().enumerate().map(|(index, &m)| UNIT_F32 * terms(index, m)).collect();
+    let terms = |index: usize, m: f64| {
+        length as f64 * m * sides + spread.as_ref().map_or(0.0, |spread| spread[index])
+    };
+    let scaled: Vec<f64> =
+        magnitude.iter().enumerate().map(|(index, &m)| UNIT_F32 * terms(index, m)).collect();
     let formula = if spread.is_some() {
         format!("c·u·({length}·Σ|ab| + Winograd's spread) + storage rounding")
     } else {
@@ -212,30 +263,45 @@ fn contraction(node: &Node, inputs: &[Option<Input>], length: usize, winograd: O
     };
     // A partial sum may be as large as all magnitudes together, before it is scaled.
     let scale = bare.op.downcast::<Gemm>().map_or(1.0, |gemm| gemm.alpha.abs().min(1.0) as f64);
-    let of_tile = |at: usize| spread.as_ref().is_some_and(|s| leaves_range(s[at])) || touched.as_ref().is_some_and(|t| t[at] > 0.0);
-    let open: Vec<bool> = magnitude.iter().enumerate().map(|(at, &m)| leaves_range(m / scale) || of_tile(at)).collect();
+    let of_tile = |at: usize| {
+        spread.as_ref().is_some_and(|s| leaves_range(s[at])) || touched.as_ref().is_some_and(|t| t[at] > 0.0)
+    };
+    let open: Vec<bool> =
+        magnitude.iter().enumerate().map(|(at, &m)| leaves_range(m / scale) || of_tile(at)).collect();
     if epilogue.is_identity() {
         return Ok(Allowed::new(fixed, scaled, formula).with_open(open));
     }
     let through = |error: Vec<f64>, arithmetic: f64| -> Result<Propagated> {
         let mut operands = vec![Uncertain { value: sum.clone(), error }];
         for index in 3..3 + epilogue.operands.saturating_sub(1) {
-            let input = inputs.get(index).and_then(Option::as_ref).ok_or_else(|| Error::internal("an epilogue's operand is missing"))?;
+            let input = inputs
+                .get(index)
+                .and_then(Option::as_ref)
+                .ok_or_else(|| Error::internal("an epilogue's operand is missing"))?;
             operands.push(input.uncertain()?);
         }
         propagate(&epilogue, &operands, Rounding { arithmetic, reference: own.unit })
     };
     let whole = through(fixed.iter().zip(&scaled).map(|(f, s)| f + C * s).collect(), C * sides)?;
     let either = open.iter().zip(&whole.open).map(|(sum, step)| *sum || *step).collect();
-    let mut allowed = split(through(fixed, 0.0)?, Propagated { open: either, ..whole }, formula + ", through the epilogue");
+    let mut allowed =
+        split(through(fixed, 0.0)?, Propagated { open: either, ..whole }, formula + ", through the epilogue");
     // An infinity on the way may become any number: there is nothing to hold it to.
-    allowed.fixed.iter_mut().zip(open).filter(|(_, open)| *open).for_each(|(fixed, _)| *fixed = f64::INFINITY);
+    allowed
+        .fixed
+        .iter_mut()
+        .zip(open)
+        .filter(|(_, open)| *open)
+        .for_each(|(fixed, _)| *fixed = f64::INFINITY);
     Ok(allowed)
 }
 
 /// A tensor with its finite elements as `of` makes them, and the others as one number.
 fn where_finite(tensor: &Tensor, of: fn(f64) -> f64, other: f64) -> Result<Tensor> {
-    Tensor::new(tensor.shape(), tensor.to_f64s()?.iter().map(|&x| if x.is_finite() { of(x) } else { other }).collect::<Vec<_>>())
+    Tensor::new(
+        tensor.shape(),
+        tensor.to_f64s()?.iter().map(|&x| if x.is_finite() { of(x) } else { other }).collect::<Vec<_>>(),
+    )
 }
 
 /// What operands bring, and the whole, as the parts of what is allowed.
@@ -252,7 +318,9 @@ fn elementwise(node: &Node, inputs: &[Option<Input>], want: &[f64], own: Own) ->
     } else if let Some(op) = node.op.downcast::<BatchNormalization>() {
         let rank = operands.first().map_or(0, |x| x.value.rank());
         for vector in operands.iter_mut().skip(1) {
-            let shape: Vec<usize> = std::iter::once(vector.value.len()).chain(std::iter::repeat_n(1, rank.saturating_sub(2))).collect();
+            let shape: Vec<usize> = std::iter::once(vector.value.len())
+                .chain(std::iter::repeat_n(1, rank.saturating_sub(2)))
+                .collect();
             vector.value = vector.value.reshape(shape)?;
         }
         op.expression()
@@ -267,31 +335,50 @@ fn elementwise(node: &Node, inputs: &[Option<Input>], want: &[f64], own: Own) ->
         let mut largest = want.iter().filter(|x| x.is_finite()).fold(0f64, |m, x| m.max(x.abs()));
         let mut unit = UNIT_F32;
         for input in inputs.iter().flatten().filter(|input| input.value.dtype().is_float()) {
-            largest = input.value.to_f64s()?.iter().filter(|x| x.is_finite()).fold(largest, |m, x| m.max(x.abs()));
+            largest =
+                input.value.to_f64s()?.iter().filter(|x| x.is_finite()).fold(largest, |m, x| m.max(x.abs()));
             unit = unit.max(input.unit);
         }
-        return Ok(Allowed::uniform(want.len(), 2.0 * unit * largest, 16.0 * UNIT_F32 * largest, "c·u·16·max|x| + storage rounding"));
+        return Ok(Allowed::uniform(
+            want.len(),
+            2.0 * unit * largest,
+            16.0 * UNIT_F32 * largest,
+            "c·u·16·max|x| + storage rounding",
+        ));
     };
-    let operands = operands.iter().take(expression.operands).map(Input::uncertain).collect::<Result<Vec<_>>>()?;
+    let operands =
+        operands.iter().take(expression.operands).map(Input::uncertain).collect::<Result<Vec<_>>>()?;
     let sides = if own.arithmetic { 2.0 } else { 1.0 };
-    let through = |arithmetic: f64| propagate(&expression, &operands, Rounding { arithmetic, reference: own.unit });
+    let through =
+        |arithmetic: f64| propagate(&expression, &operands, Rounding { arithmetic, reference: own.unit });
     Ok(split(through(0.0)?, through(C * sides)?, "running error of the expression + storage rounding"))
 }
 
 /// The operands of a rotation, each as uncertain as the input that it is spread from.
 fn turned(op: &RotaryEmbedding, inputs: &[Option<Input>]) -> Result<Vec<Input>> {
-    let tensors: Vec<Option<&Tensor>> = inputs.iter().map(|input| input.as_ref().map(|input| &input.value)).collect();
+    let tensors: Vec<Option<&Tensor>> =
+        inputs.iter().map(|input| input.as_ref().map(|input| &input.value)).collect();
     let spread = op.operands(Operands::new(&tensors))?;
     let of = |(value, from): (Tensor, usize)| {
-        let input = inputs.get(from).and_then(Option::as_ref).ok_or_else(|| Error::internal("a rotation without its inputs"))?;
+        let input = inputs
+            .get(from)
+            .and_then(Option::as_ref)
+            .ok_or_else(|| Error::internal("a rotation without its inputs"))?;
         Ok(Input { value, ..input.clone() })
     };
     spread.into_iter().zip([0, 0, 1, 2]).map(of).collect()
 }
 
 /// A softmax's rows: each element's exponent, the largest exponent, the sum and the quotient may be off.
-fn softmax(node: &Node, inputs: &[Option<Input>], want: &[f64], logarithm: bool, own: Own) -> Result<Allowed> {
-    let input = inputs.first().and_then(Option::as_ref).ok_or_else(|| Error::internal("a softmax without input"))?;
+fn softmax(
+    node: &Node,
+    inputs: &[Option<Input>],
+    want: &[f64],
+    logarithm: bool,
+    own: Own,
+) -> Result<Allowed> {
+    let input =
+        inputs.first().and_then(Option::as_ref).ok_or_else(|| Error::internal("a softmax without input"))?;
     let op = node.op.downcast::<Softmax>().ok_or_else(|| Error::internal("a softmax of another kind"))?;
     let (before, length, after) = op.split(input.value.shape())?;
     let (xs, errors) = (input.value.to_f64s()?, input.errors()?);
@@ -304,19 +391,27 @@ fn softmax(node: &Node, inputs: &[Option<Input>], want: &[f64], logarithm: bool,
         // The sum's relative errors: what its terms bring, weighted, and its own additions.
         let weight = |at: usize| (xs[at] - high).exp() / sum;
         let brought: f64 = row().map(|at| weight(at) * errors[at]).sum();
-        let own_terms: f64 = row().map(|at| (xs[at] - high).max(-200.0)).zip(row()).map(|(d, at)| weight(at) * accuracy::exponential(d)).sum();
+        let own_terms: f64 = row()
+            .map(|at| (xs[at] - high).max(-200.0))
+            .zip(row())
+            .map(|(d, at)| weight(at) * accuracy::exponential(d))
+            .sum();
         let sum_error = own_terms + length as f64;
         for at in row() {
             let distance = (xs[at] - high).max(-200.0);
             let (f, s) = (errors[at] + brought, UNIT_F32 * sum_error);
             if logarithm {
                 let value = want.get(at).copied().unwrap_or(0.0);
-                (fixed[at], scaled[at]) = (f, sides * (s + UNIT_F32 * (distance.abs() + accuracy::logarithm(sum.ln()) + value.abs())));
+                (fixed[at], scaled[at]) = (
+                    f,
+                    sides * (s + UNIT_F32 * (distance.abs() + accuracy::logarithm(sum.ln()) + value.abs())),
+                );
             } else {
                 let value = want.get(at).copied().unwrap_or(0.0).abs();
                 let relative = s + UNIT_F32 * (accuracy::exponential(distance) + accuracy::quotient());
                 // Exponentials below float32's smallest normal may be flushed to 0.
-                // An exponential that is 0 in float64 has no relative error: it is what the error makes of it.
+                // An exponential that is 0 in float64 has no relative error: it is what the error makes of
+                // it.
                 let brought = if value > 0.0 { f.exp_m1() * value } else { (xs[at] - high + f).exp() / sum };
                 (fixed[at], scaled[at]) = (brought, sides * (relative * value + f32::MIN_POSITIVE as f64));
             }

@@ -4,8 +4,9 @@ use super::bounds::Input;
 use crate::error::Result;
 use crate::tensor::Tensor;
 
-/// The positions along `axis` of `x` that are wanted, each exchanged for the one that was given where the elements at both lie no
-/// further apart than they may be off together. `want` and `got` hold as many positions along the axis as they will.
+/// The positions along `axis` of `x` that are wanted, each exchanged for the one that was given where the
+/// elements at both lie no further apart than they may be off together. `want` and `got` hold as many
+/// positions along the axis as they will.
 pub fn as_good(x: &Input, axis: usize, want: &Tensor, got: &Tensor) -> Result<Tensor> {
     let (xs, errors) = (x.value.to_f64s()?, x.errors()?);
     let (wanted, given) = (want.to_i64s()?, got.to_i64s()?);
@@ -24,7 +25,11 @@ pub fn as_good(x: &Input, axis: usize, want: &Tensor, got: &Tensor) -> Result<Te
         (Some((a, e)), Some((b, f))) => a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= e + f,
         _ => false,
     };
-    let chosen = wanted.iter().zip(&given).enumerate().map(|(at, (&want, &got))| if as_good(at, want, got) { got } else { want });
+    let chosen = wanted
+        .iter()
+        .zip(&given)
+        .enumerate()
+        .map(|(at, (&want, &got))| if as_good(at, want, got) { got } else { want });
     Tensor::new(want.shape(), chosen.collect::<Vec<i64>>())
 }
 
@@ -37,7 +42,8 @@ mod tests {
         let value = Tensor::new([2, 3], vec![1.0, 1.5, 1.0, 4.0, 4.0 + 1e-9, 7.0]).unwrap();
         let x = Input { value, unit: 0.0, apart: 1e-6 };
         let positions = |list: [i64; 2]| Tensor::new([2, 1], list.to_vec()).unwrap();
-        let chosen = |want, got| as_good(&x, 1, &positions(want), &positions(got)).unwrap().to_i64s().unwrap();
+        let chosen =
+            |want, got| as_good(&x, 1, &positions(want), &positions(got)).unwrap().to_i64s().unwrap();
         assert_eq!(chosen([0, 1], [2, 0]), [2, 0]);
         assert_eq!(chosen([1, 2], [0, 0]), [1, 2]);
         assert_eq!(chosen([0, 0], [-1, 3]), [0, 0]);

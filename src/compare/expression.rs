@@ -1,5 +1,5 @@
-//! Running error analysis of elementwise expressions: the value in float64 and, beside it, how far a right float32 evaluation
-//! may lie from it, step by step.
+//! Running error analysis of elementwise expressions: the value in float64 and, beside it, how far a right
+//! float32 evaluation may lie from it, step by step.
 
 use super::accuracy::rounding;
 use super::range::LARGEST_F16;
@@ -29,8 +29,8 @@ pub struct Rounding {
 /// An expression's value with its error.
 pub struct Propagated {
     pub value: Uncertain,
-    /// Elements that may be no number: a result on the way may leave the range of the type that holds it, and what comes of an
-    /// infinity may be anything; or a function isn't defined within its arguments' errors.
+    /// Elements that may be no number: a result on the way may leave the range of the type that holds it, and
+    /// what comes of an infinity may be anything; or a function isn't defined within its arguments' errors.
     pub open: Vec<bool>,
 }
 
@@ -58,7 +58,10 @@ pub fn propagate(expression: &Pointwise, operands: &[Uncertain], counted: Roundi
         }
         results.push(result);
     }
-    let mut value = results.pop().or_else(|| spread.into_iter().next()).ok_or_else(|| Error::internal("an expression without operands"))?;
+    let mut value = results
+        .pop()
+        .or_else(|| spread.into_iter().next())
+        .ok_or_else(|| Error::internal("an expression without operands"))?;
     value.error.iter_mut().zip(lost).filter(|(_, lost)| *lost).for_each(|(error, _)| *error = f64::INFINITY);
     Ok(Propagated { value, open })
 }
@@ -71,7 +74,8 @@ impl Uncertain {
         let own = broadcast_strides(self.value.shape(), &strides(self.value.shape()), shape);
         let mut walk = Odometer::new(shape, [&own]);
         let value = self.value.pick(shape, |_| walk.next().map(|[at]| at))?;
-        let error = Odometer::new(shape, [&own]).map(|[at]| self.error.get(at).copied().unwrap_or(0.0)).collect();
+        let error =
+            Odometer::new(shape, [&own]).map(|[at]| self.error.get(at).copied().unwrap_or(0.0)).collect();
         Ok(Self { value, error })
     }
 
@@ -87,13 +91,19 @@ impl Uncertain {
     }
 
     fn with(&self, of: impl Fn(f64, f64) -> f64) -> Result<Tensor> {
-        let moved: Vec<f64> = self.value.to_f64s()?.iter().zip(&self.error).map(|(&x, &e)| of(x, e)).collect();
+        let moved: Vec<f64> =
+            self.value.to_f64s()?.iter().zip(&self.error).map(|(&x, &e)| of(x, e)).collect();
         cast(&Tensor::new(self.value.shape(), moved)?, self.value.dtype(), true)
     }
 }
 
 /// A step's result, and which elements may be no number though the value is one.
-fn apply(step: &Step, operands: &[Uncertain], results: &[Uncertain], counted: Rounding) -> Result<(Uncertain, Vec<bool>)> {
+fn apply(
+    step: &Step,
+    operands: &[Uncertain],
+    results: &[Uncertain],
+    counted: Rounding,
+) -> Result<(Uncertain, Vec<bool>)> {
     let mut given: Vec<&Uncertain> = vec![];
     let mut single = Step { row: step.row, args: vec![], to: step.to };
     for arg in &step.args {
@@ -113,21 +123,34 @@ fn apply(step: &Step, operands: &[Uncertain], results: &[Uncertain], counted: Ro
     let value = single.eval(&centre, Mode::Oracle)?;
     let at = value.to_f64s()?;
     let mut error = vec![0f64; at.len()];
-    let uncertain: Vec<usize> = (0..given.len()).filter(|&k| given[k].error.iter().any(|&e| e > 0.0)).collect();
+    let uncertain: Vec<usize> =
+        (0..given.len()).filter(|&k| given[k].error.iter().any(|&e| e > 0.0)).collect();
     let difference = |moved: &Tensor| -> Result<Vec<f64>> {
         // A side on which the function isn't defined says nothing.
-        Ok(moved.to_f64s()?.iter().zip(&at).map(|(m, v)| if m == v || (m - v).is_nan() { 0.0 } else { (m - v).abs() }).collect())
+        Ok(moved
+            .to_f64s()?
+            .iter()
+            .zip(&at)
+            .map(|(m, v)| if m == v || (m - v).is_nan() { 0.0 } else { (m - v).abs() })
+            .collect())
     };
     if step.row.test.is_some() && value.dtype() == DType::Bool {
         if let ("Equal", [a, b]) = (step.row.name, &given[..]) {
             // Equality is uncertain as soon as the errors reach from one to the other.
-            let numbers = a.value.to_f64s()?.into_iter().zip(b.value.to_f64s()?).zip(a.error.iter().zip(&b.error));
-            let meets = |((a, b), (e, f)): ((f64, f64), (&f64, &f64))| if e + f > 0.0 && (a - b).abs() <= e + f { 1.0 } else { 0.0 };
+            let numbers =
+                a.value.to_f64s()?.into_iter().zip(b.value.to_f64s()?).zip(a.error.iter().zip(&b.error));
+            let meets = |((a, b), (e, f)): ((f64, f64), (&f64, &f64))| {
+                if e + f > 0.0 && (a - b).abs() <= e + f { 1.0 } else { 0.0 }
+            };
             return Ok((Uncertain { error: numbers.map(meets).collect(), value }, vec![]));
         }
         // A comparison is uncertain where its arguments' errors, against each other, turn it over.
         for signs in [[1.0, -1.0], [-1.0, 1.0]] {
-            let moved = given.iter().enumerate().map(|(k, item)| item.moved(signs[k % 2])).collect::<Result<Vec<_>>>()?;
+            let moved = given
+                .iter()
+                .enumerate()
+                .map(|(k, item)| item.moved(signs[k % 2]))
+                .collect::<Result<Vec<_>>>()?;
             let moved = single.eval(&moved.iter().collect::<Vec<_>>(), Mode::Oracle)?;
             error.iter_mut().zip(difference(&moved)?).for_each(|(e, d)| *e = e.max(d));
         }
@@ -142,7 +165,10 @@ fn apply(step: &Step, operands: &[Uncertain], results: &[Uncertain], counted: Ro
             let moved = single.eval(&inputs, Mode::Oracle)?;
             worst.iter_mut().zip(difference(&moved)?).for_each(|(e, d)| *e = e.max(d));
             let numbers = moved.to_f64s()?.into_iter().zip(&at);
-            undefined.iter_mut().zip(numbers).for_each(|(undefined, (moved, at))| *undefined |= !moved.is_finite() && at.is_finite());
+            undefined
+                .iter_mut()
+                .zip(numbers)
+                .for_each(|(undefined, (moved, at))| *undefined |= !moved.is_finite() && at.is_finite());
         }
         error.iter_mut().zip(worst).for_each(|(e, d)| *e += d);
     }
@@ -168,8 +194,12 @@ fn apply(step: &Step, operands: &[Uncertain], results: &[Uncertain], counted: Ro
                 Arg::Const(number) => number,
                 Arg::Operand(k) | Arg::Step(k) => numbers[k][index],
             }));
-            let own =
-                if counted.arithmetic > 0.0 { counted.arithmetic * (UNIT_F32 * rounding(step.row.name, &args, *v) + f32::MIN_POSITIVE as f64) } else { 0.0 };
+            let own = if counted.arithmetic > 0.0 {
+                counted.arithmetic
+                    * (UNIT_F32 * rounding(step.row.name, &args, *v) + f32::MIN_POSITIVE as f64)
+            } else {
+                0.0
+            };
             *e += own + (counted.reference + stored) * v.abs();
         }
     }
@@ -182,23 +212,40 @@ mod tests {
     use crate::ops::pointwise::table;
 
     fn operand(values: &[f64], error: f64) -> Uncertain {
-        Uncertain { value: Tensor::new([values.len()], values.to_vec()).unwrap(), error: vec![error; values.len()] }
+        Uncertain {
+            value: Tensor::new([values.len()], values.to_vec()).unwrap(),
+            error: vec![error; values.len()],
+        }
     }
 
     #[test]
     fn errors_follow_the_function() {
         let none = Rounding { arithmetic: 0.0, reference: 0.0 };
-        let result = propagate(&Pointwise::of(&table::RELU, 1, &[]), &[operand(&[-1.0, 2.0], 1e-3)], none).unwrap().value;
+        let result = propagate(&Pointwise::of(&table::RELU, 1, &[]), &[operand(&[-1.0, 2.0], 1e-3)], none)
+            .unwrap()
+            .value;
         assert_eq!(result.error[0], 0.0);
         assert!((result.error[1] - 1e-3).abs() < 1e-12);
-        let product = propagate(&Pointwise::of(&table::MUL, 2, &[]), &[operand(&[3.0], 1e-3), operand(&[-5.0], 0.0)], none).unwrap().value;
+        let product = propagate(
+            &Pointwise::of(&table::MUL, 2, &[]),
+            &[operand(&[3.0], 1e-3), operand(&[-5.0], 0.0)],
+            none,
+        )
+        .unwrap()
+        .value;
         assert!((product.error[0] - 5e-3).abs() < 1e-12);
     }
 
     #[test]
     fn a_comparison_is_open_within_the_margin_alone() {
         let none = Rounding { arithmetic: 0.0, reference: 0.0 };
-        let less = propagate(&Pointwise::of(&table::LESS, 2, &[]), &[operand(&[1.0, 1.0], 1e-3), operand(&[1.001, 2.0], 1e-3)], none).unwrap().value;
+        let less = propagate(
+            &Pointwise::of(&table::LESS, 2, &[]),
+            &[operand(&[1.0, 1.0], 1e-3), operand(&[1.001, 2.0], 1e-3)],
+            none,
+        )
+        .unwrap()
+        .value;
         assert_eq!(less.error, [1.0, 0.0]);
     }
 }

@@ -1,5 +1,5 @@
-//! Faults planted on purpose, for the tests that show that the comparison finds them: each changes the plan of one step as a
-//! defect of a kernel or of the planner would, where it shows on the given inputs.
+//! Faults planted on purpose, for the tests that show that the comparison finds them: each changes the plan
+//! of one step as a defect of a kernel or of the planner would, where it shows on the given inputs.
 
 use super::bounds::{Input, Made, Own, allowed, unit, widened};
 use super::reference::{self, Values};
@@ -44,12 +44,19 @@ pub enum Fault {
     BufferReusedEarly,
 }
 
-const FAULTS: [Fault; 5] = [Fault::LastElementDropped, Fault::LastBiasDropped, Fault::RightEdgeOffByOne, Fault::HalfAccumulator, Fault::BufferReusedEarly];
+const FAULTS: [Fault; 5] = [
+    Fault::LastElementDropped,
+    Fault::LastBiasDropped,
+    Fault::RightEdgeOffByOne,
+    Fault::HalfAccumulator,
+    Fault::BufferReusedEarly,
+];
 
 /// How far beyond its tolerance an element must be for a fault to count as one that shows.
 const CLEARLY: f64 = 2.0;
 
-/// Plants the fault that a seed draws: first its kind, then its place, among those that show with these inputs.
+/// Plants the fault that a seed draws: first its kind, then its place, among those that show with these
+/// inputs.
 ///
 /// Errors: no fault shows anywhere in this plan.
 pub fn plant(plan: &mut Plan, inputs: &Values, seed: u64) -> Result<Planted> {
@@ -61,7 +68,8 @@ pub fn plant(plan: &mut Plan, inputs: &Values, seed: u64) -> Result<Planted> {
     while !kinds.is_empty() {
         let kind = kinds.swap_remove((random.next() % kinds.len() as u64) as usize);
         if kind == Fault::BufferReusedEarly {
-            if let Some(node) = clobber::plant(plan, &seen, |count| (random.next() % count as u64) as usize)? {
+            if let Some(node) = clobber::plant(plan, &seen, |count| (random.next() % count as u64) as usize)?
+            {
                 return Ok(Planted { node, kind });
             }
             continue;
@@ -75,7 +83,8 @@ pub fn plant(plan: &mut Plan, inputs: &Values, seed: u64) -> Result<Planted> {
             }
         }
     }
-    Err(Error::usage("no fault would show in this model with these inputs").remedy("plant it in a larger model"))
+    Err(Error::usage("no fault would show in this model with these inputs")
+        .remedy("plant it in a larger model"))
 }
 
 /// The values of the planned graph: by the oracle and at the plan's precision.
@@ -85,24 +94,31 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Whether other elements of one of a node's inputs would be seen in its first output. `whole`: in the run as planned, where
-    /// what comes in is a little off already.
+    /// Whether other elements of one of a node's inputs would be seen in its first output. `whole`: in the
+    /// run as planned, where what comes in is a little off already.
     pub fn shows(&self, plan: &Plan, node: &Node, input: usize, other: Tensor, whole: bool) -> Result<bool> {
         let mut operands = self.operands(plan, node)?;
-        let given: Vec<Option<Tensor>> = operands.iter().map(|item| item.as_ref().map(|item| item.value.clone())).collect();
+        let given: Vec<Option<Tensor>> =
+            operands.iter().map(|item| item.as_ref().map(|item| item.value.clone())).collect();
         let right = evaluate(&*node.op, &given)?;
         if let Some(Some(item)) = operands.get_mut(input) {
             item.value = other;
         }
-        let changed: Vec<Option<Tensor>> = operands.iter().map(|item| item.as_ref().map(|item| item.value.clone())).collect();
+        let changed: Vec<Option<Tensor>> =
+            operands.iter().map(|item| item.as_ref().map(|item| item.value.clone())).collect();
         self.differs(plan, node, &right, &evaluate(&*node.op, &changed)?, whole)
     }
 
     pub fn operands(&self, plan: &Plan, node: &Node) -> Result<Vec<Option<Input>>> {
         let operand = |id: ValueId| -> Result<Input> {
             let constant = || plan.graph.values.get(id.0 as usize).and_then(|value| value.constant.as_ref());
-            let tensor = self.values.get(&id).or_else(constant).ok_or_else(|| Error::internal("a value was not computed"))?;
-            let dtype = plan.facts.get(id.0 as usize).and_then(Option::as_ref).map_or(DType::F32, |fact| fact.dtype);
+            let tensor = self
+                .values
+                .get(&id)
+                .or_else(constant)
+                .ok_or_else(|| Error::internal("a value was not computed"))?;
+            let dtype =
+                plan.facts.get(id.0 as usize).and_then(Option::as_ref).map_or(DType::F32, |fact| fact.dtype);
             Ok(Input { value: widened(tensor)?, unit: unit(dtype, plan.precision), apart: 0.0 })
         };
         node.inputs.iter().map(|id| id.map(operand).transpose()).collect()
@@ -111,20 +127,38 @@ impl Seen {
     fn differs(&self, plan: &Plan, node: &Node, right: &Tensor, wrong: &Tensor, whole: bool) -> Result<bool> {
         let (right, wrong) = (right.to_f64s()?, wrong.to_f64s()?);
         let output = node.outputs.iter().flatten().next().copied();
-        let dtype = output.and_then(|id| plan.facts.get(id.0 as usize)?.as_ref().map(|fact| fact.dtype)).unwrap_or(DType::F32);
+        let dtype = output
+            .and_then(|id| plan.facts.get(id.0 as usize)?.as_ref().map(|fact| fact.dtype))
+            .unwrap_or(DType::F32);
         let made = Made { unit: unit(dtype, plan.precision), winograd: winograd::tile(plan, node) };
-        let limit = allowed(node, 0, &self.operands(plan, node)?, &right, made, Own { arithmetic: false, unit: 0.0 })?;
+        let limit = allowed(
+            node,
+            0,
+            &self.operands(plan, node)?,
+            &right,
+            made,
+            Own { arithmetic: false, unit: 0.0 },
+        )?;
         let far = match output.filter(|_| whole).and_then(|id| self.values.get(&id).zip(self.near.get(&id))) {
-            Some((a, b)) => a.to_f64s()?.iter().zip(b.to_f64s()?).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max),
+            Some((a, b)) => {
+                a.to_f64s()?.iter().zip(b.to_f64s()?).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+            }
             None => 0.0,
         };
-        Ok(right.iter().zip(&wrong).enumerate().any(|(at, (x, y))| (x - y).abs() > CLEARLY * (limit.at(at) + C * far)))
+        Ok(right
+            .iter()
+            .zip(&wrong)
+            .enumerate()
+            .any(|(at, (x, y))| (x - y).abs() > CLEARLY * (limit.at(at) + C * far)))
     }
 }
 
 fn evaluate(op: &dyn Operator, inputs: &[Option<Tensor>]) -> Result<Tensor> {
     let refs: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_ref).collect();
-    cpu::eval_node(op, &refs, Mode::Oracle)?.into_iter().next().ok_or_else(|| Error::internal("an operator without a result"))
+    cpu::eval_node(op, &refs, Mode::Oracle)?
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::internal("an operator without a result"))
 }
 
 /// A dispatch of a contraction.
@@ -166,27 +200,43 @@ fn sites(plan: &Plan, kind: Fault) -> Vec<Site> {
     let mut found = vec![];
     for (index, step) in plan.steps.iter().enumerate() {
         let (StepKind::Gpu { dispatches }, Some(node)) = (&step.kind, step.node) else { continue };
-        let contraction = |dispatch: &Dispatch| matches!(dispatch.kernel, "matmul" | "gemv" | "gemm" | "gemm_cooperative" | "conv" | "conv_stem" | "depthwise");
+        let contraction = |dispatch: &Dispatch| {
+            matches!(
+                dispatch.kernel,
+                "matmul" | "gemv" | "gemm" | "gemm_cooperative" | "conv" | "conv_stem" | "depthwise"
+            )
+        };
         // What a fault does between Winograd's transforms has no counterpart on the CPU to be judged by.
         if dispatches.iter().any(|dispatch| dispatch.kernel == "winograd_input") {
             continue;
         }
-        let contracts = step.op_type != "copy" && plan.graph.nodes.get(node).is_some_and(|node| epilogue_of(node).is_some());
+        let contracts = step.op_type != "copy"
+            && plan.graph.nodes.get(node).is_some_and(|node| epilogue_of(node).is_some());
         if !contracts || dispatches.iter().filter(|dispatch| contraction(dispatch)).count() != 1 {
             continue;
         }
-        let Some((at, dispatch)) = dispatches.iter().enumerate().find(|(_, dispatch)| contraction(dispatch)) else { continue };
+        let Some((at, dispatch)) = dispatches.iter().enumerate().find(|(_, dispatch)| contraction(dispatch))
+        else {
+            continue;
+        };
         let value = changed_param(dispatch, kind).and_then(|at| param(dispatch, at));
         let possible = match kind {
             // A convolution's tail is 4 where groups are whole; a stem has fewer than 4 channels.
             Fault::LastElementDropped => value.is_some_and(|value| value % 4 != 0),
             Fault::LastBiasDropped => {
-                let bound = dispatch.bindings.get(BIAS).and_then(|binding| plan.places.get(binding.0.0 as usize));
-                value.is_some_and(|flags| flags & HAS_BIAS != 0) && bound.is_some_and(|place| matches!(place.home, Home::Constant(_)))
+                let bound =
+                    dispatch.bindings.get(BIAS).and_then(|binding| plan.places.get(binding.0.0 as usize));
+                value.is_some_and(|flags| flags & HAS_BIAS != 0)
+                    && bound.is_some_and(|place| matches!(place.home, Home::Constant(_)))
             }
-            Fault::RightEdgeOffByOne => value.is_some_and(|width| width > 1) && plan.graph.nodes.get(node).is_some_and(|node| reads_right_padding(plan, node)),
+            Fault::RightEdgeOffByOne => {
+                value.is_some_and(|width| width > 1)
+                    && plan.graph.nodes.get(node).is_some_and(|node| reads_right_padding(plan, node))
+            }
             // Declared is not yet called: cooperative matrices add up by themselves.
-            Fault::HalfAccumulator => dispatch.source.contains(FULL_SUMS) && dispatch.source.matches("accumulate4(").count() > 1,
+            Fault::HalfAccumulator => {
+                dispatch.source.contains(FULL_SUMS) && dispatch.source.matches("accumulate4(").count() > 1
+            }
             Fault::BufferReusedEarly => false,
         };
         if possible {
@@ -202,10 +252,16 @@ fn reads_right_padding(plan: &Plan, node: &Node) -> bool {
         let id = node.inputs.get(index).copied().flatten()?;
         plan.facts.get(id.0 as usize)?.as_ref().map(|fact| fact.shape.as_slice())
     };
-    let (Some(conv), Some(x), Some(w)) = (node.op.downcast::<Conv>(), shape(0), shape(1)) else { return false };
-    let Some(g) = x.get(2..).zip(w.get(2..)).and_then(|(x, w)| conv.window.geometry(x, w).ok()) else { return false };
+    let (Some(conv), Some(x), Some(w)) = (node.op.downcast::<Conv>(), shape(0), shape(1)) else {
+        return false;
+    };
+    let Some(g) = x.get(2..).zip(w.get(2..)).and_then(|(x, w)| conv.window.geometry(x, w).ok()) else {
+        return false;
+    };
     let last = g.input.len() - 1;
-    g.output[last] > 0 && (g.output[last] - 1) * g.stride[last] + (g.kernel[last] - 1) * g.dilation[last] >= g.input[last] + g.begin[last]
+    g.output[last] > 0
+        && (g.output[last] - 1) * g.stride[last] + (g.kernel[last] - 1) * g.dilation[last]
+            >= g.input[last] + g.begin[last]
 }
 
 /// A tensor with the last slice along an axis set to 0.
@@ -232,11 +288,18 @@ impl Site {
     fn shows(&self, plan: &Plan, kind: Fault, seen: &Seen) -> Result<bool> {
         let node = &plan.graph.nodes[self.node];
         let operands = seen.operands(plan, node)?;
-        let operand = |index: usize| operands.get(index).and_then(Option::as_ref).map(|item| item.value.clone());
+        let operand =
+            |index: usize| operands.get(index).and_then(Option::as_ref).map(|item| item.value.clone());
         let changed = match kind {
-            Fault::LastElementDropped => operand(1).map(|w| without_last(&w, summed_axis(node, w.rank())).map(|w| (1, w))),
-            Fault::LastBiasDropped => operand(2).map(|b| without_last(&b, b.rank().saturating_sub(1)).map(|b| (2, b))),
-            Fault::RightEdgeOffByOne => operand(0).map(|x| without_last(&x, x.rank().saturating_sub(1)).map(|x| (0, x))),
+            Fault::LastElementDropped => {
+                operand(1).map(|w| without_last(&w, summed_axis(node, w.rank())).map(|w| (1, w)))
+            }
+            Fault::LastBiasDropped => {
+                operand(2).map(|b| without_last(&b, b.rank().saturating_sub(1)).map(|b| (2, b)))
+            }
+            Fault::RightEdgeOffByOne => {
+                operand(0).map(|x| without_last(&x, x.rank().saturating_sub(1)).map(|x| (0, x)))
+            }
             _ => return self.half_sums_show(plan, node, &operands, seen),
         };
         let Some((input, tensor)) = changed.transpose()? else { return Ok(false) };
@@ -244,8 +307,15 @@ impl Site {
     }
 
     /// Whether rounding the finished sum alone to float16 would show; the real fault rounds at every step.
-    fn half_sums_show(&self, plan: &Plan, node: &Node, operands: &[Option<Input>], seen: &Seen) -> Result<bool> {
-        let mut given: Vec<Option<Tensor>> = operands.iter().map(|item| item.as_ref().map(|item| item.value.clone())).collect();
+    fn half_sums_show(
+        &self,
+        plan: &Plan,
+        node: &Node,
+        operands: &[Option<Input>],
+        seen: &Seen,
+    ) -> Result<bool> {
+        let mut given: Vec<Option<Tensor>> =
+            operands.iter().map(|item| item.as_ref().map(|item| item.value.clone())).collect();
         let right = evaluate(&*node.op, &given)?;
         let epilogue = epilogue_of(node).cloned().unwrap_or_default();
         let mut bare = node.clone();
@@ -255,10 +325,19 @@ impl Site {
             *bias = None;
         }
         let sums = evaluate(&*bare.op, &given)?.to_f64s()?;
-        let rounded = biased.to_f64s()?.iter().zip(&sums).map(|(biased, sum)| biased - sum + round_f16(*sum as f32) as f64).collect();
+        let rounded = biased
+            .to_f64s()?
+            .iter()
+            .zip(&sums)
+            .map(|(biased, sum)| biased - sum + round_f16(*sum as f32) as f64)
+            .collect();
         let mut list = vec![Tensor::new(biased.shape(), rounded)?];
         list.extend(given.into_iter().skip(3).flatten());
-        let wrong = if epilogue.is_identity() { list[0].clone() } else { epilogue.eval(&list.iter().collect::<Vec<_>>(), Mode::Oracle)? };
+        let wrong = if epilogue.is_identity() {
+            list[0].clone()
+        } else {
+            epilogue.eval(&list.iter().collect::<Vec<_>>(), Mode::Oracle)?
+        };
         seen.differs(plan, node, &right, &wrong, false)
     }
 
@@ -266,16 +345,23 @@ impl Site {
         let gone = || Error::internal("a dispatch went missing");
         match kind {
             Fault::LastElementDropped | Fault::RightEdgeOffByOne => {
-                let StepKind::Gpu { dispatches } = &mut plan.steps[self.step].kind else { return Err(gone()) };
+                let StepKind::Gpu { dispatches } = &mut plan.steps[self.step].kind else {
+                    return Err(gone());
+                };
                 let dispatch = dispatches.get_mut(self.dispatch).ok_or_else(gone)?;
                 let at = changed_param(dispatch, kind).ok_or_else(gone)?;
-                let value = param(dispatch, at).and_then(|value| value.checked_sub(1)).ok_or_else(gone)?.to_le_bytes();
+                let value = param(dispatch, at)
+                    .and_then(|value| value.checked_sub(1))
+                    .ok_or_else(gone)?
+                    .to_le_bytes();
                 dispatch.params.get_mut(at..at + 4).ok_or_else(gone)?.copy_from_slice(&value);
                 let start = dispatch.params_offset as usize + at;
                 plan.params.get_mut(start..start + 4).ok_or_else(gone)?.copy_from_slice(&value);
             }
             Fault::HalfAccumulator => {
-                let StepKind::Gpu { dispatches } = &mut plan.steps[self.step].kind else { return Err(gone()) };
+                let StepKind::Gpu { dispatches } = &mut plan.steps[self.step].kind else {
+                    return Err(gone());
+                };
                 let dispatch = dispatches.get_mut(self.dispatch).ok_or_else(gone)?;
                 dispatch.source = dispatch.source.replace(FULL_SUMS, HALF_SUMS).into();
             }
@@ -293,7 +379,12 @@ impl Site {
                 let packed = (constant.packing.pack)(&constant.tensor, &constant.packing.args)?;
                 let tensor = without_last(&packed.reshape([packed.len()])?, 0)?.reshape(packed.shape())?;
                 let tensor = cast(&tensor, packed.dtype(), true)?;
-                let packing = Packing { name: "plain", args: vec![], shape: packed.shape().to_vec(), pack: |tensor, _| Ok(tensor.clone()) };
+                let packing = Packing {
+                    name: "plain",
+                    args: vec![],
+                    shape: packed.shape().to_vec(),
+                    pack: |tensor, _| Ok(tensor.clone()),
+                };
                 faulty.home = Home::Constant(plan.constants.len());
                 plan.constants.push(Constant { tensor, packing, ..constant });
                 let id = PlaceId(plan.places.len() as u32);
@@ -301,7 +392,11 @@ impl Site {
                 let step = &mut plan.steps[self.step];
                 step.reads.push(id);
                 let StepKind::Gpu { dispatches } = &mut step.kind else { return Err(gone()) };
-                dispatches.get_mut(self.dispatch).and_then(|dispatch| dispatch.bindings.get_mut(BIAS)).ok_or_else(gone)?.0 = id;
+                dispatches
+                    .get_mut(self.dispatch)
+                    .and_then(|dispatch| dispatch.bindings.get_mut(BIAS))
+                    .ok_or_else(gone)?
+                    .0 = id;
             }
         }
         Ok(())

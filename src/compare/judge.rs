@@ -48,9 +48,28 @@ pub(super) struct Held {
 }
 
 impl<'a> Judge<'a> {
-    pub(super) fn new(session: &'a Session, options: &'a Options, planned: &'a Graph, inputs: &'a Values, sets: Sets) -> Self {
-        let (by_plan, tolerances, outputs, open) = (OnceCell::new(), HashMap::new(), HashMap::new(), HashMap::new());
-        Self { session, options, sets, planned, inputs, by_plan, tolerances, open, outputs, local: None, cumulative: None }
+    pub(super) fn new(
+        session: &'a Session,
+        options: &'a Options,
+        planned: &'a Graph,
+        inputs: &'a Values,
+        sets: Sets,
+    ) -> Self {
+        let (by_plan, tolerances, outputs, open) =
+            (OnceCell::new(), HashMap::new(), HashMap::new(), HashMap::new());
+        Self {
+            session,
+            options,
+            sets,
+            planned,
+            inputs,
+            by_plan,
+            tolerances,
+            open,
+            outputs,
+            local: None,
+            cumulative: None,
+        }
     }
 
     /// The first step whose local measure failed, else the first whose cumulative one did.
@@ -58,13 +77,17 @@ impl<'a> Judge<'a> {
         self.local.or(self.cumulative)
     }
 
-    /// A value in a set of values, or a constant of the graph, as the session would store it but for rounding.
+    /// A value in a set of values, or a constant of the graph, as the session would store it but for
+    /// rounding.
     pub(super) fn value(&self, all: &Values, id: ValueId, graph: &Graph, mode: Mode) -> Result<Tensor> {
         if let Some(tensor) = all.get(&id) {
             return Ok(self.range(id, graph).beyond(tensor)?.unwrap_or_else(|| tensor.clone()));
         }
         let constant = graph.values.get(id.0 as usize).and_then(|value| value.constant.as_ref());
-        cpu::held(constant.ok_or_else(|| Error::internal(format!("the reference lacks value {}", id.0)))?, mode)
+        cpu::held(
+            constant.ok_or_else(|| Error::internal(format!("the reference lacks value {}", id.0)))?,
+            mode,
+        )
     }
 
     /// The type that the model declares for a value.
@@ -78,17 +101,25 @@ impl<'a> Judge<'a> {
     }
 
     /// Measures what a step made of one value.
-    pub(super) fn row(&mut self, subject: &Subject, local: Option<&Tensor>, cumulative: Option<&Tensor>) -> Result<NodeRow> {
+    pub(super) fn row(
+        &mut self,
+        subject: &Subject,
+        local: Option<&Tensor>,
+        cumulative: Option<&Tensor>,
+    ) -> Result<NodeRow> {
         let here = |error: Error| error.at_node(subject.label).at_operator(subject.op);
         let name = subject.graph.value(subject.value).name.clone();
         let lacking = || Error::internal("the reference lacks a value").at_tensor(&name);
         let want = self.sets.reference.get(&subject.value).cloned().ok_or_else(lacking).map_err(here)?;
-        let (dtype, range) = (self.dtype(subject.value, subject.graph), self.range(subject.value, subject.graph));
+        let (dtype, range) =
+            (self.dtype(subject.value, subject.graph), self.range(subject.value, subject.graph));
         let numbers = want.to_f64s()?;
         let derived = self.derive(subject, &self.sets.reference, &numbers, dtype, false).map_err(here)?;
         let local = match local {
             Some(tensor) => {
-                let others = || Ok([self.as_fed(subject, dtype)?, self.as_chosen(subject, tensor, &want, 0.0)?].concat());
+                let others = || {
+                    Ok([self.as_fed(subject, dtype)?, self.as_chosen(subject, tensor, &want, 0.0)?].concat())
+                };
                 Some(self.measure(tensor, &want, &derived, range, &others)?.0)
             }
             None => None,
@@ -104,8 +135,16 @@ impl<'a> Judge<'a> {
         let mut others = vec![];
         let cumulative = match cumulative {
             Some(tensor) => {
-                let apart = || subject.node.and_then(|node| *node.inputs.first()?).map_or(0.0, |id| self.tolerance(id, subject.graph));
-                let found = || Ok([self.as_chosen(subject, tensor, &want, apart())?, self.as_planned(subject, dtype)?].concat());
+                let apart = || {
+                    subject
+                        .node
+                        .and_then(|node| *node.inputs.first()?)
+                        .map_or(0.0, |id| self.tolerance(id, subject.graph))
+                };
+                let found = || {
+                    Ok([self.as_chosen(subject, tensor, &want, apart())?, self.as_planned(subject, dtype)?]
+                        .concat())
+                };
                 let (measure, found) = self.measure(tensor, &want, &along, range, &found)?;
                 others = found;
                 Some(measure)
@@ -115,7 +154,13 @@ impl<'a> Judge<'a> {
         if self.session.original().outputs.contains(&subject.value) {
             self.outputs.insert(subject.value, Held { allowed: along, others });
         }
-        let different = || Some(FirstDifferent { node: subject.label.to_string(), op: subject.op.to_string(), output: name.clone() });
+        let different = || {
+            Some(FirstDifferent {
+                node: subject.label.to_string(),
+                op: subject.op.to_string(),
+                output: name.clone(),
+            })
+        };
         if local.as_ref().is_some_and(|measure| !measure.same) && self.local.is_none() {
             self.local = different();
         }
@@ -123,12 +168,27 @@ impl<'a> Judge<'a> {
             self.cumulative = different();
         }
         let same = local.iter().chain(&cumulative).all(|measure| measure.same);
-        let fused = subject.node.map(|node| node.fused.iter().map(|(name, _)| name.clone()).collect()).unwrap_or_default();
+        let fused = subject
+            .node
+            .map(|node| node.fused.iter().map(|(name, _)| name.clone()).collect())
+            .unwrap_or_default();
         let (node, op) = (subject.label.to_string(), subject.op.to_string());
-        Ok(NodeRow { node, op, output: name, ran_on: "gpu", fused_into: None, fused, kernels: vec![], local, cumulative, same })
+        Ok(NodeRow {
+            node,
+            op,
+            output: name,
+            ran_on: "gpu",
+            fused_into: None,
+            fused,
+            kernels: vec![],
+            local,
+            cumulative,
+            same,
+        })
     }
 
-    /// Measures a tensor against the reference and, where it fails, against other right answers too, which it gives back.
+    /// Measures a tensor against the reference and, where it fails, against other right answers too, which it
+    /// gives back.
     pub(super) fn measure(
         &self,
         got: &Tensor,
@@ -156,23 +216,35 @@ impl<'a> Judge<'a> {
             Ok((values, allowed))
         };
         let all = others.iter().map(held).collect::<Result<Vec<_>>>()?;
-        let expected: Vec<Expected> = std::iter::once(reference).chain(all.iter().map(|(values, allowed)| Expected { values, allowed })).collect();
+        let expected: Vec<Expected> = std::iter::once(reference)
+            .chain(all.iter().map(|(values, allowed)| Expected { values, allowed }))
+            .collect();
         Ok((measure(&got, &expected, range), others))
     }
 
-    /// What a step makes in float64 of exactly what it is fed, another right answer: of values at the end of their range, and of
-    /// elements that can't be told apart as stored. Where subnormal numbers are among them, what it makes of zeros in their place too.
+    /// What a step makes in float64 of exactly what it is fed, another right answer: of values at the end of
+    /// their range, and of elements that can't be told apart as stored. Where subnormal numbers are among
+    /// them, what it makes of zeros in their place too.
     fn as_fed(&self, subject: &Subject, dtype: DType) -> Result<Others> {
         let Some(node) = subject.node else { return Ok(vec![]) };
         let operands = self.fed(&*node.op, &node.inputs, subject.graph)?;
-        let wide = operands.iter().map(|tensor| tensor.as_ref().map(widened).transpose()).collect::<Result<Vec<_>>>()?;
+        let wide = operands
+            .iter()
+            .map(|tensor| tensor.as_ref().map(widened).transpose())
+            .collect::<Result<Vec<_>>>()?;
         let index = node.outputs.iter().position(|id| *id == Some(subject.value)).unwrap_or(0);
         let mut others = vec![];
         let subnormal = wide.iter().flatten().map(has_subnormal).collect::<Result<Vec<_>>>()?.contains(&true);
         for flush in if subnormal { &[false, true][..] } else { &[false] } {
-            let fed = wide.iter().map(|tensor| tensor.as_ref().map(|tensor| if *flush { flushed(tensor) } else { Ok(tensor.clone()) }).transpose());
+            let fed = wide.iter().map(|tensor| {
+                tensor
+                    .as_ref()
+                    .map(|tensor| if *flush { flushed(tensor) } else { Ok(tensor.clone()) })
+                    .transpose()
+            });
             let fed = fed.collect::<Result<Vec<_>>>()?;
-            let made = cpu::eval_node(&*node.op, &fed.iter().map(Option::as_ref).collect::<Vec<_>>(), Mode::Oracle)?;
+            let made =
+                cpu::eval_node(&*node.op, &fed.iter().map(Option::as_ref).collect::<Vec<_>>(), Mode::Oracle)?;
             let Some(tensor) = made.into_iter().nth(index) else { continue };
             let allowed = self.derive(subject, &self.sets.reference, &tensor.to_f64s()?, dtype, false)?;
             others.push((tensor, allowed));
@@ -180,11 +252,23 @@ impl<'a> Judge<'a> {
         Ok(others)
     }
 
-    /// An operator's operands as the session's device is fed them: the reference's, stored at the session's precision.
-    pub(super) fn fed(&self, op: &dyn Operator, ids: &[Option<ValueId>], graph: &Graph) -> Result<Vec<Option<Tensor>>> {
+    /// An operator's operands as the session's device is fed them: the reference's, stored at the session's
+    /// precision.
+    pub(super) fn fed(
+        &self,
+        op: &dyn Operator,
+        ids: &[Option<ValueId>],
+        graph: &Graph,
+    ) -> Result<Vec<Option<Tensor>>> {
         let mode = self.session.mode();
         let operand = |(index, id): (usize, ValueId)| {
-            let exactly = || graph.values.get(id.0 as usize).and_then(|value| value.constant.clone()).filter(|_| op.by_value(index));
+            let exactly = || {
+                graph
+                    .values
+                    .get(id.0 as usize)
+                    .and_then(|value| value.constant.clone())
+                    .filter(|_| op.by_value(index))
+            };
             let value = exactly().map_or_else(|| self.value(&self.sets.reference, id, graph, mode), Ok)?;
             cpu::held_by(op, index, &cast(&value, self.dtype(id, graph), true)?, mode)
         };
@@ -193,21 +277,30 @@ impl<'a> Judge<'a> {
 
     /// The positions that a step gave where they are as good as the reference's.
     fn as_chosen(&self, subject: &Subject, got: &Tensor, want: &Tensor, apart: f64) -> Result<Others> {
-        let Some((node, Some(id))) = subject.node.and_then(|node| Some((node, *node.inputs.first()?))) else { return Ok(vec![]) };
+        let Some((node, Some(id))) = subject.node.and_then(|node| Some((node, *node.inputs.first()?))) else {
+            return Ok(vec![]);
+        };
         let x = widened(&self.value(&self.sets.reference, id, subject.graph, Mode::Oracle)?)?;
         let fact = Fact::of(&x);
-        let Bound::Choice { axis, positions } = node.op.error_bound(Operands::new(&[Some(&fact)])) else { return Ok(vec![]) };
+        let Bound::Choice { axis, positions } = node.op.error_bound(Operands::new(&[Some(&fact)])) else {
+            return Ok(vec![]);
+        };
         if node.outputs.get(positions) != Some(&Some(subject.value)) {
             return Ok(vec![]);
         }
         let unit = unit(self.dtype(id, subject.graph), self.session.precision());
         let chosen = choice::as_good(&Input { value: x, unit, apart }, axis, want, got)?;
-        let allowed = Allowed::uniform(chosen.len(), 0.0, 0.0, "positions of the same, within the tolerance of the input");
+        let allowed = Allowed::uniform(
+            chosen.len(),
+            0.0,
+            0.0,
+            "positions of the same, within the tolerance of the input",
+        );
         Ok(vec![(chosen, allowed)])
     }
 
-    /// What the plan, run in float64 but for how values are stored, makes of each value, where that may be another answer; and what it
-    /// makes where subnormal numbers are 0.
+    /// What the plan, run in float64 but for how values are stored, makes of each value, where that may be
+    /// another answer; and what it makes where subnormal numbers are 0.
     pub(super) fn by_plan(&self) -> Result<&[Values]> {
         if self.by_plan.get().is_none() {
             let made = |flush| self.sets.planned(self.planned, self.inputs, self.session.precision(), flush);
@@ -225,7 +318,9 @@ impl<'a> Judge<'a> {
 
     fn as_planned(&self, subject: &Subject, dtype: DType) -> Result<Others> {
         let found = self.by_plan()?.iter().filter_map(|all| Some((all, all.get(&subject.value)?)));
-        found.map(|(all, tensor)| Ok((tensor.clone(), self.along(subject, all, &tensor.to_f64s()?, dtype)?))).collect()
+        found
+            .map(|(all, tensor)| Ok((tensor.clone(), self.along(subject, all, &tensor.to_f64s()?, dtype)?)))
+            .collect()
     }
 
     /// The cumulative tolerance: beside the step's own error, what the CPU at the same precision accumulates.
@@ -237,15 +332,25 @@ impl<'a> Judge<'a> {
         let (sets, id) = (&self.sets, subject.value);
         let mine = sets.distance(&sets.same, &sets.near, id, self.range(id, subject.graph))?;
         let own = sets.distance(&sets.reference, &sets.oracle, id, Range::of(dtype, Precision::F32))?;
-        for ((fixed, scaled), _) in along.fixed.iter_mut().zip(&mut along.scaled).zip(want).filter(|(_, want)| want.is_finite()) {
+        for ((fixed, scaled), _) in
+            along.fixed.iter_mut().zip(&mut along.scaled).zip(want).filter(|(_, want)| want.is_finite())
+        {
             (*fixed, *scaled) = (*fixed + own, *scaled + mine);
         }
         along.formula = format!("c·|cpu − oracle| + {}", along.formula);
         Ok(along)
     }
 
-    /// The step's tolerance over operands of a set. `apart`: they may already lie apart by their cumulative tolerances.
-    fn derive(&self, subject: &Subject, all: &Values, want: &[f64], dtype: DType, apart: bool) -> Result<Allowed> {
+    /// The step's tolerance over operands of a set. `apart`: they may already lie apart by their cumulative
+    /// tolerances.
+    fn derive(
+        &self,
+        subject: &Subject,
+        all: &Values,
+        want: &[f64],
+        dtype: DType,
+        apart: bool,
+    ) -> Result<Allowed> {
         let precision = self.session.precision();
         let store = unit(dtype, precision);
         let own = self.options.reference.own(dtype);
@@ -259,9 +364,14 @@ impl<'a> Judge<'a> {
         };
         let input = |id: ValueId| -> Result<Input> {
             let value = widened(&self.value(all, id, subject.graph, Mode::Oracle)?)?;
-            // What a rewrite folded is fed as folded: off by what the CPU's arithmetic makes of it, and by no more.
+            // What a rewrite folded is fed as folded: off by what the CPU's arithmetic makes of it, and by no
+            // more.
             let (sets, range) = (&self.sets, self.range(id, subject.graph));
-            let folded = if subject.is_constant(id) { sets.distance(&sets.declared, &sets.reference, id, range)? } else { 0.0 };
+            let folded = if subject.is_constant(id) {
+                sets.distance(&sets.declared, &sets.reference, id, range)?
+            } else {
+                0.0
+            };
             let apart = if apart { self.tolerance(id, subject.graph) } else { 0.0 };
             Ok(Input { value, unit: unit(self.dtype(id, subject.graph), precision), apart: apart + folded })
         };

@@ -11,7 +11,8 @@ use serde::Serialize;
 pub struct Allowed {
     pub fixed: Vec<f64>,
     pub scaled: Vec<f64>,
-    /// Elements whose own sum leaves float32's range: whether it ends as a number depends on the order of its terms. Empty: none.
+    /// Elements whose own sum leaves float32's range: whether it ends as a number depends on the order of its
+    /// terms. Empty: none.
     pub open: Vec<bool>,
     pub formula: String,
 }
@@ -78,7 +79,8 @@ pub struct Elements {
 
 impl Elements {
     pub fn of(tensor: &Tensor) -> Result<Self> {
-        let whole = if matches!(tensor.dtype(), DType::I64 | DType::U64) { Some(tensor.to_i128s()?) } else { None };
+        let whole =
+            if matches!(tensor.dtype(), DType::I64 | DType::U64) { Some(tensor.to_i128s()?) } else { None };
         Ok(Self { floats: tensor.to_f64s()?, whole })
     }
     fn whole(&self, index: usize) -> Option<i128> {
@@ -101,8 +103,8 @@ struct Distance {
 }
 
 impl Expected<'_> {
-    /// The rules: NaN is NaN; an infinity is that of the same sign; finite values lie no further apart than is allowed. At the edge of
-    /// the range a value may round to either side.
+    /// The rules: NaN is NaN; an infinity is that of the same sign; finite values lie no further apart than
+    /// is allowed. At the edge of the range a value may round to either side.
     fn distance(&self, got: &Elements, index: usize, range: Range) -> Distance {
         let (x, wide, limit) = (got.floats[index], self.values.floats[index], self.allowed.at(index));
         let y = range.hold(wide);
@@ -125,7 +127,9 @@ impl Expected<'_> {
 
 /// Compares elements: each has to agree with one of what is expected, the first of which is the reference.
 pub fn measure(got: &Elements, expected: &[Expected], range: Range) -> Measure {
-    let Some(reference) = expected.first() else { return measure(got, &[Expected { values: got, allowed: &Allowed::uniform(0, 0.0, 0.0, "") }], range) };
+    let Some(reference) = expected.first() else {
+        return measure(got, &[Expected { values: got, allowed: &Allowed::uniform(0, 0.0, 0.0, "") }], range);
+    };
     let count = got.floats.len();
     let (mut max_abs, mut max_rel, mut total, mut dot, mut xx, mut yy) = (0f64, 0f64, 0.0, 0.0, 0.0, 0.0);
     let (mut needed, mut worst, mut tolerance, mut saturated, mut beyond_range) = (0f64, -1f64, 0.0, 0, 0);
@@ -165,7 +169,17 @@ pub fn measure(got: &Elements, expected: &[Expected], range: Range) -> Measure {
     let cosine = if xx == yy && xx == 0.0 { 1.0 } else { dot / (xx.sqrt() * yy.sqrt()) };
     let tolerance = Tolerance { value: tolerance, formula: reference.allowed.formula.clone() };
     let needed = Some(needed).filter(|c| c.is_finite());
-    Measure { max_abs, max_rel, mean_abs: total / count.max(1) as f64, cosine, tolerance, needed, saturated, beyond_range, same }
+    Measure {
+        max_abs,
+        max_rel,
+        mean_abs: total / count.max(1) as f64,
+        cosine,
+        tolerance,
+        needed,
+        saturated,
+        beyond_range,
+        same,
+    }
 }
 
 #[cfg(test)]
@@ -174,7 +188,11 @@ mod tests {
     use crate::plan::Precision;
 
     fn one(got: &Tensor, want: &Tensor, allowed: &Allowed, range: Range) -> Measure {
-        measure(&Elements::of(got).unwrap(), &[Expected { values: &Elements::of(want).unwrap(), allowed }], range)
+        measure(
+            &Elements::of(got).unwrap(),
+            &[Expected { values: &Elements::of(want).unwrap(), allowed }],
+            range,
+        )
     }
 
     fn floats(got: f64, want: f64, allowed: &Allowed, range: Range) -> Measure {
@@ -194,27 +212,60 @@ mod tests {
 
     #[test]
     fn what_is_not_a_number_is_only_the_same_as_itself() {
-        for allowed in [Allowed::uniform(1, 1.0, 1.0, "test"), Allowed::uniform(1, f64::NAN, f64::INFINITY, "test")] {
-            let same = |got: f64, want: f64| floats(got, want, &allowed, Range::of(DType::F32, Precision::F32)).same;
-            assert!(same(f64::NAN, f64::NAN) && same(f64::INFINITY, f64::INFINITY) && same(f64::INFINITY, 1e39));
+        for allowed in
+            [Allowed::uniform(1, 1.0, 1.0, "test"), Allowed::uniform(1, f64::NAN, f64::INFINITY, "test")]
+        {
+            let same =
+                |got: f64, want: f64| floats(got, want, &allowed, Range::of(DType::F32, Precision::F32)).same;
+            assert!(
+                same(f64::NAN, f64::NAN) && same(f64::INFINITY, f64::INFINITY) && same(f64::INFINITY, 1e39)
+            );
             assert!(!same(f64::NAN, 0.0) && !same(0.0, f64::NAN) && !same(1.0, f64::INFINITY));
             assert!(!same(f64::NEG_INFINITY, f64::INFINITY) && !same(f64::INFINITY, f64::NAN));
         }
-        assert!(!floats(f64::INFINITY, 1.0, &Allowed::uniform(1, 1.0, 1.0, "test"), Range::of(DType::F32, Precision::F32)).same);
+        assert!(
+            !floats(
+                f64::INFINITY,
+                1.0,
+                &Allowed::uniform(1, 1.0, 1.0, "test"),
+                Range::of(DType::F32, Precision::F32)
+            )
+            .same
+        );
     }
 
     #[test]
     fn narrowed_values_saturate_and_are_counted() {
-        let half = floats(65504.0, 1e6, &Allowed::uniform(1, 1.0, 1.0, "test"), Range::of(DType::F32, Precision::F16));
+        let half = floats(
+            65504.0,
+            1e6,
+            &Allowed::uniform(1, 1.0, 1.0, "test"),
+            Range::of(DType::F32, Precision::F16),
+        );
         assert!(half.same && half.saturated == 1);
-        assert!(!floats(65504.0, 1e6, &Allowed::uniform(1, 1.0, 1.0, "test"), Range::of(DType::F16, Precision::F16)).same);
+        assert!(
+            !floats(
+                65504.0,
+                1e6,
+                &Allowed::uniform(1, 1.0, 1.0, "test"),
+                Range::of(DType::F16, Precision::F16)
+            )
+            .same
+        );
     }
 
     #[test]
     fn at_the_edge_of_the_range_either_side_is_right() {
-        let (declared, allowed) = (Range::of(DType::F16, Precision::F32), Allowed::uniform(1, 20.0, 0.0, "test"));
-        assert!(floats(f64::INFINITY, 65510.0, &allowed, declared).same && floats(65504.0, 65521.0, &allowed, declared).same);
-        assert!(!floats(f64::INFINITY, 65000.0, &allowed, declared).same && !floats(65504.0, 1e9, &allowed, declared).same);
+        let (declared, allowed) =
+            (Range::of(DType::F16, Precision::F32), Allowed::uniform(1, 20.0, 0.0, "test"));
+        assert!(
+            floats(f64::INFINITY, 65510.0, &allowed, declared).same
+                && floats(65504.0, 65521.0, &allowed, declared).same
+        );
+        assert!(
+            !floats(f64::INFINITY, 65000.0, &allowed, declared).same
+                && !floats(65504.0, 1e9, &allowed, declared).same
+        );
         assert!(!floats(f64::NEG_INFINITY, 65510.0, &allowed, declared).same);
     }
 

@@ -1,8 +1,9 @@
 //! The comparison of two devices, node by node.
 //!
-//! A step is measured twice. *Local*: the step as planned, fed the reference's values. *Cumulative*: the plan as it runs, buffer
-//! sharing included, each value copied out right after its step. Both are held to tolerances that follow from how a right
-//! implementation rounds (docs/numerics.md derives them); none was tuned to pass.
+//! A step is measured twice. *Local*: the step as planned, fed the reference's values. *Cumulative*: the plan
+//! as it runs, buffer sharing included, each value copied out right after its step. Both are held to
+//! tolerances that follow from how a right implementation rounds (docs/numerics.md derives them); none was
+//! tuned to pass.
 
 mod accuracy;
 mod arrange;
@@ -64,7 +65,7 @@ pub enum Bound {
     LpNormalization { axis: usize, squared: bool },
     /// Runs along `axes` brought to mean 0 and divided by their deviation plus `epsilon`.
     MeanVariance { axes: Vec<usize>, epsilon: f64 },
-    /// Elements chosen along an axis (ArgMax, TopK), and in output `positions` where each lies: one position is as right as another
-    /// where what lies there is within the input's tolerance of the same.
+    /// Elements chosen along an axis (ArgMax, TopK), and in output `positions` where each lies: one position
+    /// is as right as another where what lies there is within the input's tolerance of the same.
     Choice { axis: usize, positions: usize },
 }

@@ -17,11 +17,20 @@ use crate::tensor::{DType, Tensor, cast};
 
 impl Judge<'_> {
     /// The model's outputs as a caller gets them.
-    pub(super) fn model_outputs(&self, graph: &Graph, made: &Values, inputs: &Values, plan: Option<&Plan>) -> Result<Vec<OutputRow>> {
+    pub(super) fn model_outputs(
+        &self,
+        graph: &Graph,
+        made: &Values,
+        inputs: &Values,
+        plan: Option<&Plan>,
+    ) -> Result<Vec<OutputRow>> {
         let original = self.session.original();
         let row = |&id: &ValueId| -> Result<OutputRow> {
             let name = original.value(id).name.clone();
-            let known = || plan.and_then(|plan| plan.facts.get(id.0 as usize).cloned().flatten()).and_then(|fact| fact.value);
+            let known = || {
+                plan.and_then(|plan| plan.facts.get(id.0 as usize).cloned().flatten())
+                    .and_then(|fact| fact.value)
+            };
             let constant = || graph.values.get(id.0 as usize).and_then(|value| value.constant.clone());
             let got = made.get(&id).or_else(|| inputs.get(&id)).cloned().or_else(known).or_else(constant);
             let got = got.ok_or_else(|| Error::internal("an output was not made").at_tensor(&name))?;
@@ -38,7 +47,9 @@ impl Judge<'_> {
             if let Reference::Outputs(recorded) = &self.options.reference {
                 let found = recorded.iter().find(|(recorded, _)| *recorded == name);
                 want = found.map(|found| found.1.clone()).ok_or_else(|| {
-                    Error::input("the reference has no such output").at_tensor(&name).remedy("name the arrays of the .npz after the model's outputs")
+                    Error::input("the reference has no such output")
+                        .at_tensor(&name)
+                        .remedy("name the arrays of the .npz after the model's outputs")
                 })?;
                 if want.shape() != got.shape() || want.dtype() != got.dtype() {
                     return Err(Error::input(format!(
@@ -51,8 +62,15 @@ impl Judge<'_> {
                     .at_tensor(&name));
                 }
                 // Another implementation's float32 is as far from the oracle as ours may be.
-                let own = self.sets.distance(&self.sets.declared, &self.sets.oracle, id, self.range(id, original))?;
-                for ((fixed, scaled), x) in derived.fixed.iter_mut().zip(&mut derived.scaled).zip(want.to_f64s()?) {
+                let own = self.sets.distance(
+                    &self.sets.declared,
+                    &self.sets.oracle,
+                    id,
+                    self.range(id, original),
+                )?;
+                for ((fixed, scaled), x) in
+                    derived.fixed.iter_mut().zip(&mut derived.scaled).zip(want.to_f64s()?)
+                {
                     if want.dtype().is_float() && x.is_finite() {
                         (*fixed, *scaled) = (*fixed + UNIT_F32 * x.abs(), *scaled + own);
                     }
@@ -87,7 +105,12 @@ impl Judge<'_> {
     }
 
     /// The rewritten graph against the graph as read, both on the CPU in float64.
-    pub(super) fn fused_plan(&self, planned: &Graph, facts: Option<&[Option<Fact>]>, inputs: &Values) -> Result<FusedPlan> {
+    pub(super) fn fused_plan(
+        &self,
+        planned: &Graph,
+        facts: Option<&[Option<Fact>]>,
+        inputs: &Values,
+    ) -> Result<FusedPlan> {
         let wide = self.rewritten_wide(planned, facts)?;
         let results = cpu::run(wide.as_ref().unwrap_or(planned), inputs, Mode::Oracle, &mut |_, _| {})?;
         // No range ends here: what a rewrite does is to be right for values of any size.
@@ -99,19 +122,31 @@ impl Judge<'_> {
                 None => self.value(&unbounded, id, self.session.original(), Mode::Oracle)?,
             };
             let distance = self.sets.distance(&self.sets.declared, &unbounded, id, Range::UNBOUNDED)?;
-            let folded = |x: &f64| if got.dtype().is_float() && x.is_finite() { UNIT_F32 * x.abs() } else { 0.0 };
+            let folded =
+                |x: &f64| if got.dtype().is_float() && x.is_finite() { UNIT_F32 * x.abs() } else { 0.0 };
             let fixed: Vec<f64> = want.to_f64s()?.iter().map(folded).collect();
-            let scaled = want.to_f64s()?.into_iter().map(|x| if x.is_finite() { distance } else { 0.0 }).collect();
+            let scaled =
+                want.to_f64s()?.into_iter().map(|x| if x.is_finite() { distance } else { 0.0 }).collect();
             let derived = Allowed::new(fixed, scaled, "c·|cpu − oracle| + rounding of folded constants");
-            let measure = measure(&Elements::of(&got)?, &[Expected { values: &Elements::of(&want)?, allowed: &derived }], Range::UNBOUNDED);
+            let measure = measure(
+                &Elements::of(&got)?,
+                &[Expected { values: &Elements::of(&want)?, allowed: &derived }],
+                Range::UNBOUNDED,
+            );
             let name = self.session.original().value(id).name.clone();
-            outputs.push(OutputRow { name, dtype: got.dtype().name().into(), shape: got.shape().to_vec(), measure });
+            outputs.push(OutputRow {
+                name,
+                dtype: got.dtype().name().into(),
+                shape: got.shape().to_vec(),
+                measure,
+            });
         }
         Ok(FusedPlan { same: outputs.iter().all(|row| row.measure.same), outputs })
     }
 
-    /// The same rewrites over constants held as float64, so that what they fold isn't rounded to float32 and stands for no wrong
-    /// rewrite. `None` where they don't come to the planned nodes: then those are what is run.
+    /// The same rewrites over constants held as float64, so that what they fold isn't rounded to float32 and
+    /// stands for no wrong rewrite. `None` where they don't come to the planned nodes: then those are what is
+    /// run.
     fn rewritten_wide(&self, planned: &Graph, facts: Option<&[Option<Fact>]>) -> Result<Option<Graph>> {
         if !self.session.rewrites() {
             return Ok(None);
@@ -120,7 +155,8 @@ impl Judge<'_> {
         // What Constant nodes hold is widened too.
         passes::fold_constants(&mut wide)?;
         for value in &mut wide.values {
-            if let Some(constant) = value.constant.as_mut().filter(|constant| constant.dtype() == DType::F32) {
+            if let Some(constant) = value.constant.as_mut().filter(|constant| constant.dtype() == DType::F32)
+            {
                 *constant = cast(constant, DType::F64, true)?;
                 value.declared = None;
             }
@@ -130,8 +166,11 @@ impl Judge<'_> {
             passes::for_plans(&mut wide)?;
             passes::with_shapes(&mut wide, facts)?;
         }
-        let alike = |a: &Node, b: &Node| a.name == b.name && a.fused == b.fused && a.inputs == b.inputs && a.outputs == b.outputs;
-        let same = wide.nodes.len() == planned.nodes.len() && wide.nodes.iter().zip(&planned.nodes).all(|(a, b)| alike(a, b));
+        let alike = |a: &Node, b: &Node| {
+            a.name == b.name && a.fused == b.fused && a.inputs == b.inputs && a.outputs == b.outputs
+        };
+        let same = wide.nodes.len() == planned.nodes.len()
+            && wide.nodes.iter().zip(&planned.nodes).all(|(a, b)| alike(a, b));
         Ok(same.then_some(wide))
     }
 }

@@ -29,7 +29,10 @@ impl Range {
         match dtype {
             DType::F16 => Self { edge: EDGE_F16, saturates: None },
             DType::BF16 => Self { edge: (2.0 - f64::exp2(-8.0)) * f64::exp2(127.0), saturates: None },
-            DType::F32 => Self { edge: EDGE_F32, saturates: (precision == Precision::F16).then_some((EDGE_F16, LARGEST_F16)) },
+            DType::F32 => Self {
+                edge: EDGE_F32,
+                saturates: (precision == Precision::F16).then_some((EDGE_F16, LARGEST_F16)),
+            },
             _ => Self::UNBOUNDED,
         }
     }
@@ -75,7 +78,10 @@ mod tests {
         let declared = Range::of(DType::F16, Precision::F16);
         assert_eq!((declared.hold(65519.9), declared.hold(-65520.0)), (65519.9, f64::NEG_INFINITY));
         let narrowed = Range::of(DType::F32, Precision::F16);
-        assert_eq!((narrowed.hold(-1e6), narrowed.hold(1e39), narrowed.hold(f64::INFINITY)), (-65504.0, f64::INFINITY, f64::INFINITY));
+        assert_eq!(
+            (narrowed.hold(-1e6), narrowed.hold(1e39), narrowed.hold(f64::INFINITY)),
+            (-65504.0, f64::INFINITY, f64::INFINITY)
+        );
         let single = Range::of(DType::F32, Precision::F32);
         assert_eq!((single.hold(f32::MAX as f64), single.hold(EDGE_F32)), (f32::MAX as f64, f64::INFINITY));
         assert_eq!(Range::of(DType::I64, Precision::F32).hold(1e300), 1e300);

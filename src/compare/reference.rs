@@ -56,7 +56,8 @@ impl Reference {
     }
 }
 
-/// Every value of a run, by its id. The oracle's are as computed; who reads one as an operand takes it as its type would hold it.
+/// Every value of a run, by its id. The oracle's are as computed; who reads one as an operand takes it as its
+/// type would hold it.
 pub type Values = HashMap<ValueId, Tensor>;
 
 /// What storage makes of a value; `None` where it stays as it is.
@@ -70,10 +71,11 @@ pub fn values(graph: &Graph, inputs: &Values, mode: Mode) -> Result<Values> {
     stored(&[graph], inputs, mode, AS_IS).map(|(all, _)| all)
 }
 
-/// The same, of a graph and then of what others have beside it (several products that became one), where each value is read as it
-/// is stored. Whether storage changed any comes with them.
+/// The same, of a graph and then of what others have beside it (several products that became one), where each
+/// value is read as it is stored. Whether storage changed any comes with them.
 pub fn stored(graphs: &[&Graph], inputs: &Values, mode: Mode, store: &Stored) -> Result<(Values, bool)> {
-    let mut all = inputs.iter().map(|(&id, tensor)| Ok((id, cpu::held(tensor, mode)?))).collect::<Result<Values>>()?;
+    let mut all =
+        inputs.iter().map(|(&id, tensor)| Ok((id, cpu::held(tensor, mode)?))).collect::<Result<Values>>()?;
     let mut changed = false;
     for (&id, tensor) in &all {
         changed |= store(id, tensor)?.is_some();
@@ -96,15 +98,26 @@ pub fn extend(all: &mut Values, graph: &Graph, mode: Mode, store: &Stored) -> Re
             let held = match (all.get(&id), graph.constant(id)) {
                 (Some(tensor), _) => tensor.clone(),
                 (None, Some(constant)) => cpu::held_by(&*node.op, index, constant, mode)?,
-                (None, None) => return Err(Error::internal("the reference lacks a value").at_tensor(&graph.value(id).name)),
+                (None, None) => {
+                    return Err(
+                        Error::internal("the reference lacks a value").at_tensor(&graph.value(id).name)
+                    );
+                }
             };
             let stored = if node.op.by_value(index) { None } else { store(id, &held)? };
             changed |= stored.is_some();
             Ok(stored.unwrap_or(held))
         };
-        let operands =
-            node.inputs.iter().enumerate().map(|(index, id)| id.map(|id| operand(index, id)).transpose()).collect::<Result<Vec<_>>>().map_err(here)?;
-        let results = cpu::eval_node(&*node.op, &operands.iter().map(Option::as_ref).collect::<Vec<_>>(), mode).map_err(here)?;
+        let operands = node
+            .inputs
+            .iter()
+            .enumerate()
+            .map(|(index, id)| id.map(|id| operand(index, id)).transpose())
+            .collect::<Result<Vec<_>>>()
+            .map_err(here)?;
+        let results =
+            cpu::eval_node(&*node.op, &operands.iter().map(Option::as_ref).collect::<Vec<_>>(), mode)
+                .map_err(here)?;
         for (id, tensor) in node.outputs.iter().zip(results) {
             if let Some(id) = *id {
                 changed |= store(id, &tensor)?.is_some();
@@ -118,7 +131,11 @@ pub fn extend(all: &mut Values, graph: &Graph, mode: Mode, store: &Stored) -> Re
 /// Runs the graph as read on another adapter, and computes on the CPU what that has only as a view.
 pub fn on_adapter(session: &Session, device: &Device, inputs: &Values) -> Result<Values> {
     let model = crate::onnx::Model { graph: (**session.original()).clone(), info: session.info().clone() };
-    let other = Session::builder().device(Some(device.clone())).precision(session.precision()).without_rewrites().build(model)?;
+    let other = Session::builder()
+        .device(Some(device.clone()))
+        .precision(session.precision())
+        .without_rewrites()
+        .build(model)?;
     let prepared = other.prepare(inputs)?;
     let mut all = inputs.clone();
     if let Some(plan) = &prepared.plan {
@@ -140,11 +157,20 @@ pub fn on_adapter(session: &Session, device: &Device, inputs: &Values) -> Result
 }
 
 /// The value that a place holds, from its bytes; `None` for what is no value of the graph.
-pub fn written_value(plan: &Arc<Plan>, id: crate::plan::PlaceId, bytes: &[u8]) -> Result<Option<(ValueId, Tensor)>> {
+pub fn written_value(
+    plan: &Arc<Plan>,
+    id: crate::plan::PlaceId,
+    bytes: &[u8],
+) -> Result<Option<(ValueId, Tensor)>> {
     let place = plan.places.get(id.0 as usize).ok_or_else(|| Error::internal("a place went missing"))?;
     let Some(value) = place.value else { return Ok(None) };
     let tensor = place.decode(bytes)?;
-    let shape = plan.facts.get(value.0 as usize).and_then(Option::as_ref).map(|fact| fact.shape.clone()).unwrap_or_default();
+    let shape = plan
+        .facts
+        .get(value.0 as usize)
+        .and_then(Option::as_ref)
+        .map(|fact| fact.shape.clone())
+        .unwrap_or_default();
     // A place may hold the value in a shape of as many elements in the same order.
     Ok(Some((value, if tensor.shape() == shape { tensor } else { tensor.reshape(shape)? })))
 }

@@ -49,8 +49,9 @@ pub struct NodeRow {
     pub node: String,
     pub op: String,
     pub output: String,
-    /// `gpu`, `cpu` (a fallback), `view` (costs nothing: its elements are measured where they are next written), `plan` (known when
-    /// the plan was made), `fused` (into another node's step), `removed` (its result is needed by nobody, or a constant).
+    /// `gpu`, `cpu` (a fallback), `view` (costs nothing: its elements are measured where they are next
+    /// written), `plan` (known when the plan was made), `fused` (into another node's step), `removed` (its
+    /// result is needed by nobody, or a constant).
     pub ran_on: &'static str,
     /// The node by whose name the step goes.
     pub fused_into: Option<String>,

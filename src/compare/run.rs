@@ -40,10 +40,15 @@ pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<
     let values = |mode| reference::stored(&[graph, planned], inputs, mode, AS_IS).map(|(all, _)| all);
     let declared = values(Mode::Declared)?;
     let precision = session.precision();
-    let held = |id, precision, tensor: &Tensor| Range::of(dtype_of(&declared, id, planned), precision).beyond(tensor);
-    let in_float64 = |precision| reference::stored(&[graph, planned], inputs, Mode::Oracle, &|id, tensor| held(id, precision, tensor));
+    let held = |id, precision, tensor: &Tensor| {
+        Range::of(dtype_of(&declared, id, planned), precision).beyond(tensor)
+    };
+    let in_float64 = |precision| {
+        reference::stored(&[graph, planned], inputs, Mode::Oracle, &|id, tensor| held(id, precision, tensor))
+    };
     let (oracle, beyond) = in_float64(Precision::F32)?;
-    let (near, narrowed) = if precision == Precision::F32 { (oracle.clone(), beyond) } else { in_float64(precision)? };
+    let (near, narrowed) =
+        if precision == Precision::F32 { (oracle.clone(), beyond) } else { in_float64(precision)? };
     let same = if session.mode() == Mode::Declared { declared.clone() } else { values(session.mode())? };
     let reference = match &options.reference {
         Reference::Adapter(device) => {
@@ -65,9 +70,12 @@ pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<
         None => judge.cpu(inputs)?,
     };
     let outputs = judge.model_outputs(planned, &made, inputs, prepared.plan.as_deref())?;
-    let fused_plan = judge.fused_plan(planned, prepared.plan.as_ref().map(|plan| plan.facts.as_slice()), inputs)?;
-    let nodes = if options.per_node { arrange(graph, planned, prepared.plan.as_deref(), rows) } else { vec![] };
-    let same = outputs.iter().all(|row| row.measure.same) && fused_plan.same && nodes.iter().all(|row| row.same);
+    let fused_plan =
+        judge.fused_plan(planned, prepared.plan.as_ref().map(|plan| plan.facts.as_slice()), inputs)?;
+    let nodes =
+        if options.per_node { arrange(graph, planned, prepared.plan.as_deref(), rows) } else { vec![] };
+    let same =
+        outputs.iter().all(|row| row.measure.same) && fused_plan.same && nodes.iter().all(|row| row.same);
     let first = if options.per_node { judge.first_different() } else { None };
     let info = session.device().map(|device| device.info());
     Ok(Report {
@@ -84,7 +92,11 @@ pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<
         outputs,
         fused_plan: Some(fused_plan),
         nodes,
-        fallbacks: prepared.fallbacks().into_iter().map(|(node, op, reason)| Fallback { node, op, reason }).collect(),
+        fallbacks: prepared
+            .fallbacks()
+            .into_iter()
+            .map(|(node, op, reason)| Fallback { node, op, reason })
+            .collect(),
         planted: prepared.planted.clone(),
     })
 }
@@ -113,15 +125,28 @@ impl Judge<'_> {
                         Some(execution) => self.run_alone(execution, plan, index, step, &mut carried)?,
                         None => vec![],
                     };
-                    let mut kernels: Vec<&'static str> = dispatches.iter().map(|dispatch| dispatch.kernel).collect();
+                    let mut kernels: Vec<&'static str> =
+                        dispatches.iter().map(|dispatch| dispatch.kernel).collect();
                     kernels.dedup();
                     for (place, bytes) in written {
                         let Some((value, cumulative)) = written_value(plan, *place, bytes)? else { continue };
-                        let local = alone.iter().find(|(id, _)| id == place).map(|(id, bytes)| written_value(plan, *id, bytes)).transpose()?.flatten();
+                        let local = alone
+                            .iter()
+                            .find(|(id, _)| id == place)
+                            .map(|(id, bytes)| written_value(plan, *id, bytes))
+                            .transpose()?
+                            .flatten();
                         let is_copy = step.op_type == "copy";
-                        let subject =
-                            Subject { node: node.filter(|_| !is_copy), label: &step.label, op: &step.op_type, value, graph: &plan.graph, plan: Some(plan) };
-                        let mut row = self.row(&subject, local.as_ref().map(|found| &found.1), Some(&cumulative))?;
+                        let subject = Subject {
+                            node: node.filter(|_| !is_copy),
+                            label: &step.label,
+                            op: &step.op_type,
+                            value,
+                            graph: &plan.graph,
+                            plan: Some(plan),
+                        };
+                        let mut row =
+                            self.row(&subject, local.as_ref().map(|found| &found.1), Some(&cumulative))?;
                         (row.ran_on, row.kernels) = ("gpu", kernels.clone());
                         rows.push((step.node, row));
                     }
@@ -131,7 +156,14 @@ impl Judge<'_> {
                     let alone = self.evaluate_alone(&**op, reads, &plan.graph)?;
                     for (at, (value, cumulative)) in outputs.iter().zip(results.borrow().iter()).enumerate() {
                         let Some(value) = *value else { continue };
-                        let subject = Subject { node: Some(node), label: &step.label, op: &step.op_type, value, graph: &plan.graph, plan: None };
+                        let subject = Subject {
+                            node: Some(node),
+                            label: &step.label,
+                            op: &step.op_type,
+                            value,
+                            graph: &plan.graph,
+                            plan: None,
+                        };
                         let mut row = self.row(&subject, alone.get(at), Some(cumulative))?;
                         row.ran_on = "cpu";
                         rows.push((step.node, row));
@@ -144,15 +176,27 @@ impl Judge<'_> {
         Ok((rows, made))
     }
 
-    /// What this step has made whole, though it wrote a part of it alone: no step is to be measured by itself, only what lies there now.
+    /// What this step has made whole, though it wrote a part of it alone: no step is to be measured by
+    /// itself, only what lies there now.
     fn completed(&mut self, plan: &Arc<Plan>, index: usize, written: &[PlaceBytes]) -> Result<Rows> {
         let mut rows = vec![];
         for whole in plan.completed(index) {
-            let bytes = written.iter().find(|(id, _)| plan.whole_of(*id) == whole).map(|(_, bytes)| bytes.as_slice()).unwrap_or_default();
+            let bytes = written
+                .iter()
+                .find(|(id, _)| plan.whole_of(*id) == whole)
+                .map(|(_, bytes)| bytes.as_slice())
+                .unwrap_or_default();
             let Some((value, cumulative)) = written_value(plan, whole, bytes)? else { continue };
             let Some(&node) = plan.graph.producers().get(&value) else { continue };
             let joined = &plan.graph.nodes[node];
-            let subject = Subject { node: Some(joined), label: &joined.name, op: &joined.op_type, value, graph: &plan.graph, plan: Some(plan) };
+            let subject = Subject {
+                node: Some(joined),
+                label: &joined.name,
+                op: &joined.op_type,
+                value,
+                graph: &plan.graph,
+                plan: Some(plan),
+            };
             let mut row = self.row(&subject, None, Some(&cumulative))?;
             row.ran_on = Placement::View.name();
             rows.push((Some(node), row));
@@ -160,8 +204,8 @@ impl Judge<'_> {
         Ok(rows)
     }
 
-    /// Runs one step fed with the reference's values. What an earlier step made for this one alone (a copy of a view that is no
-    /// value of the graph) is carried over from that step's own run.
+    /// Runs one step fed with the reference's values. What an earlier step made for this one alone (a copy of
+    /// a view that is no value of the graph) is carried over from that step's own run.
     fn run_alone(
         &self,
         execution: &mut Execution,
@@ -179,15 +223,26 @@ impl Judge<'_> {
             let whole = plan.whole_of(id);
             let mut bytes = match feed.iter().position(|(fed, _)| *fed == whole) {
                 Some(at) => feed.swap_remove(at).1,
-                None if whole != id => POISON.to_ne_bytes().repeat(place.bytes() as usize / size_of_val(&POISON)),
+                None if whole != id => {
+                    POISON.to_ne_bytes().repeat(place.bytes() as usize / size_of_val(&POISON))
+                }
                 None => vec![],
             };
             match place.value {
                 Some(value) => {
-                    let tensor = self.sets.reference.get(&value).ok_or_else(|| Error::internal("the reference lacks a value").at_tensor(&place.label))?;
-                    place.encode_into(&cast(tensor, place.fact.dtype, true)?.reshape(place.fact.shape.clone())?, &mut bytes)?;
+                    let tensor = self.sets.reference.get(&value).ok_or_else(|| {
+                        Error::internal("the reference lacks a value").at_tensor(&place.label)
+                    })?;
+                    place.encode_into(
+                        &cast(tensor, place.fact.dtype, true)?.reshape(place.fact.shape.clone())?,
+                        &mut bytes,
+                    )?;
                 }
-                None => bytes = carried.get(&id).cloned().ok_or_else(|| Error::internal("nothing wrote what a step reads").at_tensor(&place.label))?,
+                None => {
+                    bytes = carried.get(&id).cloned().ok_or_else(|| {
+                        Error::internal("nothing wrote what a step reads").at_tensor(&place.label)
+                    })?
+                }
             };
             feed.push((whole, bytes));
         }
@@ -197,7 +252,12 @@ impl Judge<'_> {
     }
 
     /// An operator on the CPU, on the reference's values as the session holds them.
-    fn evaluate_alone(&self, op: &dyn Operator, reads: &[Option<ValueId>], graph: &Graph) -> Result<Vec<Tensor>> {
+    fn evaluate_alone(
+        &self,
+        op: &dyn Operator,
+        reads: &[Option<ValueId>],
+        graph: &Graph,
+    ) -> Result<Vec<Tensor>> {
         let operands = self.fed(op, reads, graph)?;
         cpu::eval_node(op, &operands.iter().map(Option::as_ref).collect::<Vec<_>>(), self.session.mode())
     }
@@ -211,7 +271,14 @@ impl Judge<'_> {
             let alone = self.evaluate_alone(&*node.op, &node.inputs, graph)?;
             for (at, value) in node.outputs.iter().enumerate() {
                 let Some(value) = *value else { continue };
-                let subject = Subject { node: Some(node), label: &node.name, op: &node.op_type, value, graph, plan: None };
+                let subject = Subject {
+                    node: Some(node),
+                    label: &node.name,
+                    op: &node.op_type,
+                    value,
+                    graph,
+                    plan: None,
+                };
                 let mut row = self.row(&subject, alone.get(at), made.get(&value))?;
                 row.ran_on = "cpu";
                 rows.push((Some(index), row));

@@ -46,7 +46,10 @@ pub(super) fn flushed(tensor: &Tensor) -> Result<Tensor> {
     if !has_subnormal(tensor)? {
         return Ok(tensor.clone());
     }
-    Tensor::new(tensor.shape(), tensor.as_slice::<f64>()?.iter().map(|&x| if is_subnormal(x) { 0.0 } else { x }).collect::<Vec<_>>())
+    Tensor::new(
+        tensor.shape(),
+        tensor.as_slice::<f64>()?.iter().map(|&x| if is_subnormal(x) { 0.0 } else { x }).collect::<Vec<_>>(),
+    )
 }
 
 /// A float64 tensor rounded as float16 is.
@@ -55,15 +58,25 @@ fn rounded(tensor: &Tensor) -> Result<Tensor> {
 }
 
 impl Sets {
-    /// The planned graph by itself in float64, each value stored as the session does: where a rewrite leaves one out, nothing is lost
-    /// at its end of range.
-    pub fn planned(&self, planned: &Graph, inputs: &Values, precision: Precision, flush: bool) -> Result<Values> {
+    /// The planned graph by itself in float64, each value stored as the session does: where a rewrite leaves
+    /// one out, nothing is lost at its end of range.
+    pub fn planned(
+        &self,
+        planned: &Graph,
+        inputs: &Values,
+        precision: Precision,
+        flush: bool,
+    ) -> Result<Values> {
         let store = |id, tensor: &Tensor| {
             let dtype = dtype_of(&self.declared, id, planned);
             let held = Range::of(dtype, precision).beyond(tensor)?;
             let held = if flush { Some(flushed(held.as_ref().unwrap_or(tensor))?) } else { held };
             let narrow = dtype == DType::F16 || dtype == DType::F32 && precision == Precision::F16;
-            if !narrow || tensor.dtype() != DType::F64 { Ok(held) } else { rounded(held.as_ref().unwrap_or(tensor)).map(Some) }
+            if !narrow || tensor.dtype() != DType::F64 {
+                Ok(held)
+            } else {
+                rounded(held.as_ref().unwrap_or(tensor)).map(Some)
+            }
         };
         reference::stored(&[planned], inputs, Mode::Oracle, &store).map(|(all, _)| all)
     }
@@ -77,6 +90,10 @@ impl Sets {
     pub fn distance(&self, a: &Values, b: &Values, id: ValueId, range: Range) -> Result<f64> {
         let (Some(a), Some(b)) = (a.get(&id), b.get(&id)) else { return Ok(0.0) };
         let (a, b) = (a.to_f64s()?, b.to_f64s()?);
-        Ok(a.iter().zip(&b).map(|(a, b)| (range.hold(*a) - range.hold(*b)).abs()).filter(|d| d.is_finite()).fold(0.0, f64::max))
+        Ok(a.iter()
+            .zip(&b)
+            .map(|(a, b)| (range.hold(*a) - range.hold(*b)).abs())
+            .filter(|d| d.is_finite())
+            .fold(0.0, f64::max))
     }
 }

@@ -18,24 +18,40 @@ fn reduction(node: &Node) -> Option<Reduction> {
         Normalization::GlobalPool { p: 2 } => Some(Reduction::L2),
         _ => None,
     };
-    let (op, pool) = (node.op.downcast::<Reduce>().map(|op| op.reduction), node.op.downcast::<GlobalPool>().map(|op| op.reduction));
+    let (op, pool) = (
+        node.op.downcast::<Reduce>().map(|op| op.reduction),
+        node.op.downcast::<GlobalPool>().map(|op| op.reduction),
+    );
     op.or(pool).or_else(|| node.op.downcast::<Normalization>().and_then(norm))
 }
 
 /// The smallest magnitude but 0, and the largest, of what is finite; (∞, 0) where there is none.
 fn magnitudes(input: &Input) -> Result<(f64, f64)> {
     let span = |(low, high): (f64, f64), x: f64| (if x > 0.0 { low.min(x) } else { low }, high.max(x));
-    Ok(input.value.to_f64s()?.iter().filter(|x| x.is_finite()).map(|x| x.abs()).fold((f64::INFINITY, 0.0), span))
+    Ok(input
+        .value
+        .to_f64s()?
+        .iter()
+        .filter(|x| x.is_finite())
+        .map(|x| x.abs())
+        .fold((f64::INFINITY, 0.0), span))
 }
 
-/// Integers: exact, but for what their inputs may already be off by. Bounds over the whole tensor, from magnitudes.
+/// Integers: exact, but for what their inputs may already be off by. Bounds over the whole tensor, from
+/// magnitudes.
 pub fn whole(node: &Node, inputs: &[Option<Input>], want: &[f64], length: usize) -> Result<Allowed> {
     let apart = inputs.iter().flatten().map(|input| input.apart).fold(0.0, f64::max);
     let exact = "whole numbers: exact";
     if apart == 0.0 {
         return Ok(Allowed::uniform(want.len(), 0.0, 0.0, exact));
     }
-    let most = inputs.iter().flatten().map(magnitudes).collect::<Result<Vec<_>>>()?.into_iter().fold(0.0, |most: f64, (_, high)| most.max(high));
+    let most = inputs
+        .iter()
+        .flatten()
+        .map(magnitudes)
+        .collect::<Result<Vec<_>>>()?
+        .into_iter()
+        .fold(0.0, |most: f64, (_, high)| most.max(high));
     let off = match reduction(node) {
         Some(Reduction::Prod) => f64::INFINITY,
         // A mean is rounded to a whole number again.
@@ -46,9 +62,15 @@ pub fn whole(node: &Node, inputs: &[Option<Input>], want: &[f64], length: usize)
 
 /// Reductions and pools: u · length · the same of |x|.
 pub fn sum(node: &Node, inputs: &[Option<Input>], want: &[f64], length: usize, own: Own) -> Result<Allowed> {
-    let input = inputs.first().and_then(Option::as_ref).ok_or_else(|| Error::internal("a reduction without input"))?;
+    let input = inputs
+        .first()
+        .and_then(Option::as_ref)
+        .ok_or_else(|| Error::internal("a reduction without input"))?;
     let operand = |(index, input): (usize, &Option<Input>)| {
-        input.as_ref().map(|input| if node.op.by_value(index) { Ok(input.value.clone()) } else { input.magnitude() }).transpose()
+        input
+            .as_ref()
+            .map(|input| if node.op.by_value(index) { Ok(input.value.clone()) } else { input.magnitude() })
+            .transpose()
     };
     let all = inputs.iter().enumerate().map(operand).collect::<Result<Vec<Option<Tensor>>>>()?;
     let magnitude = magnitude_of(&*node.op, &all)?;
@@ -58,7 +80,8 @@ pub fn sum(node: &Node, inputs: &[Option<Input>], want: &[f64], length: usize, o
         None => length,
     } as f64;
     let sides = if own.arithmetic { 2.0 } else { 1.0 };
-    let power = match (node.op.downcast::<Pool>().map(|pool| pool.kind), node.op.downcast::<Normalization>()) {
+    let power = match (node.op.downcast::<Pool>().map(|pool| pool.kind), node.op.downcast::<Normalization>())
+    {
         (Some(Pooling::Norm { p }), _) => Some(p as f64),
         (_, Some(Normalization::GlobalPool { p })) => Some(*p as f64),
         _ => None,
@@ -74,15 +97,22 @@ pub fn sum(node: &Node, inputs: &[Option<Input>], want: &[f64], length: usize, o
     let lost = match reduction {
         Some(Reduction::LogSum) => {
             let mut all: Vec<Option<Tensor>> = all.clone();
-            let lost =
-                input.value.to_f64s()?.into_iter().zip(input.errors()?).map(|(x, e)| if x.is_finite() { C * UNIT_F32 * terms * x.abs() + e } else { 0.0 });
+            let lost = input
+                .value
+                .to_f64s()?
+                .into_iter()
+                .zip(input.errors()?)
+                .map(|(x, e)| if x.is_finite() { C * UNIT_F32 * terms * x.abs() + e } else { 0.0 });
             all[0] = Some(Tensor::new(input.value.shape(), lost.collect::<Vec<_>>())?);
             magnitude_of(&*node.op, &all)?
         }
         _ => vec![],
     };
-    let vanishing = |at: usize| lost.get(at).zip(want.get(at)).is_some_and(|(lost, y)| *lost > f64::NEG_INFINITY && lost >= y);
-    let (mut fixed, mut scaled, mut open) = (Vec::with_capacity(want.len()), Vec::with_capacity(want.len()), Vec::with_capacity(want.len()));
+    let vanishing = |at: usize| {
+        lost.get(at).zip(want.get(at)).is_some_and(|(lost, y)| *lost > f64::NEG_INFINITY && lost >= y)
+    };
+    let (mut fixed, mut scaled, mut open) =
+        (Vec::with_capacity(want.len()), Vec::with_capacity(want.len()), Vec::with_capacity(want.len()));
     for (at, (&m, &y)) in magnitude.iter().zip(want).enumerate() {
         // What powers that are flushed to 0 move a root by: no more than their own root.
         let flushed = |p: f64| tiny.powf(1.0 / p).min(tiny / m.max(floor(UNIT_F32)).powf(p - 1.0)) / UNIT_F32;
@@ -94,7 +124,10 @@ pub fn sum(node: &Node, inputs: &[Option<Input>], want: &[f64], length: usize, o
                 let ratio = (m - y).exp();
                 (ratio, terms * ratio + accuracy::logarithm(y))
             }
-            (Some(Reduction::LogSumExp), _) => (2.0 * largest, terms + accuracy::exponential(2.0 * largest.min(100.0)) + accuracy::logarithm(y) + y.abs()),
+            (Some(Reduction::LogSumExp), _) => (
+                2.0 * largest,
+                terms + accuracy::exponential(2.0 * largest.min(100.0)) + accuracy::logarithm(y) + y.abs(),
+            ),
             // A power and a root of the sum.
             (None, Some(p)) => (m, (terms + 200.0) * m + flushed(p)),
             _ => (m, (terms + 5.0) * m),
@@ -107,7 +140,12 @@ pub fn sum(node: &Node, inputs: &[Option<Input>], want: &[f64], length: usize, o
             Some(Reduction::Mean) => leaves_range(terms * m),
             Some(Reduction::Prod) => products,
             Some(_) => leaves_range(m),
-            None => leaves_range(m) || leaves_range(terms * largest) || power.is_some_and(through) || squared && through(2.0),
+            None => {
+                leaves_range(m)
+                    || leaves_range(terms * largest)
+                    || power.is_some_and(through)
+                    || squared && through(2.0)
+            }
         };
         let lost = leaves && (squared || reduction == Some(Reduction::Prod));
         fixed.push(if lost { f64::INFINITY } else { input.unit * f + input.apart });

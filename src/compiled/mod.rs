@@ -1,8 +1,10 @@
-//! Compiled models: an ONNX model with its weights laid out to be mapped, beside the same weights as a device's kernels read them.
+//! Compiled models: an ONNX model with its weights laid out to be mapped, beside the same weights as a
+//! device's kernels read them.
 //!
-//! Nothing is decoded or packed when such a file is loaded: weights are mapped, packed ones go from the map to the device. The format
-//! ([docs/compiled.md](../../docs/compiled.md)) is a container: eight bytes `sardonyx`, a version, the place of a JSON header, and blobs
-//! at multiples of 64 bytes. What fits no longer (another version of the packings, another form of device) is packed anew from the weights.
+//! Nothing is decoded or packed when such a file is loaded: weights are mapped, packed ones go from the map
+//! to the device. The format ([docs/compiled.md](../../docs/compiled.md)) is a container: eight bytes
+//! `sardonyx`, a version, the place of a JSON header, and blobs at multiples of 64 bytes. What fits no longer
+//! (another version of the packings, another form of device) is packed anew from the weights.
 
 mod packed;
 mod read;
@@ -21,7 +23,8 @@ const MAGIC: &[u8; 8] = b"sardonyx";
 /// The version of the container.
 const FORMAT: u32 = 1;
 
-/// The version of what the packings make: to be raised with every change of one ([`packed`] has the test that says so).
+/// The version of what the packings make: to be raised with every change of one ([`packed`] has the test that
+/// says so).
 const PACKINGS: u32 = 3;
 
 /// Bytes before the blobs: magic, format, packings, the header's start and length.

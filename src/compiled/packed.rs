@@ -27,7 +27,10 @@ impl Packed {
             (end <= map.len()).then_some(start..end)
         };
         let known = if outdated { vec![] } else { header.packed };
-        let entries = known.into_iter().filter_map(|entry| Some((entry.key, inside(entry.blob.start, entry.blob.bytes)?))).collect();
+        let entries = known
+            .into_iter()
+            .filter_map(|entry| Some((entry.key, inside(entry.blob.start, entry.blob.bytes)?)))
+            .collect();
         Self { map, entries, sources: HashMap::new(), outdated }
     }
 
@@ -55,11 +58,17 @@ impl Packed {
 
 /// The identity of each constant's elements, by the name of its value.
 pub(super) fn sources(graph: &Graph) -> HashMap<String, usize> {
-    graph.values.iter().filter_map(|value| Some((value.name.clone(), value.constant.as_ref()?.identity()))).collect()
+    graph
+        .values
+        .iter()
+        .filter_map(|value| Some((value.name.clone(), value.constant.as_ref()?.identity())))
+        .collect()
 }
 
-/// Whether files keep a constant packed: it is large, and the elements are those of the graph's constant of that name. Only floats: no
-/// file may say where a kernel reads.
+/// Whether files keep a constant packed: it is large, and the elements are those of the graph's constant of
+/// that name. Only floats: no file may say where a kernel reads.
 pub(super) fn is_kept(constant: &Constant, sources: &HashMap<String, usize>) -> bool {
-    constant.storage.is_float() && constant.tensor.bytes().len() >= SMALL && sources.get(&constant.label) == Some(&constant.tensor.identity())
+    constant.storage.is_float()
+        && constant.tensor.bytes().len() >= SMALL
+        && sources.get(&constant.label) == Some(&constant.tensor.identity())
 }

@@ -23,21 +23,27 @@ pub struct Written {
     pub packed_bytes: u64,
 }
 
-/// Writes the model file `model`, which `session` was loaded from, with the constants of a plan packed; without a plan only laid out
-/// to be mapped.
+/// Writes the model file `model`, which `session` was loaded from, with the constants of a plan packed;
+/// without a plan only laid out to be mapped.
 ///
-/// The file is written beside its place and renamed. Errors: a model that is compiled already, what reading and packing give, a disk
-/// that is full.
+/// The file is written beside its place and renamed. Errors: a model that is compiled already, what reading
+/// and packing give, a disk that is full.
 pub fn write(session: &Session, model: &Path, plan: Option<&Plan>, to: &Path) -> Result<Written> {
     if super::is_compiled(model) {
-        return Err(Error::usage("is compiled already").in_file(model).remedy("compile the ONNX file that it was made from"));
+        return Err(Error::usage("is compiled already")
+            .in_file(model)
+            .remedy("compile the ONNX file that it was made from"));
     }
     if crate::replace::is_special(to) {
-        return Err(Error::usage("is a device or a pipe; a compiled model needs a file").in_file(to).remedy("give -o a file's name"));
+        return Err(Error::usage("is a device or a pipe; a compiled model needs a file")
+            .in_file(to)
+            .remedy("give -o a file's name"));
     }
     let beside = crate::replace::beside(to)?;
     let written = write_beside(session, model, plan, &beside, to);
-    let done = written.and_then(|written| std::fs::rename(&beside, to).map(|()| written).map_err(|problem| failed(to, &problem)));
+    let done = written.and_then(|written| {
+        std::fs::rename(&beside, to).map(|()| written).map_err(|problem| failed(to, &problem))
+    });
     if done.is_err() {
         // The first failure is the one to report.
         let _ = std::fs::remove_file(&beside);
@@ -46,10 +52,17 @@ pub fn write(session: &Session, model: &Path, plan: Option<&Plan>, to: &Path) ->
 }
 
 fn failed(to: &Path, problem: &std::io::Error) -> Error {
-    Error::file(to, format!("can't be written: {problem}")).remedy("check the folder and the space left on the disk")
+    Error::file(to, format!("can't be written: {problem}"))
+        .remedy("check the folder and the space left on the disk")
 }
 
-fn write_beside(session: &Session, model: &Path, plan: Option<&Plan>, beside: &Path, to: &Path) -> Result<Written> {
+fn write_beside(
+    session: &Session,
+    model: &Path,
+    plan: Option<&Plan>,
+    beside: &Path,
+    to: &Path,
+) -> Result<Written> {
     let file = File::create(beside).map_err(|problem| failed(to, &problem))?;
     let mut out = Out { file: BufWriter::with_capacity(1 << 20, file), at: 0, path: to.to_path_buf() };
     out.put(&[0; FRONT])?;
@@ -62,8 +75,13 @@ fn write_beside(session: &Session, model: &Path, plan: Option<&Plan>, beside: &P
         }
     }
     let (packed, packed_bytes) = pack(session, plan, &mut out)?;
-    let header = Header { sardonyx: env!("CARGO_PKG_VERSION").to_string(), model: out.blob(&bytes_of(&proto)?)?, packed };
-    let json = serde_json::to_vec(&header).map_err(|problem| Error::internal(format!("the header could not be made: {problem}")))?;
+    let header = Header {
+        sardonyx: env!("CARGO_PKG_VERSION").to_string(),
+        model: out.blob(&bytes_of(&proto)?)?,
+        packed,
+    };
+    let json = serde_json::to_vec(&header)
+        .map_err(|problem| Error::internal(format!("the header could not be made: {problem}")))?;
     let place = out.blob(&json)?;
     let file_bytes = out.at;
     out.front(place)?;
@@ -71,11 +89,13 @@ fn write_beside(session: &Session, model: &Path, plan: Option<&Plan>, beside: &P
 }
 
 fn bytes_of(proto: &ModelProto) -> Result<Vec<u8>> {
-    proto.write_to_bytes().map_err(|problem| Error::internal(format!("the model could not be encoded: {problem}")))
+    proto
+        .write_to_bytes()
+        .map_err(|problem| Error::internal(format!("the model could not be encoded: {problem}")))
 }
 
-/// Moves a large initializer's elements into the file. Types that ONNX packs below a byte, bool (which is checked when it is read) and
-/// strings stay where they are.
+/// Moves a large initializer's elements into the file. Types that ONNX packs below a byte, bool (which is
+/// checked when it is read) and strings stay where they are.
 fn lay_out(proto: &mut TensorProto, files: &mut ExternalFiles, out: &mut Out) -> Result<bool> {
     let tensor = onnx::tensor_of(proto, files)?;
     let dtype = tensor.dtype();
@@ -83,13 +103,18 @@ fn lay_out(proto: &mut TensorProto, files: &mut ExternalFiles, out: &mut Out) ->
         return inline(proto, &tensor).map(|()| false);
     }
     let blob = out.blob(tensor.bytes())?;
-    let entry = |key: &str, value: String| StringStringEntryProto { key: key.into(), value, ..Default::default() };
+    let entry =
+        |key: &str, value: String| StringStringEntryProto { key: key.into(), value, ..Default::default() };
     *proto = TensorProto {
         name: std::mem::take(&mut proto.name),
         dims: std::mem::take(&mut proto.dims),
         data_type: proto.data_type,
         data_location: DataLocation::EXTERNAL.into(),
-        external_data: vec![entry("location", HERE.into()), entry("offset", blob.start.to_string()), entry("length", blob.bytes.to_string())],
+        external_data: vec![
+            entry("location", HERE.into()),
+            entry("offset", blob.start.to_string()),
+            entry("length", blob.bytes.to_string()),
+        ],
         ..Default::default()
     };
     Ok(true)
@@ -107,8 +132,11 @@ fn inline(proto: &mut TensorProto, tensor: &crate::Tensor) -> Result<()> {
 fn pack(session: &Session, plan: Option<&Plan>, out: &mut Out) -> Result<(Vec<Entry>, u64)> {
     let sources = sources(session.planned());
     let (mut entries, mut total) = (vec![], 0);
-    for constant in plan.map_or(&[][..], |plan| &plan.constants).iter().filter(|constant| is_kept(constant, &sources)) {
-        let packed = (constant.packing.pack)(&constant.tensor, &constant.packing.args).map_err(|error| error.at_tensor(&constant.label))?;
+    for constant in
+        plan.map_or(&[][..], |plan| &plan.constants).iter().filter(|constant| is_kept(constant, &sources))
+    {
+        let packed = (constant.packing.pack)(&constant.tensor, &constant.packing.args)
+            .map_err(|error| error.at_tensor(&constant.label))?;
         let blob = out.blob(&encode(&packed, constant.layout, constant.storage)?)?;
         total += blob.bytes;
         entries.push(Entry { key: Key::new(constant), blob });
@@ -143,7 +171,11 @@ impl Out {
         let mut front = MAGIC.to_vec();
         front.extend([FORMAT.to_le_bytes(), PACKINGS.to_le_bytes()].concat());
         front.extend([header.start.to_le_bytes(), header.bytes.to_le_bytes()].concat());
-        let done = self.file.flush().and_then(|()| self.file.seek(SeekFrom::Start(0))).and_then(|_| self.file.write_all(&front));
+        let done = self
+            .file
+            .flush()
+            .and_then(|()| self.file.seek(SeekFrom::Start(0)))
+            .and_then(|_| self.file.write_all(&front));
         done.and_then(|()| self.file.flush()).map_err(|problem| failed(&path, &problem))
     }
 }

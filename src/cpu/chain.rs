@@ -1,8 +1,10 @@
-//! *Given* a convolution whose result only a depthwise one reads, perhaps with a 1×1 one after it, all channels innermost → *Result*
-//! one step that runs them band by band: a few lines of the wide images are made, read and left behind while they are in cache.
+//! *Given* a convolution whose result only a depthwise one reads, perhaps with a 1×1 one after it, all
+//! channels innermost → *Result* one step that runs them band by band: a few lines of the wide images are
+//! made, read and left behind while they are in cache.
 //!
-//! The wide image of an inverted residual is most of what such a network writes and reads. A thread keeps a ring of its last lines,
-//! as many as the depthwise filter sees; every element is the same to the bit as without the rewrite.
+//! The wide image of an inverted residual is most of what such a network writes and reads. A thread keeps a
+//! ring of its last lines, as many as the depthwise filter sees; every element is the same to the bit as
+//! without the rewrite.
 
 use super::conv::{Sizes, convolve_rows, product_rows};
 use super::depthwise_last::{Filter, Lines};
@@ -28,7 +30,8 @@ const SMALLEST: usize = 1 << 16;
 /// Weights of more floats are read once for all rows instead of once a band.
 const HEAVIEST: usize = 1 << 17;
 
-/// Two or three convolutions of images whose channels lie innermost. Inputs: the image, then what each has besides its own.
+/// Two or three convolutions of images whose channels lie innermost. Inputs: the image, then what each has
+/// besides its own.
 #[derive(Debug)]
 pub struct Chain {
     parts: Vec<ChannelsLast>,
@@ -38,7 +41,10 @@ pub struct Chain {
 
 impl Chain {
     /// The parts with their inputs but the image.
-    pub fn with_inputs<'a, T>(&'a self, inputs: Operands<'a, T>) -> impl Iterator<Item = (&'a ChannelsLast, Vec<Option<&'a T>>)> {
+    pub fn with_inputs<'a, T>(
+        &'a self,
+        inputs: Operands<'a, T>,
+    ) -> impl Iterator<Item = (&'a ChannelsLast, Vec<Option<&'a T>>)> {
         let mut next = 1;
         self.parts.iter().zip(&self.given).map(move |(part, &given)| {
             let first = next;
@@ -47,7 +53,12 @@ impl Chain {
         })
     }
 
-    fn one_by_one(&self, inputs: Operands<'_, Tensor>, packed: Option<&[Arc<Packed>]>, mode: Mode) -> Result<Vec<Tensor>> {
+    fn one_by_one(
+        &self,
+        inputs: Operands<'_, Tensor>,
+        packed: Option<&[Arc<Packed>]>,
+        mode: Mode,
+    ) -> Result<Vec<Tensor>> {
         let mut image = inputs.required(0)?.clone();
         for (index, (part, others)) in self.with_inputs(inputs).enumerate() {
             let operands: Vec<Option<&Tensor>> = std::iter::once(Some(&image)).chain(others).collect();
@@ -55,7 +66,10 @@ impl Chain {
                 Some(packed) => part.eval_packed(Operands::new(&operands), packed, mode)?,
                 None => part.eval(Operands::new(&operands), mode)?,
             };
-            let result = results.into_iter().next().ok_or_else(|| Error::internal("a convolution without a result"))?;
+            let result = results
+                .into_iter()
+                .next()
+                .ok_or_else(|| Error::internal("a convolution without a result"))?;
             // The first image is the caller's still: nothing is given back of that one.
             std::mem::replace(&mut image, result).recycle();
         }
@@ -68,7 +82,10 @@ impl Chain {
         let mut shape: Vec<usize> = x.shape().to_vec();
         let mut steps = vec![];
         for ((part, others), packed) in self.with_inputs(inputs).zip(packed) {
-            let (Some(conv), Some(w)) = (part.inner().downcast::<Conv>(), others.first().copied().flatten()) else { return Ok(None) };
+            let (Some(conv), Some(w)) = (part.inner().downcast::<Conv>(), others.first().copied().flatten())
+            else {
+                return Ok(None);
+            };
             let bias = others.get(1).copied().flatten();
             let &[n, h, w_, c] = shape.as_slice() else { return Ok(None) };
             let sizes = conv.sizes([n, h, w_, c], w.shape(), bias.map(Tensor::shape))?;
@@ -80,7 +97,9 @@ impl Chain {
         let count = element_count(&shape)?;
         let mut parts = vec![];
         for (conv, sizes, bias, extra, packed) in &steps {
-            let Some(ready) = Ready::of(&conv.epilogue, Operands::new(extra), count)? else { return Ok(None) };
+            let Some(ready) = Ready::of(&conv.epilogue, Operands::new(extra), count)? else {
+                return Ok(None);
+            };
             parts.push(Part { sizes, bias: *bias, ready, packed });
         }
         let (Some(first), Some(filter)) = (parts.first(), parts.get(1)) else { return Ok(None) };
@@ -113,20 +132,27 @@ impl Bands<'_> {
     /// Whether the wide image is large enough, and the weights small enough.
     fn pay(&self) -> bool {
         let weights = |part: &Part<'_>| part.packed.bytes() / size_of::<f32>();
-        let image = self.filter.sizes.geometry.input[0].saturating_mul(self.filter.sizes.geometry.input[1]).saturating_mul(self.filter.sizes.channels);
-        image >= SMALLEST && weights(self.first) + self.last.map_or(0, weights) <= HEAVIEST && self.last.is_none_or(|last| last.sizes.is_direct())
+        let image = self.filter.sizes.geometry.input[0]
+            .saturating_mul(self.filter.sizes.geometry.input[1])
+            .saturating_mul(self.filter.sizes.channels);
+        image >= SMALLEST
+            && weights(self.first) + self.last.map_or(0, weights) <= HEAVIEST
+            && self.last.is_none_or(|last| last.sizes.is_direct())
     }
 
     fn run(&self, y: &mut [f32]) -> Result<()> {
         let (g, channels) = (&self.filter.sizes.geometry, self.filter.sizes.channels);
-        let Packed::Taps(taps) = self.filter.packed else { return Err(Error::internal("a depthwise filter that isn't packed as one")) };
+        let Packed::Taps(taps) = self.filter.packed else {
+            return Err(Error::internal("a depthwise filter that isn't packed as one"));
+        };
         let filter = Filter { g, channels, taps, bias: self.filter.bias };
         let (line, made_line) = (g.input[1] * channels, g.output[1] * channels);
         let lines = g.output[0];
         if y.is_empty() {
             return Ok(());
         }
-        // Bands of lines for every thread, each as long as can be: the lines that two bands need are made twice.
+        // Bands of lines for every thread, each as long as can be: the lines that two bands need are made
+        // twice.
         let bands = rayon::current_num_threads().min(lines);
         let band = lines.div_ceil(bands);
         let span = (g.kernel[0] - 1) * g.dilation[0] + 1;
@@ -145,19 +171,33 @@ impl Bands<'_> {
                 while oy < end {
                     let count = at_once.min(end - oy);
                     let low = (oy * g.stride[0]).saturating_sub(g.begin[0]).min(g.input[0]);
-                    let high = ((oy + count - 1) * g.stride[0] + span).saturating_sub(g.begin[0]).min(g.input[0]);
+                    let high =
+                        ((oy + count - 1) * g.stride[0] + span).saturating_sub(g.begin[0]).min(g.input[0]);
                     made = made.max(low);
                     while made < high {
                         let slot = made % held;
                         let new = (high - made).min(held - slot);
-                        let pixels = (image * g.input[0] + made) * g.input[1]..(image * g.input[0] + made + new) * g.input[1];
-                        let Packed::Panels(panels) = self.first.packed else { return Err(Error::internal("a convolution without panels")) };
-                        convolve_rows(self.x, self.first.sizes, panels, self.first.bias, &self.first.ready, pixels, &mut ring[slot * line..][..new * line])?;
+                        let pixels = (image * g.input[0] + made) * g.input[1]
+                            ..(image * g.input[0] + made + new) * g.input[1];
+                        let Packed::Panels(panels) = self.first.packed else {
+                            return Err(Error::internal("a convolution without panels"));
+                        };
+                        convolve_rows(
+                            self.x,
+                            self.first.sizes,
+                            panels,
+                            self.first.bias,
+                            &self.first.ready,
+                            pixels,
+                            &mut ring[slot * line..][..new * line],
+                        )?;
                         made += new;
                     }
                     let at = image * lines + oy;
-                    // SAFETY: the lines from `oy` on are this task's alone, and lie inside `y`, which has `images · lines` of them.
-                    let y = unsafe { std::slice::from_raw_parts_mut(all.at(at * out_line), count * out_line) };
+                    // SAFETY: the lines from `oy` on are this task's alone, and lie inside `y`, which has
+                    // `images · lines` of them.
+                    let y =
+                        unsafe { std::slice::from_raw_parts_mut(all.at(at * out_line), count * out_line) };
                     let Some(last) = self.last else {
                         self.filter_lines(&filter, Lines { data: ring, held }, oy, y);
                         oy += count;
@@ -165,7 +205,9 @@ impl Bands<'_> {
                     };
                     let room = &mut room[..count * made_line];
                     self.filter_lines(&filter, Lines { data: ring, held }, oy, room);
-                    let Packed::Panels(panels) = last.packed else { return Err(Error::internal("a convolution without panels")) };
+                    let Packed::Panels(panels) = last.packed else {
+                        return Err(Error::internal("a convolution without panels"));
+                    };
                     product_rows(room, last.sizes, panels, last.bias, &last.ready, at * g.output[1], y)?;
                     oy += count;
                 }
@@ -208,7 +250,9 @@ impl Operator for Chain {
 
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
         match self.with_inputs(inputs).next() {
-            Some((part, others)) => part.error_bound(Operands::new(&std::iter::once(inputs.optional(0)).chain(others).collect::<Vec<_>>())),
+            Some((part, others)) => part.error_bound(Operands::new(
+                &std::iter::once(inputs.optional(0)).chain(others).collect::<Vec<_>>(),
+            )),
             None => Bound::Elementwise,
         }
     }
@@ -235,7 +279,8 @@ pub fn rewrite(graph: &mut Graph) {
     let next = |node: &Node| -> Option<usize> {
         let id = node.outputs.first().copied().flatten()?;
         let &[reader] = readers.get(&id)?.as_slice() else { return None };
-        (!graph.outputs.contains(&id) && graph.nodes[reader].inputs.first() == Some(&Some(id))).then_some(reader)
+        (!graph.outputs.contains(&id) && graph.nodes[reader].inputs.first() == Some(&Some(id)))
+            .then_some(reader)
     };
     let mut chains = vec![];
     for (index, node) in graph.nodes.iter().enumerate() {
@@ -261,10 +306,19 @@ pub fn rewrite(graph: &mut Graph) {
             continue;
         }
         let nodes: Vec<Node> = members.iter().map(|&index| graph.nodes[index].clone()).collect();
-        let parts: Option<Vec<ChannelsLast>> = nodes.iter().map(|node| node.op.downcast::<ChannelsLast>().cloned()).collect();
-        let (Some(parts), [head, .., tail], Some(&last)) = (parts, nodes.as_slice(), members.last()) else { continue };
+        let parts: Option<Vec<ChannelsLast>> =
+            nodes.iter().map(|node| node.op.downcast::<ChannelsLast>().cloned()).collect();
+        let (Some(parts), [head, .., tail], Some(&last)) = (parts, nodes.as_slice(), members.last()) else {
+            continue;
+        };
         let given = nodes.iter().map(|node| node.inputs.len() - 1).collect();
-        let inputs = head.inputs.iter().take(1).chain(nodes.iter().flat_map(|node| &node.inputs[1..])).copied().collect();
+        let inputs = head
+            .inputs
+            .iter()
+            .take(1)
+            .chain(nodes.iter().flat_map(|node| &node.inputs[1..]))
+            .copied()
+            .collect();
         let name = nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>().join(" + ");
         graph.nodes[last] = Node { name, op: Arc::new(Chain { parts, given }), inputs, ..tail.clone() };
         members.iter().filter(|&&index| index != last).for_each(|&index| gone[index] = true);
@@ -276,7 +330,8 @@ pub fn rewrite(graph: &mut Graph) {
     });
 }
 
-/// The convolution of a node with channels innermost, its weights packed before a run: one of float32 over two axes.
+/// The convolution of a node with channels innermost, its weights packed before a run: one of float32 over
+/// two axes.
 fn convolution<'a>(graph: &Graph, node: &'a Node) -> Option<&'a Conv> {
     let conv = node.op.downcast::<ChannelsLast>()?.inner().downcast::<Conv>()?;
     let w = weights(graph, node)?;
@@ -285,5 +340,7 @@ fn convolution<'a>(graph: &Graph, node: &'a Node) -> Option<&'a Conv> {
 }
 
 fn weights<'a>(graph: &'a Graph, node: &Node) -> Option<&'a Tensor> {
-    graph.constant(node.inputs.get(1).copied().flatten()?).filter(|w| w.dtype() == DType::F32 && w.rank() == 4)
+    graph
+        .constant(node.inputs.get(1).copied().flatten()?)
+        .filter(|w| w.dtype() == DType::F32 && w.rank() == 4)
 }

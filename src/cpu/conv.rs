@@ -1,8 +1,8 @@
-//! Convolutions of float32 images whose channels lie innermost, `[n, h, w, c]`: products over gathered rows, or plane by plane where
-//! each channel has a filter of its own.
+//! Convolutions of float32 images whose channels lie innermost, `[n, h, w, c]`: products over gathered rows,
+//! or plane by plane where each channel has a filter of its own.
 //!
-//! A row of the product's left matrix is a pixel's window, `[kh, kw, c]`. With channels innermost its parts are contiguous, so that
-//! gathering a row is a few copies; of a 1×1 window there is nothing to gather.
+//! A row of the product's left matrix is a pixel's window, `[kh, kw, c]`. With channels innermost its parts
+//! are contiguous, so that gathering a row is a few copies; of a 1×1 window there is nothing to gather.
 
 use super::epilogue::Ready;
 use super::panels::Panels;
@@ -36,7 +36,8 @@ impl Sizes {
     }
 }
 
-/// The filters of `[m, c / groups, kh, kw]` as one matrix `[kh · kw · c / groups, m / groups]` for each group.
+/// The filters of `[m, c / groups, kh, kw]` as one matrix `[kh · kw · c / groups, m / groups]` for each
+/// group.
 pub fn pack(weights: &[f32], shape: [usize; 4], groups: usize) -> Result<Vec<Panels>> {
     let [out, channels, h, w] = shape;
     let (columns, taps) = (out / groups, h * w);
@@ -45,7 +46,10 @@ pub fn pack(weights: &[f32], shape: [usize; 4], groups: usize) -> Result<Vec<Pan
         for column in 0..columns {
             let filter = &weights[(group * columns + column) * channels * taps..][..channels * taps];
             for (channel, plane) in filter.chunks_exact(taps).enumerate() {
-                plane.iter().enumerate().for_each(|(tap, &value)| panels.set(tap * channels + channel, column, value));
+                plane
+                    .iter()
+                    .enumerate()
+                    .for_each(|(tap, &value)| panels.set(tap * channels + channel, column, value));
             }
         }
         Ok(panels)
@@ -59,15 +63,26 @@ pub fn pack_taps(weights: &[f32], channels: usize) -> Vec<f32> {
     (0..weights.len()).map(|at| weights[at % channels * taps + at / channels]).collect()
 }
 
-/// Convolves `x` `[n, h, w, c]` to `y` `[n, oh, ow, m]`, all of which is written. `panels` has one matrix for each group.
-pub fn convolve(x: &[f32], sizes: &Sizes, panels: &[Panels], bias: Option<&[f32]>, ready: &Ready<'_>, y: &mut [f32]) -> Result<()> {
+/// Convolves `x` `[n, h, w, c]` to `y` `[n, oh, ow, m]`, all of which is written. `panels` has one matrix for
+/// each group.
+pub fn convolve(
+    x: &[f32],
+    sizes: &Sizes,
+    panels: &[Panels],
+    bias: Option<&[f32]>,
+    ready: &Ready<'_>,
+    y: &mut [f32],
+) -> Result<()> {
     let (all, out) = (sizes.channels, sizes.out_channels);
     let (channels, columns) = (all / sizes.groups, out / sizes.groups);
     for (group, panels) in panels.iter().enumerate() {
         let first = group * columns;
-        let gather = |rows: Range<usize>, to: &mut [f32], stride: usize| gather(x, sizes, group * channels, channels, rows, to, stride);
+        let gather = |rows: Range<usize>, to: &mut [f32], stride: usize| {
+            gather(x, sizes, group * channels, channels, rows, to, stride)
+        };
         let from = x.get(group * channels..).unwrap_or_default();
-        let rows = if sizes.is_direct() { Rows::Dense { data: from, stride: all } } else { Rows::Gathered(&gather) };
+        let rows =
+            if sizes.is_direct() { Rows::Dense { data: from, stride: all } } else { Rows::Gathered(&gather) };
         let bias = bias.map(|bias| &bias[first..first + columns]);
         let y = y.get_mut(first..).unwrap_or_default();
         ready.with(bias, first, out, |epilogue| product(rows, sizes.pixels(), panels, epilogue, y, out))?;
@@ -75,31 +90,67 @@ pub fn convolve(x: &[f32], sizes: &Sizes, panels: &[Panels], bias: Option<&[f32]
     Ok(())
 }
 
-/// Convolves some pixels of the result, in one group and on this thread; `y` begins at the first of them. The epilogue's operands have one
-/// element each.
-pub fn convolve_rows(x: &[f32], sizes: &Sizes, panels: &[Panels], bias: Option<&[f32]>, ready: &Ready<'_>, pixels: Range<usize>, y: &mut [f32]) -> Result<()> {
+/// Convolves some pixels of the result, in one group and on this thread; `y` begins at the first of them. The
+/// epilogue's operands have one element each.
+pub fn convolve_rows(
+    x: &[f32],
+    sizes: &Sizes,
+    panels: &[Panels],
+    bias: Option<&[f32]>,
+    ready: &Ready<'_>,
+    pixels: Range<usize>,
+    y: &mut [f32],
+) -> Result<()> {
     let (channels, out, start) = (sizes.channels, sizes.out_channels, pixels.start);
     let Some(panels) = panels.first() else { return Err(Error::internal("a convolution without panels")) };
-    let gather = |rows: Range<usize>, to: &mut [f32], stride: usize| gather(x, sizes, 0, channels, start + rows.start..start + rows.end, to, stride);
+    let gather = |rows: Range<usize>, to: &mut [f32], stride: usize| {
+        gather(x, sizes, 0, channels, start + rows.start..start + rows.end, to, stride)
+    };
     let from = x.get(start * channels..).unwrap_or_default();
-    let rows = if sizes.is_direct() { Rows::Dense { data: from, stride: channels } } else { Rows::Gathered(&gather) };
+    let rows = if sizes.is_direct() {
+        Rows::Dense { data: from, stride: channels }
+    } else {
+        Rows::Gathered(&gather)
+    };
     ready.with(bias, 0, out, |epilogue| product_on(1, rows, pixels.len(), panels, epilogue, y, out))
 }
 
-/// A 1×1 convolution of pixels `x` `[p, c]` to `y` `[p, m]`, which are those of the whole result from `first` on; on this thread.
-pub fn product_rows(x: &[f32], sizes: &Sizes, panels: &[Panels], bias: Option<&[f32]>, ready: &Ready<'_>, first: usize, y: &mut [f32]) -> Result<()> {
+/// A 1×1 convolution of pixels `x` `[p, c]` to `y` `[p, m]`, which are those of the whole result from `first`
+/// on; on this thread.
+pub fn product_rows(
+    x: &[f32],
+    sizes: &Sizes,
+    panels: &[Panels],
+    bias: Option<&[f32]>,
+    ready: &Ready<'_>,
+    first: usize,
+    y: &mut [f32],
+) -> Result<()> {
     let (channels, out) = (sizes.channels, sizes.out_channels);
     let Some(panels) = panels.first() else { return Err(Error::internal("a convolution without panels")) };
     let rows = Rows::Dense { data: x, stride: channels };
-    ready.with(bias, first * out, out, |epilogue| product_on(1, rows, y.len() / out.max(1), panels, epilogue, y, out))
+    ready.with(bias, first * out, out, |epilogue| {
+        product_on(1, rows, y.len() / out.max(1), panels, epilogue, y, out)
+    })
 }
 
-/// Copies `count` runs of `length` elements, `step` apart in `from` and `stride` apart in `to`. A short run, as an image's first layer has
-/// by the thousand, takes two moves that overlap rather than a call.
+/// Copies `count` runs of `length` elements, `step` apart in `from` and `stride` apart in `to`. A short run,
+/// as an image's first layer has by the thousand, takes two moves that overlap rather than a call.
 fn copies(from: &[f32], step: usize, to: &mut [f32], stride: usize, length: usize, count: usize) {
     /// Runs of `N` to 2 `N` elements.
-    fn ends<const N: usize>(from: &[f32], step: usize, to: &mut [f32], stride: usize, length: usize, count: usize) {
-        assert!(N <= length && (count - 1) * step + length <= from.len() && (count - 1) * stride + length <= to.len());
+    fn ends<const N: usize>(
+        from: &[f32],
+        step: usize,
+        to: &mut [f32],
+        stride: usize,
+        length: usize,
+        count: usize,
+    ) {
+        assert!(
+            N <= length
+                && (count - 1) * step + length <= from.len()
+                && (count - 1) * stride + length <= to.len()
+        );
         for index in 0..count {
             // SAFETY: the last run lies inside both slices, and a run has at least N elements.
             unsafe {
@@ -123,7 +174,15 @@ fn copies(from: &[f32], step: usize, to: &mut [f32], stride: usize, length: usiz
 }
 
 /// The windows of some pixels, their channels from `first` on.
-fn gather(x: &[f32], sizes: &Sizes, first: usize, channels: usize, rows: Range<usize>, mut to: &mut [f32], stride: usize) {
+fn gather(
+    x: &[f32],
+    sizes: &Sizes,
+    first: usize,
+    channels: usize,
+    rows: Range<usize>,
+    mut to: &mut [f32],
+    stride: usize,
+) {
     let (g, all) = (&sizes.geometry, sizes.channels);
     let [out_h, out_w] = [g.output[0], g.output[1]];
     let mut row = rows.start;
@@ -133,7 +192,9 @@ fn gather(x: &[f32], sizes: &Sizes, first: usize, channels: usize, rows: Range<u
         let count = (out_w - ox).min(rows.end - row);
         let (here, rest) = to.split_at_mut(count * stride);
         for ky in 0..g.kernel[0] {
-            let line = g.source(0, oy, ky).map(|iy| &x[(image * g.input[0] + iy) * g.input[1] * all..][..g.input[1] * all]);
+            let line = g
+                .source(0, oy, ky)
+                .map(|iy| &x[(image * g.input[0] + iy) * g.input[1] * all..][..g.input[1] * all]);
             let width = g.kernel[1] * channels;
             gather_line(line, g, [all, first, channels], ox..ox + count, &mut here[ky * width..], stride);
         }
@@ -143,7 +204,14 @@ fn gather(x: &[f32], sizes: &Sizes, first: usize, channels: usize, rows: Range<u
 }
 
 /// What one line of the image gives to the windows of some pixels; `None`: a line of padding.
-fn gather_line(line: Option<&[f32]>, g: &Geometry, [all, first, channels]: [usize; 3], pixels: Range<usize>, to: &mut [f32], stride: usize) {
+fn gather_line(
+    line: Option<&[f32]>,
+    g: &Geometry,
+    [all, first, channels]: [usize; 3],
+    pixels: Range<usize>,
+    to: &mut [f32],
+    stride: usize,
+) {
     let (kernel, step, begin) = (g.kernel[1], g.stride[1], g.begin[1]);
     let Some(line) = line else {
         return (0..pixels.len()).for_each(|p| to[p * stride..][..kernel * channels].fill(0.0));
@@ -167,7 +235,14 @@ fn gather_line(line: Option<&[f32]>, g: &Geometry, [all, first, channels]: [usiz
     let high = end.clamp(low, pixels.end);
     tap_by_tap(pixels.start..low, to);
     if low < high {
-        copies(&line[(low * step - begin) * all..], step * all, &mut to[(low - pixels.start) * stride..], stride, kernel * all, high - low);
+        copies(
+            &line[(low * step - begin) * all..],
+            step * all,
+            &mut to[(low - pixels.start) * stride..],
+            stride,
+            kernel * all,
+            high - low,
+        );
     }
     if high < pixels.end {
         tap_by_tap(high..pixels.end, &mut to[(high - pixels.start) * stride..]);

@@ -1,4 +1,5 @@
-//! Depthwise convolution of float32 images whose channels lie innermost: vectors run along channels, sums of a few pixels at once.
+//! Depthwise convolution of float32 images whose channels lie innermost: vectors run along channels, sums of
+//! a few pixels at once.
 
 use super::conv::Sizes;
 use super::epilogue::Ready;
@@ -8,7 +9,8 @@ use super::vector::{Kernel, Vector, dispatch};
 use crate::ops::nn::window::Geometry;
 use std::ops::Range;
 
-/// Pixels of a line that are summed up together: they share each tap's weights. Image networks' lines are multiples of 7.
+/// Pixels of a line that are summed up together: they share each tap's weights. Image networks' lines are
+/// multiples of 7.
 const PIXELS: usize = 7;
 
 /// Taps of a line of the filter whose place in the padding is looked up only once for all channels.
@@ -22,7 +24,8 @@ pub struct Filter<'a> {
     pub bias: Option<&'a [f32]>,
 }
 
-/// Lines of an image `[h, w, c]`, of which the last `held` that were made may be all that is there: line `i` lies at `i mod held`.
+/// Lines of an image `[h, w, c]`, of which the last `held` that were made may be all that is there: line `i`
+/// lies at `i mod held`.
 #[derive(Clone, Copy)]
 pub struct Lines<'a> {
     pub data: &'a [f32],
@@ -35,19 +38,43 @@ impl Filter<'_> {
     /// Panics where the slices are shorter than the sizes say.
     pub fn line(&self, x: Lines<'_>, oy: usize, y: &mut [f32]) {
         let (g, channels) = (self.g, self.channels);
-        assert!(self.taps.len() >= g.kernel[0] * g.kernel[1] * channels && self.bias.is_none_or(|bias| bias.len() >= channels));
-        assert!(x.held > 0 && x.data.len() >= x.held * g.input[1] * channels && y.len() >= g.output[1] * channels);
-        // The first line that is read lies at or after `base`, a multiple of `held`, and the last before the next but one.
+        assert!(
+            self.taps.len() >= g.kernel[0] * g.kernel[1] * channels
+                && self.bias.is_none_or(|bias| bias.len() >= channels)
+        );
+        assert!(
+            x.held > 0 && x.data.len() >= x.held * g.input[1] * channels && y.len() >= g.output[1] * channels
+        );
+        // The first line that is read lies at or after `base`, a multiple of `held`, and the last before the
+        // next but one.
         let first = (oy * g.stride[0]).saturating_sub(g.begin[0]);
         let g = Plane::of(g);
-        dispatch(Line { x, rows: g.taps(0, oy), base: first / x.held * x.held, g, taps: self.taps, bias: self.bias, oy, channels, y });
+        dispatch(Line {
+            x,
+            rows: g.taps(0, oy),
+            base: first / x.held * x.held,
+            g,
+            taps: self.taps,
+            bias: self.bias,
+            oy,
+            channels,
+            y,
+        });
     }
 }
 
-/// Convolves each channel of `x` `[n, h, w, c]` with its own filter, `taps` being `[kh · kw, c]`; all of `y` `[n, oh, ow, c]` is written.
+/// Convolves each channel of `x` `[n, h, w, c]` with its own filter, `taps` being `[kh · kw, c]`; all of `y`
+/// `[n, oh, ow, c]` is written.
 ///
 /// Panics where the slices are shorter than the sizes say.
-pub fn depthwise(x: &[f32], sizes: &Sizes, taps: &[f32], bias: Option<&[f32]>, ready: &Ready<'_>, y: &mut [f32]) {
+pub fn depthwise(
+    x: &[f32],
+    sizes: &Sizes,
+    taps: &[f32],
+    bias: Option<&[f32]>,
+    ready: &Ready<'_>,
+    y: &mut [f32],
+) {
     let (g, channels) = (&sizes.geometry, sizes.channels);
     let (line, image) = (g.output[1] * channels, g.input[0] * g.input[1] * channels);
     if line == 0 {
@@ -81,7 +108,9 @@ impl Kernel for Line<'_> {
         let (width, last) = (self.g.output[1], self.g.kernel[1] - 1);
         let mut ox = 0;
         while ox < width {
-            let whole = ox + PIXELS <= width && self.g.source(1, ox, 0).is_some() && self.g.source(1, ox + PIXELS - 1, last).is_some();
+            let whole = ox + PIXELS <= width
+                && self.g.source(1, ox, 0).is_some()
+                && self.g.source(1, ox + PIXELS - 1, last).is_some();
             let mut masks = [0u8; LOOKED_UP];
             if !whole {
                 for (kx, mask) in masks.iter_mut().enumerate().take(self.g.kernel[1]) {
@@ -118,7 +147,9 @@ impl Line<'_> {
     #[inline(always)]
     fn mask(&self, ox: usize, kx: usize) -> u8 {
         let pixels = (ox..self.g.output[1]).take(PIXELS).enumerate();
-        pixels.map(|(p, ox)| u8::from(self.g.source(1, ox, kx).is_some()) << p).fold(0, |mask, bit| mask | bit)
+        pixels
+            .map(|(p, ox)| u8::from(self.g.source(1, ox, kx).is_some()) << p)
+            .fold(0, |mask, bit| mask | bit)
     }
 
     /// Where line `iy` of the image lies.
@@ -140,10 +171,11 @@ impl Line<'_> {
             for kx in 0..g.kernel[1] {
                 let at = (first + kx * g.dilation[1]) * channels + channel;
                 debug_assert!(at + (PIXELS - 1) * step + lanes <= self.x.data.len());
-                // SAFETY: the first pixel's first tap and the last one's last lie inside the line, so all between do; the taps are
-                // `[kh · kw, c]`, and `channel + lanes` is no more than c.
+                // SAFETY: the first pixel's first tap and the last one's last lie inside the line, so all
+                // between do; the taps are `[kh · kw, c]`, and `channel + lanes` is no more than c.
                 unsafe {
-                    let w = V::load(self.taps.as_ptr().add((ky * g.kernel[1] + kx) * channels + channel), lanes);
+                    let w =
+                        V::load(self.taps.as_ptr().add((ky * g.kernel[1] + kx) * channels + channel), lanes);
                     let from = self.x.data.as_ptr().add(at);
                     for (p, sum) in sums.iter_mut().enumerate() {
                         *sum = V::load(from.add(p * step), lanes).mul_add(w, *sum);
@@ -170,10 +202,14 @@ impl Line<'_> {
             for kx in 0..g.kernel[1] {
                 let mask = masks.get(kx).copied().unwrap_or_else(|| self.mask(ox, kx));
                 // Before the line where the first pixel's tap is padding; then its bit is not set.
-                let from = line.as_ptr().wrapping_add((ox * g.stride[1] + kx * g.dilation[1]).wrapping_sub(g.begin[1]).wrapping_mul(channels) + channel);
+                let from = line.as_ptr().wrapping_add(
+                    (ox * g.stride[1] + kx * g.dilation[1]).wrapping_sub(g.begin[1]).wrapping_mul(channels)
+                        + channel,
+                );
                 // SAFETY: taps as above; a pixel whose bit is set has its tap inside the line.
                 unsafe {
-                    let w = V::load(self.taps.as_ptr().add((ky * g.kernel[1] + kx) * channels + channel), lanes);
+                    let w =
+                        V::load(self.taps.as_ptr().add((ky * g.kernel[1] + kx) * channels + channel), lanes);
                     // Every index is a constant once this is unrolled, so that the sums stay in registers.
                     for (p, sum) in sums.iter_mut().enumerate() {
                         if mask >> p & 1 == 1 {

@@ -1,4 +1,5 @@
-//! A node's epilogue as a product applies it: a residual and bounds while the sums are in registers, anything else on each finished run.
+//! A node's epilogue as a product applies it: a residual and bounds while the sums are in registers, anything
+//! else on each finished run.
 
 use super::product::Epilogue;
 use super::tile::Bounds;
@@ -15,8 +16,8 @@ pub struct Ready<'a> {
 }
 
 impl<'a> Ready<'a> {
-    /// `extra` has the operands from 1 on, each of the result's `count` elements, or of one. `None`: float32 alone doesn't do, and the
-    /// expression must be applied to the whole result.
+    /// `extra` has the operands from 1 on, each of the result's `count` elements, or of one. `None`: float32
+    /// alone doesn't do, and the expression must be applied to the whole result.
     pub fn of(expression: &Pointwise, extra: Operands<'a, Tensor>, count: usize) -> Result<Option<Self>> {
         let mut operands = vec![];
         for index in 0..expression.operands.saturating_sub(1) {
@@ -32,7 +33,11 @@ impl<'a> Ready<'a> {
                 return Ok(Some(Self { residual, bounds, fused: None }));
             }
         }
-        Ok(Fused::of(expression).map(|fused| Self { residual: None, bounds: None, fused: Some((fused, operands)) }))
+        Ok(Fused::of(expression).map(|fused| Self {
+            residual: None,
+            bounds: None,
+            fused: Some((fused, operands)),
+        }))
     }
 
     /// Applies it to finished elements of the result that lie side by side, the first being element `origin`.
@@ -59,9 +64,17 @@ impl<'a> Ready<'a> {
         }
     }
 
-    /// Calls `work` with the epilogue of the part of the result that begins at element `origin`, its rows `stride` apart.
-    pub fn with<R>(&self, bias: Option<&[f32]>, origin: usize, stride: usize, work: impl FnOnce(&Epilogue<'_>) -> R) -> R {
-        let finish = |row: usize, column: usize, run: &mut [f32]| self.finish(origin + row * stride + column, run);
+    /// Calls `work` with the epilogue of the part of the result that begins at element `origin`, its rows
+    /// `stride` apart.
+    pub fn with<R>(
+        &self,
+        bias: Option<&[f32]>,
+        origin: usize,
+        stride: usize,
+        work: impl FnOnce(&Epilogue<'_>) -> R,
+    ) -> R {
+        let finish =
+            |row: usize, column: usize, run: &mut [f32]| self.finish(origin + row * stride + column, run);
         work(&Epilogue {
             bias,
             residual: self.residual.map(|residual| &residual[origin..]),
@@ -78,11 +91,21 @@ fn simple(expression: &Pointwise) -> Option<(bool, Option<Bounds>)> {
         let first = step.args.first() == Some(&value);
         let free = Bounds { low: f32::NEG_INFINITY, high: f32::INFINITY };
         match (step.row.name, step.args.as_slice()) {
-            ("Add", [a, b]) if !residual && bounds.is_none() && [(*a, *b), (*b, *a)].contains(&(value, Arg::Operand(1))) => residual = true,
+            ("Add", [a, b])
+                if !residual
+                    && bounds.is_none()
+                    && [(*a, *b), (*b, *a)].contains(&(value, Arg::Operand(1))) =>
+            {
+                residual = true
+            }
             ("Relu", [_]) if first && bounds.is_none() => bounds = Some(Bounds { low: 0.0, ..free }),
             // The lower bound comes first, as it does in the registers.
-            ("Max", [_, Arg::Const(low)]) if first && bounds.is_none() && !low.is_nan() => bounds = Some(Bounds { low: *low as f32, ..free }),
-            ("Min", [_, Arg::Const(high)]) if first && !high.is_nan() && bounds.is_none_or(|bounds| bounds.high == f32::INFINITY) => {
+            ("Max", [_, Arg::Const(low)]) if first && bounds.is_none() && !low.is_nan() => {
+                bounds = Some(Bounds { low: *low as f32, ..free })
+            }
+            ("Min", [_, Arg::Const(high)])
+                if first && !high.is_nan() && bounds.is_none_or(|bounds| bounds.high == f32::INFINITY) =>
+            {
                 bounds = Some(Bounds { high: *high as f32, ..bounds.unwrap_or(free) });
             }
             _ => return None,

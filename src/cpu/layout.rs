@@ -1,9 +1,10 @@
-//! *Given* convolutions, pools and what lies between them, on images `[n, c, h, w]` → *Result* the same on `[n, h, w, c]`, with a
-//! Transpose where an image comes in or goes out.
+//! *Given* convolutions, pools and what lies between them, on images `[n, c, h, w]` → *Result* the same on
+//! `[n, h, w, c]`, with a Transpose where an image comes in or goes out.
 //!
-//! With channels innermost a convolution's windows are contiguous, and every loop runs along channels. The rewrite is the CPU's own:
-//! it runs when a program is made, after all others. An image that is known in the new order keeps being read in it; the old order
-//! is made only for a node that asks for it. Transposes of the graph's own between the two orders become nothing.
+//! With channels innermost a convolution's windows are contiguous, and every loop runs along channels. The
+//! rewrite is the CPU's own: it runs when a program is made, after all others. An image that is known in the
+//! new order keeps being read in it; the old order is made only for a node that asks for it. Transposes of
+//! the graph's own between the two orders become nothing.
 
 use super::panels::Packed;
 use crate::compare::Bound;
@@ -46,14 +47,21 @@ impl ChannelsLast {
 
     /// Facts as the operator inside has them.
     fn inside(inputs: Operands<'_, Fact>) -> Vec<Option<Fact>> {
-        let fact = |index: usize| inputs.optional(index).map(|fact| if index == 0 || index > 2 { reordered(fact, TO_FIRST) } else { fact.clone() });
+        let fact = |index: usize| {
+            inputs
+                .optional(index)
+                .map(|fact| if index == 0 || index > 2 { reordered(fact, TO_FIRST) } else { fact.clone() })
+        };
         (0..inputs.len()).map(fact).collect()
     }
 }
 
 /// A fact without its elements, of rank 4 with the axes in another order.
 fn reordered(fact: &Fact, order: [usize; 4]) -> Fact {
-    Fact::new(fact.dtype, if fact.rank() == 4 { order.map(|axis| fact.shape[axis]).to_vec() } else { fact.shape.clone() })
+    Fact::new(
+        fact.dtype,
+        if fact.rank() == 4 { order.map(|axis| fact.shape[axis]).to_vec() } else { fact.shape.clone() },
+    )
 }
 
 impl Operator for ChannelsLast {
@@ -63,13 +71,17 @@ impl Operator for ChannelsLast {
         Ok(self.inner.infer(Operands::new(&refs))?.iter().map(|fact| reordered(fact, TO_LAST)).collect())
     }
     fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
-        self.inner.eval_channels_last(inputs, None, mode)?.ok_or_else(|| Error::internal("an operator without a form for channels innermost"))
+        self.inner
+            .eval_channels_last(inputs, None, mode)?
+            .ok_or_else(|| Error::internal("an operator without a form for channels innermost"))
     }
     fn pack(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Packed>> {
         self.inner.pack(inputs)
     }
     fn eval_packed(&self, inputs: Operands<'_, Tensor>, packed: &Packed, mode: Mode) -> Result<Vec<Tensor>> {
-        self.inner.eval_channels_last(inputs, Some(packed), mode)?.ok_or_else(|| Error::internal("an operator without a form for channels innermost"))
+        self.inner
+            .eval_channels_last(inputs, Some(packed), mode)?
+            .ok_or_else(|| Error::internal("an operator without a form for channels innermost"))
     }
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
         let facts = Self::inside(inputs);
@@ -126,7 +138,14 @@ impl Rewrite<'_> {
     fn transpose(&mut self, from: ValueId, to: ValueId, order: [usize; 4]) {
         let op = Arc::new(Transpose { perm: Some(order.iter().map(|&axis| axis as i64).collect()) });
         let name = self.graph.value(to).name.clone();
-        self.made.push(Node { name, op_type: "Transpose".into(), op, inputs: vec![Some(from)], outputs: vec![Some(to)], fused: vec![] });
+        self.made.push(Node {
+            name,
+            op_type: "Transpose".into(),
+            op,
+            inputs: vec![Some(from)],
+            outputs: vec![Some(to)],
+            fused: vec![],
+        });
     }
 
     /// The image in the new order, made here if it isn't there yet.
@@ -173,7 +192,10 @@ impl Rewrite<'_> {
 
     /// Takes a node over into the new order; false where it stays as it is.
     fn image(&mut self, node: &Node) -> Result<bool> {
-        let (Some(Some(x)), Some(Some(out))) = (node.inputs.first().copied(), node.outputs.first().copied()) else { return Ok(false) };
+        let (Some(Some(x)), Some(Some(out))) = (node.inputs.first().copied(), node.outputs.first().copied())
+        else {
+            return Ok(false);
+        };
         if let Some(transpose) = node.op.downcast::<Transpose>() {
             return Ok(self.transposed(transpose, x, out));
         }
@@ -230,21 +252,35 @@ impl Rewrite<'_> {
             // The result is made by name, from what is there in its order.
             let op = Arc::new(Transpose { perm: Some(vec![0, 1, 2, 3]) });
             let name = self.graph.value(out).name.clone();
-            self.made.push(Node { name, op_type: "Transpose".into(), op, inputs: vec![Some(last)], outputs: vec![Some(out)], fused: vec![] });
+            self.made.push(Node {
+                name,
+                op_type: "Transpose".into(),
+                op,
+                inputs: vec![Some(last)],
+                outputs: vec![Some(out)],
+                fused: vec![],
+            });
             return true;
         }
         false
     }
 
     fn conv(&mut self, conv: &Conv, node: &Node) -> Result<bool> {
-        let constant = |at: usize| node.inputs.get(at).copied().flatten().and_then(|id| self.graph.constant(id));
+        let constant =
+            |at: usize| node.inputs.get(at).copied().flatten().and_then(|id| self.graph.constant(id));
         let Some(out) = node.outputs.first().copied().flatten() else { return Ok(false) };
-        let images = node.inputs.iter().enumerate().filter(|(at, _)| *at == 0 || *at > 2).filter_map(|(_, id)| *id);
-        let alike =
-            images.clone().all(|id| self.is_image(id)) && images.clone().skip(1).all(|id| self.fact(id).map(|f| &f.shape) == self.fact(out).map(|f| &f.shape));
+        let images =
+            node.inputs.iter().enumerate().filter(|(at, _)| *at == 0 || *at > 2).filter_map(|(_, id)| *id);
+        let alike = images.clone().all(|id| self.is_image(id))
+            && images
+                .clone()
+                .skip(1)
+                .all(|id| self.fact(id).map(|f| &f.shape) == self.fact(out).map(|f| &f.shape));
         let weights = constant(1).map(Tensor::shape);
         // Two filters and more to a channel have no form of their own; a few groups do.
-        let served = weights.is_some_and(|w| w.len() == 4 && (conv.groups == 1 || w[0] == conv.groups && w[1] == 1 || w[1] >= 4));
+        let served = weights.is_some_and(|w| {
+            w.len() == 4 && (conv.groups == 1 || w[0] == conv.groups && w[1] == 1 || w[1] >= 4)
+        });
         let float = crate::ops::pointwise::Fused::of(&conv.epilogue).is_some() || conv.epilogue.is_identity();
         if !served || !alike || !float || !self.is_image(out) {
             return Ok(false);
@@ -260,11 +296,20 @@ impl Rewrite<'_> {
     }
 
     fn reduce(&mut self, reduce: &Reduce, node: &Node, x: ValueId) -> Result<bool> {
-        let axes = node.inputs.get(1).copied().flatten().and_then(|id| self.graph.constant(id).cloned().or_else(|| self.fact(id)?.value.clone()));
+        let axes = node
+            .inputs
+            .get(1)
+            .copied()
+            .flatten()
+            .and_then(|id| self.graph.constant(id).cloned().or_else(|| self.fact(id)?.value.clone()));
         let Some(axes) = axes.filter(|_| reduce.keep && self.is_image(x)) else { return Ok(false) };
         let axes = crate::tensor::index::axes(&axes.to_i64s()?, 4)?;
-        let moved = axes.iter().filter_map(|axis| TO_LAST.iter().position(|from| from == axis)).map(|axis| axis as i64);
-        let (axes, last) = (self.graph.add_constant("axes (channels last)", Tensor::int64s(moved)), self.in_last(x)?);
+        let moved = axes
+            .iter()
+            .filter_map(|axis| TO_LAST.iter().position(|from| from == axis))
+            .map(|axis| axis as i64);
+        let (axes, last) =
+            (self.graph.add_constant("axes (channels last)", Tensor::int64s(moved)), self.in_last(x)?);
         self.push(node, node.op.clone(), vec![Some(last), Some(axes)]);
         Ok(true)
     }
@@ -272,8 +317,13 @@ impl Rewrite<'_> {
     fn elementwise(&mut self, node: &Node, out: ValueId) -> Result<bool> {
         let shape = self.fact(out).map(|fact| fact.shape.clone()).unwrap_or_default();
         // At least one whole image is in the new order already, and the others can be brought into it.
-        let whole = |id: &ValueId| self.last.contains_key(id) && self.fact(*id).is_some_and(|fact| fact.shape == shape);
-        let movable = |id: &ValueId| self.is_image(*id) || self.fact(*id).is_some_and(|fact| fact.count() == 1 || self.graph.constant(*id).is_some());
+        let whole = |id: &ValueId| {
+            self.last.contains_key(id) && self.fact(*id).is_some_and(|fact| fact.shape == shape)
+        };
+        let movable = |id: &ValueId| {
+            self.is_image(*id)
+                || self.fact(*id).is_some_and(|fact| fact.count() == 1 || self.graph.constant(*id).is_some())
+        };
         if !node.inputs.iter().flatten().any(whole) || !node.inputs.iter().flatten().all(movable) {
             return Ok(false);
         }
@@ -288,7 +338,9 @@ impl Rewrite<'_> {
                 _ if self.is_image(id) => self.in_last(id)?,
                 Some(constant) if constant.len() > 1 => {
                     let rank = constant.rank();
-                    let wide: Vec<usize> = std::iter::repeat_n(1, 4usize.saturating_sub(rank)).chain(constant.shape().iter().copied()).collect();
+                    let wide: Vec<usize> = std::iter::repeat_n(1, 4usize.saturating_sub(rank))
+                        .chain(constant.shape().iter().copied())
+                        .collect();
                     let moved = permuted(&constant.reshape(wide)?, TO_LAST)?;
                     self.graph.add_constant("operand (channels last)", moved)
                 }

@@ -1,7 +1,8 @@
-//! exp, tanh and erf of float32 without a branch, so that loops over them vectorise; of float64 by the exact route.
+//! exp, tanh and erf of float32 without a branch, so that loops over them vectorise; of float64 by the exact
+//! route.
 //!
-//! Products and sums are contracted by `mul_add`, so that every machine gives the same bits: an instruction where loops are
-//! compiled for vectors ([`super::simd`]), a call on machines older than those.
+//! Products and sums are contracted by `mul_add`, so that every machine gives the same bits: an instruction
+//! where loops are compiled for vectors ([`super::simd`]), a call on machines older than those.
 //!
 //! The errors stated are in ulps of float32, against float64, over all inputs (a test samples them).
 #![allow(clippy::excessive_precision)]
@@ -54,7 +55,8 @@ impl Special for f64 {
     }
 }
 
-/// `((first · x + second) · x + …)`: written out, since a loop over coefficients would keep the loop over elements from vectorising.
+/// `((first · x + second) · x + …)`: written out, since a loop over coefficients would keep the loop over
+/// elements from vectorising.
 macro_rules! horner {
     ($x:expr, $first:expr $(, $next:expr)*) => {{
         let (x, sum) = ($x, $first);
@@ -70,8 +72,8 @@ fn choose(first: bool, a: f32, b: f32) -> f32 {
     f32::from_bits(a.to_bits() & mask | b.to_bits() & !mask)
 }
 
-/// eˣ as `value · 2ⁿ`, `value` from √½ to √2 within 2 ulp: x = n·ln 2 + r with ln 2 in two parts (Cody and Waite), and the series of
-/// eʳ to r⁷. `x` from −150 to 150.
+/// eˣ as `value · 2ⁿ`, `value` from √½ to √2 within 2 ulp: x = n·ln 2 + r with ln 2 in two parts (Cody and
+/// Waite), and the series of eʳ to r⁷. `x` from −150 to 150.
 #[inline(always)]
 fn exp_parts(x: f32) -> (f32, i32) {
     // Adding 1.5·2²³ rounds to a whole number, which then lies in the sum's last bits.
@@ -91,8 +93,8 @@ fn power_of_two(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) as u32) << 23)
 }
 
-/// eˣ within 2 ulp. 2ⁿ comes in two factors, so that results below the smallest normal number and beyond the largest come out as they
-/// should.
+/// eˣ within 2 ulp. 2ⁿ comes in two factors, so that results below the smallest normal number and beyond the
+/// largest come out as they should.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     // Beyond these the result is infinity or 0. NaN passes.
@@ -103,7 +105,8 @@ pub fn exp(x: f32) -> f32 {
     value * power_of_two(half) * power_of_two(n.wrapping_sub(half))
 }
 
-/// 1 + eˣ within 2 ulp: what sigmoids divide by. One factor less than [`exp`] needs, since a small eˣ is lost in the sum.
+/// 1 + eˣ within 2 ulp: what sigmoids divide by. One factor less than [`exp`] needs, since a small eˣ is lost
+/// in the sum.
 #[inline(always)]
 pub fn one_plus_exp(x: f32) -> f32 {
     // Below, the result is 1; above, infinity, by way of 2ⁿ = 2 · 2¹²⁷. NaN passes.
@@ -113,19 +116,28 @@ pub fn one_plus_exp(x: f32) -> f32 {
     (value + value).mul_add(power_of_two(n.wrapping_sub(1)), 1.0)
 }
 
-/// tanh within 3 ulp: an odd polynomial below 0.625 (least squares on Chebyshev points), 1 − 2/(e²ˣ + 1) above.
+/// tanh within 3 ulp: an odd polynomial below 0.625 (least squares on Chebyshev points), 1 − 2/(e²ˣ + 1)
+/// above.
 #[inline(always)]
 pub fn tanh(x: f32) -> f32 {
     let z = x.abs();
     let square = x * x;
-    let near = horner!(square, 2.295_835e-3, -8.346_974e-3, 2.176_995_8e-2, -5.395_940_5e-2, 0.133_333_04, -0.333_333_33);
+    let near = horner!(
+        square,
+        2.295_835e-3,
+        -8.346_974e-3,
+        2.176_995_8e-2,
+        -5.395_940_5e-2,
+        0.133_333_04,
+        -0.333_333_33
+    );
     let near = x * square.mul_add(near, 1.0);
     let far = (1.0 - 2.0 / one_plus_exp(2.0 * z)).copysign(x);
     choose(z < 0.625, near, far)
 }
 
-/// erf within 3 ulp: its series below 1; above, 1 − e^(−x²)·R(x), R a polynomial for e^(x²)·erfc(x) on 1 to 4 (least squares on
-/// Chebyshev points, weighted by e^(−x²)), beyond which erf is 1.
+/// erf within 3 ulp: its series below 1; above, 1 − e^(−x²)·R(x), R a polynomial for e^(x²)·erfc(x) on 1 to 4
+/// (least squares on Chebyshev points, weighted by e^(−x²)), beyond which erf is 1.
 #[inline(always)]
 pub fn erf(x: f32) -> f32 {
     let z = x.abs();
@@ -175,7 +187,10 @@ mod tests {
                 let (found, right) = (found(x), right(x as f64));
                 if right.abs() > f32::MAX as f64 || right.abs() < 1e-37 {
                     // At the ends of the range a result may be rounded the other way.
-                    assert!(found.is_infinite() || found > 3.4e38 || found.abs() < 2e-37, "{x}: {found} is not {right}");
+                    assert!(
+                        found.is_infinite() || found > 3.4e38 || found.abs() < 2e-37,
+                        "{x}: {found} is not {right}"
+                    );
                     continue;
                 }
                 let ulp = (2f64).powi(right.abs().log2().floor() as i32 - 23);
@@ -198,8 +213,14 @@ mod tests {
             assert!(f(f32::NAN).is_nan());
         }
         assert_eq!([exp(f32::INFINITY), exp(f32::NEG_INFINITY), exp(0.0)], [f32::INFINITY, 0.0, 1.0]);
-        assert_eq!([f32::INFINITY, f32::NEG_INFINITY, 0.0, 88.5].map(one_plus_exp), [f32::INFINITY, 1.0, 2.0, exp(88.5)]);
-        assert_eq!([tanh(f32::INFINITY), tanh(f32::NEG_INFINITY), erf(f32::INFINITY), erf(f32::NEG_INFINITY)], [1.0, -1.0, 1.0, -1.0]);
+        assert_eq!(
+            [f32::INFINITY, f32::NEG_INFINITY, 0.0, 88.5].map(one_plus_exp),
+            [f32::INFINITY, 1.0, 2.0, exp(88.5)]
+        );
+        assert_eq!(
+            [tanh(f32::INFINITY), tanh(f32::NEG_INFINITY), erf(f32::INFINITY), erf(f32::NEG_INFINITY)],
+            [1.0, -1.0, 1.0, -1.0]
+        );
         assert!(tanh(-0.0).is_sign_negative() && erf(-0.0).is_sign_negative());
         assert!(exp(-100.0) > 0.0 && exp(-100.0) < f32::MIN_POSITIVE);
     }

@@ -27,8 +27,8 @@ use crate::tensor::{DType, Tensor, cast, element_count, round_f16};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-/// Runs one operator. Float16 and bfloat16 are computed in float32 and rounded, unless the operator only moves elements;
-/// in [`Mode::F16`] float32 results are rounded to float16 as a store would.
+/// Runs one operator. Float16 and bfloat16 are computed in float32 and rounded, unless the operator only
+/// moves elements; in [`Mode::F16`] float32 results are rounded to float16 as a store would.
 ///
 /// What `infer` refuses is refused here, so that `eval` sees only ranks, types and sizes that fit.
 pub fn eval_node(op: &dyn Operator, inputs: &[Option<&Tensor>], mode: Mode) -> Result<Vec<Tensor>> {
@@ -42,12 +42,24 @@ pub fn eval_node(op: &dyn Operator, inputs: &[Option<&Tensor>], mode: Mode) -> R
     let narrow = |dtype: DType| matches!(dtype, DType::F16 | DType::BF16);
     let outputs = if inputs.iter().flatten().any(|tensor| narrow(tensor.dtype())) && !op.moves() {
         let wide =
-            inputs.iter().map(|input| input.map(|tensor| if narrow(tensor.dtype()) { cast(tensor, DType::F32, true) } else { Ok(tensor.clone()) }).transpose());
+            inputs.iter().map(|input| {
+                input
+                    .map(|tensor| {
+                        if narrow(tensor.dtype()) {
+                            cast(tensor, DType::F32, true)
+                        } else {
+                            Ok(tensor.clone())
+                        }
+                    })
+                    .transpose()
+            });
         let wide = wide.collect::<Result<Vec<_>>>()?;
         let refs: Vec<Option<&Tensor>> = wide.iter().map(Option::as_ref).collect();
         let results = op.eval(Operands::new(&refs), mode)?;
         let declared = |(index, result): (usize, &Tensor)| match promised.get(index) {
-            Some(fact) if result.dtype() == DType::F32 && narrow(fact.dtype) => cast(result, fact.dtype, true),
+            Some(fact) if result.dtype() == DType::F32 && narrow(fact.dtype) => {
+                cast(result, fact.dtype, true)
+            }
             _ => Ok(result.clone()),
         };
         results.iter().enumerate().map(declared).collect::<Result<Vec<_>>>()?
@@ -57,12 +69,15 @@ pub fn eval_node(op: &dyn Operator, inputs: &[Option<&Tensor>], mode: Mode) -> R
     if mode == Mode::F16 { outputs.iter().map(stored_f16).collect() } else { Ok(outputs) }
 }
 
-/// A step that a plan leaves to the CPU: on operands as the mode stores them, whether they come from the device or were given so.
+/// A step that a plan leaves to the CPU: on operands as the mode stores them, whether they come from the
+/// device or were given so.
 pub fn eval_step(op: &dyn Operator, operands: &[Option<&Tensor>], mode: Mode) -> Result<Vec<Tensor>> {
     if mode == Mode::Declared {
         return eval_node(op, operands, mode);
     }
-    let held = |(index, operand): (usize, &Option<&Tensor>)| operand.map(|tensor| held_by(op, index, tensor, mode)).transpose();
+    let held = |(index, operand): (usize, &Option<&Tensor>)| {
+        operand.map(|tensor| held_by(op, index, tensor, mode)).transpose()
+    };
     let held = operands.iter().enumerate().map(held).collect::<Result<Vec<_>>>()?;
     eval_node(op, &held.iter().map(Option::as_ref).collect::<Vec<_>>(), mode)
 }
@@ -92,7 +107,12 @@ pub fn held_by(op: &dyn Operator, index: usize, tensor: &Tensor, mode: Mode) -> 
 /// Runs a graph. `watch` sees every value that a node makes, in order; values are freed after their last use.
 ///
 /// Returns the graph's outputs in order. Errors name the node.
-pub fn run(graph: &Graph, inputs: &HashMap<ValueId, Tensor>, mode: Mode, watch: &mut dyn FnMut(ValueId, &Tensor)) -> Result<Vec<Tensor>> {
+pub fn run(
+    graph: &Graph,
+    inputs: &HashMap<ValueId, Tensor>,
+    mode: Mode,
+    watch: &mut dyn FnMut(ValueId, &Tensor),
+) -> Result<Vec<Tensor>> {
     let mut last_use: HashMap<ValueId, usize> = HashMap::new();
     for (index, node) in graph.nodes.iter().enumerate() {
         last_use.extend(node.inputs.iter().flatten().map(|&id| (id, index)));
@@ -100,18 +120,23 @@ pub fn run(graph: &Graph, inputs: &HashMap<ValueId, Tensor>, mode: Mode, watch: 
     last_use.extend(graph.outputs.iter().map(|&id| (id, usize::MAX)));
     let mut values: HashMap<ValueId, Tensor> = HashMap::new();
     for &id in &graph.inputs {
-        let given = inputs.get(&id).ok_or_else(|| Error::input("this input is missing").at_tensor(&graph.value(id).name))?;
+        let given = inputs
+            .get(&id)
+            .ok_or_else(|| Error::input("this input is missing").at_tensor(&graph.value(id).name))?;
         values.insert(id, held(given, mode)?);
     }
     for (index, node) in graph.nodes.iter().enumerate() {
         let here = |error: Error| error.of_node(graph, node);
         for (index, id) in node.inputs.iter().enumerate().filter_map(|(index, id)| Some((index, (*id)?))) {
             if let Entry::Vacant(missing) = values.entry(id) {
-                let constant = graph.constant(id).ok_or_else(|| here(Error::internal(format!("'{}' has no value", graph.value(id).name))))?;
+                let constant = graph.constant(id).ok_or_else(|| {
+                    here(Error::internal(format!("'{}' has no value", graph.value(id).name)))
+                })?;
                 missing.insert(held_by(&*node.op, index, constant, mode)?);
             }
         }
-        let operands: Vec<Option<&Tensor>> = node.inputs.iter().map(|id| id.and_then(|id| values.get(&id))).collect();
+        let operands: Vec<Option<&Tensor>> =
+            node.inputs.iter().map(|id| id.and_then(|id| values.get(&id))).collect();
         let results = eval_node(&*node.op, &operands, mode).map_err(here)?;
         for (id, tensor) in node.outputs.iter().zip(results) {
             if let Some(id) = id {

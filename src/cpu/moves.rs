@@ -8,10 +8,16 @@ const SERIAL: usize = 1 << 15;
 /// A side of the square in which two axes change places: both its rows and its columns stay in cache.
 const TILE: usize = 16;
 
-/// Copies the element at each coordinate of `shape`, which lies at `Σ coordinate · stride` of `from`, to `to`, row-major.
+/// Copies the element at each coordinate of `shape`, which lies at `Σ coordinate · stride` of `from`, to
+/// `to`, row-major.
 ///
 /// Errors where an element lies outside, or `to` has another number of elements.
-pub fn strided<T: Copy + Send + Sync>(from: &[T], shape: &[usize], strides: &[usize], to: &mut [T]) -> Result<()> {
+pub fn strided<T: Copy + Send + Sync>(
+    from: &[T],
+    shape: &[usize],
+    strides: &[usize],
+    to: &mut [T],
+) -> Result<()> {
     let outside = || Error::internal("a view reaches outside its tensor");
     if shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size)) != Some(to.len()) {
         return Err(outside());
@@ -19,7 +25,10 @@ pub fn strided<T: Copy + Send + Sync>(from: &[T], shape: &[usize], strides: &[us
     if to.is_empty() {
         return Ok(());
     }
-    let reach = shape.iter().zip(strides).try_fold(0usize, |sum, (&size, &stride)| sum.checked_add((size - 1).checked_mul(stride)?));
+    let reach = shape
+        .iter()
+        .zip(strides)
+        .try_fold(0usize, |sum, (&size, &stride)| sum.checked_add((size - 1).checked_mul(stride)?));
     if reach.is_none_or(|reach| reach >= from.len()) {
         return Err(outside());
     }
@@ -56,7 +65,8 @@ pub fn strided<T: Copy + Send + Sync>(from: &[T], shape: &[usize], strides: &[us
         let slab = |index: usize, to: &mut [T]| {
             let base = offset(index, outer);
             for between_index in 0..between {
-                let (from, to) = (&from[base + offset(between_index, &middle)..], &mut to[between_index * inner..]);
+                let (from, to) =
+                    (&from[base + offset(between_index, &middle)..], &mut to[between_index * inner..]);
                 for row in (0..rows).step_by(TILE) {
                     for column in (0..inner).step_by(TILE) {
                         for r in row..(row + TILE).min(rows) {

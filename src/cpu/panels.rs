@@ -64,7 +64,8 @@ impl Panels {
                     line[..columns].copy_from_slice(&source[row * row_stride + first..][..columns]);
                 }
             } else {
-                // A few rows at a time for all columns, so that what is read and what is written stay in cache.
+                // A few rows at a time for all columns, so that what is read and what is written stay in
+                // cache.
                 for (block, lines) in panel.chunks_mut(16 * width).enumerate() {
                     for column in 0..columns {
                         let from = &source[(first + column) * column_stride + block * 16 * row_stride..];

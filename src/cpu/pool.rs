@@ -1,4 +1,5 @@
-//! Maxima and averages over windows of float32 images whose channels lie innermost, `[n, h, w, c]`: vectors run along channels.
+//! Maxima and averages over windows of float32 images whose channels lie innermost, `[n, h, w, c]`: vectors
+//! run along channels.
 
 use super::plane::Plane;
 use super::threads::chunks;
@@ -17,7 +18,15 @@ pub fn pool(x: &[f32], channels: usize, g: &Geometry, kind: Kind, y: &mut [f32])
     let end = [g.end[0], g.end[1]];
     chunks(y, line, |index, y| {
         let x = &x[index / g.output[0] * image..][..image];
-        dispatch(Line { x, g: Plane::of(g), end, kind, oy: index % g.output[0], channels, y: &mut y[..line] });
+        dispatch(Line {
+            x,
+            g: Plane::of(g),
+            end,
+            kind,
+            oy: index % g.output[0],
+            channels,
+            y: &mut y[..line],
+        });
     });
 }
 
@@ -56,12 +65,15 @@ impl Kernel for Line<'_> {
                 continue;
             }
             // The first tap inside, and how far the next ones are.
-            let at = |axis: usize, out: usize, tap: usize| out * g.stride[axis] + tap * g.dilation[axis] - g.begin[axis];
+            let at = |axis: usize, out: usize, tap: usize| {
+                out * g.stride[axis] + tap * g.dilation[axis] - g.begin[axis]
+            };
             let first = (at(0, self.oy, rows.start) * g.input[1] + at(1, ox, columns.start)) * self.channels;
             let steps = [g.dilation[0] * g.input[1] * self.channels, g.dilation[1] * self.channels];
             let taps = [rows.len(), columns.len()];
             let last = first + (taps[0] - 1) * steps[0] + (taps[1] - 1) * steps[1];
-            let (from, to) = (&self.x[first..last + self.channels], &mut self.y[ox * self.channels..][..self.channels]);
+            let (from, to) =
+                (&self.x[first..last + self.channels], &mut self.y[ox * self.channels..][..self.channels]);
             if self.kind == Kind::Maximum {
                 window::<V>(from, steps, taps, to, |x, y| x.larger(y), |y| y);
             } else {
@@ -74,11 +86,19 @@ impl Kernel for Line<'_> {
 
 /// All channels of one pixel: the taps joined in order, the first as it is.
 #[inline(always)]
-fn window<V: Vector>(from: &[f32], steps: [usize; 2], taps: [usize; 2], to: &mut [f32], join: impl Fn(V, V) -> V, last: impl Fn(V) -> V) {
+fn window<V: Vector>(
+    from: &[f32],
+    steps: [usize; 2],
+    taps: [usize; 2],
+    to: &mut [f32],
+    join: impl Fn(V, V) -> V,
+    last: impl Fn(V) -> V,
+) {
     let mut channel = 0;
     while channel < to.len() {
         let lanes = V::LANES.min(to.len() - channel);
-        // SAFETY: `from` reaches from the first tap's first channel to the last tap's last one, and `channel + lanes` is within them.
+        // SAFETY: `from` reaches from the first tap's first channel to the last tap's last one, and `channel
+        // + lanes` is within them.
         unsafe {
             let at = from.as_ptr().add(channel);
             let mut all = V::load(at, lanes);

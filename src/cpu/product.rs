@@ -1,7 +1,9 @@
-//! Products of float32 matrices: rows that lie in memory or are gathered as they are needed, times packed panels.
+//! Products of float32 matrices: rows that lie in memory or are gathered as they are needed, times packed
+//! panels.
 //!
-//! The result is cut into blocks of rows, or of panels where there are few rows; threads take them in turn. Within a block
-//! k goes in steps of [`STEP`], whose sums are added up: the order of every sum is fixed, whatever the threads do.
+//! The result is cut into blocks of rows, or of panels where there are few rows; threads take them in turn.
+//! Within a block k goes in steps of [`STEP`], whose sums are added up: the order of every sum is fixed,
+//! whatever the threads do.
 
 use super::panels::Panels;
 use super::threads::{chunks, each, try_each};
@@ -19,7 +21,8 @@ const BLOCK: usize = 1 << 16;
 /// Products below this are made by one thread.
 const SERIAL: usize = 1 << 14;
 
-/// Writes some rows of A, each of `k` elements, at a distance of `stride`; what lies between them is not read.
+/// Writes some rows of A, each of `k` elements, at a distance of `stride`; what lies between them is not
+/// read.
 pub type Gather<'a> = dyn Fn(Range<usize>, &mut [f32], usize) + Sync + 'a;
 
 /// Where A's rows are.
@@ -29,7 +32,8 @@ pub enum Rows<'a> {
     Gathered(&'a Gather<'a>),
 }
 
-/// What follows the sum, on finished elements: row, first column, a run of the row, or of rows that follow each other without a gap.
+/// What follows the sum, on finished elements: row, first column, a run of the row, or of rows that follow
+/// each other without a gap.
 pub type Finish<'a> = dyn Fn(usize, usize, &mut [f32]) + Sync + 'a;
 
 /// What is done to the sums before they are stored for good, in this order.
@@ -62,7 +66,11 @@ fn with_scratch<R>(count: usize, work: impl FnOnce(&mut [f32]) -> R) -> Result<R
     with(&GATHERED, count, work)
 }
 
-fn with<R>(kept: &'static LocalKey<Cell<Option<Floats>>>, count: usize, work: impl FnOnce(&mut [f32]) -> R) -> Result<R> {
+fn with<R>(
+    kept: &'static LocalKey<Cell<Option<Floats>>>,
+    count: usize,
+    work: impl FnOnce(&mut [f32]) -> R,
+) -> Result<R> {
     let mut floats = match kept.take().filter(|floats| floats.len() >= count) {
         Some(floats) => floats,
         None => Floats::zeros(count)?,
@@ -85,20 +93,43 @@ unsafe impl Send for Target {}
 // SAFETY: as above.
 unsafe impl Sync for Target {}
 
-/// `c[r · stride + j] = epilogue(Σ a[r, k] · b[k, j])` for `m` rows. Every element of a row in `c` is written.
+/// `c[r · stride + j] = epilogue(Σ a[r, k] · b[k, j])` for `m` rows. Every element of a row in `c` is
+/// written.
 ///
 /// Panics where the slices are shorter than the sizes say.
-pub fn product(rows: Rows<'_>, m: usize, b: &Panels, epilogue: &Epilogue<'_>, c: &mut [f32], stride: usize) -> Result<()> {
-    let threads = if m.saturating_mul(b.n).saturating_mul(b.k.max(1)) < SERIAL { 1 } else { rayon::current_num_threads() };
+pub fn product(
+    rows: Rows<'_>,
+    m: usize,
+    b: &Panels,
+    epilogue: &Epilogue<'_>,
+    c: &mut [f32],
+    stride: usize,
+) -> Result<()> {
+    let threads = if m.saturating_mul(b.n).saturating_mul(b.k.max(1)) < SERIAL {
+        1
+    } else {
+        rayon::current_num_threads()
+    };
     product_on(threads, rows, m, b, epilogue, c, stride)
 }
 
 /// The same, cut for so many threads; 1 stays on the caller's.
-pub fn product_on(threads: usize, rows: Rows<'_>, m: usize, b: &Panels, epilogue: &Epilogue<'_>, c: &mut [f32], stride: usize) -> Result<()> {
+pub fn product_on(
+    threads: usize,
+    rows: Rows<'_>,
+    m: usize,
+    b: &Panels,
+    epilogue: &Epilogue<'_>,
+    c: &mut [f32],
+    stride: usize,
+) -> Result<()> {
     let (n, k) = (b.n, b.k);
     let reach = |stride: usize, width: usize| if m == 0 || width == 0 { 0 } else { (m - 1) * stride + width };
     assert!(stride >= n && c.len() >= reach(stride, n), "the result of a product doesn't fit");
-    assert!(epilogue.bias.is_none_or(|bias| bias.len() >= n) && epilogue.residual.is_none_or(|r| r.len() >= reach(stride, n)));
+    assert!(
+        epilogue.bias.is_none_or(|bias| bias.len() >= n)
+            && epilogue.residual.is_none_or(|r| r.len() >= reach(stride, n))
+    );
     if let Rows::Dense { data, stride } = rows {
         assert!(data.len() >= reach(stride, k), "the rows of a product are too few");
     }
@@ -136,7 +167,9 @@ pub fn product_on(threads: usize, rows: Rows<'_>, m: usize, b: &Panels, epilogue
             let stride = k + 16;
             with_scratch(m.saturating_mul(stride), |scratch| {
                 let part = m.div_ceil(tasks);
-                chunks(scratch, part * stride, |index, to| gather(index * part..((index + 1) * part).min(m), to, stride));
+                chunks(scratch, part * stride, |index, to| {
+                    gather(index * part..((index + 1) * part).min(m), to, stride)
+                });
                 job.by_panels(scratch, stride, m, tasks);
             })?;
         }
@@ -174,7 +207,14 @@ impl Job<'_> {
     }
 
     /// `data` begins at row `origin` of A.
-    fn run_from(&self, data: &[f32], stride_a: usize, origin: usize, rows: Range<usize>, panels: Range<usize>) {
+    fn run_from(
+        &self,
+        data: &[f32],
+        stride_a: usize,
+        origin: usize,
+        rows: Range<usize>,
+        panels: Range<usize>,
+    ) {
         let (b, width, n, e) = (self.b, self.b.width(), self.b.n, self.epilogue);
         let mut start = 0;
         loop {
@@ -189,8 +229,12 @@ impl Job<'_> {
                     let from = (row - origin) * stride_a + start;
                     debug_assert!(k == 0 || from + (height - 1) * stride_a + k <= data.len());
                     let at = row * self.target.stride + column;
-                    let bias = e.bias.filter(|_| last).map_or(std::ptr::null(), |bias| bias[column..].as_ptr());
-                    let residual = e.residual.filter(|_| last).map_or(std::ptr::null(), |residual| residual[at..].as_ptr());
+                    let bias =
+                        e.bias.filter(|_| last).map_or(std::ptr::null(), |bias| bias[column..].as_ptr());
+                    let residual = e
+                        .residual
+                        .filter(|_| last)
+                        .map_or(std::ptr::null(), |residual| residual[at..].as_ptr());
                     let call = Call {
                         k,
                         a: data.as_ptr().wrapping_add(from),
@@ -205,8 +249,8 @@ impl Job<'_> {
                         residual,
                         bounds: e.bounds.filter(|_| last),
                     };
-                    // SAFETY: `product` checked that the rows of a, c, bias and residual lie in their slices; `lines` holds k lines of the
-                    // panel; the rows and columns are this task's alone.
+                    // SAFETY: `product` checked that the rows of a, c, bias and residual lie in their slices;
+                    // `lines` holds k lines of the panel; the rows and columns are this task's alone.
                     unsafe { self.tile.run(&call, b.groups) };
                     row += height;
                 }
@@ -222,12 +266,22 @@ impl Job<'_> {
             if columns == self.target.stride {
                 // Whole rows that follow each other are one run.
                 // SAFETY: these elements are this task's alone, and were written above.
-                let run = unsafe { std::slice::from_raw_parts_mut(self.target.data.wrapping_add(rows.start * columns), rows.len() * columns) };
+                let run = unsafe {
+                    std::slice::from_raw_parts_mut(
+                        self.target.data.wrapping_add(rows.start * columns),
+                        rows.len() * columns,
+                    )
+                };
                 return finish(rows.start, 0, run);
             }
             for row in rows {
                 // SAFETY: these elements are this task's alone, and were written above.
-                let run = unsafe { std::slice::from_raw_parts_mut(self.target.data.wrapping_add(row * self.target.stride + column), columns) };
+                let run = unsafe {
+                    std::slice::from_raw_parts_mut(
+                        self.target.data.wrapping_add(row * self.target.stride + column),
+                        columns,
+                    )
+                };
                 finish(row, column, run);
             }
         }
@@ -253,22 +307,35 @@ mod tests {
         for m in [0, 1, 5, 13, 37, 130] {
             for n in [0, 1, 15, 16, 17, 33, 49, 65, 100, 200] {
                 for k in [0, 1, 7, 64, 513, 1030] {
-                    let (a, b, bias, residual) = (numbers(m * k, 1), numbers(k * n, 2), numbers(n, 3), numbers(m * n, 4));
+                    let (a, b, bias, residual) =
+                        (numbers(m * k, 1), numbers(k * n, 2), numbers(n, 3), numbers(m * n, 4));
                     let panels = Panels::pack(&b, k, n, n, 1).unwrap();
                     let plain = expected(&a, &b, [m, n, k]);
                     let gather = |rows: Range<usize>, to: &mut [f32], stride: usize| {
-                        rows.zip(to.chunks_mut(stride)).for_each(|(row, to)| to[..k].copy_from_slice(&a[row * k..][..k]));
+                        rows.zip(to.chunks_mut(stride))
+                            .for_each(|(row, to)| to[..k].copy_from_slice(&a[row * k..][..k]));
                     };
                     for rows in [Rows::Dense { data: &a, stride: k }, Rows::Gathered(&gather)] {
                         let mut c = vec![f32::NAN; m * n];
                         product(rows, m, &panels, &Epilogue::default(), &mut c, n).unwrap();
                         assert!(c == plain, "{m} × {n} × {k}");
-                        let finish =
-                            |row: usize, column: usize, run: &mut [f32]| run.iter_mut().enumerate().for_each(|(at, y)| *y += (row * n + column + at) as f32);
+                        let finish = |row: usize, column: usize, run: &mut [f32]| {
+                            run.iter_mut()
+                                .enumerate()
+                                .for_each(|(at, y)| *y += (row * n + column + at) as f32)
+                        };
                         let bounds = Some(Bounds { low: -20.0, high: 30.0 });
-                        let epilogue = Epilogue { bias: Some(&bias), residual: Some(&residual), bounds, finish: Some(&finish) };
+                        let epilogue = Epilogue {
+                            bias: Some(&bias),
+                            residual: Some(&residual),
+                            bounds,
+                            finish: Some(&finish),
+                        };
                         product(rows, m, &panels, &epilogue, &mut c, n).unwrap();
-                        let all = plain.iter().enumerate().map(|(at, x)| (x + bias[at % n] + residual[at]).clamp(-20.0, 30.0) + at as f32);
+                        let all = plain
+                            .iter()
+                            .enumerate()
+                            .map(|(at, x)| (x + bias[at % n] + residual[at]).clamp(-20.0, 30.0) + at as f32);
                         assert!(c.iter().copied().eq(all), "{m} × {n} × {k} with all that follows");
                     }
                 }
@@ -285,11 +352,14 @@ mod tests {
                 b.copy_from_slice(&numbers(k * width, 5));
                 for rows in 1..=tile.rows[groups - 1] {
                     for columns in [1, width / 2 + 1, width] {
-                        let (a, bias, mut c) = (numbers(rows * k, 6), numbers(columns, 7), numbers(rows * columns, 8));
+                        let (a, bias, mut c) =
+                            (numbers(rows * k, 6), numbers(columns, 7), numbers(rows * columns, 8));
                         let sums: Vec<f32> = (0..rows * columns)
                             .map(|at| {
                                 let (row, column) = (at / columns, at % columns);
-                                c[at] + bias[column] + (0..k).map(|p| a[row * k + p] * b[p * width + column]).sum::<f32>()
+                                c[at]
+                                    + bias[column]
+                                    + (0..k).map(|p| a[row * k + p] * b[p * width + column]).sum::<f32>()
                             })
                             .collect();
                         let call = Call {
@@ -308,7 +378,10 @@ mod tests {
                         };
                         // SAFETY: the slices have the sizes that the call says.
                         unsafe { tile.run(&call, groups) };
-                        assert!(c.iter().zip(&sums).all(|(x, y)| *x == y.max(0.0)), "{rows} rows, {groups} groups, {columns} columns");
+                        assert!(
+                            c.iter().zip(&sums).all(|(x, y)| *x == y.max(0.0)),
+                            "{rows} rows, {groups} groups, {columns} columns"
+                        );
                     }
                 }
             }

@@ -1,4 +1,5 @@
-//! A graph made ready to run on the CPU again and again: rewritten for the inputs' shapes, its weights packed, its memory kept.
+//! A graph made ready to run on the CPU again and again: rewritten for the inputs' shapes, its weights
+//! packed, its memory kept.
 
 use super::chain::{self, Chain};
 use super::layout;
@@ -16,16 +17,19 @@ use std::time::{Duration, Instant};
 /// Memory pools that wait for the next run: as many runs at once keep theirs.
 const KEPT_POOLS: usize = 4;
 
-/// Packed weights of a session, by constant and by the operator that reads it: programs for several shapes share them.
+/// Packed weights of a session, by constant and by the operator that reads it: programs for several shapes
+/// share them.
 #[derive(Default)]
 pub struct Weights {
     kept: Mutex<HashMap<(usize, String), Weak<Packed>>>,
 }
 
 impl Weights {
-    /// What the node's operator makes of its constant inputs; made once, and freed with the last program that holds it.
+    /// What the node's operator makes of its constant inputs; made once, and freed with the last program that
+    /// holds it.
     fn of(&self, graph: &Graph, node: &Node) -> Result<Option<Arc<Packed>>> {
-        let constants: Vec<Option<&Tensor>> = node.inputs.iter().map(|id| id.and_then(|id| graph.constant(id))).collect();
+        let constants: Vec<Option<&Tensor>> =
+            node.inputs.iter().map(|id| id.and_then(|id| graph.constant(id))).collect();
         let Some(chain) = node.op.downcast::<Chain>() else { return self.packed(&*node.op, &constants) };
         let parts = chain.with_inputs(Operands::new(&constants)).map(|(part, others)| {
             let constants: Vec<Option<&Tensor>> = std::iter::once(None).chain(others).collect();
@@ -73,15 +77,24 @@ pub struct NodeTime {
 }
 
 impl Program {
-    /// Makes a program. `facts` are those of the graph's values where shapes don't depend on data; then `rewrite` allows rewrites.
-    pub fn new(mut graph: Graph, facts: Option<&[Option<Fact>]>, rewrite: bool, weights: &Weights) -> Result<Self> {
-        let mut known: Vec<Option<Tensor>> = graph.values.iter().map(|value| value.constant.clone()).collect();
+    /// Makes a program. `facts` are those of the graph's values where shapes don't depend on data; then
+    /// `rewrite` allows rewrites.
+    pub fn new(
+        mut graph: Graph,
+        facts: Option<&[Option<Fact>]>,
+        rewrite: bool,
+        weights: &Weights,
+    ) -> Result<Self> {
+        let mut known: Vec<Option<Tensor>> =
+            graph.values.iter().map(|value| value.constant.clone()).collect();
         if let Some(facts) = facts {
             for (known, fact) in known.iter_mut().zip(facts) {
                 *known = known.take().or_else(|| fact.as_ref().and_then(|fact| fact.value.clone()));
             }
             // What follows from shapes alone isn't computed again.
-            graph.nodes.retain(|node| !node.outputs.iter().flatten().all(|id| known.get(id.0 as usize).is_some_and(Option::is_some)));
+            graph.nodes.retain(|node| {
+                !node.outputs.iter().flatten().all(|id| known.get(id.0 as usize).is_some_and(Option::is_some))
+            });
             if rewrite {
                 layout::rewrite(&mut graph, facts)?;
                 chain::rewrite(&mut graph);
@@ -109,7 +122,11 @@ impl Program {
     }
 
     /// Runs it. Returns the graph's outputs in order; with `times`, what each node took.
-    pub fn run(&self, inputs: &HashMap<ValueId, Tensor>, times: Option<&mut Vec<NodeTime>>) -> Result<Vec<Tensor>> {
+    pub fn run(
+        &self,
+        inputs: &HashMap<ValueId, Tensor>,
+        times: Option<&mut Vec<NodeTime>>,
+    ) -> Result<Vec<Tensor>> {
         let pool = self.pools.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         let (pool, result) = threads::during(|| pool.during(|| self.run_here(inputs, times)));
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
@@ -119,25 +136,38 @@ impl Program {
         result
     }
 
-    fn run_here(&self, inputs: &HashMap<ValueId, Tensor>, mut times: Option<&mut Vec<NodeTime>>) -> Result<Vec<Tensor>> {
+    fn run_here(
+        &self,
+        inputs: &HashMap<ValueId, Tensor>,
+        mut times: Option<&mut Vec<NodeTime>>,
+    ) -> Result<Vec<Tensor>> {
         let graph = &self.graph;
         let mut values: Vec<Option<Tensor>> = vec![None; graph.values.len()];
         for &id in &graph.inputs {
-            let given = inputs.get(&id).ok_or_else(|| Error::input("this input is missing").at_tensor(&graph.value(id).name))?;
+            let given = inputs
+                .get(&id)
+                .ok_or_else(|| Error::input("this input is missing").at_tensor(&graph.value(id).name))?;
             values[id.0 as usize] = Some(given.clone());
         }
-        let find = |values: &[Option<Tensor>], id: ValueId| values[id.0 as usize].is_some() || self.known[id.0 as usize].is_some();
+        let find = |values: &[Option<Tensor>], id: ValueId| {
+            values[id.0 as usize].is_some() || self.known[id.0 as usize].is_some()
+        };
         for (index, node) in graph.nodes.iter().enumerate() {
             let start = times.is_some().then(Instant::now);
             let here = |error: Error| error.of_node(graph, node);
             if let Some(id) = node.inputs.iter().flatten().find(|&&id| !find(&values, id)) {
                 return Err(here(Error::internal(format!("'{}' has no value", graph.value(*id).name))));
             }
-            let operand = |id: &Option<ValueId>| id.and_then(|id| values[id.0 as usize].as_ref().or(self.known[id.0 as usize].as_ref()));
+            let operand = |id: &Option<ValueId>| {
+                id.and_then(|id| values[id.0 as usize].as_ref().or(self.known[id.0 as usize].as_ref()))
+            };
             let operands: Vec<Option<&Tensor>> = node.inputs.iter().map(operand).collect();
-            let narrow = operands.iter().flatten().any(|tensor| matches!(tensor.dtype(), DType::F16 | DType::BF16));
+            let narrow =
+                operands.iter().flatten().any(|tensor| matches!(tensor.dtype(), DType::F16 | DType::BF16));
             let results = match &self.packed[index] {
-                Some(packed) if !narrow => node.op.eval_packed(Operands::new(&operands), packed, Mode::Declared),
+                Some(packed) if !narrow => {
+                    node.op.eval_packed(Operands::new(&operands), packed, Mode::Declared)
+                }
                 None if !narrow && self.checked => {
                     let wanted = node.outputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
                     node.op.eval_wanted(Operands::new(&operands), wanted, Mode::Declared)
@@ -149,9 +179,23 @@ impl Program {
                 let time = start.elapsed();
                 let facts: Vec<Option<Fact>> = operands.iter().map(|tensor| tensor.map(Fact::of)).collect();
                 let made: Vec<Fact> = results.iter().map(Fact::of).collect();
-                let flops = node.op.flops(Operands::new(&facts.iter().map(Option::as_ref).collect::<Vec<_>>()), &made);
-                let bytes = operands.iter().flatten().copied().chain(&results).map(|tensor| tensor.bytes().len() as u64).sum();
-                times.push(NodeTime { name: node.name.clone(), op_type: node.op_type.clone(), time, flops, bytes });
+                let flops = node
+                    .op
+                    .flops(Operands::new(&facts.iter().map(Option::as_ref).collect::<Vec<_>>()), &made);
+                let bytes = operands
+                    .iter()
+                    .flatten()
+                    .copied()
+                    .chain(&results)
+                    .map(|tensor| tensor.bytes().len() as u64)
+                    .sum();
+                times.push(NodeTime {
+                    name: node.name.clone(),
+                    op_type: node.op_type.clone(),
+                    time,
+                    flops,
+                    bytes,
+                });
             }
             for (id, tensor) in node.outputs.iter().zip(results) {
                 if let Some(id) = id {

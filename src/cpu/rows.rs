@@ -1,11 +1,13 @@
-//! What normalisations, softmax and reductions do to rows of float32: sums in float64 by lanes, loops that vectorise.
+//! What normalisations, softmax and reductions do to rows of float32: sums in float64 by lanes, loops that
+//! vectorise.
 
 use super::math;
 use super::simd::{Loop, vectorised};
 use super::threads::{Elements, chunks, each};
 
 const LANES: usize = 16;
-/// Neighbouring columns that are summed up together: few, so that a small outer size leaves work for every thread.
+/// Neighbouring columns that are summed up together: few, so that a small outer size leaves work for every
+/// thread.
 const STRIPE: usize = 64;
 /// Elements that a thread takes at once.
 const CHUNK: usize = 1 << 13;
@@ -71,7 +73,15 @@ impl Loop for Affine<'_> {
 }
 
 /// Normalises each row of `scale.len()` elements. `moments` gets each row's mean and inverse deviation.
-pub fn normalize(xs: &[f32], ys: &mut [f32], moments: &mut [(f64, f64)], centred: bool, epsilon: f64, scale: &[f32], bias: Option<&[f32]>) {
+pub fn normalize(
+    xs: &[f32],
+    ys: &mut [f32],
+    moments: &mut [(f64, f64)],
+    centred: bool,
+    epsilon: f64,
+    scale: &[f32],
+    bias: Option<&[f32]>,
+) {
     let length = scale.len();
     if length == 0 {
         return;
@@ -142,12 +152,22 @@ pub fn softmax(xs: &[f32], ys: &mut [f32], length: usize) {
     let rows = (CHUNK / length).max(1);
     chunks(ys, rows * length, |index, ys| {
         let xs = &xs[index * rows * length..][..ys.len()];
-        ys.chunks_exact_mut(length).zip(xs.chunks_exact(length)).for_each(|(y, x)| vectorised(Softmax { x, y, factor: 1.0, bias: None }));
+        ys.chunks_exact_mut(length)
+            .zip(xs.chunks_exact(length))
+            .for_each(|(y, x)| vectorised(Softmax { x, y, factor: 1.0, bias: None }));
     });
 }
 
-/// Softmax of each row times `factor` plus a row of `bias`, on this thread. A row of −∞ throughout comes to zeros, if asked.
-pub fn biased_softmax(xs: &[f32], ys: &mut [f32], length: usize, factor: f32, bias: Option<&[f32]>, zero_unseen: bool) {
+/// Softmax of each row times `factor` plus a row of `bias`, on this thread. A row of −∞ throughout comes to
+/// zeros, if asked.
+pub fn biased_softmax(
+    xs: &[f32],
+    ys: &mut [f32],
+    length: usize,
+    factor: f32,
+    bias: Option<&[f32]>,
+    zero_unseen: bool,
+) {
     if length == 0 {
         return;
     }
@@ -191,7 +211,9 @@ pub fn sums(xs: &[f32], ys: &mut [f32], length: usize, inner: usize, factor: f64
         let (outer, first) = (index / stripes, index % stripes * STRIPE);
         let xs = &xs[outer * length * inner..][..length * inner];
         // SAFETY: the stripes of each outer index lie inside its `inner` results, and don't overlap.
-        let ys = unsafe { std::slice::from_raw_parts_mut(all.at(outer * inner + first), STRIPE.min(inner - first)) };
+        let ys = unsafe {
+            std::slice::from_raw_parts_mut(all.at(outer * inner + first), STRIPE.min(inner - first))
+        };
         vectorised(Columns { xs, inner, first, factor, ys });
     });
 }

@@ -1,8 +1,10 @@
-//! A run's steps shared among threads without waking any: helpers wait for the next step by spinning as long as the run lasts.
+//! A run's steps shared among threads without waking any: helpers wait for the next step by spinning as long
+//! as the run lasts.
 //!
-//! A small network has a step every 100 µs or less. Waking a thread that sleeps takes a good part of that. Thread `i` of `n` begins with
-//! the `i`-th share of each step's parts, so that it meets in its own cache what it wrote the step before; who is done takes parts
-//! from the others. Outside of a run the same calls go to rayon.
+//! A small network has a step every 100 µs or less. Waking a thread that sleeps takes a good part of that.
+//! Thread `i` of `n` begins with the `i`-th share of each step's parts, so that it meets in its own cache
+//! what it wrote the step before; who is done takes parts from the others. Outside of a run the same calls go
+//! to rayon.
 
 use crate::error::Result;
 use rayon::prelude::*;
@@ -10,7 +12,8 @@ use std::cell::{Cell, UnsafeCell};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Looks at the next step before a waiting thread takes other work of rayon's, and before it lets the system run others.
+/// Looks at the next step before a waiting thread takes other work of rayon's, and before it lets the system
+/// run others.
 const SPINS: usize = 32;
 const PATIENCE: usize = 1 << 12;
 
@@ -24,7 +27,8 @@ struct Share {
 
 type Part<'a> = dyn Fn(usize) + Sync + 'a;
 
-/// The threads of one run. The run's own thread opens a step, works, closes it, and waits for those inside to leave.
+/// The threads of one run. The run's own thread opens a step, works, closes it, and waits for those inside to
+/// leave.
 struct Team {
     /// Counts openings and closings: odd while a step is open.
     epoch: AtomicUsize,
@@ -35,8 +39,8 @@ struct Team {
     /// What the open step does. Written while no step is open and nobody is inside.
     part: UnsafeCell<Option<*const Part<'static>>>,
 }
-// SAFETY: `part` is written by the run's thread alone, while no step is open and nobody is inside; helpers read it inside an open step,
-// which doesn't end before they leave.
+// SAFETY: `part` is written by the run's thread alone, while no step is open and nobody is inside; helpers
+// read it inside an open step, which doesn't end before they leave.
 unsafe impl Sync for Team {}
 
 thread_local! {
@@ -100,8 +104,11 @@ impl Team {
             share.next.store((index * each).min(count), Ordering::Relaxed);
             share.end.store(((index + 1) * each).min(count), Ordering::Relaxed);
         }
-        // SAFETY: no step is open and nobody is inside. The lifetime goes, but the step is closed and left before this returns.
-        unsafe { *self.part.get() = Some(std::mem::transmute::<*const Part<'_>, *const Part<'static>>(part)) };
+        // SAFETY: no step is open and nobody is inside. The lifetime goes, but the step is closed and left
+        // before this returns.
+        unsafe {
+            *self.part.get() = Some(std::mem::transmute::<*const Part<'_>, *const Part<'static>>(part))
+        };
         self.epoch.fetch_add(1, Ordering::SeqCst);
         let _close = Finally(|| {
             self.epoch.fetch_add(1, Ordering::SeqCst);
@@ -116,7 +123,13 @@ impl Team {
 /// Runs `work` on one of rayon's threads, with the others at hand for its steps.
 pub fn during<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     let shares = (0..rayon::current_num_threads()).map(|_| Share::default()).collect();
-    let team = Team { epoch: AtomicUsize::new(0), inside: AtomicUsize::new(0), over: AtomicBool::new(false), shares, part: UnsafeCell::new(None) };
+    let team = Team {
+        epoch: AtomicUsize::new(0),
+        inside: AtomicUsize::new(0),
+        over: AtomicBool::new(false),
+        shares,
+        part: UnsafeCell::new(None),
+    };
     let team = &team;
     rayon::scope(|helpers| {
         for own in 1..team.shares.len() {
@@ -168,7 +181,11 @@ pub fn chunks<T: Send>(all: &mut [T], size: usize, part: impl Fn(usize, &mut [T]
 }
 
 /// The same for parts that may fail: returns one of the errors.
-pub fn try_chunks<T: Send>(all: &mut [T], size: usize, part: impl Fn(usize, &mut [T]) -> Result<()> + Sync) -> Result<()> {
+pub fn try_chunks<T: Send>(
+    all: &mut [T],
+    size: usize,
+    part: impl Fn(usize, &mut [T]) -> Result<()> + Sync,
+) -> Result<()> {
     let failed = Mutex::new(None);
     chunks(all, size, |index, chunk| {
         if let Err(error) = part(index, chunk) {
@@ -216,7 +233,9 @@ mod tests {
                 scope.spawn(|| {
                     for _ in 0..50 {
                         let sum = AtomicUsize::new(0);
-                        during(|| (0..20).for_each(|_| each(10, |i| _ = sum.fetch_add(i, Ordering::Relaxed))));
+                        during(|| {
+                            (0..20).for_each(|_| each(10, |i| _ = sum.fetch_add(i, Ordering::Relaxed)))
+                        });
                         assert_eq!(sum.into_inner(), 900);
                     }
                 });
@@ -226,7 +245,12 @@ mod tests {
 
     #[test]
     fn what_fails_and_what_panics_comes_back() {
-        let result = during(|| try_each(10, |index| if index == 7 { Err(crate::error::Error::internal("seven")) } else { Ok(()) }));
+        let result = during(|| {
+            try_each(
+                10,
+                |index| if index == 7 { Err(crate::error::Error::internal("seven")) } else { Ok(()) },
+            )
+        });
         assert!(result.is_err());
         let caught = std::panic::catch_unwind(|| during(|| each(10, |index| assert!(index != 3))));
         assert!(caught.is_err());

@@ -1,8 +1,10 @@
-//! One vector of float32 lanes of the width that the machine has, for loops that the compiler doesn't vectorise by itself.
+//! One vector of float32 lanes of the width that the machine has, for loops that the compiler doesn't
+//! vectorise by itself.
 
 /// A register of float32 lanes.
 ///
-/// Every function is inlined into a [`Kernel`] that was compiled for the lanes' instructions, and must be called from there alone.
+/// Every function is inlined into a [`Kernel`] that was compiled for the lanes' instructions, and must be
+/// called from there alone.
 pub trait Vector: Copy {
     const LANES: usize;
     fn splat(x: f32) -> Self;
@@ -103,8 +105,8 @@ mod x86 {
         kernel.run::<__m256>();
     }
 
-    // SAFETY of every intrinsic below: it is inlined into one of the two functions above, whose features it needs; addresses are the
-    // caller's promise.
+    // SAFETY of every intrinsic below: it is inlined into one of the two functions above, whose features it
+    // needs; addresses are the caller's promise.
     impl Vector for __m512 {
         const LANES: usize = 16;
         #[inline(always)]
@@ -113,11 +115,19 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn load(from: *const f32, count: usize) -> Self {
-            if count >= 16 { unsafe { _mm512_loadu_ps(from) } } else { unsafe { _mm512_maskz_loadu_ps((1 << count) - 1, from) } }
+            if count >= 16 {
+                unsafe { _mm512_loadu_ps(from) }
+            } else {
+                unsafe { _mm512_maskz_loadu_ps((1 << count) - 1, from) }
+            }
         }
         #[inline(always)]
         unsafe fn store(self, to: *mut f32, count: usize) {
-            if count >= 16 { unsafe { _mm512_storeu_ps(to, self) } } else { unsafe { _mm512_mask_storeu_ps(to, (1 << count) - 1, self) } }
+            if count >= 16 {
+                unsafe { _mm512_storeu_ps(to, self) }
+            } else {
+                unsafe { _mm512_mask_storeu_ps(to, (1 << count) - 1, self) }
+            }
         }
         #[inline(always)]
         fn mul_add(self, by: Self, to: Self) -> Self {
@@ -125,8 +135,15 @@ mod x86 {
         }
         #[inline(always)]
         fn larger(self, other: Self) -> Self {
-            // The instruction gives its second operand where one is NaN; where that is the first, it is put back.
-            unsafe { _mm512_mask_mov_ps(_mm512_max_ps(self, other), _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self, self), self) }
+            // The instruction gives its second operand where one is NaN; where that is the first, it is put
+            // back.
+            unsafe {
+                _mm512_mask_mov_ps(
+                    _mm512_max_ps(self, other),
+                    _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self, self),
+                    self,
+                )
+            }
         }
         #[inline(always)]
         fn plus(self, other: Self) -> Self {
@@ -140,7 +157,9 @@ mod x86 {
 
     #[inline(always)]
     fn mask(count: usize) -> __m256i {
-        unsafe { _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)) }
+        unsafe {
+            _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+        }
     }
 
     impl Vector for __m256 {
@@ -151,11 +170,19 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn load(from: *const f32, count: usize) -> Self {
-            if count >= 8 { unsafe { _mm256_loadu_ps(from) } } else { unsafe { _mm256_maskload_ps(from, mask(count)) } }
+            if count >= 8 {
+                unsafe { _mm256_loadu_ps(from) }
+            } else {
+                unsafe { _mm256_maskload_ps(from, mask(count)) }
+            }
         }
         #[inline(always)]
         unsafe fn store(self, to: *mut f32, count: usize) {
-            if count >= 8 { unsafe { _mm256_storeu_ps(to, self) } } else { unsafe { _mm256_maskstore_ps(to, mask(count), self) } }
+            if count >= 8 {
+                unsafe { _mm256_storeu_ps(to, self) }
+            } else {
+                unsafe { _mm256_maskstore_ps(to, mask(count), self) }
+            }
         }
         #[inline(always)]
         fn mul_add(self, by: Self, to: Self) -> Self {
@@ -163,7 +190,9 @@ mod x86 {
         }
         #[inline(always)]
         fn larger(self, other: Self) -> Self {
-            unsafe { _mm256_blendv_ps(_mm256_max_ps(self, other), self, _mm256_cmp_ps::<_CMP_UNORD_Q>(self, self)) }
+            unsafe {
+                _mm256_blendv_ps(_mm256_max_ps(self, other), self, _mm256_cmp_ps::<_CMP_UNORD_Q>(self, self))
+            }
         }
         #[inline(always)]
         fn plus(self, other: Self) -> Self {

@@ -49,9 +49,11 @@ pub struct AdapterInfo {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Compiler {
     pub software: bool,
-    /// Machine code is made at a kernel's first dispatch rather than with its pipeline: Mesa's software adapter.
+    /// Machine code is made at a kernel's first dispatch rather than with its pipeline: Mesa's software
+    /// adapter.
     pub translates_late: bool,
-    /// Loops whose ends are known are unrolled, so that what is indexed by their counters lies in registers: not by SwiftShader's.
+    /// Loops whose ends are known are unrolled, so that what is indexed by their counters lies in registers:
+    /// not by SwiftShader's.
     pub unrolls: bool,
     /// A subgroup is 4 invocations, always.
     pub quads: bool,
@@ -136,9 +138,13 @@ impl std::str::FromStr for Selection {
             ("auto", _) => Ok(Self::Auto),
             ("cpu", _) => Ok(Self::Cpu),
             ("gpu", _) => Ok(Self::Gpu),
-            ("", _) => Err(Error::usage("the device has no name").remedy("use auto, cpu, gpu, gpu:N or a part of an adapter's name")),
+            ("", _) => Err(Error::usage("the device has no name")
+                .remedy("use auto, cpu, gpu, gpu:N or a part of an adapter's name")),
             (_, Some(index)) => {
-                let index = index.parse().map_err(|_| Error::usage(format!("'{index}' is not the index of an adapter")).remedy("use gpu:0, gpu:1, …"))?;
+                let index = index.parse().map_err(|_| {
+                    Error::usage(format!("'{index}' is not the index of an adapter"))
+                        .remedy("use gpu:0, gpu:1, …")
+                })?;
                 Ok(Self::Index(index))
             }
             _ => Ok(Self::Name(lower)),
@@ -157,12 +163,17 @@ pub struct Found {
 fn find() -> Vec<Found> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
     let mut adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
-    // Windows shows a device once through Vulkan and once through DirectX 12, whose shader compiler is much slower.
+    // Windows shows a device once through Vulkan and once through DirectX 12, whose shader compiler is much
+    // slower.
     adapters.sort_by_key(|adapter| {
         let info = adapter.get_info();
         (device_type(&info), info.backend == wgpu::Backend::Dx12)
     });
-    adapters.into_iter().enumerate().map(|(index, adapter)| Found { info: AdapterInfo::new(index, &adapter), adapter }).collect()
+    adapters
+        .into_iter()
+        .enumerate()
+        .map(|(index, adapter)| Found { info: AdapterInfo::new(index, &adapter), adapter })
+        .collect()
 }
 
 /// What is known of every adapter, the best first. Empty without a Vulkan loader or adapter, never an error.
@@ -186,7 +197,11 @@ pub fn select(selection: &Selection) -> Result<Option<Found>> {
 fn choose(selection: &Selection, adapters: &[&AdapterInfo]) -> Result<Option<usize>> {
     let list = |of: &[&AdapterInfo]| of.iter().map(|info| info.line()).collect::<Vec<_>>().join(", ");
     let missing = |message: String| {
-        let remedy = if adapters.is_empty() { "use --device cpu, or install a Vulkan driver".into() } else { format!("choose one of {}", list(adapters)) };
+        let remedy = if adapters.is_empty() {
+            "use --device cpu, or install a Vulkan driver".into()
+        } else {
+            format!("choose one of {}", list(adapters))
+        };
         Error::device(message).remedy(remedy)
     };
     match selection {
@@ -197,14 +212,23 @@ fn choose(selection: &Selection, adapters: &[&AdapterInfo]) -> Result<Option<usi
         Selection::Index(index) if *index < adapters.len() => Ok(Some(*index)),
         Selection::Index(index) => Err(missing(format!("there is no adapter {index}"))),
         Selection::Name(part) => {
-            let matches: Vec<&AdapterInfo> = adapters.iter().copied().filter(|info| info.name.to_lowercase().contains(&part.to_lowercase())).collect();
-            let Some(first) = matches.first() else { return Err(missing(format!("no adapter's name contains '{part}'"))) };
+            let matches: Vec<&AdapterInfo> = adapters
+                .iter()
+                .copied()
+                .filter(|info| info.name.to_lowercase().contains(&part.to_lowercase()))
+                .collect();
+            let Some(first) = matches.first() else {
+                return Err(missing(format!("no adapter's name contains '{part}'")));
+            };
             // One device that several backends show is no ambiguity: the preferred backend comes first.
-            let one_device = matches.iter().skip(1).all(|info| info.device == first.device && info.vendor == first.vendor && info.backend != first.backend);
+            let one_device = matches.iter().skip(1).all(|info| {
+                info.device == first.device && info.vendor == first.vendor && info.backend != first.backend
+            });
             if one_device {
                 Ok(Some(first.index))
             } else {
-                Err(Error::usage(format!("'{part}' is part of several adapters' names: {}", list(&matches))).remedy("give more of the name, or gpu:N"))
+                Err(Error::usage(format!("'{part}' is part of several adapters' names: {}", list(&matches)))
+                    .remedy("give more of the name, or gpu:N"))
             }
         }
     }
@@ -258,10 +282,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_chosen_lists_what_can() {
-        let all = [adapter(0, "Radeon A", DeviceType::Discrete, "vulkan"), adapter(1, "Radeon BC", DeviceType::Discrete, "vulkan")];
+        let all = [
+            adapter(0, "Radeon A", DeviceType::Discrete, "vulkan"),
+            adapter(1, "Radeon BC", DeviceType::Discrete, "vulkan"),
+        ];
         let error = chosen("radeon", &all).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage);
-        assert!(error.to_string().contains("gpu:0 'Radeon A' (vulkan), gpu:1 'Radeon BC' (vulkan)"), "{error}");
+        assert!(
+            error.to_string().contains("gpu:0 'Radeon A' (vulkan), gpu:1 'Radeon BC' (vulkan)"),
+            "{error}"
+        );
         for text in ["voodoo", "gpu:2"] {
             let error = chosen(text, &all).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Device);

@@ -29,23 +29,41 @@ impl Buffer {
     }
     /// A buffer that timestamps are resolved into.
     pub(super) fn queries(device: &Device, bytes: u64) -> Result<Self> {
-        Self::new(device, "timestamps", bytes, wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC)
+        Self::new(
+            device,
+            "timestamps",
+            bytes,
+            wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+        )
     }
 
     fn new(device: &Device, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<Self> {
         let capabilities = device.capabilities();
         let bytes = bytes.max(16).checked_next_multiple_of(16).unwrap_or(u64::MAX);
         if bytes > capabilities.max_buffer_bytes {
-            let message = format!("a buffer of {bytes} bytes exceeds the device's largest, {} bytes", capabilities.max_buffer_bytes);
-            return Err(Error::memory(message).at_tensor(label).remedy("use a smaller input or --device cpu"));
+            let message = format!(
+                "a buffer of {bytes} bytes exceeds the device's largest, {} bytes",
+                capabilities.max_buffer_bytes
+            );
+            return Err(Error::memory(message)
+                .at_tensor(label)
+                .remedy("use a smaller input or --device cpu"));
         }
         let memory = device.memory().clone();
         memory.reserve(bytes, capabilities.memory_budget).map_err(|used| {
-            let message = format!("{bytes} bytes more than the {used} in use exceed the device's memory budget of {} bytes", capabilities.memory_budget);
-            Error::memory(message).at_tensor(label).remedy("use --precision f16, a smaller input, or --device cpu")
+            let message = format!(
+                "{bytes} bytes more than the {used} in use exceed the device's memory budget of {} bytes",
+                capabilities.memory_budget
+            );
+            Error::memory(message)
+                .at_tensor(label)
+                .remedy("use --precision f16, a smaller input, or --device cpu")
         })?;
-        let descriptor = wgpu::BufferDescriptor { label: Some(label), size: bytes, usage, mapped_at_creation: false };
-        let created = device.capture(&format!("the buffer '{label}' of {bytes} bytes"), || device.raw().create_buffer(&descriptor));
+        let descriptor =
+            wgpu::BufferDescriptor { label: Some(label), size: bytes, usage, mapped_at_creation: false };
+        let created = device.capture(&format!("the buffer '{label}' of {bytes} bytes"), || {
+            device.raw().create_buffer(&descriptor)
+        });
         match created {
             Ok(raw) => Ok(Self { raw, memory, bytes }),
             Err(error) => {
@@ -59,10 +77,15 @@ impl Buffer {
         self.bytes
     }
 
-    /// Writes from the start of the buffer, before whatever is submitted next. Errors where `data` is too long.
+    /// Writes from the start of the buffer, before whatever is submitted next. Errors where `data` is too
+    /// long.
     pub(super) fn write(&self, device: &Device, data: &[u8]) -> Result<()> {
         if data.len() as u64 > self.bytes {
-            return Err(Error::internal(format!("{} bytes were written to a buffer of {}", data.len(), self.bytes)));
+            return Err(Error::internal(format!(
+                "{} bytes were written to a buffer of {}",
+                data.len(),
+                self.bytes
+            )));
         }
         device.capture("an upload", || device.queue().write_buffer(&self.raw, 0, data))
     }

@@ -68,7 +68,8 @@ impl Constants {
 
     /// The buffers of a plan's constants, in order; what isn't on the device yet is packed and uploaded.
     pub(super) fn upload(&self, device: &Device, constants: &[Constant]) -> Result<Vec<Arc<Resident>>> {
-        // Held throughout: a second execution of the same plan waits for the first's uploads instead of repeating them.
+        // Held throughout: a second execution of the same plan waits for the first's uploads instead of
+        // repeating them.
         let mut known = self.resident.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, resident| resident.strong_count() > 0);
         let mut unsubmitted = 0;
@@ -79,11 +80,14 @@ impl Constants {
                 all.push(resident);
                 continue;
             }
-            let resident = Arc::new(self.pack(device, constant).map_err(|error| error.at_tensor(&constant.label))?);
+            let resident =
+                Arc::new(self.pack(device, constant).map_err(|error| error.at_tensor(&constant.label))?);
             unsubmitted += resident.buffer.bytes();
             if unsubmitted >= FLUSH_BYTES {
                 let submission = device.capture("an upload", || device.queue().submit([]))?;
-                device.wait(submission, Task::Either, || format!("the upload of '{}'", line(&constant.label)))?;
+                device.wait(submission, Task::Either, || {
+                    format!("the upload of '{}'", line(&constant.label))
+                })?;
                 unsubmitted = 0;
             }
             known.insert(key, Arc::downgrade(&resident));
@@ -117,7 +121,10 @@ fn pack(constant: &Constant) -> Result<Tensor> {
     let Packing { name, args, shape, pack } = &constant.packing;
     let packed = pack(&constant.tensor, args)?;
     if packed.shape() != shape {
-        return Err(Error::internal(format!("packing '{name}' made the shape {:?} instead of {shape:?}", packed.shape())));
+        return Err(Error::internal(format!(
+            "packing '{name}' made the shape {:?} instead of {shape:?}",
+            packed.shape()
+        )));
     }
     Ok(packed)
 }

@@ -25,9 +25,13 @@ enum Told<T> {
 
 /// Does `work` for each item, on as many threads as the machine runs at once, and gives the results in order.
 ///
-/// Errors: an item that takes longer than `limit`, from when its own work begins. Threads that are still at work then are left
-/// behind, which is why they own what they use.
-pub(super) fn each<I, T>(items: Vec<I>, limit: Duration, work: impl Fn(&I) -> T + Send + Sync + 'static) -> Result<Vec<T>, Unfinished>
+/// Errors: an item that takes longer than `limit`, from when its own work begins. Threads that are still at
+/// work then are left behind, which is why they own what they use.
+pub(super) fn each<I, T>(
+    items: Vec<I>,
+    limit: Duration,
+    work: impl Fn(&I) -> T + Send + Sync + 'static,
+) -> Result<Vec<T>, Unfinished>
 where
     I: Send + Sync + 'static,
     T: Send + 'static,
@@ -54,12 +58,16 @@ where
         };
         thread::Builder::new().name("sardonyx compiler".into()).spawn(take_items).ok()
     };
-    let threads: Vec<_> = (0..thread::available_parallelism().map_or(1, usize::from).min(count)).filter_map(start).collect();
+    let threads: Vec<_> =
+        (0..thread::available_parallelism().map_or(1, usize::from).min(count)).filter_map(start).collect();
     drop((shared, sender));
     let mut running: HashMap<usize, Instant> = HashMap::new();
     let mut results: Vec<Option<T>> = (0..count).map(|_| None).collect();
     while results.iter().any(Option::is_none) {
-        let oldest = running.iter().min_by_key(|(_, begun)| **begun).map(|(index, begun)| (*index, limit.saturating_sub(begun.elapsed())));
+        let oldest = running
+            .iter()
+            .min_by_key(|(_, begun)| **begun)
+            .map(|(index, begun)| (*index, limit.saturating_sub(begun.elapsed())));
         let told = match oldest {
             None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some((_, Duration::ZERO)) => Err(RecvTimeoutError::Timeout),
@@ -77,7 +85,8 @@ where
             _ => return Err(Unfinished::Failed),
         }
     }
-    // They have nothing left to do. What they share with the caller is dropped there by the time that it goes on.
+    // They have nothing left to do. What they share with the caller is dropped there by the time that it goes
+    // on.
     threads.into_iter().for_each(|thread| drop(thread.join()));
     results.into_iter().collect::<Option<Vec<T>>>().ok_or(Unfinished::Failed)
 }
@@ -88,7 +97,10 @@ mod tests {
 
     #[test]
     fn results_come_in_order() {
-        assert_eq!(each((0..100).collect(), Duration::from_secs(60), |i: &u64| i * i), Ok((0..100).map(|i| i * i).collect()));
+        assert_eq!(
+            each((0..100).collect(), Duration::from_secs(60), |i: &u64| i * i),
+            Ok((0..100).map(|i| i * i).collect())
+        );
         assert_eq!(each(vec![], Duration::ZERO, |i: &u64| *i), Ok(vec![]));
     }
 
@@ -98,7 +110,13 @@ mod tests {
         // The third waits for what nobody sends.
         let (_sender, receiver) = mpsc::channel::<()>();
         let receiver = std::sync::Mutex::new(receiver);
-        let work = move |i: &usize| if *i == 2 { receiver.lock().map(|receiver| receiver.recv().is_ok()).unwrap_or(false) } else { true };
+        let work = move |i: &usize| {
+            if *i == 2 {
+                receiver.lock().map(|receiver| receiver.recv().is_ok()).unwrap_or(false)
+            } else {
+                true
+            }
+        };
         assert_eq!(each((0..5).collect(), Duration::from_millis(200), work), Err(Unfinished::Overdue(2)));
         assert!(start.elapsed() < Duration::from_secs(30));
         assert_eq!(each(vec![1], Duration::ZERO, |i: &usize| *i), Err(Unfinished::Overdue(0)));

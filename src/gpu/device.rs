@@ -19,8 +19,8 @@ const USEFUL: wgpu::Features = wgpu::Features::SHADER_F16
     .union(wgpu::Features::TIMESTAMP_QUERY)
     .union(wgpu::Features::IMMEDIATES);
 
-/// Bytes of device memory that may be in use together where the caller doesn't say: no API tells what is free, and
-/// lavapipe doesn't even report when it runs out.
+/// Bytes of device memory that may be in use together where the caller doesn't say: no API tells what is
+/// free, and lavapipe doesn't even report when it runs out.
 const DEFAULT_MEMORY_BUDGET: u64 = 16 << 30;
 
 /// An open device. Cloning shares it; it may be used from several threads.
@@ -75,8 +75,8 @@ impl Memory {
 impl Device {
     /// Opens the device that a selection means; `None` is the CPU.
     ///
-    /// Errors: no adapter or several match; it lacks what `limits` asks for, or what any kernel needs; the driver refuses; time limits
-    /// in the environment that are none ([`TimeLimits::from_env`]).
+    /// Errors: no adapter or several match; it lacks what `limits` asks for, or what any kernel needs; the
+    /// driver refuses; time limits in the environment that are none ([`TimeLimits::from_env`]).
     pub fn open(selection: &Selection, limits: &LimitsOption) -> Result<Option<Self>> {
         let Some(found) = select(selection)? else { return Ok(None) };
         Self::request(found, limits, TimeLimits::from_env()?).map(Some)
@@ -84,19 +84,21 @@ impl Device {
 
     fn request(found: Found, limits: &LimitsOption, time_limits: TimeLimits) -> Result<Self> {
         let Found { info, adapter } = &found;
-        let (required_features, required_limits) = limits.request(adapter.features(), &adapter.limits(), USEFUL)?;
+        let (required_features, required_limits) =
+            limits.request(adapter.features(), &adapter.limits(), USEFUL)?;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("sardonyx"),
             required_features,
             required_limits,
             memory_hints: wgpu::MemoryHints::Performance,
-            // SAFETY: wgpu's word for features that it may still change. The one used is that of cooperative matrices, by one shader of the
-            // crate's own, which every subgroup runs whole.
+            // SAFETY: wgpu's word for features that it may still change. The one used is that of cooperative
+            // matrices, by one shader of the crate's own, which every subgroup runs whole.
             experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
             ..Default::default()
         };
         let refused = |problem: wgpu::RequestDeviceError| {
-            Error::device(format!("'{}' could not be opened: {problem}", info.name)).remedy("try another --device, or --device cpu")
+            Error::device(format!("'{}' could not be opened: {problem}", info.name))
+                .remedy("try another --device, or --device cpu")
         };
         let (raw, queue) = pollster::block_on(adapter.request_device(&descriptor)).map_err(refused)?;
         let faults = Arc::<Mutex<Faults>>::default();
@@ -115,15 +117,30 @@ impl Device {
         for (limit, says, least) in [
             ("max_bind_groups", given.max_bind_groups.into(), 2),
             ("max_uniform_buffers_per_shader_stage", given.max_uniform_buffers_per_shader_stage.into(), 1),
-            ("max_dynamic_uniform_buffers_per_pipeline_layout", given.max_dynamic_uniform_buffers_per_pipeline_layout.into(), 1),
+            (
+                "max_dynamic_uniform_buffers_per_pipeline_layout",
+                given.max_dynamic_uniform_buffers_per_pipeline_layout.into(),
+                1,
+            ),
             ("max_compute_workgroup_size_x", given.max_compute_workgroup_size_x.into(), 64),
             ("max_uniform_buffer_binding_size", given.max_uniform_buffer_binding_size, PARAMS_WINDOW as u64),
         ] {
             within(&info.named(), (limit, says), least, u64::MAX)?;
         }
-        let capabilities = capabilities(info.compiler(), cooperative(adapter, raw.features()), raw.features(), &given).checked(&info.named())?;
+        let capabilities =
+            capabilities(info.compiler(), cooperative(adapter, raw.features()), raw.features(), &given)
+                .checked(&info.named())?;
         let pipelines = Pipelines::new(&raw);
-        let inner = Inner { raw, queue, found, limits: limits.clone(), pipelines, faults, memory: Arc::default(), progress: AtomicU64::default() };
+        let inner = Inner {
+            raw,
+            queue,
+            found,
+            limits: limits.clone(),
+            pipelines,
+            faults,
+            memory: Arc::default(),
+            progress: AtomicU64::default(),
+        };
         let device = Self { inner: Arc::new(inner), capabilities: Arc::new(capabilities), time_limits };
         device.check()?;
         Ok(device)
@@ -144,9 +161,12 @@ impl Device {
     pub fn pipelines(&self) -> &Pipelines {
         &self.inner.pipelines
     }
-    /// The same device, plans for which store f16 packed in u32, as on an adapter without SHADER_F16 and SHADER_INT64.
+    /// The same device, plans for which store f16 packed in u32, as on an adapter without SHADER_F16 and
+    /// SHADER_INT64.
     pub fn with_packed_f16(&self) -> Self {
-        self.with_capabilities(|capabilities| (capabilities.shader_f16, capabilities.shader_int64) = (false, false))
+        self.with_capabilities(|capabilities| {
+            (capabilities.shader_f16, capabilities.shader_int64) = (false, false)
+        })
     }
     /// The same device, plans for which are made as for hardware, where it is a software adapter.
     pub fn with_hardware_form(&self) -> Self {
@@ -167,7 +187,11 @@ impl Device {
     fn with_capabilities(&self, change: impl FnOnce(&mut Capabilities)) -> Self {
         let mut capabilities = (*self.capabilities).clone();
         change(&mut capabilities);
-        Self { inner: self.inner.clone(), capabilities: Arc::new(capabilities), time_limits: self.time_limits }
+        Self {
+            inner: self.inner.clone(),
+            capabilities: Arc::new(capabilities),
+            time_limits: self.time_limits,
+        }
     }
     /// Bytes of the device's live buffers: now, and the most there ever were.
     pub fn memory_in_use(&self) -> (u64, u64) {
@@ -189,7 +213,8 @@ impl Device {
 
     fn lost(&self, why: &str) -> Error {
         let message = format!("the device {} was lost: {why}", self.info().named());
-        Error::device(message).remedy("make a new session; if that is lost too, use --device cpu, or another backend or driver")
+        Error::device(message)
+            .remedy("make a new session; if that is lost too, use --device cpu, or another backend or driver")
     }
 
     /// Gives the device up, as a driver's reset would: every later call errs.
@@ -211,7 +236,8 @@ impl Device {
 
     /// Does `work`, and returns what wgpu had to say against it, named by `what`. Scopes are per thread.
     pub(super) fn capture<T>(&self, what: &str, work: impl FnOnce() -> T) -> Result<T> {
-        let scopes = [wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal];
+        let scopes =
+            [wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal];
         let scopes = scopes.map(|filter| self.inner.raw.push_error_scope(filter));
         let result = work();
         let mut found = None;
@@ -226,7 +252,8 @@ impl Device {
         match found {
             None => Ok(result),
             Some(wgpu::Error::OutOfMemory { .. }) => {
-                Err(Error::memory(format!("{what}: the device is out of memory")).remedy("use --precision f16, a smaller input, or --device cpu"))
+                Err(Error::memory(format!("{what}: the device is out of memory"))
+                    .remedy("use --precision f16, a smaller input, or --device cpu"))
             }
             Some(error @ wgpu::Error::Internal { .. }) => {
                 let message = format!("{}: {what}: {}", self.info().named(), describe(&error));
@@ -239,15 +266,23 @@ impl Device {
     /// Waits until a submission is done and its callbacks have run; `what` names it in an error.
     ///
     /// Errors: a lost device, and more time than the task has, where the device is given up.
-    pub(super) fn wait(&self, submission: wgpu::SubmissionIndex, task: Task, what: impl Fn() -> String) -> Result<()> {
+    pub(super) fn wait(
+        &self,
+        submission: wgpu::SubmissionIndex,
+        task: Task,
+        what: impl Fn() -> String,
+    ) -> Result<()> {
         let timeout = Some(task.limit(self.time_limits));
         loop {
             let before = self.inner.progress.load(Ordering::Relaxed);
-            if self.poll(wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout }, &what)? {
+            if self
+                .poll(wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout }, &what)?
+            {
                 self.inner.progress.fetch_add(1, Ordering::Relaxed);
                 return Ok(());
             }
-            // A queue goes through what several threads submit in turn: time counts from when another's was done.
+            // A queue goes through what several threads submit in turn: time counts from when another's was
+            // done.
             if self.inner.progress.load(Ordering::Relaxed) == before {
                 return Err(self.overdue(task, &what()));
             }
@@ -259,7 +294,10 @@ impl Device {
         let reason = format!("it didn't {} {what} within {:?}", task.verb(), task.limit(self.time_limits));
         let message = format!("the device {} is given up: {reason}", self.info().named());
         self.abandon(reason);
-        Error::device(message).remedy(format!("use --device cpu, or another backend or driver, or give it more seconds with {}", task.variable()))
+        Error::device(message).remedy(format!(
+            "use --device cpu, or another backend or driver, or give it more seconds with {}",
+            task.variable()
+        ))
     }
 
     /// Gives up a device whose driver doesn't answer: every later call errs.
@@ -268,7 +306,11 @@ impl Device {
         faults.lost.get_or_insert(reason);
         if !std::mem::replace(&mut faults.abandoned, true) {
             // Never closed nor destroyed: wgpu waits for the queue then, however long that takes.
-            std::mem::forget((self.inner.raw.clone(), self.inner.queue.clone(), self.inner.found.adapter.clone()));
+            std::mem::forget((
+                self.inner.raw.clone(),
+                self.inner.queue.clone(),
+                self.inner.found.adapter.clone(),
+            ));
         }
     }
     /// Why the device was given up, if it was.
@@ -295,7 +337,9 @@ impl Device {
         self.check()?;
         match polled {
             Ok(Err(wgpu::PollError::Timeout)) => Ok(false),
-            Ok(Err(problem)) => Err(Error::device(format!("waiting for {} failed: {problem}", self.info().named()))),
+            Ok(Err(problem)) => {
+                Err(Error::device(format!("waiting for {} failed: {problem}", self.info().named())))
+            }
             _ => Ok(true),
         }
     }
@@ -315,11 +359,18 @@ fn lock(faults: &Mutex<Faults>) -> std::sync::MutexGuard<'_, Faults> {
 fn describe(error: &wgpu::Error) -> String {
     match error {
         wgpu::Error::OutOfMemory { .. } => "out of memory".to_string(),
-        wgpu::Error::Validation { description, .. } | wgpu::Error::Internal { description, .. } => description.clone(),
+        wgpu::Error::Validation { description, .. } | wgpu::Error::Internal { description, .. } => {
+            description.clone()
+        }
     }
 }
 
-fn capabilities(compiler: Compiler, cooperative: Option<Cooperative>, features: wgpu::Features, limits: &wgpu::Limits) -> Capabilities {
+fn capabilities(
+    compiler: Compiler,
+    cooperative: Option<Cooperative>,
+    features: wgpu::Features,
+    limits: &wgpu::Limits,
+) -> Capabilities {
     Capabilities {
         software: compiler.software,
         translates_late: compiler.translates_late,
@@ -329,30 +380,45 @@ fn capabilities(compiler: Compiler, cooperative: Option<Cooperative>, features: 
         subgroups: features.contains(wgpu::Features::SUBGROUP),
         quads: features.contains(wgpu::Features::SUBGROUP) && compiler.quads,
         cooperative,
-        max_immediate_bytes: if features.contains(wgpu::Features::IMMEDIATES) { limits.max_immediate_size } else { 0 },
+        max_immediate_bytes: if features.contains(wgpu::Features::IMMEDIATES) {
+            limits.max_immediate_size
+        } else {
+            0
+        },
         max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
         max_binding_bytes: limits.max_storage_buffer_binding_size,
         max_buffer_bytes: limits.max_buffer_size,
         max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
         // Workgroups are lines.
-        max_invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
+        max_invocations: limits
+            .max_compute_invocations_per_workgroup
+            .min(limits.max_compute_workgroup_size_x),
         max_grid: limits.max_compute_workgroups_per_dimension,
         uniform_alignment: limits.min_uniform_buffer_offset_alignment,
         memory_budget: DEFAULT_MEMORY_BUDGET,
     }
 }
 
-/// The largest matrices of float16 with sums of float32 that an adapter multiplies, if the device was opened with what they need.
+/// The largest matrices of float16 with sums of float32 that an adapter multiplies, if the device was opened
+/// with what they need.
 fn cooperative(adapter: &wgpu::Adapter, features: wgpu::Features) -> Option<Cooperative> {
-    let needed = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
+    let needed = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+        | wgpu::Features::SHADER_F16
+        | wgpu::Features::SUBGROUP;
     if !features.contains(needed) {
         return None;
     }
     let named = |of: &wgpu::CooperativeMatrixProperties| {
-        let types = (of.ab_type, of.cr_type) == (wgpu::CooperativeScalarType::F16, wgpu::CooperativeScalarType::F32);
-        types && of.m_size == of.n_size && of.n_size == of.k_size && matches!(of.k_size, 8 | 16) && !of.saturating_accumulation
+        let types =
+            (of.ab_type, of.cr_type) == (wgpu::CooperativeScalarType::F16, wgpu::CooperativeScalarType::F32);
+        types
+            && of.m_size == of.n_size
+            && of.n_size == of.k_size
+            && matches!(of.k_size, 8 | 16)
+            && !of.saturating_accumulation
     };
-    let side = adapter.cooperative_matrix_properties().iter().filter(|of| named(of)).map(|of| of.k_size).max()?;
+    let side =
+        adapter.cooperative_matrix_properties().iter().filter(|of| named(of)).map(|of| of.k_size).max()?;
     Some(Cooperative { side, subgroup: adapter.get_info().subgroup_max_size })
 }
 
@@ -378,15 +444,23 @@ mod tests {
         }
         let device = Device::open(&Selection::Gpu, &LimitsOption::Adapter).unwrap().unwrap();
         device.destroy();
-        let error = device.poll(wgpu::PollType::Poll, || "kernel 'conv' of node 'stem' (Conv)".to_string()).unwrap_err();
+        let error = device
+            .poll(wgpu::PollType::Poll, || "kernel 'conv' of node 'stem' (Conv)".to_string())
+            .unwrap_err();
         assert!(error.message().starts_with(&format!("the device '{}' (", device.info().name)), "{error}");
-        assert!(error.message().ends_with(", while it was waited for with kernel 'conv' of node 'stem' (Conv)"), "{error}");
+        assert!(
+            error.message().ends_with(", while it was waited for with kernel 'conv' of node 'stem' (Conv)"),
+            "{error}"
+        );
         assert!(!device.check().unwrap_err().message().contains("waited for"));
     }
 
     #[test]
     fn webgpu_capabilities_are_wgpus() {
         let compiler = Compiler { software: false, translates_late: false, unrolls: true, quads: false };
-        assert_eq!(capabilities(compiler, None, wgpu::Features::empty(), &wgpu::Limits::defaults()), Capabilities::webgpu());
+        assert_eq!(
+            capabilities(compiler, None, wgpu::Features::empty(), &wgpu::Limits::defaults()),
+            Capabilities::webgpu()
+        );
     }
 }

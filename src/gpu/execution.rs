@@ -30,7 +30,8 @@ pub type PlaceBytes = (PlaceId, Vec<u8>);
 /// Is given each step's index and what it wrote.
 pub type After<'a> = dyn FnMut(usize, &[PlaceBytes]) -> Result<()> + 'a;
 
-/// What one run of one plan needs on a device. Several executions of a plan may run at once; one runs once at a time.
+/// What one run of one plan needs on a device. Several executions of a plan may run at once; one runs once at
+/// a time.
 pub struct Execution {
     pub(super) device: Device,
     pub(super) plan: Arc<Plan>,
@@ -66,7 +67,8 @@ pub(super) enum Watch<'a> {
 }
 
 impl Execution {
-    /// Makes the buffers and bind groups of a plan, compiles the kernels and uploads the constants that aren't there yet.
+    /// Makes the buffers and bind groups of a plan, compiles the kernels and uploads the constants that
+    /// aren't there yet.
     ///
     /// Errors: the memory budget or a buffer limit exceeded, a kernel refused, the device lost.
     pub fn new(device: &Device, plan: &Arc<Plan>, constants: &Constants) -> Result<Self> {
@@ -75,7 +77,8 @@ impl Execution {
             let start = Instant::now();
             constants.upload(device, &plan.constants).map(|constants| (constants, start.elapsed()))
         })?;
-        let slot = |(index, bytes): (usize, &u64)| Buffer::storage(device, &format!("activations {index}"), *bytes);
+        let slot =
+            |(index, bytes): (usize, &u64)| Buffer::storage(device, &format!("activations {index}"), *bytes);
         let slots = plan.slots.iter().enumerate().map(slot).collect::<Result<Vec<_>>>()?;
         // A window may reach beyond the last block.
         let params = Buffer::uniform(device, "params", (plan.params.len() + PARAMS_WINDOW) as u64)?;
@@ -86,24 +89,49 @@ impl Execution {
         }
         let params_group = device.capture("the bind group of the parameters", || {
             let size = std::num::NonZeroU64::new(PARAMS_WINDOW as u64);
-            let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &params.raw, offset: 0, size });
+            let resource =
+                wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &params.raw, offset: 0, size });
             let entries = [wgpu::BindGroupEntry { binding: 0, resource }];
-            device.raw().create_bind_group(&wgpu::BindGroupDescriptor { label: Some("params"), layout: device.pipelines().params_layout(), entries: &entries })
+            device.raw().create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some("params"),
+                layout: device.pipelines().params_layout(),
+                entries: &entries,
+            })
         })?;
-        let staged = download_batches(plan, device.capabilities().max_buffer_bytes).map(|(_, bytes)| bytes).max().unwrap_or(0);
-        let status = (!plan.reports.is_empty()).then(|| Buffer::storage(device, "status", STATUS_BYTES)).transpose()?;
+        let staged = download_batches(plan, device.capabilities().max_buffer_bytes)
+            .map(|(_, bytes)| bytes)
+            .max()
+            .unwrap_or(0);
+        let status = (!plan.reports.is_empty())
+            .then(|| Buffer::storage(device, "status", STATUS_BYTES))
+            .transpose()?;
         let staging = Buffer::staging(device, staged + status.as_ref().map_or(0, |_| STATUS_BYTES))?;
         let recorded = vec![];
         let (device, plan) = (device.clone(), plan.clone());
-        let mut execution = Self { device, plan: plan.clone(), slots, constants, _params: params, params_group, recorded, staging, status, uploading };
-        execution.recorded = plan.steps.iter().map(|step| execution.prepare_step(step)).collect::<Result<_>>()?;
+        let mut execution = Self {
+            device,
+            plan: plan.clone(),
+            slots,
+            constants,
+            _params: params,
+            params_group,
+            recorded,
+            staging,
+            status,
+            uploading,
+        };
+        execution.recorded =
+            plan.steps.iter().map(|step| execution.prepare_step(step)).collect::<Result<_>>()?;
         Ok(execution)
     }
 
     fn prepare_step(&self, step: &Step) -> Result<Vec<Recorded>> {
         let StepKind::Gpu { dispatches } = &step.kind else { return Ok(vec![]) };
         // An empty grid has nothing to do.
-        let prepare = dispatches.iter().filter(|dispatch| !dispatch.grid.contains(&0)).map(|dispatch| self.prepare_dispatch(dispatch));
+        let prepare = dispatches
+            .iter()
+            .filter(|dispatch| !dispatch.grid.contains(&0))
+            .map(|dispatch| self.prepare_dispatch(dispatch));
         prepare.collect::<Result<Vec<_>>>().map_err(|error| at_step(error, step))
     }
 
@@ -116,15 +144,25 @@ impl Execution {
             let (place, buffer) = self.place(*id)?;
             // Not the whole slot: a tenant larger than this one may be beyond what one binding may span.
             let size = std::num::NonZeroU64::new(place.bytes());
-            let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &buffer.raw, offset: 0, size });
+            let resource =
+                wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &buffer.raw, offset: 0, size });
             entries.push(wgpu::BindGroupEntry { binding: binding as u32, resource });
         }
         if dispatch.status {
-            let status = self.status.as_ref().ok_or_else(|| Error::internal("a kernel tells of what the plan doesn't know"))?;
-            entries.push(wgpu::BindGroupEntry { binding: entries.len() as u32, resource: status.raw.as_entire_binding() });
+            let status = self
+                .status
+                .as_ref()
+                .ok_or_else(|| Error::internal("a kernel tells of what the plan doesn't know"))?;
+            entries.push(wgpu::BindGroupEntry {
+                binding: entries.len() as u32,
+                resource: status.raw.as_entire_binding(),
+            });
         }
-        let descriptor = wgpu::BindGroupDescriptor { label: Some(dispatch.kernel), layout: &layout, entries: &entries };
-        let group = device.capture(&format!("the bind group of '{}'", dispatch.kernel), || device.raw().create_bind_group(&descriptor))?;
+        let descriptor =
+            wgpu::BindGroupDescriptor { label: Some(dispatch.kernel), layout: &layout, entries: &entries };
+        let group = device.capture(&format!("the bind group of '{}'", dispatch.kernel), || {
+            device.raw().create_bind_group(&descriptor)
+        })?;
         let pipeline = pipelines.get(&dispatch.source, accesses)?;
         let table = reads_uniform_table(&dispatch.source);
         Ok(Recorded { pipeline, group, params_offset: dispatch.params_offset, grid: dispatch.grid, table })
@@ -133,14 +171,19 @@ impl Execution {
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
     }
-    /// Bytes of device memory that are this execution's own: activations, parameters and staging, without constants.
+    /// Bytes of device memory that are this execution's own: activations, parameters and staging, without
+    /// constants.
     pub fn bytes(&self) -> u64 {
         self.slots.iter().map(Buffer::bytes).sum::<u64>() + self._params.bytes() + self.staging.bytes()
     }
 
     /// A place and the buffer that it lives in.
     pub(super) fn place(&self, id: PlaceId) -> Result<(&Place, &Buffer)> {
-        let place = self.plan.places.get(id.0 as usize).ok_or_else(|| Error::internal(format!("the plan has no place {}", id.0)))?;
+        let place = self
+            .plan
+            .places
+            .get(id.0 as usize)
+            .ok_or_else(|| Error::internal(format!("the plan has no place {}", id.0)))?;
         let buffer = match place.home {
             Home::Slot(index) => self.slots.get(index),
             Home::Constant(index) => self.constants.get(index).map(|resident| &resident.buffer),
@@ -152,8 +195,8 @@ impl Execution {
         }
     }
 
-    /// Dispatches every kernel over nothing, and waits: a driver may leave work to the first dispatch. Those of which that is known have
-    /// had it done when the execution was made (translate.rs).
+    /// Dispatches every kernel over nothing, and waits: a driver may leave work to the first dispatch. Those
+    /// of which that is known have had it done when the execution was made (translate.rs).
     pub fn warm(&mut self) -> Result<()> {
         if self.device.info().translates_late() {
             return self.device.check();
@@ -174,12 +217,15 @@ impl Execution {
             drop(pass);
             device.queue().submit([encoder.finish()])
         })?;
-        device.wait(submission, Task::Either, || format!("the first dispatches of {}", self.awaited(0..self.plan.steps.len())))
+        device.wait(submission, Task::Either, || {
+            format!("the first dispatches of {}", self.awaited(0..self.plan.steps.len()))
+        })
     }
 
     /// Runs the plan: graph inputs by id to everything that was read back or made on the CPU, by id.
     ///
-    /// Errors: an input that is missing or of another shape than planned, what `evaluate` returns, a lost device.
+    /// Errors: an input that is missing or of another shape than planned, what `evaluate` returns, a lost
+    /// device.
     pub fn run(&mut self, inputs: &Values, evaluate: &Evaluate) -> Result<Values> {
         self.walk(inputs, evaluate, Watch::Nobody)
     }
@@ -194,8 +240,10 @@ impl Execution {
             let end = if matches!(watch, Watch::Nobody) { self.batch_end(at) } else { at + 1 };
             let done = match &step.kind {
                 StepKind::Upload { value, to } => {
-                    // A write takes effect before what is submitted after it, so what comes before must be submitted first.
-                    readback::submit(&self.device, pending.take()).and_then(|()| self.upload(self.host_value(*value, inputs, &made)?, *to))
+                    // A write takes effect before what is submitted after it, so what comes before must be
+                    // submitted first.
+                    readback::submit(&self.device, pending.take())
+                        .and_then(|()| self.upload(self.host_value(*value, inputs, &made)?, *to))
                 }
                 StepKind::Gpu { .. } => {
                     let first = !std::mem::replace(&mut cleared, true);
@@ -203,7 +251,9 @@ impl Execution {
                     clear.and_then(|()| self.record(&mut pending, at..end, &mut watch))
                 }
                 StepKind::Download { .. } => self.download(pending.take(), at..end, &mut made),
-                StepKind::Cpu { op, inputs: reads, outputs, .. } => self.evaluate(op.as_ref(), (reads, outputs), inputs, &mut made, evaluate),
+                StepKind::Cpu { op, inputs: reads, outputs, .. } => {
+                    self.evaluate(op.as_ref(), (reads, outputs), inputs, &mut made, evaluate)
+                }
             };
             done.map_err(|error| at_step(error, step))?;
             if let Watch::Probe(after) = &mut watch {
@@ -216,18 +266,26 @@ impl Execution {
         Ok(made)
     }
 
-    /// The end of the steps from `at` that are done at once: dispatches in one pass, downloads in one readback.
+    /// The end of the steps from `at` that are done at once: dispatches in one pass, downloads in one
+    /// readback.
     fn batch_end(&self, at: usize) -> usize {
         let gpu = |step: &&Step| matches!(step.kind, StepKind::Gpu { .. });
         let steps = self.plan.steps.get(at..).unwrap_or_default();
         match steps.first().map(|step| &step.kind) {
             Some(StepKind::Gpu { .. }) => at + steps.iter().take_while(gpu).count(),
-            Some(StepKind::Download { .. }) => download_batch(&self.plan, at, self.device.capabilities().max_buffer_bytes).0,
+            Some(StepKind::Download { .. }) => {
+                download_batch(&self.plan, at, self.device.capabilities().max_buffer_bytes).0
+            }
             _ => at + 1,
         }
     }
 
-    pub(super) fn record(&self, pending: &mut Option<wgpu::CommandEncoder>, steps: Range<usize>, watch: &mut Watch) -> Result<()> {
+    pub(super) fn record(
+        &self,
+        pending: &mut Option<wgpu::CommandEncoder>,
+        steps: Range<usize>,
+        watch: &mut Watch,
+    ) -> Result<()> {
         let device = &self.device;
         let first = steps.start;
         let timer = if let Watch::Timer(timer) = watch { Some(timer) } else { None };
@@ -239,7 +297,8 @@ impl Execution {
         });
         device.capture("recording", || {
             let mut encoder = readback::encoder(device, pending.take());
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
+            let mut pass =
+                encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
             for recorded in self.recorded.get(steps).unwrap_or_default().iter().flatten() {
                 recorded.dispatch(&mut pass, &self.params_group, recorded.grid);
             }
@@ -265,16 +324,22 @@ impl Execution {
 
     /// Errors where the bytes of the status tell of something.
     pub(super) fn told(&self, bytes: &[u8]) -> Result<()> {
-        let status = bytemuck::try_pod_read_unaligned(bytes).map_err(|_| Error::internal("a status of another size"))?;
+        let status = bytemuck::try_pod_read_unaligned(bytes)
+            .map_err(|_| Error::internal("a status of another size"))?;
         self.plan.told(status).map_or(Ok(()), Err)
     }
 
     /// What messages call some steps that are waited for: the first and the last kernel, each with its node.
     pub(super) fn awaited(&self, steps: impl IntoIterator<Item = usize>) -> String {
-        let dispatches = steps.into_iter().filter_map(|index| self.plan.steps.get(index)).filter_map(|step| match &step.kind {
-            StepKind::Gpu { dispatches } => Some(dispatches.iter().map(move |dispatch| (step, dispatch.kernel))),
-            _ => None,
-        });
+        let dispatches =
+            steps.into_iter().filter_map(|index| self.plan.steps.get(index)).filter_map(|step| {
+                match &step.kind {
+                    StepKind::Gpu { dispatches } => {
+                        Some(dispatches.iter().map(move |dispatch| (step, dispatch.kernel)))
+                    }
+                    _ => None,
+                }
+            });
         let named = |(step, kernel): &(&Step, &str)| match step.node {
             Some(_) => format!("kernel '{kernel}' of node '{}' ({})", line(&step.label), line(&step.op_type)),
             None => format!("kernel '{kernel}'"),
@@ -283,20 +348,28 @@ impl Execution {
         match all.as_slice() {
             [] => "a copy".to_string(),
             [only] => named(only),
-            [first, .., last] => format!("{} dispatches, from {} to {}", all.len(), named(first), named(last)),
+            [first, .., last] => {
+                format!("{} dispatches, from {} to {}", all.len(), named(first), named(last))
+            }
         }
     }
 
     fn upload(&self, tensor: &Tensor, to: PlaceId) -> Result<()> {
         let (place, buffer) = self.place(to)?;
         if tensor.shape() != place.fact.shape {
-            let message = format!("the shape is {:?} where {:?} was planned", tensor.shape(), place.fact.shape);
+            let message =
+                format!("the shape is {:?} where {:?} was planned", tensor.shape(), place.fact.shape);
             return Err(Error::input(message).at_tensor(&place.label));
         }
         buffer.write(&self.device, &encode(tensor, place.layout, place.storage)?)
     }
 
-    fn download(&self, pending: Option<wgpu::CommandEncoder>, steps: Range<usize>, made: &mut Values) -> Result<()> {
+    fn download(
+        &self,
+        pending: Option<wgpu::CommandEncoder>,
+        steps: Range<usize>,
+        made: &mut Values,
+    ) -> Result<()> {
         let first = steps.start;
         let (mut sources, mut targets) = (vec![], vec![]);
         for step in self.plan.steps.get(steps).unwrap_or_default() {
@@ -310,7 +383,10 @@ impl Execution {
         sources.splice(0..0, self.status_source());
         let before = sources.len() - targets.len();
         // What came before another download was waited for with that.
-        let begin = self.plan.steps[..first].iter().rposition(|step| matches!(step.kind, StepKind::Download { .. })).map_or(0, |at| at + 1);
+        let begin = self.plan.steps[..first]
+            .iter()
+            .rposition(|step| matches!(step.kind, StepKind::Download { .. }))
+            .map_or(0, |at| at + 1);
         readback::read(
             &self.device,
             pending,
@@ -322,7 +398,8 @@ impl Execution {
                     return self.told(bytes);
                 }
                 if let Some((place, value, layout)) = targets.get(index - before) {
-                    let fact = self.plan.facts.get(value.0 as usize).and_then(Option::as_ref).unwrap_or(&place.fact);
+                    let fact =
+                        self.plan.facts.get(value.0 as usize).and_then(Option::as_ref).unwrap_or(&place.fact);
                     made.insert(*value, decode(bytes, fact.dtype, &fact.shape, *layout, place.storage)?);
                 }
                 Ok(())
@@ -338,7 +415,10 @@ impl Execution {
         made: &mut Values,
         evaluate: &Evaluate,
     ) -> Result<()> {
-        let operands = reads.iter().map(|id| id.map(|id| self.host_value(id, inputs, made)).transpose()).collect::<Result<Vec<_>>>()?;
+        let operands = reads
+            .iter()
+            .map(|id| id.map(|id| self.host_value(id, inputs, made)).transpose())
+            .collect::<Result<Vec<_>>>()?;
         let results = evaluate(op, &operands).map_err(|error| self.named(error, reads))?;
         if results.len() < outputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1) {
             return Err(Error::internal(format!("{} results for {} outputs", results.len(), outputs.len())));
@@ -349,21 +429,29 @@ impl Execution {
 
     /// Names the tensor that an operator's error is of, where it is known by its number alone.
     fn named(&self, error: Error, reads: &[Option<ValueId>]) -> Error {
-        let value = |index: usize| reads.get(index).copied().flatten().and_then(|id| self.plan.graph.values.get(id.0 as usize));
+        let value = |index: usize| {
+            reads.get(index).copied().flatten().and_then(|id| self.plan.graph.values.get(id.0 as usize))
+        };
         match error.input_at_fault().and_then(value) {
             Some(value) => error.at_tensor(&value.name),
             None => error,
         }
     }
 
-    /// A value that is on the host: read back or made there, given, a constant, or known when the plan was made.
+    /// A value that is on the host: read back or made there, given, a constant, or known when the plan was
+    /// made.
     fn host_value<'a>(&'a self, id: ValueId, inputs: &'a Values, made: &'a Values) -> Result<&'a Tensor> {
         let value = self.plan.graph.values.get(id.0 as usize);
         let known = || self.plan.facts.get(id.0 as usize)?.as_ref()?.value.as_ref();
-        let found = made.get(&id).or_else(|| inputs.get(&id)).or_else(|| value?.constant.as_ref()).or_else(known);
+        let found =
+            made.get(&id).or_else(|| inputs.get(&id)).or_else(|| value?.constant.as_ref()).or_else(known);
         found.ok_or_else(|| {
             let name = value.map_or_else(|| id.0.to_string(), |value| value.name.clone());
-            let missing = if self.plan.graph.inputs.contains(&id) { Error::input("the input is missing") } else { Error::internal("not on the host") };
+            let missing = if self.plan.graph.inputs.contains(&id) {
+                Error::input("the input is missing")
+            } else {
+                Error::internal("not on the host")
+            };
             missing.at_tensor(name)
         })
     }
@@ -386,7 +474,8 @@ pub(super) fn at_step(error: Error, step: &Step) -> Error {
     if step.node.is_some() { error.at_node(&step.label).at_operator(&step.op_type) } else { error }
 }
 
-/// The end of the downloads from step `at` that one staging buffer of at most `limit` bytes takes, and their bytes.
+/// The end of the downloads from step `at` that one staging buffer of at most `limit` bytes takes, and their
+/// bytes.
 fn download_batch(plan: &Plan, at: usize, limit: u64) -> (usize, u64) {
     let limit = limit.saturating_sub(STATUS_BYTES);
     let (mut end, mut total) = (at, 0u64);

@@ -18,37 +18,54 @@ pub enum LimitsOption {
 impl LimitsOption {
     /// Reads the value of `--limits`: `webgpu`, or the path of a JSON file.
     ///
-    /// Errors: a file that can't be read ([`ErrorKind::File`](crate::ErrorKind::File)), or see [`LimitsOption::from_json`].
+    /// Errors: a file that can't be read ([`ErrorKind::File`](crate::ErrorKind::File)), or see
+    /// [`LimitsOption::from_json`].
     pub fn parse(text: &str) -> Result<Self> {
         if text.eq_ignore_ascii_case("webgpu") {
             return Ok(Self::WebGpu);
         }
-        let json = std::fs::read_to_string(text)
-            .map_err(|problem| Error::file(text, format!("cannot be read: {problem}")).remedy("--limits takes 'webgpu' or a JSON file"))?;
+        let json = std::fs::read_to_string(text).map_err(|problem| {
+            Error::file(text, format!("cannot be read: {problem}"))
+                .remedy("--limits takes 'webgpu' or a JSON file")
+        })?;
         Self::from_json(&json).map_err(|error| error.in_file(text))
     }
 
-    /// Reads `{"features": ["SHADER_F16", …], "limits": {"max_storage_buffers_per_shader_stage": 8, …}}`, wgpu's names.
+    /// Reads `{"features": ["SHADER_F16", …], "limits": {"max_storage_buffers_per_shader_stage": 8, …}}`,
+    /// wgpu's names.
     ///
     /// Errors: text that isn't such an object, a name that wgpu doesn't have, a number that doesn't fit.
     pub fn from_json(json: &str) -> Result<Self> {
-        let wrong = |message: String| Error::usage(message).remedy(r#"write {"features": ["SHADER_F16"], "limits": {"max_buffer_size": 268435456}}"#);
-        let document: BTreeMap<String, serde_json::Value> = serde_json::from_str(json).map_err(|problem| wrong(format!("not a JSON object: {problem}")))?;
+        let wrong = |message: String| {
+            Error::usage(message)
+                .remedy(r#"write {"features": ["SHADER_F16"], "limits": {"max_buffer_size": 268435456}}"#)
+        };
+        let document: BTreeMap<String, serde_json::Value> =
+            serde_json::from_str(json).map_err(|problem| wrong(format!("not a JSON object: {problem}")))?;
         let (mut features, mut limits) = (wgpu::Features::empty(), wgpu::Limits::defaults());
         for (key, value) in document {
             match (key.as_str(), value) {
                 ("features", serde_json::Value::Array(names)) => {
                     for name in names {
-                        let name = name.as_str().ok_or_else(|| wrong(format!("the feature {name} is not a string")))?;
-                        features |= wgpu::Features::from_name(name).ok_or_else(|| wrong(format!("wgpu has no feature '{name}'")))?;
+                        let name = name
+                            .as_str()
+                            .ok_or_else(|| wrong(format!("the feature {name} is not a string")))?;
+                        features |= wgpu::Features::from_name(name)
+                            .ok_or_else(|| wrong(format!("wgpu has no feature '{name}'")))?;
                     }
                 }
                 ("limits", serde_json::Value::Object(entries)) => {
                     for (name, value) in entries {
-                        let number = value.as_u64().ok_or_else(|| wrong(format!("the limit '{name}' is {value}, not a whole number")))?;
+                        let number = value.as_u64().ok_or_else(|| {
+                            wrong(format!("the limit '{name}' is {value}, not a whole number"))
+                        })?;
                         match set(&mut limits, &name, number) {
                             Some(true) => {}
-                            Some(false) => return Err(wrong(format!("the limit '{name}' can't be as large as {number}"))),
+                            Some(false) => {
+                                return Err(wrong(format!(
+                                    "the limit '{name}' can't be as large as {number}"
+                                )));
+                            }
                             None => return Err(wrong(format!("wgpu has no limit '{name}'"))),
                         }
                     }
@@ -61,10 +78,16 @@ impl LimitsOption {
         Ok(Self::File(features, Box::new(limits)))
     }
 
-    /// The features and limits to request of an adapter that has `features` and `limits`, of which `useful` are used.
+    /// The features and limits to request of an adapter that has `features` and `limits`, of which `useful`
+    /// are used.
     ///
     /// Errors, naming them, where the adapter lacks what a file asks for.
-    pub(super) fn request(&self, features: wgpu::Features, limits: &wgpu::Limits, useful: wgpu::Features) -> Result<(wgpu::Features, wgpu::Limits)> {
+    pub(super) fn request(
+        &self,
+        features: wgpu::Features,
+        limits: &wgpu::Limits,
+        useful: wgpu::Features,
+    ) -> Result<(wgpu::Features, wgpu::Limits)> {
         let (wanted, asked) = match self {
             Self::Adapter => return Ok((features & useful, limits.clone())),
             Self::WebGpu => (wgpu::Features::empty(), wgpu::Limits::defaults()),
@@ -72,14 +95,16 @@ impl LimitsOption {
         };
         let missing = names(wanted - features);
         if !missing.is_empty() {
-            return Err(Error::device(format!("the adapter lacks {}", missing.join(", "))).remedy("ask for less with --limits, or choose another --device"));
+            return Err(Error::device(format!("the adapter lacks {}", missing.join(", ")))
+                .remedy("ask for less with --limits, or choose another --device"));
         }
         let mut beyond = vec![];
-        asked.check_limits_with_fail_fn(limits, false, |name, asked, has| beyond.push(format!("{name} of {asked} (it has {has})")));
+        asked.check_limits_with_fail_fn(limits, false, |name, asked, has| {
+            beyond.push(format!("{name} of {asked} (it has {has})"))
+        });
         if !beyond.is_empty() {
-            return Err(
-                Error::device(format!("the adapter doesn't reach {}", beyond.join(", "))).remedy("ask for less with --limits, or choose another --device")
-            );
+            return Err(Error::device(format!("the adapter doesn't reach {}", beyond.join(", ")))
+                .remedy("ask for less with --limits, or choose another --device"));
         }
         Ok((wanted, asked))
     }
@@ -162,7 +187,13 @@ mod tests {
         let asked = LimitsOption::from_json(r#"{"features": ["SHADER_F16"]}"#).unwrap();
         assert!(asked.request(none, &small, none).unwrap_err().to_string().contains("SHADER_F16"));
         let asked = LimitsOption::from_json(r#"{"limits": {"max_buffer_size": 1000000000000}}"#).unwrap();
-        assert!(asked.request(none, &small, none).unwrap_err().to_string().contains("max_buffer_size of 1000000000000"));
+        assert!(
+            asked
+                .request(none, &small, none)
+                .unwrap_err()
+                .to_string()
+                .contains("max_buffer_size of 1000000000000")
+        );
         assert_eq!(LimitsOption::WebGpu.request(wgpu::Features::all(), &small, none).unwrap(), (none, small));
     }
 }

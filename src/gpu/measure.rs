@@ -34,11 +34,21 @@ pub fn measure(device: &Device) -> Result<Measured> {
     let groups = vectors.div_ceil(256);
     let row = groups.min(32_768);
     // As kernels read: a software adapter counts words, whatever their width.
-    let word = if device.capabilities().form().wide { "alias Word = vec2<u64>;\n" } else { "alias Word = vec4<f32>;\n" };
+    let word = if device.capabilities().form().wide {
+        "alias Word = vec2<u64>;\n"
+    } else {
+        "alias Word = vec4<f32>;\n"
+    };
     let source = [word, include_str!("../../shaders/measure_copy.wgsl")].concat();
     let copy = plan("measure_copy", &source, floats, [vectors, row], [row, groups.div_ceil(row), 1]);
     let (invocations, rounds) = if device.capabilities().software { (16_384, 16) } else { (1 << 18, 256) };
-    let flops = plan("measure_flops", include_str!("../../shaders/measure_flops.wgsl"), invocations * 4, [invocations, rounds], [invocations / 64, 1, 1]);
+    let flops = plan(
+        "measure_flops",
+        include_str!("../../shaders/measure_flops.wgsl"),
+        invocations * 4,
+        [invocations, rounds],
+        [invocations / 64, 1, 1],
+    );
     Ok(Measured {
         copy_gb_per_s: 2.0 * 4.0 * floats as f64 / best(device, copy)? / 1e9,
         fma_gflops: 256.0 * invocations as f64 * rounds as f64 / best(device, flops)? / 1e9,

@@ -1,7 +1,8 @@
-//! Everything that touches wgpu: adapters and limits, pipelines and their cache, buffers, encoding, timestamps, readback, errors.
+//! Everything that touches wgpu: adapters and limits, pipelines and their cache, buffers, encoding,
+//! timestamps, readback, errors.
 //!
-//! No other room names wgpu. A [`Device`] is opened by a [`Selection`] and [`LimitsOption`]; an [`Execution`] holds what one run of
-//! one plan needs on it; [`Constants`] are packed weights that executions share.
+//! No other room names wgpu. A [`Device`] is opened by a [`Selection`] and [`LimitsOption`]; an [`Execution`]
+//! holds what one run of one plan needs on it; [`Constants`] are packed weights that executions share.
 
 mod adapter;
 mod buffers;
@@ -37,8 +38,8 @@ const _: () = {
 
 /// The device that tests run on: the best adapter, a software one included, opened once for the process.
 ///
-/// `SARDONYX_TEST_LIMITS` (`webgpu` or a file) is a test's `--limits`. Without an adapter this says so on standard error and is
-/// `None`, unless `SARDONYX_REQUIRE_GPU=1`.
+/// `SARDONYX_TEST_LIMITS` (`webgpu` or a file) is a test's `--limits`. Without an adapter this says so on
+/// standard error and is `None`, unless `SARDONYX_REQUIRE_GPU=1`.
 ///
 /// # Panics
 /// With `SARDONYX_REQUIRE_GPU=1` where no device opens: a test that must not be skipped fails.
@@ -47,7 +48,8 @@ pub fn test_device() -> Option<Device> {
     use std::sync::OnceLock;
     static DEVICE: OnceLock<Result<Option<Device>, String>> = OnceLock::new();
     let opened = DEVICE.get_or_init(|| {
-        let limits = std::env::var("SARDONYX_TEST_LIMITS").map_or(Ok(LimitsOption::Adapter), |text| LimitsOption::parse(&text));
+        let limits = std::env::var("SARDONYX_TEST_LIMITS")
+            .map_or(Ok(LimitsOption::Adapter), |text| LimitsOption::parse(&text));
         let found = adapters();
         if found.is_empty() {
             return Ok(None);

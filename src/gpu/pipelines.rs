@@ -16,8 +16,8 @@ type Key = (Arc<str>, Vec<Access>);
 
 /// The cache of compute pipelines and of the layouts they share.
 ///
-/// Group 0 holds the storage buffers in order; group 1 binding 0 the parameter block, a window of [`PARAMS_WINDOW`] bytes at
-/// a dynamic offset. The entry point is `main`.
+/// Group 0 holds the storage buffers in order; group 1 binding 0 the parameter block, a window of
+/// [`PARAMS_WINDOW`] bytes at a dynamic offset. The entry point is `main`.
 pub struct Pipelines {
     params: wgpu::BindGroupLayout,
     layouts: RwLock<HashMap<Vec<Access>, wgpu::BindGroupLayout>>,
@@ -31,8 +31,16 @@ impl Pipelines {
             has_dynamic_offset: true,
             min_binding_size: NonZeroU64::new(PARAMS_WINDOW as u64),
         };
-        let entry = wgpu::BindGroupLayoutEntry { binding: 0, visibility: wgpu::ShaderStages::COMPUTE, ty: window, count: None };
-        let params = raw.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some("params"), entries: &[entry] });
+        let entry = wgpu::BindGroupLayoutEntry {
+            binding: 0,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: window,
+            count: None,
+        };
+        let params = raw.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some("params"),
+            entries: &[entry],
+        });
         Self { params, layouts: RwLock::default(), pipelines: RwLock::default() }
     }
 
@@ -44,32 +52,47 @@ impl Pipelines {
         self.len() == 0
     }
 
-    /// Compiles the kernels of a plan that are missing, and returns them. Errors as [`Pipelines::prepare`] does.
+    /// Compiles the kernels of a plan that are missing, and returns them. Errors as [`Pipelines::prepare`]
+    /// does.
     pub(super) fn prepare_plan(&self, device: &Device, plan: &Plan) -> Result<Vec<Kernel>> {
-        let kernels: Vec<_> = plan.dispatches().map(|(_, dispatch)| (dispatch.source.clone(), dispatch.accesses(), dispatch.kernel)).collect();
+        let kernels: Vec<_> = plan
+            .dispatches()
+            .map(|(_, dispatch)| (dispatch.source.clone(), dispatch.accesses(), dispatch.kernel))
+            .collect();
         self.prepare(device, &kernels)
     }
 
     /// Compiles what is missing, in parallel, and returns it.
     ///
-    /// Errors, by name, where WGSL or a driver refuses a kernel, or a driver takes too long for one: that is left behind, on a thread of
-    /// its own, and the device given up.
+    /// Errors, by name, where WGSL or a driver refuses a kernel, or a driver takes too long for one: that is
+    /// left behind, on a thread of its own, and the device given up.
     pub(super) fn prepare(&self, device: &Device, wanted: &[Kernel]) -> Result<Vec<Kernel>> {
         let missing: Vec<Kernel> = {
             let known = self.pipelines.read().unwrap_or_else(PoisonError::into_inner);
             let mut seen = HashSet::new();
-            let keys = wanted.iter().map(|(source, accesses, label)| ((source.clone(), accesses.clone()), *label));
-            keys.filter(|(key, _)| !known.contains_key(key) && seen.insert(key.clone())).map(|((source, accesses), label)| (source, accesses, label)).collect()
+            let keys =
+                wanted.iter().map(|(source, accesses, label)| ((source.clone(), accesses.clone()), *label));
+            keys.filter(|(key, _)| !known.contains_key(key) && seen.insert(key.clone()))
+                .map(|((source, accesses), label)| (source, accesses, label))
+                .collect()
         };
         let own = device.clone();
         let compile = move |(source, accesses, label): &Kernel| {
             let key = (source.clone(), accesses.clone());
             own.pipelines().compile(&own, &key, label).map(|pipeline| (pipeline, key))
         };
-        let compiled = detached::each(missing.clone(), device.time_limits().compile, compile).map_err(|unfinished| match unfinished {
-            Unfinished::Overdue(index) => device.overdue(Task::Compile, &format!("the kernel '{}'", missing.get(index).map_or("", |kernel| kernel.2))),
-            Unfinished::Failed => Error::internal("a thread that compiles kernels panicked or could not be started"),
-        })?;
+        let compiled =
+            detached::each(missing.clone(), device.time_limits().compile, compile).map_err(|unfinished| {
+                match unfinished {
+                    Unfinished::Overdue(index) => device.overdue(
+                        Task::Compile,
+                        &format!("the kernel '{}'", missing.get(index).map_or("", |kernel| kernel.2)),
+                    ),
+                    Unfinished::Failed => {
+                        Error::internal("a thread that compiles kernels panicked or could not be started")
+                    }
+                }
+            })?;
         let compiled = compiled.into_iter().collect::<Result<Vec<_>>>()?;
         let mut known = self.pipelines.write().unwrap_or_else(PoisonError::into_inner);
         known.extend(compiled.into_iter().map(|(pipeline, key)| (key, pipeline)));
@@ -79,7 +102,10 @@ impl Pipelines {
     /// A pipeline that was prepared.
     pub(super) fn get(&self, source: &Arc<str>, accesses: Vec<Access>) -> Result<wgpu::ComputePipeline> {
         let known = self.pipelines.read().unwrap_or_else(PoisonError::into_inner);
-        known.get(&(source.clone(), accesses)).cloned().ok_or_else(|| Error::internal("a pipeline was used before it was prepared"))
+        known
+            .get(&(source.clone(), accesses))
+            .cloned()
+            .ok_or_else(|| Error::internal("a pipeline was used before it was prepared"))
     }
 
     /// The layout of the parameters' bind group.
@@ -104,27 +130,46 @@ impl Pipelines {
         };
         let entries: Vec<_> = accesses.iter().enumerate().map(entry).collect();
         let descriptor = wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries };
-        let layout = device.capture("a bind group layout", || device.raw().create_bind_group_layout(&descriptor))?;
-        self.layouts.write().unwrap_or_else(PoisonError::into_inner).insert(accesses.to_vec(), layout.clone());
+        let layout =
+            device.capture("a bind group layout", || device.raw().create_bind_group_layout(&descriptor))?;
+        self.layouts
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(accesses.to_vec(), layout.clone());
         Ok(layout)
     }
 
-    fn compile(&self, device: &Device, (source, accesses): &Key, label: &str) -> Result<wgpu::ComputePipeline> {
+    fn compile(
+        &self,
+        device: &Device,
+        (source, accesses): &Key,
+        label: &str,
+    ) -> Result<wgpu::ComputePipeline> {
         let storages = self.layout(device, accesses)?;
         device.capture(&format!("the kernel '{label}'"), || {
             let raw = device.raw();
-            let descriptor = wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(source.as_ref().into()) };
+            let descriptor = wgpu::ShaderModuleDescriptor {
+                label: Some(label),
+                source: wgpu::ShaderSource::Wgsl(source.as_ref().into()),
+            };
             let module = if checked() {
                 raw.create_shader_module(descriptor)
             } else {
-                // SAFETY: the shaders are the crate's own, their indices stay within the places that plans bind, their loops end;
-                // checked builds and the comparison with the CPU hold them to it. A model's data is never code.
-                unsafe { raw.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+                // SAFETY: the shaders are the crate's own, their indices stay within the places that plans
+                // bind, their loops end; checked builds and the comparison with the CPU hold them to it. A
+                // model's data is never code.
+                unsafe {
+                    raw.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+                }
             };
             let layout = raw.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
                 label: Some(label),
                 bind_group_layouts: &[Some(&storages), Some(&self.params)],
-                immediate_size: if reads_uniform_table(source) { size_of_val(&UNIFORM_TABLE) as u32 } else { 0 },
+                immediate_size: if reads_uniform_table(source) {
+                    size_of_val(&UNIFORM_TABLE) as u32
+                } else {
+                    0
+                },
             });
             raw.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(label),
@@ -132,14 +177,18 @@ impl Pipelines {
                 module: &module,
                 entry_point: Some("main"),
                 // Kernels write workgroup memory before they read it.
-                compilation_options: wgpu::PipelineCompilationOptions { constants: &[], zero_initialize_workgroup_memory: false },
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    constants: &[],
+                    zero_initialize_workgroup_memory: false,
+                },
                 cache: None,
             })
         })
     }
 }
 
-/// Whether shaders check their bounds: in debug builds, unless `SARDONYX_CHECKED` says so (`1`) or says not (`0`).
+/// Whether shaders check their bounds: in debug builds, unless `SARDONYX_CHECKED` says so (`1`) or says not
+/// (`0`).
 fn checked() -> bool {
     std::env::var("SARDONYX_CHECKED").map_or(cfg!(debug_assertions), |value| value == "1")
 }

@@ -6,26 +6,33 @@ use super::readback;
 use crate::error::{Error, Result};
 use crate::plan::{Home, PlaceId, StepKind};
 
-/// Fills what a step is about to write, so that a store left out is seen: a NaN as an f32 and as two f16, and no likely integer.
+/// Fills what a step is about to write, so that a store left out is seen: a NaN as an f32 and as two f16, and
+/// no likely integer.
 pub const POISON: u32 = 0x7fc0_7fc0;
 
 impl Execution {
-    /// Runs as [`Execution::run`] does, buffers shared as planned, and calls `after` with each step's index and the bytes of the
-    /// places that it wrote, as they lie on the device (none for a download or a CPU step).
+    /// Runs as [`Execution::run`] does, buffers shared as planned, and calls `after` with each step's index
+    /// and the bytes of the places that it wrote, as they lie on the device (none for a download or a CPU
+    /// step).
     ///
     /// Errors: those of `run`, and what `after` returns.
     pub fn run_probed(&mut self, inputs: &Values, evaluate: &Evaluate, after: &mut After) -> Result<Values> {
         self.walk(inputs, evaluate, Watch::Probe(after))
     }
 
-    /// Runs one GPU step by itself: fills the places that it writes with [`POISON`], puts the bytes of `feed` into theirs,
-    /// dispatches, and returns the bytes of the places that it writes.
+    /// Runs one GPU step by itself: fills the places that it writes with [`POISON`], puts the bytes of `feed`
+    /// into theirs, dispatches, and returns the bytes of the places that it writes.
     ///
     /// Constants are on the device already: bytes fed for them are passed over.
     /// Errors: a step that isn't one of the GPU's, bytes that don't fit their place, a lost device.
     pub fn run_step(&mut self, step: usize, feed: &[PlaceBytes]) -> Result<Vec<PlaceBytes>> {
         let plan = self.plan.clone();
-        let Some((index, step)) = plan.steps.get(step).map(|found| (step, found)).filter(|(_, found)| matches!(found.kind, StepKind::Gpu { .. })) else {
+        let Some((index, step)) = plan
+            .steps
+            .get(step)
+            .map(|found| (step, found))
+            .filter(|(_, found)| matches!(found.kind, StepKind::Gpu { .. }))
+        else {
             return Err(Error::internal(format!("step {step} is not one that the GPU runs")));
         };
         for id in self.activations(&step.writes) {
@@ -39,7 +46,12 @@ impl Execution {
                 continue;
             }
             if bytes.len() as u64 > place.bytes() || !bytes.len().is_multiple_of(4) {
-                return Err(Error::internal(format!("{} bytes don't fit a place of {}", bytes.len(), place.bytes())).at_tensor(&place.label));
+                return Err(Error::internal(format!(
+                    "{} bytes don't fit a place of {}",
+                    bytes.len(),
+                    place.bytes()
+                ))
+                .at_tensor(&place.label));
             }
             buffer.write(&self.device, bytes)?;
         }
@@ -57,17 +69,25 @@ impl Execution {
             ),
             None => Ok(()),
         });
-        told.and_then(|()| self.read_places(pending, index, &step.writes)).map_err(|error| at_step(error, step))
+        told.and_then(|()| self.read_places(pending, index, &step.writes))
+            .map_err(|error| at_step(error, step))
     }
 
     /// Those of some places that are activations.
     fn activations(&self, places: &[PlaceId]) -> Vec<PlaceId> {
-        let is_slot = |id: &&PlaceId| self.plan.places.get(id.0 as usize).is_some_and(|place| matches!(place.home, Home::Slot(_)));
+        let is_slot = |id: &&PlaceId| {
+            self.plan.places.get(id.0 as usize).is_some_and(|place| matches!(place.home, Home::Slot(_)))
+        };
         places.iter().filter(is_slot).copied().collect()
     }
 
     /// Submits what is pending, of a step, and reads the bytes of those places that are activations.
-    pub(super) fn read_places(&self, mut pending: Option<wgpu::CommandEncoder>, step: usize, places: &[PlaceId]) -> Result<Vec<PlaceBytes>> {
+    pub(super) fn read_places(
+        &self,
+        mut pending: Option<wgpu::CommandEncoder>,
+        step: usize,
+        places: &[PlaceId],
+    ) -> Result<Vec<PlaceBytes>> {
         let ids = self.activations(places);
         let mut all = Vec::with_capacity(ids.len());
         // One at a time: together they may exceed the largest buffer.

@@ -9,7 +9,9 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 /// Submits what was recorded, if anything.
 pub(super) fn submit(device: &Device, pending: Option<wgpu::CommandEncoder>) -> Result<()> {
     match pending {
-        Some(encoder) => device.capture("a submission", || device.queue().submit([encoder.finish()])).map(|_| ()),
+        Some(encoder) => {
+            device.capture("a submission", || device.queue().submit([encoder.finish()])).map(|_| ())
+        }
         None => Ok(()),
     }
 }
@@ -19,9 +21,11 @@ pub(super) fn encoder(device: &Device, pending: Option<wgpu::CommandEncoder>) ->
     pending.unwrap_or_else(|| device.raw().create_command_encoder(&Default::default()))
 }
 
-/// Submits what is pending, then gives `take` the first bytes of each source buffer in turn, as many as asked for.
+/// Submits what is pending, then gives `take` the first bytes of each source buffer in turn, as many as asked
+/// for.
 ///
-/// The counts are multiples of 4, within their buffers, and their sum within `staging`. `what` names in an error what is waited for.
+/// The counts are multiples of 4, within their buffers, and their sum within `staging`. `what` names in an
+/// error what is waited for.
 pub(super) fn read(
     device: &Device,
     pending: Option<wgpu::CommandEncoder>,
@@ -55,18 +59,26 @@ pub(super) fn read(
     });
     let taken = submission.and_then(|submission| {
         device.wait(submission, Task::Run, &what)?;
-        let unmapped = || Error::device("a buffer could not be mapped for reading").remedy("make a new session");
+        let unmapped =
+            || Error::device("a buffer could not be mapped for reading").remedy("make a new session");
         // Another thread's poll may be what runs the callback: wait for it.
-        let mapped = receiver.recv_timeout(Task::Either.limit(device.time_limits())).map_err(|problem| match problem {
-            RecvTimeoutError::Timeout => device.overdue(Task::Run, &what()),
-            RecvTimeoutError::Disconnected => unmapped(),
-        })?;
+        let mapped =
+            receiver.recv_timeout(Task::Either.limit(device.time_limits())).map_err(
+                |problem| match problem {
+                    RecvTimeoutError::Timeout => device.overdue(Task::Run, &what()),
+                    RecvTimeoutError::Disconnected => unmapped(),
+                },
+            )?;
         mapped.map_err(|_| device.check().err().unwrap_or_else(unmapped))?;
         let view = slice.get_mapped_range().map_err(|_| unmapped())?;
         let mut at = 0;
         for (index, (_, bytes)) in sources.iter().enumerate() {
             let end = at + *bytes as usize;
-            take(index, view.get(at..end).ok_or_else(|| Error::internal("a readback is shorter than what it copied"))?)?;
+            take(
+                index,
+                view.get(at..end)
+                    .ok_or_else(|| Error::internal("a readback is shorter than what it copied"))?,
+            )?;
             at = end;
         }
         Ok(())

@@ -3,7 +3,8 @@
 use crate::error::{Error, Result};
 use std::time::Duration;
 
-/// How long a driver may take. What takes longer is an error, and the device is given up: nothing can call a driver back.
+/// How long a driver may take. What takes longer is an error, and the device is given up: nothing can call a
+/// driver back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeLimits {
     /// For one kernel's compilation.
@@ -23,11 +24,14 @@ pub(super) const COMPILE: &str = "SARDONYX_COMPILE_TIMEOUT";
 pub(super) const RUN: &str = "SARDONYX_RUN_TIMEOUT";
 
 impl TimeLimits {
-    /// The limits that the environment gives in seconds (`SARDONYX_COMPILE_TIMEOUT`, `SARDONYX_RUN_TIMEOUT`): 60 and 120 unless said there.
+    /// The limits that the environment gives in seconds (`SARDONYX_COMPILE_TIMEOUT`, `SARDONYX_RUN_TIMEOUT`):
+    /// 60 and 120 unless said there.
     ///
     /// Errors (usage): what is no number of seconds.
     pub fn from_env() -> Result<Self> {
-        let given = |name: &str, default: Duration| std::env::var_os(name).map_or(Ok(default), |text| seconds(name, &text.to_string_lossy()));
+        let given = |name: &str, default: Duration| {
+            std::env::var_os(name).map_or(Ok(default), |text| seconds(name, &text.to_string_lossy()))
+        };
         let default = Self::default();
         Ok(Self { compile: given(COMPILE, default.compile)?, run: given(RUN, default.run)? })
     }
@@ -35,8 +39,10 @@ impl TimeLimits {
 
 fn seconds(name: &str, text: &str) -> Result<Duration> {
     let number = text.trim().parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    number
-        .ok_or_else(|| Error::usage(format!("{name} is '{text}', not a number of seconds")).remedy(format!("set it to a number such as 300, or unset {name}")))
+    number.ok_or_else(|| {
+        Error::usage(format!("{name} is '{text}', not a number of seconds"))
+            .remedy(format!("set it to a number such as 300, or unset {name}"))
+    })
 }
 
 /// What the driver is waited for, which decides how long.
@@ -76,7 +82,10 @@ mod tests {
         assert_eq!(seconds(RUN, "0").unwrap(), Duration::ZERO);
         for text in ["", "soon", "-1", "NaN", "inf", "1e300", "5s"] {
             let error = seconds(RUN, text).unwrap_err();
-            assert!(error.kind() == crate::ErrorKind::Usage && error.to_string().contains("SARDONYX_RUN_TIMEOUT"), "{error}");
+            assert!(
+                error.kind() == crate::ErrorKind::Usage && error.to_string().contains("SARDONYX_RUN_TIMEOUT"),
+                "{error}"
+            );
         }
     }
 }

@@ -23,7 +23,11 @@ impl Timer {
     pub(super) fn next(&mut self, device: &Device, step: usize) -> Result<(wgpu::QuerySet, u32)> {
         let within = self.steps.len() % STEPS_PER_SET;
         if within == 0 {
-            let descriptor = wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count: wgpu::QUERY_SET_MAX_QUERIES };
+            let descriptor = wgpu::QuerySetDescriptor {
+                label: None,
+                ty: wgpu::QueryType::Timestamp,
+                count: wgpu::QUERY_SET_MAX_QUERIES,
+            };
             self.sets.push(device.capture("a query set", || device.raw().create_query_set(&descriptor))?);
         }
         self.steps.push(step);
@@ -39,7 +43,9 @@ impl Timer {
             let bytes = steps.len() as u64 * 2 * wgpu::QUERY_SIZE as u64;
             let (resolved, staging) = (Buffer::queries(device, bytes)?, Buffer::staging(device, bytes)?);
             let mut encoder = readback::encoder(device, None);
-            device.capture("timestamps", || encoder.resolve_query_set(set, 0..steps.len() as u32 * 2, &resolved.raw, 0))?;
+            device.capture("timestamps", || {
+                encoder.resolve_query_set(set, 0..steps.len() as u32 * 2, &resolved.raw, 0)
+            })?;
             readback::read(
                 device,
                 Some(encoder),
@@ -60,7 +66,8 @@ impl Timer {
 }
 
 impl Execution {
-    /// How long recording the plan's dispatches into a command buffer takes, as a run does it; nothing is submitted.
+    /// How long recording the plan's dispatches into a command buffer takes, as a run does it; nothing is
+    /// submitted.
     pub fn time_recording(&self) -> Result<Duration> {
         let (start, mut pending) = (Instant::now(), None);
         self.record(&mut pending, 0..self.plan.steps.len(), &mut Watch::Nobody)?;
@@ -68,9 +75,16 @@ impl Execution {
         Ok(start.elapsed())
     }
 
-    /// Runs once as [`Execution::run`] does, then some of the steps on the GPU, `count` times over in one submission, and returns how long
-    /// that took by the clock, from recording to the device's having finished.
-    pub fn time_repeated(&mut self, inputs: &Values, evaluate: &Evaluate, steps: &[usize], count: u32) -> Result<Duration> {
+    /// Runs once as [`Execution::run`] does, then some of the steps on the GPU, `count` times over in one
+    /// submission, and returns how long that took by the clock, from recording to the device's having
+    /// finished.
+    pub fn time_repeated(
+        &mut self,
+        inputs: &Values,
+        evaluate: &Evaluate,
+        steps: &[usize],
+        count: u32,
+    ) -> Result<Duration> {
         self.walk(inputs, evaluate, Watch::Nobody)?;
         let idle = self.device.capture("a measurement", || self.device.queue().submit([]))?;
         self.device.wait(idle, Task::Run, || self.awaited(0..self.plan.steps.len()))?;
@@ -80,18 +94,22 @@ impl Execution {
                 self.record(&mut pending, step..step + 1, &mut Watch::Nobody)?;
             }
         }
-        let submission = self.device.capture("a measurement", || self.device.queue().submit(pending.map(|encoder| encoder.finish())))?;
+        let submission = self.device.capture("a measurement", || {
+            self.device.queue().submit(pending.map(|encoder| encoder.finish()))
+        })?;
         let what = || format!("{} times {}", count, self.awaited(steps.iter().copied()));
         self.device.wait(submission, Task::Run, what)?;
         Ok(start.elapsed())
     }
 
-    /// Runs as [`Execution::run`] does, each GPU step in a pass of its own, and returns the nanoseconds of each, by step, too.
+    /// Runs as [`Execution::run`] does, each GPU step in a pass of its own, and returns the nanoseconds of
+    /// each, by step, too.
     ///
     /// Errors: those of `run`, and an adapter without timestamps ([`Device::has_timestamps`]).
     pub fn run_timed(&mut self, inputs: &Values, evaluate: &Evaluate) -> Result<(Values, Vec<(usize, u64)>)> {
         if !self.device.has_timestamps() {
-            return Err(Error::unsupported(format!("'{}' has no timestamps", self.device.info().name)).remedy("measure without per-step times"));
+            return Err(Error::unsupported(format!("'{}' has no timestamps", self.device.info().name))
+                .remedy("measure without per-step times"));
         }
         let mut timer = Timer::default();
         let made = self.walk(inputs, evaluate, Watch::Timer(&mut timer))?;

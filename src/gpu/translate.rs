@@ -1,9 +1,10 @@
 //! Translating kernels on several threads where a driver does it late and on one.
 //!
-//! Mesa's software adapter turns a kernel into machine code when it is first dispatched, on the device's one queue thread: 0.1 to
-//! 0.5 s for each, one after the other. Another device of the same adapter has a thread of its own, and what it translates
-//! reaches this one through the driver's cache on disk, from which a kernel takes 2 ms. So kernels that are new are dispatched over
-//! nothing on helper devices too, while constants are packed.
+//! Mesa's software adapter turns a kernel into machine code when it is first dispatched, on the device's one
+//! queue thread: 0.1 to 0.5 s for each, one after the other. Another device of the same adapter has a thread
+//! of its own, and what it translates reaches this one through the driver's cache on disk, from which a
+//! kernel takes 2 ms. So kernels that are new are dispatched over nothing on helper devices too, while
+//! constants are packed.
 
 use super::device::Device;
 use super::readback;
@@ -18,7 +19,8 @@ use std::time::{Duration, Instant};
 /// A kernel to have translated: its source, how its storage buffers are bound, its name.
 pub(super) type Kernel = (Arc<str>, Vec<Access>, &'static str);
 
-/// Kernels whose code the driver has kept are all there within this time; helpers wait for it before they are made.
+/// Kernels whose code the driver has kept are all there within this time; helpers wait for it before they are
+/// made.
 const HEAD_START: Duration = Duration::from_millis(25);
 
 /// What the driver's queue of cache writes may take after a helper's last kernel.
@@ -27,7 +29,8 @@ const CACHE_WRITE: Duration = Duration::from_millis(4);
 /// Helper devices beyond the device itself.
 const MAX_HELPERS: usize = 7;
 
-/// What the opening or closing of a helper device may take beyond the time for two kernels, until it is left behind.
+/// What the opening or closing of a helper device may take beyond the time for two kernels, until it is left
+/// behind.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// What a thread tells of a kernel that it took.
@@ -41,9 +44,13 @@ struct Told {
 
 /// Does `work` while a device's driver translates kernels that it hasn't seen; returns when both are done.
 ///
-/// On adapters that translate when a pipeline is made, it only does the work. Errors: those of `work`, a lost device, a kernel that
-/// takes too long: the threads are left behind then, and own what they use.
-pub(super) fn meanwhile<T>(device: &Device, mut kernels: Vec<Kernel>, work: impl FnOnce() -> Result<T>) -> Result<T> {
+/// On adapters that translate when a pipeline is made, it only does the work. Errors: those of `work`, a lost
+/// device, a kernel that takes too long: the threads are left behind then, and own what they use.
+pub(super) fn meanwhile<T>(
+    device: &Device,
+    mut kernels: Vec<Kernel>,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
     if !device.info().translates_late() || kernels.is_empty() {
         return work();
     }
@@ -54,10 +61,13 @@ pub(super) fn meanwhile<T>(device: &Device, mut kernels: Vec<Kernel>, work: impl
     let helpers = thread::available_parallelism().map_or(1, usize::from).saturating_sub(1).min(MAX_HELPERS);
     let start = |helper: bool| {
         let (device, queue, sender) = (device.clone(), queue.clone(), sender.clone());
-        let run = move || if helper { help(device, &queue, sender) } else { drain(&device, &queue, &sender, false) };
+        let run = move || {
+            if helper { help(device, &queue, sender) } else { drain(&device, &queue, &sender, false) }
+        };
         thread::Builder::new().name("sardonyx translator".into()).spawn(run).ok()
     };
-    let threads: Vec<_> = std::iter::once(false).chain(std::iter::repeat_n(true, helpers)).filter_map(start).collect();
+    let threads: Vec<_> =
+        std::iter::once(false).chain(std::iter::repeat_n(true, helpers)).filter_map(start).collect();
     drop(sender);
     let result = work();
     if result.is_err() {
@@ -79,7 +89,12 @@ pub(super) fn meanwhile<T>(device: &Device, mut kernels: Vec<Kernel>, work: impl
 }
 
 /// Hears the threads out, and returns the kernels that helpers took.
-fn finish(device: &Device, queue: &Mutex<Vec<Kernel>>, told: &mpsc::Receiver<Told>, threads: Vec<thread::JoinHandle<()>>) -> Result<Vec<Kernel>> {
+fn finish(
+    device: &Device,
+    queue: &Mutex<Vec<Kernel>>,
+    told: &mpsc::Receiver<Told>,
+    threads: Vec<thread::JoinHandle<()>>,
+) -> Result<Vec<Kernel>> {
     let mut helped = vec![];
     // A kernel is compiled, then dispatched.
     let bound = device.time_limits().compile.saturating_mul(2).saturating_add(GRACE);
@@ -101,7 +116,10 @@ fn finish(device: &Device, queue: &Mutex<Vec<Kernel>>, told: &mpsc::Receiver<Tol
             }
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
-                tracing::warn!("{} doesn't open or close a helper device: that is left behind", device.info().named());
+                tracing::warn!(
+                    "{} doesn't open or close a helper device: that is left behind",
+                    device.info().named()
+                );
                 return Ok(helped);
             }
         }
@@ -151,13 +169,20 @@ fn translate(device: &Device, kernel: &Kernel) -> Result<()> {
     let layout = pipelines.layout(device, accesses)?;
     let submission = device.capture("a first dispatch", || {
         let raw = device.raw();
-        let buffer =
-            |usage| raw.create_buffer(&wgpu::BufferDescriptor { label: Some("nothing"), size: PARAMS_WINDOW as u64, usage, mapped_at_creation: false });
+        let buffer = |usage| {
+            raw.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("nothing"),
+                size: PARAMS_WINDOW as u64,
+                usage,
+                mapped_at_creation: false,
+            })
+        };
         // One buffer may not be bound to be read and to be written at once, so each binding has its own.
         let buffers: Vec<_> = accesses.iter().map(|_| buffer(wgpu::BufferUsages::STORAGE)).collect();
         let params = buffer(wgpu::BufferUsages::UNIFORM);
         let group = |layout, buffers: &[wgpu::Buffer]| {
-            let entries: Vec<_> = buffers.iter().enumerate().map(|(binding, buffer)| entry(binding as u32, buffer)).collect();
+            let entries: Vec<_> =
+                buffers.iter().enumerate().map(|(binding, buffer)| entry(binding as u32, buffer)).collect();
             raw.create_bind_group(&wgpu::BindGroupDescriptor { label: Some(name), layout, entries: &entries })
         };
         let (storages, params) = (group(&layout, &buffers), group(pipelines.params_layout(), &[params]));
@@ -180,5 +205,8 @@ fn translate(device: &Device, kernel: &Kernel) -> Result<()> {
 
 fn entry(binding: u32, buffer: &wgpu::Buffer) -> wgpu::BindGroupEntry<'_> {
     let size = std::num::NonZeroU64::new(PARAMS_WINDOW as u64);
-    wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset: 0, size }) }
+    wgpu::BindGroupEntry {
+        binding,
+        resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset: 0, size }),
+    }
 }

@@ -1,6 +1,7 @@
 //! The intermediate representation: a list of nodes in topological order over values.
 //!
-//! What always holds ([`Graph::verify`] checks it after reading and after every pass, in debug builds and tests):
+//! What always holds ([`Graph::verify`] checks it after reading and after every pass, in debug builds and
+//! tests):
 //! - every id names an existing value;
 //! - a value is produced by at most one node, and by none if it is an input or a constant;
 //! - a node's inputs are inputs, constants or outputs of nodes before it;
@@ -43,7 +44,9 @@ impl std::fmt::Display for Declared {
             Dim::Unknown => "?".to_string(),
         };
         match &self.dims {
-            Some(dims) => write!(f, "{}[{}]", self.dtype, dims.iter().map(size).collect::<Vec<_>>().join(", ")),
+            Some(dims) => {
+                write!(f, "{}[{}]", self.dtype, dims.iter().map(size).collect::<Vec<_>>().join(", "))
+            }
             None => write!(f, "{} of any shape", self.dtype),
         }
     }
@@ -62,7 +65,8 @@ pub struct Value {
 pub struct Node {
     /// The ONNX name, or that of the first output.
     pub name: String,
-    /// The ONNX operator; after a fusion, that of the node which gave its name, or the one that several nodes became.
+    /// The ONNX operator; after a fusion, that of the node which gave its name, or the one that several nodes
+    /// became.
     pub op_type: String,
     pub op: Arc<dyn Operator>,
     /// `None` is an optional input left out.
@@ -79,14 +83,20 @@ pub struct Graph {
     pub name: String,
     pub values: Vec<Value>,
     pub nodes: Vec<Node>,
-    /// The inputs that a caller gives; an initializer with a declared input is here only if it has no constant.
+    /// The inputs that a caller gives; an initializer with a declared input is here only if it has no
+    /// constant.
     pub inputs: Vec<ValueId>,
     pub outputs: Vec<ValueId>,
 }
 
 impl Graph {
     /// Adds a value. Names must be unique; `verify` says if they aren't.
-    pub fn add_value(&mut self, name: impl Into<String>, declared: Option<Declared>, constant: Option<Tensor>) -> ValueId {
+    pub fn add_value(
+        &mut self,
+        name: impl Into<String>,
+        declared: Option<Declared>,
+        constant: Option<Tensor>,
+    ) -> ValueId {
         let id = ValueId(self.values.len() as u32);
         self.values.push(Value { name: name.into(), declared, constant });
         id
@@ -115,7 +125,11 @@ impl Graph {
     }
     /// The node that makes each value, by index.
     pub fn producers(&self) -> HashMap<ValueId, usize> {
-        self.nodes.iter().enumerate().flat_map(|(index, node)| node.outputs.iter().flatten().map(move |&id| (id, index))).collect()
+        self.nodes
+            .iter()
+            .enumerate()
+            .flat_map(|(index, node)| node.outputs.iter().flatten().map(move |&id| (id, index)))
+            .collect()
     }
     /// How often each value is read, by nodes and as a graph output.
     pub fn uses(&self) -> Vec<usize> {
@@ -128,7 +142,13 @@ impl Graph {
     /// The number of elements in constants that nodes read: a model's parameters.
     pub fn parameter_count(&self) -> usize {
         let uses = self.uses();
-        self.values.iter().zip(uses).filter(|(_, uses)| *uses > 0).filter_map(|(value, _)| value.constant.as_ref()).map(Tensor::len).sum()
+        self.values
+            .iter()
+            .zip(uses)
+            .filter(|(_, uses)| *uses > 0)
+            .filter_map(|(value, _)| value.constant.as_ref())
+            .map(Tensor::len)
+            .sum()
     }
 }
 
@@ -142,7 +162,10 @@ mod tests {
         let id = graph.add_constant("w", Tensor::int64s([1, 2]));
         let dims = vec![Dim::Symbol("batch".into()), Dim::Unknown, Dim::Known(3)];
         graph.values[id.0 as usize].declared = Some(Declared { dtype: DType::F32, dims: Some(dims) });
-        assert_eq!(graph.verify().unwrap_err().message(), "declared as float32[batch, ?, 3], but the constant is int64[2]");
+        assert_eq!(
+            graph.verify().unwrap_err().message(),
+            "declared as float32[batch, ?, 3], but the constant is int64[2]"
+        );
     }
 
     #[test]

@@ -16,11 +16,18 @@ impl Graph {
             if let (Some(constant), Some(declared)) = (&value.constant, &value.declared) {
                 let dims = declared.dims.as_deref().unwrap_or(&[]);
                 let agree = declared.dims.is_none()
-                    || dims.len() == constant.rank() && dims.iter().zip(constant.shape()).all(|(dim, size)| !matches!(dim, Dim::Known(known) if known != size));
+                    || dims.len() == constant.rank()
+                        && dims
+                            .iter()
+                            .zip(constant.shape())
+                            .all(|(dim, size)| !matches!(dim, Dim::Known(known) if known != size));
                 if !agree || declared.dtype != constant.dtype() {
-                    return Err(
-                        Error::model(format!("declared as {declared}, but the constant is {}{:?}", constant.dtype(), constant.shape())).at_tensor(&value.name)
-                    );
+                    return Err(Error::model(format!(
+                        "declared as {declared}, but the constant is {}{:?}",
+                        constant.dtype(),
+                        constant.shape()
+                    ))
+                    .at_tensor(&value.name));
                 }
             }
         }
@@ -29,10 +36,15 @@ impl Graph {
         for node in &self.nodes {
             for id in node.inputs.iter().flatten() {
                 if !exists(id) {
-                    return Err(Error::internal(format!("value {} doesn't exist", id.0)).at_node(&node.name).at_operator(&node.op_type));
+                    return Err(Error::internal(format!("value {} doesn't exist", id.0))
+                        .at_node(&node.name)
+                        .at_operator(&node.op_type));
                 }
                 if !ready.contains(id) {
-                    return Err(Error::model("read before any node makes it").at_tensor(&self.value(*id).name).at_node(&node.name).at_operator(&node.op_type));
+                    return Err(Error::model("read before any node makes it")
+                        .at_tensor(&self.value(*id).name)
+                        .at_node(&node.name)
+                        .at_operator(&node.op_type));
                 }
             }
             for id in node.outputs.iter().flatten() {
@@ -46,7 +58,8 @@ impl Graph {
             }
         }
         match self.outputs.iter().find(|id| !ready.contains(id)) {
-            Some(id) => Err(Error::model("a graph output that no node makes").at_tensor(self.values.get(id.0 as usize).map_or("?", |value| &value.name))),
+            Some(id) => Err(Error::model("a graph output that no node makes")
+                .at_tensor(self.values.get(id.0 as usize).map_or("?", |value| &value.name))),
             None => Ok(()),
         }
     }

@@ -27,8 +27,8 @@ struct Wanted {
 impl Preprocess {
     /// The input of a model for one picture: float32, `[1, C, H, W]` or `[1, H, W, C]`.
     ///
-    /// `shape` is the model's input as declared, `None` where a dimension is symbolic. Errors where that isn't a batch
-    /// of pictures, contradicts the settings, or the picture would become too large.
+    /// `shape` is the model's input as declared, `None` where a dimension is symbolic. Errors where that
+    /// isn't a batch of pictures, contradicts the settings, or the picture would become too large.
     pub fn apply(&self, picture: &Picture, shape: &[Option<usize>]) -> Result<Tensor> {
         let wanted = self.wanted(shape)?;
         let (planes, values) = match wanted.channels {
@@ -39,42 +39,58 @@ impl Preprocess {
         let framed = self.frame(whole, wanted.size)?;
         let [width, height] = framed.size;
         if wanted.size.iter().zip(framed.size).any(|(wanted, is)| wanted.is_some_and(|wanted| wanted != is)) {
-            return Err(Error::input(format!("the picture comes to {width}x{height} pixels, which the model doesn't take")).remedy("use crop = \"center\""));
+            return Err(Error::input(format!(
+                "the picture comes to {width}x{height} pixels, which the model doesn't take"
+            ))
+            .remedy("use crop = \"center\""));
         }
         self.values(&framed, &wanted)
     }
 
     fn wanted(&self, shape: &[Option<usize>]) -> Result<Wanted> {
         let &[batch, a, b, c] = shape else {
-            return Err(
-                Error::input(format!("the model's input has {} dimensions; one of pictures has 4", shape.len())).remedy("give this model arrays instead")
-            );
+            return Err(Error::input(format!(
+                "the model's input has {} dimensions; one of pictures has 4",
+                shape.len()
+            ))
+            .remedy("give this model arrays instead"));
         };
         if batch.is_some_and(|batch| batch != 1) {
             let message = format!("the model takes {} pictures at a time", batch.unwrap_or(0));
             return Err(Error::input(message).remedy("export it with a batch of 1 or a symbolic one"));
         }
         let channel_like = |size: Option<usize>| matches!(size, Some(1 | 3));
-        let layout = self.layout.unwrap_or(if channel_like(c) && !channel_like(a) { Layout::Nhwc } else { Layout::Nchw });
+        let layout = self.layout.unwrap_or(if channel_like(c) && !channel_like(a) {
+            Layout::Nhwc
+        } else {
+            Layout::Nchw
+        });
         let (count, height, width) = match layout {
             Layout::Nchw => (a, b, c),
             Layout::Nhwc => (c, a, b),
         };
         let channels = self.channels.unwrap_or(if count == Some(1) { Channels::Gray } else { Channels::Rgb });
         if count.is_some_and(|count| count != channels.count()) {
-            let message = format!("the model's input has {} channels, the picture {}", count.unwrap_or(0), channels.count());
-            return Err(Error::input(message).remedy("set 'channels' and 'layout' in the sidecar to what the model takes"));
+            let message = format!(
+                "the model's input has {} channels, the picture {}",
+                count.unwrap_or(0),
+                channels.count()
+            );
+            return Err(Error::input(message)
+                .remedy("set 'channels' and 'layout' in the sidecar to what the model takes"));
         }
         let size = [width, height];
         if size.iter().flatten().any(|side| !(1..=MAX_SIDE).contains(side)) {
-            return Err(
-                Error::input(format!("the model takes pictures with a side outside 1 to {MAX_SIDE} pixels")).remedy("set 'layout' if it was guessed wrongly")
-            );
+            return Err(Error::input(format!(
+                "the model takes pictures with a side outside 1 to {MAX_SIDE} pixels"
+            ))
+            .remedy("set 'layout' if it was guessed wrongly"));
         }
         Ok(Wanted { channels, layout, size })
     }
 
-    /// Resizes, crops and pads to the model's size, else the settings'; a picture whose size nobody asks for stays as it is.
+    /// Resizes, crops and pads to the model's size, else the settings'; a picture whose size nobody asks for
+    /// stays as it is.
     fn frame(&self, whole: Levels, model: [Option<usize>; 2]) -> Result<Levels> {
         let [width, height] = whole.size;
         if model == [None; 2] && self.size.is_none() {
@@ -85,7 +101,8 @@ impl Preprocess {
         // The crop is cut from this.
         let outer = size.map(|side| (side as f64 / self.crop_fraction).round());
         let [wide, high] = [outer[0] / width as f64, outer[1] / height as f64];
-        // The side that doesn't bind is truncated, as torchvision's Resize does; a letterbox rounds to even, as YOLO's does.
+        // The side that doesn't bind is truncated, as torchvision's Resize does; a letterbox rounds to even,
+        // as YOLO's does.
         let to = match self.resize {
             Resize::Stretch => outer,
             Resize::Shorter if wide > high => [outer[0], (outer[0] * height as f64 / width as f64).trunc()],
@@ -97,19 +114,26 @@ impl Preprocess {
         };
         let to = to.map(|side| side.max(1.0) as usize);
         // The widest of what the two passes hold.
-        if [to[0].saturating_mul(height), to[0].saturating_mul(to[1])].iter().any(|&pixels| pixels > MAX_PIXELS) {
-            let message = format!("a picture of {width}x{height} pixels would become one of {}x{}", to[0], to[1]);
-            return Err(Error::memory(message).remedy("give one of more usual proportions, or use resize = \"stretch\""));
+        if [to[0].saturating_mul(height), to[0].saturating_mul(to[1])]
+            .iter()
+            .any(|&pixels| pixels > MAX_PIXELS)
+        {
+            let message =
+                format!("a picture of {width}x{height} pixels would become one of {}x{}", to[0], to[1]);
+            return Err(Error::memory(message)
+                .remedy("give one of more usual proportions, or use resize = \"stretch\""));
         }
         let planes = whole.planes;
-        let resized = Levels { size: to, planes, values: resize(whole.values, planes, whole.size, to, self.filter)? };
+        let resized =
+            Levels { size: to, planes, values: resize(whole.values, planes, whole.size, to, self.filter)? };
         match (self.resize, self.crop) {
             (Resize::Letterbox, _) => {
                 let corner = [0, 1].map(|axis| -((size[axis].saturating_sub(to[axis]) / 2) as i64));
                 window(&resized, corner, size, self.pad)
             }
             (_, Crop::Center) => {
-                let corner = [0, 1].map(|axis| ((to[axis] as f64 - size[axis] as f64) / 2.0).round_ties_even() as i64);
+                let corner =
+                    [0, 1].map(|axis| ((to[axis] as f64 - size[axis] as f64) / 2.0).round_ties_even() as i64);
                 window(&resized, corner, size, 0)
             }
             (_, Crop::None) => Ok(resized),
@@ -122,10 +146,15 @@ impl Preprocess {
         let mut tables: Vec<Vec<f32>> = vec![];
         for plane in 0..planes {
             let of = |values: &[f64]| {
-                let found = if values.len() == 1 { values.first() } else { values.get(plane).filter(|_| values.len() == planes) };
-                found
-                    .copied()
-                    .ok_or_else(|| Error::input(format!("{} values of mean or std for {planes} channels", values.len())).remedy("name a fitting --preset"))
+                let found = if values.len() == 1 {
+                    values.first()
+                } else {
+                    values.get(plane).filter(|_| values.len() == planes)
+                };
+                found.copied().ok_or_else(|| {
+                    Error::input(format!("{} values of mean or std for {planes} channels", values.len()))
+                        .remedy("name a fitting --preset")
+                })
             };
             let (mean, std) = (of(&self.mean)?, of(&self.std)?);
             tables.push((0..256).map(|level| ((level as f64 * self.scale - mean) / std) as f32).collect());
@@ -144,14 +173,19 @@ impl Preprocess {
             Ok(())
         };
         match wanted.layout {
-            Layout::Nchw => (0..planes).try_for_each(|plane| (0..pixels).try_for_each(|pixel| push(pixel, plane)))?,
-            Layout::Nhwc => (0..pixels).try_for_each(|pixel| (0..planes).try_for_each(|plane| push(pixel, plane)))?,
+            Layout::Nchw => {
+                (0..planes).try_for_each(|plane| (0..pixels).try_for_each(|pixel| push(pixel, plane)))?
+            }
+            Layout::Nhwc => {
+                (0..pixels).try_for_each(|pixel| (0..planes).try_for_each(|plane| push(pixel, plane)))?
+            }
         }
         Tensor::new(shape, values)
     }
 }
 
-/// The part of `size` whose top left corner lies at `corner` (x, y), which may be outside; `fill` is what lies there.
+/// The part of `size` whose top left corner lies at `corner` (x, y), which may be outside; `fill` is what
+/// lies there.
 fn window(from: &Levels, corner: [i64; 2], size: [usize; 2], fill: u8) -> Result<Levels> {
     let planes = from.planes;
     let row = size[0].saturating_mul(planes);
@@ -168,7 +202,9 @@ fn window(from: &Levels, corner: [i64; 2], size: [usize; 2], fill: u8) -> Result
         let start = (source as usize * from.size[0] + first as usize) * planes;
         let length = (end - first) as usize * planes;
         let at = (first - corner[0]) as usize * planes;
-        let (Some(target), Some(source)) = (target.get_mut(at..at + length), from.values.get(start..start + length)) else {
+        let (Some(target), Some(source)) =
+            (target.get_mut(at..at + length), from.values.get(start..start + length))
+        else {
             return Err(Error::internal("a crop reaches outside the picture"));
         };
         target.copy_from_slice(source);
@@ -189,7 +225,10 @@ mod tests {
     #[test]
     fn imagenet_is_torchvisions() {
         let (shape, wanted) = golden::<f32>("imagenet_28");
-        let found = Preprocess::preset("imagenet").unwrap().apply(&picture(), &[None, Some(3), Some(28), Some(28)]).unwrap();
+        let found = Preprocess::preset("imagenet")
+            .unwrap()
+            .apply(&picture(), &[None, Some(3), Some(28), Some(28)])
+            .unwrap();
         assert_eq!(found.shape(), shape);
         for (found, wanted) in found.as_slice::<f32>().unwrap().iter().zip(&wanted) {
             assert!((found - wanted).abs() < 1e-6, "{found} {wanted}");
@@ -200,19 +239,39 @@ mod tests {
     fn channels_and_layouts() {
         let two = Picture::from_rgb(2, 1, vec![1, 2, 3, 4, 5, 6]).unwrap();
         let raw = Preprocess::preset("raw255").unwrap();
-        let values = |with: &Preprocess, shape: [Option<usize>; 4]| with.apply(&two, &shape).unwrap().as_slice::<f32>().unwrap().to_vec();
+        let values = |with: &Preprocess, shape: [Option<usize>; 4]| {
+            with.apply(&two, &shape).unwrap().as_slice::<f32>().unwrap().to_vec()
+        };
         assert_eq!(values(&raw, [Some(1), Some(3), Some(1), Some(2)]), [1., 4., 2., 5., 3., 6.]);
         let nhwc = Preprocess { layout: Some(Layout::Nhwc), ..raw.clone() };
         assert_eq!(values(&nhwc, [None, Some(1), Some(2), Some(3)]), [1., 2., 3., 4., 5., 6.]);
-        assert_eq!(values(&raw, [None, None, Some(2), Some(3)]), [1., 2., 3., 4., 5., 6.], "told by the shape");
-        let bgr = Preprocess { channels: Some(Channels::Bgr), mean: vec![1., 0., 0.], std: vec![1., 1., 2.], ..nhwc };
+        assert_eq!(
+            values(&raw, [None, None, Some(2), Some(3)]),
+            [1., 2., 3., 4., 5., 6.],
+            "told by the shape"
+        );
+        let bgr = Preprocess {
+            channels: Some(Channels::Bgr),
+            mean: vec![1., 0., 0.],
+            std: vec![1., 1., 2.],
+            ..nhwc
+        };
         assert_eq!(values(&bgr, [None, Some(1), Some(2), Some(3)]), [2., 2., 0.5, 5., 5., 2.]);
-        assert!(Preprocess::preset("imagenet").unwrap().apply(&two, &[None, Some(1), None, None]).is_err(), "three means, one channel");
+        assert!(
+            Preprocess::preset("imagenet").unwrap().apply(&two, &[None, Some(1), None, None]).is_err(),
+            "three means, one channel"
+        );
     }
 
     #[test]
     fn letterbox_centres_and_pads() {
-        let settings = Preprocess { resize: Resize::Letterbox, scale: 1.0, filter: Filter::Nearest, pad: 9, ..Preprocess::default() };
+        let settings = Preprocess {
+            resize: Resize::Letterbox,
+            scale: 1.0,
+            filter: Filter::Nearest,
+            pad: 9,
+            ..Preprocess::default()
+        };
         let wide = Picture::from_rgb(2, 1, vec![200; 6]).unwrap();
         let found = settings.apply(&wide, &[None, Some(3), Some(4), Some(4)]).unwrap();
         let rows: Vec<f32> = found.as_slice::<f32>().unwrap()[..16].iter().step_by(4).copied().collect();
@@ -224,7 +283,10 @@ mod tests {
         let any = [None, Some(3), None, None];
         let unit = Preprocess::preset("unit").unwrap();
         assert_eq!(unit.apply(&picture(), &any).unwrap().shape(), [1, 3, 34, 47]);
-        assert_eq!(Preprocess::preset("imagenet").unwrap().apply(&picture(), &any).unwrap().shape(), [1, 3, 224, 224]);
+        assert_eq!(
+            Preprocess::preset("imagenet").unwrap().apply(&picture(), &any).unwrap().shape(),
+            [1, 3, 224, 224]
+        );
         let sized = Preprocess { size: Some([5, 4]), ..unit.clone() };
         assert_eq!(sized.apply(&picture(), &any).unwrap().shape(), [1, 3, 4, 5]);
         assert_eq!(sized.apply(&picture(), &[None, Some(3), Some(6), None]).unwrap().shape(), [1, 3, 6, 5]);
@@ -249,6 +311,12 @@ mod tests {
             assert!(imagenet.apply(&picture(), shape).is_err(), "{shape:?}");
         }
         let thin = Picture::from_rgb(1, 16_384, vec![0; 3 * 16_384]).unwrap();
-        assert!(imagenet.apply(&thin, &[None, Some(3), Some(224), Some(224)]).unwrap_err().to_string().contains("proportions"));
+        assert!(
+            imagenet
+                .apply(&thin, &[None, Some(3), Some(224), Some(224)])
+                .unwrap_err()
+                .to_string()
+                .contains("proportions")
+        );
     }
 }

@@ -12,37 +12,58 @@ const MAX_BYTES: u64 = 16 << 20;
 /// Errors where the file is missing, larger than 16 MiB or not UTF-8.
 pub fn labels(path: impl AsRef<Path>) -> Result<Vec<String>> {
     let path = path.as_ref();
-    let unreadable =
-        |problem: std::io::Error| Error::file(path, format!("the labels cannot be read: {problem}")).remedy("give a UTF-8 text file with a label a line");
+    let unreadable = |problem: std::io::Error| {
+        Error::file(path, format!("the labels cannot be read: {problem}"))
+            .remedy("give a UTF-8 text file with a label a line")
+    };
     if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_BYTES {
-        return Err(Error::file(path, "a file of labels takes 16 MiB at most").remedy("give a text file with a label a line"));
+        return Err(Error::file(path, "a file of labels takes 16 MiB at most")
+            .remedy("give a text file with a label a line"));
     }
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    Ok(text.trim_start_matches('\u{feff}').lines().map(|line| without_synset(line.trim()).to_owned()).collect())
+    Ok(text
+        .trim_start_matches('\u{feff}')
+        .lines()
+        .map(|line| without_synset(line.trim()).to_owned())
+        .collect())
 }
 
 /// `n01440764 tench` is `tench`.
 fn without_synset(line: &str) -> &str {
     match line.split_once(char::is_whitespace) {
-        Some((first, rest)) if first.len() == 9 && first.starts_with('n') && first.bytes().skip(1).all(|byte| byte.is_ascii_digit()) => rest.trim_start(),
+        Some((first, rest))
+            if first.len() == 9
+                && first.starts_with('n')
+                && first.bytes().skip(1).all(|byte| byte.is_ascii_digit()) =>
+        {
+            rest.trim_start()
+        }
         _ => line,
     }
 }
 
-/// The `k` best classes of a classifier's output, as (index, probability), best first; of equals the lower index first.
+/// The `k` best classes of a classifier's output, as (index, probability), best first; of equals the lower
+/// index first.
 ///
-/// `output` is float, `[classes]` or `[1, classes]` with any further dimensions of size 1. Softmax is applied as
-/// `softmax` says or, where it says nothing, unless the values are a distribution already (0 to 1 with sum 1 ± 0.01).
+/// `output` is float, `[classes]` or `[1, classes]` with any further dimensions of size 1. Softmax is applied
+/// as `softmax` says or, where it says nothing, unless the values are a distribution already (0 to 1 with sum
+/// 1 ± 0.01).
 pub fn top_k(output: &Tensor, k: usize, softmax: Option<bool>) -> Result<Vec<(usize, f32)>> {
-    if output.is_empty() || !output.dtype().is_float() || output.shape().iter().filter(|&&size| size != 1).count() > 1 {
+    if output.is_empty()
+        || !output.dtype().is_float()
+        || output.shape().iter().filter(|&&size| size != 1).count() > 1
+    {
         let message = format!("the output {}{:?} is not one of a classifier", output.dtype(), output.shape());
-        return Err(Error::input(message).remedy("a classifier's output is float [1, classes]; use `run` for other models"));
+        return Err(Error::input(message)
+            .remedy("a classifier's output is float [1, classes]; use `run` for other models"));
     }
     let mut values = output.to_f64s()?;
     if values.iter().any(|value| value.is_nan() || *value == f64::INFINITY) {
-        return Err(Error::input("the output holds NaN or infinity").remedy("try --precision f32, and `compare` to find the node that it comes from"));
+        return Err(Error::input("the output holds NaN or infinity")
+            .remedy("try --precision f32, and `compare` to find the node that it comes from"));
     }
-    let distribution = values.iter().all(|value| (0.0..=1.0).contains(value)) && (values.iter().sum::<f64>() - 1.0).abs() <= 0.01;
+    let distribution = values.iter().all(|value| (0.0..=1.0).contains(value))
+        && (values.iter().sum::<f64>() - 1.0).abs() <= 0.01;
     if softmax.unwrap_or(!distribution) {
         let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         values.iter_mut().for_each(|value| *value = (*value - largest).exp());

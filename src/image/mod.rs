@@ -1,7 +1,7 @@
 //! From a picture's file to a model's input, and from its output to labels.
 //!
-//! What happens to the pixels is stated by a [`Preprocess`]: a preset's, or that of the sidecar `MODEL.toml` beside
-//! `MODEL.onnx`. `docs/image.md` describes the keys and where the result differs from Pillow's.
+//! What happens to the pixels is stated by a [`Preprocess`]: a preset's, or that of the sidecar `MODEL.toml`
+//! beside `MODEL.onnx`. `docs/image.md` describes the keys and where the result differs from Pillow's.
 
 mod apply;
 mod labels;

@@ -24,10 +24,14 @@ impl Picture {
     /// Errors where their number doesn't fit the size, or a side is 0 or longer than 16,384 pixels.
     pub fn from_rgb(width: usize, height: usize, pixels: Vec<u8>) -> Result<Self> {
         if !(1..=MAX_SIDE).contains(&width) || !(1..=MAX_SIDE).contains(&height) {
-            return Err(Error::input(format!("a picture of {width}x{height} pixels is empty or too large")).remedy("give one with sides of 1 to 16384 pixels"));
+            return Err(Error::input(format!("a picture of {width}x{height} pixels is empty or too large"))
+                .remedy("give one with sides of 1 to 16384 pixels"));
         }
         if pixels.len() != width * height * 3 {
-            return Err(Error::input(format!("{} bytes don't fill an RGB picture of {width}x{height} pixels", pixels.len())));
+            return Err(Error::input(format!(
+                "{} bytes don't fill an RGB picture of {width}x{height} pixels",
+                pixels.len()
+            )));
         }
         Ok(Self { width, height, pixels })
     }
@@ -56,12 +60,16 @@ impl Picture {
 
 /// Reads a PNG, JPEG, WebP or BMP file; the content decides which, not the name.
 ///
-/// The orientation that a camera noted (EXIF) is applied. Alpha is dropped, as by Pillow's `convert("RGB")`: what lies
-/// under transparent pixels shows. 16-bit channels keep their high byte. Errors name the file.
+/// The orientation that a camera noted (EXIF) is applied. Alpha is dropped, as by Pillow's `convert("RGB")`:
+/// what lies under transparent pixels shows. 16-bit channels keep their high byte. Errors name the file.
 pub fn load(path: impl AsRef<Path>) -> Result<Picture> {
     let path = path.as_ref();
-    let unreadable = |problem: std::io::Error| Error::file(path, format!("the picture cannot be read: {problem}")).remedy("check the path and its permissions");
-    let mut reader = ImageReader::open(path).map_err(unreadable)?.with_guessed_format().map_err(unreadable)?;
+    let unreadable = |problem: std::io::Error| {
+        Error::file(path, format!("the picture cannot be read: {problem}"))
+            .remedy("check the path and its permissions")
+    };
+    let mut reader =
+        ImageReader::open(path).map_err(unreadable)?.with_guessed_format().map_err(unreadable)?;
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE as u32);
     limits.max_image_height = Some(MAX_SIDE as u32);
@@ -74,14 +82,17 @@ pub fn load(path: impl AsRef<Path>) -> Result<Picture> {
 fn decode<R: std::io::BufRead + std::io::Seek>(reader: ImageReader<R>) -> Result<Picture> {
     let problem = |problem: image::ImageError| {
         let (kind, message) = match problem {
-            image::ImageError::Limits(limit) => (ErrorKind::Memory, format!("the picture is too large: {limit}")),
+            image::ImageError::Limits(limit) => {
+                (ErrorKind::Memory, format!("the picture is too large: {limit}"))
+            }
             other => (ErrorKind::File, format!("not a picture that can be decoded: {other}")),
         };
         Error::new(kind, message).remedy("give a PNG, JPEG, WebP or BMP file with sides up to 16384 pixels")
     };
     let mut decoder = reader.into_decoder().map_err(problem)?;
     if decoder.total_bytes() > MAX_BYTES {
-        return Err(Error::memory(format!("the picture takes {} bytes when decoded", decoder.total_bytes())).remedy("give one that takes 512 MiB at most"));
+        return Err(Error::memory(format!("the picture takes {} bytes when decoded", decoder.total_bytes()))
+            .remedy("give one that takes 512 MiB at most"));
     }
     let orientation = decoder.orientation().map_err(problem)?;
     let mut decoded = DynamicImage::from_decoder(decoder).map_err(problem)?;
@@ -89,7 +100,10 @@ fn decode<R: std::io::BufRead + std::io::Seek>(reader: ImageReader<R>) -> Result
     let (width, height) = (decoded.width() as usize, decoded.height() as usize);
     let pixels = match decoded {
         DynamicImage::ImageRgb8(pixels) => pixels.into_raw(),
-        deep @ (DynamicImage::ImageLuma16(_) | DynamicImage::ImageLumaA16(_) | DynamicImage::ImageRgb16(_) | DynamicImage::ImageRgba16(_)) => {
+        deep @ (DynamicImage::ImageLuma16(_)
+        | DynamicImage::ImageLumaA16(_)
+        | DynamicImage::ImageRgb16(_)
+        | DynamicImage::ImageRgba16(_)) => {
             deep.into_rgb16().into_raw().into_iter().map(|level| (level >> 8) as u8).collect()
         }
         other => other.into_rgb8().into_raw(),
@@ -115,7 +129,8 @@ mod tests {
     fn alpha_is_dropped_and_16_bits_keep_the_high_byte() {
         let clear = image::RgbaImage::from_raw(1, 1, vec![10, 20, 30, 0]).unwrap();
         assert_eq!(from_bytes(&png(clear.into())).unwrap().rgb(), [10, 20, 30]);
-        let deep = image::ImageBuffer::<image::Rgb<u16>, _>::from_raw(1, 1, vec![0x12ff, 0xffff, 0x0080]).unwrap();
+        let deep =
+            image::ImageBuffer::<image::Rgb<u16>, _>::from_raw(1, 1, vec![0x12ff, 0xffff, 0x0080]).unwrap();
         assert_eq!(from_bytes(&png(deep.into())).unwrap().rgb(), [0x12, 0xff, 0]);
         let gray = image::GrayImage::from_raw(2, 1, vec![7, 200]).unwrap();
         let gray = from_bytes(&png(gray.into())).unwrap();

@@ -13,7 +13,8 @@ pub enum Resize {
     /// Both sides by themselves: the picture's proportions change.
     #[default]
     Stretch,
-    /// Proportions kept, so that the shorter side (against the wanted size) fits and the longer one sticks out.
+    /// Proportions kept, so that the shorter side (against the wanted size) fits and the longer one sticks
+    /// out.
     Shorter,
     /// Proportions kept, so that the longer side fits; the rest is filled with [`Preprocess::pad`].
     Letterbox,
@@ -53,11 +54,13 @@ pub enum Layout {
     Nhwc,
 }
 
-/// From a picture to a model's input: size, channels, and values `(level · scale − mean) / std` of levels 0 to 255.
+/// From a picture to a model's input: size, channels, and values `(level · scale − mean) / std` of levels 0
+/// to 255.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Preprocess {
-    /// `[width, height]` in pixels, for models that take any size; a fixed size of the model's input comes first.
+    /// `[width, height]` in pixels, for models that take any size; a fixed size of the model's input comes
+    /// first.
     pub size: Option<[usize; 2]>,
     pub resize: Resize,
     pub filter: Filter,
@@ -77,7 +80,8 @@ pub struct Preprocess {
     pub channels: Option<Channels>,
     /// By default what the input's shape says.
     pub layout: Option<Layout>,
-    /// A file with a label a line, relative to the sidecar; after [`Preprocess::for_model`] as a path to open.
+    /// A file with a label a line, relative to the sidecar; after [`Preprocess::for_model`] as a path to
+    /// open.
     pub labels: Option<PathBuf>,
     /// Whether the output is logits (true) or probabilities (false); by default told by its values.
     pub softmax: Option<bool>,
@@ -164,7 +168,11 @@ pub const PRESETS: &[Preset] = &[
             ..Preprocess::default()
         },
     },
-    Preset { name: "raw255", about: "stretched, RGB or grey, 0 to 255", make: || Preprocess { scale: 1.0, ..Preprocess::default() } },
+    Preset {
+        name: "raw255",
+        about: "stretched, RGB or grey, 0 to 255",
+        make: || Preprocess { scale: 1.0, ..Preprocess::default() },
+    },
     Preset { name: "unit", about: "stretched, RGB or grey, 0 to 1", make: Preprocess::default },
 ];
 
@@ -173,12 +181,14 @@ impl Preprocess {
     pub fn preset(name: &str) -> Result<Self> {
         let found = PRESETS.iter().find(|preset| preset.name == name).ok_or_else(|| {
             let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
-            Error::usage(format!("there is no preset '{name}'")).remedy(format!("use one of {}", names.join(", ")))
+            Error::usage(format!("there is no preset '{name}'"))
+                .remedy(format!("use one of {}", names.join(", ")))
         })?;
         Ok((found.make)())
     }
 
-    /// The preset if one is named, else the sidecar `MODEL.toml` beside `MODEL.onnx`, else the preset `imagenet`.
+    /// The preset if one is named, else the sidecar `MODEL.toml` beside `MODEL.onnx`, else the preset
+    /// `imagenet`.
     ///
     /// The flag tells whether a sidecar was read. Its label file must lie in or below the model's folder.
     pub fn for_model(model: impl AsRef<Path>, preset: Option<&str>) -> Result<(Self, bool)> {
@@ -188,8 +198,13 @@ impl Preprocess {
         let path = model.as_ref().with_extension("toml");
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(problem) if problem.kind() == std::io::ErrorKind::NotFound => return Ok((Self::preset("imagenet")?, false)),
-            Err(problem) => return Err(Error::file(&path, format!("the sidecar cannot be read: {problem}")).remedy("check its permissions, or give --preset")),
+            Err(problem) if problem.kind() == std::io::ErrorKind::NotFound => {
+                return Ok((Self::preset("imagenet")?, false));
+            }
+            Err(problem) => {
+                return Err(Error::file(&path, format!("the sidecar cannot be read: {problem}"))
+                    .remedy("check its permissions, or give --preset"));
+            }
         };
         let mut found = Self::parse(&text).map_err(|error| error.in_file(&path))?;
         if let (Some(labels), Some(folder)) = (&mut found.labels, path.parent()) {
@@ -201,8 +216,12 @@ impl Preprocess {
     /// A sidecar's text; labels stay relative.
     pub fn parse(text: &str) -> Result<Self> {
         let found: Self = toml::from_str(text).map_err(|problem: toml::de::Error| {
-            let line = problem.span().and_then(|span| text.get(..span.start)).map_or(1, |before| before.matches('\n').count() + 1);
-            Error::new(crate::ErrorKind::File, format!("line {line}: {}", problem.message())).remedy("docs/image.md lists the keys")
+            let line = problem
+                .span()
+                .and_then(|span| text.get(..span.start))
+                .map_or(1, |before| before.matches('\n').count() + 1);
+            Error::new(crate::ErrorKind::File, format!("line {line}: {}", problem.message()))
+                .remedy("docs/image.md lists the keys")
         })?;
         found.check()?;
         Ok(found)
@@ -217,15 +236,26 @@ impl Preprocess {
         if !(self.crop_fraction > 0.0 && self.crop_fraction <= 1.0) {
             return wrong("'crop_fraction' lies outside 0 to 1", "0.875 means a crop of 224 from 256");
         }
-        if !self.scale.is_finite() || self.mean.iter().any(|x| !x.is_finite()) || self.std.iter().any(|x| !x.is_finite() || *x == 0.0) {
-            return wrong("'scale' and 'mean' must be finite, 'std' finite and not 0", "values are (level * scale - mean) / std");
+        if !self.scale.is_finite()
+            || self.mean.iter().any(|x| !x.is_finite())
+            || self.std.iter().any(|x| !x.is_finite() || *x == 0.0)
+        {
+            return wrong(
+                "'scale' and 'mean' must be finite, 'std' finite and not 0",
+                "values are (level * scale - mean) / std",
+            );
         }
         for (key, values) in [("mean", &self.mean), ("std", &self.std)] {
             if !matches!((values.len(), self.channels.map(Channels::count)), (1, _) | (3, None | Some(3))) {
-                return wrong(&format!("'{key}' has {} values", values.len()), "give one for each channel, or one for all");
+                return wrong(
+                    &format!("'{key}' has {} values", values.len()),
+                    "give one for each channel, or one for all",
+                );
             }
         }
-        if self.labels.as_ref().is_some_and(|path| path.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir))) {
+        if self.labels.as_ref().is_some_and(|path| {
+            path.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir))
+        }) {
             return wrong("'labels' leaves the model's folder", "name a file in or below it");
         }
         Ok(())
@@ -240,11 +270,15 @@ mod tests {
     fn a_sidecar_is_read_beside_its_model() {
         let (digits, sidecar) = Preprocess::for_model("models/digits/digits.onnx", None).unwrap();
         assert!(sidecar);
-        assert_eq!((digits.channels, digits.std.as_slice(), digits.softmax), (Some(Channels::Gray), &[0.0625][..], Some(false)));
+        assert_eq!(
+            (digits.channels, digits.std.as_slice(), digits.softmax),
+            (Some(Channels::Gray), &[0.0625][..], Some(false))
+        );
         assert_eq!(digits.labels.as_deref(), Some(Path::new("models/digits/labels.txt")));
         let (other, sidecar) = Preprocess::for_model("models/digits/none.onnx", None).unwrap();
         assert!(!sidecar && other == Preprocess::preset("imagenet").unwrap());
-        let (caffe, sidecar) = Preprocess::for_model("models/digits/digits.onnx", Some("imagenet-caffe")).unwrap();
+        let (caffe, sidecar) =
+            Preprocess::for_model("models/digits/digits.onnx", Some("imagenet-caffe")).unwrap();
         assert!(!sidecar && caffe.channels == Some(Channels::Bgr));
     }
 

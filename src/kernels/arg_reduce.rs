@@ -1,4 +1,5 @@
-//! The index of an extreme along an axis: `shaders/arg_reduce_team.wgsl`, and `shaders/arg_reduce.wgsl` for software adapters.
+//! The index of an extreme along an axis: `shaders/arg_reduce_team.wgsl`, and `shaders/arg_reduce.wgsl` for
+//! software adapters.
 
 use super::reduce::merged;
 use super::team::{Neighbours, Team};
@@ -6,10 +7,18 @@ use super::{Access, Kernel, Prelude, folded_grid};
 use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
 use crate::tensor::DType;
 
-pub static ARG_REDUCE: Kernel =
-    Kernel { stem: "arg_reduce", shader: include_str!("../../shaders/arg_reduce.wgsl"), params_size: size_of::<Params>(), variants };
-pub static ARG_REDUCE_TEAM: Kernel =
-    Kernel { stem: "arg_reduce_team", shader: include_str!("../../shaders/arg_reduce_team.wgsl"), params_size: size_of::<Params>(), variants: team_variants };
+pub static ARG_REDUCE: Kernel = Kernel {
+    stem: "arg_reduce",
+    shader: include_str!("../../shaders/arg_reduce.wgsl"),
+    params_size: size_of::<Params>(),
+    variants,
+};
+pub static ARG_REDUCE_TEAM: Kernel = Kernel {
+    stem: "arg_reduce_team",
+    shader: include_str!("../../shaders/arg_reduce_team.wgsl"),
+    params_size: size_of::<Params>(),
+    variants: team_variants,
+};
 
 const MAX_RANK: usize = 8;
 const WIDTH: u32 = 64;
@@ -58,7 +67,11 @@ fn prelude(dtype: DType, storage: Storage, rank: usize, maximum: bool, last: boo
         _ => format!("(x {sign}{equal} best{numbers}){nan}"),
     };
     let code = format!("fn better(x: Lane, best: Lane) -> bool {{ return {text}; }}\n");
-    Prelude::new().movable(storage).constant("RANK", rank as u32).code(&code).code(include_str!("../../shaders/lib/arg_reduce.wgsl"))
+    Prelude::new()
+        .movable(storage)
+        .constant("RANK", rank as u32)
+        .code(&code)
+        .code(include_str!("../../shaders/lib/arg_reduce.wgsl"))
 }
 
 fn variants() -> Vec<Prelude> {
@@ -71,9 +84,13 @@ fn team_variants() -> Vec<Prelude> {
 
 fn samples() -> Vec<Prelude> {
     let mut list = vec![];
-    let all = [Storage::F32, Storage::F16, Storage::F16Packed, Storage::I32, Storage::U32, Storage::I64].map(|storage| (DType::F32, storage));
+    let all = [Storage::F32, Storage::F16, Storage::F16Packed, Storage::I32, Storage::U32, Storage::I64]
+        .map(|storage| (DType::F32, storage));
     for (dtype, storage) in all.into_iter().chain([(DType::U64, Storage::I64)]) {
-        list.extend([(true, false), (false, true), (true, true), (false, false)].map(|(maximum, last)| prelude(dtype, storage, 2, maximum, last)));
+        list.extend(
+            [(true, false), (false, true), (true, true), (false, false)]
+                .map(|(maximum, last)| prelude(dtype, storage, 2, maximum, last)),
+        );
     }
     list
 }
@@ -85,8 +102,16 @@ pub fn lower(at: &mut Lowering<'_>, axis: usize, maximum: bool, last: bool) -> R
     emit(at, dtype, &input, axis, (maximum, last), &output)
 }
 
-/// Emits the indices into `output`, dense and of int64: the shape of `input` without `axis`, or with size 1 there.
-pub fn emit(at: &mut Lowering<'_>, dtype: DType, input: &View, axis: usize, (maximum, last): (bool, bool), output: &View) -> Result<(), Unsupported> {
+/// Emits the indices into `output`, dense and of int64: the shape of `input` without `axis`, or with size 1
+/// there.
+pub fn emit(
+    at: &mut Lowering<'_>,
+    dtype: DType,
+    input: &View,
+    axis: usize,
+    (maximum, last): (bool, bool),
+    output: &View,
+) -> Result<(), Unsupported> {
     let storage = at.storage(dtype)?;
     if output.count() == 0 {
         return Ok(());
@@ -94,16 +119,22 @@ pub fn emit(at: &mut Lowering<'_>, dtype: DType, input: &View, axis: usize, (max
     if input.count() == 0 {
         return Err(Unsupported::new("the extreme of no elements"));
     }
-    let kept = merged((0..input.shape.len()).filter(|&other| other != axis).map(|other| (input.shape[other], input.strides[other])));
+    let kept = merged(
+        (0..input.shape.len())
+            .filter(|&other| other != axis)
+            .map(|other| (input.shape[other], input.strides[other])),
+    );
     if kept.len() > MAX_RANK {
         return Err(Unsupported::new(format!("a reduction that keeps {} dimensions", kept.len())));
     }
-    let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a reduction beyond 2³² elements"));
+    let narrow =
+        |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a reduction beyond 2³² elements"));
     let elements = output.count();
     let groups = narrow(elements.div_ceil(4))?;
     let capabilities = at.capabilities();
     let neighbours = if input.strides[axis] == 1 { Neighbours::Items } else { Neighbours::Lines };
-    let team = (!capabilities.software).then(|| Team::new(&capabilities, groups as usize, input.shape[axis], neighbours));
+    let team = (!capabilities.software)
+        .then(|| Team::new(&capabilities, groups as usize, input.shape[axis], neighbours));
     let grid = match team {
         Some(team) => team.grid(groups as usize, capabilities.max_grid),
         None => folded_grid(groups.div_ceil(WIDTH) as u64, capabilities.max_grid),

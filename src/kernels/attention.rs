@@ -1,5 +1,5 @@
-//! Attention: `shaders/attention.wgsl`, `shaders/attention_keys.wgsl` where queries are few, and `shaders/attention_rows.wgsl` for software
-//! adapters.
+//! Attention: `shaders/attention.wgsl`, `shaders/attention_keys.wgsl` where queries are few, and
+//! `shaders/attention_rows.wgsl` for software adapters.
 
 use super::team::Team;
 use super::{Access, Kernel, Prelude, folded_grid, matmul};
@@ -10,14 +10,30 @@ use crate::tensor::DType;
 
 const COMMON: &str = include_str!("../../shaders/lib/attention.wgsl");
 
-pub static ATTENTION: Kernel =
-    Kernel { stem: "attention", shader: include_str!("../../shaders/attention.wgsl"), params_size: size_of::<Params>(), variants: tiled_variants };
-pub static ATTENTION_ROWS: Kernel =
-    Kernel { stem: "attention_rows", shader: include_str!("../../shaders/attention_rows.wgsl"), params_size: size_of::<Params>(), variants: row_variants };
-pub static ATTENTION_KEYS: Kernel =
-    Kernel { stem: "attention_keys", shader: include_str!("../../shaders/attention_keys.wgsl"), params_size: size_of::<Params>(), variants: key_variants };
-pub static ATTENTION_JOIN: Kernel =
-    Kernel { stem: "attention_join", shader: include_str!("../../shaders/attention_join.wgsl"), params_size: size_of::<JoinParams>(), variants: join_variants };
+pub static ATTENTION: Kernel = Kernel {
+    stem: "attention",
+    shader: include_str!("../../shaders/attention.wgsl"),
+    params_size: size_of::<Params>(),
+    variants: tiled_variants,
+};
+pub static ATTENTION_ROWS: Kernel = Kernel {
+    stem: "attention_rows",
+    shader: include_str!("../../shaders/attention_rows.wgsl"),
+    params_size: size_of::<Params>(),
+    variants: row_variants,
+};
+pub static ATTENTION_KEYS: Kernel = Kernel {
+    stem: "attention_keys",
+    shader: include_str!("../../shaders/attention_keys.wgsl"),
+    params_size: size_of::<Params>(),
+    variants: key_variants,
+};
+pub static ATTENTION_JOIN: Kernel = Kernel {
+    stem: "attention_join",
+    shader: include_str!("../../shaders/attention_join.wgsl"),
+    params_size: size_of::<JoinParams>(),
+    variants: join_variants,
+};
 
 /// Where an operand lies: strides in groups of 4 elements.
 #[repr(C)]
@@ -96,7 +112,8 @@ const NARROW: u32 = 8;
 const KEY_WIDTH: u32 = 128;
 /// The most queries for which keys are shared out, each query being a workgroup's.
 const FEW_QUERIES: usize = 16;
-/// Workgroups that an adapter should have to do, and the fewest keys that are worth one: more are made for fewer queries and heads.
+/// Workgroups that an adapter should have to do, and the fewest keys that are worth one: more are made for
+/// fewer queries and heads.
 const ENOUGH: usize = 256;
 const CHUNK: usize = 256;
 
@@ -105,8 +122,8 @@ fn tile(depth4: u32, value4: u32) -> u32 {
     if depth4 + value4 <= 64 { 16 } else { 8 }
 }
 
-/// The queries that an invocation makes on a software adapter: more share a load, and take longer to translate. `groups`: those of a
-/// key and of a value.
+/// The queries that an invocation makes on a software adapter: more share a load, and take longer to
+/// translate. `groups`: those of a key and of a value.
 fn rows(queries: usize, groups: u32) -> u32 {
     let most = match groups {
         0..=32 => 4,
@@ -117,7 +134,12 @@ fn rows(queries: usize, groups: u32) -> u32 {
 }
 
 fn prelude(storage: Storage, v: Variant) -> Prelude {
-    let base = Prelude::new().storage(storage).constant("D4", v.depth4).constant("V4", v.value4).flag("TAIL", v.tail).flag("SOFTCAP", v.softcap);
+    let base = Prelude::new()
+        .storage(storage)
+        .constant("D4", v.depth4)
+        .constant("V4", v.value4)
+        .flag("TAIL", v.tail)
+        .flag("SOFTCAP", v.softcap);
     let base = base.flag("MASK", v.mask.is_some());
     let base = if v.mask == Some(true) {
         let seen = "vec4(Mlane_of(m, 0u), Mlane_of(m, 1u), Mlane_of(m, 2u), Mlane_of(m, 3u)) != vec4(0)";
@@ -174,11 +196,17 @@ fn tiled_variants() -> Vec<Prelude> {
 }
 
 fn row_variants() -> Vec<Prelude> {
-    samples().into_iter().map(|(storage, variant)| by_rows(storage, variant, rows(100, variant.depth4 + variant.value4))).collect()
+    samples()
+        .into_iter()
+        .map(|(storage, variant)| by_rows(storage, variant, rows(100, variant.depth4 + variant.value4)))
+        .collect()
 }
 
 fn key_variants() -> Vec<Prelude> {
-    samples().into_iter().flat_map(|(storage, variant)| [false, true].map(|split| by_keys(storage, variant, split))).collect()
+    samples()
+        .into_iter()
+        .flat_map(|(storage, variant)| [false, true].map(|split| by_keys(storage, variant, split)))
+        .collect()
 }
 
 fn join_variants() -> Vec<Prelude> {
@@ -208,8 +236,15 @@ fn heads(at: &mut Lowering<'_>, view: View, count: usize, flat: bool) -> Result<
 
 /// Strides of `[batch, heads, rows, …]` in groups of 4.
 fn strides(view: &View) -> Result<Heads, Unsupported> {
-    let group = |axis: usize| if view.shape[axis] > 1 { u32::try_from(view.strides[axis] / 4).map_err(|_| beyond()) } else { Ok(0) };
-    Ok(Heads { offset: u32::try_from(view.offset / 4).map_err(|_| beyond())?, batch: group(0)?, head: group(1)?, row: group(2)? })
+    let group = |axis: usize| {
+        if view.shape[axis] > 1 { u32::try_from(view.strides[axis] / 4).map_err(|_| beyond()) } else { Ok(0) }
+    };
+    Ok(Heads {
+        offset: u32::try_from(view.offset / 4).map_err(|_| beyond())?,
+        batch: group(0)?,
+        head: group(1)?,
+        row: group(2)?,
+    })
 }
 
 /// Input `index` with its past rows before it, in output `output` where that is asked for.
@@ -226,7 +261,11 @@ fn with_past(at: &mut Lowering<'_>, new: View, past: usize, output: usize) -> Re
         let dtype = at.fact(past)?.dtype;
         at.scratch(&Fact::new(dtype, shape), Layout::Rows4)?
     };
-    let part = |from: usize, like: &View| View { offset: all.offset + from * all.strides[2] as usize, shape: like.shape.clone(), ..all.clone() };
+    let part = |from: usize, like: &View| View {
+        offset: all.offset + from * all.strides[2] as usize,
+        shape: like.shape.clone(),
+        ..all.clone()
+    };
     let (first, second) = (part(0, &old), part(old.shape[2], &new));
     if old.count() > 0 {
         at.copy(&old, &first)?;
@@ -236,7 +275,11 @@ fn with_past(at: &mut Lowering<'_>, new: View, past: usize, output: usize) -> Re
 }
 
 /// The mask, its type, and how many keys it has.
-fn mask(at: &mut Lowering<'_>, sizes: &Sizes, storage: Storage) -> Result<Option<(View, bool, usize)>, Unsupported> {
+fn mask(
+    at: &mut Lowering<'_>,
+    sizes: &Sizes,
+    storage: Storage,
+) -> Result<Option<(View, bool, usize)>, Unsupported> {
     if !at.has_input(MASK) {
         return Ok(None);
     }
@@ -264,7 +307,10 @@ pub fn lower(at: &mut Lowering<'_>, op: &Attention) -> Result<(), Unsupported> {
         return Err(Unsupported::new("a softmax in float64"));
     }
     if !takes(sizes.depth, sizes.value_depth) {
-        return Err(Unsupported::new(format!("heads of {} and {} elements; the kernel holds 1 to {MAX_DEPTH}", sizes.depth, sizes.value_depth)));
+        return Err(Unsupported::new(format!(
+            "heads of {} and {} elements; the kernel holds 1 to {MAX_DEPTH}",
+            sizes.depth, sizes.value_depth
+        )));
     }
     let storage = at.float_storage(0)?;
     let (q, k, v) = (at.view(0)?, at.view(1)?, at.view(2)?);
@@ -293,8 +339,21 @@ pub fn lower(at: &mut Lowering<'_>, op: &Attention) -> Result<(), Unsupported> {
     let inverse = [0, 1, 2, 3].map(|axis| order.iter().position(|&from| from == axis).unwrap_or(axis));
     if let Some(view) = view {
         let y = strides(&view.permuted(&inverse))?;
-        let places = [q.place, k.place, v.place, mask.as_ref().map_or(dummy, |mask| mask.0.place), lengths.unwrap_or(dummy), target.place];
-        let operands = Operand { q: strides(&q)?, k: strides(&k)?, v: strides(&v)?, y, mask: mask.as_ref().map(|mask| strides(&mask.0)).transpose()? };
+        let places = [
+            q.place,
+            k.place,
+            v.place,
+            mask.as_ref().map_or(dummy, |mask| mask.0.place),
+            lengths.unwrap_or(dummy),
+            target.place,
+        ];
+        let operands = Operand {
+            q: strides(&q)?,
+            k: strides(&k)?,
+            v: strides(&v)?,
+            y,
+            mask: mask.as_ref().map(|mask| strides(&mask.0)).transpose()?,
+        };
         let kind = mask.as_ref().map(|mask| mask.1);
         let keys = mask.as_ref().map_or(sizes.keys, |mask| mask.2.min(sizes.keys));
         dispatch(at, op, &sizes, keys, storage, operands, kind, places, lengths.is_some())?;
@@ -331,7 +390,10 @@ fn dispatch(
 ) -> Result<(), Unsupported> {
     let narrow = |value: usize| i32::try_from(value).ok().filter(|&value| value < FAR).ok_or_else(beyond);
     let far = |window: Option<usize>| window.map_or(FAR, |size| i32::try_from(size).unwrap_or(FAR).min(FAR));
-    let (depth4, value4) = (narrow(sizes.depth)?.unsigned_abs().div_ceil(4), narrow(sizes.value_depth)?.unsigned_abs().div_ceil(4));
+    let (depth4, value4) = (
+        narrow(sizes.depth)?.unsigned_abs().div_ceil(4),
+        narrow(sizes.value_depth)?.unsigned_abs().div_ceil(4),
+    );
     let mut params = Params {
         queries: narrow(sizes.queries)?.unsigned_abs(),
         keys: narrow(keys)?.unsigned_abs(),
@@ -355,14 +417,25 @@ fn dispatch(
         zero: 0,
         chunk: 0,
     };
-    let variant = Variant { depth4, value4, tail: !sizes.depth.is_multiple_of(4), softcap: op.softcap > 0.0, mask };
+    let variant =
+        Variant { depth4, value4, tail: !sizes.depth.is_multiple_of(4), softcap: op.softcap > 0.0, mask };
     let grid = |queries: u32| -> Result<[u32; 3], Unsupported> {
-        Ok([narrow(sizes.queries)?.unsigned_abs().div_ceil(queries), narrow(sizes.heads)?.unsigned_abs(), narrow(sizes.batch)?.unsigned_abs()])
+        Ok([
+            narrow(sizes.queries)?.unsigned_abs().div_ceil(queries),
+            narrow(sizes.heads)?.unsigned_abs(),
+            narrow(sizes.batch)?.unsigned_abs(),
+        ])
     };
     let capabilities = at.capabilities();
     if row_by_row(&capabilities) {
         let rows = rows(sizes.queries, depth4 + value4);
-        return at.emit(&ATTENTION_ROWS, by_rows(storage, variant, rows), params, &bound(places), grid(rows * NARROW)?);
+        return at.emit(
+            &ATTENTION_ROWS,
+            by_rows(storage, variant, rows),
+            params,
+            &bound(places),
+            grid(rows * NARROW)?,
+        );
     }
     let rows = narrow(sizes.heads.saturating_mul(sizes.queries))?.unsigned_abs();
     if sizes.queries > FEW_QUERIES || rows > capabilities.max_grid {
@@ -374,18 +447,41 @@ fn dispatch(
     let splits = narrow(keys.div_ceil(chunk).max(1))?.unsigned_abs();
     (params.rows, params.chunk) = (rows, narrow(chunk)?.unsigned_abs());
     if splits == 1 {
-        return at.emit(&ATTENTION_KEYS, by_keys(storage, variant, false), params, &bound(places), [1, rows, batch]);
+        return at.emit(
+            &ATTENTION_KEYS,
+            by_keys(storage, variant, false),
+            params,
+            &bound(places),
+            [1, rows, batch],
+        );
     }
     let shape = vec![sizes.batch, rows as usize, splits as usize, 4 * (value4 as usize + 1)];
     let parts = at.scratch(&Fact::new(DType::U32, shape), Layout::Dense)?.place;
     let [.., output] = places;
     let mut to_parts = places;
     to_parts[5] = parts;
-    at.emit(&ATTENTION_KEYS, by_keys(storage, variant, true), params, &bound(to_parts), [splits, rows, batch])?;
-    let groups = narrow(sizes.batch.saturating_mul(rows as usize).saturating_mul(value4 as usize))?.unsigned_abs();
+    at.emit(
+        &ATTENTION_KEYS,
+        by_keys(storage, variant, true),
+        params,
+        &bound(to_parts),
+        [splits, rows, batch],
+    )?;
+    let groups =
+        narrow(sizes.batch.saturating_mul(rows as usize).saturating_mul(value4 as usize))?.unsigned_abs();
     let grid = folded_grid(groups.div_ceil(WIDTH) as u64, capabilities.max_grid);
     let zero_unseen = op.zero_unseen as u32;
-    let params = JoinParams { groups, per_row: grid[0], splits, value4, queries: params.queries, rows, zero_unseen, spare: 0, y: params.y };
+    let params = JoinParams {
+        groups,
+        per_row: grid[0],
+        splits,
+        value4,
+        queries: params.queries,
+        rows,
+        zero_unseen,
+        spare: 0,
+        y: params.y,
+    };
     at.emit(&ATTENTION_JOIN, join(storage), params, &[(parts, Access::Read), (output, Access::Write)], grid)
 }
 

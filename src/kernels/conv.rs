@@ -1,15 +1,26 @@
 //! Convolution in two dimensions: `shaders/conv.wgsl`, and `shaders/depthwise.wgsl` for one filter a channel.
 
 use super::epilogue::{Ends, Epilogue, samples};
-use super::{Kernel, Packing, Prelude, UNIFORM_TABLE, gemm, gemm_cooperative, matmul, narrow, pair, weights as packed};
+use super::{
+    Kernel, Packing, Prelude, UNIFORM_TABLE, gemm, gemm_cooperative, matmul, narrow, pair, weights as packed,
+};
 use crate::error::{Error, Result};
 use crate::plan::choice::{bucket, candidates};
 use crate::plan::{Lowering, PlaceId, Storage, Unsupported, Variant};
 use crate::tensor::Tensor;
 
-pub static CONV: Kernel = Kernel { stem: "conv", shader: include_str!("../../shaders/conv.wgsl"), params_size: size_of::<Params>(), variants };
-pub static DEPTHWISE: Kernel =
-    Kernel { stem: "depthwise", shader: include_str!("../../shaders/depthwise.wgsl"), params_size: size_of::<DepthwiseParams>(), variants: depthwise_variants };
+pub static CONV: Kernel = Kernel {
+    stem: "conv",
+    shader: include_str!("../../shaders/conv.wgsl"),
+    params_size: size_of::<Params>(),
+    variants,
+};
+pub static DEPTHWISE: Kernel = Kernel {
+    stem: "depthwise",
+    shader: include_str!("../../shaders/depthwise.wgsl"),
+    params_size: size_of::<DepthwiseParams>(),
+    variants: depthwise_variants,
+};
 
 /// Sizes of a convolution `[n, in_c, in_h, in_w] → [n, out_c, out_h, out_w]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,8 +106,8 @@ pub(crate) const LIMIT_W_AT: usize = std::mem::offset_of!(Params, limit_w);
 pub(crate) const DEPTHWISE_FLAGS_AT: usize = std::mem::offset_of!(DepthwiseParams, flags);
 pub(crate) const DEPTHWISE_LIMIT_W_AT: usize = std::mem::offset_of!(DepthwiseParams, limit_w);
 
-/// Pixels of a row that an invocation makes: the count that wastes the fewest, of those that fit registers. Image networks
-/// halve 224 again and again, so their rows are multiples of 7 or little less.
+/// Pixels of a row that an invocation makes: the count that wastes the fewest, of those that fit registers.
+/// Image networks halve 224 again and again, so their rows are multiples of 7 or little less.
 fn pixels(out_w: usize, counts: &[usize]) -> u32 {
     // More pixels share a load of the weights: a quarter faster for twice as many, measured.
     let cost = |count: usize| out_w.next_multiple_of(count) * if count <= 8 { 5 } else { 4 };
@@ -106,8 +117,8 @@ fn pixels(out_w: usize, counts: &[usize]) -> u32 {
 /// Products from which a convolution is worth a kernel that takes longer to translate.
 const LARGE: usize = 50_000_000;
 
-/// What makes a variant of the depthwise kernel: the pixels of a row that an invocation makes, and the window that it reads
-/// row by row, if that is served: (width of the kernel, stride).
+/// What makes a variant of the depthwise kernel: the pixels of a row that an invocation makes, and the window
+/// that it reads row by row, if that is served: (width of the kernel, stride).
 #[derive(Debug, Clone, Copy)]
 struct Rows {
     pixels: u32,
@@ -134,13 +145,17 @@ fn worthwhile(out_w: usize, counts: &[u32]) -> Vec<u32> {
 fn key(kernel: &str, storage: Storage, s: &Sizes) -> String {
     let ([kh, kw], [sh, sw], [dh, dw]) = (s.kernel, s.stride, s.dilation);
     let rows = bucket(s.n.saturating_mul(s.out_h));
-    format!("{kernel} {storage:?} {}x{rows}x{} to {} by {kh}x{kw} / {sh}x{sw} {dh}x{dw} in {}", s.in_c, s.out_w, s.out_c, s.groups)
+    format!(
+        "{kernel} {storage:?} {}x{rows}x{} to {} by {kh}x{kw} / {sh}x{sw} {dh}x{dw} in {}",
+        s.in_c, s.out_w, s.out_c, s.groups
+    )
 }
 
 /// What of a convolution makes variants of the kernel.
 #[derive(Debug, Clone, Copy, Default)]
 struct Traits {
-    /// There are several groups, and whether some 4 neighbouring groups of output channels lie in different ones.
+    /// There are several groups, and whether some 4 neighbouring groups of output channels lie in different
+    /// ones.
     grouped: bool,
     split: bool,
     /// The last group of 4 input channels is partly padding.
@@ -168,9 +183,17 @@ fn prelude(storage: Storage, pixels: u32, width: u32, of: Traits, epilogue: &Epi
 
 fn depthwise_prelude(storage: Storage, rows: Rows, width: u32, epilogue: &Epilogue) -> Prelude {
     let (kernel, stride) = rows.window.unwrap_or((1, 1));
-    let base = Prelude::new().storage(storage).constant("PIXELS", rows.pixels).constant("WIDTH", width).flag("BY_ROWS", rows.window.is_some());
+    let base = Prelude::new()
+        .storage(storage)
+        .constant("PIXELS", rows.pixels)
+        .constant("WIDTH", width)
+        .flag("BY_ROWS", rows.window.is_some());
     let base = base.flag("ANY_WEIGHTS", rows.any_weights);
-    epilogue.prelude(base.constant("SPAN", (rows.pixels - 1) * stride + kernel).constant("KERNEL", kernel).constant("STRIDE", stride))
+    epilogue.prelude(
+        base.constant("SPAN", (rows.pixels - 1) * stride + kernel)
+            .constant("KERNEL", kernel)
+            .constant("STRIDE", stride),
+    )
 }
 
 fn variants() -> Vec<Prelude> {
@@ -182,7 +205,14 @@ fn variants() -> Vec<Prelude> {
             Traits { grouped: true, few_taps: true, ..plain },
             Traits { grouped: true, split: true, any_weights: true, few_taps: true, ..plain },
             Traits { tail: true, few_taps: true, ..plain },
-            Traits { grouped: true, split: true, tail: true, any_weights: false, panels: true, few_taps: true },
+            Traits {
+                grouped: true,
+                split: true,
+                tail: true,
+                any_weights: false,
+                panels: true,
+                few_taps: true,
+            },
         ] {
             list.extend(samples().iter().map(|epilogue| prelude(storage, 8, 16, of, epilogue)));
         }
@@ -214,7 +244,8 @@ fn four(weights: &Tensor) -> Result<(usize, usize, usize, usize)> {
     }
 }
 
-/// `[out_c, in_c/groups, h, w]` to `[h, w, in_c/groups padded to 4, out_c padded to 4]`: a tap's weights for 4 output channels side by side.
+/// `[out_c, in_c/groups, h, w]` to `[h, w, in_c/groups padded to 4, out_c padded to 4]`: a tap's weights for
+/// 4 output channels side by side.
 fn pack_weights(weights: &Tensor, _: &[usize]) -> Result<Tensor> {
     let (out_c, in_c, h, w) = four(weights)?;
     let (out4, in4) = (out_c.next_multiple_of(4), in_c.next_multiple_of(4));
@@ -234,21 +265,31 @@ fn pack_depthwise(weights: &Tensor, _: &[usize]) -> Result<Tensor> {
 
 /// Whether this kernel serves the sizes: groups are whole groups of 4 channels, or there is one.
 pub fn serves(sizes: &Sizes) -> bool {
-    sizes.groups == 1 || (sizes.in_c / sizes.groups).is_multiple_of(4) && (sizes.out_c / sizes.groups).is_multiple_of(4) || is_depthwise(sizes)
+    sizes.groups == 1
+        || (sizes.in_c / sizes.groups).is_multiple_of(4) && (sizes.out_c / sizes.groups).is_multiple_of(4)
+        || is_depthwise(sizes)
 }
 
 pub fn is_depthwise(sizes: &Sizes) -> bool {
     sizes.groups > 1 && sizes.groups == sizes.in_c && sizes.in_c == sizes.out_c
 }
 
-/// Whether weights that are no constant serve too: as `[h, w, in_c/groups, out_c]` in rows of 4 they lie as the packed ones do.
+/// Whether weights that are no constant serve too: as `[h, w, in_c/groups, out_c]` in rows of 4 they lie as
+/// the packed ones do.
 pub fn serves_rows(sizes: &Sizes) -> bool {
     is_depthwise(sizes) || (sizes.in_c / sizes.groups).is_multiple_of(4)
 }
 
-/// Emits a convolution. Places are channels-last, and contiguous but for the output's; `rows` has the weights where the node's input 1
-/// is no constant: see [`serves_rows`].
-pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, input: PlaceId, rows: Option<PlaceId>, ends: &Ends) -> Result<(), Unsupported> {
+/// Emits a convolution. Places are channels-last, and contiguous but for the output's; `rows` has the weights
+/// where the node's input 1 is no constant: see [`serves_rows`].
+pub fn emit(
+    at: &mut Lowering<'_>,
+    storage: Storage,
+    s: &Sizes,
+    input: PlaceId,
+    rows: Option<PlaceId>,
+    ends: &Ends,
+) -> Result<(), Unsupported> {
     let (epilogue, output) = (&ends.epilogue, ends.output);
     let capabilities = at.capabilities();
     let (in_c4, out_c4) = (s.in_c.div_ceil(4), s.out_c.div_ceil(4));
@@ -258,7 +299,8 @@ pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, input: PlaceId, 
     let fold = |blocks: u64| super::folded_grid(blocks, capabilities.max_grid);
     if is_depthwise(s) {
         let shape = vec![s.kernel[0], s.kernel[1], in_c4 * 4];
-        let packed = || at.packed(1, Packing { name: "depthwise", args: vec![], shape, pack: pack_depthwise });
+        let packed =
+            || at.packed(1, Packing { name: "depthwise", args: vec![], shape, pack: pack_depthwise });
         let packed = rows.map_or_else(packed, Ok)?;
         let rule = Rows::new(s, rows.is_some());
         let tiles: &[u32] = if rule.window.is_some() { &[4, 7, 8] } else { &[4] };
@@ -292,25 +334,44 @@ pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, input: PlaceId, 
             spare: [0; 3],
         };
         let bindings = ends.bindings(at, storage, [input, packed])?;
-        return at.emit(&DEPTHWISE, depthwise_prelude(storage, by, width, epilogue), params, &bindings, [columns, grid[0], grid[1]]);
+        return at.emit(
+            &DEPTHWISE,
+            depthwise_prelude(storage, by, width, epilogue),
+            params,
+            &bindings,
+            [columns, grid[0], grid[1]],
+        );
     }
     let in_group = s.in_c / s.groups;
     let in_group4 = in_group.div_ceil(4);
     let taps = s.kernel[0] * s.kernel[1];
     let panels = rows.is_none() && packed::panels(&capabilities);
     let shape = vec![s.kernel[0], s.kernel[1], in_group4 * 4, out_c4 * 4];
-    let packing = if panels { packed::of_filters(s.out_c, in_group, taps) } else { Packing { name: "conv", args: vec![], shape, pack: pack_weights } };
+    let packing = if panels {
+        packed::of_filters(s.out_c, in_group, taps)
+    } else {
+        Packing { name: "conv", args: vec![], shape, pack: pack_weights }
+    };
     let b_row = if panels { packed::panel_step(taps * in_group4)? } else { narrow(out_c4)? };
     let packed = rows.map_or_else(|| at.packed(1, packing), Ok)?;
     let terms = s.n.saturating_mul(s.out_h * s.out_w).saturating_mul(s.out_c).saturating_mul(taps * in_group);
-    let rule = pixels(s.out_w, if (panels || capabilities.form().quads) && terms > LARGE { &[14, 12, 7, 8] } else { &[7, 8] });
+    let rule = pixels(
+        s.out_w,
+        if (panels || capabilities.form().quads) && terms > LARGE { &[14, 12, 7, 8] } else { &[7, 8] },
+    );
     let lines = narrow(s.n.saturating_mul(s.out_h))?;
     let blocks = |pixels: u32| Ok::<_, Unsupported>(lines as u64 * narrow(s.out_w)?.div_ceil(pixels) as u64);
-    let rule = Variant::alone(rule, packed::rows_first(s.out_c.saturating_mul(taps * in_group)) && blocks(rule)? <= capabilities.max_grid as u64);
+    let rule = Variant::alone(
+        rule,
+        packed::rows_first(s.out_c.saturating_mul(taps * in_group))
+            && blocks(rule)? <= capabilities.max_grid as u64,
+    );
     // A smaller tile makes more blocks.
     let fits = blocks(4)? <= capabilities.max_grid as u64;
-    let tiles = worthwhile(s.out_w, if panels || capabilities.form().quads { &[7, 8, 12, 14] } else { &[4, 7, 8] });
-    let alone = candidates(rule, if fits { &tiles } else { &[] }, fits && blocks(rule.tile)? > 1 && columns > 1);
+    let tiles =
+        worthwhile(s.out_w, if panels || capabilities.form().quads { &[7, 8, 12, 14] } else { &[4, 7, 8] });
+    let alone =
+        candidates(rule, if fits { &tiles } else { &[] }, fits && blocks(rule.tile)? > 1 && columns > 1);
     let mut all = vec![];
     if s.groups == 1 {
         let size = [s.n.saturating_mul(s.out_h * s.out_w), s.out_c];

@@ -5,8 +5,12 @@ use super::epilogue::{Ends, Epilogue, samples};
 use super::{Kernel, Prelude, folded_grid, narrow, pair};
 use crate::plan::{Lowering, PlaceId, Storage, Unsupported};
 
-pub static CONV_DIRECT: Kernel =
-    Kernel { stem: "conv_direct", shader: include_str!("../../shaders/conv_direct.wgsl"), params_size: size_of::<Params>(), variants };
+pub static CONV_DIRECT: Kernel = Kernel {
+    stem: "conv_direct",
+    shader: include_str!("../../shaders/conv_direct.wgsl"),
+    params_size: size_of::<Params>(),
+    variants,
+};
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -51,8 +55,16 @@ fn variants() -> Vec<Prelude> {
     list
 }
 
-/// Emits the convolution, or the transposed one, of channels-last activations and weights `[h, w, in_c/groups, out_c]` in rows of 4.
-pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, operands: [PlaceId; 2], transposed: bool, ends: &Ends) -> Result<(), Unsupported> {
+/// Emits the convolution, or the transposed one, of channels-last activations and weights `[h, w,
+/// in_c/groups, out_c]` in rows of 4.
+pub fn emit(
+    at: &mut Lowering<'_>,
+    storage: Storage,
+    s: &Sizes,
+    operands: [PlaceId; 2],
+    transposed: bool,
+    ends: &Ends,
+) -> Result<(), Unsupported> {
     let (epilogue, output) = (&ends.epilogue, ends.output);
     let (in_c4, out_c4) = (s.in_c.div_ceil(4), s.out_c.div_ceil(4));
     let pixels = s.n.saturating_mul(s.out_h).saturating_mul(s.out_w);

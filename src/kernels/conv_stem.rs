@@ -1,6 +1,7 @@
 //! Convolution of few input channels, an image network's first layer: `shaders/conv_stem.wgsl`.
 //!
-//! In groups of 4 channels a fourth of the work on three channels would be for nothing, and every tap would find its addresses anew.
+//! In groups of 4 channels a fourth of the work on three channels would be for nothing, and every tap would
+//! find its addresses anew.
 
 use super::conv::Sizes;
 use super::epilogue::{Ends, Epilogue, samples};
@@ -10,7 +11,12 @@ use crate::ops::Fact;
 use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
 use crate::tensor::{DType, Tensor};
 
-pub static CONV_STEM: Kernel = Kernel { stem: "conv_stem", shader: include_str!("../../shaders/conv_stem.wgsl"), params_size: size_of::<Params>(), variants };
+pub static CONV_STEM: Kernel = Kernel {
+    stem: "conv_stem",
+    shader: include_str!("../../shaders/conv_stem.wgsl"),
+    params_size: size_of::<Params>(),
+    variants,
+};
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -60,28 +66,46 @@ impl Row {
 
 /// Whether this kernel serves the sizes.
 pub fn serves(s: &Sizes) -> bool {
-    s.groups == 1 && s.in_c < 4 && (2..=7).contains(&s.kernel[1]) && (1..=4).contains(&s.stride[1]) && s.dilation[1] == 1
+    s.groups == 1
+        && s.in_c < 4
+        && (2..=7).contains(&s.kernel[1])
+        && (1..=4).contains(&s.stride[1])
+        && s.dilation[1] == 1
 }
 
 fn prelude(storage: Storage, row: Row, width: u32, panels: bool, epilogue: &Epilogue) -> Prelude {
-    let base = Prelude::new().storage(storage).shared("input", storage, true).constant("PIXELS", row.pixels).constant("WIDTH", width);
-    let base = base.constant("KERNEL", row.kernel).constant("STRIDE", row.stride).constant("SPAN4", row.span4()).constant("PARTS", row.kernel.div_ceil(4));
+    let base = Prelude::new()
+        .storage(storage)
+        .shared("input", storage, true)
+        .constant("PIXELS", row.pixels)
+        .constant("WIDTH", width);
+    let base = base
+        .constant("KERNEL", row.kernel)
+        .constant("STRIDE", row.stride)
+        .constant("SPAN4", row.span4())
+        .constant("PARTS", row.kernel.div_ceil(4));
     epilogue.prelude(packed::prelude(base, panels))
 }
 
 fn variants() -> Vec<Prelude> {
     let mut list = vec![];
     for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
-        for (row, panels) in [(Row { kernel: 3, stride: 2, pixels: 12 }, true), (Row { kernel: 7, stride: 2, pixels: 8 }, false)] {
+        for (row, panels) in [
+            (Row { kernel: 3, stride: 2, pixels: 12 }, true),
+            (Row { kernel: 7, stride: 2, pixels: 8 }, false),
+        ] {
             list.extend(samples().iter().map(|epilogue| prelude(storage, row, 16, panels, epilogue)));
         }
     }
     list
 }
 
-/// The weights' rows `[in_c · kernel rows · taps padded to 4, out_c]`, from `[out_c, in_c, h, w]` or `[out_c, in_c, w]`.
+/// The weights' rows `[in_c · kernel rows · taps padded to 4, out_c]`, from `[out_c, in_c, h, w]` or `[out_c,
+/// in_c, w]`.
 fn pack(weights: &Tensor, args: &[usize]) -> Result<Tensor> {
-    let [out_c, lines, taps, panels] = *args else { return Err(Error::internal("stem weights without arguments")) };
+    let [out_c, lines, taps, panels] = *args else {
+        return Err(Error::internal("stem weights without arguments"));
+    };
     let taps4 = taps.next_multiple_of(4);
     let source = |row: usize| (row % taps4 < taps).then(|| row / taps4 * taps + row % taps4);
     if panels != 0 {
@@ -97,13 +121,20 @@ fn pack(weights: &Tensor, args: &[usize]) -> Result<Tensor> {
 /// The input as planes in rows of 4, its padding included: the view itself where there is none.
 fn padded(at: &mut Lowering<'_>, s: &Sizes) -> Result<View, Unsupported> {
     let view = at.view(0)?.reshaped_or(&[s.n, s.in_c, s.in_h, s.in_w], "an input")?;
-    let reach = |axis: usize| (if axis == 0 { s.out_h } else { s.out_w } - 1) * s.stride[axis] + (s.kernel[axis] - 1) * s.dilation[axis] + 1;
+    let reach = |axis: usize| {
+        (if axis == 0 { s.out_h } else { s.out_w } - 1) * s.stride[axis]
+            + (s.kernel[axis] - 1) * s.dilation[axis]
+            + 1
+    };
     let (height, width) = (reach(0).max(s.pad[0] + s.in_h), reach(1).max(s.pad[1] + s.in_w));
     if s.pad == [0, 0] && (height, width) == (s.in_h, s.in_w) {
         return at.in_layout(view, Layout::Rows4);
     }
     let whole = at.scratch(&Fact::new(DType::F32, vec![s.n, s.in_c, height, width]), Layout::Rows4)?;
-    let zero = at.table("padding", Tensor::scalar(0f32).reshape([1]).map_err(|error| Unsupported::new(error.message()))?)?;
+    let zero = at.table(
+        "padding",
+        Tensor::scalar(0f32).reshape([1]).map_err(|error| Unsupported::new(error.message()))?,
+    )?;
     at.copy(&zero.broadcast(&whole.shape), &whole)?;
     let mut inside = View { shape: view.shape.clone(), ..whole.clone() };
     inside.offset += s.pad[0] * whole.strides[2] as usize + s.pad[1];
@@ -120,12 +151,21 @@ pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, ends: &Ends) -> 
     let panels = packed::panels(&capabilities);
     let (lines, taps) = (s.in_c * s.kernel[0], s.kernel[1]);
     let groups = lines * taps.div_ceil(4);
-    let shape = if panels { packed::shape(s.out_c, groups) } else { vec![groups * 4, s.out_c.next_multiple_of(4)] };
-    let weights = at.packed(1, Packing { name: "stem", args: vec![s.out_c, lines, taps, panels as usize], shape, pack })?;
+    let shape =
+        if panels { packed::shape(s.out_c, groups) } else { vec![groups * 4, s.out_c.next_multiple_of(4)] };
+    let weights = at.packed(
+        1,
+        Packing { name: "stem", args: vec![s.out_c, lines, taps, panels as usize], shape, pack },
+    )?;
     let out_c4 = s.out_c.div_ceil(4);
     let width = matmul::width(&capabilities, out_c4);
-    // More pixels share a load of the weights; what a row of 7 taps reaches for 12 no longer fits (16: a third as fast even for 3 taps).
-    let row = Row { kernel: narrow(taps)?, stride: narrow(s.stride[1])?, pixels: if taps <= 4 && panels { 12 } else { 8 } };
+    // More pixels share a load of the weights; what a row of 7 taps reaches for 12 no longer fits (16: a
+    // third as fast even for 3 taps).
+    let row = Row {
+        kernel: narrow(taps)?,
+        stride: narrow(s.stride[1])?,
+        pixels: if taps <= 4 && panels { 12 } else { 8 },
+    };
     let (rows, blocks_w) = (narrow(s.n.saturating_mul(s.out_h))?, narrow(s.out_w)?.div_ceil(row.pixels));
     let grid = super::folded_grid(rows as u64 * blocks_w as u64, capabilities.max_grid);
     let params = Params {
@@ -154,5 +194,11 @@ pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, ends: &Ends) -> 
     };
     let bindings = ends.bindings(at, storage, [input.place, weights])?;
     let columns = narrow(out_c4)?.div_ceil(width);
-    at.emit(&CONV_STEM, prelude(storage, row, width, panels, epilogue), params, &bindings, [columns, grid[0], grid[1]])
+    at.emit(
+        &CONV_STEM,
+        prelude(storage, row, width, panels, epilogue),
+        params,
+        &bindings,
+        [columns, grid[0], grid[1]],
+    )
 }

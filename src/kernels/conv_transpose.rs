@@ -1,4 +1,5 @@
-//! Transposed convolution in two dimensions: `shaders/conv_transpose.wgsl`; `conv_direct` where groups aren't whole groups of 4.
+//! Transposed convolution in two dimensions: `shaders/conv_transpose.wgsl`; `conv_direct` where groups aren't
+//! whole groups of 4.
 
 use super::conv::Sizes;
 use super::conv_direct;
@@ -8,8 +9,12 @@ use crate::error::Result;
 use crate::plan::{Layout, Lowering, PlaceId, Storage, Unsupported};
 use crate::tensor::Tensor;
 
-pub static CONV_TRANSPOSE: Kernel =
-    Kernel { stem: "conv_transpose", shader: include_str!("../../shaders/conv_transpose.wgsl"), params_size: size_of::<Params>(), variants };
+pub static CONV_TRANSPOSE: Kernel = Kernel {
+    stem: "conv_transpose",
+    shader: include_str!("../../shaders/conv_transpose.wgsl"),
+    params_size: size_of::<Params>(),
+    variants,
+};
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -46,12 +51,18 @@ fn prelude(storage: Storage, width: u32, epilogue: &Epilogue) -> Prelude {
 
 fn variants() -> Vec<Prelude> {
     let storages = [Storage::F32, Storage::F16, Storage::F16Packed];
-    storages.into_iter().flat_map(|storage| samples().into_iter().map(move |epilogue| prelude(storage, 16, &epilogue))).collect()
+    storages
+        .into_iter()
+        .flat_map(|storage| samples().into_iter().map(move |epilogue| prelude(storage, 16, &epilogue)))
+        .collect()
 }
 
-/// `[in_c, out_c/groups, h, w]` to `[h, w, in_c/groups, out_c padded to 4]`; the arguments are groups and the sizes.
+/// `[in_c, out_c/groups, h, w]` to `[h, w, in_c/groups, out_c padded to 4]`; the arguments are groups and the
+/// sizes.
 fn pack_weights(weights: &Tensor, args: &[usize]) -> Result<Tensor> {
-    let &[groups, in_c, out_group, h, w] = args else { return Err(crate::Error::internal("transposed weights of unknown sizes")) };
+    let &[groups, in_c, out_group, h, w] = args else {
+        return Err(crate::Error::internal("transposed weights of unknown sizes"));
+    };
     let (in_group, out_c) = (in_c / groups, out_group * groups);
     let out4 = out_c.next_multiple_of(4);
     weights.pick([h, w, in_group, out4], |index| {
@@ -66,10 +77,20 @@ fn weights(at: &mut Lowering<'_>, s: &Sizes) -> Result<PlaceId, Unsupported> {
     let (in_group, out_group, [h, w]) = (s.in_c / s.groups, s.out_c / s.groups, s.kernel);
     if at.constant(1).is_some() {
         let shape = vec![h, w, in_group, s.out_c.next_multiple_of(4)];
-        return at.packed(1, Packing { name: "conv_transpose", args: vec![s.groups, s.in_c, out_group, h, w], shape, pack: pack_weights });
+        return at.packed(
+            1,
+            Packing {
+                name: "conv_transpose",
+                args: vec![s.groups, s.in_c, out_group, h, w],
+                shape,
+                pack: pack_weights,
+            },
+        );
     }
     if s.groups > 1 && out_group % 4 != 0 {
-        return Err(Unsupported::new(format!("weights that are not constant, in groups of {out_group} output channels")));
+        return Err(Unsupported::new(format!(
+            "weights that are not constant, in groups of {out_group} output channels"
+        )));
     }
     let view = at.view(1)?;
     let view = view.reshaped_or(&[s.groups, in_group, out_group, h, w], "weights")?;
@@ -77,7 +98,13 @@ fn weights(at: &mut Lowering<'_>, s: &Sizes) -> Result<PlaceId, Unsupported> {
 }
 
 /// Emits a transposed convolution of channels-last places; the weights are the node's input 1.
-pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, input: PlaceId, ends: &Ends) -> Result<(), Unsupported> {
+pub fn emit(
+    at: &mut Lowering<'_>,
+    storage: Storage,
+    s: &Sizes,
+    input: PlaceId,
+    ends: &Ends,
+) -> Result<(), Unsupported> {
     let weights = weights(at, s)?;
     if s.groups > 1 && (!(s.in_c / s.groups).is_multiple_of(4) || !(s.out_c / s.groups).is_multiple_of(4)) {
         return conv_direct::emit(at, storage, s, [input, weights], true, ends);
@@ -116,5 +143,11 @@ pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, input: PlaceId, 
     };
     let bindings = ends.bindings(at, storage, [input, weights])?;
     let columns = narrow(out_c4)?.div_ceil(width);
-    at.emit(&CONV_TRANSPOSE, prelude(storage, width, epilogue), params, &bindings, [columns, grid[0], grid[1]])
+    at.emit(
+        &CONV_TRANSPOSE,
+        prelude(storage, width, epilogue),
+        params,
+        &bindings,
+        [columns, grid[0], grid[1]],
+    )
 }

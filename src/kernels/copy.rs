@@ -1,11 +1,21 @@
-//! Copies, of any view into any box of a place: `shaders/copy.wgsl`, and `shaders/copy_tile.wgsl` where hardware turns two axes.
+//! Copies, of any view into any box of a place: `shaders/copy.wgsl`, and `shaders/copy_tile.wgsl` where
+//! hardware turns two axes.
 
 use super::{Access, Kernel, Prelude, folded_grid};
 use crate::plan::{Builder, Layout, Storage, Unsupported, View};
 
-pub static COPY: Kernel = Kernel { stem: "copy", shader: include_str!("../../shaders/copy.wgsl"), params_size: size_of::<Params>(), variants };
-pub static COPY_TILE: Kernel =
-    Kernel { stem: "copy_tile", shader: include_str!("../../shaders/copy_tile.wgsl"), params_size: size_of::<TileParams>(), variants: tile_variants };
+pub static COPY: Kernel = Kernel {
+    stem: "copy",
+    shader: include_str!("../../shaders/copy.wgsl"),
+    params_size: size_of::<Params>(),
+    variants,
+};
+pub static COPY_TILE: Kernel = Kernel {
+    stem: "copy_tile",
+    shader: include_str!("../../shaders/copy_tile.wgsl"),
+    params_size: size_of::<TileParams>(),
+    variants: tile_variants,
+};
 
 const MAX_RANK: usize = 8;
 const WIDTH: u32 = 64;
@@ -75,14 +85,21 @@ fn prelude(storage: Storage, rank: usize, form: Form) -> Prelude {
 
 fn variants() -> Vec<Prelude> {
     let mut list = vec![];
-    for storage in [Storage::F32, Storage::F16, Storage::F16Packed, Storage::I32, Storage::U32, Storage::I64] {
-        list.extend([Form::Dense, Form::Partial, Form::Rows, Form::Whole].map(|form| prelude(storage, 2, form)));
+    for storage in [Storage::F32, Storage::F16, Storage::F16Packed, Storage::I32, Storage::U32, Storage::I64]
+    {
+        list.extend(
+            [Form::Dense, Form::Partial, Form::Rows, Form::Whole].map(|form| prelude(storage, 2, form)),
+        );
     }
     list
 }
 
 fn tile_prelude(storage: Storage, rank: usize) -> Prelude {
-    Prelude::new().movable(storage).constant("RANK", rank as u32).constant("SIDE", SIDE).constant("WIDTH", TILE_WIDTH)
+    Prelude::new()
+        .movable(storage)
+        .constant("RANK", rank as u32)
+        .constant("SIDE", SIDE)
+        .constant("WIDTH", TILE_WIDTH)
 }
 
 fn tile_variants() -> Vec<Prelude> {
@@ -90,8 +107,8 @@ fn tile_variants() -> Vec<Prelude> {
     all.into_iter().flat_map(|storage| [0, 2].map(|rank| tile_prelude(storage, rank))).collect()
 }
 
-/// Copies `from` into the box `to`, a view into a place whose layout makes its innermost axis contiguous. A box that is
-/// not the whole place must lie in a padded layout, so that no two of its rows share a group.
+/// Copies `from` into the box `to`, a view into a place whose layout makes its innermost axis contiguous. A
+/// box that is not the whole place must lie in a padded layout, so that no two of its rows share a group.
 pub(crate) fn emit(builder: &mut Builder, from: &View, to: &View) -> Result<(), Unsupported> {
     let place = builder.place(to.place).clone();
     let count = to.count();
@@ -108,17 +125,22 @@ pub(crate) fn emit(builder: &mut Builder, from: &View, to: &View) -> Result<(), 
     if to.shape.is_empty() {
         order.clear();
     }
-    let mut dims: Vec<(usize, isize, isize)> = order.iter().map(|&axis| (to.shape[axis], to.strides[axis], from.strides[axis])).collect();
+    let mut dims: Vec<(usize, isize, isize)> =
+        order.iter().map(|&axis| (to.shape[axis], to.strides[axis], from.strides[axis])).collect();
     let inner_axis = dims.pop().unwrap_or((1, 1, 0));
-    let inner_aligned = place.layout != Layout::Dense || place.fact.shape.last().is_none_or(|size| size % 4 == 0);
+    let inner_aligned =
+        place.layout != Layout::Dense || place.fact.shape.last().is_none_or(|size| size % 4 == 0);
     let mut outer: Vec<(usize, isize, isize)> = vec![];
     for dim in dims.into_iter().filter(|dim| dim.0 != 1) {
         match outer.last_mut() {
-            Some(last) if last.1 == dim.1 * dim.0 as isize && last.2 == dim.2 * dim.0 as isize => *last = (last.0 * dim.0, dim.1, dim.2),
+            Some(last) if last.1 == dim.1 * dim.0 as isize && last.2 == dim.2 * dim.0 as isize => {
+                *last = (last.0 * dim.0, dim.1, dim.2)
+            }
             _ => outer.push(dim),
         }
     }
-    let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a copy beyond 2³² elements"));
+    let narrow =
+        |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a copy beyond 2³² elements"));
     let wrap = |value: isize| value as i32 as u32;
     let mut params = Params {
         groups: 0,
@@ -135,7 +157,9 @@ pub(crate) fn emit(builder: &mut Builder, from: &View, to: &View) -> Result<(), 
     };
     let (form, rank) = if !inner_aligned {
         if !whole {
-            return Err(Unsupported::new("a copy into a part of a dense tensor whose rows are not whole groups of 4"));
+            return Err(Unsupported::new(
+                "a copy into a part of a dense tensor whose rows are not whole groups of 4",
+            ));
         }
         outer.push(inner_axis);
         params.inner = narrow(count)?;
@@ -153,7 +177,8 @@ pub(crate) fn emit(builder: &mut Builder, from: &View, to: &View) -> Result<(), 
         };
         let owns_end = (lead + inner_axis.0).is_multiple_of(4) || start_inner + inner_axis.0 == full_inner;
         let row_groups = (lead + inner_axis.0).div_ceil(4);
-        let aligned = from.offset.is_multiple_of(4) && outer.iter().all(|dim| dim.2 % 4 == 0) && inner_axis.2 == 1;
+        let aligned =
+            from.offset.is_multiple_of(4) && outer.iter().all(|dim| dim.2 % 4 == 0) && inner_axis.2 == 1;
         let mine = lead == 0 && owns_end;
         // Whole groups carry the source's lanes into the padding; any value may lie there.
         let form = if mine && aligned {
@@ -174,8 +199,12 @@ pub(crate) fn emit(builder: &mut Builder, from: &View, to: &View) -> Result<(), 
         return Err(Unsupported::new(format!("a copy over {rank} dimensions")));
     }
     let capabilities = builder.capabilities();
-    let tiled = form == Form::Rows && !capabilities.software && capabilities.max_invocations >= TILE_WIDTH && inner_axis.0 >= LEAST;
-    if tiled && let Some(turned) = outer.iter().position(|dim| dim.2 == 1 && dim.0 >= LEAST && dim.1 % 4 == 0) {
+    let tiled = form == Form::Rows
+        && !capabilities.software
+        && capabilities.max_invocations >= TILE_WIDTH
+        && inner_axis.0 >= LEAST;
+    if tiled && let Some(turned) = outer.iter().position(|dim| dim.2 == 1 && dim.0 >= LEAST && dim.1 % 4 == 0)
+    {
         let max_grid = capabilities.max_grid;
         let row = outer.remove(turned);
         let (along, down) = (inner_axis.0.div_ceil(SIDE as usize), row.0.div_ceil(SIDE as usize));
@@ -198,10 +227,17 @@ pub(crate) fn emit(builder: &mut Builder, from: &View, to: &View) -> Result<(), 
             source_strides: [0; MAX_RANK],
         };
         for (d, dim) in outer.iter().enumerate() {
-            (tile.sizes[d], tile.target_strides[d], tile.source_strides[d]) = (narrow(dim.0)?, wrap(dim.1), wrap(dim.2));
+            (tile.sizes[d], tile.target_strides[d], tile.source_strides[d]) =
+                (narrow(dim.0)?, wrap(dim.1), wrap(dim.2));
         }
         let bindings = [(from.place, Access::Read), (to.place, Access::Write)];
-        return builder.emit(&COPY_TILE, &tile_prelude(storage, outer.len()), bytemuck::bytes_of(&tile), &bindings, grid);
+        return builder.emit(
+            &COPY_TILE,
+            &tile_prelude(storage, outer.len()),
+            bytemuck::bytes_of(&tile),
+            &bindings,
+            grid,
+        );
     }
     for (d, dim) in outer.iter().enumerate() {
         params.sizes[d] = narrow(dim.0)?;
@@ -210,5 +246,11 @@ pub(crate) fn emit(builder: &mut Builder, from: &View, to: &View) -> Result<(), 
     }
     let grid = folded_grid(params.groups.div_ceil(WIDTH) as u64, builder.capabilities().max_grid);
     params.per_row = grid[0];
-    builder.emit(&COPY, &prelude(storage, rank, form), bytemuck::bytes_of(&params), &[(from.place, Access::Read), (to.place, Access::Write)], grid)
+    builder.emit(
+        &COPY,
+        &prelude(storage, rank, form),
+        bytemuck::bytes_of(&params),
+        &[(from.place, Access::Read), (to.place, Access::Write)],
+        grid,
+    )
 }

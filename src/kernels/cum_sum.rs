@@ -6,7 +6,12 @@ use crate::ops::pointwise::{Pointwise, emit, table};
 use crate::plan::{Layout, Lowering, Storage, Unsupported};
 use crate::tensor::DType;
 
-pub static CUM_SUM: Kernel = Kernel { stem: "cum_sum", shader: include_str!("../../shaders/cum_sum.wgsl"), params_size: size_of::<Params>(), variants };
+pub static CUM_SUM: Kernel = Kernel {
+    stem: "cum_sum",
+    shader: include_str!("../../shaders/cum_sum.wgsl"),
+    params_size: size_of::<Params>(),
+    variants,
+};
 
 /// Which elements belong to a sum.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,7 +24,11 @@ pub struct Running {
 
 fn prelude(dtype: DType, storage: Storage, across: bool, how: Running) -> Result<Prelude, Unsupported> {
     let add = emit("add", &Pointwise::of(&table::ADD, 2, &[]), &[dtype, dtype])?;
-    let prelude = Prelude::new().movable(storage).flag("ACROSS", across).flag("EXCLUSIVE", how.exclusive).flag("REVERSE", how.reverse);
+    let prelude = Prelude::new()
+        .movable(storage)
+        .flag("ACROSS", across)
+        .flag("EXCLUSIVE", how.exclusive)
+        .flag("REVERSE", how.reverse);
     Ok(prelude.constant("WIDTH", WIDTH).code(&add).code(LINES))
 }
 
@@ -34,7 +43,11 @@ fn variants() -> Vec<Prelude> {
         (DType::I64, Storage::I64),
     ];
     let forms = [(false, false), (true, true)];
-    let each = |(dtype, storage)| forms.into_iter().flat_map(move |(across, on)| prelude(dtype, storage, across, Running { exclusive: on, reverse: !on }));
+    let each = |(dtype, storage)| {
+        forms.into_iter().flat_map(move |(across, on)| {
+            prelude(dtype, storage, across, Running { exclusive: on, reverse: !on })
+        })
+    };
     types.into_iter().flat_map(each).collect()
 }
 
@@ -48,5 +61,11 @@ pub fn lower(at: &mut Lowering<'_>, axis: usize, how: Running) -> Result<(), Uns
         return Ok(());
     }
     let lines = Lines::new(at, Layout::Rows4, &input.shape, axis, "running sums")?;
-    at.emit(&CUM_SUM, prelude(dtype, storage, lines.across, how)?, lines.params, &[(input.place, Access::Read), (output.place, Access::Write)], lines.grid)
+    at.emit(
+        &CUM_SUM,
+        prelude(dtype, storage, lines.across, how)?,
+        lines.params,
+        &[(input.place, Access::Read), (output.place, Access::Write)],
+        lines.grid,
+    )
 }

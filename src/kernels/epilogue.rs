@@ -1,4 +1,5 @@
-//! What a contraction does with its sum, on the kernel's side: bias, residual and clamp as flags, anything else as a variant.
+//! What a contraction does with its sum, on the kernel's side: bias, residual and clamp as flags, anything
+//! else as a variant.
 
 use super::{Access, Prelude, Target};
 use crate::ops::pointwise::{Arg, Pointwise, emit, table};
@@ -14,8 +15,7 @@ const HAS_CLAMP: u32 = 4;
 
 /// What the sum goes through after each step: nothing, or, for a fault planted on purpose, float16.
 pub(crate) const FULL_SUMS: &str = "fn accumulate4(v: vec4<f32>) -> vec4<f32> { return v; }\n";
-pub(crate) const HALF_SUMS: &str =
-    "fn accumulate4(v: vec4<f32>) -> vec4<f32> { return vec4(unpack2x16float(pack2x16float(v.xy)), unpack2x16float(pack2x16float(v.zw))); }\n";
+pub(crate) const HALF_SUMS: &str = "fn accumulate4(v: vec4<f32>) -> vec4<f32> { return vec4(unpack2x16float(pack2x16float(v.xy)), unpack2x16float(pack2x16float(v.zw))); }\n";
 
 /// An epilogue as flags and bounds, and as the text of its variant.
 #[derive(Debug, Clone)]
@@ -27,7 +27,8 @@ pub struct Epilogue {
 }
 
 impl Epilogue {
-    /// Reads an expression whose operand 0 is the sum (with its bias) and whose operand 1, if any, is a residual.
+    /// Reads an expression whose operand 0 is the sum (with its bias) and whose operand 1, if any, is a
+    /// residual.
     pub fn new(expression: &Pointwise, bias: bool) -> Result<Self, Unsupported> {
         let residual = expression.operands > 1;
         if expression.operands > 2 {
@@ -40,16 +41,27 @@ impl Epilogue {
         }
         let operands = vec![DType::F32; expression.operands];
         let mut text = emit("generated", expression, &operands)?;
-        let call = |lane: &str| if residual { format!("generated(v.{lane}, r.{lane})") } else { format!("generated(v.{lane})") };
-        text +=
-            &format!("fn generated4(v: vec4<f32>, r: vec4<f32>) -> vec4<f32> {{ return vec4({}, {}, {}, {}); }}\n", call("x"), call("y"), call("z"), call("w"));
+        let call = |lane: &str| {
+            if residual { format!("generated(v.{lane}, r.{lane})") } else { format!("generated(v.{lane})") }
+        };
+        text += &format!(
+            "fn generated4(v: vec4<f32>, r: vec4<f32>) -> vec4<f32> {{ return vec4({}, {}, {}, {}); }}\n",
+            call("x"),
+            call("y"),
+            call("z"),
+            call("w")
+        );
         Ok(Self { flags, low: 0.0, high: 0.0, generated: Some(text) })
     }
 
     /// Adds to a contraction's prelude what the end of its shader needs.
     pub fn prelude(&self, prelude: Prelude) -> Prelude {
         let none = "fn generated4(v: vec4<f32>, r: vec4<f32>) -> vec4<f32> { return v; }\n";
-        prelude.flag("GENERATED", self.generated.is_some()).code(self.generated.as_deref().unwrap_or(none)).code(FULL_SUMS).code(FINISH)
+        prelude
+            .flag("GENERATED", self.generated.is_some())
+            .code(self.generated.as_deref().unwrap_or(none))
+            .code(FULL_SUMS)
+            .code(FINISH)
     }
 }
 
@@ -65,22 +77,34 @@ pub struct Ends {
 
 impl Ends {
     /// `expression`: as [`Epilogue::new`] reads it.
-    pub fn new(expression: &Pointwise, bias: Option<PlaceId>, residual: Option<PlaceId>, output: Target) -> Result<Self, Unsupported> {
+    pub fn new(
+        expression: &Pointwise,
+        bias: Option<PlaceId>,
+        residual: Option<PlaceId>,
+        output: Target,
+    ) -> Result<Self, Unsupported> {
         Ok(Self { epilogue: Epilogue::new(expression, bias.is_some())?, bias, residual, output })
     }
     /// The sums as they are.
     pub fn plain(output: Target) -> Result<Self, Unsupported> {
         Self::new(&Pointwise::identity(), None, None, output)
     }
-    /// What a contraction binds, in the order of its shader: its operands, bias, residual, result. One that isn't there is a dummy.
-    pub fn bindings<const N: usize>(&self, at: &mut Lowering<'_>, storage: Storage, operands: [PlaceId; N]) -> Result<Vec<(PlaceId, Access)>, Unsupported> {
+    /// What a contraction binds, in the order of its shader: its operands, bias, residual, result. One that
+    /// isn't there is a dummy.
+    pub fn bindings<const N: usize>(
+        &self,
+        at: &mut Lowering<'_>,
+        storage: Storage,
+        operands: [PlaceId; N],
+    ) -> Result<Vec<(PlaceId, Access)>, Unsupported> {
         let dummy = at.dummy(storage)?;
         let read = operands.into_iter().chain([self.bias.unwrap_or(dummy), self.residual.unwrap_or(dummy)]);
         Ok(read.map(|place| (place, Access::Read)).chain([(self.output.place, Access::Write)]).collect())
     }
 }
 
-/// The clamp bounds of an expression that is `[+ residual] [Relu | Max c | Min c]…`, the order that the flags run in.
+/// The clamp bounds of an expression that is `[+ residual] [Relu | Max c | Min c]…`, the order that the flags
+/// run in.
 fn standard(expression: &Pointwise) -> Option<(f32, f32)> {
     let (mut low, mut high) = (f32::NEG_INFINITY, f32::INFINITY);
     let mut value = Arg::Operand(0);
@@ -111,12 +135,16 @@ fn standard(expression: &Pointwise) -> Option<(f32, f32)> {
     added.then_some((low, high))
 }
 
-/// The variants that the test without a device translates: the standard one and a generated one with a residual.
+/// The variants that the test without a device translates: the standard one and a generated one with a
+/// residual.
 pub fn samples() -> Vec<Epilogue> {
     let mut silu = Pointwise { operands: 2, steps: vec![] };
     let value = silu.push(&table::SILU, vec![Arg::Operand(0)]);
     silu.push(&table::ADD, vec![value, Arg::Operand(1)]);
-    [Pointwise::identity(), silu, Pointwise::of(&table::GELU, 1, &[])].iter().filter_map(|expression| Epilogue::new(expression, true).ok()).collect()
+    [Pointwise::identity(), silu, Pointwise::of(&table::GELU, 1, &[])]
+        .iter()
+        .filter_map(|expression| Epilogue::new(expression, true).ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -130,7 +158,10 @@ mod tests {
         let low = chain.push(&table::MAX, vec![sum, Arg::Const(0.0)]);
         chain.push(&table::MIN, vec![low, Arg::Const(6.0)]);
         let epilogue = Epilogue::new(&chain, true).unwrap();
-        assert_eq!((epilogue.flags, epilogue.low, epilogue.high, epilogue.generated.is_none()), (7, 0.0, 6.0, true));
+        assert_eq!(
+            (epilogue.flags, epilogue.low, epilogue.high, epilogue.generated.is_none()),
+            (7, 0.0, 6.0, true)
+        );
         // Relu before the residual is another thing.
         let mut other = Pointwise { operands: 2, steps: vec![] };
         let relu = other.push(&table::RELU, vec![Arg::Operand(0)]);

@@ -17,11 +17,18 @@ impl Extent {
         let module = naga::front::wgsl::parse_str(text).map_err(|error| error.emit_to_string(text))?;
         let globals = || module.global_variables.iter().map(|(_, variable)| variable);
         let shared = globals().filter(|variable| variable.space == naga::AddressSpace::WorkGroup);
-        let invocations = module.entry_points.iter().map(|entry| entry.workgroup_size.iter().map(|&size| u64::from(size)).product::<u64>());
+        let invocations = module
+            .entry_points
+            .iter()
+            .map(|entry| entry.workgroup_size.iter().map(|&size| u64::from(size)).product::<u64>());
         Ok(Self {
-            workgroup_bytes: shared.map(|variable| u64::from(module.types[variable.ty].inner.size(module.to_ctx()))).sum(),
+            workgroup_bytes: shared
+                .map(|variable| u64::from(module.types[variable.ty].inner.size(module.to_ctx())))
+                .sum(),
             invocations: invocations.max().unwrap_or(0),
-            buffers: globals().filter(|variable| matches!(variable.space, naga::AddressSpace::Storage { .. })).count(),
+            buffers: globals()
+                .filter(|variable| matches!(variable.space, naga::AddressSpace::Storage { .. }))
+                .count(),
         })
     }
 }

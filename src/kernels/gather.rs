@@ -4,7 +4,12 @@ use super::{Access, Kernel, Prelude, folded_grid, indices};
 use crate::ops::Fact;
 use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
 
-pub static GATHER: Kernel = Kernel { stem: "gather", shader: include_str!("../../shaders/gather.wgsl"), params_size: size_of::<Params>(), variants };
+pub static GATHER: Kernel = Kernel {
+    stem: "gather",
+    shader: include_str!("../../shaders/gather.wgsl"),
+    params_size: size_of::<Params>(),
+    variants,
+};
 
 const MAX_RANK: usize = 8;
 const WIDTH: u32 = 64;
@@ -29,7 +34,8 @@ struct Params {
     axis_strides: [u32; MAX_RANK],
 }
 
-/// How output coordinates become addresses: one entry for each axis of the output, one for each index of a tuple.
+/// How output coordinates become addresses: one entry for each axis of the output, one for each index of a
+/// tuple.
 pub struct Addressing {
     /// What a step on each output axis moves in the data, by itself.
     pub data_strides: Vec<isize>,
@@ -53,35 +59,57 @@ fn prelude(data: Storage, indices: Storage, rank: usize, tuple: usize, report: b
 fn variants() -> Vec<Prelude> {
     let all = [Storage::F32, Storage::F16, Storage::F16Packed, Storage::I32, Storage::U32, Storage::I64];
     let kinds = [(Storage::I32, true), (Storage::I64, true), (Storage::I64, false)];
-    all.into_iter().flat_map(|data| kinds.map(|(indices, report)| prelude(data, indices, 3, 2, report))).collect()
+    all.into_iter()
+        .flat_map(|data| kinds.map(|(indices, report)| prelude(data, indices, 3, 2, report)))
+        .collect()
 }
 
 /// Emits the gather of `data` by `indices` into output 0, dense.
-pub fn lower(at: &mut Lowering<'_>, data: &View, indices: &View, addressing: &Addressing) -> Result<(), Unsupported> {
+pub fn lower(
+    at: &mut Lowering<'_>,
+    data: &View,
+    indices: &View,
+    addressing: &Addressing,
+) -> Result<(), Unsupported> {
     let (data_storage, index_storage) = (at.storage(at.fact(0)?.dtype)?, at.storage(at.fact(1)?.dtype)?);
     let mut output = at.output(0, Layout::Dense)?;
     if data.count() == 0 && output.count() > 0 {
         return Err(Unsupported::new("a gather from no elements"));
     }
     let report = at.report(1, addressing.axis, addressing.axes.iter().map(|axis| axis.0).collect());
-    // Where nothing is moved the indices are read all the same, each once, and what comes of it is thrown away.
+    // Where nothing is moved the indices are read all the same, each once, and what comes of it is thrown
+    // away.
     let nothing = output.count() == 0 && report.is_some();
     if nothing {
-        let sizes: Vec<usize> = output.shape.iter().zip(&addressing.index_strides).map(|(&size, &step)| if step == 0 { 1 } else { size }).collect();
+        let sizes: Vec<usize> = output
+            .shape
+            .iter()
+            .zip(&addressing.index_strides)
+            .map(|(&size, &step)| if step == 0 { 1 } else { size })
+            .collect();
         output = at.scratch(&Fact::new(at.fact(0)?.dtype, sizes), Layout::Dense)?;
     }
     let still = |stride: isize| if nothing { 0 } else { stride };
     let mut dims: Vec<(usize, isize, isize)> = vec![];
-    for ((&size, &data), &index) in output.shape.iter().zip(&addressing.data_strides).zip(&addressing.index_strides).filter(|((size, _), _)| **size != 1) {
+    for ((&size, &data), &index) in output
+        .shape
+        .iter()
+        .zip(&addressing.data_strides)
+        .zip(&addressing.index_strides)
+        .filter(|((size, _), _)| **size != 1)
+    {
         match dims.last_mut() {
-            Some(last) if last.1 == data * size as isize && last.2 == index * size as isize => *last = (last.0 * size, data, index),
+            Some(last) if last.1 == data * size as isize && last.2 == index * size as isize => {
+                *last = (last.0 * size, data, index)
+            }
             _ => dims.push((size, data, index)),
         }
     }
     if dims.len() > MAX_RANK || addressing.axes.len() > MAX_RANK {
         return Err(Unsupported::new(format!("a gather over {} dimensions", dims.len())));
     }
-    let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a gather beyond 2³² elements"));
+    let narrow =
+        |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a gather beyond 2³² elements"));
     let elements = narrow(output.count())?;
     let grid = folded_grid(elements.div_ceil(4).div_ceil(WIDTH) as u64, at.capabilities().max_grid);
     let mut params = Params {
@@ -100,11 +128,19 @@ pub fn lower(at: &mut Lowering<'_>, data: &View, indices: &View, addressing: &Ad
         axis_strides: [0; MAX_RANK],
     };
     for (d, dim) in dims.iter().enumerate() {
-        (params.sizes[d], params.data_strides[d], params.index_strides[d]) = (narrow(dim.0)?, still(dim.1) as i32 as u32, dim.2 as i32 as u32);
+        (params.sizes[d], params.data_strides[d], params.index_strides[d]) =
+            (narrow(dim.0)?, still(dim.1) as i32 as u32, dim.2 as i32 as u32);
     }
     for (k, axis) in addressing.axes.iter().enumerate() {
-        (params.axis_sizes[k], params.axis_strides[k]) = (super::narrow(axis.0)?, still(axis.1) as i32 as u32);
+        (params.axis_sizes[k], params.axis_strides[k]) =
+            (super::narrow(axis.0)?, still(axis.1) as i32 as u32);
     }
     let bindings = [(data.place, Access::Read), (indices.place, Access::Read), (output.place, Access::Write)];
-    at.emit(&GATHER, prelude(data_storage, index_storage, dims.len(), addressing.axes.len(), report.is_some()), params, &bindings, grid)
+    at.emit(
+        &GATHER,
+        prelude(data_storage, index_storage, dims.len(), addressing.axes.len(), report.is_some()),
+        params,
+        &bindings,
+        grid,
+    )
 }

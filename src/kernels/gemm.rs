@@ -1,8 +1,9 @@
 //! Products and convolutions by tiles in workgroup memory, for hardware adapters: `shaders/gemm.wgsl`.
 //!
-//! A register of A or B is used as often as a tile is wide or high, so a large tile needs little of the caches; a small one makes
-//! more workgroups. [`rule`] takes the largest that fills a device; `--tune` measures the others (Nath, Tomov and Dongarra, *An
-//! Improved MAGMA GEMM for Fermi Graphics Processing Units*, 2010, has the two levels of tiles).
+//! A register of A or B is used as often as a tile is wide or high, so a large tile needs little of the
+//! caches; a small one makes more workgroups. [`rule`] takes the largest that fills a device; `--tune`
+//! measures the others (Nath, Tomov and Dongarra, *An Improved MAGMA GEMM for Fermi Graphics Processing
+//! Units*, 2010, has the two levels of tiles).
 
 use super::conv;
 use super::epilogue::{Ends, Epilogue, samples};
@@ -11,7 +12,12 @@ use super::matmul::{Matrix, Sizes};
 use super::{Kernel, Prelude, folded_grid, narrow, pair};
 use crate::plan::{Capabilities, Lowering, PlaceId, Storage, Unsupported, Variant};
 
-pub static GEMM: Kernel = Kernel { stem: "gemm", shader: include_str!("../../shaders/gemm.wgsl"), params_size: PARAMS_SIZE, variants };
+pub static GEMM: Kernel = Kernel {
+    stem: "gemm",
+    shader: include_str!("../../shaders/gemm.wgsl"),
+    params_size: PARAMS_SIZE,
+    variants,
+};
 
 /// What `shaders/gemm_cooperative.wgsl` begins with too.
 const COMMON: &str = include_str!("../../shaders/lib/tiles.wgsl");
@@ -66,7 +72,8 @@ pub(crate) const LIMIT_W_AT: usize = std::mem::offset_of!(Params, limit_w);
 /// Groups of 4 along k that pass through workgroup memory at a time.
 const DEPTH: u32 = 4;
 
-/// A tile of C: its rows and columns, the workgroup that makes it (columns × rows of invocations), and how many of them share k.
+/// A tile of C: its rows and columns, the workgroup that makes it (columns × rows of invocations), and how
+/// many of them share k.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Tile {
     rows: u32,
@@ -85,7 +92,8 @@ const TILES: [Tile; 6] = [
     Tile { rows: 32, columns: 32, threads: [8, 8], slices: 4 },
 ];
 
-/// Workgroups that fill a desktop GPU: two for each of some 40 cores. WebGPU says nothing of the cores that there are.
+/// Workgroups that fill a desktop GPU: two for each of some 40 cores. WebGPU says nothing of the cores that
+/// there are.
 const FILL: u64 = 80;
 
 /// Groups of 4 along k from which sharing k among slices repays adding them up.
@@ -96,45 +104,71 @@ impl Tile {
         TILES.into_iter().find(|tile| tile.variant() == variant)
     }
     fn variant(self) -> Variant {
-        Variant { tile: self.rows, columns: self.columns, slices: self.slices, down: false, cooperative: false }
+        Variant {
+            tile: self.rows,
+            columns: self.columns,
+            slices: self.slices,
+            down: false,
+            cooperative: false,
+        }
     }
     /// Bytes of workgroup memory.
     fn bytes(self) -> u32 {
         16 * DEPTH * (self.rows + self.columns) * self.slices
     }
     fn fits(self, capabilities: &Capabilities) -> bool {
-        self.bytes() <= capabilities.max_workgroup_bytes && self.threads[0] * self.threads[1] * self.slices <= capabilities.max_invocations
+        self.bytes() <= capabilities.max_workgroup_bytes
+            && self.threads[0] * self.threads[1] * self.slices <= capabilities.max_invocations
     }
 }
 
-/// The first of `tiles` (rows, columns; the largest first) of which there are enough to fill a device, and that don't waste much on
-/// what lies beyond the edges of C.
-pub(super) fn filling(tiles: impl Iterator<Item = [u32; 2]> + Clone, [m, n]: [usize; 2], batch: usize) -> Option<usize> {
-    let count = |[rows, columns]: [u32; 2]| m.div_ceil(rows as usize).saturating_mul(n.div_ceil(columns as usize)).saturating_mul(batch) as u64;
+/// The first of `tiles` (rows, columns; the largest first) of which there are enough to fill a device, and
+/// that don't waste much on what lies beyond the edges of C.
+pub(super) fn filling(
+    tiles: impl Iterator<Item = [u32; 2]> + Clone,
+    [m, n]: [usize; 2],
+    batch: usize,
+) -> Option<usize> {
+    let count = |[rows, columns]: [u32; 2]| {
+        m.div_ceil(rows as usize).saturating_mul(n.div_ceil(columns as usize)).saturating_mul(batch) as u64
+    };
     // The elements of C with those beyond its edges.
-    let area = |[rows, columns]: [u32; 2]| m.next_multiple_of(rows as usize).saturating_mul(n.next_multiple_of(columns as usize));
+    let area = |[rows, columns]: [u32; 2]| {
+        m.next_multiple_of(rows as usize).saturating_mul(n.next_multiple_of(columns as usize))
+    };
     let least = tiles.clone().map(area).min().unwrap_or(0);
     tiles.into_iter().position(|tile| count(tile) >= FILL && area(tile) / 5 * 4 <= least)
 }
 
-/// Whether tiles serve a product of these sizes: on hardware (barriers are dear to software adapters), for more than a few rows and
-/// columns, and where `groups`, those of 4 along k that lie together, don't leave most of a step empty.
+/// Whether tiles serve a product of these sizes: on hardware (barriers are dear to software adapters), for
+/// more than a few rows and columns, and where `groups`, those of 4 along k that lie together, don't leave
+/// most of a step empty.
 pub(super) fn serves(capabilities: &Capabilities, [m, n]: [usize; 2], groups: usize) -> bool {
     !capabilities.software && m > 8 && n > 16 && groups >= 3
 }
 
 /// The variants for a product of these sizes, the rule's first; none where other kernels serve it better.
-pub fn variants_for(capabilities: &Capabilities, [m, n]: [usize; 2], groups: usize, steps: usize, batch: usize) -> Vec<Variant> {
+pub fn variants_for(
+    capabilities: &Capabilities,
+    [m, n]: [usize; 2],
+    groups: usize,
+    steps: usize,
+    batch: usize,
+) -> Vec<Variant> {
     if !serves(capabilities, [m, n], groups) {
         return vec![];
     }
     let serving: Vec<Tile> = TILES.into_iter().filter(|tile| tile.fits(capabilities)).collect();
     let whole: Vec<Tile> = serving.iter().copied().filter(|tile| tile.slices == 1).collect();
-    let fills = filling(whole.iter().map(|tile| [tile.rows, tile.columns]), [m, n], batch).and_then(|index| whole.get(index));
+    let fills = filling(whole.iter().map(|tile| [tile.rows, tile.columns]), [m, n], batch)
+        .and_then(|index| whole.get(index));
     let small = |slices: u32| serving.iter().find(|tile| tile.columns == 32 && tile.slices == slices);
     let sliced = if steps.saturating_mul(groups) >= LONG { small(4) } else { None };
     let rule = fills.or(sliced).or(small(1)).copied();
-    rule.into_iter().chain(serving.iter().copied().filter(|tile| Some(*tile) != rule)).map(Tile::variant).collect()
+    rule.into_iter()
+        .chain(serving.iter().copied().filter(|tile| Some(*tile) != rule))
+        .map(Tile::variant)
+        .collect()
 }
 
 /// What of a product or convolution its tiles depend on.
@@ -153,8 +187,15 @@ pub(super) fn tiles_prelude(prelude: Prelude, tiling: Tiling, epilogue: &Epilogu
 
 fn prelude(storage: Storage, tile: Tile, tiling: Tiling, epilogue: &Epilogue) -> Prelude {
     let [tx, ty] = tile.threads;
-    let base = Prelude::new().storage(storage).constant("TX", tx).constant("TY", ty).constant("ROWS", tile.rows / ty);
-    let base = base.constant("COLUMNS", tile.columns / 4 / tx).constant("DEPTH", DEPTH).constant("SLICES", tile.slices);
+    let base = Prelude::new()
+        .storage(storage)
+        .constant("TX", tx)
+        .constant("TY", ty)
+        .constant("ROWS", tile.rows / ty);
+    let base = base
+        .constant("COLUMNS", tile.columns / 4 / tx)
+        .constant("DEPTH", DEPTH)
+        .constant("SLICES", tile.slices);
     tiles_prelude(base, tiling, epilogue)
 }
 
@@ -185,7 +226,11 @@ fn dispatch(
     let none = || Unsupported::new(format!("no tile of {variant}"));
     let (kernel, [rows, columns], prelude) = if variant.cooperative {
         let (tile, by) = cooperative::Tile::of(variant).zip(capabilities.cooperative).ok_or_else(none)?;
-        (&GEMM_COOPERATIVE, tile.size(), cooperative::prelude(storage, tile, by, tiling, params.groups, epilogue))
+        (
+            &GEMM_COOPERATIVE,
+            tile.size(),
+            cooperative::prelude(storage, tile, by, tiling, params.groups, epilogue),
+        )
     } else {
         let tile = Tile::of(variant).ok_or_else(none)?;
         (&GEMM, [tile.rows, tile.columns], prelude(storage, tile, tiling, epilogue))
@@ -241,7 +286,8 @@ pub(super) fn product(
     dispatch(at, storage, variant, (false, s.outer.saturating_mul(s.inner)), [a.place, b.place], ends, params)
 }
 
-/// Emits a convolution of one group by tiles; the weights are rows of (tap, input channel), channels padded to 4: see [`conv::emit`].
+/// Emits a convolution of one group by tiles; the weights are rows of (tap, input channel), channels padded
+/// to 4: see [`conv::emit`].
 pub(super) fn convolution(
     at: &mut Lowering<'_>,
     storage: Storage,

@@ -1,15 +1,20 @@
 //! Products and convolutions of float16 by cooperative matrices: `shaders/gemm_cooperative.wgsl`.
 //!
-//! What the vendors call tensor cores, matrix cores, simdgroup matrices: a subgroup multiplies whole matrices, several times as fast
-//! as its invocations one by one (`VK_KHR_cooperative_matrix`; `simdgroup_matrix` of the Metal Shading Language).
+//! What the vendors call tensor cores, matrix cores, simdgroup matrices: a subgroup multiplies whole
+//! matrices, several times as fast as its invocations one by one (`VK_KHR_cooperative_matrix`;
+//! `simdgroup_matrix` of the Metal Shading Language).
 
 use super::epilogue::{Epilogue, samples};
 use super::gemm::{Tiling, filling, tiles_prelude};
 use super::{Kernel, Prelude, gemm};
 use crate::plan::{Capabilities, Cooperative, Storage, Variant};
 
-pub static GEMM_COOPERATIVE: Kernel =
-    Kernel { stem: "gemm_cooperative", shader: include_str!("../../shaders/gemm_cooperative.wgsl"), params_size: gemm::PARAMS_SIZE, variants };
+pub static GEMM_COOPERATIVE: Kernel = Kernel {
+    stem: "gemm_cooperative",
+    shader: include_str!("../../shaders/gemm_cooperative.wgsl"),
+    params_size: gemm::PARAMS_SIZE,
+    variants,
+};
 
 /// A tile of C: the subgroups that make it, down and across, and the rows and columns of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +23,13 @@ pub(super) struct Tile {
     each: [u32; 2],
 }
 
-/// The tiles, the largest first. The sums of a subgroup have to stay in registers: of 32 × 64 an invocation of 32 has 64.
-const TILES: [Tile; 3] = [Tile { subgroups: [4, 2], each: [32, 64] }, Tile { subgroups: [2, 2], each: [32, 32] }, Tile { subgroups: [2, 1], each: [16, 32] }];
+/// The tiles, the largest first. The sums of a subgroup have to stay in registers: of 32 × 64 an invocation
+/// of 32 has 64.
+const TILES: [Tile; 3] = [
+    Tile { subgroups: [4, 2], each: [32, 64] },
+    Tile { subgroups: [2, 2], each: [32, 32] },
+    Tile { subgroups: [2, 1], each: [16, 32] },
+];
 
 impl Tile {
     pub(super) fn of(variant: Variant) -> Option<Tile> {
@@ -51,28 +61,63 @@ impl Tile {
         let [rows, columns] = self.size();
         let threads = self.threads(by);
         let loads = rows.min(columns) * DEPTHS[0];
-        self.bytes(by) <= capabilities.max_workgroup_bytes && threads <= capabilities.max_invocations && loads.is_multiple_of(threads)
+        self.bytes(by) <= capabilities.max_workgroup_bytes
+            && threads <= capabilities.max_invocations
+            && loads.is_multiple_of(threads)
     }
 }
 
 /// Groups of 4 along k that pass through workgroup memory at a time: the second where there are as many.
 const DEPTHS: [u32; 2] = [4, 8];
 
-/// The variants for a product of these sizes, the rule's first, as [`gemm::variants_for`] gives those without cooperative matrices,
-/// before which they go: none where the device has no such matrices of this type.
-pub fn variants_for(capabilities: &Capabilities, storage: Storage, [m, n]: [usize; 2], groups: usize, batch: usize) -> Vec<Variant> {
-    let Some(by) = capabilities.cooperative.filter(|_| storage == Storage::F16 && gemm::serves(capabilities, [m, n], groups)) else { return vec![] };
+/// The variants for a product of these sizes, the rule's first, as [`gemm::variants_for`] gives those without
+/// cooperative matrices, before which they go: none where the device has no such matrices of this type.
+pub fn variants_for(
+    capabilities: &Capabilities,
+    storage: Storage,
+    [m, n]: [usize; 2],
+    groups: usize,
+    batch: usize,
+) -> Vec<Variant> {
+    let Some(by) = capabilities
+        .cooperative
+        .filter(|_| storage == Storage::F16 && gemm::serves(capabilities, [m, n], groups))
+    else {
+        return vec![];
+    };
     let serving: Vec<Tile> = TILES.into_iter().filter(|tile| tile.fits(capabilities, by)).collect();
-    let rule = filling(serving.iter().map(|tile| tile.size()), [m, n], batch).and_then(|index| serving.get(index)).or(serving.last()).copied();
-    rule.into_iter().chain(serving.iter().copied().filter(|tile| Some(*tile) != rule)).map(Tile::variant).collect()
+    let rule = filling(serving.iter().map(|tile| tile.size()), [m, n], batch)
+        .and_then(|index| serving.get(index))
+        .or(serving.last())
+        .copied();
+    rule.into_iter()
+        .chain(serving.iter().copied().filter(|tile| Some(*tile) != rule))
+        .map(Tile::variant)
+        .collect()
 }
 
-pub(super) fn prelude(storage: Storage, tile: Tile, by: Cooperative, tiling: Tiling, groups: u32, epilogue: &Epilogue) -> Prelude {
+pub(super) fn prelude(
+    storage: Storage,
+    tile: Tile,
+    by: Cooperative,
+    tiling: Tiling,
+    groups: u32,
+    epilogue: &Epilogue,
+) -> Prelude {
     let [down, across] = tile.subgroups;
     let side = by.side;
-    let base = Prelude::new().cooperative(side).storage(storage).constant("SIDE", side).constant("DOWN", down).constant("ACROSS", across);
-    let base = base.constant("ROWS", tile.each[0] / side).constant("COLUMNS", tile.each[1] / side).constant("THREADS", tile.threads(by));
-    let base = base.constant("DEPTH", DEPTHS[(groups >= DEPTHS[1]) as usize]).constant("STAGED", tile.staged(by));
+    let base = Prelude::new()
+        .cooperative(side)
+        .storage(storage)
+        .constant("SIDE", side)
+        .constant("DOWN", down)
+        .constant("ACROSS", across);
+    let base = base
+        .constant("ROWS", tile.each[0] / side)
+        .constant("COLUMNS", tile.each[1] / side)
+        .constant("THREADS", tile.threads(by));
+    let base =
+        base.constant("DEPTH", DEPTHS[(groups >= DEPTHS[1]) as usize]).constant("STAGED", tile.staged(by));
     tiles_prelude(base, tiling, epilogue)
 }
 
@@ -81,7 +126,16 @@ fn variants() -> Vec<Prelude> {
     for (side, subgroup) in [(8, 8), (8, 32), (16, 32), (16, 64)] {
         for (index, tile) in TILES.into_iter().enumerate() {
             let tiling = Tiling { pixels: index % 2 == 0, tail: index > 0 };
-            let of = |epilogue| prelude(Storage::F16, tile, Cooperative { side, subgroup }, tiling, 3 + 5 * index as u32, epilogue);
+            let of = |epilogue| {
+                prelude(
+                    Storage::F16,
+                    tile,
+                    Cooperative { side, subgroup },
+                    tiling,
+                    3 + 5 * index as u32,
+                    epilogue,
+                )
+            };
             list.extend(samples().iter().map(of));
         }
     }
@@ -94,7 +148,13 @@ mod tests {
 
     fn device(side: u32, subgroup: u32) -> Capabilities {
         let cooperative = Some(Cooperative { side, subgroup });
-        Capabilities { cooperative, shader_f16: true, max_workgroup_bytes: 32 << 10, max_invocations: 1024, ..Capabilities::webgpu() }
+        Capabilities {
+            cooperative,
+            shader_f16: true,
+            max_workgroup_bytes: 32 << 10,
+            max_invocations: 1024,
+            ..Capabilities::webgpu()
+        }
     }
 
     fn written(capabilities: &Capabilities, storage: Storage, size: [usize; 2]) -> Vec<String> {
@@ -110,14 +170,20 @@ mod tests {
         // Few rows belong to another kernel, and the matrices are of float16.
         assert!(written(&tensor_cores, Storage::F16, [8, 768]).is_empty());
         assert!(written(&tensor_cores, Storage::F32, [2048, 2048]).is_empty());
-        assert!(written(&Capabilities { software: true, ..tensor_cores }, Storage::F16, [2048, 2048]).is_empty());
+        assert!(
+            written(&Capabilities { software: true, ..tensor_cores }, Storage::F16, [2048, 2048]).is_empty()
+        );
         assert!(written(&Capabilities::webgpu(), Storage::F16, [2048, 2048]).is_empty());
     }
 
     #[test]
     fn a_tile_fits_its_device() {
         for (side, subgroup, count) in [(8, 8, 3), (16, 32, 3), (16, 64, 3), (16, 128, 0)] {
-            assert_eq!(written(&device(side, subgroup), Storage::F16, [2048, 2048]).len(), count, "{side} {subgroup}");
+            assert_eq!(
+                written(&device(side, subgroup), Storage::F16, [2048, 2048]).len(),
+                count,
+                "{side} {subgroup}"
+            );
         }
         let small = Capabilities { max_workgroup_bytes: 16 << 10, ..device(8, 32) };
         assert_eq!(written(&small, Storage::F16, [2048, 2048]), ["64x64-cooperative", "32x32-cooperative"]);

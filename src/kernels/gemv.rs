@@ -5,12 +5,18 @@ use super::matmul::Params;
 use super::{Kernel, Prelude, matmul, weights};
 use crate::plan::{Capabilities, Storage, Variant};
 
-pub static GEMV: Kernel = Kernel { stem: "gemv", shader: include_str!("../../shaders/gemv.wgsl"), params_size: size_of::<Params>(), variants };
+pub static GEMV: Kernel = Kernel {
+    stem: "gemv",
+    shader: include_str!("../../shaders/gemv.wgsl"),
+    params_size: size_of::<Params>(),
+    variants,
+};
 
 /// The most rows of A that it is for: beyond them a tile of [`super::gemm`] reads B as seldom.
 pub const MAX_ROWS: usize = 8;
 
-/// Invocations that fill a desktop GPU: some 40 cores of 512. WebGPU says nothing of the cores that there are.
+/// Invocations that fill a desktop GPU: some 40 cores of 512. WebGPU says nothing of the cores that there
+/// are.
 const FILL: usize = 20 << 10;
 
 /// Groups of 4 along k that an invocation should have at least.
@@ -30,14 +36,24 @@ fn rows(m: usize) -> u32 {
     }
 }
 
-/// The variants for a batch of products of `m` rows, `n4` groups of columns and `k4` groups of k, the rule's first; none where it isn't for them.
-pub fn variants_for(capabilities: &Capabilities, m: usize, n4: usize, k4: usize, batch: usize) -> Vec<Variant> {
+/// The variants for a batch of products of `m` rows, `n4` groups of columns and `k4` groups of k, the rule's
+/// first; none where it isn't for them.
+pub fn variants_for(
+    capabilities: &Capabilities,
+    m: usize,
+    n4: usize,
+    k4: usize,
+    batch: usize,
+) -> Vec<Variant> {
     if capabilities.software || m > MAX_ROWS {
         return vec![];
     }
     let rows = rows(m);
     // Sums of all rows lie in workgroup memory, which WebGPU promises 16 KiB of.
-    let all: Vec<u32> = [4, 8, 16, 32].into_iter().filter(|&slices| slices >= rows && (rows * columns(slices) * slices <= 1024)).collect();
+    let all: Vec<u32> = [4, 8, 16, 32]
+        .into_iter()
+        .filter(|&slices| slices >= rows && (rows * columns(slices) * slices <= 1024))
+        .collect();
     let worth = |slices: &&u32| k4 / **slices as usize >= LEAST;
     let enough = |slices: &&u32| n4.saturating_mul(batch).saturating_mul(**slices as usize) >= FILL;
     let rule = all.iter().filter(worth).find(enough).or(all.iter().rfind(worth));
@@ -52,8 +68,13 @@ pub(super) fn columns_of(variant: Variant) -> u32 {
 }
 
 pub(super) fn prelude(storage: Storage, variant: Variant, tail: bool, epilogue: &Epilogue) -> Prelude {
-    let base = Prelude::new().storage(storage).constant("ROWS", variant.tile).constant("COLUMNS", columns(variant.slices));
-    epilogue.prelude(weights::prelude(base.constant("SLICES", variant.slices).flag("TAIL", tail), false)).code(matmul::COMMON)
+    let base = Prelude::new()
+        .storage(storage)
+        .constant("ROWS", variant.tile)
+        .constant("COLUMNS", columns(variant.slices));
+    epilogue
+        .prelude(weights::prelude(base.constant("SLICES", variant.slices).flag("TAIL", tail), false))
+        .code(matmul::COMMON)
 }
 
 fn variants() -> Vec<Prelude> {

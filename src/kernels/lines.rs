@@ -1,4 +1,5 @@
-//! Lines of elements along one axis, an invocation or a team a line: the parameters that softmax, running sums and norms share.
+//! Lines of elements along one axis, an invocation or a team a line: the parameters that softmax, running
+//! sums and norms share.
 
 use super::team::{Neighbours, Team};
 use super::{Prelude, folded_grid};
@@ -15,8 +16,8 @@ pub(super) fn of_teams(prelude: Prelude) -> Prelude {
 /// Invocations of a workgroup.
 pub(super) const WIDTH: u32 = 64;
 
-/// Strides in groups of 4. Across the innermost axis a line is 4 neighbouring columns, else a row; `count` of them, of `length`
-/// elements each.
+/// Strides in groups of 4. Across the innermost axis a line is 4 neighbouring columns, else a row; `count` of
+/// them, of `length` elements each.
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 pub(super) struct Params {
@@ -39,11 +40,22 @@ pub(super) struct Lines {
 
 impl Lines {
     /// The lines of a whole place of this layout and shape. `what` names the work where it is too large.
-    pub fn new(at: &Lowering<'_>, layout: Layout, shape: &[usize], axis: usize, what: &str) -> Result<Self, Unsupported> {
+    pub fn new(
+        at: &Lowering<'_>,
+        layout: Layout,
+        shape: &[usize],
+        axis: usize,
+        what: &str,
+    ) -> Result<Self, Unsupported> {
         let physical = layout.physical(shape);
-        let position = physical.iter().position(|dim| dim.0 == axis).ok_or_else(|| Unsupported::new(format!("{what} of a scalar")))?;
+        let position = physical
+            .iter()
+            .position(|dim| dim.0 == axis)
+            .ok_or_else(|| Unsupported::new(format!("{what} of a scalar")))?;
         let inner4 = physical.last().map_or(1, |dim| dim.1) / 4;
-        let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new(format!("{what} beyond 2³² elements")));
+        let narrow = |value: usize| {
+            u32::try_from(value).map_err(|_| Unsupported::new(format!("{what} beyond 2³² elements")))
+        };
         let across = position + 1 < physical.len();
         let before: usize = physical[..position].iter().map(|dim| dim.1).product();
         let (count, columns, outer, step) = if across {
@@ -68,7 +80,8 @@ impl Lines {
     /// The division where teams make the lines, with its parameters and its grid.
     pub fn in_teams(&self, capabilities: &Capabilities) -> (Team, Params, [u32; 3]) {
         let (count, length) = (self.params.count as usize, self.params.length as usize);
-        let (items, neighbours) = if self.across { (length, Neighbours::Lines) } else { (length.div_ceil(4), Neighbours::Items) };
+        let (items, neighbours) =
+            if self.across { (length, Neighbours::Lines) } else { (length.div_ceil(4), Neighbours::Items) };
         let team = Team::new(capabilities, count, items, neighbours);
         let grid = team.grid(count, capabilities.max_grid);
         (team, Params { per_row: grid[0], ..self.params }, grid)

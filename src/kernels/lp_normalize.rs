@@ -1,12 +1,17 @@
-//! Elements divided by the norm of their line: `shaders/lp_normalize_team.wgsl`, and `shaders/lp_normalize.wgsl` for software adapters.
+//! Elements divided by the norm of their line: `shaders/lp_normalize_team.wgsl`, and
+//! `shaders/lp_normalize.wgsl` for software adapters.
 
 use super::lines::{LINES, Lines, Params, WIDTH};
 use super::team::Team;
 use super::{Access, Kernel, Prelude, lines};
 use crate::plan::{Layout, Lowering, Storage, Unsupported};
 
-pub static LP_NORMALIZE: Kernel =
-    Kernel { stem: "lp_normalize", shader: include_str!("../../shaders/lp_normalize.wgsl"), params_size: size_of::<Params>(), variants };
+pub static LP_NORMALIZE: Kernel = Kernel {
+    stem: "lp_normalize",
+    shader: include_str!("../../shaders/lp_normalize.wgsl"),
+    params_size: size_of::<Params>(),
+    variants,
+};
 pub static LP_NORMALIZE_TEAM: Kernel = Kernel {
     stem: "lp_normalize_team",
     shader: include_str!("../../shaders/lp_normalize_team.wgsl"),
@@ -20,7 +25,10 @@ fn prelude(storage: Storage, across: bool, squares: bool) -> Prelude {
 
 fn samples() -> impl Iterator<Item = Prelude> {
     let all = [Storage::F32, Storage::F16, Storage::F16Packed];
-    all.into_iter().flat_map(|storage| [(false, false), (true, true), (false, true)].map(|(across, squares)| prelude(storage, across, squares)))
+    all.into_iter().flat_map(|storage| {
+        [(false, false), (true, true), (false, true)]
+            .map(|(across, squares)| prelude(storage, across, squares))
+    })
 }
 
 fn variants() -> Vec<Prelude> {

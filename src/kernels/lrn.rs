@@ -4,7 +4,12 @@ use super::{Access, Kernel, Prelude, folded_grid};
 use crate::ops::nn::lrn::Lrn;
 use crate::plan::{Layout, Lowering, Storage, Unsupported};
 
-pub static LRN: Kernel = Kernel { stem: "lrn", shader: include_str!("../../shaders/lrn.wgsl"), params_size: size_of::<Params>(), variants };
+pub static LRN: Kernel = Kernel {
+    stem: "lrn",
+    shader: include_str!("../../shaders/lrn.wgsl"),
+    params_size: size_of::<Params>(),
+    variants,
+};
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -36,7 +41,11 @@ pub fn lower(at: &mut Lowering<'_>, how: &Lrn) -> Result<(), Unsupported> {
     let storage = at.float_storage(0)?;
     let input = at.input(0, Layout::ChannelsLast4)?;
     let output = at.output(0, Layout::ChannelsLast4)?;
-    let narrow = |value: usize| i32::try_from(value).map(|value| value as u32).map_err(|_| Unsupported::new("a normalization beyond 2³¹ elements"));
+    let narrow = |value: usize| {
+        i32::try_from(value)
+            .map(|value| value as u32)
+            .map_err(|_| Unsupported::new("a normalization beyond 2³¹ elements"))
+    };
     let (channels, (before, behind)) = (input.shape[1], how.reach());
     let c4 = channels.div_ceil(4);
     let groups = narrow(Layout::ChannelsLast4.elements(&input.shape) / 4)?;
@@ -53,5 +62,11 @@ pub fn lower(at: &mut Lowering<'_>, how: &Lrn) -> Result<(), Unsupported> {
         bias: how.bias,
         spare: [0; 3],
     };
-    at.emit(&LRN, prelude(storage), params, &[(input.place, Access::Read), (output.place, Access::Write)], grid)
+    at.emit(
+        &LRN,
+        prelude(storage),
+        params,
+        &[(input.place, Access::Read), (output.place, Access::Write)],
+        grid,
+    )
 }

@@ -5,7 +5,12 @@ use super::{Kernel, Prelude, Target, gemm, gemm_cooperative, gemv, narrow, weigh
 use crate::plan::choice::{bucket, candidates};
 use crate::plan::{Capabilities, Layout, Lowering, PlaceId, Storage, Unsupported, Variant, View};
 
-pub static MATMUL: Kernel = Kernel { stem: "matmul", shader: include_str!("../../shaders/matmul.wgsl"), params_size: size_of::<Params>(), variants };
+pub static MATMUL: Kernel = Kernel {
+    stem: "matmul",
+    shader: include_str!("../../shaders/matmul.wgsl"),
+    params_size: size_of::<Params>(),
+    variants,
+};
 
 /// What `shaders/gemv.wgsl` begins with too.
 pub(super) const COMMON: &str = include_str!("../../shaders/lib/product.wgsl");
@@ -75,7 +80,8 @@ pub fn width(capabilities: &Capabilities, columns: usize) -> u32 {
     }
 }
 
-/// The rows that an invocation makes. On a software adapter more of them share a load of B: 16, beyond which sums no longer fit.
+/// The rows that an invocation makes. On a software adapter more of them share a load of B: 16, beyond which
+/// sums no longer fit.
 pub fn rows(capabilities: &Capabilities, m: usize) -> u32 {
     match m {
         0..=1 => 1,
@@ -96,22 +102,41 @@ fn tiles(capabilities: &Capabilities, m: usize) -> &'static [u32] {
     }
 }
 
-fn prelude(storage: Storage, rows: u32, width: u32, [tail, panels]: [bool; 2], epilogue: &Epilogue) -> Prelude {
-    let base = Prelude::new().storage(storage).shared("a", storage, true).constant("ROWS", rows).constant("WIDTH", width).flag("TAIL", tail);
+fn prelude(
+    storage: Storage,
+    rows: u32,
+    width: u32,
+    [tail, panels]: [bool; 2],
+    epilogue: &Epilogue,
+) -> Prelude {
+    let base = Prelude::new()
+        .storage(storage)
+        .shared("a", storage, true)
+        .constant("ROWS", rows)
+        .constant("WIDTH", width)
+        .flag("TAIL", tail);
     epilogue.prelude(weights::prelude(base, panels)).code(COMMON)
 }
 
 fn variants() -> Vec<Prelude> {
     let mut list = vec![];
     for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
-        for (rows, flags) in [(1, [true, false]), (4, [false; 2]), (8, [false; 2]), (12, [true, false]), (16, [false, true]), (16, [true, false])] {
+        for (rows, flags) in [
+            (1, [true, false]),
+            (4, [false; 2]),
+            (8, [false; 2]),
+            (12, [true, false]),
+            (16, [false, true]),
+            (16, [true, false]),
+        ] {
             list.extend(samples().iter().map(|epilogue| prelude(storage, rows, 16, flags, epilogue)));
         }
     }
     list
 }
 
-/// Emits `alpha · A · B` for each of `batch`, of views whose last two axes are rows and columns, `sizes` m, n and k.
+/// Emits `alpha · A · B` for each of `batch`, of views whose last two axes are rows and columns, `sizes` m, n
+/// and k.
 ///
 /// Weights that are more than the adapter binds at once are taken a part of the columns at a time.
 pub fn product(
@@ -126,14 +151,21 @@ pub fn product(
     let bytes = k.next_multiple_of(4).saturating_mul(storage.element_bytes());
     let capabilities = at.capabilities();
     let most = (capabilities.max_binding() / bytes.max(1) as u64 / 32).max(1).saturating_mul(32) as usize;
-    if n <= most || !batch.is_empty() || b.shape.len() != 2 || ends.bias.is_some() || ends.residual.is_some() || !at.is_constant(&b) {
+    if n <= most
+        || !batch.is_empty()
+        || b.shape.len() != 2
+        || ends.bias.is_some()
+        || ends.residual.is_some()
+        || !at.is_constant(&b)
+    {
         let (a, b, (outer, inner)) = operands(at, a, b, batch)?;
         return emit(at, storage, Sizes { m, n, k, outer, inner }, [a, b], alpha, ends);
     }
     for first in (0..n).step_by(most) {
         let n = most.min(n - first);
         let mut columns = View { shape: vec![k, n], ..b.clone() };
-        columns.offset = columns.offset.saturating_add_signed(columns.strides[1].saturating_mul(first as isize));
+        columns.offset =
+            columns.offset.saturating_add_signed(columns.strides[1].saturating_mul(first as isize));
         if !weights::panels(&capabilities) {
             columns = at.in_layout(columns, Layout::Rows4)?;
         }
@@ -144,16 +176,30 @@ pub fn product(
     Ok(())
 }
 
-/// Two views as matrix operands of a batch of products, with the batch's sizes (outer, inner). The last two axes are rows
-/// and columns; a view whose columns are not contiguous groups of 4 is copied.
-fn operands(at: &mut Lowering<'_>, a: View, b: View, batch: &[usize]) -> Result<(Matrix, Matrix, (usize, usize)), Unsupported> {
+/// Two views as matrix operands of a batch of products, with the batch's sizes (outer, inner). The last two
+/// axes are rows and columns; a view whose columns are not contiguous groups of 4 is copied.
+fn operands(
+    at: &mut Lowering<'_>,
+    a: View,
+    b: View,
+    batch: &[usize],
+) -> Result<(Matrix, Matrix, (usize, usize)), Unsupported> {
     let a = if readable(&a) { a } else { at.in_layout(a, Layout::Rows4)? };
     if let [rows, columns] = b.shape[..]
         && batch.is_empty()
         && weights::panels(&at.capabilities())
-        && let Some(place) = at.packed_view(&b, |view| weights::of_matrix(view.offset, [view.strides[0], view.strides[1]], [rows, columns]))?
+        && let Some(place) = at.packed_view(&b, |view| {
+            weights::of_matrix(view.offset, [view.strides[0], view.strides[1]], [rows, columns])
+        })?
     {
-        let b = Matrix { place, offset: 0, row: weights::panel_step(rows.div_ceil(4))?, outer: 0, inner: 0, panels: true };
+        let b = Matrix {
+            place,
+            offset: 0,
+            row: weights::panel_step(rows.div_ceil(4))?,
+            outer: 0,
+            inner: 0,
+            panels: true,
+        };
         return Ok((matrix(&a, 0, 0)?, b, (1, 1)));
     }
     let b = if readable(&b) { b } else { at.in_layout(b, Layout::Rows4)? };
@@ -166,12 +212,16 @@ fn operands(at: &mut Lowering<'_>, a: View, b: View, batch: &[usize]) -> Result<
     let mut merged: Vec<(usize, isize, isize)> = vec![];
     for (axis, &size) in batch.iter().enumerate().filter(|(_, size)| **size != 1) {
         match merged.last_mut() {
-            Some(last) if last.1 == size as isize * sa[axis] && last.2 == size as isize * sb[axis] => *last = (last.0 * size, sa[axis], sb[axis]),
+            Some(last) if last.1 == size as isize * sa[axis] && last.2 == size as isize * sb[axis] => {
+                *last = (last.0 * size, sa[axis], sb[axis])
+            }
             _ => merged.push((size, sa[axis], sb[axis])),
         }
     }
     if merged.len() > 2 {
-        return Err(Unsupported::new(format!("a batch of shape {batch:?} that broadcasts in more than two parts")));
+        return Err(Unsupported::new(format!(
+            "a batch of shape {batch:?} that broadcasts in more than two parts"
+        )));
     }
     while merged.len() < 2 {
         merged.insert(0, (1, 0, 0));
@@ -183,20 +233,33 @@ fn operands(at: &mut Lowering<'_>, a: View, b: View, batch: &[usize]) -> Result<
 /// Whether the kernel can read a view where it lies.
 pub(super) fn readable(view: &View) -> bool {
     let rank = view.shape.len();
-    let groups = |axis: usize| view.shape[axis] <= 1 || view.strides[axis] >= 0 && view.strides[axis] % 4 == 0;
-    view.offset.is_multiple_of(4) && (view.shape[rank - 1] <= 1 || view.strides[rank - 1] == 1) && (0..rank - 1).all(groups)
+    let groups =
+        |axis: usize| view.shape[axis] <= 1 || view.strides[axis] >= 0 && view.strides[axis] % 4 == 0;
+    view.offset.is_multiple_of(4)
+        && (view.shape[rank - 1] <= 1 || view.strides[rank - 1] == 1)
+        && (0..rank - 1).all(groups)
 }
 
 fn matrix(view: &View, outer: isize, inner: isize) -> Result<Matrix, Unsupported> {
-    let group = |stride: isize| u32::try_from(stride / 4).map_err(|_| Unsupported::new("a matrix beyond 2³² elements"));
+    let group = |stride: isize| {
+        u32::try_from(stride / 4).map_err(|_| Unsupported::new("a matrix beyond 2³² elements"))
+    };
     let row = view.shape.len() - 2;
     let row = if view.shape[row] > 1 { group(view.strides[row])? } else { 0 };
-    let offset = u32::try_from(view.offset / 4).map_err(|_| Unsupported::new("a matrix beyond 2³² elements"))?;
+    let offset =
+        u32::try_from(view.offset / 4).map_err(|_| Unsupported::new("a matrix beyond 2³² elements"))?;
     Ok(Matrix { place: view.place, offset, row, outer: group(outer)?, inner: group(inner)?, panels: false })
 }
 
 /// Emits a batch of products `alpha · A · B`.
-pub fn emit(at: &mut Lowering<'_>, storage: Storage, sizes: Sizes, [a, b]: [Matrix; 2], alpha: f32, ends: &Ends) -> Result<(), Unsupported> {
+pub fn emit(
+    at: &mut Lowering<'_>,
+    storage: Storage,
+    sizes: Sizes,
+    [a, b]: [Matrix; 2],
+    alpha: f32,
+    ends: &Ends,
+) -> Result<(), Unsupported> {
     let capabilities = at.capabilities();
     let n4 = sizes.n.div_ceil(4);
     let width = width(&capabilities, n4);
@@ -204,14 +267,27 @@ pub fn emit(at: &mut Lowering<'_>, storage: Storage, sizes: Sizes, [a, b]: [Matr
     let blocks = narrow(sizes.m)?.div_ceil(rule);
     // A smaller tile makes more blocks.
     let fits = sizes.m.div_ceil(4) <= capabilities.max_grid as usize;
-    let rule = Variant::alone(rule, weights::rows_first(sizes.k.saturating_mul(sizes.n)) && blocks <= capabilities.max_grid);
+    let rule = Variant::alone(
+        rule,
+        weights::rows_first(sizes.k.saturating_mul(sizes.n)) && blocks <= capabilities.max_grid,
+    );
     let (batch, k4) = (sizes.outer.saturating_mul(sizes.inner), sizes.k.div_ceil(4));
     let mut all = gemm_cooperative::variants_for(&capabilities, storage, [sizes.m, sizes.n], k4, batch);
     all.extend(gemm::variants_for(&capabilities, [sizes.m, sizes.n], k4, 1, batch));
     all.extend(gemv::variants_for(&capabilities, sizes.m, n4, k4, batch));
-    all.extend(if fits { candidates(rule, tiles(&capabilities, sizes.m), blocks > 1 && columns > 1) } else { vec![rule] });
+    all.extend(if fits {
+        candidates(rule, tiles(&capabilities, sizes.m), blocks > 1 && columns > 1)
+    } else {
+        vec![rule]
+    });
     let packed = if b.panels { " packed" } else { "" };
-    let key = format!("matmul{packed} {storage:?} {} of {}x{}x{}", bucket(batch), bucket(sizes.m), sizes.k, sizes.n);
+    let key = format!(
+        "matmul{packed} {storage:?} {} of {}x{}x{}",
+        bucket(batch),
+        bucket(sizes.m),
+        sizes.k,
+        sizes.n
+    );
     let variant = at.choose(key, all);
     if variant.columns > 0 {
         return gemm::product(at, storage, variant, sizes, [a, b], alpha, ends);
@@ -248,7 +324,13 @@ pub fn emit(at: &mut Lowering<'_>, storage: Storage, sizes: Sizes, [a, b]: [Matr
     let tail = !sizes.k.is_multiple_of(4);
     if variant.slices > 1 {
         let grid = [narrow(n4)?.div_ceil(gemv::columns_of(variant)), row_blocks, narrow(batch)?];
-        return at.emit(&gemv::GEMV, gemv::prelude(storage, variant, tail, epilogue), params, &bindings, grid);
+        return at.emit(
+            &gemv::GEMV,
+            gemv::prelude(storage, variant, tail, epilogue),
+            params,
+            &bindings,
+            grid,
+        );
     }
     let plane = if down { [row_blocks, columns] } else { [columns, row_blocks] };
     let grid = [plane[0], plane[1], narrow(batch)?];

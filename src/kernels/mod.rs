@@ -1,8 +1,8 @@
 //! Kernels: each a Rust half here and a hand-written shader of the same stem in `shaders/`.
 //!
-//! The Rust half states the parameters, the variants and the grid as plain data; no wgpu is in sight. A variant is a
-//! generated [`Prelude`] put before the untouched shader. Storage buffers are `@group(0)`, in the order of
-//! [`Dispatch::bindings`]; the parameter block is `@group(1) @binding(0)`.
+//! The Rust half states the parameters, the variants and the grid as plain data; no wgpu is in sight. A
+//! variant is a generated [`Prelude`] put before the untouched shader. Storage buffers are `@group(0)`, in
+//! the order of [`Dispatch::bindings`]; the parameter block is `@group(1) @binding(0)`.
 
 pub mod arg_reduce;
 pub mod attention;
@@ -164,7 +164,9 @@ impl PartialEq for Packing {
 
 /// A size as a shader's parameter: their coordinates are int32.
 fn narrow(value: usize) -> std::result::Result<u32, Unsupported> {
-    i32::try_from(value).map(i32::unsigned_abs).map_err(|_| Unsupported::new(format!("a size of {value}; kernels count to 2³¹")))
+    i32::try_from(value)
+        .map(i32::unsigned_abs)
+        .map_err(|_| Unsupported::new(format!("a size of {value}; kernels count to 2³¹")))
 }
 
 /// The same of two sizes.
@@ -172,8 +174,8 @@ fn pair(values: [usize; 2]) -> std::result::Result<[u32; 2], Unsupported> {
     Ok([narrow(values[0])?, narrow(values[1])?])
 }
 
-/// A grid of at least `groups` workgroups, folded into two dimensions where one is not enough. A shader that uses it
-/// finds its index as `group.y * groups_per_row + group.x` and returns beyond its range.
+/// A grid of at least `groups` workgroups, folded into two dimensions where one is not enough. A shader that
+/// uses it finds its index as `group.y * groups_per_row + group.x` and returns beyond its range.
 pub fn folded_grid(groups: u64, max: u32) -> [u32; 3] {
     // No adapter says 0 that was checked; the planner refuses what it gives here then.
     let max = max.max(1);

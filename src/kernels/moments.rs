@@ -1,12 +1,22 @@
-//! Means and inverse deviations of rows: `shaders/moments_team.wgsl`, and `shaders/moments.wgsl` for software adapters.
+//! Means and inverse deviations of rows: `shaders/moments_team.wgsl`, and `shaders/moments.wgsl` for software
+//! adapters.
 
 use super::team::{Neighbours, Team};
 use super::{Access, Kernel, Prelude, folded_grid};
 use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
 
-pub static MOMENTS: Kernel = Kernel { stem: "moments", shader: include_str!("../../shaders/moments.wgsl"), params_size: size_of::<Params>(), variants };
-pub static MOMENTS_TEAM: Kernel =
-    Kernel { stem: "moments_team", shader: include_str!("../../shaders/moments_team.wgsl"), params_size: size_of::<Params>(), variants: team_variants };
+pub static MOMENTS: Kernel = Kernel {
+    stem: "moments",
+    shader: include_str!("../../shaders/moments.wgsl"),
+    params_size: size_of::<Params>(),
+    variants,
+};
+pub static MOMENTS_TEAM: Kernel = Kernel {
+    stem: "moments_team",
+    shader: include_str!("../../shaders/moments_team.wgsl"),
+    params_size: size_of::<Params>(),
+    variants: team_variants,
+};
 
 const WIDTH: u32 = 64;
 
@@ -39,8 +49,15 @@ fn team_variants() -> Vec<Prelude> {
     Team::each(samples())
 }
 
-/// Emits the mean and the inverse deviation of each run of input 0 over `axis` and all behind it into `results`, dense.
-pub fn emit(at: &mut Lowering<'_>, axis: usize, epsilon: f32, storage: Storage, results: [&View; 2]) -> Result<(), Unsupported> {
+/// Emits the mean and the inverse deviation of each run of input 0 over `axis` and all behind it into
+/// `results`, dense.
+pub fn emit(
+    at: &mut Lowering<'_>,
+    axis: usize,
+    epsilon: f32,
+    storage: Storage,
+    results: [&View; 2],
+) -> Result<(), Unsupported> {
     let own = at.float_storage(0)?;
     let view = at.view(0)?;
     let (rows, length) = (view.shape[..axis].iter().product(), view.shape[axis..].iter().product());
@@ -49,16 +66,27 @@ pub fn emit(at: &mut Lowering<'_>, axis: usize, epsilon: f32, storage: Storage, 
     }
     let split = at.reshaped(view, &[rows, length], "moments of no elements")?;
     let input = at.in_layout(split, Layout::Rows4)?;
-    let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("moments of 2³² elements or more"));
+    let narrow =
+        |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("moments of 2³² elements or more"));
     let groups = narrow(rows.div_ceil(4))?;
     let capabilities = at.capabilities();
-    let team = (!capabilities.software).then(|| Team::new(&capabilities, groups as usize, length.div_ceil(4), Neighbours::Items));
+    let team = (!capabilities.software)
+        .then(|| Team::new(&capabilities, groups as usize, length.div_ceil(4), Neighbours::Items));
     let grid = match team {
         Some(team) => team.grid(groups as usize, capabilities.max_grid),
         None => folded_grid(groups.div_ceil(WIDTH) as u64, capabilities.max_grid),
     };
-    let params = Params { groups, per_row: grid[0], rows: narrow(rows)?, length: narrow(length)?, step: narrow(length.div_ceil(4))?, epsilon, spare: [0; 2] };
-    let bindings = [(input.place, Access::Read), (results[0].place, Access::Write), (results[1].place, Access::Write)];
+    let params = Params {
+        groups,
+        per_row: grid[0],
+        rows: narrow(rows)?,
+        length: narrow(length)?,
+        step: narrow(length.div_ceil(4))?,
+        epsilon,
+        spare: [0; 2],
+    };
+    let bindings =
+        [(input.place, Access::Read), (results[0].place, Access::Write), (results[1].place, Access::Write)];
     match team {
         Some(team) => at.emit(&MOMENTS_TEAM, prelude(own, storage).team(team), params, &bindings, grid),
         None => at.emit(&MOMENTS, prelude(own, storage).constant("WIDTH", WIDTH), params, &bindings, grid),

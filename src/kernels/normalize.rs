@@ -1,13 +1,23 @@
-//! Normalisation of layers, instances and groups: `shaders/normalize_team.wgsl`, and `shaders/normalize.wgsl` for software adapters.
+//! Normalisation of layers, instances and groups: `shaders/normalize_team.wgsl`, and `shaders/normalize.wgsl`
+//! for software adapters.
 
 use super::team::{Neighbours, Team};
 use super::{Access, Kernel, Prelude, folded_grid};
 use crate::ops::Fact;
 use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
 
-pub static NORMALIZE: Kernel = Kernel { stem: "normalize", shader: include_str!("../../shaders/normalize.wgsl"), params_size: size_of::<Params>(), variants };
-pub static NORMALIZE_TEAM: Kernel =
-    Kernel { stem: "normalize_team", shader: include_str!("../../shaders/normalize_team.wgsl"), params_size: size_of::<Params>(), variants: team_variants };
+pub static NORMALIZE: Kernel = Kernel {
+    stem: "normalize",
+    shader: include_str!("../../shaders/normalize.wgsl"),
+    params_size: size_of::<Params>(),
+    variants,
+};
+pub static NORMALIZE_TEAM: Kernel = Kernel {
+    stem: "normalize_team",
+    shader: include_str!("../../shaders/normalize_team.wgsl"),
+    params_size: size_of::<Params>(),
+    variants: team_variants,
+};
 
 /// What is taken from a run, and what keeps its deviation from 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,7 +61,12 @@ struct Variant {
 const WIDTH: u32 = 8;
 
 fn prelude(storage: Storage, v: Variant) -> Prelude {
-    let base = Prelude::new().storage(storage).flag("CENTRED", v.centred).flag("LANES", v.lanes).flag("GATHERED", v.gathered).flag("TAIL", v.tail);
+    let base = Prelude::new()
+        .storage(storage)
+        .flag("CENTRED", v.centred)
+        .flag("LANES", v.lanes)
+        .flag("GATHERED", v.gathered)
+        .flag("TAIL", v.tail);
     base.flag("FLAT", v.flat).code(include_str!("../../shaders/lib/normalize.wgsl"))
 }
 
@@ -61,7 +76,9 @@ fn samples() -> impl Iterator<Item = Prelude> {
     let group = Variant { centred: true, gathered: true, tail: true, ..Variant::default() };
     let kinds = [layer, Variant { tail: true, ..layer }, instance, group, Variant { tail: false, ..group }];
     let kinds = kinds.into_iter().flat_map(|kind| [kind, Variant { centred: false, ..kind }]);
-    kinds.flat_map(|kind| [Storage::F32, Storage::F16, Storage::F16Packed].map(|storage| prelude(storage, kind)))
+    kinds.flat_map(|kind| {
+        [Storage::F32, Storage::F16, Storage::F16Packed].map(|storage| prelude(storage, kind))
+    })
 }
 
 fn variants() -> Vec<Prelude> {
@@ -93,7 +110,19 @@ impl Runs {
     /// Rows of `length` elements, padded to groups of 4.
     fn rows(count: usize, length: usize) -> Self {
         let items = length.div_ceil(4);
-        Self { count, columns: 1, outer: items, column: 0, items, inner: items, step: 0, length, scale_step: 0, gathered: None, lanes: false }
+        Self {
+            count,
+            columns: 1,
+            outer: items,
+            column: 0,
+            items,
+            inner: items,
+            step: 0,
+            length,
+            scale_step: 0,
+            gathered: None,
+            lanes: false,
+        }
     }
     /// What lies side by side: short pieces of many runs, or the items of one.
     fn neighbours(&self) -> Neighbours {
@@ -108,11 +137,21 @@ struct Affine {
     bias: Option<View>,
 }
 
-/// Lowers a normalisation of input 0 over `axis` and all behind it. `scale` and `bias` have the shape of these axes.
-pub fn layer(at: &mut Lowering<'_>, how: Normalization, axis: usize, scale: View, bias: Option<View>) -> Result<(), Unsupported> {
+/// Lowers a normalisation of input 0 over `axis` and all behind it. `scale` and `bias` have the shape of
+/// these axes.
+pub fn layer(
+    at: &mut Lowering<'_>,
+    how: Normalization,
+    axis: usize,
+    scale: View,
+    bias: Option<View>,
+) -> Result<(), Unsupported> {
     let shape = at.fact(0)?.shape.clone();
     let (rows, length) = (shape[..axis].iter().product(), shape[axis..].iter().product());
-    let affine = Affine { scale: at.in_layout(scale, Layout::Dense)?, bias: bias.map(|bias| at.in_layout(bias, Layout::Dense)).transpose()? };
+    let affine = Affine {
+        scale: at.in_layout(scale, Layout::Dense)?,
+        bias: bias.map(|bias| at.in_layout(bias, Layout::Dense)).transpose()?,
+    };
     if axis + 1 == shape.len() {
         let input = at.input(0, Layout::Rows4)?;
         let output = at.output(0, Layout::Rows4)?;
@@ -121,9 +160,18 @@ pub fn layer(at: &mut Lowering<'_>, how: Normalization, axis: usize, scale: View
     in_rows(at, how, [rows, length], &affine, &Runs::rows(rows, length))
 }
 
-/// Lowers a normalisation of each channel of each instance of input 0 `[n, c, d…]`; `scale` and `bias` are `[c]`.
-pub fn instance(at: &mut Lowering<'_>, how: Normalization, scale: View, bias: Option<View>) -> Result<(), Unsupported> {
-    let affine = Affine { scale: at.in_layout(scale, Layout::Dense)?, bias: bias.map(|bias| at.in_layout(bias, Layout::Dense)).transpose()? };
+/// Lowers a normalisation of each channel of each instance of input 0 `[n, c, d…]`; `scale` and `bias` are
+/// `[c]`.
+pub fn instance(
+    at: &mut Lowering<'_>,
+    how: Normalization,
+    scale: View,
+    bias: Option<View>,
+) -> Result<(), Unsupported> {
+    let affine = Affine {
+        scale: at.in_layout(scale, Layout::Dense)?,
+        bias: bias.map(|bias| at.in_layout(bias, Layout::Dense)).transpose()?,
+    };
     let input = at.input(0, Layout::ChannelsLast4)?;
     let output = at.output(0, Layout::ChannelsLast4)?;
     let (c4, area) = (input.shape[1].div_ceil(4), input.shape[2..].iter().product::<usize>());
@@ -143,9 +191,19 @@ pub fn instance(at: &mut Lowering<'_>, how: Normalization, scale: View, bias: Op
     run(at, how, &input, &affine, &output, &runs)
 }
 
-/// Lowers a normalisation of `groups` groups of channels of input 0 `[n, c, d…]`; `scale` and `bias` hold c elements.
-pub fn group(at: &mut Lowering<'_>, how: Normalization, groups: usize, scale: View, bias: Option<View>) -> Result<(), Unsupported> {
-    let affine = Affine { scale: at.in_layout(scale, Layout::Dense)?, bias: bias.map(|bias| at.in_layout(bias, Layout::Dense)).transpose()? };
+/// Lowers a normalisation of `groups` groups of channels of input 0 `[n, c, d…]`; `scale` and `bias` hold c
+/// elements.
+pub fn group(
+    at: &mut Lowering<'_>,
+    how: Normalization,
+    groups: usize,
+    scale: View,
+    bias: Option<View>,
+) -> Result<(), Unsupported> {
+    let affine = Affine {
+        scale: at.in_layout(scale, Layout::Dense)?,
+        bias: bias.map(|bias| at.in_layout(bias, Layout::Dense)).transpose()?,
+    };
     let shape = at.fact(0)?.shape.clone();
     let (n, channels, area) = (shape[0], shape[1] / groups, shape[2..].iter().product::<usize>());
     if channels.is_multiple_of(4) && shape.len() > 2 {
@@ -169,12 +227,25 @@ pub fn group(at: &mut Lowering<'_>, how: Normalization, groups: usize, scale: Vi
     }
     let length = channels * area;
     let items = length.div_ceil(4);
-    let runs = Runs { columns: groups, outer: groups * items, column: items, scale_step: channels, gathered: Some(area), ..Runs::rows(n * groups, length) };
+    let runs = Runs {
+        columns: groups,
+        outer: groups * items,
+        column: items,
+        scale_step: channels,
+        gathered: Some(area),
+        ..Runs::rows(n * groups, length)
+    };
     in_rows(at, how, [n * groups, length], &affine, &runs)
 }
 
 /// Runs over input 0 reshaped to rows, which have another shape than the result.
-fn in_rows(at: &mut Lowering<'_>, how: Normalization, shape: [usize; 2], affine: &Affine, runs: &Runs) -> Result<(), Unsupported> {
+fn in_rows(
+    at: &mut Lowering<'_>,
+    how: Normalization,
+    shape: [usize; 2],
+    affine: &Affine,
+    runs: &Runs,
+) -> Result<(), Unsupported> {
     const EMPTY: &str = "a normalization of no elements";
     let (dtype, whole) = (at.fact(0)?.dtype, at.fact(0)?.shape.clone());
     let view = at.view(0)?;
@@ -188,12 +259,21 @@ fn in_rows(at: &mut Lowering<'_>, how: Normalization, shape: [usize; 2], affine:
     Ok(())
 }
 
-fn run(at: &mut Lowering<'_>, how: Normalization, input: &View, affine: &Affine, output: &View, runs: &Runs) -> Result<(), Unsupported> {
+fn run(
+    at: &mut Lowering<'_>,
+    how: Normalization,
+    input: &View,
+    affine: &Affine,
+    output: &View,
+    runs: &Runs,
+) -> Result<(), Unsupported> {
     let storage = at.float_storage(0)?;
     if at.float_storage(1)? != storage || affine.bias.is_some() && at.float_storage(2)? != storage {
         return Err(Unsupported::new("a scale of another type than the input"));
     }
-    let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a normalization beyond 2³² elements"));
+    let narrow = |value: usize| {
+        u32::try_from(value).map_err(|_| Unsupported::new("a normalization beyond 2³² elements"))
+    };
     let capabilities = at.capabilities();
     // A barrier costs a software adapter more than the walk; but few runs would leave its cores idle.
     let team = match capabilities.software {
@@ -237,7 +317,12 @@ fn run(at: &mut Lowering<'_>, how: Normalization, input: &View, affine: &Affine,
         kernel,
         prelude,
         params,
-        &[(input.place, Access::Read), (affine.scale.place, Access::Read), (bias, Access::Read), (output.place, Access::Write)],
+        &[
+            (input.place, Access::Read),
+            (affine.scale.place, Access::Read),
+            (bias, Access::Read),
+            (output.place, Access::Write),
+        ],
         grid,
     )
 }

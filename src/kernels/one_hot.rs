@@ -3,7 +3,12 @@
 use super::{Access, Kernel, Prelude, folded_grid};
 use crate::plan::{Lowering, Storage, Unsupported, View};
 
-pub static ONE_HOT: Kernel = Kernel { stem: "one_hot", shader: include_str!("../../shaders/one_hot.wgsl"), params_size: size_of::<Params>(), variants };
+pub static ONE_HOT: Kernel = Kernel {
+    stem: "one_hot",
+    shader: include_str!("../../shaders/one_hot.wgsl"),
+    params_size: size_of::<Params>(),
+    variants,
+};
 
 const WIDTH: u32 = 64;
 
@@ -19,7 +24,8 @@ struct Params {
 }
 
 fn prelude(values: Storage, indices: Storage) -> Prelude {
-    // Negative indices count from the end. An unsigned one can't be mistaken for a negative one: depths are below 2³¹.
+    // Negative indices count from the end. An unsigned one can't be mistaken for a negative one: depths are
+    // below 2³¹.
     let names = match indices {
         Storage::I32 => "x == i32(k) || x == i32(k) - i32(p.depth)",
         Storage::U32 => "x == k",
@@ -35,8 +41,8 @@ fn variants() -> Vec<Prelude> {
     all.into_iter().flat_map(|values| all.map(|indices| prelude(values, indices))).collect()
 }
 
-/// Emits `output` `[outer, depth, inner]` from `indices` `[outer, inner]` and `values` `[off, on]`, all dense. Storages are
-/// the values' and the indices'.
+/// Emits `output` `[outer, depth, inner]` from `indices` `[outer, inner]` and `values` `[off, on]`, all
+/// dense. Storages are the values' and the indices'.
 pub fn emit(
     at: &mut Lowering<'_>,
     storages: [Storage; 2],
@@ -48,11 +54,23 @@ pub fn emit(
     if output.count() == 0 {
         return Ok(());
     }
-    let narrow = |value: usize| i32::try_from(value).map(|value| value as u32).map_err(|_| Unsupported::new("one-hot rows beyond 2³¹ elements"));
+    let narrow = |value: usize| {
+        i32::try_from(value)
+            .map(|value| value as u32)
+            .map_err(|_| Unsupported::new("one-hot rows beyond 2³¹ elements"))
+    };
     let elements = narrow(output.count())?;
     let groups = elements.div_ceil(4);
     let grid = folded_grid(groups.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
-    let params = Params { groups, per_row: grid[0], elements, depth: narrow(depth)?, inner: narrow(inner)?, spare: [0; 3] };
-    let bindings = [(indices.place, Access::Read), (values.place, Access::Read), (output.place, Access::Write)];
+    let params = Params {
+        groups,
+        per_row: grid[0],
+        elements,
+        depth: narrow(depth)?,
+        inner: narrow(inner)?,
+        spare: [0; 3],
+    };
+    let bindings =
+        [(indices.place, Access::Read), (values.place, Access::Read), (output.place, Access::Write)];
     at.emit(&ONE_HOT, prelude(storages[0], storages[1]), params, &bindings, grid)
 }

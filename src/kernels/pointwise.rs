@@ -6,7 +6,12 @@ use crate::plan::{Layout, Lowering, PlaceId, Storage, Unsupported, View};
 use crate::tensor::DType;
 use std::fmt::Write;
 
-pub static POINTWISE: Kernel = Kernel { stem: "pointwise", shader: include_str!("../../shaders/pointwise.wgsl"), params_size: size_of::<Params>(), variants };
+pub static POINTWISE: Kernel = Kernel {
+    stem: "pointwise",
+    shader: include_str!("../../shaders/pointwise.wgsl"),
+    params_size: size_of::<Params>(),
+    variants,
+};
 
 /// Operands of one dispatch: 8 storage buffers less the result.
 pub const MAX_OPERANDS: usize = 7;
@@ -47,29 +52,52 @@ struct Operand {
     reading: Reading,
 }
 
-fn prelude(expression: &Pointwise, operands: &[Operand], result: (Storage, DType), rank: usize) -> Result<Prelude, Unsupported> {
+fn prelude(
+    expression: &Pointwise,
+    operands: &[Operand],
+    result: (Storage, DType),
+    rank: usize,
+) -> Result<Prelude, Unsupported> {
     let types: Vec<DType> = operands.iter().map(|operand| operand.dtype).collect();
     let mut text = emit("pointwise", expression, &types)?;
     let mut prelude = Prelude::new().constant("RANK", rank as u32).constant("WIDTH", WIDTH);
     // One set of load functions for each storage that occurs.
-    let mut storages: Vec<Storage> = operands.iter().map(|operand| operand.storage).chain([result.0]).collect();
+    let mut storages: Vec<Storage> =
+        operands.iter().map(|operand| operand.storage).chain([result.0]).collect();
     storages.sort();
     storages.dedup();
     for &storage in &storages {
         prelude = prelude.typed(prefix(storage), storage);
     }
     for (k, operand) in operands.iter().enumerate() {
-        let _ = writeln!(text, "@group(0) @binding({k}) var<storage, read> x{k}: array<{}Stored4>;", prefix(operand.storage));
+        let _ = writeln!(
+            text,
+            "@group(0) @binding({k}) var<storage, read> x{k}: array<{}Stored4>;",
+            prefix(operand.storage)
+        );
     }
-    let _ = writeln!(text, "@group(0) @binding({}) var<storage, read_write> result: array<{}Stored4>;", operands.len(), prefix(result.0));
+    let _ = writeln!(
+        text,
+        "@group(0) @binding({}) var<storage, read_write> result: array<{}Stored4>;",
+        operands.len(),
+        prefix(result.0)
+    );
     let _ = writeln!(text, "fn evaluate(at: u32) -> {}Stored4 {{", prefix(result.0));
     for (k, operand) in operands.iter().enumerate() {
         let p = prefix(operand.storage);
         let _ = match operand.reading {
             Reading::Flat => writeln!(text, "    let g{k} = x{k}[at];"),
-            Reading::Single => writeln!(text, "    let a{k} = p.offsets[{}][{}]; let v{k} = {p}lane_of(x{k}[a{k} >> 2u], a{k} & 3u);", k / 4, k % 4),
+            Reading::Single => writeln!(
+                text,
+                "    let a{k} = p.offsets[{}][{}]; let v{k} = {p}lane_of(x{k}[a{k} >> 2u], a{k} & 3u);",
+                k / 4,
+                k % 4
+            ),
             Reading::Group => writeln!(text, "    let g{k} = x{k}[address({k}u, at * 4u) >> 2u];"),
-            Reading::Splat => writeln!(text, "    let a{k} = address({k}u, at * 4u); let v{k} = {p}lane_of(x{k}[a{k} >> 2u], a{k} & 3u);"),
+            Reading::Splat => writeln!(
+                text,
+                "    let a{k} = address({k}u, at * 4u); let v{k} = {p}lane_of(x{k}[a{k} >> 2u], a{k} & 3u);"
+            ),
             Reading::Lanes => Ok(()),
         };
     }
@@ -130,25 +158,41 @@ fn variants() -> Vec<Prelude> {
             if row.name == "Where" {
                 operands[0] = Operand { storage: Storage::I32, dtype: DType::Bool, reading: Reading::Group };
             }
-            let Ok(to) = expression.result_type(&operands.iter().map(|operand| operand.dtype).collect::<Vec<_>>()) else { continue };
+            let Ok(to) =
+                expression.result_type(&operands.iter().map(|operand| operand.dtype).collect::<Vec<_>>())
+            else {
+                continue;
+            };
             let stored = if to == DType::Bool { Storage::I32 } else { storage };
             list.extend(prelude(&expression, &operands, (stored, to), 1));
         }
     }
     // Integers to the power of floats.
     for (dtype, storage) in TYPES.into_iter().filter(|(dtype, _)| dtype.is_integer()) {
-        let operands = [(storage, dtype), (Storage::F32, DType::F32)].map(|(storage, dtype)| Operand { storage, dtype, reading: Reading::Flat });
+        let operands = [(storage, dtype), (Storage::F32, DType::F32)].map(|(storage, dtype)| Operand {
+            storage,
+            dtype,
+            reading: Reading::Flat,
+        });
         list.extend(prelude(&Pointwise::of(&table::POW, 2, &[]), &operands, (storage, dtype), 1));
     }
     for storage in floats {
         for reading in [Reading::Flat, Reading::Single, Reading::Group, Reading::Splat, Reading::Lanes] {
-            let operands = [Operand { storage, dtype: DType::F32, reading: Reading::Flat }, Operand { storage, dtype: DType::F32, reading }];
+            let operands = [
+                Operand { storage, dtype: DType::F32, reading: Reading::Flat },
+                Operand { storage, dtype: DType::F32, reading },
+            ];
             list.extend(prelude(&Pointwise::of(&table::ADD, 2, &[]), &operands, (storage, DType::F32), 3));
         }
     }
     for (to, storage) in TYPES {
         for (from, stored) in TYPES {
-            list.extend(prelude(&Pointwise::cast(to), &[Operand { storage: stored, dtype: from, reading: Reading::Flat }], (storage, to), 1));
+            list.extend(prelude(
+                &Pointwise::cast(to),
+                &[Operand { storage: stored, dtype: from, reading: Reading::Flat }],
+                (storage, to),
+                1,
+            ));
         }
     }
     list
@@ -172,8 +216,13 @@ pub fn lower_views(expression: &Pointwise, at: &mut Lowering<'_>, views: &[View]
         return Ok(());
     }
     // The output lies like the first operand that has its shape, channels-last before others.
-    let candidates: Vec<Layout> = views.iter().filter(|view| view.shape == fact.shape).map(|view| at.layout_of(view)).collect();
-    let layout = if candidates.contains(&Layout::ChannelsLast4) { Layout::ChannelsLast4 } else { candidates.first().copied().unwrap_or(Layout::Dense) };
+    let candidates: Vec<Layout> =
+        views.iter().filter(|view| view.shape == fact.shape).map(|view| at.layout_of(view)).collect();
+    let layout = if candidates.contains(&Layout::ChannelsLast4) {
+        Layout::ChannelsLast4
+    } else {
+        candidates.first().copied().unwrap_or(Layout::Dense)
+    };
     let output = at.output(0, layout)?;
     emit_into(at, expression, views, &fact.shape, (fact.dtype, layout), output.place)
 }
@@ -192,7 +241,8 @@ fn emit_into(
         return Ok(());
     }
     let whole = View::whole(output, layout, shape);
-    // Strides of each operand in the order of the output's buffer, neighbours merged where every operand allows.
+    // Strides of each operand in the order of the output's buffer, neighbours merged where every operand
+    // allows.
     let spread: Vec<Vec<isize>> = views
         .iter()
         .map(|view| {
@@ -207,7 +257,11 @@ fn emit_into(
             continue;
         }
         match dims.last_mut() {
-            Some(last) if last.1.iter().zip(&strides).all(|(outer, inner)| *outer == inner * size as isize) => *last = (last.0 * size, strides),
+            Some(last)
+                if last.1.iter().zip(&strides).all(|(outer, inner)| *outer == inner * size as isize) =>
+            {
+                *last = (last.0 * size, strides)
+            }
             _ => dims.push((size, strides)),
         }
     }
@@ -219,7 +273,14 @@ fn emit_into(
     }
     let grouped = dims.last().is_some_and(|dim| dim.0 % 4 == 0);
     let mut operands = vec![];
-    let mut params = Params { groups: 0, per_row: 0, spare: [0; 2], sizes: [1; MAX_RANK], offsets: [0; 8], strides: [[0; MAX_RANK]; MAX_OPERANDS] };
+    let mut params = Params {
+        groups: 0,
+        per_row: 0,
+        spare: [0; 2],
+        sizes: [1; MAX_RANK],
+        offsets: [0; 8],
+        strides: [[0; MAX_RANK]; MAX_OPERANDS],
+    };
     for (d, dim) in dims.iter().enumerate() {
         params.sizes[d] = dim.0 as u32;
     }
@@ -227,7 +288,8 @@ fn emit_into(
         let own: Vec<isize> = dims.iter().map(|dim| dim.1[k]).collect();
         let inner = own.last().copied().unwrap_or(0);
         let aligned = view.offset % 4 == 0 && own[..own.len() - 1].iter().all(|stride| stride % 4 == 0);
-        let flat = view.shape == shape && view.strides == whole.strides && view.offset == 0 || view.shape == shape && view.is(layout);
+        let flat = view.shape == shape && view.strides == whole.strides && view.offset == 0
+            || view.shape == shape && view.is(layout);
         let reading = if flat {
             Reading::Flat
         } else if own.iter().all(|&stride| stride == 0) {
@@ -239,7 +301,8 @@ fn emit_into(
         } else {
             Reading::Lanes
         };
-        // Lanes in padding read at clamped places: a group's address lies within the place's padding, a lane's may not.
+        // Lanes in padding read at clamped places: a group's address lies within the place's padding, a
+        // lane's may not.
         params.offsets[k] = view.offset as u32;
         for (d, &stride) in own.iter().enumerate() {
             params.strides[k][d] = stride as i32 as u32;
@@ -249,9 +312,16 @@ fn emit_into(
     }
     let groups = elements.div_ceil(4);
     let grid = folded_grid((groups as u64).div_ceil(WIDTH as u64), at.capabilities().max_grid);
-    (params.groups, params.per_row) = (u32::try_from(groups).map_err(|_| Unsupported::new("more than 2³² groups"))?, grid[0]);
+    (params.groups, params.per_row) =
+        (u32::try_from(groups).map_err(|_| Unsupported::new("more than 2³² groups"))?, grid[0]);
     let mut bindings: Vec<(PlaceId, Access)> = views.iter().map(|view| (view.place, Access::Read)).collect();
     bindings.push((output, Access::Write));
     let storage = at.storage(dtype)?;
-    at.emit(&POINTWISE, prelude(expression, &operands, (storage, dtype), dims.len())?, params, &bindings, grid)
+    at.emit(
+        &POINTWISE,
+        prelude(expression, &operands, (storage, dtype), dims.len())?,
+        params,
+        &bindings,
+        grid,
+    )
 }

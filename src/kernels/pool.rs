@@ -4,7 +4,12 @@ use super::{Access, Kernel, Prelude, folded_grid};
 use crate::ops::nn::window::Geometry;
 use crate::plan::{Layout, Lowering, Storage, Unsupported};
 
-pub static POOL: Kernel = Kernel { stem: "pool", shader: include_str!("../../shaders/pool.wgsl"), params_size: size_of::<Params>(), variants };
+pub static POOL: Kernel = Kernel {
+    stem: "pool",
+    shader: include_str!("../../shaders/pool.wgsl"),
+    params_size: size_of::<Params>(),
+    variants,
+};
 
 /// What a window becomes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,7 +54,10 @@ fn prelude(storage: Storage, mode: u32) -> Prelude {
 }
 
 fn variants() -> Vec<Prelude> {
-    [Storage::F32, Storage::F16, Storage::F16Packed].into_iter().flat_map(|storage| (0..3).map(move |mode| prelude(storage, mode))).collect()
+    [Storage::F32, Storage::F16, Storage::F16Packed]
+        .into_iter()
+        .flat_map(|storage| (0..3).map(move |mode| prelude(storage, mode)))
+        .collect()
 }
 
 /// Lowers a pool of input 0 `[n, c, d…]` over one or two spatial axes.
@@ -58,7 +66,11 @@ pub fn lower(at: &mut Lowering<'_>, geometry: &Geometry, mode: Mode) -> Result<(
     let storage = at.float_storage(0)?;
     let input = at.input(0, Layout::ChannelsLast4)?;
     let output = at.target(0, Layout::ChannelsLast4)?;
-    let narrow = |value: usize| i32::try_from(value).map(|value| value as u32).map_err(|_| Unsupported::new("a pool beyond 2³¹ elements"));
+    let narrow = |value: usize| {
+        i32::try_from(value)
+            .map(|value| value as u32)
+            .map_err(|_| Unsupported::new("a pool beyond 2³¹ elements"))
+    };
     let pair = |list: &[usize]| Ok::<_, Unsupported>([narrow(list[0])?, narrow(list[1])?]);
     let c4 = input.shape[1].div_ceil(4);
     let groups = input.shape[0] * c4 * g.output[0] * g.output[1];
@@ -88,5 +100,11 @@ pub fn lower(at: &mut Lowering<'_>, geometry: &Geometry, mode: Mode) -> Result<(
         step: output.step,
         spare: [0; 3],
     };
-    at.emit(&POOL, prelude(storage, number), params, &[(input.place, Access::Read), (output.place, Access::Write)], grid)
+    at.emit(
+        &POOL,
+        prelude(storage, number),
+        params,
+        &[(input.place, Access::Read), (output.place, Access::Write)],
+        grid,
+    )
 }

@@ -8,9 +8,18 @@ use crate::ops::reduce::reduce::evaluate;
 use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
 use crate::tensor::{DType, Tensor};
 
-pub static REDUCE: Kernel = Kernel { stem: "reduce", shader: include_str!("../../shaders/reduce.wgsl"), params_size: size_of::<Params>(), variants };
-pub static REDUCE_TEAM: Kernel =
-    Kernel { stem: "reduce_team", shader: include_str!("../../shaders/reduce_team.wgsl"), params_size: size_of::<Params>(), variants: team_variants };
+pub static REDUCE: Kernel = Kernel {
+    stem: "reduce",
+    shader: include_str!("../../shaders/reduce.wgsl"),
+    params_size: size_of::<Params>(),
+    variants,
+};
+pub static REDUCE_TEAM: Kernel = Kernel {
+    stem: "reduce_team",
+    shader: include_str!("../../shaders/reduce_team.wgsl"),
+    params_size: size_of::<Params>(),
+    variants: team_variants,
+};
 
 /// The ten reductions of ONNX.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +61,12 @@ impl Reduction {
         let (first, next, prepare, last) = match self {
             Reduction::Sum => ("0.0", "a + x", "x", "a"),
             Reduction::Mean => ("0.0", "a + x", "x", "a / p.count"),
-            Reduction::Max => ("from_bits(0xff800000u)", "select(a, x, ((x > a) | is_nan4(x)) & !is_nan4(a))", "x", "a"),
-            Reduction::Min => ("from_bits(0x7f800000u)", "select(a, x, ((x < a) | is_nan4(x)) & !is_nan4(a))", "x", "a"),
+            Reduction::Max => {
+                ("from_bits(0xff800000u)", "select(a, x, ((x > a) | is_nan4(x)) & !is_nan4(a))", "x", "a")
+            }
+            Reduction::Min => {
+                ("from_bits(0x7f800000u)", "select(a, x, ((x < a) | is_nan4(x)) & !is_nan4(a))", "x", "a")
+            }
             Reduction::Prod => ("1.0", "a * x", "x", "a"),
             Reduction::L1 => ("0.0", "a + x", "abs(x)", "a"),
             Reduction::L2 => ("0.0", "a + x", "x * x", "sqrt(a)"),
@@ -130,7 +143,8 @@ fn team_prelude(storage: Storage, reduction: Reduction, rank: usize, terms: Term
 }
 
 fn variants() -> Vec<Prelude> {
-    let mut list: Vec<Prelude> = Reduction::ALL.iter().map(|&reduction| prelude(Storage::F32, reduction, 2, false)).collect();
+    let mut list: Vec<Prelude> =
+        Reduction::ALL.iter().map(|&reduction| prelude(Storage::F32, reduction, 2, false)).collect();
     list.extend([Storage::F16, Storage::F16Packed].map(|storage| prelude(storage, Reduction::Mean, 2, true)));
     list
 }
@@ -138,7 +152,9 @@ fn variants() -> Vec<Prelude> {
 fn team_variants() -> Vec<Prelude> {
     let kinds = Reduction::ALL.map(|reduction| (Storage::F32, reduction)).into_iter();
     let kinds = kinds.chain([Storage::F16, Storage::F16Packed].map(|half| (half, Reduction::Mean)));
-    Team::each(kinds.flat_map(|(storage, reduction)| [Terms::Together, Terms::Apart, Terms::Rows].map(|terms| team_prelude(storage, reduction, 2, terms))))
+    Team::each(kinds.flat_map(|(storage, reduction)| {
+        [Terms::Together, Terms::Apart, Terms::Rows].map(|terms| team_prelude(storage, reduction, 2, terms))
+    }))
 }
 
 /// Merges neighbouring dimensions of (size, stride).
@@ -153,7 +169,8 @@ pub(super) fn merged(dims: impl Iterator<Item = (usize, isize)>) -> Vec<(usize, 
     list
 }
 
-/// Lowers a reduction of input 0 over `axes`; the result keeps them as 1 or drops them, as output 0's shape says.
+/// Lowers a reduction of input 0 over `axes`; the result keeps them as 1 or drops them, as output 0's shape
+/// says.
 pub fn lower(at: &mut Lowering<'_>, reduction: Reduction, axes: &[usize]) -> Result<(), Unsupported> {
     let (dtype, input) = (at.fact(0)?.dtype, at.view(0)?);
     let result = reduced(at, reduction, dtype, input, axes)?;
@@ -162,21 +179,38 @@ pub fn lower(at: &mut Lowering<'_>, reduction: Reduction, axes: &[usize]) -> Res
 }
 
 /// Emits a reduction of a view of elements of `dtype`; the result has size 1 on `axes`.
-pub fn reduced(at: &mut Lowering<'_>, reduction: Reduction, dtype: DType, mut input: View, axes: &[usize]) -> Result<View, Unsupported> {
+pub fn reduced(
+    at: &mut Lowering<'_>,
+    reduction: Reduction,
+    dtype: DType,
+    mut input: View,
+    axes: &[usize],
+) -> Result<View, Unsupported> {
     let storage = at.storage(dtype)?;
     let rank = input.shape.len();
-    let kept_shape: Vec<usize> = (0..rank).map(|axis| if axes.contains(&axis) { 1 } else { input.shape[axis] }).collect();
+    let kept_shape: Vec<usize> =
+        (0..rank).map(|axis| if axes.contains(&axis) { 1 } else { input.shape[axis] }).collect();
     if input.count() == 0 {
         // One value for all, that of no terms.
         let problem = |error: crate::Error| Unsupported::new(error.message());
-        let none = Tensor::from_bytes(dtype, [0], &[]).and_then(|none| evaluate(reduction, &none, &[0], false)).map_err(problem)?;
+        let none = Tensor::from_bytes(dtype, [0], &[])
+            .and_then(|none| evaluate(reduction, &none, &[0], false))
+            .map_err(problem)?;
         return Ok(at.table("the reduction of nothing", none)?.broadcast(&kept_shape));
     }
-    // The result lies like the input where that keeps its groups together (a mean over the pixels of channels-last).
+    // The result lies like the input where that keeps its groups together (a mean over the pixels of
+    // channels-last).
     let last = at.layout_of(&input) == Layout::ChannelsLast4 && !axes.contains(&1);
     let layout = if last { Layout::ChannelsLast4 } else { Layout::Dense };
-    let reduced =
-        |view: &View| merged(layout.physical(&view.shape).iter().filter(|dim| axes.contains(&dim.0)).map(|dim| (view.shape[dim.0], view.strides[dim.0])));
+    let reduced = |view: &View| {
+        merged(
+            layout
+                .physical(&view.shape)
+                .iter()
+                .filter(|dim| axes.contains(&dim.0))
+                .map(|dim| (view.shape[dim.0], view.strides[dim.0])),
+        )
+    };
     let mut terms = reduced(&input);
     if terms.len() > 2 {
         input = at.in_layout(input, Layout::Dense)?;
@@ -200,16 +234,22 @@ pub fn reduced(at: &mut Lowering<'_>, reduction: Reduction, dtype: DType, mut in
     let fact = Fact::new(dtype, kept_shape.clone());
     let result = at.scratch(&fact, layout)?;
     let physical = layout.physical(&kept_shape);
-    let kept = merged(physical.iter().map(|&(axis, size)| (size, if axes.contains(&axis) { 0 } else { input.strides[axis] })));
+    let kept = merged(
+        physical
+            .iter()
+            .map(|&(axis, size)| (size, if axes.contains(&axis) { 0 } else { input.strides[axis] })),
+    );
     let elements: usize = physical.iter().map(|dim| dim.1).product();
     let inner = kept.last().copied().unwrap_or((1, 0));
-    let aligned =
-        input.offset.is_multiple_of(4) && kept[..kept.len().saturating_sub(1)].iter().all(|dim| dim.1 % 4 == 0) && terms.iter().all(|term| term.1 % 4 == 0);
+    let aligned = input.offset.is_multiple_of(4)
+        && kept[..kept.len().saturating_sub(1)].iter().all(|dim| dim.1 % 4 == 0)
+        && terms.iter().all(|term| term.1 % 4 == 0);
     let together = storage.is_float() && aligned && inner.1 == 1 && inner.0 % 4 == 0;
     if kept.len() > MAX_RANK {
         return Err(Unsupported::new(format!("a reduction that keeps {} dimensions", kept.len())));
     }
-    let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a reduction beyond 2³² elements"));
+    let narrow =
+        |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a reduction beyond 2³² elements"));
     let groups = narrow(elements.div_ceil(4))?;
     let grid = folded_grid(groups.div_ceil(WIDTH) as u64, capabilities.max_grid);
     let count: usize = terms.iter().map(|term| term.0).product();
@@ -235,7 +275,10 @@ pub fn reduced(at: &mut Lowering<'_>, reduction: Reduction, dtype: DType, mut in
     if in_teams {
         let rows = terms[1].1 == 1;
         // Rows begin anywhere: a group more than would hold them may be theirs.
-        let anywhere = rows && !(input.offset.is_multiple_of(4) && terms[0].1 % 4 == 0 && kept.iter().all(|dim| dim.1 % 4 == 0));
+        let anywhere = rows
+            && !(input.offset.is_multiple_of(4)
+                && terms[0].1 % 4 == 0
+                && kept.iter().all(|dim| dim.1 % 4 == 0));
         let items = if rows { (terms[1].0 + if anywhere { 3 } else { 0 }).div_ceil(4) } else { terms[1].0 };
         let neighbours = if rows { Neighbours::Items } else { Neighbours::Lines };
         let team = Team::new(&capabilities, groups as usize, terms[0].0.saturating_mul(items), neighbours);
@@ -248,11 +291,23 @@ pub fn reduced(at: &mut Lowering<'_>, reduction: Reduction, dtype: DType, mut in
         };
         let grid = team.grid(groups as usize, capabilities.max_grid);
         (params.items, params.per_row) = (narrow(items)?, grid[0]);
-        at.emit(&REDUCE_TEAM, team_prelude(storage, reduction, kept.len(), how).team(team), params, &bindings, grid)?;
+        at.emit(
+            &REDUCE_TEAM,
+            team_prelude(storage, reduction, kept.len(), how).team(team),
+            params,
+            &bindings,
+            grid,
+        )?;
     } else if storage.is_float() {
         at.emit(&REDUCE, prelude(storage, reduction, kept.len(), together), params, &bindings, grid)?;
     } else {
-        at.emit(&REDUCE_INTEGER, reduce_integer::prelude(dtype, storage, reduction, kept.len())?, params, &bindings, grid)?;
+        at.emit(
+            &REDUCE_INTEGER,
+            reduce_integer::prelude(dtype, storage, reduction, kept.len())?,
+            params,
+            &bindings,
+            grid,
+        )?;
     }
     Ok(result)
 }

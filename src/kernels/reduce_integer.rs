@@ -5,11 +5,20 @@ use super::{Kernel, Prelude};
 use crate::plan::{Storage, Unsupported};
 use crate::tensor::DType;
 
-pub static REDUCE_INTEGER: Kernel =
-    Kernel { stem: "reduce_integer", shader: include_str!("../../shaders/reduce_integer.wgsl"), params_size: size_of::<Params>(), variants };
+pub static REDUCE_INTEGER: Kernel = Kernel {
+    stem: "reduce_integer",
+    shader: include_str!("../../shaders/reduce_integer.wgsl"),
+    params_size: size_of::<Params>(),
+    variants,
+};
 
 /// The prelude for an element type and its storage, or why there is none.
-pub(super) fn prelude(dtype: DType, storage: Storage, reduction: Reduction, rank: usize) -> Result<Prelude, Unsupported> {
+pub(super) fn prelude(
+    dtype: DType,
+    storage: Storage,
+    reduction: Reduction,
+    rank: usize,
+) -> Result<Prelude, Unsupported> {
     let unsigned = matches!(dtype, DType::U64 | DType::U32);
     let less = if dtype == DType::U64 { "ltu64" } else { "lt64" };
     let (first, next, last) = match reduction {
@@ -17,17 +26,26 @@ pub(super) fn prelude(dtype: DType, storage: Storage, reduction: Reduction, rank
         Reduction::Mean if matches!(dtype, DType::I64 | DType::U64) => {
             return Err(Unsupported::new(format!("the mean of {dtype}, whose sum may not fit")));
         }
-        Reduction::Mean => ("vec2<u32>(0u, 0u)", "add64(a, x)".to_string(), "div64(a, vec2<u32>(p.count, 0u))"),
+        Reduction::Mean => {
+            ("vec2<u32>(0u, 0u)", "add64(a, x)".to_string(), "div64(a, vec2<u32>(p.count, 0u))")
+        }
         // The extremes begin with what every value of the type replaces.
         Reduction::Max if unsigned => ("vec2<u32>(0u, 0u)", format!("select(a, x, {less}(a, x))"), "a"),
         Reduction::Max => ("vec2<u32>(0u, 0x80000000u)", format!("select(a, x, {less}(a, x))"), "a"),
-        Reduction::Min if unsigned => ("vec2<u32>(0xffffffffu, 0xffffffffu)", "select(a, x, ltu64(x, a))".to_string(), "a"),
+        Reduction::Min if unsigned => {
+            ("vec2<u32>(0xffffffffu, 0xffffffffu)", "select(a, x, ltu64(x, a))".to_string(), "a")
+        }
         Reduction::Min => ("vec2<u32>(0xffffffffu, 0x7fffffffu)", format!("select(a, x, {less}(x, a))"), "a"),
         Reduction::Prod => ("vec2<u32>(1u, 0u)", "mul64(a, x)".to_string(), "a"),
         Reduction::L1 if unsigned => ("vec2<u32>(0u, 0u)", "add64(a, x)".to_string(), "a"),
         Reduction::L1 => ("vec2<u32>(0u, 0u)", "add64(a, abs64(x))".to_string(), "a"),
         Reduction::SumSquare => ("vec2<u32>(0u, 0u)", "add64(a, mul64(x, x))".to_string(), "a"),
-        other => return Err(Unsupported::new(format!("{} of {dtype}, which is computed in floats", other.operator()))),
+        other => {
+            return Err(Unsupported::new(format!(
+                "{} of {dtype}, which is computed in floats",
+                other.operator()
+            )));
+        }
     };
     let bits = if dtype == DType::Bool { 32 } else { 8 * dtype.size() };
     let signed = !matches!(dtype, DType::U8 | DType::U16);
@@ -47,7 +65,20 @@ pub(super) fn prelude(dtype: DType, storage: Storage, reduction: Reduction, rank
 }
 
 fn variants() -> Vec<Prelude> {
-    let types = [(DType::I8, Storage::I32), (DType::U16, Storage::I32), (DType::I32, Storage::I32), (DType::Bool, Storage::I32)];
-    let types = types.into_iter().chain([(DType::U32, Storage::U32), (DType::I64, Storage::I64), (DType::U64, Storage::I64)]);
-    types.flat_map(|(dtype, storage)| Reduction::ALL.into_iter().flat_map(move |reduction| prelude(dtype, storage, reduction, 2))).collect()
+    let types = [
+        (DType::I8, Storage::I32),
+        (DType::U16, Storage::I32),
+        (DType::I32, Storage::I32),
+        (DType::Bool, Storage::I32),
+    ];
+    let types = types.into_iter().chain([
+        (DType::U32, Storage::U32),
+        (DType::I64, Storage::I64),
+        (DType::U64, Storage::I64),
+    ]);
+    types
+        .flat_map(|(dtype, storage)| {
+            Reduction::ALL.into_iter().flat_map(move |reduction| prelude(dtype, storage, reduction, 2))
+        })
+        .collect()
 }

@@ -5,7 +5,12 @@ use crate::ops::nn::resample::Taps;
 use crate::plan::{Layout, Lowering, Storage, Unsupported};
 use crate::tensor::Tensor;
 
-pub static RESIZE: Kernel = Kernel { stem: "resize", shader: include_str!("../../shaders/resize.wgsl"), params_size: size_of::<Params>(), variants };
+pub static RESIZE: Kernel = Kernel {
+    stem: "resize",
+    shader: include_str!("../../shaders/resize.wgsl"),
+    params_size: size_of::<Params>(),
+    variants,
+};
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -38,7 +43,8 @@ fn one() -> Taps {
     Taps { count: 1, taps: vec![(0, 1.0)], outside: vec![false] }
 }
 
-/// Lowers a resize of input 0 `[n, c, d…]` whose axes are read by `taps`; only one or two spatial axes may change.
+/// Lowers a resize of input 0 `[n, c, d…]` whose axes are read by `taps`; only one or two spatial axes may
+/// change.
 pub fn lower(at: &mut Lowering<'_>, taps: &[Taps], extrapolation: f32) -> Result<(), Unsupported> {
     let storage = at.float_storage(0)?;
     let shape = at.fact(0)?.shape.clone();
@@ -60,7 +66,11 @@ pub fn lower(at: &mut Lowering<'_>, taps: &[Taps], extrapolation: f32) -> Result
     let table = Tensor::new([table.len()], table).map_err(|error| Unsupported::new(error.message()))?;
     let input = at.input(0, Layout::ChannelsLast4)?;
     let output = at.output(0, Layout::ChannelsLast4)?;
-    let narrow = |value: usize| i32::try_from(value).map(|value| value as u32).map_err(|_| Unsupported::new("a resize beyond 2³¹ elements"));
+    let narrow = |value: usize| {
+        i32::try_from(value)
+            .map(|value| value as u32)
+            .map_err(|_| Unsupported::new("a resize beyond 2³¹ elements"))
+    };
     let (c4, out_h, out_w) = (shape[1].div_ceil(4), y.outside.len(), x.outside.len());
     let groups = narrow(shape[0].saturating_mul(c4).saturating_mul(out_h).saturating_mul(out_w))?;
     let grid = folded_grid(groups.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
@@ -78,5 +88,11 @@ pub fn lower(at: &mut Lowering<'_>, taps: &[Taps], extrapolation: f32) -> Result
         spare: [0; 2],
     };
     let table = at.table("resize taps", table)?;
-    at.emit(&RESIZE, prelude(storage), params, &[(input.place, Access::Read), (table.place, Access::Read), (output.place, Access::Write)], grid)
+    at.emit(
+        &RESIZE,
+        prelude(storage),
+        params,
+        &[(input.place, Access::Read), (table.place, Access::Read), (output.place, Access::Write)],
+        grid,
+    )
 }

@@ -6,7 +6,12 @@ use crate::ops::nn::rotary_embedding::RotaryEmbedding;
 use crate::ops::shape::alias_reshaped;
 use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
 
-pub static ROTARY: Kernel = Kernel { stem: "rotary", shader: include_str!("../../shaders/rotary.wgsl"), params_size: size_of::<Params>(), variants };
+pub static ROTARY: Kernel = Kernel {
+    stem: "rotary",
+    shader: include_str!("../../shaders/rotary.wgsl"),
+    params_size: size_of::<Params>(),
+    variants,
+};
 
 /// Where the rows of an operand lie.
 #[repr(C)]
@@ -61,18 +66,40 @@ fn prelude(storage: Storage, v: Variant) -> Prelude {
 }
 
 fn variants() -> Vec<Prelude> {
-    let kinds = [(false, true, false, true), (false, true, true, false), (false, false, false, true), (false, false, true, false), (true, false, false, true)];
-    let kinds = kinds.map(|(interleaved, aligned, whole, positions)| Variant { interleaved, aligned, whole, positions, report: positions });
-    [Storage::F32, Storage::F16, Storage::F16Packed].into_iter().flat_map(|storage| kinds.map(|kind| prelude(storage, kind))).collect()
+    let kinds = [
+        (false, true, false, true),
+        (false, true, true, false),
+        (false, false, false, true),
+        (false, false, true, false),
+        (true, false, false, true),
+    ];
+    let kinds = kinds.map(|(interleaved, aligned, whole, positions)| Variant {
+        interleaved,
+        aligned,
+        whole,
+        positions,
+        report: positions,
+    });
+    [Storage::F32, Storage::F16, Storage::F16Packed]
+        .into_iter()
+        .flat_map(|storage| kinds.map(|kind| prelude(storage, kind)))
+        .collect()
 }
 
 /// Rows of whole groups of 4 along three axes of a view, the innermost axis being a row's own.
 fn rows(view: &View, axes: [Option<usize>; 3]) -> Result<Rows, Unsupported> {
     let step = |axis: Option<usize>| match axis {
-        Some(axis) if view.shape[axis] > 1 => narrow(usize::try_from(view.strides[axis] / 4).map_err(|_| Unsupported::new("rows from the end"))?),
+        Some(axis) if view.shape[axis] > 1 => narrow(
+            usize::try_from(view.strides[axis] / 4).map_err(|_| Unsupported::new("rows from the end"))?,
+        ),
         _ => Ok(0),
     };
-    Ok(Rows { offset: narrow(view.offset / 4)?, outer: step(axes[0])?, middle: step(axes[1])?, inner: step(axes[2])? })
+    Ok(Rows {
+        offset: narrow(view.offset / 4)?,
+        outer: step(axes[0])?,
+        middle: step(axes[1])?,
+        inner: step(axes[2])?,
+    })
 }
 
 /// Lowers the rotation of input 0.
@@ -80,12 +107,15 @@ pub fn lower(at: &mut Lowering<'_>, op: &RotaryEmbedding) -> Result<(), Unsuppor
     let storage = at.float_storage(0)?;
     let shape = at.fact(0)?.shape.clone();
     let positions = if at.has_input(3) { Some(at.fact(3)?.shape.clone()) } else { None };
-    let s = op.sizes(&shape, &at.fact(1)?.shape, &at.fact(2)?.shape, positions.as_deref()).map_err(|error| Unsupported::new(error.message()))?;
+    let s = op
+        .sizes(&shape, &at.fact(1)?.shape, &at.fact(2)?.shape, positions.as_deref())
+        .map_err(|error| Unsupported::new(error.message()))?;
     if at.output_fact(0)?.count() == 0 {
         return at.output(0, Layout::Rows4).map(drop);
     }
     // The rows of X: (batch, head, position), or (batch, position, head).
-    let four = if s.flat { [s.batch, s.sequence, s.heads, s.head] } else { [s.batch, s.heads, s.sequence, s.head] };
+    let four =
+        if s.flat { [s.batch, s.sequence, s.heads, s.head] } else { [s.batch, s.heads, s.sequence, s.head] };
     let view = at.view(0)?;
     let view = at.reshaped(view, &four, "a rotation of no elements")?;
     let x = if matmul::readable(&view) { view } else { at.in_layout(view, Layout::Rows4)? };
@@ -118,7 +148,8 @@ pub fn lower(at: &mut Lowering<'_>, op: &RotaryEmbedding) -> Result<(), Unsuppor
     let fact = Fact::new(at.fact(0)?.dtype, four);
     let output = if s.flat { at.scratch(&fact, Layout::Rows4)? } else { at.output(0, Layout::Rows4)? };
     let head4 = s.head.div_ceil(4);
-    let groups = narrow([s.batch, s.heads, s.sequence].iter().fold(head4, |count, &size| count.saturating_mul(size)))?;
+    let groups =
+        narrow([s.batch, s.heads, s.sequence].iter().fold(head4, |count, &size| count.saturating_mul(size)))?;
     let grid = folded_grid(groups.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
     let report = if positions.is_some() { at.report(3, 0, vec![at.fact(1)?.shape[0]]) } else { None };
     let params = Params {
@@ -148,7 +179,13 @@ pub fn lower(at: &mut Lowering<'_>, op: &RotaryEmbedding) -> Result<(), Unsuppor
         positions: positions.is_some(),
         report: report.is_some(),
     };
-    let bindings = [(x.place, Access::Read), (places[0], Access::Read), (places[1], Access::Read), (ids, Access::Read), (output.place, Access::Write)];
+    let bindings = [
+        (x.place, Access::Read),
+        (places[0], Access::Read),
+        (places[1], Access::Read),
+        (ids, Access::Read),
+        (output.place, Access::Write),
+    ];
     at.emit(&ROTARY, prelude(storage, variant), params, &bindings, grid)?;
     if s.flat {
         alias_reshaped(at, output, &shape)?;

@@ -6,7 +6,12 @@ use crate::ops::pointwise::{Pointwise, Row, emit};
 use crate::plan::{Layout, Lowering, Storage, Unsupported};
 use crate::tensor::DType;
 
-pub static SCATTER: Kernel = Kernel { stem: "scatter", shader: include_str!("../../shaders/scatter.wgsl"), params_size: size_of::<Params>(), variants };
+pub static SCATTER: Kernel = Kernel {
+    stem: "scatter",
+    shader: include_str!("../../shaders/scatter.wgsl"),
+    params_size: size_of::<Params>(),
+    variants,
+};
 
 const MAX_RANK: usize = 8;
 const WIDTH: u32 = 64;
@@ -60,26 +65,48 @@ fn prelude(
     };
     // The other phases read no index.
     let status = STATUS_PHASES.contains(&phase).then_some(STATUS).filter(|_| report);
-    let prelude = indices::declare(Prelude::new().movable(storages[0]).code(&combine), storages[1], status).constant("PHASE", phase);
+    let prelude = indices::declare(Prelude::new().movable(storages[0]).code(&combine), storages[1], status)
+        .constant("PHASE", phase);
     Ok(prelude.constant("RANK", rank as u32).constant("TUPLE", tuple as u32).constant("WIDTH", WIDTH))
 }
 
 fn variants() -> Vec<Prelude> {
     use crate::ops::pointwise::table;
     let all = [Storage::F32, Storage::F16, Storage::F16Packed, Storage::I32, Storage::U32, Storage::I64];
-    let mut list: Vec<Prelude> =
-        all.into_iter().flat_map(|storage| (0..3).flat_map(move |phase| prelude(DType::F32, [storage, Storage::I64], None, phase, [2, 2], true))).collect();
-    for (dtype, storage) in [(DType::F32, Storage::F32), (DType::F16, Storage::F16Packed), (DType::I64, Storage::I64), (DType::U8, Storage::I32)] {
+    let mut list: Vec<Prelude> = all
+        .into_iter()
+        .flat_map(|storage| {
+            (0..3).flat_map(move |phase| {
+                prelude(DType::F32, [storage, Storage::I64], None, phase, [2, 2], true)
+            })
+        })
+        .collect();
+    for (dtype, storage) in [
+        (DType::F32, Storage::F32),
+        (DType::F16, Storage::F16Packed),
+        (DType::I64, Storage::I64),
+        (DType::U8, Storage::I32),
+    ] {
         for row in [&table::ADD, &table::MUL, &table::MIN, &table::MAX] {
-            list.extend([2, 3].into_iter().flat_map(|phase| prelude(dtype, [storage, Storage::I32], Some(row), phase, [1, 1], true)));
+            list.extend(
+                [2, 3].into_iter().flat_map(|phase| {
+                    prelude(dtype, [storage, Storage::I32], Some(row), phase, [1, 1], true)
+                }),
+            );
         }
     }
     list
 }
 
-/// Lowers a scatter of input 2 into input 0 by the indices of input 1. `combine` makes a new element of the old one and the
-/// update, in the order of the updates where they are not `unique`, each of a slice of its own.
-pub fn lower(at: &mut Lowering<'_>, addressing: &Addressing, combine: Option<&'static Row>, unique: bool) -> Result<(), Unsupported> {
+/// Lowers a scatter of input 2 into input 0 by the indices of input 1. `combine` makes a new element of the
+/// old one and the update, in the order of the updates where they are not `unique`, each of a slice of its
+/// own.
+pub fn lower(
+    at: &mut Lowering<'_>,
+    addressing: &Addressing,
+    combine: Option<&'static Row>,
+    unique: bool,
+) -> Result<(), Unsupported> {
     let dtype = at.fact(0)?.dtype;
     let storages = [at.storage(dtype)?, at.storage(at.fact(1)?.dtype)?];
     let updates_given = at.fact(2)?.count();
@@ -93,23 +120,35 @@ pub fn lower(at: &mut Lowering<'_>, addressing: &Addressing, combine: Option<&'s
             return Ok(());
         }
     }
-    let coordinates: Vec<(usize, usize)> = addressing.coordinates.iter().copied().filter(|dim| dim.0 != 1).collect();
+    let coordinates: Vec<(usize, usize)> =
+        addressing.coordinates.iter().copied().filter(|dim| dim.0 != 1).collect();
     if coordinates.len() > MAX_RANK || addressing.axes.len() > MAX_RANK {
         return Err(Unsupported::new(format!("a scatter over more than {MAX_RANK} dimensions")));
     }
-    let [data, indices, updates] = [at.input(0, Layout::Dense)?, at.input(1, Layout::Dense)?, at.input(2, Layout::Dense)?];
-    let narrow = |value: usize| i32::try_from(value).map(|value| value as u32).map_err(|_| Unsupported::new("a scatter beyond 2³¹ elements"));
+    let [data, indices, updates] =
+        [at.input(0, Layout::Dense)?, at.input(1, Layout::Dense)?, at.input(2, Layout::Dense)?];
+    let narrow = |value: usize| {
+        i32::try_from(value)
+            .map(|value| value as u32)
+            .map_err(|_| Unsupported::new("a scatter beyond 2³¹ elements"))
+    };
     let elements = narrow(data.count())?;
     narrow(updates_given)?;
     let slices = data.count() / addressing.slice.max(1);
     let claims = narrow(addressing.coordinates.iter().map(|dim| dim.0).product())?;
     let walked = combine.is_some() && !unique && !nothing;
     if walked && claims > MOST_CLAIMS {
-        return Err(Unsupported::new(format!("a reduction of {claims} updates in order: too long a walk for one invocation")));
+        return Err(Unsupported::new(format!(
+            "a reduction of {claims} updates in order: too long a walk for one invocation"
+        )));
     }
     let slices = if walked || nothing { 4 } else { slices };
     let owners = at.scratch(&Fact::new(DType::U32, [slices]), Layout::Dense)?;
-    let output = if nothing { at.scratch(&Fact::new(dtype, [4]), Layout::Dense)? } else { at.output(0, Layout::Dense)? };
+    let output = if nothing {
+        at.scratch(&Fact::new(dtype, [4]), Layout::Dense)?
+    } else {
+        at.output(0, Layout::Dense)?
+    };
     let mut params = Params {
         count: 0,
         per_row: 0,
@@ -148,7 +187,14 @@ pub fn lower(at: &mut Lowering<'_>, addressing: &Addressing, combine: Option<&'s
     for (phase, count) in phases {
         let grid = folded_grid(count.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
         (params.count, params.per_row) = (count, grid[0]);
-        let prelude = prelude(dtype, storages, combine, phase, [coordinates.len(), addressing.axes.len()], report.is_some())?;
+        let prelude = prelude(
+            dtype,
+            storages,
+            combine,
+            phase,
+            [coordinates.len(), addressing.axes.len()],
+            report.is_some(),
+        )?;
         at.emit(&SCATTER, prelude, params, &bindings, grid)?;
     }
     Ok(())

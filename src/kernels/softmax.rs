@@ -1,4 +1,5 @@
-//! Softmax and LogSoftmax along an axis: `shaders/softmax_team.wgsl`, and `shaders/softmax.wgsl` for software adapters.
+//! Softmax and LogSoftmax along an axis: `shaders/softmax_team.wgsl`, and `shaders/softmax.wgsl` for software
+//! adapters.
 
 use super::lines::{LINES, Lines, Params, WIDTH};
 use super::team::Team;
@@ -6,9 +7,18 @@ use super::{Access, Kernel, Prelude, lines};
 use crate::ops::Fact;
 use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
 
-pub static SOFTMAX: Kernel = Kernel { stem: "softmax", shader: include_str!("../../shaders/softmax.wgsl"), params_size: size_of::<Params>(), variants };
-pub static SOFTMAX_TEAM: Kernel =
-    Kernel { stem: "softmax_team", shader: include_str!("../../shaders/softmax_team.wgsl"), params_size: size_of::<Params>(), variants: team_variants };
+pub static SOFTMAX: Kernel = Kernel {
+    stem: "softmax",
+    shader: include_str!("../../shaders/softmax.wgsl"),
+    params_size: size_of::<Params>(),
+    variants,
+};
+pub static SOFTMAX_TEAM: Kernel = Kernel {
+    stem: "softmax_team",
+    shader: include_str!("../../shaders/softmax_team.wgsl"),
+    params_size: size_of::<Params>(),
+    variants: team_variants,
+};
 
 fn prelude(storage: Storage, across: bool, logarithm: bool) -> Prelude {
     Prelude::new().storage(storage).flag("ACROSS", across).flag("LOGARITHM", logarithm).code(LINES)
@@ -17,7 +27,8 @@ fn prelude(storage: Storage, across: bool, logarithm: bool) -> Prelude {
 fn samples() -> impl Iterator<Item = Prelude> {
     let kinds = [(false, false), (true, false), (false, true), (true, true)];
     let all = [Storage::F32, Storage::F16, Storage::F16Packed];
-    all.into_iter().flat_map(move |storage| kinds.map(|(across, logarithm)| prelude(storage, across, logarithm)))
+    all.into_iter()
+        .flat_map(move |storage| kinds.map(|(across, logarithm)| prelude(storage, across, logarithm)))
 }
 
 fn variants() -> Vec<Prelude> {
@@ -32,14 +43,20 @@ fn team_variants() -> Vec<Prelude> {
 pub fn lower(at: &mut Lowering<'_>, axis: usize, logarithm: bool) -> Result<(), Unsupported> {
     let storage = at.float_storage(0)?;
     let view = at.view(0)?;
-    let layout = if at.layout_of(&view) == Layout::ChannelsLast4 { Layout::ChannelsLast4 } else { Layout::Rows4 };
+    let layout =
+        if at.layout_of(&view) == Layout::ChannelsLast4 { Layout::ChannelsLast4 } else { Layout::Rows4 };
     let input = at.in_layout(view, layout)?;
     let output = at.output(0, layout)?;
     run(at, storage, &input, &output, layout, axis, logarithm)
 }
 
 /// Lowers a softmax over whole rows of a view of input 0, whose result has another shape.
-pub fn lower_rows(at: &mut Lowering<'_>, rows: View, shape: &[usize], logarithm: bool) -> Result<(), Unsupported> {
+pub fn lower_rows(
+    at: &mut Lowering<'_>,
+    rows: View,
+    shape: &[usize],
+    logarithm: bool,
+) -> Result<(), Unsupported> {
     let storage = at.float_storage(0)?;
     let input = at.in_layout(rows, Layout::Rows4)?;
     let fact = Fact::new(at.fact(0)?.dtype, input.shape.clone());
@@ -51,7 +68,15 @@ pub fn lower_rows(at: &mut Lowering<'_>, rows: View, shape: &[usize], logarithm:
     Ok(())
 }
 
-fn run(at: &mut Lowering<'_>, storage: Storage, input: &View, output: &View, layout: Layout, axis: usize, logarithm: bool) -> Result<(), Unsupported> {
+fn run(
+    at: &mut Lowering<'_>,
+    storage: Storage,
+    input: &View,
+    output: &View,
+    layout: Layout,
+    axis: usize,
+    logarithm: bool,
+) -> Result<(), Unsupported> {
     let lines = Lines::new(at, layout, &input.shape, axis, "softmax")?;
     let prelude = prelude(storage, lines.across, logarithm);
     let bindings = [(input.place, Access::Read), (output.place, Access::Write)];

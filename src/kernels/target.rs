@@ -1,8 +1,10 @@
-//! Where a kernel writes: rows of whole groups of 4, a step apart. The rows of a matrix, or an image's pixels with their channels.
+//! Where a kernel writes: rows of whole groups of 4, a step apart. The rows of a matrix, or an image's pixels
+//! with their channels.
 
 use crate::plan::{Layout, PlaceId, Unsupported, View};
 
-/// A place's part that a kernel fills; offset and step in groups of 4 elements. Where the rows fill the place, the step is their length.
+/// A place's part that a kernel fills; offset and step in groups of 4 elements. Where the rows fill the
+/// place, the step is their length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
     pub place: PlaceId,
@@ -11,7 +13,8 @@ pub struct Target {
 }
 
 impl Target {
-    /// The target that a view is, its elements in the order of `layout`: rows along the axis that lies innermost there.
+    /// The target that a view is, its elements in the order of `layout`: rows along the axis that lies
+    /// innermost there.
     ///
     /// Errors: rows that begin within a group, or don't lie a constant step apart.
     pub fn of(view: &View, layout: Layout) -> Result<Self, Unsupported> {
@@ -22,10 +25,16 @@ impl Target {
         let row = order.last().map_or(1, |&axis| view.shape[axis]);
         let rows: usize = order.iter().rev().skip(1).map(|&axis| view.shape[axis]).product();
         let none = || Unsupported::new("rows that don't lie a constant step apart");
-        let narrow = |elements: usize| u32::try_from(elements / 4).map_err(|_| Unsupported::new("a place beyond 2³² elements"));
+        let narrow = |elements: usize| {
+            u32::try_from(elements / 4).map_err(|_| Unsupported::new("a place beyond 2³² elements"))
+        };
         if rows <= 1 || row == 0 {
             // The step is never taken.
-            return Ok(Self { place: view.place, offset: narrow(view.offset)?, step: narrow(row.next_multiple_of(4))? });
+            return Ok(Self {
+                place: view.place,
+                offset: narrow(view.offset)?,
+                step: narrow(row.next_multiple_of(4))?,
+            });
         }
         let flat = view.permuted(&order).reshaped(&[rows, row]).ok_or_else(none)?;
         let step = usize::try_from(flat.strides[0]).map_err(|_| none())?;
@@ -46,10 +55,15 @@ mod tests {
         let whole = View::whole(place, Layout::ChannelsLast4, &[2, 6, 3, 5]);
         assert_eq!(Target::of(&whole, Layout::ChannelsLast4).unwrap(), Target { place, offset: 0, step: 2 });
         // The last 8 of 24 channels.
-        let part = View { shape: vec![2, 8, 3, 5], offset: 16, ..View::whole(place, Layout::ChannelsLast4, &[2, 24, 3, 5]) };
+        let part = View {
+            shape: vec![2, 8, 3, 5],
+            offset: 16,
+            ..View::whole(place, Layout::ChannelsLast4, &[2, 24, 3, 5])
+        };
         assert_eq!(Target::of(&part, Layout::ChannelsLast4).unwrap(), Target { place, offset: 4, step: 6 });
         // The right half of each row of pixels: no constant step.
-        let half = View { shape: vec![1, 8, 3, 2], ..View::whole(place, Layout::ChannelsLast4, &[1, 8, 3, 4]) };
+        let half =
+            View { shape: vec![1, 8, 3, 2], ..View::whole(place, Layout::ChannelsLast4, &[1, 8, 3, 4]) };
         assert!(Target::of(&half, Layout::ChannelsLast4).is_err());
         for shape in [vec![], vec![5], vec![4, 1], vec![0, 4], vec![3, 0]] {
             let rows = View::whole(place, Layout::Rows4, &shape);

@@ -1,11 +1,13 @@
-//! Teams: how many invocations of a hardware adapter make one line of items together (`shaders/lib/team.wgsl`).
+//! Teams: how many invocations of a hardware adapter make one line of items together
+//! (`shaders/lib/team.wgsl`).
 //!
 //! Nothing here is measured: there was no such adapter to measure on (docs/performance.md).
 
 use super::{Prelude, folded_grid};
 use crate::plan::Capabilities;
 
-/// Invocations that an adapter should have to do, if there is work for them: below that a line gets more of them.
+/// Invocations that an adapter should have to do, if there is work for them: below that a line gets more of
+/// them.
 const ENOUGH: usize = 1 << 15;
 /// The most invocations of a workgroup here; WebGPU promises them.
 const WIDEST: u32 = 256;
@@ -37,7 +39,8 @@ pub(super) struct Team {
     pub team: u32,
     /// How far apart these are in their index.
     pub stride: u32,
-    /// Items that an invocation keeps in registers, so that a line is read once; 0 where a line is longer than all can keep.
+    /// Items that an invocation keeps in registers, so that a line is read once; 0 where a line is longer
+    /// than all can keep.
     pub held: u32,
 }
 
@@ -119,15 +122,25 @@ mod tests {
 
     #[test]
     fn every_division_is_whole() {
-        let capabilities = [false, true].map(|subgroups| Capabilities { subgroups, ..Capabilities::webgpu() });
+        let capabilities =
+            [false, true].map(|subgroups| Capabilities { subgroups, ..Capabilities::webgpu() });
         for capabilities in &capabilities {
             for lines in [0, 1, 3, 7, 64, 5000, 1 << 20, usize::MAX] {
                 for items in [0, 1, 2, 5, 24, 300, 5000, 1 << 20, usize::MAX] {
                     for neighbours in [Neighbours::Items, Neighbours::Lines] {
                         let t = Team::new(capabilities, lines, items, neighbours);
                         let powers = t.width.is_power_of_two() && t.team.is_power_of_two();
-                        assert!(powers && t.team <= t.width && t.width <= 256 && (t.width / t.team).is_multiple_of(t.stride), "{lines} {items} {t:?}");
-                        assert!(t.held == 0 || t.held as usize * t.team as usize >= items, "{lines} {items} {t:?}");
+                        assert!(
+                            powers
+                                && t.team <= t.width
+                                && t.width <= 256
+                                && (t.width / t.team).is_multiple_of(t.stride),
+                            "{lines} {items} {t:?}"
+                        );
+                        assert!(
+                            t.held == 0 || t.held as usize * t.team as usize >= items,
+                            "{lines} {items} {t:?}"
+                        );
                     }
                 }
             }

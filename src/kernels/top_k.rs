@@ -5,7 +5,12 @@ use crate::ops::Fact;
 use crate::plan::{Layout, Lowering, Storage, Unsupported};
 use crate::tensor::DType;
 
-pub static TOP_K: Kernel = Kernel { stem: "top_k", shader: include_str!("../../shaders/top_k.wgsl"), params_size: size_of::<Params>(), variants };
+pub static TOP_K: Kernel = Kernel {
+    stem: "top_k",
+    shader: include_str!("../../shaders/top_k.wgsl"),
+    params_size: size_of::<Params>(),
+    variants,
+};
 
 const WIDTH: u32 = 64;
 /// Steps that one invocation may take: a GPU that is busy for seconds is reset by its system.
@@ -53,10 +58,14 @@ fn variants() -> Vec<Prelude> {
         (DType::I64, Storage::I64),
         (DType::U64, Storage::I64),
     ];
-    types.into_iter().flat_map(|(dtype, storage)| [true, false].map(|largest| prelude(dtype, storage, largest))).collect()
+    types
+        .into_iter()
+        .flat_map(|(dtype, storage)| [true, false].map(|largest| prelude(dtype, storage, largest)))
+        .collect()
 }
 
-/// Lowers the `wanted` largest, or smallest, elements of input 0 along `axis`: values in output 0, indices in output 1.
+/// Lowers the `wanted` largest, or smallest, elements of input 0 along `axis`: values in output 0, indices in
+/// output 1.
 pub fn lower(at: &mut Lowering<'_>, axis: usize, wanted: usize, largest: bool) -> Result<(), Unsupported> {
     let dtype = at.fact(0)?.dtype;
     let storage = at.storage(dtype)?;
@@ -64,7 +73,9 @@ pub fn lower(at: &mut Lowering<'_>, axis: usize, wanted: usize, largest: bool) -
     let rank = view.shape.len();
     let length = view.shape[axis];
     if length.saturating_mul(wanted) > MOST_STEPS {
-        return Err(Unsupported::new(format!("the first {wanted} of {length} elements: too long a walk for one invocation")));
+        return Err(Unsupported::new(format!(
+            "the first {wanted} of {length} elements: too long a walk for one invocation"
+        )));
     }
     // The axis becomes the innermost; the results are seen with it back in its place.
     let order: Vec<usize> = (0..rank).filter(|&other| other != axis).chain([axis]).collect();
@@ -87,7 +98,8 @@ pub fn lower(at: &mut Lowering<'_>, axis: usize, wanted: usize, largest: bool) -
             output_step: narrow(wanted.div_ceil(4))?,
             spare: [0; 2],
         };
-        let bindings = [(input.place, Access::Read), (values.place, Access::Write), (places.place, Access::Write)];
+        let bindings =
+            [(input.place, Access::Read), (values.place, Access::Write), (places.place, Access::Write)];
         at.emit(&TOP_K, prelude(dtype, storage, largest), params, &bindings, grid)?;
     }
     at.alias(0, values.permuted(&back));

@@ -3,7 +3,12 @@
 use super::{Access, Kernel, Prelude, folded_grid};
 use crate::plan::{Layout, Lowering, Storage, Unsupported};
 
-pub static TRILU: Kernel = Kernel { stem: "trilu", shader: include_str!("../../shaders/trilu.wgsl"), params_size: size_of::<Params>(), variants };
+pub static TRILU: Kernel = Kernel {
+    stem: "trilu",
+    shader: include_str!("../../shaders/trilu.wgsl"),
+    params_size: size_of::<Params>(),
+    variants,
+};
 
 const WIDTH: u32 = 64;
 
@@ -32,15 +37,34 @@ pub fn lower(at: &mut Lowering<'_>, upper: bool, k: i64) -> Result<(), Unsupport
     let storage = at.storage(at.fact(0)?.dtype)?;
     let input = at.input(0, Layout::Dense)?;
     let output = at.output(0, Layout::Dense)?;
-    let [.., rows, columns] = *input.shape else { return Err(Unsupported::new("a tensor that holds no matrices")) };
+    let [.., rows, columns] = *input.shape else {
+        return Err(Unsupported::new("a tensor that holds no matrices"));
+    };
     if input.count() == 0 {
         return Ok(());
     }
     // Diagonals are told apart in 32 bits.
-    let narrow = |value: usize| i32::try_from(value).map(|value| value as u32).map_err(|_| Unsupported::new("matrices beyond 2³¹ elements"));
+    let narrow = |value: usize| {
+        i32::try_from(value)
+            .map(|value| value as u32)
+            .map_err(|_| Unsupported::new("matrices beyond 2³¹ elements"))
+    };
     let groups = narrow(input.count())?.div_ceil(4);
     let grid = folded_grid(groups.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
     let diagonal = k.clamp(i32::MIN as i64, i32::MAX as i64) as i32;
-    let params = Params { groups, per_row: grid[0], rows: narrow(rows)?, columns: narrow(columns)?, diagonal, spare: [0; 3] };
-    at.emit(&TRILU, prelude(storage, upper), params, &[(input.place, Access::Read), (output.place, Access::Write)], grid)
+    let params = Params {
+        groups,
+        per_row: grid[0],
+        rows: narrow(rows)?,
+        columns: narrow(columns)?,
+        diagonal,
+        spare: [0; 3],
+    };
+    at.emit(
+        &TRILU,
+        prelude(storage, upper),
+        params,
+        &[(input.place, Access::Read), (output.place, Access::Write)],
+        grid,
+    )
 }

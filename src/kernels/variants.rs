@@ -1,4 +1,5 @@
-//! Every shader that an adapter may get, as text: what the tests translate, and what `bench --kernel all --shaders` writes.
+//! Every shader that an adapter may get, as text: what the tests translate, and what `bench --kernel all
+//! --shaders` writes.
 
 use super::{Dialect, Extent, Form, KERNELS, Needs};
 use crate::error::{Error, Result};
@@ -6,9 +7,18 @@ use crate::plan::Capabilities;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// The forms of preludes, as [`Capabilities::form`](crate::plan::Capabilities::form) makes them: hardware's, and software adapters'.
+/// The forms of preludes, as [`Capabilities::form`](crate::plan::Capabilities::form) makes them: hardware's,
+/// and software adapters'.
 pub const FORMS: [Form; 8] = {
-    let plain = Form { wide: false, table: false, rolled: false, subgroups: false, quads: false, written_out: false, saturates: false };
+    let plain = Form {
+        wide: false,
+        table: false,
+        rolled: false,
+        subgroups: false,
+        quads: false,
+        written_out: false,
+        saturates: false,
+    };
     let rolled = Form { rolled: true, ..plain };
     [
         plain,
@@ -42,7 +52,10 @@ pub fn shaders(dialect: Dialect) -> Vec<Shader> {
     let mut all = vec![];
     for kernel in KERNELS {
         let (mut seen, preludes) = (HashSet::new(), (kernel.variants)());
-        for source in preludes.iter().flat_map(|prelude| FORMS.map(|form| prelude.assemble(kernel.shader, form, dialect))) {
+        for source in preludes
+            .iter()
+            .flat_map(|prelude| FORMS.map(|form| prelude.assemble(kernel.shader, form, dialect)))
+        {
             if seen.insert(source.text.clone()) {
                 let number = seen.len() - 1;
                 all.push(Shader {
@@ -67,7 +80,8 @@ impl Shader {
         if self.needs != Needs::default() {
             return Ok(false);
         }
-        let problem = |problem: String| Error::internal(format!("shader {}.{}: {problem}", self.kernel, self.number));
+        let problem =
+            |problem: String| Error::internal(format!("shader {}.{}: {problem}", self.kernel, self.number));
         let extent = Extent::of(&self.text).map_err(problem)?;
         let promised = Capabilities::webgpu();
         Ok(extent.workgroup_bytes <= u64::from(promised.max_workgroup_bytes)

@@ -1,7 +1,9 @@
-//! The right-hand matrix of a contraction: as it lies, or packed in panels for a software adapter (`shaders/lib/b_*.wgsl`).
+//! The right-hand matrix of a contraction: as it lies, or packed in panels for a software adapter
+//! (`shaders/lib/b_*.wgsl`).
 //!
-//! A software adapter reads each invocation's address by itself, and a component of a load costs nearly as much as the load.
-//! So a panel holds what a workgroup of 8 reads, in the order in which it does, two rows to a load.
+//! A software adapter reads each invocation's address by itself, and a component of a load costs nearly as
+//! much as the load. So a panel holds what a workgroup of 8 reads, in the order in which it does, two rows to
+//! a load.
 
 use super::{Packing, Prelude};
 use crate::error::{Error, Result};
@@ -24,25 +26,34 @@ pub(super) fn panels(capabilities: &Capabilities) -> bool {
     capabilities.form().wide
 }
 
-/// Whether neighbouring workgroups should go down the rows, sharing columns of a matrix of so many elements: it is then read once,
-/// where it would not stay in a cache from one block of rows to the next.
+/// Whether neighbouring workgroups should go down the rows, sharing columns of a matrix of so many elements:
+/// it is then read once, where it would not stay in a cache from one block of rows to the next.
 pub(super) fn rows_first(elements: usize) -> bool {
     elements > 64 << 10
 }
 
 /// Loads from one panel to the next, for `groups` groups of 4 rows.
 pub(super) fn panel_step(groups: usize) -> Result<u32, Unsupported> {
-    groups.checked_mul(16).and_then(|step| u32::try_from(step).ok()).ok_or_else(|| Unsupported::new("a matrix beyond 2³² elements"))
+    groups
+        .checked_mul(16)
+        .and_then(|step| u32::try_from(step).ok())
+        .ok_or_else(|| Unsupported::new("a matrix beyond 2³² elements"))
 }
 
-/// The shape of a packed matrix: panels, groups of 4 rows, pairs of rows, invocations, the pair's rows, columns.
+/// The shape of a packed matrix: panels, groups of 4 rows, pairs of rows, invocations, the pair's rows,
+/// columns.
 pub(super) fn shape(columns: usize, groups: usize) -> Vec<usize> {
     vec![columns.div_ceil(PANEL), groups, 2, PANEL / 4, 2, 4]
 }
 
-/// A packed matrix of so many columns: `row` says where in the tensor a row begins, and its columns lie `stride` apart. Rows for
-/// which it says nothing are 0.
-pub(super) fn pick(tensor: &Tensor, [rows, columns]: [usize; 2], stride: usize, row: impl Fn(usize) -> Option<usize> + Sync) -> Result<Tensor> {
+/// A packed matrix of so many columns: `row` says where in the tensor a row begins, and its columns lie
+/// `stride` apart. Rows for which it says nothing are 0.
+pub(super) fn pick(
+    tensor: &Tensor,
+    [rows, columns]: [usize; 2],
+    stride: usize,
+    row: impl Fn(usize) -> Option<usize> + Sync,
+) -> Result<Tensor> {
     let packed = pick_all(tensor, 1, [rows, columns], stride, |_, index| row(index))?;
     packed.reshape(&packed.shape()[1..])
 }
@@ -67,7 +78,11 @@ pub(super) fn pick_all(
         move |index| {
             let column = panel * PANEL + index / 2 * 4;
             let start = starts[index % 2].filter(|_| column < columns)?;
-            Some(Run { start: start.wrapping_add(column.wrapping_mul(stride)), stride, count: columns - column })
+            Some(Run {
+                start: start.wrapping_add(column.wrapping_mul(stride)),
+                stride,
+                count: columns - column,
+            })
         }
     })
 }
@@ -79,15 +94,24 @@ pub(super) fn of_matrix(offset: usize, strides: [isize; 2], [rows, columns]: [us
 }
 
 fn pack_matrix(tensor: &Tensor, args: &[usize]) -> Result<Tensor> {
-    let [offset, row_stride, column_stride, rows, columns] = *args else { return Err(Error::internal("panels without arguments")) };
+    let [offset, row_stride, column_stride, rows, columns] = *args else {
+        return Err(Error::internal("panels without arguments"));
+    };
     // Strides may be negative: they wrap.
-    pick(tensor, [rows, columns], column_stride, |row| (row < rows).then(|| offset.wrapping_add(row.wrapping_mul(row_stride))))
+    pick(tensor, [rows, columns], column_stride, |row| {
+        (row < rows).then(|| offset.wrapping_add(row.wrapping_mul(row_stride)))
+    })
 }
 
 /// Packs convolution weights `[out_c, in_c, h, w]`: the rows are (tap, group of 4 input channels, channel).
 pub(super) fn of_filters(out_c: usize, in_c: usize, taps: usize) -> Packing {
     let groups = taps * in_c.div_ceil(4);
-    Packing { name: "filter panels", args: vec![out_c, in_c, taps], shape: shape(out_c, groups), pack: pack_filters }
+    Packing {
+        name: "filter panels",
+        args: vec![out_c, in_c, taps],
+        shape: shape(out_c, groups),
+        pack: pack_filters,
+    }
 }
 
 fn pack_filters(weights: &Tensor, args: &[usize]) -> Result<Tensor> {
@@ -106,11 +130,15 @@ mod tests {
     #[test]
     fn a_panel_holds_two_rows_to_a_load() {
         let tensor = Tensor::new([3, 5], (0..15).map(|x| x as f32).collect::<Vec<_>>()).unwrap();
-        let packed = (of_matrix(0, [5, 1], [3, 5]).pack)(&tensor, &of_matrix(0, [5, 1], [3, 5]).args).unwrap();
+        let packed =
+            (of_matrix(0, [5, 1], [3, 5]).pack)(&tensor, &of_matrix(0, [5, 1], [3, 5]).args).unwrap();
         assert_eq!(packed.shape(), [1, 1, 2, 8, 2, 4]);
         let all = packed.to_f64s().unwrap();
         // Rows 0 and 1 of columns 0..4, then of column 4 and padding.
-        assert_eq!(all[..16], [0.0, 1.0, 2.0, 3.0, 5.0, 6.0, 7.0, 8.0, 4.0, 0.0, 0.0, 0.0, 9.0, 0.0, 0.0, 0.0]);
+        assert_eq!(
+            all[..16],
+            [0.0, 1.0, 2.0, 3.0, 5.0, 6.0, 7.0, 8.0, 4.0, 0.0, 0.0, 0.0, 9.0, 0.0, 0.0, 0.0]
+        );
         // Row 2 and none.
         assert_eq!(all[64..72], [10.0, 11.0, 12.0, 13.0, 0.0, 0.0, 0.0, 0.0]);
     }

@@ -1,13 +1,16 @@
-//! 3×3 convolution by Winograd's F(m×m, 3×3): `shaders/winograd_input.wgsl`, (m+2)² products of `shaders/matmul.wgsl`,
-//! `shaders/winograd_output.wgsl`.
+//! 3×3 convolution by Winograd's F(m×m, 3×3): `shaders/winograd_input.wgsl`, (m+2)² products of
+//! `shaders/matmul.wgsl`, `shaders/winograd_output.wgsl`.
 //!
-//! F(4×4) takes a fourth of the multiplications and four times the memory for weights, F(2×2) four ninths and 16 ninths.
+//! F(4×4) takes a fourth of the multiplications and four times the memory for weights, F(2×2) four ninths and
+//! 16 ninths.
 //!
 //! Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015).
 
 use super::conv::Sizes;
 use super::epilogue::{Ends, Epilogue, samples};
-use super::{Access, Dispatch, Kernel, Packing, Prelude, Target, folded_grid, matmul, narrow, weights as packed};
+use super::{
+    Access, Dispatch, Kernel, Packing, Prelude, Target, folded_grid, matmul, narrow, weights as packed,
+};
 use crate::error::{Error, Result};
 use crate::ops::Fact;
 use crate::plan::{Capabilities, Layout, Lowering, PlaceId, Storage, Unsupported};
@@ -25,12 +28,20 @@ pub static WINOGRAD_OUTPUT: Kernel = Kernel {
     stem: "winograd_output",
     shader: include_str!("../../shaders/winograd_output.wgsl"),
     params_size: size_of::<OutputParams>(),
-    variants: || Tile::ALL.iter().flat_map(|&tile| samples().into_iter().map(move |epilogue| output_prelude(tile, Storage::F32, &epilogue))).collect(),
+    variants: || {
+        Tile::ALL
+            .iter()
+            .flat_map(|&tile| {
+                samples().into_iter().map(move |epilogue| output_prelude(tile, Storage::F32, &epilogue))
+            })
+            .collect()
+    },
 };
 
 const WIDTH: u32 = 32;
 
-/// The transformed weights of a layer may take this many bytes. Large ones belong to small maps, where there are few tiles to gain on.
+/// The transformed weights of a layer may take this many bytes. Large ones belong to small maps, where there
+/// are few tiles to gain on.
 const MAX_WEIGHT_BYTES: usize = 4 << 20;
 
 /// The outputs of a tile: m × m of F(m×m, 3×3).
@@ -61,7 +72,8 @@ impl Tile {
             Tile::Two => include_str!("../../shaders/lib/winograd_2.wgsl"),
             Tile::Four => include_str!("../../shaders/lib/winograd_4.wgsl"),
         };
-        let base = Prelude::new().storage(storage).constant("WIDTH", WIDTH).constant("IN", self.inputs() as u32);
+        let base =
+            Prelude::new().storage(storage).constant("WIDTH", WIDTH).constant("IN", self.inputs() as u32);
         base.constant("OUT", self.out() as u32).code(transforms)
     }
     /// The tile of a dispatch of [`WINOGRAD_INPUT`]; `None` of another.
@@ -154,8 +166,9 @@ fn output_prelude(tile: Tile, storage: Storage, epilogue: &Epilogue) -> Prelude 
     epilogue.prelude(tile.prelude(storage))
 }
 
-/// The tile by which a convolution is taken this way, if it is: what lies between the steps must be float32 (float16 would lose the
-/// small differences of large sums), and there must be tiles and channels enough to pay for the transforms.
+/// The tile by which a convolution is taken this way, if it is: what lies between the steps must be float32
+/// (float16 would lose the small differences of large sums), and there must be tiles and channels enough to
+/// pay for the transforms.
 pub fn tile(s: &Sizes, storage: Storage, capabilities: &Capabilities) -> Option<Tile> {
     let least = if capabilities.software { 16 } else { 32 };
     let serves = storage == Storage::F32
@@ -171,7 +184,10 @@ pub fn tile(s: &Sizes, storage: Storage, capabilities: &Capabilities) -> Option<
 }
 
 /// `m · x · mᵀ` of a square matrix `x`.
-pub(crate) fn both_sides<const R: usize, const K: usize>(m: &[[f64; K]; R], x: &[[f64; K]; K]) -> [[f64; R]; R] {
+pub(crate) fn both_sides<const R: usize, const K: usize>(
+    m: &[[f64; K]; R],
+    x: &[[f64; K]; K],
+) -> [[f64; R]; R] {
     let mut half = [[0.0; K]; R];
     for (row, to) in m.iter().zip(&mut half) {
         for (k, to) in to.iter_mut().enumerate() {
@@ -183,14 +199,17 @@ pub(crate) fn both_sides<const R: usize, const K: usize>(m: &[[f64; K]; R], x: &
 
 /// `G w Gᵀ` of weights `[out_c, in_c, 3, 3]`: `[products, in_c, out_c]`, in panels or in rows.
 fn pack<const IN: usize>(weights: &Tensor, args: &[usize], matrix: &[[f64; 3]; IN]) -> Result<Tensor> {
-    let [out_c, in_c, panels] = *args else { return Err(Error::internal("Winograd weights without arguments")) };
+    let [out_c, in_c, panels] = *args else {
+        return Err(Error::internal("Winograd weights without arguments"));
+    };
     let filters = weights.as_slice::<f32>()?.as_chunks::<9>().0;
     let products = IN * IN;
     // A channel's products for all outputs lie together, so that both ways through them stay in a cache.
     let mut all: Vec<f32> = zeros(element_count(&[in_c, products, out_c])?)?;
     all.par_chunks_exact_mut((products * out_c).max(1)).enumerate().for_each(|(channel, to)| {
         for (out, filter) in filters.iter().skip(channel).step_by(in_c.max(1)).enumerate() {
-            let filter: [[f64; 3]; 3] = std::array::from_fn(|y| std::array::from_fn(|x| filter[y * 3 + x] as f64));
+            let filter: [[f64; 3]; 3] =
+                std::array::from_fn(|y| std::array::from_fn(|x| filter[y * 3 + x] as f64));
             for (product, value) in both_sides(matrix, &filter).as_flattened().iter().enumerate() {
                 to[product * out_c + out] = *value as f32;
             }
@@ -199,7 +218,9 @@ fn pack<const IN: usize>(weights: &Tensor, args: &[usize], matrix: &[[f64; 3]; I
     let all = Tensor::new([in_c, products, out_c], all)?;
     let start = |product: usize, channel: usize| (channel * products + product) * out_c;
     if panels != 0 {
-        return packed::pick_all(&all, products, [in_c, out_c], 1, |product, row| (row < in_c).then(|| start(product, row)));
+        return packed::pick_all(&all, products, [in_c, out_c], 1, |product, row| {
+            (row < in_c).then(|| start(product, row))
+        });
     }
     let out4 = out_c.next_multiple_of(4);
     all.pick([products, in_c, out4], |index| {
@@ -208,15 +229,25 @@ fn pack<const IN: usize>(weights: &Tensor, args: &[usize], matrix: &[[f64; 3]; I
     })
 }
 
-/// Emits a convolution by a tile that [`tile`] found. Places are channels-last; the weights are the node's input 1, a constant.
-pub fn emit(at: &mut Lowering<'_>, tile: Tile, storage: Storage, s: &Sizes, input: PlaceId, ends: &Ends) -> Result<(), Unsupported> {
+/// Emits a convolution by a tile that [`tile`] found. Places are channels-last; the weights are the node's
+/// input 1, a constant.
+pub fn emit(
+    at: &mut Lowering<'_>,
+    tile: Tile,
+    storage: Storage,
+    s: &Sizes,
+    input: PlaceId,
+    ends: &Ends,
+) -> Result<(), Unsupported> {
     let (epilogue, output) = (&ends.epilogue, ends.output);
     let capabilities = at.capabilities();
     let (tiles_h, tiles_w) = (s.out_h.div_ceil(tile.out()), s.out_w.div_ceil(tile.out()));
     let products = tile.products();
     let tiles = s.n.saturating_mul(tiles_h * tiles_w);
     let (in_c4, out_c4) = (s.in_c / 4, s.out_c.div_ceil(4));
-    let grid = |groups: usize| Ok::<_, Unsupported>(folded_grid(u64::from(narrow(groups)?.div_ceil(WIDTH)), capabilities.max_grid));
+    let grid = |groups: usize| {
+        Ok::<_, Unsupported>(folded_grid(u64::from(narrow(groups)?.div_ceil(WIDTH)), capabilities.max_grid))
+    };
 
     let transformed = at.scratch(&Fact::new(DType::F32, vec![products, tiles, s.in_c]), Layout::Rows4)?.place;
     let whole = grid(tiles.saturating_mul(in_c4))?;
@@ -233,7 +264,13 @@ pub fn emit(at: &mut Lowering<'_>, tile: Tile, storage: Storage, s: &Sizes, inpu
         count: tile.inputs() as u32,
         spare: 0,
     };
-    at.emit(&WINOGRAD_INPUT, tile.prelude(storage), params, &[(input, Access::Read), (transformed, Access::Write)], whole)?;
+    at.emit(
+        &WINOGRAD_INPUT,
+        tile.prelude(storage),
+        params,
+        &[(input, Access::Read), (transformed, Access::Write)],
+        whole,
+    )?;
 
     let panels = packed::panels(&capabilities);
     let one = if panels { packed::shape(s.out_c, in_c4) } else { vec![s.in_c, s.out_c.next_multiple_of(4)] };
@@ -241,11 +278,28 @@ pub fn emit(at: &mut Lowering<'_>, tile: Tile, storage: Storage, s: &Sizes, inpu
     let step = narrow(shape[1..].iter().product::<usize>() / if panels { 8 } else { 4 })?;
     let args = vec![s.out_c, s.in_c, panels as usize];
     let packing = match tile {
-        Tile::Two => Packing { name: "winograd 2", args, shape, pack: |weights, args| pack(weights, args, &F2.weights) },
-        Tile::Four => Packing { name: "winograd 4", args, shape, pack: |weights, args| pack(weights, args, &F4.weights) },
+        Tile::Two => Packing {
+            name: "winograd 2",
+            args,
+            shape,
+            pack: |weights, args| pack(weights, args, &F2.weights),
+        },
+        Tile::Four => Packing {
+            name: "winograd 4",
+            args,
+            shape,
+            pack: |weights, args| pack(weights, args, &F4.weights),
+        },
     };
     let packed = at.packed(1, packing)?;
-    let a = matmul::Matrix { place: transformed, offset: 0, row: narrow(in_c4)?, outer: narrow(tiles.saturating_mul(in_c4))?, inner: 0, panels: false };
+    let a = matmul::Matrix {
+        place: transformed,
+        offset: 0,
+        row: narrow(in_c4)?,
+        outer: narrow(tiles.saturating_mul(in_c4))?,
+        inner: 0,
+        panels: false,
+    };
     let b_row = if panels { packed::panel_step(in_c4)? } else { narrow(out_c4)? };
     let b = matmul::Matrix { place: packed, offset: 0, row: b_row, outer: step, inner: 0, panels };
     let made = at.scratch(&Fact::new(DType::F32, vec![products, tiles, s.out_c]), Layout::Rows4)?;

@@ -29,7 +29,12 @@ fn attribute(proto: &AttributeProto, files: &mut ExternalFiles) -> Result<Attrib
         4 => Attribute::Tensor(tensor(proto.t.as_ref().ok_or_else(missing)?)?),
         6 => Attribute::Floats(proto.floats.clone()),
         7 => Attribute::Ints(proto.ints.clone()),
-        8 => proto.strings.iter().map(|bytes| text(bytes)).collect::<Option<_>>().map_or(NOT_TEXT, Attribute::Strings),
+        8 => proto
+            .strings
+            .iter()
+            .map(|bytes| text(bytes))
+            .collect::<Option<_>>()
+            .map_or(NOT_TEXT, Attribute::Strings),
         9 => Attribute::Tensors(proto.tensors.iter().map(tensor).collect::<Result<_>>()?),
         11 => Attribute::Tensor(sparse::read(proto.sparse_tensor.as_ref().ok_or_else(missing)?, files)?),
         5 => Attribute::Other("a graph"),
@@ -37,7 +42,13 @@ fn attribute(proto: &AttributeProto, files: &mut ExternalFiles) -> Result<Attrib
         12 => Attribute::Other("sparse tensors"),
         13 => Attribute::Other("a type"),
         14 => Attribute::Other("types"),
-        _ => return Err(Error::unsupported(format!("attribute '{}' has the unknown type {}", proto.name, proto.type_.value()))),
+        _ => {
+            return Err(Error::unsupported(format!(
+                "attribute '{}' has the unknown type {}",
+                proto.name,
+                proto.type_.value()
+            )));
+        }
     })
 }
 

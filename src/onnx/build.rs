@@ -8,12 +8,21 @@ use crate::error::{Error, Result};
 use crate::graph::{Declared, Dim, Graph, Node, ValueId};
 use crate::ops::{Input, NodeView};
 use crate::tensor::Tensor;
-use onnx_protobuf::{FunctionProto, GraphProto, TensorShapeProto, ValueInfoProto, tensor_shape_proto::dimension, type_proto};
+use onnx_protobuf::{
+    FunctionProto, GraphProto, TensorShapeProto, ValueInfoProto, tensor_shape_proto::dimension, type_proto,
+};
 use std::collections::{HashMap, HashSet};
 
 /// Builds and verifies the graph of a model.
-pub fn build(proto: GraphProto, functions: &[FunctionProto], opsets: Opsets, files: &mut ExternalFiles, find: Find) -> Result<Graph> {
-    let mut builder = Builder { graph: Graph { name: proto.name, ..Default::default() }, ids: HashMap::new() };
+pub fn build(
+    proto: GraphProto,
+    functions: &[FunctionProto],
+    opsets: Opsets,
+    files: &mut ExternalFiles,
+    find: Find,
+) -> Result<Graph> {
+    let mut builder =
+        Builder { graph: Graph { name: proto.name, ..Default::default() }, ids: HashMap::new() };
     let mut constants: HashMap<String, Tensor> = HashMap::new();
     let mut order_of_constants = vec![];
     // Each proto is freed once its tensor is made: a large model must not lie in memory twice.
@@ -59,7 +68,11 @@ pub fn build(proto: GraphProto, functions: &[FunctionProto], opsets: Opsets, fil
     let known = |name: &str| {
         let value = builder.ids.get(name).map(|id| builder.graph.value(*id));
         if let Some(constant) = value.and_then(|value| value.constant.as_ref()) {
-            return Known { rank: Some(constant.rank()), dtype: Some(constant.dtype()), length: Some(constant.len()) };
+            return Known {
+                rank: Some(constant.rank()),
+                dtype: Some(constant.dtype()),
+                length: Some(constant.len()),
+            };
         }
         let declared = value.and_then(|value| value.declared.as_ref()).or_else(|| declared.get(name));
         let rank = declared.and_then(|declared| declared.dims.as_ref()).map(Vec::len);
@@ -67,11 +80,16 @@ pub fn build(proto: GraphProto, functions: &[FunctionProto], opsets: Opsets, fil
     };
     let nodes = functions::inline(proto.node, functions, opsets, names, &known, find)?;
     for node in order::sort(nodes, |name| builder.ids.contains_key(name))? {
-        builder.node(&node, &mut declared, files, find).map_err(|error| error.at_node(node_name(&node.node)).at_operator(&node.node.op_type))?;
+        builder
+            .node(&node, &mut declared, files, find)
+            .map_err(|error| error.at_node(node_name(&node.node)).at_operator(&node.node.op_type))?;
     }
     for output in &proto.output {
         let id = builder.ids.get(&output.name).copied();
-        let id = id.ok_or_else(|| Error::model("is a graph output, but no node, input or initializer makes it").at_tensor(&output.name))?;
+        let id = id.ok_or_else(|| {
+            Error::model("is a graph output, but no node, input or initializer makes it")
+                .at_tensor(&output.name)
+        })?;
         builder.graph.outputs.push(id);
     }
     builder.graph.verify()?;
@@ -114,7 +132,13 @@ impl Builder {
         self.add(&name, None, Some(tensor))
     }
 
-    fn node(&mut self, versioned: &Versioned, declared: &mut HashMap<&str, Declared>, files: &mut ExternalFiles, find: Find) -> Result<()> {
+    fn node(
+        &mut self,
+        versioned: &Versioned,
+        declared: &mut HashMap<&str, Declared>,
+        files: &mut ExternalFiles,
+        find: Find,
+    ) -> Result<()> {
         let proto = &versioned.node;
         let name = node_name(proto);
         let domain = functions::domain(&proto.domain);
@@ -122,31 +146,53 @@ impl Builder {
         // Files before the third IR version import nothing and mean the first.
         let version = versioned.opsets.get(domain).copied().unwrap_or(1);
         if version < def.since {
-            return Err(Error::model(format!("the operator came with version {} of its domain, but the model imports version {version}", def.since))
-                .remedy("convert the model to a newer opset"));
+            return Err(Error::model(format!(
+                "the operator came with version {} of its domain, but the model imports version {version}",
+                def.since
+            ))
+            .remedy("convert the model to a newer opset"));
         }
         let attributes = attributes::read(&proto.attribute, files)?;
-        let inputs = proto.input.iter().map(|name| if name.is_empty() { Input::Absent } else { Input::Named(name.clone()) }).collect();
+        let inputs = proto
+            .input
+            .iter()
+            .map(|name| if name.is_empty() { Input::Absent } else { Input::Named(name.clone()) })
+            .collect();
         let mut view = NodeView::new(name, &proto.op_type, version, attributes, inputs, proto.output.len());
         let op = (def.parse)(&mut view)?;
         if let Some(unread) = view.unread() {
-            return Err(
-                Error::unsupported(format!("attribute '{unread}' is not known")).remedy("convert the model to a standard opset or leave the attribute out")
-            );
+            return Err(Error::unsupported(format!("attribute '{unread}' is not known"))
+                .remedy("convert the model to a standard opset or leave the attribute out"));
         }
         let mut inputs = vec![];
         for (index, input) in view.inputs.into_iter().enumerate() {
             inputs.push(match input {
                 Input::Absent => None,
-                Input::Named(name) => Some(*self.ids.get(&name).ok_or_else(|| Error::model("is read before anything makes it").at_tensor(&name))?),
+                Input::Named(name) => Some(
+                    *self
+                        .ids
+                        .get(&name)
+                        .ok_or_else(|| Error::model("is read before anything makes it").at_tensor(&name))?,
+                ),
                 Input::Constant(tensor) => Some(self.add_constant(format!("{name}/input_{index}"), tensor)?),
             });
         }
         let mut outputs = vec![];
         for output in &proto.output {
-            outputs.push(if output.is_empty() { None } else { Some(self.add(output, declared.remove(output.as_str()), None)?) });
+            outputs.push(if output.is_empty() {
+                None
+            } else {
+                Some(self.add(output, declared.remove(output.as_str()), None)?)
+            });
         }
-        self.graph.nodes.push(Node { name: name.to_string(), op_type: proto.op_type.clone(), op, inputs, outputs, fused: vec![] });
+        self.graph.nodes.push(Node {
+            name: name.to_string(),
+            op_type: proto.op_type.clone(),
+            op,
+            inputs,
+            outputs,
+            fused: vec![],
+        });
         Ok(())
     }
 }
@@ -164,16 +210,24 @@ fn unknown_operator(domain: &str) -> Error {
 
 fn required_type(info: &ValueInfoProto, role: &str) -> Result<Declared> {
     let known = value_type(info).map_err(|error| error.at_tensor(&info.name))?;
-    known.ok_or_else(|| Error::model(format!("the graph {role} has no type")).at_tensor(&info.name).remedy("export the model with typed inputs"))
+    known.ok_or_else(|| {
+        Error::model(format!("the graph {role} has no type"))
+            .at_tensor(&info.name)
+            .remedy("export the model with typed inputs")
+    })
 }
 
-/// What a model says of a value, if anything. Errors on types that are not dense tensors, and on elements not held.
+/// What a model says of a value, if anything. Errors on types that are not dense tensors, and on elements not
+/// held.
 fn value_type(info: &ValueInfoProto) -> Result<Option<Declared>> {
     let kind = match info.type_.as_ref().and_then(|kind| kind.value.as_ref()) {
         None => return Ok(None),
         Some(type_proto::Value::TensorType(tensor)) if tensor.elem_type == 0 => return Ok(None),
         Some(type_proto::Value::TensorType(tensor)) => {
-            return Ok(Some(Declared { dtype: tensor::dtype(tensor.elem_type)?, dims: tensor.shape.as_ref().map(dims) }));
+            return Ok(Some(Declared {
+                dtype: tensor::dtype(tensor.elem_type)?,
+                dims: tensor.shape.as_ref().map(dims),
+            }));
         }
         Some(type_proto::Value::SequenceType(_)) => "a sequence",
         Some(type_proto::Value::MapType(_)) => "a map",
@@ -181,7 +235,8 @@ fn value_type(info: &ValueInfoProto) -> Result<Option<Declared>> {
         Some(type_proto::Value::SparseTensorType(_)) => "a sparse tensor",
         Some(_) => "a type of a newer ONNX",
     };
-    Err(Error::unsupported(format!("is {kind}; only tensors are supported")).remedy("export the model with tensors as inputs and outputs"))
+    Err(Error::unsupported(format!("is {kind}; only tensors are supported"))
+        .remedy("export the model with tensors as inputs and outputs"))
 }
 
 /// Declared dimensions. Some exporters write −1 for one that they don't know.

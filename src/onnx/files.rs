@@ -11,7 +11,8 @@ use std::path::Path;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-/// The file name, without its ending, that goes with a value's name: characters outside `[A-Za-z0-9_.-]` become `_`.
+/// The file name, without its ending, that goes with a value's name: characters outside `[A-Za-z0-9_.-]`
+/// become `_`.
 pub fn file_name(value_name: &str) -> String {
     value_name.chars().map(|c| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '_' }).collect()
 }
@@ -19,7 +20,11 @@ pub fn file_name(value_name: &str) -> String {
 /// Reads one tensor from an `.npy` or `.pb` file, told apart by content. Errors name the file.
 pub fn read_tensor(path: &Path) -> Result<Tensor> {
     let bytes = map_file(path)?;
-    let tensor = if npy::is_npy(&bytes) { npy::decode(&bytes) } else { decode_pb(&bytes, path).map(|(_, tensor)| tensor) };
+    let tensor = if npy::is_npy(&bytes) {
+        npy::decode(&bytes)
+    } else {
+        decode_pb(&bytes, path).map(|(_, tensor)| tensor)
+    };
     tensor.map_err(|error| error.in_file(path))
 }
 
@@ -31,11 +36,13 @@ pub fn read_pb(path: &Path) -> Result<(String, Tensor)> {
 fn decode_pb(bytes: &[u8], path: &Path) -> Result<(String, Tensor)> {
     // What the bytes are can't be told from a name that promises nothing.
     if path.extension().is_none_or(|ending| ending != "pb") {
-        return Err(Error::new(ErrorKind::File, "is not a tensor file").remedy("tensors are read from .npy, .npz and .pb"));
+        return Err(Error::new(ErrorKind::File, "is not a tensor file")
+            .remedy("tensors are read from .npy, .npz and .pb"));
     }
     let proto: TensorProto = decode(bytes, wire::Kind::Tensor)?;
     // The folder of a bare name is the empty path, which can't be looked up.
-    let folder = path.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+    let folder =
+        path.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
     let tensor = tensor::read(&proto, &mut ExternalFiles::new(folder))?;
     Ok((proto.name, tensor))
 }
@@ -43,7 +50,10 @@ fn decode_pb(bytes: &[u8], path: &Path) -> Result<(String, Tensor)> {
 /// Reads the arrays of an `.npz` file, in the file's order. Errors name the file and the array.
 pub fn read_npz(path: &Path) -> Result<Vec<(String, Tensor)>> {
     let bytes = map_file(path)?;
-    let broken = |problem: String| Error::file(path, format!("can't be read as .npz: {problem}")).remedy("save it again with numpy.savez");
+    let broken = |problem: String| {
+        Error::file(path, format!("can't be read as .npz: {problem}"))
+            .remedy("save it again with numpy.savez")
+    };
     let mut zip = ZipArchive::new(Cursor::new(&bytes[..])).map_err(|problem| broken(problem.to_string()))?;
     let mut arrays = vec![];
     for index in 0..zip.len() {
@@ -59,7 +69,8 @@ pub fn read_npz(path: &Path) -> Result<Vec<(String, Tensor)>> {
     Ok(arrays)
 }
 
-/// Writes an `.npy` file. Errors for types that numpy lacks: bfloat16, 8-bit and 4-bit floats, 4-bit and 2-bit integers.
+/// Writes an `.npy` file. Errors for types that numpy lacks: bfloat16, 8-bit and 4-bit floats, 4-bit and
+/// 2-bit integers.
 pub fn write_npy(path: &Path, tensor: &Tensor) -> Result<()> {
     let bytes = npy::encode(tensor).map_err(|error| error.in_file(path))?;
     write_whole(path, &bytes)
@@ -72,7 +83,9 @@ pub fn write_npz(path: &Path, arrays: &[(String, Tensor)]) -> Result<()> {
     for (name, tensor) in arrays {
         let content = npy::encode(tensor).map_err(|error| error.at_tensor(name).in_file(path))?;
         // Beyond 4 GiB an entry needs the longer header, which has to be asked for.
-        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated).large_file(content.len() >= u32::MAX as usize);
+        let options = SimpleFileOptions::default()
+            .compression_method(CompressionMethod::Deflated)
+            .large_file(content.len() >= u32::MAX as usize);
         zip.start_file(format!("{name}.npy"), options).map_err(|problem| failed(problem.into()))?;
         zip.write_all(&content).map_err(failed)?;
     }
@@ -83,7 +96,9 @@ pub fn write_npz(path: &Path, arrays: &[(String, Tensor)]) -> Result<()> {
 /// Writes a TensorProto, which holds every type, under a name.
 pub fn write_pb(path: &Path, name: &str, tensor: &Tensor) -> Result<()> {
     let proto = tensor::write(name, tensor).map_err(|error| error.in_file(path))?;
-    let bytes = proto.write_to_bytes().map_err(|problem| Error::file(path, format!("can't be written: {problem}")))?;
+    let bytes = proto
+        .write_to_bytes()
+        .map_err(|problem| Error::file(path, format!("can't be written: {problem}")))?;
     write_whole(path, &bytes)
 }
 
@@ -108,7 +123,8 @@ mod tests {
         assert!(write_npy(&folder.join("b.npy"), &b).is_err());
         assert!(write_npy(&folder.join("none/b.npy"), &a).is_err());
         assert!(read_npz(&folder.join("a.npy")).unwrap_err().to_string().contains("a.npy"));
-        let mut names: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut names: Vec<_> =
+            std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["a.npy", "b.pb", "c.npz"]);
         std::fs::remove_dir_all(&folder).unwrap();

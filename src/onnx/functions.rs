@@ -3,7 +3,8 @@
 //! *Given* `y = F(x)` named `call` and `F(a) -> b: t = Relu(a); b = Neg(t)`
 //! → *Result* `call/t = Relu(x); y = Neg(call/t)`.
 //!
-//! Names of a body get the calling node's name before them. An operator that has a room is left to it, function or not.
+//! Names of a body get the calling node's name before them. An operator that has a room is left to it,
+//! function or not.
 
 use super::Find;
 use super::contrib::{self, Known};
@@ -64,8 +65,8 @@ struct Inliner<'a> {
     bytes: u64,
 }
 
-/// Replaces calls of functions by the functions' nodes, over and over, and onnxruntime's operators by standard ones ([`contrib`]).
-/// `names` are the value names of the graph, `declared` is what is said of one.
+/// Replaces calls of functions by the functions' nodes, over and over, and onnxruntime's operators by
+/// standard ones ([`contrib`]). `names` are the value names of the graph, `declared` is what is said of one.
 pub fn inline(
     nodes: Vec<NodeProto>,
     functions: &[FunctionProto],
@@ -74,9 +75,12 @@ pub fn inline(
     declared: &dyn Fn(&str) -> Known,
     find: Find,
 ) -> Result<Vec<Versioned>> {
-    let key = |function: &FunctionProto| (domain(&function.domain).to_string(), function.name.clone(), function.overload.clone());
+    let key = |function: &FunctionProto| {
+        (domain(&function.domain).to_string(), function.name.clone(), function.overload.clone())
+    };
     let functions = functions.iter().map(|function| (key(function), function)).collect();
-    let mut inliner = Inliner { functions, find, names, declared, ranks: HashMap::new(), done: vec![], nodes: 0, bytes: 0 };
+    let mut inliner =
+        Inliner { functions, find, names, declared, ranks: HashMap::new(), done: vec![], nodes: 0, bytes: 0 };
     let opsets = Rc::new(opsets);
     for node in nodes {
         inliner.node(node, &opsets, &mut vec![])?;
@@ -88,15 +92,21 @@ impl Inliner<'_> {
     fn node(&mut self, node: NodeProto, opsets: &Rc<Opsets>, calls: &mut Vec<Key>) -> Result<()> {
         let domain = domain(&node.domain);
         let key = (domain.to_string(), node.op_type.clone(), node.overload.clone());
-        let Some(&function) = self.functions.get(&key).filter(|_| (self.find)(domain, &node.op_type).is_none()) else {
+        let Some(&function) =
+            self.functions.get(&key).filter(|_| (self.find)(domain, &node.op_type).is_none())
+        else {
             return self.plain(node, opsets);
         };
         let at_call = |error: Error| error.at_node(node_name(&node)).at_operator(&node.op_type);
         if calls.contains(&key) {
-            return Err(at_call(Error::model("the function calls itself").remedy("ONNX allows no recursion")));
+            return Err(at_call(
+                Error::model("the function calls itself").remedy("ONNX allows no recursion"),
+            ));
         }
         if calls.len() >= MAX_CALLS {
-            return Err(at_call(Error::unsupported(format!("functions call each other more than {MAX_CALLS} deep"))));
+            return Err(at_call(Error::unsupported(format!(
+                "functions call each other more than {MAX_CALLS} deep"
+            ))));
         }
         if node.input.len() > function.input.len() || node.output.len() > function.output.len() {
             return Err(at_call(Error::model("passes more inputs or outputs than its function declares")));
@@ -117,8 +127,10 @@ impl Inliner<'_> {
         };
         let body = if known { None } else { contrib::body(&node, &mut |hint| fresh(names, hint), &of) };
         let Some(body) = body else {
-            // A Reshape to a constant shape says how many axes there are then, which models don't declare of every value.
-            if let ("Reshape", [_, shape, ..], [result, ..]) = (node.op_type.as_str(), &node.input[..], &node.output[..])
+            // A Reshape to a constant shape says how many axes there are then, which models don't declare of
+            // every value.
+            if let ("Reshape", [_, shape, ..], [result, ..]) =
+                (node.op_type.as_str(), &node.input[..], &node.output[..])
                 && let Some(rank) = of(shape).length
             {
                 self.ranks.insert(result.clone(), rank);
@@ -133,7 +145,13 @@ impl Inliner<'_> {
         Ok(())
     }
 
-    fn call(&mut self, node: &NodeProto, function: &FunctionProto, outer: &Opsets, calls: &mut Vec<Key>) -> Result<()> {
+    fn call(
+        &mut self,
+        node: &NodeProto,
+        function: &FunctionProto,
+        outer: &Opsets,
+        calls: &mut Vec<Key>,
+    ) -> Result<()> {
         // What a function doesn't import it takes from the model.
         let mut opsets = outer.clone();
         opsets.extend(self::opsets(&function.opset_import));
@@ -145,7 +163,9 @@ impl Inliner<'_> {
             names.insert(name, node.input.get(index).cloned().unwrap_or_default());
         }
         let mut copies = vec![];
-        for (name, result) in function.output.iter().zip(&node.output).filter(|(_, result)| !result.is_empty()) {
+        for (name, result) in
+            function.output.iter().zip(&node.output).filter(|(_, result)| !result.is_empty())
+        {
             match names.get(name.as_str()) {
                 Some(source) => copies.push((source.clone(), result.clone())),
                 None => drop(names.insert(name, result.clone())),
@@ -155,14 +175,17 @@ impl Inliner<'_> {
             self.nodes += 1;
             self.bytes += inner.compute_size();
             if self.nodes > MAX_NODES || self.bytes > MAX_BYTES {
-                return Err(Error::memory("the model's functions expand to more than may be held").remedy("export the model without functions"));
+                return Err(Error::memory("the model's functions expand to more than may be held")
+                    .remedy("export the model without functions"));
             }
             for name in inner.input.iter().chain(&inner.output).filter(|name| !name.is_empty()) {
                 if !names.contains_key(name.as_str()) {
                     names.insert(name, fresh(&mut self.names, format!("{prefix}{name}")));
                 }
             }
-            let renamed = |list: &[String]| list.iter().map(|name| names.get(name.as_str()).cloned().unwrap_or_default()).collect();
+            let renamed = |list: &[String]| {
+                list.iter().map(|name| names.get(name.as_str()).cloned().unwrap_or_default()).collect()
+            };
             let body = NodeProto {
                 input: renamed(&inner.input),
                 output: renamed(&inner.output),
@@ -170,14 +193,23 @@ impl Inliner<'_> {
                 op_type: inner.op_type.clone(),
                 domain: inner.domain.clone(),
                 overload: inner.overload.clone(),
-                attribute: inner.attribute.iter().filter_map(|attribute| resolve(attribute, node, function)).collect(),
+                attribute: inner
+                    .attribute
+                    .iter()
+                    .filter_map(|attribute| resolve(attribute, node, function))
+                    .collect(),
                 ..Default::default()
             };
             self.node(body, &opsets, calls)?;
         }
         // An output that is an input, or another output, as it is.
         for (source, result) in copies {
-            let identity = NodeProto { input: vec![source], output: vec![result], op_type: "Identity".into(), ..Default::default() };
+            let identity = NodeProto {
+                input: vec![source],
+                output: vec![result],
+                op_type: "Identity".into(),
+                ..Default::default()
+            };
             self.done.push(Versioned { node: identity, opsets: opsets.clone() });
         }
         Ok(())
@@ -195,8 +227,13 @@ fn fresh(names: &mut HashSet<String>, hint: String) -> String {
     name
 }
 
-/// An attribute of a body's node. One that refers to the function's takes the caller's value, else the default, else is left out.
-fn resolve(attribute: &AttributeProto, caller: &NodeProto, function: &FunctionProto) -> Option<AttributeProto> {
+/// An attribute of a body's node. One that refers to the function's takes the caller's value, else the
+/// default, else is left out.
+fn resolve(
+    attribute: &AttributeProto,
+    caller: &NodeProto,
+    function: &FunctionProto,
+) -> Option<AttributeProto> {
     if attribute.ref_attr_name.is_empty() {
         return Some(attribute.clone());
     }

@@ -1,7 +1,8 @@
 //! Reading ONNX: a file's bytes to a verified [`Graph`], and tensor files (`.npy`, `.npz`, `.pb`).
 //!
-//! bytes → [`wire`] (well-formed?) → protobuf's messages → `functions` (inlined) → `order` (sorted) → `build` (each node through its
-//! room). Nothing here panics on a file, and sizes are checked before anything is allocated for them.
+//! bytes → [`wire`] (well-formed?) → protobuf's messages → `functions` (inlined) → `order` (sorted) → `build`
+//! (each node through its room). Nothing here panics on a file, and sizes are checked before anything is
+//! allocated for them.
 
 mod attributes;
 mod build;
@@ -57,15 +58,21 @@ impl ModelInfo {
     /// What of the file is newer than what is known here. It is read as the newest that is known.
     pub fn newer(&self) -> Vec<String> {
         let opset = self.opsets.iter().find(|(domain, version)| domain.is_empty() && *version > NEWEST_OPSET);
-        let opset = opset.map(|(_, version)| format!("the model is of opset {version}, read as opset {NEWEST_OPSET}, the newest known here"));
-        let ir = (self.ir_version > NEWEST_IR)
-            .then(|| format!("the model is of IR version {}, read as version {NEWEST_IR}, the newest known here", self.ir_version));
+        let opset = opset.map(|(_, version)| {
+            format!("the model is of opset {version}, read as opset {NEWEST_OPSET}, the newest known here")
+        });
+        let ir = (self.ir_version > NEWEST_IR).then(|| {
+            format!(
+                "the model is of IR version {}, read as version {NEWEST_IR}, the newest known here",
+                self.ir_version
+            )
+        });
         opset.into_iter().chain(ir).collect()
     }
 }
 
-/// Reads a model. External data are looked for in the model's folder and stay mapped as long as the graph lives: those files must
-/// not be changed meanwhile.
+/// Reads a model. External data are looked for in the model's folder and stay mapped as long as the graph
+/// lives: those files must not be changed meanwhile.
 ///
 /// Errors name the file and, where it lies in one, the node, the operator and the tensor.
 pub fn read(path: &Path) -> Result<Model> {
@@ -96,7 +103,8 @@ pub(crate) fn proto_of(name: &str, tensor: &Tensor) -> Result<TensorProto> {
     tensor::write(name, tensor)
 }
 
-/// Reads a model from memory. `folder` is where its external data lie, if it has any; `name` stands for the file in errors.
+/// Reads a model from memory. `folder` is where its external data lie, if it has any; `name` stands for the
+/// file in errors.
 pub fn read_bytes(bytes: &[u8], folder: Option<&Path>, name: &str) -> Result<Model> {
     read_with(bytes, folder, ops::find).map_err(|error| error.in_file(name))
 }

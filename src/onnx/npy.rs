@@ -1,4 +1,5 @@
-//! [numpy's array format](https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html), versions 1 to 3.
+//! [numpy's array format](https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html), versions 1
+//! to 3.
 
 use crate::error::{Error, Result};
 use crate::tensor::{Boolean, DType, Tensor, allocate, element_count};
@@ -28,9 +29,13 @@ pub fn decode(bytes: &[u8]) -> Result<Tensor> {
     if length > MAX_HEADER {
         return Err(wrong(format!("has an .npy header of {length} bytes")));
     }
-    let header = bytes.get(start..start + length).and_then(|header| std::str::from_utf8(header).ok()).ok_or_else(broken)?;
+    let header = bytes
+        .get(start..start + length)
+        .and_then(|header| std::str::from_utf8(header).ok())
+        .ok_or_else(broken)?;
     let data = bytes.get(start + length..).ok_or_else(broken)?;
-    let header = Header::parse(header).ok_or_else(|| wrong(format!("has an .npy header that can't be read: {}", header.trim())))?;
+    let header = Header::parse(header)
+        .ok_or_else(|| wrong(format!("has an .npy header that can't be read: {}", header.trim())))?;
     let count = element_count(&header.shape)?;
     if header.fortran && header.shape.len() > 1 {
         let turned: Vec<usize> = header.shape.iter().rev().copied().collect();
@@ -51,7 +56,8 @@ impl<'a> Header<'a> {
     /// Reads `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }` in any order of its entries.
     fn parse(text: &'a str) -> Option<Self> {
         let after = |key: &str| {
-            let (_, rest) = text.split_once(&format!("'{key}'")).or_else(|| text.split_once(&format!("\"{key}\"")))?;
+            let (_, rest) =
+                text.split_once(&format!("'{key}'")).or_else(|| text.split_once(&format!("\"{key}\"")))?;
             rest.trim_start().strip_prefix(':').map(str::trim_start)
         };
         let descr = after("descr")?;
@@ -64,7 +70,8 @@ impl<'a> Header<'a> {
             _ => return None,
         };
         let (sizes, _) = after("shape")?.strip_prefix('(')?.split_once(')')?;
-        let sizes = sizes.split(',').map(|size| size.trim().trim_end_matches('L')).filter(|size| !size.is_empty());
+        let sizes =
+            sizes.split(',').map(|size| size.trim().trim_end_matches('L')).filter(|size| !size.is_empty());
         Some(Self { kind, fortran, shape: sizes.map(|size| size.parse().ok()).collect::<Option<_>>()? })
     }
 }
@@ -93,7 +100,12 @@ fn elements(kind: &str, shape: Vec<usize>, count: usize, data: &[u8]) -> Result<
     let name = kind.trim_start_matches(['<', '>', '|', '=']);
     let enough = |size: usize| {
         let wanted = count.saturating_mul(size);
-        let short = || wrong(format!("holds {} bytes of elements; the shape {shape:?} of type '{kind}' takes {wanted}", data.len()));
+        let short = || {
+            wrong(format!(
+                "holds {} bytes of elements; the shape {shape:?} of type '{kind}' takes {wanted}",
+                data.len()
+            ))
+        };
         data.get(..wanted).filter(|_| data.len() == wanted).ok_or_else(short)
     };
     if let Some(length) = name.strip_prefix('U').and_then(|length| length.parse::<usize>().ok()) {
@@ -104,18 +116,36 @@ fn elements(kind: &str, shape: Vec<usize>, count: usize, data: &[u8]) -> Result<
             _ => 0,
         };
         let text = |bytes: &[u8]| {
-            let text: Option<String> = bytes.chunks_exact(4).map(|bytes| char::from_u32(unit(bytes))).collect();
-            text.map(|text| text.trim_end_matches('\0').to_string()).ok_or_else(|| wrong("holds text that is not Unicode"))
+            let text: Option<String> =
+                bytes.chunks_exact(4).map(|bytes| char::from_u32(unit(bytes))).collect();
+            text.map(|text| text.trim_end_matches('\0').to_string())
+                .ok_or_else(|| wrong("holds text that is not Unicode"))
         };
         // Text of no length takes no bytes at all, so that only the count bounds it.
-        let all = if length == 0 { empty_texts(count)? } else { data.chunks_exact(length * 4).map(text).collect::<Result<Vec<_>>>()? };
+        let all = if length == 0 {
+            empty_texts(count)?
+        } else {
+            data.chunks_exact(length * 4).map(text).collect::<Result<Vec<_>>>()?
+        };
         return Tensor::strings(shape, all);
     }
-    let all = [DType::F64, DType::F32, DType::F16, DType::I8, DType::I16, DType::I32, DType::I64, DType::U8, DType::U16, DType::U32, DType::U64, DType::Bool];
+    let all = [
+        DType::F64,
+        DType::F32,
+        DType::F16,
+        DType::I8,
+        DType::I16,
+        DType::I32,
+        DType::I64,
+        DType::U8,
+        DType::U16,
+        DType::U32,
+        DType::U64,
+        DType::Bool,
+    ];
     let Some(dtype) = all.into_iter().find(|&dtype| code(dtype) == Some(name)) else {
-        return Err(
-            Error::unsupported(format!("the .npy element type '{}' is not supported", kind.trim())).remedy("save numbers, bool or str; a .pb holds bfloat16")
-        );
+        return Err(Error::unsupported(format!("the .npy element type '{}' is not supported", kind.trim()))
+            .remedy("save numbers, bool or str; a .pb holds bfloat16"));
     };
     let data = enough(dtype.size())?;
     if dtype == DType::Bool {
@@ -161,7 +191,8 @@ pub fn encode(tensor: &Tensor) -> Result<Vec<u8>> {
     let header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({sizes}), }}");
     // The elements begin at a multiple of 64, as numpy has it.
     let length = (header.len() + 11).next_multiple_of(64) - 10;
-    let short = u16::try_from(length).map_err(|_| Error::unsupported("the shape has too many dimensions for .npy"))?;
+    let short = u16::try_from(length)
+        .map_err(|_| Error::unsupported("the shape has too many dimensions for .npy"))?;
     let mut out = allocate(10 + length + data.len())?;
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&[1, 0]);
@@ -172,7 +203,9 @@ pub fn encode(tensor: &Tensor) -> Result<Vec<u8>> {
 }
 
 fn numbers(tensor: &Tensor) -> Result<(String, std::borrow::Cow<'_, [u8]>)> {
-    let name = code(tensor.dtype()).ok_or_else(|| Error::unsupported(format!(".npy can't hold {}", tensor.dtype())).remedy("write a .pb file"))?;
+    let name = code(tensor.dtype()).ok_or_else(|| {
+        Error::unsupported(format!(".npy can't hold {}", tensor.dtype())).remedy("write a .pb file")
+    })?;
     let order = if tensor.dtype().size() == 1 { '|' } else { '<' };
     Ok((format!("{order}{name}"), tensor.bytes().into()))
 }
@@ -217,7 +250,8 @@ mod tests {
     #[test]
     fn fortran_and_big_endian() {
         let data: Vec<u8> = [0i16, 3, 1, 4, 2, 5].iter().flat_map(|x| x.to_be_bytes()).collect();
-        let tensor = decode(&file("{'descr': '>i2', 'fortran_order': True, 'shape': (2, 3), }\n", &data)).unwrap();
+        let tensor =
+            decode(&file("{'descr': '>i2', 'fortran_order': True, 'shape': (2, 3), }\n", &data)).unwrap();
         assert_eq!(tensor, Tensor::new([2, 3], vec![0i16, 1, 2, 3, 4, 5]).unwrap());
     }
 
@@ -234,7 +268,10 @@ mod tests {
         }
         for kind in ["'|O'", "'<c8'", "[('a', '<f4')]", "'<U0'", "'<U999999999999999999'"] {
             let count = if kind == "'<U0'" { "(9999999999,)" } else { "(2,)" };
-            assert!(decode(&file(&header.replace("'<f4'", kind).replace("(2,)", count), &[0; 8])).is_err(), "{kind}");
+            assert!(
+                decode(&file(&header.replace("'<f4'", kind).replace("(2,)", count), &[0; 8])).is_err(),
+                "{kind}"
+            );
         }
     }
 }

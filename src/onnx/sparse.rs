@@ -27,20 +27,31 @@ fn dense(proto: &SparseTensorProto, files: &mut ExternalFiles) -> Result<Tensor>
     let shape = tensor::shape(&proto.dims)?;
     let count = element_count(&shape)?;
     if count.saturating_mul(values.dtype().size()) > MAX_DENSE_BYTES {
-        return Err(Error::memory(format!("a sparse tensor of shape {shape:?} is too large to be made dense")).remedy("the limit is 1 GiB"));
+        return Err(Error::memory(format!(
+            "a sparse tensor of shape {shape:?} is too large to be made dense"
+        ))
+        .remedy("the limit is 1 GiB"));
     }
     if indices.dtype() != DType::I64 || values.rank() != 1 {
         return Err(Error::model("a sparse tensor needs one-dimensional values and int64 indices"));
     }
     let places = indices.as_slice::<i64>()?;
     let places: Vec<usize> = match indices.shape() {
-        [number] if *number == values.len() => places.iter().map(|&place| linear(&[place], &[count])).collect::<Result<_>>()?,
+        [number] if *number == values.len() => {
+            places.iter().map(|&place| linear(&[place], &[count])).collect::<Result<_>>()?
+        }
         [number, rank] if *number == values.len() && *rank == shape.len() && *rank > 0 => {
             places.chunks_exact(*rank).map(|place| linear(place, &shape)).collect::<Result<_>>()?
         }
-        other => return Err(Error::model(format!("sparse indices of shape {other:?} don't fit {} values in the shape {shape:?}", values.len()))),
+        other => {
+            return Err(Error::model(format!(
+                "sparse indices of shape {other:?} don't fit {} values in the shape {shape:?}",
+                values.len()
+            )));
+        }
     };
-    let given: HashMap<usize, usize> = places.iter().enumerate().map(|(value, &place)| (place, value)).collect();
+    let given: HashMap<usize, usize> =
+        places.iter().enumerate().map(|(value, &place)| (place, value)).collect();
     if given.len() != places.len() {
         return Err(Error::model("a sparse tensor gives an element twice"));
     }
@@ -51,7 +62,9 @@ fn dense(proto: &SparseTensorProto, files: &mut ExternalFiles) -> Result<Tensor>
 fn linear(index: &[i64], shape: &[usize]) -> Result<usize> {
     index.iter().zip(shape).try_fold(0, |place: usize, (&at, &size)| {
         let at = usize::try_from(at).ok().filter(|&at| at < size);
-        at.map(|at| place * size + at).ok_or_else(|| Error::model(format!("the sparse index {index:?} lies outside the shape {shape:?}")))
+        at.map(|at| place * size + at).ok_or_else(|| {
+            Error::model(format!("the sparse index {index:?} lies outside the shape {shape:?}"))
+        })
     })
 }
 

@@ -1,4 +1,5 @@
-//! [TensorProto](https://onnx.ai/onnx/repo-docs/IR.html#tensor-element-types) to and from host tensors, for every element type held.
+//! [TensorProto](https://onnx.ai/onnx/repo-docs/IR.html#tensor-element-types) to and from host tensors, for
+//! every element type held.
 
 use super::external::ExternalFiles;
 use crate::error::{Error, Result};
@@ -19,16 +20,23 @@ pub fn dtype(number: i32) -> Result<DType> {
             27 => "float6e2m3",
             28 => "float6e3m2",
             0 => return Error::model("the element type is not given").remedy("export the model again"),
-            _ => return Error::unsupported(format!("element type {number} is unknown")).remedy("convert the model to the usual types"),
+            _ => {
+                return Error::unsupported(format!("element type {number} is unknown"))
+                    .remedy("convert the model to the usual types");
+            }
         };
-        Error::unsupported(format!("element type {name} is not supported")).remedy("convert the model to float32")
+        Error::unsupported(format!("element type {name} is not supported"))
+            .remedy("convert the model to float32")
     })
 }
 
 /// Dimensions as sizes. Errors on negative ones and on more elements than memory could hold.
 pub fn shape(dims: &[i64]) -> Result<Vec<usize>> {
     if dims.len() > MAX_RANK {
-        return Err(Error::unsupported(format!("{} dimensions; at most {MAX_RANK} are supported", dims.len())));
+        return Err(Error::unsupported(format!(
+            "{} dimensions; at most {MAX_RANK} are supported",
+            dims.len()
+        )));
     }
     let sizes: Option<Vec<usize>> = dims.iter().map(|&size| usize::try_from(size).ok()).collect();
     let sizes = sizes.ok_or_else(|| Error::model(format!("the shape {dims:?} has a negative dimension")))?;
@@ -38,16 +46,21 @@ pub fn shape(dims: &[i64]) -> Result<Vec<usize>> {
 
 /// The host tensor of a TensorProto. The error names the tensor.
 pub fn read(proto: &TensorProto, files: &mut ExternalFiles) -> Result<Tensor> {
-    decode(proto, files).map_err(|error| if proto.name.is_empty() { error } else { error.at_tensor(&proto.name) })
+    decode(proto, files)
+        .map_err(|error| if proto.name.is_empty() { error } else { error.at_tensor(&proto.name) })
 }
 
 /// The same of a message that is no longer needed: large elements are taken out of it instead of copied.
 pub fn take(proto: &mut TensorProto, files: &mut ExternalFiles) -> Result<Tensor> {
-    let plain = proto.data_location.value() != EXTERNAL && proto.segment.is_none() && !proto.raw_data.is_empty();
-    match DType::from_onnx(proto.data_type).filter(|dtype| plain && !matches!(dtype, DType::Bool | DType::String) && dtype.packed_bits().is_none()) {
+    let plain =
+        proto.data_location.value() != EXTERNAL && proto.segment.is_none() && !proto.raw_data.is_empty();
+    match DType::from_onnx(proto.data_type).filter(|dtype| {
+        plain && !matches!(dtype, DType::Bool | DType::String) && dtype.packed_bits().is_none()
+    }) {
         Some(dtype) => {
             let shape = shape(&proto.dims).map_err(|error| error.at_tensor(&proto.name))?;
-            fits("bytes", proto.raw_data.len(), stored_bytes(dtype, element_count(&shape)?), &shape).map_err(|error| error.at_tensor(&proto.name))?;
+            fits("bytes", proto.raw_data.len(), stored_bytes(dtype, element_count(&shape)?), &shape)
+                .map_err(|error| error.at_tensor(&proto.name))?;
             Tensor::from_byte_vector(dtype, shape, std::mem::take(&mut proto.raw_data))
         }
         None => read(proto, files),
@@ -58,7 +71,8 @@ fn decode(proto: &TensorProto, files: &mut ExternalFiles) -> Result<Tensor> {
     let dtype = dtype(proto.data_type)?;
     let shape = shape(&proto.dims)?;
     if proto.segment.is_some() {
-        return Err(Error::unsupported("the tensor is stored in segments").remedy("save the model with whole tensors"));
+        return Err(Error::unsupported("the tensor is stored in segments")
+            .remedy("save the model with whole tensors"));
     }
     if proto.data_location.value() == EXTERNAL {
         return external(proto, dtype, shape, files);
@@ -78,10 +92,19 @@ fn stored_bytes(dtype: DType, count: usize) -> usize {
 }
 
 fn fits(what: &str, found: usize, wanted: usize, shape: &[usize]) -> Result<()> {
-    if found == wanted { Ok(()) } else { Err(Error::model(format!("holds {found} {what}; its shape {shape:?} takes {wanted}"))) }
+    if found == wanted {
+        Ok(())
+    } else {
+        Err(Error::model(format!("holds {found} {what}; its shape {shape:?} takes {wanted}")))
+    }
 }
 
-fn external(proto: &TensorProto, dtype: DType, shape: Vec<usize>, files: &mut ExternalFiles) -> Result<Tensor> {
+fn external(
+    proto: &TensorProto,
+    dtype: DType,
+    shape: Vec<usize>,
+    files: &mut ExternalFiles,
+) -> Result<Tensor> {
     if dtype == DType::String {
         return Err(Error::model("strings can't be external data"));
     }
@@ -92,8 +115,12 @@ fn external(proto: &TensorProto, dtype: DType, shape: Vec<usize>, files: &mut Ex
     }
     let end = span.start.saturating_add(wanted);
     let part = span.map.get(span.start..end).ok_or_else(|| {
-        Error::model(format!("its external data are bytes {}..{end} of a file of {} bytes", span.start, span.map.len()))
-            .remedy("the data file is truncated or belongs to another model: fetch it again")
+        Error::model(format!(
+            "its external data are bytes {}..{end} of a file of {} bytes",
+            span.start,
+            span.map.len()
+        ))
+        .remedy("the data file is truncated or belongs to another model: fetch it again")
     })?;
     if dtype.packed_bits().is_some() || dtype == DType::Bool {
         return raw(dtype, shape, part);
@@ -110,12 +137,15 @@ fn raw(dtype: DType, shape: Vec<usize>, bytes: &[u8]) -> Result<Tensor> {
     fits("bytes", bytes.len(), stored_bytes(dtype, count), &shape)?;
     match dtype.packed_bits() {
         Some(bits) => Tensor::from_bytes(dtype, shape, &unpack(dtype, bits, bytes, count)?),
-        None if dtype == DType::Bool => Tensor::new(shape, bytes.iter().map(|&byte| Boolean::from(byte != 0)).collect::<Vec<_>>()),
+        None if dtype == DType::Bool => {
+            Tensor::new(shape, bytes.iter().map(|&byte| Boolean::from(byte != 0)).collect::<Vec<_>>())
+        }
         None => Tensor::from_bytes(dtype, shape, bytes),
     }
 }
 
-/// One byte an element, sign-extended for the signed kinds. The caller has checked that there are enough bytes.
+/// One byte an element, sign-extended for the signed kinds. The caller has checked that there are enough
+/// bytes.
 fn unpack(dtype: DType, bits: usize, bytes: &[u8], count: usize) -> Result<Vec<u8>> {
     let each = 8 / bits;
     let unused = 8 - bits;
@@ -133,22 +163,37 @@ fn typed(proto: &TensorProto, dtype: DType, shape: Vec<usize>) -> Result<Tensor>
     let count = element_count(&shape)?;
     let enough = |found: usize| fits("elements", found, count, &shape);
     match dtype {
-        DType::F32 => enough(proto.float_data.len()).and_then(|()| Tensor::new(shape, proto.float_data.clone())),
-        DType::F64 => enough(proto.double_data.len()).and_then(|()| Tensor::new(shape, proto.double_data.clone())),
-        DType::I64 => enough(proto.int64_data.len()).and_then(|()| Tensor::new(shape, proto.int64_data.clone())),
-        DType::I32 => enough(proto.int32_data.len()).and_then(|()| Tensor::new(shape, proto.int32_data.clone())),
-        DType::U64 => enough(proto.uint64_data.len()).and_then(|()| Tensor::new(shape, proto.uint64_data.clone())),
+        DType::F32 => {
+            enough(proto.float_data.len()).and_then(|()| Tensor::new(shape, proto.float_data.clone()))
+        }
+        DType::F64 => {
+            enough(proto.double_data.len()).and_then(|()| Tensor::new(shape, proto.double_data.clone()))
+        }
+        DType::I64 => {
+            enough(proto.int64_data.len()).and_then(|()| Tensor::new(shape, proto.int64_data.clone()))
+        }
+        DType::I32 => {
+            enough(proto.int32_data.len()).and_then(|()| Tensor::new(shape, proto.int32_data.clone()))
+        }
+        DType::U64 => {
+            enough(proto.uint64_data.len()).and_then(|()| Tensor::new(shape, proto.uint64_data.clone()))
+        }
         DType::U32 => {
             enough(proto.uint64_data.len())?;
-            let narrow = |&value: &u64| u32::try_from(value).map_err(|_| Error::model(format!("{value} is beyond uint32")));
+            let narrow = |&value: &u64| {
+                u32::try_from(value).map_err(|_| Error::model(format!("{value} is beyond uint32")))
+            };
             Tensor::new(shape, proto.uint64_data.iter().map(narrow).collect::<Result<Vec<_>>>()?)
         }
         DType::String => {
             enough(proto.string_data.len())?;
-            let text = |bytes: &Vec<u8>| String::from_utf8(bytes.clone()).map_err(|_| Error::model("holds a string that is not UTF-8"));
+            let text = |bytes: &Vec<u8>| {
+                String::from_utf8(bytes.clone()).map_err(|_| Error::model("holds a string that is not UTF-8"))
+            };
             Tensor::strings(shape, proto.string_data.iter().map(text).collect::<Result<Vec<_>>>()?)
         }
-        // Everything else lies in int32_data: integers by value, floats by their bits, packed kinds a byte at a time.
+        // Everything else lies in int32_data: integers by value, floats by their bits, packed kinds a byte at
+        // a time.
         _ if dtype.size() == 2 => {
             enough(proto.int32_data.len())?;
             let mut bytes = allocate(count * 2)?;
@@ -159,7 +204,11 @@ fn typed(proto: &TensorProto, dtype: DType, shape: Vec<usize>) -> Result<Tensor>
         }
         _ => {
             fits("elements of int32_data", proto.int32_data.len(), stored_bytes(dtype, count), &shape)?;
-            let bytes = proto.int32_data.iter().map(|&value| Ok(narrow(value, 8)? as u8)).collect::<Result<Vec<_>>>()?;
+            let bytes = proto
+                .int32_data
+                .iter()
+                .map(|&value| Ok(narrow(value, 8)? as u8))
+                .collect::<Result<Vec<_>>>()?;
             raw(dtype, shape, &bytes)
         }
     }
@@ -167,7 +216,11 @@ fn typed(proto: &TensorProto, dtype: DType, shape: Vec<usize>) -> Result<Tensor>
 
 /// The low bits of an int32 that stands for a narrower element, signed or not.
 fn narrow(value: i32, bits: u32) -> Result<u16> {
-    if (-(1 << (bits - 1))..1 << bits).contains(&value) { Ok(value as u16) } else { Err(Error::model(format!("the element {value} doesn't fit {bits} bits"))) }
+    if (-(1 << (bits - 1))..1 << bits).contains(&value) {
+        Ok(value as u16)
+    } else {
+        Err(Error::model(format!("the element {value} doesn't fit {bits} bits")))
+    }
 }
 
 /// The TensorProto of a host tensor, as raw data (strings as they are).
@@ -177,11 +230,15 @@ pub fn write(name: &str, tensor: &Tensor) -> Result<TensorProto> {
     proto.data_type = tensor.dtype().onnx();
     proto.dims = tensor.shape().iter().map(|&size| size as i64).collect();
     match tensor.dtype().packed_bits() {
-        _ if tensor.dtype() == DType::String => proto.string_data = tensor.as_strings()?.iter().map(|text| text.clone().into_bytes()).collect(),
+        _ if tensor.dtype() == DType::String => {
+            proto.string_data = tensor.as_strings()?.iter().map(|text| text.clone().into_bytes()).collect()
+        }
         None => proto.raw_data = tensor.bytes().to_vec(),
         Some(bits) => {
             let mask = u8::MAX >> (8 - bits);
-            let pack = |group: &[u8]| group.iter().enumerate().fold(0, |byte, (index, code)| byte | (code & mask) << (index * bits));
+            let pack = |group: &[u8]| {
+                group.iter().enumerate().fold(0, |byte, (index, code)| byte | (code & mask) << (index * bits))
+            };
             proto.raw_data = tensor.bytes().chunks(8 / bits).map(pack).collect();
         }
     }

@@ -51,7 +51,10 @@ fn node(op: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
     NodeProto { op_type: op.into(), input: names(inputs), output: names(outputs), ..Default::default() }
 }
 fn typed(name: &str, dims: &[tensor_shape_proto::dimension::Value]) -> ValueInfoProto {
-    let dim = |value: &tensor_shape_proto::dimension::Value| tensor_shape_proto::Dimension { value: Some(value.clone()), ..Default::default() };
+    let dim = |value: &tensor_shape_proto::dimension::Value| tensor_shape_proto::Dimension {
+        value: Some(value.clone()),
+        ..Default::default()
+    };
     let shape = TensorShapeProto { dim: dims.iter().map(dim).collect(), ..Default::default() };
     let tensor = type_proto::Tensor { elem_type: 1, shape: Some(shape).into(), ..Default::default() };
     let kind = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
@@ -63,7 +66,10 @@ fn model(nodes: Vec<NodeProto>) -> ModelProto {
     let graph = GraphProto {
         name: "g".into(),
         node: nodes,
-        input: vec![typed("x", &[DimParam("batch".into()), DimValue(2), DimValue(-1)]), typed("w", &[DimValue(2)])],
+        input: vec![
+            typed("x", &[DimParam("batch".into()), DimValue(2), DimValue(-1)]),
+            typed("w", &[DimValue(2)]),
+        ],
         output: vec![typed("y", &[])],
         initializer: vec![weight],
         ..Default::default()
@@ -106,16 +112,31 @@ fn an_old_attribute_becomes_a_constant() {
     let id = read.graph.nodes[0].inputs[1].unwrap();
     assert_eq!(read.graph.constant(id).unwrap().to_i64s().unwrap(), [2]);
     squeeze.attribute.push(AttributeProto { name: "colour".into(), ..axes });
-    assert!(message(&model(vec![squeeze])).starts_with("node 'y' (Squeeze): attribute 'colour' is not known"));
+    assert!(
+        message(&model(vec![squeeze])).starts_with("node 'y' (Squeeze): attribute 'colour' is not known")
+    );
 }
 
 #[test]
 fn errors_name_the_node_and_the_operator() {
-    assert!(message(&model(vec![node("Nonsense", &["x"], &["y"])])).starts_with("node 'y' (Nonsense): this operator of the domain ai.onnx"));
+    assert!(
+        message(&model(vec![node("Nonsense", &["x"], &["y"])]))
+            .starts_with("node 'y' (Nonsense): this operator of the domain ai.onnx")
+    );
     assert!(message(&model(vec![node("New", &["x"], &["y"])])).contains("version 20"));
-    assert!(message(&model(vec![node("Relu", &["a"], &["b"]), node("Relu", &["b"], &["a"]), node("Relu", &["x"], &["y"])])).contains("node 'b' (Relu)"));
+    assert!(
+        message(&model(vec![
+            node("Relu", &["a"], &["b"]),
+            node("Relu", &["b"], &["a"]),
+            node("Relu", &["x"], &["y"])
+        ]))
+        .contains("node 'b' (Relu)")
+    );
     assert!(message(&model(vec![node("Relu", &["nowhere"], &["y"])])).contains("'nowhere'"));
-    assert!(message(&model(vec![node("Relu", &["x"], &["y"]), node("Relu", &["x"], &["y"])])).contains("made twice"));
+    assert!(
+        message(&model(vec![node("Relu", &["x"], &["y"]), node("Relu", &["x"], &["y"])]))
+            .contains("made twice")
+    );
     assert!(message(&model(vec![node("Relu", &["x"], &["x"])])).contains("made twice"));
     assert!(message(&model(vec![])).contains("'y'"));
 }
@@ -123,7 +144,8 @@ fn errors_name_the_node_and_the_operator() {
 #[test]
 fn only_tensors_go_in_and_out() {
     let mut sequence = model(vec![node("Relu", &["x"], &["y"])]);
-    let kind = TypeProto { value: Some(type_proto::Value::SequenceType(Default::default())), ..Default::default() };
+    let kind =
+        TypeProto { value: Some(type_proto::Value::SequenceType(Default::default())), ..Default::default() };
     sequence.graph.as_mut().unwrap().output[0].type_ = Some(kind).into();
     assert!(message(&sequence).starts_with("'y': is a sequence"));
     let mut untyped = model(vec![node("Relu", &["x"], &["y"])]);
@@ -134,10 +156,22 @@ fn only_tensors_go_in_and_out() {
 fn function(name: &str, body: Vec<NodeProto>) -> FunctionProto {
     let opset = OperatorSetIdProto { version: 21, ..Default::default() };
     let strings = |name: &str| vec![name.to_string()];
-    FunctionProto { name: name.into(), input: strings("a"), output: strings("b"), node: body, opset_import: vec![opset], ..Default::default() }
+    FunctionProto {
+        name: name.into(),
+        input: strings("a"),
+        output: strings("b"),
+        node: body,
+        opset_import: vec![opset],
+        ..Default::default()
+    }
 }
 fn reference(attribute: &str, to: &str) -> AttributeProto {
-    AttributeProto { name: attribute.into(), ref_attr_name: to.into(), type_: attribute_proto::AttributeType::FLOAT.into(), ..Default::default() }
+    AttributeProto {
+        name: attribute.into(),
+        ref_attr_name: to.into(),
+        type_: attribute_proto::AttributeType::FLOAT.into(),
+        ..Default::default()
+    }
 }
 
 #[test]
@@ -162,8 +196,19 @@ fn attribute_references_take_the_callers_value_or_the_default() {
     };
     let expanded = |function: FunctionProto, given: Option<f32>| {
         let mut call = node("F", &["x"], &["y"]);
-        call.attribute = given.map(|f| AttributeProto { name: "slope".into(), f, ..reference("", "") }).into_iter().collect();
-        let nodes = functions::inline(vec![call], &[function], Default::default(), Default::default(), &|_| Default::default(), rooms).unwrap();
+        call.attribute = given
+            .map(|f| AttributeProto { name: "slope".into(), f, ..reference("", "") })
+            .into_iter()
+            .collect();
+        let nodes = functions::inline(
+            vec![call],
+            &[function],
+            Default::default(),
+            Default::default(),
+            &|_| Default::default(),
+            rooms,
+        )
+        .unwrap();
         nodes[0].node.attribute.first().map(|attribute| (attribute.name.clone(), attribute.f))
     };
     assert_eq!(expanded(body("slope"), Some(2.0)), Some(("alpha".into(), 2.0)));
@@ -207,13 +252,26 @@ fn external_data_stay_in_the_folder() {
         let weight = &mut whole.graph.as_mut().unwrap().initializer[0];
         weight.raw_data = vec![];
         weight.data_location = tensor_proto::DataLocation::EXTERNAL.into();
-        weight.external_data = entries.iter().map(|(k, v)| StringStringEntryProto { key: (*k).into(), value: (*v).into(), ..Default::default() }).collect();
+        weight.external_data = entries
+            .iter()
+            .map(|(k, v)| StringStringEntryProto {
+                key: (*k).into(),
+                value: (*v).into(),
+                ..Default::default()
+            })
+            .collect();
         read_with(&whole.write_to_bytes().unwrap(), Some(&inside), rooms)
     };
     let read = load(&[("location", "w.bin"), ("offset", "4"), ("length", "8")]).unwrap();
-    assert_eq!(read.graph.constant(read.graph.find("w").unwrap()).unwrap().as_slice::<f32>().unwrap(), [1.0, 2.0]);
+    assert_eq!(
+        read.graph.constant(read.graph.find("w").unwrap()).unwrap().as_slice::<f32>().unwrap(),
+        [1.0, 2.0]
+    );
     for location in ["../secret.bin", "/etc/passwd", "a/../../secret.bin", "link.bin"] {
-        assert!(load(&[("location", location)]).unwrap_err().message().contains("outside the model's folder"), "{location}");
+        assert!(
+            load(&[("location", location)]).unwrap_err().message().contains("outside the model's folder"),
+            "{location}"
+        );
     }
     assert!(load(&[("location", "gone.bin")]).unwrap_err().message().contains("gone.bin"));
     assert!(load(&[("location", "w.bin"), ("offset", "8")]).unwrap_err().to_string().contains("truncated"));
@@ -224,14 +282,18 @@ fn external_data_stay_in_the_folder() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
-/// Every truncation and many changed bytes of a model that uses most of the format, with rooms that take anything.
+/// Every truncation and many changed bytes of a model that uses most of the format, with rooms that take
+/// anything.
 #[test]
 fn damaged_models_never_panic() {
     let mut call = node("F", &["x"], &["t"]);
     call.attribute = vec![AttributeProto { name: "slope".into(), f: 3.0, ..reference("", "") }];
     let mut whole = model(vec![call, node("Squeeze", &["t"], &["y"])]);
     let mut body = node("Elu", &["a"], &["b"]);
-    body.attribute = vec![reference("alpha", "slope"), AttributeProto { name: "axes".into(), ints: vec![1, 2], ..Default::default() }];
+    body.attribute = vec![
+        reference("alpha", "slope"),
+        AttributeProto { name: "axes".into(), ints: vec![1, 2], ..Default::default() },
+    ];
     whole.functions = vec![function("F", vec![body])];
     let bytes = whole.write_to_bytes().unwrap();
     read_with(&bytes, None, rooms).unwrap();
@@ -254,22 +316,45 @@ fn damaged_models_never_panic() {
 fn what_is_not_onnx_is_said_so() {
     for bytes in [&b""[..], b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"hello world, this is text", &[8, 7]] {
         let error = read_bytes(bytes, None, "some.file").unwrap_err().to_string();
-        assert!(error.starts_with("some.file: ") && error.contains("not ONNX") && !error.contains('\n'), "{error}");
+        assert!(
+            error.starts_with("some.file: ") && error.contains("not ONNX") && !error.contains('\n'),
+            "{error}"
+        );
     }
-    assert!(read(Path::new("/nowhere/at.onnx")).unwrap_err().to_string().starts_with("/nowhere/at.onnx: can't be read"));
+    assert!(
+        read(Path::new("/nowhere/at.onnx"))
+            .unwrap_err()
+            .to_string()
+            .starts_with("/nowhere/at.onnx: can't be read")
+    );
 }
 
-/// A transposed operand of onnxruntime's product: its axes are declared, follow from a Reshape's constant shape, or are asked for.
+/// A transposed operand of onnxruntime's product: its axes are declared, follow from a Reshape's constant
+/// shape, or are asked for.
 #[test]
 fn the_axes_of_an_operand_are_known_or_asked_for() {
     let product = |operand: &str| {
-        let trans = AttributeProto { name: "transA".into(), i: 1, type_: attribute_proto::AttributeType::INT.into(), ..Default::default() };
-        NodeProto { domain: "com.microsoft".into(), attribute: vec![trans], ..node("FusedMatMul", &[operand, "x"], &["y"]) }
+        let trans = AttributeProto {
+            name: "transA".into(),
+            i: 1,
+            type_: attribute_proto::AttributeType::INT.into(),
+            ..Default::default()
+        };
+        NodeProto {
+            domain: "com.microsoft".into(),
+            attribute: vec![trans],
+            ..node("FusedMatMul", &[operand, "x"], &["y"])
+        }
     };
-    let types = |model: &ModelProto| -> Vec<String> { load(model).unwrap().graph.nodes.iter().map(|node| node.op_type.clone()).collect() };
+    let types = |model: &ModelProto| -> Vec<String> {
+        load(model).unwrap().graph.nodes.iter().map(|node| node.op_type.clone()).collect()
+    };
     assert_eq!(types(&model(vec![product("x")])), ["Transpose", "MatMul"]);
     let add = || node("Add", &["x", "w"], &["t"]);
-    assert_eq!(types(&model(vec![add(), node("Reshape", &["t", "w"], &["u"]), product("u")])), ["Add", "Reshape", "Transpose", "MatMul"]);
+    assert_eq!(
+        types(&model(vec![add(), node("Reshape", &["t", "w"], &["u"]), product("u")])),
+        ["Add", "Reshape", "Transpose", "MatMul"]
+    );
     let text = message(&model(vec![add(), product("t")]));
     assert!(text.contains("'t'") && text.contains("FusedMatMul") && text.contains("how many axes"), "{text}");
 }

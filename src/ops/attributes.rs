@@ -43,7 +43,8 @@ impl std::fmt::Display for Attribute {
     }
 }
 
-/// An input as `parse` may leave it: a name of the model, or a constant that an older version wrote as an attribute.
+/// An input as `parse` may leave it: a name of the model, or a constant that an older version wrote as an
+/// attribute.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
     Absent,
@@ -74,7 +75,15 @@ impl NodeView {
         inputs: Vec<Input>,
         output_count: usize,
     ) -> Self {
-        Self { name: name.into(), op_type: op_type.into(), version, inputs, output_count, attributes, asked: RefCell::default() }
+        Self {
+            name: name.into(),
+            op_type: op_type.into(),
+            version,
+            inputs,
+            output_count,
+            attributes,
+            asked: RefCell::default(),
+        }
     }
 
     /// An attribute as it is, if the node has it.
@@ -123,7 +132,8 @@ impl NodeView {
         if allowed.contains(&value.as_str()) {
             return Ok(value);
         }
-        Err(Error::unsupported(format!("attribute '{name}' is '{value}'")).remedy(format!("supported: {}", allowed.join(", "))))
+        Err(Error::unsupported(format!("attribute '{name}' is '{value}'"))
+            .remedy(format!("supported: {}", allowed.join(", "))))
     }
     pub fn ints(&self, name: &str) -> Result<Option<Vec<i64>>> {
         match self.get(name) {
@@ -137,11 +147,11 @@ impl NodeView {
     /// A list of sizes: none may be negative.
     pub fn sizes(&self, name: &str) -> Result<Option<Vec<usize>>> {
         let Some(list) = self.ints(name)? else { return Ok(None) };
-        let sizes = list.iter().map(|&value| usize::try_from(value).ok().filter(|&size| size <= i32::MAX as usize));
-        sizes
-            .collect::<Option<Vec<_>>>()
-            .map(Some)
-            .ok_or_else(|| Error::model(format!("attribute '{name}' is {list:?}: sizes can't be negative or beyond int32")))
+        let sizes =
+            list.iter().map(|&value| usize::try_from(value).ok().filter(|&size| size <= i32::MAX as usize));
+        sizes.collect::<Option<Vec<_>>>().map(Some).ok_or_else(|| {
+            Error::model(format!("attribute '{name}' is {list:?}: sizes can't be negative or beyond int32"))
+        })
     }
     pub fn floats(&self, name: &str) -> Result<Option<Vec<f32>>> {
         match self.get(name) {
@@ -184,7 +194,11 @@ impl NodeView {
     /// Errors unless the node has this many inputs, optional ones counted.
     pub fn expect_inputs(&self, range: std::ops::RangeInclusive<usize>) -> Result<()> {
         let count = self.inputs.iter().rposition(|input| *input != Input::Absent).map_or(0, |last| last + 1);
-        if range.contains(&count) { Ok(()) } else { Err(Error::model(format!("has {count} inputs; {} to {} are allowed", range.start(), range.end()))) }
+        if range.contains(&count) {
+            Ok(())
+        } else {
+            Err(Error::model(format!("has {count} inputs; {} to {} are allowed", range.start(), range.end())))
+        }
     }
     /// The first attribute that the room never asked for.
     pub fn unread(&self) -> Option<&str> {
@@ -210,7 +224,10 @@ mod tests {
         let attributes = list.iter().map(|(name, value, _)| (name.to_string(), value.clone())).collect();
         let node = NodeView::new("node", "Odd", 24, attributes, vec![], 1);
         for (name, _, words) in &list {
-            assert_eq!(node.optional_int(name).unwrap_err().message(), format!("attribute '{name}' is {words}, not an integer"));
+            assert_eq!(
+                node.optional_int(name).unwrap_err().message(),
+                format!("attribute '{name}' is {words}, not an integer")
+            );
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Small cases of an operator, kept in its room. One generic test (tests/rooms.rs) runs every room's: what `infer` says is
-//! what `eval` makes, and the GPU gives what the CPU gives in every storage and under WebGPU's limits.
+//! Small cases of an operator, kept in its room. One generic test (tests/rooms.rs) runs every room's: what
+//! `infer` says is what `eval` makes, and the GPU gives what the CPU gives in every storage and under
+//! WebGPU's limits.
 
 use super::Attribute;
 use crate::error::Result;
@@ -37,7 +38,8 @@ pub enum Operand {
     I32(&'static [usize]),
     I64(&'static [usize]),
     Bools(&'static [usize]),
-    /// Any other integer type, given at run time: seeded integers in −50..50, or of all 64 bits, wrapped to the type.
+    /// Any other integer type, given at run time: seeded integers in −50..50, or of all 64 bits, wrapped to
+    /// the type.
     Small(DType, &'static [usize]),
     Wide(DType, &'static [usize]),
 }
@@ -99,7 +101,10 @@ impl Operand {
         let mut draw = draws(seed);
         let mut floats = |shape: &[usize], low: f32, high: f32| -> Result<Option<Tensor>> {
             let count = element_count(shape)?;
-            Ok(Some(Tensor::new(shape, (0..count).map(|_| low + (high - low) * draw() as f32 / (1 << 24) as f32).collect())?))
+            Ok(Some(Tensor::new(
+                shape,
+                (0..count).map(|_| low + (high - low) * draw() as f32 / (1 << 24) as f32).collect(),
+            )?))
         };
         match self {
             Operand::Absent => Ok(None),
@@ -109,17 +114,31 @@ impl Operand {
             Operand::Factors(list) => Tensor::new([list.len()], list.to_vec()).map(Some),
             Operand::Scalar(value) => Ok(Some(Tensor::scalar(value))),
             Operand::Indices(shape, list) => Tensor::new(shape, list.to_vec()).map(Some),
-            Operand::I32(shape) => Tensor::new(shape, (0..element_count(shape)?).map(|_| draw() as i32 % 100 - 50).collect::<Vec<_>>()).map(Some),
-            Operand::I64(shape) => Tensor::new(shape, (0..element_count(shape)?).map(|_| draw() as i64 % 100 - 50).collect::<Vec<_>>()).map(Some),
+            Operand::I32(shape) => Tensor::new(
+                shape,
+                (0..element_count(shape)?).map(|_| draw() as i32 % 100 - 50).collect::<Vec<_>>(),
+            )
+            .map(Some),
+            Operand::I64(shape) => Tensor::new(
+                shape,
+                (0..element_count(shape)?).map(|_| draw() as i64 % 100 - 50).collect::<Vec<_>>(),
+            )
+            .map(Some),
             Operand::Small(dtype, shape) => {
                 let list = (0..element_count(shape)?).map(|_| draw() as i64 % 100 - 50).collect::<Vec<_>>();
                 cast(&Tensor::new(shape, list)?, dtype, true).map(Some)
             }
             Operand::Wide(dtype, shape) => {
-                let list = (0..element_count(shape)?).map(|_| (draw() << 44 ^ draw() << 20 ^ draw()) as i64).collect::<Vec<_>>();
+                let list = (0..element_count(shape)?)
+                    .map(|_| (draw() << 44 ^ draw() << 20 ^ draw()) as i64)
+                    .collect::<Vec<_>>();
                 cast(&Tensor::new(shape, list)?, dtype, true).map(Some)
             }
-            Operand::Bools(shape) => Tensor::new(shape, (0..element_count(shape)?).map(|_| Boolean::from(draw() & 1 == 1)).collect::<Vec<_>>()).map(Some),
+            Operand::Bools(shape) => Tensor::new(
+                shape,
+                (0..element_count(shape)?).map(|_| Boolean::from(draw() & 1 == 1)).collect::<Vec<_>>(),
+            )
+            .map(Some),
         }
     }
 }

@@ -12,7 +12,8 @@ pub mod shape;
 pub use attributes::{Attribute, Input, NodeView};
 pub use operator::{Fact, Infer, Mode, OpDef, Operands, Operator};
 
-/// The rooms: an operator is known because its row is here, or in one of the tables of operators that share a room.
+/// The rooms: an operator is known because its row is here, or in one of the tables of operators that share a
+/// room.
 static ROOMS: &[&OpDef] = &[
     &matrix::einsum::DEF,
     &matrix::gemm::DEF,

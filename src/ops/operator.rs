@@ -102,14 +102,14 @@ impl<'a, T> Operands<'a, T> {
 }
 
 impl<'a> Operands<'a, Fact> {
-    /// Errors where the first `count` inputs are of several types, though ONNX gives them one: a kernel would read one as another.
+    /// Errors where the first `count` inputs are of several types, though ONNX gives them one: a kernel would
+    /// read one as another.
     pub fn one_type(&self, count: usize) -> Result<()> {
         let mut types = self.items.iter().take(count).flatten().map(|fact| fact.dtype);
         let Some(first) = types.next() else { return Ok(()) };
         match types.find(|&other| other != first) {
-            Some(other) => {
-                Err(Error::model(format!("its inputs are of several types: {first} and {other}")).remedy("convert the model anew, in one precision"))
-            }
+            Some(other) => Err(Error::model(format!("its inputs are of several types: {first} and {other}"))
+                .remedy("convert the model anew, in one precision")),
             None => Ok(()),
         }
     }
@@ -149,18 +149,18 @@ pub trait Operator: Any + Debug + Send + Sync {
     /// The types and shapes of the outputs.
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer>;
 
-    /// The reference: plain to read, right by construction, on any type that ONNX allows. Float inputs arrive as
-    /// float32 or float64 alone, unless [`Operator::moves`] says that elements are only moved.
+    /// The reference: plain to read, right by construction, on any type that ONNX allows. Float inputs arrive
+    /// as float32 or float64 alone, unless [`Operator::moves`] says that elements are only moved.
     fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>>;
 
-    /// `eval` of the first `wanted` outputs, for an operator that can leave out work for the others. What it returns is the same to the
-    /// bit; there may be more of it.
+    /// `eval` of the first `wanted` outputs, for an operator that can leave out work for the others. What it
+    /// returns is the same to the bit; there may be more of it.
     fn eval_wanted(&self, inputs: Operands<'_, Tensor>, _wanted: usize, mode: Mode) -> Result<Vec<Tensor>> {
         self.eval(inputs, mode)
     }
 
-    /// What `eval` would make of constant inputs in every run, made once for all: weights in panels. `inputs` has those that are
-    /// constant. `None`: there is nothing to make ready.
+    /// What `eval` would make of constant inputs in every run, made once for all: weights in panels. `inputs`
+    /// has those that are constant. `None`: there is nothing to make ready.
     fn pack(&self, _inputs: Operands<'_, Tensor>) -> Result<Option<Packed>> {
         Ok(None)
     }
@@ -170,20 +170,26 @@ pub trait Operator: Any + Debug + Send + Sync {
         self.eval(inputs, mode)
     }
 
-    /// `eval` of float32 images whose channels lie innermost: input 0, those from 3 on, and the result, are `[n, h, w, c]` where `eval` has
-    /// `[n, c, h, w]`. The elements are the same to the bit. `None`: there is no such form for these inputs.
-    fn eval_channels_last(&self, _inputs: Operands<'_, Tensor>, _packed: Option<&Packed>, _mode: Mode) -> Result<Option<Vec<Tensor>>> {
+    /// `eval` of float32 images whose channels lie innermost: input 0, those from 3 on, and the result, are
+    /// `[n, h, w, c]` where `eval` has `[n, c, h, w]`. The elements are the same to the bit. `None`: there is
+    /// no such form for these inputs.
+    fn eval_channels_last(
+        &self,
+        _inputs: Operands<'_, Tensor>,
+        _packed: Option<&Packed>,
+        _mode: Mode,
+    ) -> Result<Option<Vec<Tensor>>> {
         Ok(None)
     }
 
-    /// Whether an input's elements say what is made (scales, the ends of a range), and aren't what it is made of: no precision rounds
-    /// them.
+    /// Whether an input's elements say what is made (scales, the ends of a range), and aren't what it is made
+    /// of: no precision rounds them.
     fn by_value(&self, _index: usize) -> bool {
         false
     }
 
-    /// Whether `eval` takes every type as it is (data movement, casts); else float16 and bfloat16 arrive as float32 and
-    /// the results are rounded back.
+    /// Whether `eval` takes every type as it is (data movement, casts); else float16 and bfloat16 arrive as
+    /// float32 and the results are rounded back.
     fn moves(&self) -> bool {
         false
     }
@@ -199,8 +205,9 @@ pub trait Operator: Any + Debug + Send + Sync {
         Bound::Elementwise
     }
 
-    /// The same operator with every coefficient of its own (a factor, the weights of an interpolation) made positive: what that makes of
-    /// magnitudes bounds the terms of this one's sums. `None`: it has no negative ones.
+    /// The same operator with every coefficient of its own (a factor, the weights of an interpolation) made
+    /// positive: what that makes of magnitudes bounds the terms of this one's sums. `None`: it has no
+    /// negative ones.
     fn magnitude(&self) -> Option<Arc<dyn Operator>> {
         None
     }

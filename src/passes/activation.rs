@@ -1,8 +1,8 @@
-//! *Given* `Conv | MatMul | Gemm → f`, f an elementwise function of that result and of numbers alone, nobody else reading
-//! between → *Result* one node with epilogue `f`.
+//! *Given* `Conv | MatMul | Gemm → f`, f an elementwise function of that result and of numbers alone, nobody
+//! else reading between → *Result* one node with epilogue `f`.
 //!
-//! Also the gates that exporters write as two nodes: `y · Sigmoid(y)` becomes SiLU, `y · HardSigmoid(y)` HardSwish; both
-//! read y, the contraction's result.
+//! Also the gates that exporters write as two nodes: `y · Sigmoid(y)` becomes SiLU, `y · HardSigmoid(y)`
+//! HardSwish; both read y, the contraction's result.
 
 use super::{epilogue_of, expression_of, fuse_into, only_reader, scalar, set_epilogue};
 use crate::error::Result;
@@ -22,13 +22,19 @@ pub fn rewrite(graph: &mut Graph) -> Result<bool> {
     Ok(changed)
 }
 
-/// The elementwise node's expression as a function of `value` alone, other operands being constants of one element.
+/// The elementwise node's expression as a function of `value` alone, other operands being constants of one
+/// element.
 pub(super) fn function_of(graph: &Graph, node: usize, value: ValueId) -> Option<Pointwise> {
     function_where(graph, node, value, &|id| scalar(graph, id))
 }
 
 /// The same, with another opinion of what is a number.
-pub(super) fn function_where(graph: &Graph, node: usize, value: ValueId, number: &dyn Fn(Option<ValueId>) -> Option<f64>) -> Option<Pointwise> {
+pub(super) fn function_where(
+    graph: &Graph,
+    node: usize,
+    value: ValueId,
+    number: &dyn Fn(Option<ValueId>) -> Option<f64>,
+) -> Option<Pointwise> {
     let node = &graph.nodes[node];
     let mut expression = expression_of(node)?.clone();
     let mut inputs = node.inputs.clone();
@@ -44,8 +50,12 @@ pub(super) fn function_where(graph: &Graph, node: usize, value: ValueId, number:
     for k in (1..inputs.len()).rev() {
         expression.merge_operands(k, 0);
     }
-    // Types must stay: a Cast or a comparison ends a chain of floats. So does a constant that comes first in typing.
-    let float = expression.steps.iter().all(|step| step.row.float.is_some() && step.row.result == table::Result_::Same);
+    // Types must stay: a Cast or a comparison ends a chain of floats. So does a constant that comes first in
+    // typing.
+    let float = expression
+        .steps
+        .iter()
+        .all(|step| step.row.float.is_some() && step.row.result == table::Result_::Same);
     (float && !inputs.is_empty()).then_some(expression)
 }
 
@@ -69,11 +79,15 @@ fn gate(graph: &mut Graph, index: usize) -> bool {
     if uses[y.0 as usize] != 2 || graph.outputs.contains(&y) {
         return false;
     }
-    let readers: Vec<usize> = (0..graph.nodes.len()).filter(|&n| graph.nodes[n].inputs.contains(&Some(y))).collect();
+    let readers: Vec<usize> =
+        (0..graph.nodes.len()).filter(|&n| graph.nodes[n].inputs.contains(&Some(y))).collect();
     let &[first, second] = readers.as_slice() else { return false };
     let (sigmoid, product) = (&graph.nodes[first], &graph.nodes[second]);
-    let Some(inner) = expression_of(sigmoid).filter(|e| e.steps.len() == 1 && e.operands == 1) else { return false };
-    let is_product = expression_of(product).is_some_and(|e| e.steps.len() == 1 && e.steps[0].row == &table::MUL && e.operands == 2);
+    let Some(inner) = expression_of(sigmoid).filter(|e| e.steps.len() == 1 && e.operands == 1) else {
+        return false;
+    };
+    let is_product = expression_of(product)
+        .is_some_and(|e| e.steps.len() == 1 && e.steps[0].row == &table::MUL && e.operands == 2);
     let Some(g) = sigmoid.outputs.first().copied().flatten() else { return false };
     let both = product.inputs == [Some(y), Some(g)] || product.inputs == [Some(g), Some(y)];
     if !is_product || !both || uses[g.0 as usize] != 1 {
@@ -82,7 +96,9 @@ fn gate(graph: &mut Graph, index: usize) -> bool {
     let step = &inner.steps[0];
     let row = if step.row == &table::SIGMOID {
         &table::SILU
-    } else if step.row == &table::HARD_SIGMOID && matches!(step.args[1..], [Arg::Const(a), Arg::Const(b)] if (a - 1.0 / 6.0).abs() < 1e-6 && b == 0.5) {
+    } else if step.row == &table::HARD_SIGMOID
+        && matches!(step.args[1..], [Arg::Const(a), Arg::Const(b)] if (a - 1.0 / 6.0).abs() < 1e-6 && b == 0.5)
+    {
         &table::HARD_SWISH
     } else {
         return false;

@@ -6,14 +6,15 @@
 //!  Kᵀ ─ × c ┘                                        V ───────────┘
 //! ```
 //!
-//! with any of the factors left out, each a number that is known when the plan is made, and the mask too → *Result*
+//! with any of the factors left out, each a number that is known when the plan is made, and the mask too →
+//! *Result*
 //!
 //! ```text
 //!  Q, Kᵀ, V, mask ─ Attention(scale = a·b·c) ─ y
 //! ```
 //!
-//! Where K and V are one head repeated for several of Q (Unsqueeze, Expand, Reshape), they are read once. A tanh between two
-//! factors is a softcap. What doesn't fit stays as it is.
+//! Where K and V are one head repeated for several of Q (Unsqueeze, Expand, Reshape), they are read once. A
+//! tanh between two factors is a softcap. What doesn't fit stays as it is.
 
 use super::search::{Fusion, Search, everywhere};
 use super::{epilogue_of, expression_of};
@@ -60,7 +61,8 @@ impl Pattern<'_> {
         if op.logarithm || axis(op.axis, rank).ok()? + 1 != rank {
             return None;
         }
-        let Guard { nodes: guards, result: guarded, mask: guarded_mask } = self.guard(weights).unwrap_or(Guard { nodes: vec![], result: weights, mask: None });
+        let Guard { nodes: guards, result: guarded, mask: guarded_mask } =
+            self.guard(weights).unwrap_or(Guard { nodes: vec![], result: weights, mask: None });
         let second = self.reader(guarded)?;
         let values = self.plain_product(second).filter(|&(left, _)| left == guarded)?.1;
         let (score_nodes, first, mask, gain) = self.scores(scores)?;
@@ -74,8 +76,13 @@ impl Pattern<'_> {
         let v = self.repeated(values);
         let cap = gain.cap;
         let scale = q_gain * k_gain * gain.factor * cap.unwrap_or(1.0);
-        let mut op =
-            Attention { scale: Some(scale as f32), softcap: cap.unwrap_or(0.0) as f32, zero_unseen: !guards.is_empty(), transposed_keys, ..Attention::plain() };
+        let mut op = Attention {
+            scale: Some(scale as f32),
+            softcap: cap.unwrap_or(0.0) as f32,
+            zero_unseen: !guards.is_empty(),
+            transposed_keys,
+            ..Attention::plain()
+        };
         if self.fact(q)?.rank() == 3 {
             // [batch · heads, rows, depth]: one head each.
             op.heads = Some([1, 1]);
@@ -98,19 +105,33 @@ impl Pattern<'_> {
         let dtype = facts.first().copied().flatten()?.dtype;
         let sizes = Sizes::of(op, operands).ok()?;
         // A mask's last axis that is shorter would mean another thing.
-        let mask = facts.get(3).copied().flatten().is_none_or(|mask| mask.shape.last() == Some(&sizes.keys) && (!sizes.flat || mask.rank() <= 2));
-        let types = facts.iter().all(|fact| fact.is_some_and(|fact| fact.dtype == dtype && fact.dtype.is_float()));
+        let mask =
+            facts.get(3).copied().flatten().is_none_or(|mask| {
+                mask.shape.last() == Some(&sizes.keys) && (!sizes.flat || mask.rank() <= 2)
+            });
+        let types =
+            facts.iter().all(|fact| fact.is_some_and(|fact| fact.dtype == dtype && fact.dtype.is_float()));
         let result = self.fact(self.output(last)?)?;
-        (mask && types && takes(sizes.depth, sizes.value_depth) && result.shape == sizes.result(op) && (!sizes.flat || !op.transposed_keys)).then_some(())
+        (mask
+            && types
+            && takes(sizes.depth, sizes.value_depth)
+            && result.shape == sizes.result(op)
+            && (!sizes.flat || !op.transposed_keys))
+            .then_some(())
     }
 
     /// The operands of a matrix product that does nothing else.
     fn plain_product(&self, node: usize) -> Option<(ValueId, ValueId)> {
         self.operator::<MatMul>(node).filter(|op| op.epilogue.is_identity())?;
-        if self.graph.nodes[node].inputs.len() != 2 { None } else { Some((self.input(node, 0)?, self.input(node, 1)?)) }
+        if self.graph.nodes[node].inputs.len() != 2 {
+            None
+        } else {
+            Some((self.input(node, 0)?, self.input(node, 1)?))
+        }
     }
 
-    /// Zeros in place of the weights of a query that sees no key: by [`Self::nan_guard`] or by [`Self::mask_guard`].
+    /// Zeros in place of the weights of a query that sees no key: by [`Self::nan_guard`] or by
+    /// [`Self::mask_guard`].
     fn guard(&self, weights: ValueId) -> Option<Guard> {
         self.nan_guard(weights).or_else(|| self.mask_guard(weights))
     }
@@ -128,8 +149,15 @@ impl Pattern<'_> {
         // Over the keys: the last axis is 1, the others are as they were.
         let mut rows = self.fact(mask)?.shape.clone();
         *rows.last_mut()? = 1;
-        let fits = kept == weights && self.number(zero) == Some(0.0) && self.number(Some(limit)) == Some(f64::NEG_INFINITY) && op.reduction == Reduction::Max;
-        if fits && self.fact(highest)?.shape == rows { Some(Guard { nodes: vec![choice], result: self.output(choice)?, mask: Some(mask) }) } else { None }
+        let fits = kept == weights
+            && self.number(zero) == Some(0.0)
+            && self.number(Some(limit)) == Some(f64::NEG_INFINITY)
+            && op.reduction == Reduction::Max;
+        if fits && self.fact(highest)?.shape == rows {
+            Some(Guard { nodes: vec![choice], result: self.output(choice)?, mask: Some(mask) })
+        } else {
+            None
+        }
     }
 
     /// `p → IsNaN(p) → Where(·, 0, p)`.
@@ -147,10 +175,15 @@ impl Pattern<'_> {
             && inputs[2] == Some(weights)
             && self.number(inputs[1]) == Some(0.0)
             && self.uses(isnan) == 1;
-        if fits { Some(Guard { nodes: vec![test, choice], result: self.output(choice)?, mask: None }) } else { None }
+        if fits {
+            Some(Guard { nodes: vec![test, choice], result: self.output(choice)?, mask: None })
+        } else {
+            None
+        }
     }
 
-    /// From the softmax's input up to the product: the nodes between in order, the product, the mask, and the factor.
+    /// From the softmax's input up to the product: the nodes between in order, the product, the mask, and the
+    /// factor.
     fn scores(&self, scores: ValueId) -> Option<(Vec<usize>, usize, Option<ValueId>, Gain)> {
         let (mut nodes, mut functions, mut mask) = (vec![], vec![], None);
         let mut value = scores;
@@ -163,14 +196,24 @@ impl Pattern<'_> {
                 if self.graph.nodes[node].inputs.len() != 2 || op.epilogue.operands > 1 {
                     return None;
                 }
-                let whole = functions.iter().rev().fold(epilogue_of(&self.graph.nodes[node])?.clone(), |all: Pointwise, next| all.then(next, 0));
+                let whole = functions
+                    .iter()
+                    .rev()
+                    .fold(epilogue_of(&self.graph.nodes[node])?.clone(), |all: Pointwise, next| {
+                        all.then(next, 0)
+                    });
                 nodes.reverse();
                 return Some((nodes, node, mask, gain(&whole)?));
             }
             let expression = expression_of(&self.graph.nodes[node])?;
             let inputs = &self.graph.nodes[node].inputs;
-            let added = expression.steps.len() == 1 && expression.steps[0].row == &table::ADD && inputs.len() == 2;
-            if added && mask.is_none() && functions.is_empty() && inputs.iter().all(|&id| self.number(id).is_none()) {
+            let added =
+                expression.steps.len() == 1 && expression.steps[0].row == &table::ADD && inputs.len() == 2;
+            if added
+                && mask.is_none()
+                && functions.is_empty()
+                && inputs.iter().all(|&id| self.number(id).is_none())
+            {
                 // The mask is the one that no product leads to.
                 let (a, b) = (inputs[0]?, inputs[1]?);
                 let (from, other) = if self.leads_to_product(a) { (a, b) } else { (b, a) };
@@ -190,7 +233,10 @@ impl Pattern<'_> {
             return true;
         }
         let from = self.variable(node);
-        from.is_some_and(|from| self.function(node, from).is_some() && self.producer(from).is_some_and(|node| self.operator::<MatMul>(node).is_some()))
+        from.is_some_and(|from| {
+            self.function(node, from).is_some()
+                && self.producer(from).is_some_and(|node| self.operator::<MatMul>(node).is_some())
+        })
     }
 
     /// An operand before it was multiplied by a number, and the number.
@@ -220,7 +266,8 @@ impl Pattern<'_> {
         }
     }
 
-    /// `[b, h, s, d] → Unsqueeze [b, h, 1, s, d] → Expand [b, h, n, s, d] → Reshape [b, h·n, s, d]`: what came in.
+    /// `[b, h, s, d] → Unsqueeze [b, h, 1, s, d] → Expand [b, h, n, s, d] → Reshape [b, h·n, s, d]`: what
+    /// came in.
     fn repeated(&self, value: ValueId) -> ValueId {
         let look = || {
             let merge = self.producer(value)?;
@@ -233,8 +280,14 @@ impl Pattern<'_> {
             let split = self.producer(narrow)?;
             self.operator::<Reshape>(split)?;
             let before = self.input(split, 0)?;
-            let (&[b, all, s, d], &[wb, h, n, ws, wd]) = (&self.fact(value)?.shape[..], &self.fact(wide)?.shape[..]) else { return None };
-            let fits = [wb, h * n, ws, wd] == [b, all, s, d] && self.fact(narrow)?.shape == [b, h, 1, s, d] && self.fact(before)?.shape == [b, h, s, d];
+            let (&[b, all, s, d], &[wb, h, n, ws, wd]) =
+                (&self.fact(value)?.shape[..], &self.fact(wide)?.shape[..])
+            else {
+                return None;
+            };
+            let fits = [wb, h * n, ws, wd] == [b, all, s, d]
+                && self.fact(narrow)?.shape == [b, h, 1, s, d]
+                && self.fact(before)?.shape == [b, h, s, d];
             fits.then_some(before)
         };
         look().unwrap_or(value)

@@ -1,5 +1,5 @@
-//! *Given* elementwise nodes `f → g`, f's result of g's shape and read by g alone → *Result* one node `g ∘ f`: one
-//! dispatch instead of two, and nothing stored between.
+//! *Given* elementwise nodes `f → g`, f's result of g's shape and read by g alone → *Result* one node `g ∘
+//! f`: one dispatch instead of two, and nothing stored between.
 
 use super::{expression_of, only_reader};
 use crate::error::Result;
@@ -28,14 +28,24 @@ pub fn rewrite(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<bool> {
 fn merge(graph: &mut Graph, index: usize, facts: &[Option<Fact>]) -> bool {
     let fact = |id| facts.get::<usize>(id).and_then(Option::as_ref);
     let inner = &graph.nodes[index];
-    let (Some(f), Some(result)) = (expression_of(inner), inner.outputs.first().copied().flatten()) else { return false };
+    let (Some(f), Some(result)) = (expression_of(inner), inner.outputs.first().copied().flatten()) else {
+        return false;
+    };
     let uses = graph.uses();
     let Some(outer) = only_reader(graph, &uses, result) else { return false };
     let node = &graph.nodes[outer];
-    let (Some(g), Some(out)) = (expression_of(node), node.outputs.first().copied().flatten()) else { return false };
+    let (Some(g), Some(out)) = (expression_of(node), node.outputs.first().copied().flatten()) else {
+        return false;
+    };
     let (Some(a), Some(b)) = (fact(result.0 as usize), fact(out.0 as usize)) else { return false };
-    // What the plan computes by itself stays apart; so does a result that is broadcast, which would be computed again.
-    if a.shape != b.shape || a.value.is_some() || f.steps.len() + g.steps.len() > MAX_STEPS || f.is_identity() || g.is_identity() {
+    // What the plan computes by itself stays apart; so does a result that is broadcast, which would be
+    // computed again.
+    if a.shape != b.shape
+        || a.value.is_some()
+        || f.steps.len() + g.steps.len() > MAX_STEPS
+        || f.is_identity()
+        || g.is_identity()
+    {
         return false;
     }
     let Some(at) = node.inputs.iter().position(|&id| id == Some(result)) else { return false };
@@ -52,7 +62,8 @@ fn merge(graph: &mut Graph, index: usize, facts: &[Option<Fact>]) -> bool {
             k += 1;
         }
     }
-    let types: Option<Vec<_>> = inputs.iter().map(|id| id.and_then(|id| fact(id.0 as usize)).map(|fact| fact.dtype)).collect();
+    let types: Option<Vec<_>> =
+        inputs.iter().map(|id| id.and_then(|id| fact(id.0 as usize)).map(|fact| fact.dtype)).collect();
     // Both must have a GPU form, or one that has none would take the other to the CPU.
     let emits = types.is_some_and(|types| emit("pointwise", &expression, &types).is_ok());
     if inputs.len() > MAX_OPERANDS || !emits {

@@ -1,5 +1,6 @@
-//! *Given* two nodes that do the same to the same values, elementwise functions, Casts among them, or Reshapes → *Result* one of them,
-//! which the readers of both read. Exporters and optimisers write a mask or its lengths anew in every layer, with constants of their own.
+//! *Given* two nodes that do the same to the same values, elementwise functions, Casts among them, or
+//! Reshapes → *Result* one of them, which the readers of both read. Exporters and optimisers write a mask or
+//! its lengths anew in every layer, with constants of their own.
 
 use super::{expression_of, redirect};
 use crate::error::Result;
@@ -17,7 +18,8 @@ pub fn rewrite(graph: &mut Graph) -> Result<bool> {
     for (index, value) in graph.values.iter().enumerate() {
         if let Some(tensor) = value.constant.as_ref().filter(|tensor| tensor.bytes().len() <= SMALL) {
             let id = ValueId(index as u32);
-            first.insert(id, *constants.entry((tensor.dtype(), tensor.shape(), tensor.bytes())).or_insert(id));
+            first
+                .insert(id, *constants.entry((tensor.dtype(), tensor.shape(), tensor.bytes())).or_insert(id));
         }
     }
     // The nodes that read a list of values, and the results that are another's.

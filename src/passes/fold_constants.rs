@@ -24,9 +24,10 @@ pub fn rewrite(graph: &mut Graph) -> Result<bool> {
         let refs: Vec<_> = facts.iter().map(Option::as_ref).collect();
         let given: usize = operands.iter().flatten().map(|tensor| tensor.bytes().len()).sum();
         let modest = crate::plan::infer_node(&node, &refs).is_ok_and(|results| {
-            results
-                .iter()
-                .all(|fact| crate::tensor::element_count(&fact.shape).is_ok_and(|count| count.saturating_mul(fact.dtype.size()) <= FREE_BYTES.max(2 * given)))
+            results.iter().all(|fact| {
+                crate::tensor::element_count(&fact.shape)
+                    .is_ok_and(|count| count.saturating_mul(fact.dtype.size()) <= FREE_BYTES.max(2 * given))
+            })
         });
         // What can't be computed here is reported where the model is run, with its shapes.
         let results = if modest { cpu::eval_node(&*node.op, &operands, Mode::Declared).ok() } else { None };

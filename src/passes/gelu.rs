@@ -1,5 +1,5 @@
-//! *Given* `x/√2 → Erf → + 1`, multiplied by x and ½ in any order, nobody else reading between → *Result* `Gelu(x)`: exporters wrote
-//! it so before opset 20.
+//! *Given* `x/√2 → Erf → + 1`, multiplied by x and ½ in any order, nobody else reading between → *Result*
+//! `Gelu(x)`: exporters wrote it so before opset 20.
 
 use super::search::{Fusion, Search, everywhere};
 use crate::error::Result;
@@ -13,7 +13,9 @@ pub fn rewrite(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<bool> {
 }
 
 fn from_erf(search: &Search<'_>, erf: usize) -> Option<Fusion> {
-    let root = search.input(erf, 0).filter(|&root| search.step(erf) == Some(&table::ERF) && search.uses(root) == 1)?;
+    let root = search
+        .input(erf, 0)
+        .filter(|&root| search.step(erf) == Some(&table::ERF) && search.uses(root) == 1)?;
     let scale = search.producer(root)?;
     let x = search.variable(scale)?;
     if (factor(search, scale, x)? - std::f64::consts::FRAC_1_SQRT_2).abs() > 1e-6 {
@@ -27,14 +29,18 @@ fn from_erf(search: &Search<'_>, erf: usize) -> Option<Fusion> {
     if half(first, search.output(sum)?) {
         // ((1 + erf) · ½) · x
         let product = search.reader(search.output(first)?)?;
-        (search.step(product) == Some(&table::MUL) && search.other(product, search.output(first)?) == Some(x)).then_some(())?;
+        (search.step(product) == Some(&table::MUL)
+            && search.other(product, search.output(first)?) == Some(x))
+        .then_some(())?;
         nodes.extend([first, product]);
     } else {
         (search.step(first) == Some(&table::MUL)).then_some(())?;
         let other = search.other(first, search.output(sum)?)?;
         if other == x {
             // ((1 + erf) · x) · ½
-            let last = search.reader(search.output(first)?).filter(|&node| half(node, search.output(first).unwrap_or(x)))?;
+            let last = search
+                .reader(search.output(first)?)
+                .filter(|&node| half(node, search.output(first).unwrap_or(x)))?;
             nodes.extend([first, last]);
         } else {
             // (1 + erf) · (x · ½)
@@ -56,7 +62,9 @@ fn factor(search: &Search<'_>, node: usize, value: ValueId) -> Option<f64> {
     let expression = search.function(node, value)?;
     let [step] = &expression.steps[..] else { return None };
     match step.args[..] {
-        [Arg::Operand(0), Arg::Const(c)] | [Arg::Const(c), Arg::Operand(0)] if step.row == &table::MUL => Some(c),
+        [Arg::Operand(0), Arg::Const(c)] | [Arg::Const(c), Arg::Operand(0)] if step.row == &table::MUL => {
+            Some(c)
+        }
         [Arg::Operand(0), Arg::Const(c)] if step.row == &table::DIV => Some(1.0 / c),
         _ => None,
     }

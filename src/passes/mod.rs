@@ -1,4 +1,5 @@
-//! Rewrites, one to a file, each with a picture of what it makes of what. The graph is verified after every one.
+//! Rewrites, one to a file, each with a picture of what it makes of what. The graph is verified after every
+//! one.
 //!
 //! Those of [`at_load`] need no shapes and run once; those of [`with_shapes`] run when a plan is made.
 
@@ -81,8 +82,9 @@ pub(crate) fn fold_constants(graph: &mut Graph) -> Result<()> {
     fold_constants::rewrite(graph).map(|_| ())
 }
 
-/// Runs the planning-time rewrites. Facts are by value, and hold for the result: rewrites keep what values mean. Returned are those of
-/// the values that were added, too; given may be facts of more values than there are, as those of a finished plan.
+/// Runs the planning-time rewrites. Facts are by value, and hold for the result: rewrites keep what values
+/// mean. Returned are those of the values that were added, too; given may be facts of more values than there
+/// are, as those of a finished plan.
 pub fn with_shapes(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<Vec<Option<Fact>>> {
     let mut facts: Vec<Option<Fact>> = facts.iter().take(graph.values.len()).cloned().collect();
     for (name, rewrite) in WITH_SHAPES {
@@ -97,7 +99,11 @@ pub fn with_shapes(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<Vec<Opti
 }
 
 fn check(graph: &Graph, name: &str) -> Result<()> {
-    if cfg!(debug_assertions) { graph.verify().map_err(|error| Error::internal(format!("after the rewrite {name}: {error}"))) } else { Ok(()) }
+    if cfg!(debug_assertions) {
+        graph.verify().map_err(|error| Error::internal(format!("after the rewrite {name}: {error}")))
+    } else {
+        Ok(())
+    }
 }
 
 /// Where a pattern begins: the only reader of a value, if it has just one and is no graph output.
@@ -139,8 +145,8 @@ fn expression_of(node: &Node) -> Option<&Pointwise> {
     node.op.downcast::<Elementwise>().map(|op| &op.expression)
 }
 
-/// Fuses node `outer`, which alone reads node `inner`'s result, into `inner`: `inner` takes over its output and its history.
-/// The fused node stands where `outer` stood, so that everything it reads is ready.
+/// Fuses node `outer`, which alone reads node `inner`'s result, into `inner`: `inner` takes over its output
+/// and its history. The fused node stands where `outer` stood, so that everything it reads is ready.
 fn fuse_into(graph: &mut Graph, inner: usize, outer: usize) {
     let last = graph.nodes[outer].clone();
     let mut node = graph.nodes[inner].clone();

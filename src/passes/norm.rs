@@ -6,8 +6,8 @@
 //!                  d ───────────────────────────────────── Div ─ × scale ─ + bias ─ y
 //! ```
 //!
-//! → *Result* `LayerNormalization(x, scale, bias)`; the same without the mean and the bias → *Result* `RMSNormalization(x, scale)`.
-//! d² is Pow(d, 2) or d · d; the division may be Reciprocal and Mul.
+//! → *Result* `LayerNormalization(x, scale, bias)`; the same without the mean and the bias → *Result*
+//! `RMSNormalization(x, scale)`. d² is Pow(d, 2) or d · d; the division may be Reciprocal and Mul.
 
 use super::search::{Fusion, Search, everywhere};
 use crate::error::Result;
@@ -41,7 +41,8 @@ fn from_variance(search: &Search<'_>, variance: usize) -> Option<Fusion> {
     nodes.extend([square, variance]);
 
     // + ε, the root, and the division.
-    let sum = search.reader(search.output(variance)?).filter(|&node| search.step(node) == Some(&table::ADD))?;
+    let sum =
+        search.reader(search.output(variance)?).filter(|&node| search.step(node) == Some(&table::ADD))?;
     let epsilon = search.number(search.other(sum, search.output(variance)?))?;
     let root = search.reader(search.output(sum)?).filter(|&node| search.step(node) == Some(&table::SQRT))?;
     nodes.extend([sum, root]);
@@ -51,23 +52,34 @@ fn from_variance(search: &Search<'_>, variance: usize) -> Option<Fusion> {
         nodes.push(divide);
         divisor = search.output(divide)?;
         divide = search.reader(divisor)?;
-        (search.step(divide) == Some(&table::MUL) && search.other(divide, divisor) == Some(d)).then_some(())?;
+        (search.step(divide) == Some(&table::MUL) && search.other(divide, divisor) == Some(d))
+            .then_some(())?;
     } else {
-        (search.step(divide) == Some(&table::DIV) && search.graph.nodes[divide].inputs == [Some(d), Some(divisor)]).then_some(())?;
+        (search.step(divide) == Some(&table::DIV)
+            && search.graph.nodes[divide].inputs == [Some(d), Some(divisor)])
+        .then_some(())?;
     }
-    let scaled = search.reader(search.output(divide)?).filter(|&node| search.step(node) == Some(&table::MUL))?;
+    let scaled =
+        search.reader(search.output(divide)?).filter(|&node| search.step(node) == Some(&table::MUL))?;
     let scale = search.other(scaled, search.output(divide)?)?;
     nodes.extend([divide, scaled]);
     let (shape, length) = (&search.fact(x)?.shape, *search.fact(x)?.shape.last()?);
-    let vector = |id: ValueId| search.fact(id).is_some_and(|fact| fact.shape == [length] && Some(fact.dtype) == search.fact(x).map(|x| x.dtype));
+    let vector = |id: ValueId| {
+        search
+            .fact(id)
+            .is_some_and(|fact| fact.shape == [length] && Some(fact.dtype) == search.fact(x).map(|x| x.dtype))
+    };
     let dtype = search.fact(x)?.dtype;
     if !vector(scale) || !matches!(dtype, DType::F32 | DType::F16 | DType::F64) {
         return None;
     }
     let mut inputs = vec![Some(x), Some(scale)];
     if centre.is_some() {
-        let shifted = search.reader(search.output(scaled)?).filter(|&node| search.step(node) == Some(&table::ADD));
-        let bias = shifted.and_then(|node| search.other(node, search.output(scaled)?).filter(|&id| vector(id)).map(|id| (node, id)));
+        let shifted =
+            search.reader(search.output(scaled)?).filter(|&node| search.step(node) == Some(&table::ADD));
+        let bias = shifted.and_then(|node| {
+            search.other(node, search.output(scaled)?).filter(|&id| vector(id)).map(|id| (node, id))
+        });
         if let Some((node, bias)) = bias {
             nodes.push(node);
             inputs.push(Some(bias));
@@ -76,7 +88,12 @@ fn from_variance(search: &Search<'_>, variance: usize) -> Option<Fusion> {
     (search.fact(search.output(*nodes.last()?)?)?.shape == *shape).then_some(())?;
     let how = Normalization { centred: centre.is_some(), epsilon: epsilon as f32 };
     let op_type = if how.centred { "LayerNormalization" } else { "RMSNormalization" };
-    Some(Fusion { op: Arc::new(LayerNormalization { axis: -1, how, stash: DType::F32 }), op_type, inputs, nodes })
+    Some(Fusion {
+        op: Arc::new(LayerNormalization { axis: -1, how, stash: DType::F32 }),
+        op_type,
+        inputs,
+        nodes,
+    })
 }
 
 /// Where d = x − mean(x), read by its square and one other node alone: x, and the two nodes.

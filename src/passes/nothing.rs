@@ -1,6 +1,6 @@
-//! *Given* a node that changes nothing: an Identity, a Cast to the type that a value has, a Where whose condition is known and the
-//! same everywhere → *Result* its readers read what it read. The graph's outputs stay what they are. A CastLike no longer reads the
-//! value whose type it takes.
+//! *Given* a node that changes nothing: an Identity, a Cast to the type that a value has, a Where whose
+//! condition is known and the same everywhere → *Result* its readers read what it read. The graph's outputs
+//! stay what they are. A CastLike no longer reads the value whose type it takes.
 
 use super::{expression_of, redirect};
 use crate::error::Result;
@@ -26,7 +26,16 @@ pub fn rewrite(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<bool> {
 /// Makes a CastLike a cast to the type that is known by now.
 fn settled(node: &mut Node, facts: &[Option<Fact>]) -> bool {
     let Some(&CastLike { to: None, saturate }) = node.op.downcast::<CastLike>() else { return false };
-    let Some(to) = node.outputs.first().copied().flatten().and_then(|id| facts.get(id.0 as usize)?.as_ref()).map(|fact| fact.dtype) else { return false };
+    let Some(to) = node
+        .outputs
+        .first()
+        .copied()
+        .flatten()
+        .and_then(|id| facts.get(id.0 as usize)?.as_ref())
+        .map(|fact| fact.dtype)
+    else {
+        return false;
+    };
     node.op = Arc::new(CastLike { to: Some(to), saturate });
     node.inputs.truncate(1);
     true
@@ -37,7 +46,9 @@ fn passed(node: &Node, facts: &[Option<Fact>]) -> Option<(ValueId, ValueId)> {
     let fact = |id: ValueId| facts.get(id.0 as usize)?.as_ref();
     let &[Some(result)] = &node.outputs[..] else { return None };
     let cast = node.op.downcast::<CastLike>().is_some();
-    let step = expression_of(node).filter(|expression| expression.steps.len() == 1).map(|expression| expression.steps[0].row);
+    let step = expression_of(node)
+        .filter(|expression| expression.steps.len() == 1)
+        .map(|expression| expression.steps[0].row);
     let from = match step {
         Some(row) if row == &table::IDENTITY || row == &table::CAST => node.inputs.first().copied()??,
         Some(row) if row == &table::WHERE && node.inputs.len() == 3 => {

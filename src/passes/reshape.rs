@@ -1,8 +1,10 @@
-//! *Given* `y = MatMul | Gemm; Reshape(y) → f(·, r)`, f elementwise, r of the Reshape's shape, nobody else reading between → *Result*
-//! `f(y, Reshape(r)) → Reshape`: f then stands where [`super::residual`] finds it, and the Reshapes cost a plan nothing.
+//! *Given* `y = MatMul | Gemm; Reshape(y) → f(·, r)`, f elementwise, r of the Reshape's shape, nobody else
+//! reading between → *Result* `f(y, Reshape(r)) → Reshape`: f then stands where [`super::residual`] finds it,
+//! and the Reshapes cost a plan nothing.
 //!
-//! As a Reshape counts whatever leaves the elements in their order and the last axis whole: Flatten, Squeeze, Unsqueeze, and a
-//! Transpose that moves axes of size 1. Between y and the Reshape there may be functions that went this way before.
+//! As a Reshape counts whatever leaves the elements in their order and the last axis whole: Flatten, Squeeze,
+//! Unsqueeze, and a Transpose that moves axes of size 1. Between y and the Reshape there may be functions
+//! that went this way before.
 
 use super::expression_of;
 use super::search::Search;
@@ -51,15 +53,24 @@ fn find(search: &Search<'_>, view: usize) -> Option<Move> {
     let (reader, output) = (&search.graph.nodes[function], search.output(function)?);
     let same = |fact: &Fact| fact.shape == after.shape && fact.dtype == after.dtype;
     let known = |id: Option<ValueId>| search.fact(id?);
-    // What f reads: the result, numbers that broadcast to y's axes too, and tensors of the same shape, of which an epilogue takes one.
+    // What f reads: the result, numbers that broadcast to y's axes too, and tensors of the same shape, of
+    // which an epilogue takes one.
     let number = |fact: &Fact| fact.count() == 1 && fact.rank() <= before.rank();
     let other = |id: Option<ValueId>| id != Some(result) && !known(id).is_some_and(number);
     let tensors: Vec<usize> = (0..reader.inputs.len()).filter(|&k| other(reader.inputs[k])).collect();
-    let fits = same(search.fact(output)?) && tensors.iter().all(|&k| known(reader.inputs[k]).is_some_and(same));
+    let fits =
+        same(search.fact(output)?) && tensors.iter().all(|&k| known(reader.inputs[k]).is_some_and(same));
     let worth = after.count() > 1 && after.value.is_none();
     let moves = expression_of(reader).is_some() && tensors.len() <= 1 && fits && worth;
     let residual = tensors.first().copied();
-    moves.then(|| Move { view, function, values: [y, result], facts: [before.clone(), after.clone()], residual, output })
+    moves.then(|| Move {
+        view,
+        function,
+        values: [y, result],
+        facts: [before.clone(), after.clone()],
+        residual,
+        output,
+    })
 }
 
 impl Move {
@@ -79,7 +90,10 @@ impl Move {
         let made = add(graph, facts, &format!("{}_before_Reshape", graph.value(self.output).name), &before);
         function.outputs = vec![Some(made)];
         // It keeps its name; its result is f's.
-        moved.extend([function, Node { fused: view.fused, ..reshape(graph, facts, view.name, [made, self.output], &after) }]);
+        moved.extend([
+            function,
+            Node { fused: view.fused, ..reshape(graph, facts, view.name, [made, self.output], &after) },
+        ]);
         graph.nodes.splice(self.function..=self.function, moved);
         graph.nodes.remove(self.view);
     }
@@ -90,10 +104,15 @@ fn keeps_order(search: &Search<'_>, node: usize) -> bool {
     let facts = || Some((search.fact(search.input(node, 0)?)?, search.fact(search.output(node)?)?));
     let Some((before, after)) = facts() else { return false };
     let order = |perm: &[i64]| {
-        let moved: Vec<i64> = perm.iter().copied().filter(|&axis| before.shape.get(axis as usize).is_some_and(|&size| size != 1)).collect();
+        let moved: Vec<i64> = perm
+            .iter()
+            .copied()
+            .filter(|&axis| before.shape.get(axis as usize).is_some_and(|&size| size != 1))
+            .collect();
         moved.is_sorted()
     };
-    let transposes = || search.operator::<Transpose>(node).and_then(|op| op.perm.as_deref()).is_some_and(order);
+    let transposes =
+        || search.operator::<Transpose>(node).and_then(|op| op.perm.as_deref()).is_some_and(order);
     let whole = before.shape.last().is_some() && before.shape.last() == after.shape.last();
     whole && (search.operator::<Reshape>(node).is_some() || transposes())
 }
@@ -106,8 +125,12 @@ fn comes_of_product(search: &Search<'_>, value: ValueId) -> bool {
     }
     let inputs = &search.graph.nodes[node].inputs;
     let function = expression_of(&search.graph.nodes[node]).is_some();
-    let through = |from: ValueId| function || inputs.first() == Some(&Some(from)) && keeps_order(search, node);
-    inputs.iter().flatten().any(|&from| search.uses(from) == 1 && through(from) && comes_of_product(search, from))
+    let through =
+        |from: ValueId| function || inputs.first() == Some(&Some(from)) && keeps_order(search, node);
+    inputs
+        .iter()
+        .flatten()
+        .any(|&from| search.uses(from) == 1 && through(from) && comes_of_product(search, from))
 }
 
 /// A new value with its fact. (There is a fact for each value: those of new ones follow in their order.)
@@ -118,10 +141,23 @@ fn add(graph: &mut Graph, facts: &mut Vec<Option<Fact>>, hint: &str, fact: &Fact
 }
 
 /// A Reshape of one value to another, which has a fact's shape.
-fn reshape(graph: &mut Graph, facts: &mut Vec<Option<Fact>>, name: String, [from, to]: [ValueId; 2], fact: &Fact) -> Node {
+fn reshape(
+    graph: &mut Graph,
+    facts: &mut Vec<Option<Fact>>,
+    name: String,
+    [from, to]: [ValueId; 2],
+    fact: &Fact,
+) -> Node {
     let shape = Tensor::int64s(fact.shape.iter().map(|&size| size as i64));
     facts.push(Some(Fact::of(&shape)));
     let shape = graph.add_constant(&format!("{name}_shape"), shape);
     let op = Arc::new(Reshape::To { allow_zero: true });
-    Node { name, op_type: "Reshape".into(), op, inputs: vec![Some(from), Some(shape)], outputs: vec![Some(to)], fused: vec![] }
+    Node {
+        name,
+        op_type: "Reshape".into(),
+        op,
+        inputs: vec![Some(from), Some(shape)],
+        outputs: vec![Some(to)],
+        fused: vec![],
+    }
 }

@@ -1,6 +1,6 @@
-//! *Given* `y = Conv | MatMul | Gemm; Add(y, r)`, or Sub or Mul (a gate's), of one shape, nobody else reading y → *Result* one node
-//! with r as the epilogue's operand. *Given* `MatMul → Add(y, b)` with b `[n]` → *Result* MatMul with a bias. Then functions of the
-//! sum alone are absorbed as in [`super::activation`].
+//! *Given* `y = Conv | MatMul | Gemm; Add(y, r)`, or Sub or Mul (a gate's), of one shape, nobody else reading
+//! y → *Result* one node with r as the epilogue's operand. *Given* `MatMul → Add(y, b)` with b `[n]` →
+//! *Result* MatMul with a bias. Then functions of the sum alone are absorbed as in [`super::activation`].
 
 use super::activation::function_of;
 use super::{epilogue_of, expression_of, fuse_into, only_reader, set_epilogue};
@@ -38,14 +38,25 @@ fn step(graph: &mut Graph, index: usize, facts: &[Option<Fact>]) -> bool {
     let reader = &graph.nodes[outer];
     let row = expression_of(reader).filter(|e| e.steps.len() == 1 && e.operands == 2).map(|e| e.steps[0].row);
     let takes = row.is_some_and(|row| [&table::ADD, &table::SUB, &table::MUL].contains(&row));
-    let Some(other) = reader.inputs.iter().flatten().copied().find(|&id| id != result).filter(|_| takes) else { return false };
+    let Some(other) = reader.inputs.iter().flatten().copied().find(|&id| id != result).filter(|_| takes)
+    else {
+        return false;
+    };
     let (Some(y), Some(r)) = (fact(result), fact(other)) else { return false };
     if !y.dtype.is_float() || changes_type(&epilogue) {
         return false;
     }
     let n = y.shape.last().copied();
-    let bias = row == Some(&table::ADD) && r.shape.last().copied() == n && r.count() == n.unwrap_or(0) && r.value.is_some();
-    if node.op.downcast::<MatMul>().is_some() && epilogue.is_identity() && bias && node.inputs.len() == 2 && y.rank() >= r.rank() {
+    let bias = row == Some(&table::ADD)
+        && r.shape.last().copied() == n
+        && r.count() == n.unwrap_or(0)
+        && r.value.is_some();
+    if node.op.downcast::<MatMul>().is_some()
+        && epilogue.is_identity()
+        && bias
+        && node.inputs.len() == 2
+        && y.rank() >= r.rank()
+    {
         let flat = match (graph.constant(other), r.rank()) {
             (_, 1) => other,
             (Some(tensor), _) => match tensor.reshape([tensor.len()]) {
@@ -58,7 +69,8 @@ fn step(graph: &mut Graph, index: usize, facts: &[Option<Fact>]) -> bool {
         fuse_into(graph, index, outer);
         return true;
     }
-    // The operand must not come from behind this node: the fused node stands where its reader stood, so it can't.
+    // The operand must not come from behind this node: the fused node stands where its reader stood, so it
+    // can't.
     let gemm_with_matrix = node.op.downcast::<crate::ops::matrix::gemm::Gemm>().is_some()
         && node.inputs.get(2).copied().flatten().and_then(fact).is_some_and(|c| c.count() != n.unwrap_or(0));
     if r.shape != y.shape || epilogue.operands > 1 || gemm_with_matrix || r.dtype != y.dtype {

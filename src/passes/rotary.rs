@@ -6,8 +6,8 @@
 //!  x ─ [..d/2] ────── Concat ─────────── × sin ─┘
 //! ```
 //!
-//! (the halves by two Slices or by a Split) over heads `[batch, heads, sequence, d]`, cos and sin broadcast to x and of d elements →
-//! *Result* `RotaryEmbedding(x, cos, sin)` with an angle for every element.
+//! (the halves by two Slices or by a Split) over heads `[batch, heads, sequence, d]`, cos and sin broadcast
+//! to x and of d elements → *Result* `RotaryEmbedding(x, cos, sin)` with an angle for every element.
 
 use super::search::{Fusion, Search, everywhere};
 use crate::error::Result;
@@ -45,7 +45,8 @@ fn from_concat(search: &Search<'_>, concat: usize) -> Option<Fusion> {
     let sin = search.other(across, turned)?;
     let product = search.output(across)?;
     let sum = search.reader(product).filter(|&node| search.step(node) == Some(&table::ADD))?;
-    let along = inner(search, search.other(sum, product)?).filter(|&node| search.step(node) == Some(&table::MUL))?;
+    let along =
+        inner(search, search.other(sum, product)?).filter(|&node| search.step(node) == Some(&table::MUL))?;
     let cos = search.other(along, x)?;
     let op = RotaryEmbedding { interleaved: false, dim: 0, heads: 0, whole: true };
     let facts = [x, cos, sin].map(|id| search.fact(id));
@@ -58,7 +59,12 @@ fn from_concat(search: &Search<'_>, concat: usize) -> Option<Fusion> {
     let mut nodes = vec![low, high, negation, concat, across, along, sum];
     nodes.sort_unstable();
     nodes.dedup();
-    Some(Fusion { op: Arc::new(op), op_type: "RotaryEmbedding", inputs: vec![Some(x), Some(cos), Some(sin)], nodes })
+    Some(Fusion {
+        op: Arc::new(op),
+        op_type: "RotaryEmbedding",
+        inputs: vec![Some(x), Some(cos), Some(sin)],
+        nodes,
+    })
 }
 
 /// The node that makes a value that one node alone reads.
@@ -76,7 +82,11 @@ fn half(search: &Search<'_>, value: ValueId) -> Option<(ValueId, usize, usize)> 
     let innermost = |at: i64| axis(at, whole.len()).is_ok_and(|axis| axis + 1 == whole.len());
     if let Some(split) = search.operator::<Split>(node) {
         let first = search.graph.nodes[node].outputs.first() == Some(&Some(value));
-        return (halved && split.parts == 2 && innermost(split.axis)).then_some((of, if first { 0 } else { last / 2 }, node));
+        return (halved && split.parts == 2 && innermost(split.axis)).then_some((
+            of,
+            if first { 0 } else { last / 2 },
+            node,
+        ));
     }
     search.operator::<Slice>(node)?;
     let number = |index: usize| search.input(node, index).map(|id| search.number(Some(id)));

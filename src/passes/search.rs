@@ -1,4 +1,5 @@
-//! What rewrites of several nodes look at: who makes and who reads a value, what is a number, and the exchange itself.
+//! What rewrites of several nodes look at: who makes and who reads a value, what is a number, and the
+//! exchange itself.
 
 use super::activation::function_where;
 use super::expression_of;
@@ -54,7 +55,9 @@ impl<'a> Search<'a> {
     }
     /// The nodes that read a value, each once.
     pub fn readers(&self, value: ValueId) -> Vec<usize> {
-        (0..self.graph.nodes.len()).filter(|&node| self.graph.nodes[node].inputs.contains(&Some(value))).collect()
+        (0..self.graph.nodes.len())
+            .filter(|&node| self.graph.nodes[node].inputs.contains(&Some(value)))
+            .collect()
     }
     /// The function of an elementwise node of one step.
     pub fn step(&self, node: usize) -> Option<&'static Row> {
@@ -74,7 +77,12 @@ impl<'a> Search<'a> {
     }
     /// The one input of an elementwise node that is no number.
     pub fn variable(&self, node: usize) -> Option<ValueId> {
-        let mut variables = self.graph.nodes[node].inputs.iter().flatten().copied().filter(|&id| self.number(Some(id)).is_none());
+        let mut variables = self.graph.nodes[node]
+            .inputs
+            .iter()
+            .flatten()
+            .copied()
+            .filter(|&id| self.number(Some(id)).is_none());
         variables.next().filter(|_| variables.next().is_none())
     }
 }
@@ -111,7 +119,11 @@ impl Fusion {
 }
 
 /// Runs a rewrite that begins its search at each node.
-pub fn everywhere(graph: &mut Graph, facts: &[Option<Fact>], find: fn(&Search<'_>, usize) -> Option<Fusion>) -> bool {
+pub fn everywhere(
+    graph: &mut Graph,
+    facts: &[Option<Fact>],
+    find: fn(&Search<'_>, usize) -> Option<Fusion>,
+) -> bool {
     let (mut changed, mut index) = (false, 0);
     // What a search sees stays as it is until something was found.
     while index < graph.nodes.len() {
@@ -120,7 +132,8 @@ pub fn everywhere(graph: &mut Graph, facts: &[Option<Fact>], find: fn(&Search<'_
             (index..graph.nodes.len()).find_map(|node| find(&search, node))
         };
         let Some(found) = found else { break };
-        // Nodes before the new one may have been left out; none behind it has been looked at, and none before it is a beginning.
+        // Nodes before the new one may have been left out; none behind it has been looked at, and none before
+        // it is a beginning.
         index = found.nodes.iter().copied().min().unwrap_or(0);
         found.apply(graph);
         changed = true;

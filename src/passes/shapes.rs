@@ -1,5 +1,5 @@
-//! *Given* a Shape or Size of a value whose shape is known → *Result* a constant: nobody then reads the value for its shape alone, which
-//! would keep other rewrites from it.
+//! *Given* a Shape or Size of a value whose shape is known → *Result* a constant: nobody then reads the value
+//! for its shape alone, which would keep other rewrites from it.
 
 use crate::error::Result;
 use crate::graph::{Graph, Node};
@@ -11,7 +11,8 @@ pub fn rewrite(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<bool> {
     let known = |node: &Node| {
         let &[Some(result)] = &node.outputs[..] else { return None };
         let value = facts.get(result.0 as usize)?.as_ref()?.value.clone()?;
-        (node.op.downcast::<ShapeOf>().is_some() && !graph.outputs.contains(&result)).then_some((result, value))
+        (node.op.downcast::<ShapeOf>().is_some() && !graph.outputs.contains(&result))
+            .then_some((result, value))
     };
     let mut kept = Vec::with_capacity(before);
     for node in std::mem::take(&mut graph.nodes) {

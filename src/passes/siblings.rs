@@ -1,4 +1,5 @@
-//! *Given* products of one A by constant weights, each with a bias or without, that are split into heads at once
+//! *Given* products of one A by constant weights, each with a bias or without, that are split into heads at
+//! once
 //!
 //! ```text
 //!  A ─┬─ MatMul(W₁) ─ [Add b₁] ─ Reshape …
@@ -12,8 +13,9 @@
 //!  A ─ MatMul([W₁ W₂ W₃], [b₁ b₂ b₃]) ─ Split ─┬─ Reshape …
 //! ```
 //!
-//! Gemms the same. This is for plans alone, where a part of a row is a view: on the CPU Split copies. So it is done only where every
-//! reader takes strided rows: behind a Reshape into heads, views, products, elementwise operators and attention.
+//! Gemms the same. This is for plans alone, where a part of a row is a view: on the CPU Split copies. So it
+//! is done only where every reader takes strided rows: behind a Reshape into heads, views, products,
+//! elementwise operators and attention.
 
 use super::{epilogue_of, expression_of, only_reader};
 use crate::error::{Error, Result};
@@ -22,7 +24,10 @@ use crate::ops::matrix::{gemm::Gemm, matmul::MatMul};
 use crate::ops::nn::attention::Attention;
 use crate::ops::nn::rotary_embedding::RotaryEmbedding;
 use crate::ops::pointwise::table;
-use crate::ops::shape::{concat::Concat, expand::Expand, reshape::Reshape, shape_of::ShapeOf, slice::Slice, split::Split, transpose::Transpose};
+use crate::ops::shape::{
+    concat::Concat, expand::Expand, reshape::Reshape, shape_of::ShapeOf, slice::Slice, split::Split,
+    transpose::Transpose,
+};
 use crate::ops::{Mode, Operands, Operator};
 use crate::tensor::Tensor;
 use std::collections::HashMap;
@@ -72,7 +77,8 @@ impl<'a> Search<'a> {
         Self { graph, uses: graph.uses(), readers }
     }
 
-    /// The products that may become one with that of node `first`, itself included, none of which stands before it.
+    /// The products that may become one with that of node `first`, itself included, none of which stands
+    /// before it.
     fn siblings(&self, first: usize) -> Vec<Member> {
         let Some(head) = self.member(first) else { return vec![] };
         let Some(operand) = self.graph.nodes[first].inputs.first().copied().flatten() else { return vec![] };
@@ -80,40 +86,67 @@ impl<'a> Search<'a> {
         others.retain(|&other| other > first && alike(&self.graph.nodes[first], &self.graph.nodes[other]));
         others.dedup();
         let fits = |member: &Member| {
-            let (Some(a), Some(b)) = (self.graph.constant(head.weights), self.graph.constant(member.weights)) else { return false };
+            let (Some(a), Some(b)) = (self.graph.constant(head.weights), self.graph.constant(member.weights))
+            else {
+                return false;
+            };
             let axis = summed(&self.graph.nodes[first]);
             a.dtype() == b.dtype() && a.shape().get(axis) == b.shape().get(axis)
         };
-        let others: Vec<Member> = others.into_iter().filter_map(|other| self.member(other)).filter(fits).collect();
+        let others: Vec<Member> =
+            others.into_iter().filter_map(|other| self.member(other)).filter(fits).collect();
         std::iter::once(head).chain(others).collect()
     }
 
     fn member(&self, node: usize) -> Option<Member> {
         let product = &self.graph.nodes[node];
         let gemm = product.op.downcast::<Gemm>();
-        if gemm.is_some_and(|gemm| gemm.alpha != 1.0 || gemm.beta != 1.0) || gemm.is_none() && product.op.downcast::<MatMul>().is_none() {
+        if gemm.is_some_and(|gemm| gemm.alpha != 1.0 || gemm.beta != 1.0)
+            || gemm.is_none() && product.op.downcast::<MatMul>().is_none()
+        {
             return None;
         }
         let (operand, weights) = (product.inputs.first().copied()??, product.inputs.get(1).copied()??);
         let tensor = self.graph.constant(weights)?;
         let columns = *tensor.shape().get(1 - summed(product))?;
-        let plain = epilogue_of(product)?.is_identity() && product.inputs.len() <= 3 && product.outputs.len() == 1;
-        if !plain || self.graph.constant(operand).is_some() || tensor.rank() != 2 || !tensor.dtype().is_float() || !columns.is_multiple_of(GROUP) {
+        let plain =
+            epilogue_of(product)?.is_identity() && product.inputs.len() <= 3 && product.outputs.len() == 1;
+        if !plain
+            || self.graph.constant(operand).is_some()
+            || tensor.rank() != 2
+            || !tensor.dtype().is_float()
+            || !columns.is_multiple_of(GROUP)
+        {
             return None;
         }
-        let row = |id: ValueId| self.graph.constant(id).is_some_and(|bias| bias.shape() == [columns] && bias.dtype() == tensor.dtype());
-        let (mut bias, mut adder, mut result) = (product.inputs.get(2).copied().flatten(), None, product.outputs[0]?);
-        if let Some((outer, other, sum)) = self.addition(result).filter(|&(_, other, _)| bias.is_none() && row(other)) {
+        let row = |id: ValueId| {
+            self.graph
+                .constant(id)
+                .is_some_and(|bias| bias.shape() == [columns] && bias.dtype() == tensor.dtype())
+        };
+        let (mut bias, mut adder, mut result) =
+            (product.inputs.get(2).copied().flatten(), None, product.outputs[0]?);
+        if let Some((outer, other, sum)) =
+            self.addition(result).filter(|&(_, other, _)| bias.is_none() && row(other))
+        {
             (bias, adder, result) = (Some(other), Some(outer), sum);
         }
-        (bias.is_none_or(row) && self.goes_into_heads(result)).then_some(Member { node, adder, weights, bias, columns, result })
+        (bias.is_none_or(row) && self.goes_into_heads(result)).then_some(Member {
+            node,
+            adder,
+            weights,
+            bias,
+            columns,
+            result,
+        })
     }
 
     /// The Add that alone reads a value: (node, what is added, the sum).
     fn addition(&self, value: ValueId) -> Option<(usize, ValueId, ValueId)> {
         let outer = only_reader(self.graph, &self.uses, value)?;
         let adder = &self.graph.nodes[outer];
-        let is_add = expression_of(adder).is_some_and(|e| e.steps.len() == 1 && e.steps[0].row == &table::ADD && e.operands == 2);
+        let is_add = expression_of(adder)
+            .is_some_and(|e| e.steps.len() == 1 && e.steps[0].row == &table::ADD && e.operands == 2);
         let other = adder.inputs.iter().flatten().copied().find(|&id| id != value).filter(|_| is_add)?;
         Some((outer, other, adder.outputs.first().copied()??))
     }
@@ -123,10 +156,17 @@ impl<'a> Search<'a> {
         let heads = |node: &Node| {
             let shape = node.inputs.get(1).copied().flatten().and_then(|id| self.graph.constant(id));
             // Three axes of four would merge batch and heads, which lie no constant step apart.
-            let reshape = matches!(node.op.downcast::<Reshape>(), Some(Reshape::To { .. })) && shape.is_none_or(|shape| shape.len() > 3);
-            reshape || node.op.downcast::<Attention>().is_some() || node.op.downcast::<RotaryEmbedding>().is_some() || node.op.downcast::<ShapeOf>().is_some()
+            let reshape = matches!(node.op.downcast::<Reshape>(), Some(Reshape::To { .. }))
+                && shape.is_none_or(|shape| shape.len() > 3);
+            reshape
+                || node.op.downcast::<Attention>().is_some()
+                || node.op.downcast::<RotaryEmbedding>().is_some()
+                || node.op.downcast::<ShapeOf>().is_some()
         };
-        let direct = self.readers.get(&result).is_some_and(|readers| readers.iter().all(|&reader| heads(&self.graph.nodes[reader])));
+        let direct = self
+            .readers
+            .get(&result)
+            .is_some_and(|readers| readers.iter().all(|&reader| heads(&self.graph.nodes[reader])));
         direct && self.takes_strides(result)
     }
 
@@ -141,9 +181,13 @@ impl<'a> Search<'a> {
             for &reader in readers.iter().filter(|&&reader| seen.insert(reader)) {
                 let node = &self.graph.nodes[reader];
                 let op = &*node.op;
-                let view = op.downcast::<Reshape>().is_some() || op.downcast::<Transpose>().is_some() || op.downcast::<Slice>().is_some();
+                let view = op.downcast::<Reshape>().is_some()
+                    || op.downcast::<Transpose>().is_some()
+                    || op.downcast::<Slice>().is_some();
                 let view = view || op.downcast::<Split>().is_some() || op.downcast::<Expand>().is_some();
-                let strided = op.downcast::<MatMul>().is_some() || op.downcast::<Attention>().is_some() || op.downcast::<Concat>().is_some();
+                let strided = op.downcast::<MatMul>().is_some()
+                    || op.downcast::<Attention>().is_some()
+                    || op.downcast::<Concat>().is_some();
                 let strided = strided || op.downcast::<RotaryEmbedding>().is_some();
                 if view {
                     stack.extend(node.outputs.iter().flatten());
@@ -175,13 +219,16 @@ fn summed(product: &Node) -> usize {
 fn join(graph: &mut Graph, members: &[Member]) -> Result<()> {
     let [first, .., last] = members else { return Ok(()) };
     let head = graph.nodes[first.node].clone();
-    let constant = |id: ValueId| graph.constant(id).ok_or_else(|| Error::internal("weights that are no constant"));
+    let constant =
+        |id: ValueId| graph.constant(id).ok_or_else(|| Error::internal("weights that are no constant"));
     let all = members.iter().map(|member| constant(member.weights)).collect::<Result<Vec<_>>>()?;
     let (dtype, weights) = (all[0].dtype(), beside(&all, 1 - summed(&head))?);
     let bias = if members.iter().any(|member| member.bias.is_some()) {
         let row = |member: &Member| match member.bias {
             Some(bias) => constant(bias).cloned(),
-            None => crate::tensor::cast(&Tensor::new([member.columns], vec![0f32; member.columns])?, dtype, true),
+            None => {
+                crate::tensor::cast(&Tensor::new([member.columns], vec![0f32; member.columns])?, dtype, true)
+            }
         };
         let rows = members.iter().map(row).collect::<Result<Vec<_>>>()?;
         Some(beside(&rows.iter().collect::<Vec<_>>(), 0)?)
@@ -191,10 +238,16 @@ fn join(graph: &mut Graph, members: &[Member]) -> Result<()> {
     // It goes by its last node, as all that is fused; the others are listed.
     let names = |index: usize| (graph.nodes[index].name.clone(), graph.nodes[index].op_type.clone());
     let history = |index: usize| graph.nodes[index].fused.iter().cloned().chain([names(index)]);
-    let mut fused: Vec<(String, String)> = members.iter().flat_map(|member| [Some(member.node), member.adder]).flatten().flat_map(history).collect();
+    let mut fused: Vec<(String, String)> = members
+        .iter()
+        .flat_map(|member| [Some(member.node), member.adder])
+        .flatten()
+        .flat_map(history)
+        .collect();
     let (name, _) = fused.pop().ok_or_else(|| Error::internal("products without names"))?;
     let label = |id: ValueId| graph.value(id).name.clone();
-    let (weights_name, bias_name, result_name) = (label(last.weights), last.bias.map_or("bias".into(), label), label(last.result));
+    let (weights_name, bias_name, result_name) =
+        (label(last.weights), last.bias.map_or("bias".into(), label), label(last.result));
 
     let mut inputs = vec![head.inputs[0], Some(graph.add_constant(&weights_name, weights))];
     inputs.extend(bias.map(|bias| Some(graph.add_constant(&bias_name, bias))));
@@ -211,7 +264,8 @@ fn join(graph: &mut Graph, members: &[Member]) -> Result<()> {
         fused: vec![],
     };
     let joined = Node { name, inputs, outputs: vec![Some(whole)], fused, ..head };
-    let gone: Vec<usize> = members.iter().flat_map(|member| [Some(member.node), member.adder]).flatten().collect();
+    let gone: Vec<usize> =
+        members.iter().flat_map(|member| [Some(member.node), member.adder]).flatten().collect();
     let nodes = std::mem::take(&mut graph.nodes);
     for (index, node) in nodes.into_iter().enumerate() {
         if index == first.node {

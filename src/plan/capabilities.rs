@@ -13,7 +13,8 @@ pub enum Precision {
     F16,
 }
 
-/// Matrices of float16 that a subgroup multiplies as a whole, adding in float32 (EXPERIMENTAL_COOPERATIVE_MATRIX).
+/// Matrices of float16 that a subgroup multiplies as a whole, adding in float32
+/// (EXPERIMENTAL_COOPERATIVE_MATRIX).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cooperative {
     /// Their rows and columns, 8 or 16.
@@ -27,7 +28,8 @@ pub struct Cooperative {
 pub struct Capabilities {
     /// A software adapter: kernels without barriers, rows uniform across the workgroup.
     pub software: bool,
-    /// The driver translates a kernel when it is first dispatched, in a time that goes with its size: loops should stay loops.
+    /// The driver translates a kernel when it is first dispatched, in a time that goes with its size: loops
+    /// should stay loops.
     pub translates_late: bool,
     /// The driver's compiler unrolls loops whose ends it knows; SwiftShader's leaves them loops.
     pub unrolls: bool,
@@ -77,7 +79,8 @@ pub(crate) fn within(adapter: &str, (limit, says): (&str, u64), least: u64, most
 const WRONG_LIMIT: &str = "use --device cpu, or another --device, backend, driver or --limits";
 
 impl Capabilities {
-    /// These, where kernels can be planned with them: a driver may say anything of itself, 0 and 2³² − 1 included.
+    /// These, where kernels can be planned with them: a driver may say anything of itself, 0 and 2³² − 1
+    /// included.
     ///
     /// Errors, with `adapter`, the limit by wgpu's name, what it says and what is needed.
     pub fn checked(self, adapter: &str) -> Result<Self> {
@@ -94,16 +97,23 @@ impl Capabilities {
             within(adapter, (limit, says), least, most)?;
         }
         if !self.uniform_alignment.is_power_of_two() {
-            let message = format!("{adapter} says that its min_uniform_buffer_offset_alignment is {}; a power of two is needed", self.uniform_alignment);
+            let message = format!(
+                "{adapter} says that its min_uniform_buffer_offset_alignment is {}; a power of two is needed",
+                self.uniform_alignment
+            );
             return Err(Error::device(message).remedy(WRONG_LIMIT));
         }
         // An optional feature, which can be done without.
-        let cooperative = self.cooperative.filter(|of| matches!(of.side, 8 | 16) && of.subgroup.is_power_of_two() && of.subgroup <= 128);
+        let cooperative = self
+            .cooperative
+            .filter(|of| matches!(of.side, 8 | 16) && of.subgroup.is_power_of_two() && of.subgroup <= 128);
         Ok(Self { cooperative, ..self })
     }
     /// How preludes are written for this device.
     pub fn form(&self) -> Form {
-        let table = self.software && self.translates_late && self.max_immediate_bytes as usize >= size_of_val(&UNIFORM_TABLE);
+        let table = self.software
+            && self.translates_late
+            && self.max_immediate_bytes as usize >= size_of_val(&UNIFORM_TABLE);
         Form {
             wide: self.software && self.shader_int64,
             table,
@@ -151,16 +161,41 @@ mod tests {
         let fine = Capabilities::webgpu();
         assert_eq!(fine.clone().checked("'A'").unwrap(), fine);
         for (wrong, says) in [
-            (Capabilities { max_grid: 0, ..fine.clone() }, "max_compute_workgroups_per_dimension is 0; at least 1024 is needed"),
-            (Capabilities { max_invocations: 32, ..fine.clone() }, "max_compute_invocations_per_workgroup is 32; at least 64 is needed"),
-            (Capabilities { max_workgroup_bytes: u32::MAX, ..fine.clone() }, "max_compute_workgroup_storage_size is 4294967295; nothing above 16777216"),
-            (Capabilities { uniform_alignment: u32::MAX, ..fine.clone() }, "min_uniform_buffer_offset_alignment is 4294967295; nothing above 4096"),
-            (Capabilities { uniform_alignment: 48, ..fine.clone() }, "min_uniform_buffer_offset_alignment is 48; a power of two is needed"),
-            (Capabilities { max_buffer_bytes: 0, ..fine.clone() }, "max_buffer_size is 0; at least 65536 is needed"),
+            (
+                Capabilities { max_grid: 0, ..fine.clone() },
+                "max_compute_workgroups_per_dimension is 0; at least 1024 is needed",
+            ),
+            (
+                Capabilities { max_invocations: 32, ..fine.clone() },
+                "max_compute_invocations_per_workgroup is 32; at least 64 is needed",
+            ),
+            (
+                Capabilities { max_workgroup_bytes: u32::MAX, ..fine.clone() },
+                "max_compute_workgroup_storage_size is 4294967295; nothing above 16777216",
+            ),
+            (
+                Capabilities { uniform_alignment: u32::MAX, ..fine.clone() },
+                "min_uniform_buffer_offset_alignment is 4294967295; nothing above 4096",
+            ),
+            (
+                Capabilities { uniform_alignment: 48, ..fine.clone() },
+                "min_uniform_buffer_offset_alignment is 48; a power of two is needed",
+            ),
+            (
+                Capabilities { max_buffer_bytes: 0, ..fine.clone() },
+                "max_buffer_size is 0; at least 65536 is needed",
+            ),
         ] {
             let error = wrong.checked("'A' (vulkan)").unwrap_err();
-            assert!(error.kind() == crate::ErrorKind::Device && error.message().starts_with("'A' (vulkan) says that its "), "{error}");
-            assert!(error.message().contains(says) && error.to_string().contains("; use --device cpu"), "{error}");
+            assert!(
+                error.kind() == crate::ErrorKind::Device
+                    && error.message().starts_with("'A' (vulkan) says that its "),
+                "{error}"
+            );
+            assert!(
+                error.message().contains(says) && error.to_string().contains("; use --device cpu"),
+                "{error}"
+            );
         }
         let cooperative = Some(Cooperative { side: 16, subgroup: 0 });
         assert_eq!(Capabilities { cooperative, ..fine.clone() }.checked("'A'").unwrap(), fine);

@@ -1,7 +1,8 @@
 //! What a kernel leaves open: variants that compute the same, how fast depends on the sizes and the device.
 //!
-//! While a plan is made a kernel asks with a key (what it is about to do, for which sizes) and its candidates, the one that its own
-//! rule takes first. [`Choices`] answer: the rule's, one that was measured on this device, or one that is forced.
+//! While a plan is made a kernel asks with a key (what it is about to do, for which sizes) and its
+//! candidates, the one that its own rule takes first. [`Choices`] answer: the rule's, one that was measured
+//! on this device, or one that is forced.
 
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
@@ -52,13 +53,18 @@ impl FromStr for Variant {
 
     /// `10`, `10-down`, `128x64`, `32x32/4`, `4/16`, `64x64-cooperative`.
     fn from_str(text: &str) -> Result<Self> {
-        let wrong =
-            || Error::usage(format!("'{text}' is not a kernel's variant")).remedy("a variant is written like 8, 10-down, 128x64, 32x32/4 or 64x64-cooperative");
-        let number = |text: &str| text.parse().ok().filter(|number| (1..=256).contains(number)).ok_or_else(wrong);
+        let wrong = || {
+            Error::usage(format!("'{text}' is not a kernel's variant"))
+                .remedy("a variant is written like 8, 10-down, 128x64, 32x32/4 or 64x64-cooperative")
+        };
+        let number =
+            |text: &str| text.parse().ok().filter(|number| (1..=256).contains(number)).ok_or_else(wrong);
         let (rest, cooperative) = text.strip_suffix(COOPERATIVE).map_or((text, false), |rest| (rest, true));
         let (rest, down) = rest.strip_suffix(DOWN).map_or((rest, false), |rest| (rest, true));
-        let (rest, slices) = rest.split_once('/').map_or(Ok((rest, 1)), |(rest, slices)| Ok((rest, number(slices)?)))?;
-        let (tile, columns) = rest.split_once('x').map_or(Ok((rest, 0)), |(tile, columns)| Ok((tile, number(columns)?)))?;
+        let (rest, slices) =
+            rest.split_once('/').map_or(Ok((rest, 1)), |(rest, slices)| Ok((rest, number(slices)?)))?;
+        let (tile, columns) =
+            rest.split_once('x').map_or(Ok((rest, 0)), |(tile, columns)| Ok((tile, number(columns)?)))?;
         Ok(Self { tile: number(tile)?, columns, slices, down, cooperative })
     }
 }
@@ -103,14 +109,16 @@ impl Choices {
     }
 }
 
-/// The candidates of a kernel: the rule's variant, the other tiles, and the rule's in the other direction where there are two.
+/// The candidates of a kernel: the rule's variant, the other tiles, and the rule's in the other direction
+/// where there are two.
 pub fn candidates(rule: Variant, tiles: &[u32], both_ways: bool) -> Vec<Variant> {
     let others = tiles.iter().filter(|tile| **tile != rule.tile).map(|&tile| Variant { tile, ..rule });
     let turned = both_ways.then_some(Variant { down: !rule.down, ..rule });
     std::iter::once(rule).chain(others).chain(turned).collect()
 }
 
-/// A size that varies from run to run, rounded up to a power of two, so that neighbours share what was measured.
+/// A size that varies from run to run, rounded up to a power of two, so that neighbours share what was
+/// measured.
 pub fn bucket(size: usize) -> usize {
     size.checked_next_power_of_two().unwrap_or(size)
 }
@@ -130,7 +138,10 @@ mod tests {
         assert_eq!(Choices::Forced(Variant::alone(9, false)).pick("k", &all), rule);
         let measured = Choices::Measured([("k".to_string(), all[3])].into());
         assert_eq!((measured.pick("k", &all), measured.pick("other", &all)), (all[3], rule));
-        assert_eq!(Choices::Measured([("k".to_string(), Variant::alone(64, true))].into()).pick("k", &all), rule);
+        assert_eq!(
+            Choices::Measured([("k".to_string(), Variant::alone(64, true))].into()).pick("k", &all),
+            rule
+        );
     }
 
     #[test]

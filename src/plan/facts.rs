@@ -39,47 +39,77 @@ pub fn node_flops(node: &Node, facts: &[Option<Fact>]) -> u64 {
     node.op.flops(Operands::new(&inputs), &outputs)
 }
 
-/// Infers the whole graph from the inputs' facts. A fact with a value (an input that a shape depends on) is used by it.
+/// Infers the whole graph from the inputs' facts. A fact with a value (an input that a shape depends on) is
+/// used by it.
 pub fn infer(graph: &Graph, inputs: &HashMap<ValueId, Fact>) -> Result<Inference> {
-    let mut facts: Vec<Option<Fact>> = graph.values.iter().map(|value| value.constant.as_ref().map(Fact::of)).collect();
+    let mut facts: Vec<Option<Fact>> =
+        graph.values.iter().map(|value| value.constant.as_ref().map(Fact::of)).collect();
     for (&id, fact) in inputs {
         facts[id.0 as usize] = Some(fact.clone());
     }
     for node in &graph.nodes {
-        let known: Vec<Option<&Fact>> = node.inputs.iter().map(|id| id.and_then(|id| facts[id.0 as usize].as_ref())).collect();
-        if let Some(index) = (0..known.len()).find(|&index| known[index].is_none() && node.inputs[index].is_some()) {
-            return Err(Error::internal(format!("input {index} has no type")).at_node(&node.name).at_operator(&node.op_type));
+        let known: Vec<Option<&Fact>> =
+            node.inputs.iter().map(|id| id.and_then(|id| facts[id.0 as usize].as_ref())).collect();
+        if let Some(index) =
+            (0..known.len()).find(|&index| known[index].is_none() && node.inputs[index].is_some())
+        {
+            return Err(Error::internal(format!("input {index} has no type"))
+                .at_node(&node.name)
+                .at_operator(&node.op_type));
         }
         let mut results = match infer_node(node, &known) {
             Ok(results) => results,
             Err(Infer::Error(error)) => return Err(error.of_node(graph, node)),
             Err(Infer::NeedsValue(index)) => {
-                let sources = node.inputs.get(index).copied().flatten().map(|id| sources(graph, &facts, id)).unwrap_or_default();
-                let small = |id: &ValueId| inputs.get(id).is_some_and(|fact| fact.value.is_none() && fact.count() <= BY_VALUE_ELEMENTS);
+                let sources = node
+                    .inputs
+                    .get(index)
+                    .copied()
+                    .flatten()
+                    .map(|id| sources(graph, &facts, id))
+                    .unwrap_or_default();
+                let small = |id: &ValueId| {
+                    inputs
+                        .get(id)
+                        .is_some_and(|fact| fact.value.is_none() && fact.count() <= BY_VALUE_ELEMENTS)
+                };
                 let wanted: Vec<ValueId> = sources.iter().copied().filter(small).collect();
                 if !wanted.is_empty() {
                     return Ok(Inference::NeedsInputs(wanted));
                 }
-                let reason = format!("its shape depends on the elements of input {index}, which only a run can know");
-                return Ok(Inference::DependsOnData { node: node.name.clone(), op_type: node.op_type.clone(), reason });
+                let reason =
+                    format!("its shape depends on the elements of input {index}, which only a run can know");
+                return Ok(Inference::DependsOnData {
+                    node: node.name.clone(),
+                    op_type: node.op_type.clone(),
+                    reason,
+                });
             }
         };
         if results.len() < node.outputs.len() {
-            return Err(Error::model(format!("has {} outputs; {} are known", node.outputs.len(), results.len()))
-                .at_node(&node.name)
-                .at_operator(&node.op_type));
+            return Err(Error::model(format!(
+                "has {} outputs; {} are known",
+                node.outputs.len(),
+                results.len()
+            ))
+            .at_node(&node.name)
+            .at_operator(&node.op_type));
         }
         let bytes = |fact: &Fact| fact.count().saturating_mul(fact.dtype.size());
-        let computable =
-            known.iter().flatten().all(|fact| fact.value.is_some()) && results.iter().all(|fact| bytes(fact) <= KNOWN_BYTES) && !node.op.is_random();
+        let computable = known.iter().flatten().all(|fact| fact.value.is_some())
+            && results.iter().all(|fact| bytes(fact) <= KNOWN_BYTES)
+            && !node.op.is_random();
         if computable && results.iter().any(|fact| fact.value.is_none()) {
-            let operands: Vec<_> = known.iter().map(|fact| fact.and_then(|fact| fact.value.as_ref())).collect();
-            let values = cpu::eval_node(&*node.op, &operands, Mode::Declared).map_err(|error| error.of_node(graph, node))?;
+            let operands: Vec<_> =
+                known.iter().map(|fact| fact.and_then(|fact| fact.value.as_ref())).collect();
+            let values = cpu::eval_node(&*node.op, &operands, Mode::Declared)
+                .map_err(|error| error.of_node(graph, node))?;
             results = values.iter().map(Fact::of).collect();
         }
         for (id, fact) in node.outputs.iter().zip(results) {
             if let Some(id) = id {
-                crate::tensor::element_count(&fact.shape).map_err(|error| error.at_tensor(&graph.value(*id).name).at_node(&node.name))?;
+                crate::tensor::element_count(&fact.shape)
+                    .map_err(|error| error.at_tensor(&graph.value(*id).name).at_node(&node.name))?;
                 facts[id.0 as usize] = Some(fact);
             }
         }
@@ -87,13 +117,14 @@ pub fn infer(graph: &Graph, inputs: &HashMap<ValueId, Fact>) -> Result<Inference
     Ok(Inference::Complete(facts))
 }
 
-/// The graph inputs whose elements a value follows from. What is known already is not walked through: the shape of an input says
-/// nothing of its elements.
+/// The graph inputs whose elements a value follows from. What is known already is not walked through: the
+/// shape of an input says nothing of its elements.
 fn sources(graph: &Graph, facts: &[Option<Fact>], value: ValueId) -> Vec<ValueId> {
     let producers = graph.producers();
     let (mut found, mut seen, mut stack) = (vec![], std::collections::HashSet::new(), vec![value]);
     while let Some(id) = stack.pop() {
-        let known = facts.get(id.0 as usize).and_then(Option::as_ref).is_some_and(|fact| fact.value.is_some());
+        let known =
+            facts.get(id.0 as usize).and_then(Option::as_ref).is_some_and(|fact| fact.value.is_some());
         if known || !seen.insert(id) {
             continue;
         }

@@ -37,7 +37,11 @@ impl Builder {
         let movable: Vec<(PlaceId, Lifetime)> = (0..self.places.len() as u32)
             .map(PlaceId)
             .filter(|id| self.places[id.0 as usize].home == Home::Unassigned && self.whole_of(*id) == *id)
-            .filter_map(|id| spans.get(&id).map(|&(first, last)| (id, Lifetime { bytes: self.places[id.0 as usize].bytes(), first, last })))
+            .filter_map(|id| {
+                spans.get(&id).map(|&(first, last)| {
+                    (id, Lifetime { bytes: self.places[id.0 as usize].bytes(), first, last })
+                })
+            })
             .collect();
         let (slots, sizes) = assign(&movable.iter().map(|item| item.1).collect::<Vec<_>>());
         for ((id, _), slot) in movable.iter().zip(slots) {
@@ -48,10 +52,14 @@ impl Builder {
                 self.places[at].home = self.place(of).home.clone();
             }
         }
-        let total: u64 = sizes.iter().sum::<u64>() + self.constants.iter().map(|constant| constant.bytes).sum::<u64>();
+        let total: u64 =
+            sizes.iter().sum::<u64>() + self.constants.iter().map(|constant| constant.bytes).sum::<u64>();
         if total > self.capabilities.memory_budget {
-            return Err(Error::memory(format!("the plan takes {total} bytes on the device; the budget is {}", self.capabilities.memory_budget))
-                .remedy("use a smaller input, --precision f16 or --device cpu"));
+            return Err(Error::memory(format!(
+                "the plan takes {total} bytes on the device; the budget is {}",
+                self.capabilities.memory_budget
+            ))
+            .remedy("use a smaller input, --precision f16 or --device cpu"));
         }
         let mut params = vec![];
         let align = self.capabilities.uniform_alignment.max(16) as usize;
@@ -62,10 +70,15 @@ impl Builder {
                     dispatch.params_offset = params.len() as u32;
                     params.extend_from_slice(&dispatch.params);
                     // Offsets are u32.
-                    let end = params.len().checked_next_multiple_of(align).filter(|&end| u32::try_from(end).is_ok());
+                    let end = params
+                        .len()
+                        .checked_next_multiple_of(align)
+                        .filter(|&end| u32::try_from(end).is_ok());
                     let end = end.ok_or_else(|| {
-                        Error::memory(format!("the parameters of {count} steps, {align} bytes apart, exceed a buffer"))
-                            .remedy("use --device cpu, or another --device or driver")
+                        Error::memory(format!(
+                            "the parameters of {count} steps, {align} bytes apart, exceed a buffer"
+                        ))
+                        .remedy("use --device cpu, or another --device or driver")
                     })?;
                     params.resize(end, 0);
                 }

@@ -55,12 +55,17 @@ pub struct PlannedDispatch {
 impl Plan {
     /// The number of distinct kernels: pipelines to compile.
     pub fn pipelines(&self) -> usize {
-        self.dispatches().map(|(_, dispatch)| (&dispatch.source, dispatch.accesses())).collect::<HashSet<_>>().len()
+        self.dispatches()
+            .map(|(_, dispatch)| (&dispatch.source, dispatch.accesses()))
+            .collect::<HashSet<_>>()
+            .len()
     }
 
     /// What the plan comes to, as plain data.
     pub fn summary(&self) -> Summary {
-        let shape = |id: &Option<crate::graph::ValueId>| id.and_then(|id| self.facts.get(id.0 as usize)?.as_ref()).map(|fact| fact.shape.clone());
+        let shape = |id: &Option<crate::graph::ValueId>| {
+            id.and_then(|id| self.facts.get(id.0 as usize)?.as_ref()).map(|fact| fact.shape.clone())
+        };
         let nodes = self.graph.nodes.iter().zip(&self.placements).map(|(node, placement)| PlannedNode {
             node: node.name.clone(),
             op: node.op_type.clone(),
@@ -74,9 +79,13 @@ impl Plan {
                 StepKind::Upload { .. } => ("upload", vec![]),
                 StepKind::Download { .. } => ("download", vec![]),
                 StepKind::Cpu { .. } => ("cpu", vec![]),
-                StepKind::Gpu { dispatches } => {
-                    ("gpu", dispatches.iter().map(|dispatch| PlannedDispatch { kernel: dispatch.kernel, grid: dispatch.grid }).collect())
-                }
+                StepKind::Gpu { dispatches } => (
+                    "gpu",
+                    dispatches
+                        .iter()
+                        .map(|dispatch| PlannedDispatch { kernel: dispatch.kernel, grid: dispatch.grid })
+                        .collect(),
+                ),
             };
             PlannedStep { kind, label: step.label.clone(), op: step.op_type.clone(), dispatches }
         });
@@ -96,9 +105,18 @@ impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "placement:")?;
         for node in &self.nodes {
-            let fused = if node.fused.is_empty() { String::new() } else { format!("  with {}", node.fused.join(", ")) };
-            let reason = node.reason.as_ref().map(|reason| format!("  because: {reason}")).unwrap_or_default();
-            writeln!(f, "  {:4}  {}  {}  {:?}{fused}{reason}", node.placement, node.op, node.node, node.shapes)?;
+            let fused = if node.fused.is_empty() {
+                String::new()
+            } else {
+                format!("  with {}", node.fused.join(", "))
+            };
+            let reason =
+                node.reason.as_ref().map(|reason| format!("  because: {reason}")).unwrap_or_default();
+            writeln!(
+                f,
+                "  {:4}  {}  {}  {:?}{fused}{reason}",
+                node.placement, node.op, node.node, node.shapes
+            )?;
         }
         writeln!(f, "steps:")?;
         for (index, step) in self.steps.iter().enumerate() {
@@ -111,7 +129,11 @@ impl std::fmt::Display for Summary {
         }
         writeln!(f, "dispatches: {} in {} steps", self.dispatches, self.steps.len())?;
         writeln!(f, "pipelines: {}", self.pipelines)?;
-        writeln!(f, "activations: {} bytes in shared buffers, {} without sharing", self.activation_bytes, self.unshared_bytes)?;
+        writeln!(
+            f,
+            "activations: {} bytes in shared buffers, {} without sharing",
+            self.activation_bytes, self.unshared_bytes
+        )?;
         writeln!(f, "constants, packed: {} bytes", self.constant_bytes)
     }
 }

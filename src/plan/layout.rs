@@ -89,7 +89,8 @@ impl Layout {
     }
 }
 
-/// What an operator sees of a value on the device: coordinate `x` of it lies at element `offset + Σ x[i]·strides[i]` of a place.
+/// What an operator sees of a value on the device: coordinate `x` of it lies at element `offset + Σ
+/// x[i]·strides[i]` of a place.
 #[derive(Debug, Clone, PartialEq)]
 pub struct View {
     pub place: PlaceId,
@@ -111,7 +112,13 @@ impl View {
     pub fn is(&self, layout: Layout) -> bool {
         let wanted = signed(&layout.strides(&self.shape));
         // The stride of a dimension of size 1 is never used.
-        self.offset == 0 && self.shape.iter().zip(&self.strides).zip(&wanted).all(|((&size, have), want)| size <= 1 || have == want)
+        self.offset == 0
+            && self
+                .shape
+                .iter()
+                .zip(&self.strides)
+                .zip(&wanted)
+                .all(|((&size, have), want)| size <= 1 || have == want)
     }
     /// The view with its axes in another order.
     pub fn permuted(&self, order: &[usize]) -> Self {
@@ -137,7 +144,8 @@ impl View {
         if self.count() == 0 || self.count() != shape.iter().product::<usize>() {
             return None;
         }
-        // Runs of dimensions that lie contiguously within each other, from the outermost: (size, stride of the innermost).
+        // Runs of dimensions that lie contiguously within each other, from the outermost: (size, stride of
+        // the innermost).
         let mut runs: Vec<(usize, isize)> = vec![];
         for (&size, &stride) in self.shape.iter().zip(&self.strides).filter(|(size, _)| **size != 1) {
             match runs.last_mut() {
@@ -166,7 +174,12 @@ impl View {
             left.0 /= size;
             stride *= size as isize;
         }
-        (left.0 == 1 && runs.is_empty()).then(|| Self { place: self.place, shape: shape.to_vec(), strides: result, offset: self.offset })
+        (left.0 == 1 && runs.is_empty()).then(|| Self {
+            place: self.place,
+            shape: shape.to_vec(),
+            strides: result,
+            offset: self.offset,
+        })
     }
     /// The view in another shape, or why there is none; `what` is what it is a view of.
     pub fn reshaped_or(&self, shape: &[usize], what: &str) -> Result<Self, Unsupported> {
@@ -204,7 +217,13 @@ pub fn encode(tensor: &Tensor, layout: Layout, storage: Storage) -> Result<Vec<u
     element_count(&[total])?;
     let order = layout.strides(shape);
     let dense = strides(shape);
-    fn place<T: bytemuck::Pod + Default + Copy>(from: &[T], total: usize, shape: &[usize], order: &[usize], dense: &[usize]) -> Vec<u8> {
+    fn place<T: bytemuck::Pod + Default + Copy>(
+        from: &[T],
+        total: usize,
+        shape: &[usize],
+        order: &[usize],
+        dense: &[usize],
+    ) -> Vec<u8> {
         let padded = (total * size_of::<T>()).next_multiple_of(32).max(32);
         if total == from.len() && order == dense {
             let mut bytes = bytemuck::cast_slice(from).to_vec();
@@ -223,7 +242,9 @@ pub fn encode(tensor: &Tensor, layout: Layout, storage: Storage) -> Result<Vec<u
             Storage::F16 | Storage::F16Packed => place(held.as_slice::<f16>()?, total, shape, &order, &dense),
             Storage::I32 => place(held.as_slice::<i32>()?, total, shape, &order, &dense),
             Storage::U32 => place(held.as_slice::<u32>()?, total, shape, &order, &dense),
-            Storage::I64 => place(bytemuck::cast_slice::<u8, u64>(held.bytes()), total, shape, &order, &dense),
+            Storage::I64 => {
+                place(bytemuck::cast_slice::<u8, u64>(held.bytes()), total, shape, &order, &dense)
+            }
         })
     };
     match storage {
@@ -241,7 +262,13 @@ pub fn encode(tensor: &Tensor, layout: Layout, storage: Storage) -> Result<Vec<u
 }
 
 /// A tensor of the declared type from its bytes on the device.
-pub fn decode(bytes: &[u8], dtype: DType, shape: &[usize], layout: Layout, storage: Storage) -> Result<Tensor> {
+pub fn decode(
+    bytes: &[u8],
+    dtype: DType,
+    shape: &[usize],
+    layout: Layout,
+    storage: Storage,
+) -> Result<Tensor> {
     fn take<T: crate::tensor::Element>(bytes: &[u8], shape: &[usize], order: &[usize]) -> Result<Vec<T>> {
         let mut to: Vec<T> = zeros(element_count(shape)?)?;
         let dense = strides(shape);
@@ -253,7 +280,8 @@ pub fn decode(bytes: &[u8], dtype: DType, shape: &[usize], layout: Layout, stora
         }
         for [source, target] in Odometer::new(shape, [order, &dense]) {
             let at = source * size_of::<T>();
-            to[target] = bytemuck::pod_read_unaligned(bytes.get(at..at + size_of::<T>()).ok_or_else(out_of_range)?);
+            to[target] =
+                bytemuck::pod_read_unaligned(bytes.get(at..at + size_of::<T>()).ok_or_else(out_of_range)?);
         }
         Ok(to)
     }
@@ -265,7 +293,13 @@ pub fn decode(bytes: &[u8], dtype: DType, shape: &[usize], layout: Layout, stora
         Storage::I64 if dtype == DType::U64 => Tensor::new(shape, take::<u64>(bytes, shape, &order)?)?,
         Storage::I64 => Tensor::new(shape, take::<i64>(bytes, shape, &order)?)?,
         Storage::I32 if dtype == DType::Bool => {
-            return Tensor::new(shape, take::<i32>(bytes, shape, &order)?.into_iter().map(|x| Boolean::from(x != 0)).collect::<Vec<_>>());
+            return Tensor::new(
+                shape,
+                take::<i32>(bytes, shape, &order)?
+                    .into_iter()
+                    .map(|x| Boolean::from(x != 0))
+                    .collect::<Vec<_>>(),
+            );
         }
         Storage::I32 => Tensor::new(shape, take::<i32>(bytes, shape, &order)?)?,
     };
@@ -282,11 +316,21 @@ mod tests {
         for layout in [Layout::Dense, Layout::Rows4, Layout::ChannelsLast4] {
             for storage in [Storage::F32, Storage::F16, Storage::F16Packed, Storage::I32, Storage::I64] {
                 let bytes = encode(&tensor, layout, storage).unwrap();
-                let whole = tensor.reshape([30]).and_then(|tensor| tensor.pick([32], |at| (at < 30).then_some(at))).unwrap();
+                let whole = tensor
+                    .reshape([30])
+                    .and_then(|tensor| tensor.pick([32], |at| (at < 30).then_some(at)))
+                    .unwrap();
                 let laid = as_encoded(&whole, layout, storage);
-                assert!(laid.is_none_or(|laid| laid == encode(&whole, layout, storage).unwrap()), "{layout:?} {storage:?}");
+                assert!(
+                    laid.is_none_or(|laid| laid == encode(&whole, layout, storage).unwrap()),
+                    "{layout:?} {storage:?}"
+                );
                 assert_eq!(laid.is_some(), storage == Storage::F32, "{layout:?} {storage:?}");
-                assert_eq!(decode(&bytes, DType::F32, tensor.shape(), layout, storage).unwrap(), tensor, "{layout:?} {storage:?}");
+                assert_eq!(
+                    decode(&bytes, DType::F32, tensor.shape(), layout, storage).unwrap(),
+                    tensor,
+                    "{layout:?} {storage:?}"
+                );
             }
         }
     }

@@ -38,7 +38,10 @@ impl Lowering<'_> {
     }
     /// Type and shape of an input.
     pub fn fact(&self, index: usize) -> Result<&Fact, Unsupported> {
-        self.inputs.get(index).and_then(Option::as_ref).ok_or_else(|| Unsupported::new(format!("input {index} is missing")))
+        self.inputs
+            .get(index)
+            .and_then(Option::as_ref)
+            .ok_or_else(|| Unsupported::new(format!("input {index} is missing")))
     }
     pub fn output_fact(&self, index: usize) -> Result<&Fact, Unsupported> {
         self.outputs.get(index).ok_or_else(|| Unsupported::new(format!("output {index} is missing")))
@@ -60,7 +63,9 @@ impl Lowering<'_> {
     }
     /// The integers of an input that are known when the plan is made.
     pub fn ints(&self, index: usize) -> Result<Vec<i64>, Unsupported> {
-        let value = self.constant(index).ok_or_else(|| Unsupported::new(format!("input {index} is not known when the plan is made")))?;
+        let value = self
+            .constant(index)
+            .ok_or_else(|| Unsupported::new(format!("input {index} is not known when the plan is made")))?;
         value.to_i64s().map_err(|error| Unsupported::new(error.message()))
     }
     /// How a type is stored on this device, or why it isn't.
@@ -71,12 +76,22 @@ impl Lowering<'_> {
     pub fn float_storage(&self, index: usize) -> Result<Storage, Unsupported> {
         let dtype = self.fact(index)?.dtype;
         let storage = self.storage(dtype)?;
-        if storage.is_float() { Ok(storage) } else { Err(Unsupported::new(format!("{dtype} has no kernel here"))) }
+        if storage.is_float() {
+            Ok(storage)
+        } else {
+            Err(Unsupported::new(format!("{dtype} has no kernel here")))
+        }
     }
 
     /// An input where it lies; a constant is uploaded, a host value gets an upload step.
     pub fn view(&mut self, index: usize) -> Result<View, Unsupported> {
-        let value = self.node.inputs.get(index).copied().flatten().ok_or_else(|| Unsupported::new(format!("input {index} is missing")))?;
+        let value = self
+            .node
+            .inputs
+            .get(index)
+            .copied()
+            .flatten()
+            .ok_or_else(|| Unsupported::new(format!("input {index} is missing")))?;
         self.builder.view(value)
     }
     /// An input in a layout: where it is in another, or not contiguous, a copy is made once and shared.
@@ -88,11 +103,15 @@ impl Lowering<'_> {
     pub fn in_layout(&mut self, view: View, layout: Layout) -> Result<View, Unsupported> {
         self.builder.in_layout(view, layout)
     }
-    /// A view in another shape, made dense first where it has to be; `otherwise` says why not where even that has no such shape.
+    /// A view in another shape, made dense first where it has to be; `otherwise` says why not where even that
+    /// has no such shape.
     pub fn reshaped(&mut self, view: View, shape: &[usize], otherwise: &str) -> Result<View, Unsupported> {
         match view.reshaped(shape) {
             Some(reshaped) => Ok(reshaped),
-            None => self.in_layout(view, Layout::Dense)?.reshaped(shape).ok_or_else(|| Unsupported::new(otherwise)),
+            None => self
+                .in_layout(view, Layout::Dense)?
+                .reshaped(shape)
+                .ok_or_else(|| Unsupported::new(otherwise)),
         }
     }
     /// The layout that an input's place has, where the view is the whole of it.
@@ -102,12 +121,20 @@ impl Lowering<'_> {
     }
     /// A constant input rearranged for a kernel.
     pub fn packed(&mut self, index: usize, packing: Packing) -> Result<PlaceId, Unsupported> {
-        let tensor = self.constant(index).cloned().ok_or_else(|| Unsupported::new(format!("input {index} is not a constant")))?;
-        let label = self.node.inputs[index].map_or(String::new(), |id| self.builder.graph.value(id).name.clone());
+        let tensor = self
+            .constant(index)
+            .cloned()
+            .ok_or_else(|| Unsupported::new(format!("input {index} is not a constant")))?;
+        let label =
+            self.node.inputs[index].map_or(String::new(), |id| self.builder.graph.value(id).name.clone());
         self.builder.constant(&label, tensor, packing)
     }
     /// A view of a constant rearranged for a kernel; `None` where the view is of something else.
-    pub fn packed_view(&mut self, view: &View, packing: impl FnOnce(&View) -> Packing) -> Result<Option<PlaceId>, Unsupported> {
+    pub fn packed_view(
+        &mut self,
+        view: &View,
+        packing: impl FnOnce(&View) -> Packing,
+    ) -> Result<Option<PlaceId>, Unsupported> {
         self.builder.packed_view(view, packing)
     }
     /// A tensor that the kernel itself brings (a table, a fill value).
@@ -124,7 +151,8 @@ impl Lowering<'_> {
         }
         Ok(view)
     }
-    /// An output for a kernel that writes rows a step apart, in a layout: within the result of a Concat, where only that reads it.
+    /// An output for a kernel that writes rows a step apart, in a layout: within the result of a Concat,
+    /// where only that reads it.
     pub fn target(&mut self, index: usize, layout: Layout) -> Result<Target, Unsupported> {
         let value = self.node.outputs.get(index).copied().flatten();
         let view = match value.and_then(|value| self.builder.part(value, layout)) {
@@ -160,17 +188,20 @@ impl Lowering<'_> {
     pub fn dummy(&mut self, storage: Storage) -> Result<PlaceId, Unsupported> {
         self.builder.dummy(storage)
     }
-    /// The variant to use for what `key` names, of these candidates: the kernel's own rule first ([`super::Choices`]).
+    /// The variant to use for what `key` names, of these candidates: the kernel's own rule first
+    /// ([`super::Choices`]).
     pub fn choose(&mut self, key: String, candidates: Vec<Variant>) -> Variant {
         self.builder.choose(key, candidates)
     }
-    /// The number by which a kernel tells of an index of input `index` that lies outside the data's axes from `axis` on, of these sizes.
-    /// `None` where the indices are known: then `infer` has held them to the sizes.
+    /// The number by which a kernel tells of an index of input `index` that lies outside the data's axes from
+    /// `axis` on, of these sizes. `None` where the indices are known: then `infer` has held them to the
+    /// sizes.
     pub fn report(&mut self, index: usize, axis: usize, sizes: Vec<usize>) -> Option<u32> {
         if self.constant(index).is_some() {
             return None;
         }
-        let tensor = self.input_id(index).map_or(String::new(), |id| self.builder.graph.value(id).name.clone());
+        let tensor =
+            self.input_id(index).map_or(String::new(), |id| self.builder.graph.value(id).name.clone());
         let (_, node, op_type) = self.builder.current.clone();
         self.builder.reports.push(super::Report { node, op_type, tensor, axis, sizes });
         u32::try_from(self.builder.reports.len()).ok()

@@ -1,8 +1,9 @@
 //! Which activations share a buffer: places by lifetime into a pool of whole buffers.
 //!
-//! wgpu refuses one buffer bound read-only and read-write in one dispatch, so a buffer holds one place at a time. Places
-//! are taken from the largest down and put into the first buffer that is free for their whole life (Pisarchyk and Lee,
-//! *Efficient Memory Management for Deep Neural Net Inference*, 2020: greedy by size).
+//! wgpu refuses one buffer bound read-only and read-write in one dispatch, so a buffer holds one place at a
+//! time. Places are taken from the largest down and put into the first buffer that is free for their whole
+//! life (Pisarchyk and Lee, *Efficient Memory Management for Deep Neural Net Inference*, 2020: greedy by
+//! size).
 
 /// When a place's contents matter: from the step that writes it to the last that reads it, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +27,9 @@ pub fn assign(lifetimes: &[Lifetime]) -> (Vec<usize>, Vec<u64>) {
     let mut sizes: Vec<u64> = vec![];
     let mut result = vec![0; lifetimes.len()];
     for index in order {
-        let free = tenants.iter().position(|list| list.iter().all(|&other| !lifetimes[other].overlaps(&lifetimes[index])));
+        let free = tenants
+            .iter()
+            .position(|list| list.iter().all(|&other| !lifetimes[other].overlaps(&lifetimes[index])));
         let slot = free.unwrap_or_else(|| {
             tenants.push(vec![]);
             sizes.push(0);
@@ -41,7 +44,9 @@ pub fn assign(lifetimes: &[Lifetime]) -> (Vec<usize>, Vec<u64>) {
 
 /// The most bytes that live at once.
 pub fn live(lifetimes: &[Lifetime]) -> u64 {
-    let at = |step: usize| lifetimes.iter().filter(|life| life.first <= step && step <= life.last).map(|life| life.bytes).sum();
+    let at = |step: usize| {
+        lifetimes.iter().filter(|life| life.first <= step && step <= life.last).map(|life| life.bytes).sum()
+    };
     // Only where one begins can there be more than before.
     lifetimes.iter().map(|life| at(life.first)).max().unwrap_or(0)
 }
@@ -68,7 +73,8 @@ mod tests {
 
     #[test]
     fn a_chain_takes_two_buffers() {
-        let chain: Vec<Lifetime> = (0..10).map(|step| Lifetime { bytes: 100, first: step, last: step + 1 }).collect();
+        let chain: Vec<Lifetime> =
+            (0..10).map(|step| Lifetime { bytes: 100, first: step, last: step + 1 }).collect();
         assert_eq!(assign(&chain).1, [100, 100]);
     }
 }

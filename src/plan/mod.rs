@@ -1,8 +1,10 @@
-//! Planning: a graph, concrete input shapes and a device's capabilities become a [`Plan`], plain data made without a device.
+//! Planning: a graph, concrete input shapes and a device's capabilities become a [`Plan`], plain data made
+//! without a device.
 //!
-//! A value lives in a [`Place`]: a buffer's contents in one of three layouts. What an operator sees of it is a [`View`]
-//! (sizes, strides, offset), so that Reshape, Transpose, Slice, Split and Expand cost nothing by themselves; a kernel
-//! that wants a certain layout asks for it, and the planner emits the copy where the view isn't in it already.
+//! A value lives in a [`Place`]: a buffer's contents in one of three layouts. What an operator sees of it is
+//! a [`View`] (sizes, strides, offset), so that Reshape, Transpose, Slice, Split and Expand cost nothing by
+//! themselves; a kernel that wants a certain layout asks for it, and the planner emits the copy where the
+//! view isn't in it already.
 
 mod capabilities;
 pub(crate) mod choice;
@@ -68,13 +70,15 @@ pub struct Place {
 }
 
 impl Place {
-    /// Bytes of its buffer, which a dispatch binds: those of the contents, or of the whole that they are a part of.
+    /// Bytes of its buffer, which a dispatch binds: those of the contents, or of the whole that they are a
+    /// part of.
     pub fn bytes(&self) -> u64 {
         self.part.as_ref().map_or_else(|| self.content_bytes(), |part| part.bytes)
     }
     /// Bytes that the contents take, padded to 32: a group of 4 int64.
     pub fn content_bytes(&self) -> u64 {
-        (self.layout.elements(&self.fact.shape) * self.storage.element_bytes()).next_multiple_of(32).max(32) as u64
+        (self.layout.elements(&self.fact.shape) * self.storage.element_bytes()).next_multiple_of(32).max(32)
+            as u64
     }
 }
 
@@ -174,7 +178,8 @@ impl Plan {
     /// Every dispatch with its step's index, in order.
     pub fn dispatches(&self) -> impl Iterator<Item = (usize, &Dispatch)> {
         self.steps.iter().enumerate().flat_map(|(index, step)| {
-            let list: &[Dispatch] = if let StepKind::Gpu { dispatches } = &step.kind { dispatches } else { &[] };
+            let list: &[Dispatch] =
+                if let StepKind::Gpu { dispatches } = &step.kind { dispatches } else { &[] };
             list.iter().map(move |dispatch| (index, dispatch))
         })
     }
@@ -196,15 +201,28 @@ impl Plan {
     pub fn live_bytes(&self) -> u64 {
         let mut lives: std::collections::BTreeMap<PlaceId, Lifetime> = Default::default();
         for (index, step) in self.steps.iter().enumerate() {
-            for id in step.reads.iter().chain(&step.writes).map(|&id| self.whole_of(id)).filter(|&id| matches!(self.place(id).home, Home::Slot(_))) {
-                lives.entry(id).or_insert(Lifetime { bytes: self.place(id).bytes(), first: index, last: index }).last = index;
+            for id in step
+                .reads
+                .iter()
+                .chain(&step.writes)
+                .map(|&id| self.whole_of(id))
+                .filter(|&id| matches!(self.place(id).home, Home::Slot(_)))
+            {
+                lives
+                    .entry(id)
+                    .or_insert(Lifetime { bytes: self.place(id).bytes(), first: index, last: index })
+                    .last = index;
             }
         }
         live(&lives.into_values().collect::<Vec<_>>())
     }
     /// Bytes that activations would take without sharing.
     pub fn unshared_bytes(&self) -> u64 {
-        self.places.iter().filter(|place| matches!(place.home, Home::Slot(_)) && place.part.is_none()).map(Place::bytes).sum()
+        self.places
+            .iter()
+            .filter(|place| matches!(place.home, Home::Slot(_)) && place.part.is_none())
+            .map(Place::bytes)
+            .sum()
     }
     /// Bytes of packed constants.
     pub fn constant_bytes(&self) -> u64 {

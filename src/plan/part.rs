@@ -1,9 +1,11 @@
-//! Concats that are written in place: a part that nothing else reads is made where the whole lies, by the kernel that makes it.
+//! Concats that are written in place: a part that nothing else reads is made where the whole lies, by the
+//! kernel that makes it.
 //!
-//! Which values are such parts follows from the graph, before anything is lowered ([`shares`]). A node whose kernel writes rows a
-//! step apart asks for its output as a [`Target`](crate::kernels::Target), and gets the part of the whole. The first to do so
-//! brings the whole's place about, in its own layout; what is not in it when the Concat's turn comes is copied then. A part is a
-//! place with a value of its own, whose buffer is the whole's.
+//! Which values are such parts follows from the graph, before anything is lowered ([`shares`]). A node whose
+//! kernel writes rows a step apart asks for its output as a [`Target`](crate::kernels::Target), and gets the
+//! part of the whole. The first to do so brings the whole's place about, in its own layout; what is not in it
+//! when the Concat's turn comes is copied then. A part is a place with a value of its own, whose buffer is
+//! the whole's.
 
 use super::planner::Builder;
 use super::{Home, Layout, Place, PlaceId, Plan, View, decode, encode};
@@ -41,14 +43,21 @@ pub(super) struct Share {
 /// The values that only a Concat reads, once, and that are computed when the plan runs.
 pub(super) fn shares(graph: &Graph, facts: &[Option<Fact>]) -> HashMap<ValueId, Share> {
     let uses = graph.uses();
-    let fact = |id: ValueId| facts.get(id.0 as usize).and_then(Option::as_ref).filter(|fact| fact.value.is_none());
+    let fact =
+        |id: ValueId| facts.get(id.0 as usize).and_then(Option::as_ref).filter(|fact| fact.value.is_none());
     let mut found = HashMap::new();
     for node in &graph.nodes {
-        let (Some(concat), &[Some(whole)]) = (node.op.downcast::<Concat>(), &node.outputs[..]) else { continue };
+        let (Some(concat), &[Some(whole)]) = (node.op.downcast::<Concat>(), &node.outputs[..]) else {
+            continue;
+        };
         let Some(axis) = fact(whole).and_then(|fact| axis(concat.axis, fact.rank()).ok()) else { continue };
         let mut start = 0;
         for &part in node.inputs.iter().flatten() {
-            let Some(size) = facts.get(part.0 as usize).and_then(Option::as_ref).and_then(|fact| fact.shape.get(axis)) else { break };
+            let Some(size) =
+                facts.get(part.0 as usize).and_then(Option::as_ref).and_then(|fact| fact.shape.get(axis))
+            else {
+                break;
+            };
             if uses.get(part.0 as usize) == Some(&1) && fact(part).is_some_and(|fact| fact.count() > 0) {
                 found.insert(part, Share { whole, axis, start });
             }
@@ -59,8 +68,9 @@ pub(super) fn shares(graph: &Graph, facts: &[Option<Fact>]) -> HashMap<ValueId, 
 }
 
 impl Builder {
-    /// The part of a Concat that a value is to be written into by a kernel that writes rows a step apart; `None` where it gets a place
-    /// of its own: it is no such part, it begins within a group of 4, or the whole lies in another layout.
+    /// The part of a Concat that a value is to be written into by a kernel that writes rows a step apart;
+    /// `None` where it gets a place of its own: it is no such part, it begins within a group of 4, or the
+    /// whole lies in another layout.
     pub(super) fn part(&mut self, value: ValueId, layout: Layout) -> Option<View> {
         let share = *self.shares.get(&value)?;
         let (fact, whole) = (self.fact(value)?.clone(), self.fact(share.whole)?.clone());
@@ -84,9 +94,21 @@ impl Builder {
         if buffer.layout != layout {
             return None;
         }
-        let part = Part { of: whole.place, strides: layout.strides(&buffer.fact.shape), offset, bytes: buffer.bytes() };
+        let part = Part {
+            of: whole.place,
+            strides: layout.strides(&buffer.fact.shape),
+            offset,
+            bytes: buffer.bytes(),
+        };
         let label = self.graph.value(value).name.clone();
-        let place = Place { value: Some(value), label, fact: Fact::new(fact.dtype, fact.shape), home: Home::Unassigned, part: Some(part), ..buffer.clone() };
+        let place = Place {
+            value: Some(value),
+            label,
+            fact: Fact::new(fact.dtype, fact.shape),
+            home: Home::Unassigned,
+            part: Some(part),
+            ..buffer.clone()
+        };
         view.place = PlaceId(self.places.len() as u32);
         self.places.push(place);
         self.parts.entry(whole.place).or_default().push(view.place);
@@ -115,7 +137,11 @@ impl Place {
         let mut dense = crate::tensor::zeros::<u8>(self.fact.count().saturating_mul(size))?;
         for (to, [from]) in dense.chunks_exact_mut(size).zip(Odometer::new(shape, [&part.strides])) {
             let from = (part.offset + from) * size;
-            to.copy_from_slice(bytes.get(from..from + size).ok_or_else(|| Error::internal("a buffer is shorter than its part"))?);
+            to.copy_from_slice(
+                bytes
+                    .get(from..from + size)
+                    .ok_or_else(|| Error::internal("a buffer is shorter than its part"))?,
+            );
         }
         decode(&dense, dtype, shape, Layout::Dense, self.storage)
     }
@@ -132,7 +158,9 @@ impl Place {
         let dense = encode(tensor, Layout::Dense, self.storage)?;
         for [from, to] in Odometer::new(tensor.shape(), [&strides(tensor.shape()), &part.strides]) {
             let (from, to) = (from * size, (part.offset + to) * size);
-            let target = bytes.get_mut(to..to + size).ok_or_else(|| Error::internal("a buffer is shorter than its part"))?;
+            let target = bytes
+                .get_mut(to..to + size)
+                .ok_or_else(|| Error::internal("a buffer is shorter than its part"))?;
             target.copy_from_slice(&dense[from..from + size]);
         }
         Ok(())
@@ -145,14 +173,20 @@ impl Plan {
         self.place(id).part.as_ref().map_or(id, |part| part.of)
     }
 
-    /// The places that are complete once a step has run, though none writes them: it makes the last of their parts.
+    /// The places that are complete once a step has run, though none writes them: it makes the last of their
+    /// parts.
     pub fn completed(&self, step: usize) -> Vec<PlaceId> {
         let Some(written) = self.steps.get(step).map(|step| &step.writes) else { return vec![] };
-        let mut wholes: Vec<PlaceId> = written.iter().filter_map(|&id| self.place(id).part.as_ref()).map(|part| part.of).collect();
+        let mut wholes: Vec<PlaceId> =
+            written.iter().filter_map(|&id| self.place(id).part.as_ref()).map(|part| part.of).collect();
         wholes.sort();
         wholes.dedup();
         wholes.retain(|&whole| {
-            let later = self.steps.iter().skip(step + 1).any(|later| later.writes.iter().any(|&id| self.whole_of(id) == whole));
+            let later = self
+                .steps
+                .iter()
+                .skip(step + 1)
+                .any(|later| later.writes.iter().any(|&id| self.whole_of(id) == whole));
             !later && !self.steps.iter().any(|step| step.writes.contains(&whole))
         });
         wholes

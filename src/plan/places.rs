@@ -1,4 +1,5 @@
-//! Places while a plan is made: of values, of constants and of their packed forms, and views of them in the layout that a kernel wants.
+//! Places while a plan is made: of values, of constants and of their packed forms, and views of them in the
+//! layout that a kernel wants.
 
 use super::planner::Builder;
 use super::*;
@@ -13,19 +14,30 @@ impl Builder {
         match dtype {
             DType::F32 if self.precision == Precision::F32 => Ok(Storage::F32),
             DType::F32 | DType::F16 => Ok(half),
-            DType::I32 | DType::Bool | DType::I8 | DType::U8 | DType::I16 | DType::U16 | DType::I4 | DType::U4 | DType::I2 | DType::U2 => Ok(Storage::I32),
+            DType::I32
+            | DType::Bool
+            | DType::I8
+            | DType::U8
+            | DType::I16
+            | DType::U16
+            | DType::I4
+            | DType::U4
+            | DType::I2
+            | DType::U2 => Ok(Storage::I32),
             DType::U32 => Ok(Storage::U32),
             DType::I64 | DType::U64 => Ok(Storage::I64),
             other => Err(Unsupported::new(format!("{other} is not stored on the GPU"))),
         }
     }
 
-    /// Notes which value a nameless place holds, if the view shows all of it in order: so that probes find it.
+    /// Notes which value a nameless place holds, if the view shows all of it in order: so that probes find
+    /// it.
     pub(super) fn name_place(&mut self, value: ValueId, view: &View) {
         if let Some(place) = self.places.get_mut(view.place.0 as usize)
             && place.value.is_none()
             && place.home == Home::Unassigned
-            && View::whole(view.place, place.layout, &place.fact.shape).reshaped(&view.shape).as_ref() == Some(view)
+            && View::whole(view.place, place.layout, &place.fact.shape).reshaped(&view.shape).as_ref()
+                == Some(view)
         {
             place.value = Some(value);
         }
@@ -46,14 +58,25 @@ impl Builder {
             return Err(Unsupported::new(format!("'{label}' is nowhere")));
         }
         let view = self.new_place(Some(value), &fact, Layout::Dense)?;
-        let step =
-            Step { kind: StepKind::Upload { value, to: view.place }, node: None, label, op_type: "upload".into(), reads: vec![], writes: vec![view.place] };
+        let step = Step {
+            kind: StepKind::Upload { value, to: view.place },
+            node: None,
+            label,
+            op_type: "upload".into(),
+            reads: vec![],
+            writes: vec![view.place],
+        };
         self.steps.push(step);
         self.located.entry(value).or_default().view = Some(view.clone());
         Ok(view)
     }
 
-    pub(super) fn new_place(&mut self, value: Option<ValueId>, fact: &Fact, layout: Layout) -> Result<View, Unsupported> {
+    pub(super) fn new_place(
+        &mut self,
+        value: Option<ValueId>,
+        fact: &Fact,
+        layout: Layout,
+    ) -> Result<View, Unsupported> {
         let storage = self.storage(fact.dtype)?;
         let label = value.map_or_else(|| self.current.1.clone(), |id| self.graph.value(id).name.clone());
         let fact = Fact::new(fact.dtype, fact.shape.clone());
@@ -65,7 +88,8 @@ impl Builder {
         let elements = element_count(&physical).map_err(|error| Unsupported::new(error.message()))?;
         let bytes = elements as u64 * place.storage.element_bytes() as u64;
         let limit = self.capabilities.max_binding();
-        // A constant as it lies in the model may be of any size, as long as kernels bind packed parts of it alone.
+        // A constant as it lies in the model may be of any size, as long as kernels bind packed parts of it
+        // alone.
         if bytes > limit && !matches!(place.home, Home::Constant(_)) || elements > i32::MAX as usize {
             return Err(too_large(&place.label, bytes, limit));
         }
@@ -78,17 +102,42 @@ impl Builder {
     /// A constant in a dense place.
     pub(super) fn table(&mut self, label: &str, tensor: Tensor) -> Result<View, Unsupported> {
         let shape = tensor.shape().to_vec();
-        let place = self.constant(label, tensor, Packing { name: "plain", args: vec![], shape: shape.clone(), pack: |tensor, _| Ok(tensor.clone()) })?;
+        let place = self.constant(
+            label,
+            tensor,
+            Packing {
+                name: "plain",
+                args: vec![],
+                shape: shape.clone(),
+                pack: |tensor, _| Ok(tensor.clone()),
+            },
+        )?;
         Ok(View::whole(place, Layout::Dense, &shape))
     }
 
-    pub(super) fn constant(&mut self, label: &str, tensor: Tensor, packing: Packing) -> Result<PlaceId, Unsupported> {
+    pub(super) fn constant(
+        &mut self,
+        label: &str,
+        tensor: Tensor,
+        packing: Packing,
+    ) -> Result<PlaceId, Unsupported> {
         self.constant_in(label, tensor, packing, Layout::Dense)
     }
 
-    fn constant_in(&mut self, label: &str, tensor: Tensor, packing: Packing, layout: Layout) -> Result<PlaceId, Unsupported> {
+    fn constant_in(
+        &mut self,
+        label: &str,
+        tensor: Tensor,
+        packing: Packing,
+        layout: Layout,
+    ) -> Result<PlaceId, Unsupported> {
         let storage = self.storage(tensor.dtype())?;
-        let same = |c: &Constant| c.tensor.identity() == tensor.identity() && c.packing == packing && c.storage == storage && c.layout == layout;
+        let same = |c: &Constant| {
+            c.tensor.identity() == tensor.identity()
+                && c.packing == packing
+                && c.storage == storage
+                && c.layout == layout
+        };
         if let Some(index) = self.constants.iter().position(same)
             && let Some(place) = self.places.iter().position(|place| place.home == Home::Constant(index))
         {
@@ -96,16 +145,36 @@ impl Builder {
         }
         let fact = Fact::new(tensor.dtype(), packing.shape.clone());
         let home = Home::Constant(self.constants.len());
-        let view = self.push_place(Place { value: None, label: label.to_string(), fact, layout, storage, home, part: None })?;
+        let view = self.push_place(Place {
+            value: None,
+            label: label.to_string(),
+            fact,
+            layout,
+            storage,
+            home,
+            part: None,
+        })?;
         let bytes = self.places[view.place.0 as usize].bytes();
         self.constants.push(Constant { label: label.to_string(), tensor, packing, layout, storage, bytes });
         Ok(view.place)
     }
 
     /// A view of a constant that lies as in the model, packed; `None` where it is something else.
-    pub(super) fn packed_view(&mut self, view: &View, packing: impl FnOnce(&View) -> Packing) -> Result<Option<PlaceId>, Unsupported> {
-        let Some(Home::Constant(index)) = self.places.get(view.place.0 as usize).map(|place| place.home.clone()) else { return Ok(None) };
-        let Some(constant) = self.constants.get(index).filter(|constant| constant.packing.name == "plain").cloned() else { return Ok(None) };
+    pub(super) fn packed_view(
+        &mut self,
+        view: &View,
+        packing: impl FnOnce(&View) -> Packing,
+    ) -> Result<Option<PlaceId>, Unsupported> {
+        let Some(Home::Constant(index)) =
+            self.places.get(view.place.0 as usize).map(|place| place.home.clone())
+        else {
+            return Ok(None);
+        };
+        let Some(constant) =
+            self.constants.get(index).filter(|constant| constant.packing.name == "plain").cloned()
+        else {
+            return Ok(None);
+        };
         self.constant(&constant.label, constant.tensor, packing(view)).map(Some)
     }
 
@@ -120,18 +189,24 @@ impl Builder {
         if let Some(at) = self.places.iter().position(|place| place.label == label) {
             return Ok(PlaceId(at as u32));
         }
-        let zero = crate::tensor::cast(&Tensor::scalar(0f32), dtype, true).and_then(|tensor| tensor.reshape([1]));
+        let zero =
+            crate::tensor::cast(&Tensor::scalar(0f32), dtype, true).and_then(|tensor| tensor.reshape([1]));
         Ok(self.table(&label, zero.map_err(|error| Unsupported::new(error.message()))?)?.place)
     }
 
     pub(super) fn in_layout(&mut self, view: View, layout: Layout) -> Result<View, Unsupported> {
         if layout == Layout::ChannelsLast4 && view.shape.len() < 3 {
-            return Err(Unsupported::new(format!("a tensor of shape {:?} has no channels-last form", view.shape)));
+            return Err(Unsupported::new(format!(
+                "a tensor of shape {:?} has no channels-last form",
+                view.shape
+            )));
         }
         if view.is(layout) {
             return Ok(view);
         }
-        if let Some((.., to)) = self.copies.iter().find(|(from, wanted, _)| *from == view && *wanted == layout) {
+        if let Some((.., to)) =
+            self.copies.iter().find(|(from, wanted, _)| *from == view && *wanted == layout)
+        {
             return Ok(to.clone());
         }
         let source = self.places[view.place.0 as usize].clone();
@@ -139,14 +214,23 @@ impl Builder {
         let to = if let Home::Constant(index) = source.home {
             self.constant_view(index, &view, layout)?
         } else {
-            let value = self.located.iter().filter(|(_, located)| located.view.as_ref() == Some(&view)).map(|(&id, _)| id).min();
+            let value = self
+                .located
+                .iter()
+                .filter(|(_, located)| located.view.as_ref() == Some(&view))
+                .map(|(&id, _)| id)
+                .min();
             let to = self.new_place(value, &fact, layout)?;
             let inside = self.dispatches.iter().any(|d| d.bindings.contains(&(view.place, Access::Write)));
             if inside {
                 crate::kernels::copy::emit(self, &view, &to)?;
             } else {
                 // A step of its own, before the current node's.
-                let (mine, asked, current) = (std::mem::take(&mut self.dispatches), std::mem::take(&mut self.asked), self.current.clone());
+                let (mine, asked, current) = (
+                    std::mem::take(&mut self.dispatches),
+                    std::mem::take(&mut self.asked),
+                    self.current.clone(),
+                );
                 self.current.1 = value.map_or(source.label.clone(), |id| self.graph.value(id).name.clone());
                 self.current.2 = "copy".into();
                 let result = crate::kernels::copy::emit(self, &view, &to);
@@ -168,7 +252,11 @@ impl Builder {
         if constant.packing.name != "plain" {
             return Err(Unsupported::new("a view of a constant that was packed for a kernel"));
         }
-        let args = [view.offset].into_iter().chain(view.strides.iter().map(|&stride| stride as usize)).chain(view.shape.iter().copied()).collect();
+        let args = [view.offset]
+            .into_iter()
+            .chain(view.strides.iter().map(|&stride| stride as usize))
+            .chain(view.shape.iter().copied())
+            .collect();
         let packing = Packing { name: "view", args, shape: view.shape.clone(), pack: gather };
         let place = self.constant_in(&constant.label, constant.tensor, packing, layout)?;
         Ok(View::whole(place, layout, &view.shape))

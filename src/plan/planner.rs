@@ -1,4 +1,5 @@
-//! The planner: walks the graph once, lowers each node to the GPU or places it on the CPU, and assigns memory.
+//! The planner: walks the graph once, lowers each node to the GPU or places it on the CPU, and assigns
+//! memory.
 
 use super::part::{Share, shares};
 use super::places::too_large;
@@ -58,7 +59,8 @@ pub(crate) struct Builder {
     pub(super) current: (Option<usize>, String, String),
 }
 
-/// Makes the plan. Errors only where no plan is possible at all: a tensor beyond the device's limits on the way in or out.
+/// Makes the plan. Errors only where no plan is possible at all: a tensor beyond the device's limits on the
+/// way in or out.
 pub fn plan(request: PlanRequest<'_>) -> Result<Plan> {
     let mut builder = Builder {
         capabilities: request.capabilities.clone(),
@@ -93,7 +95,9 @@ pub fn plan(request: PlanRequest<'_>) -> Result<Plan> {
     }
     builder.current = (None, String::new(), String::new());
     for id in builder.graph.outputs.clone() {
-        builder.download(id).map_err(|reason| Error::unsupported(reason.0).at_tensor(&builder.graph.value(id).name))?;
+        builder
+            .download(id)
+            .map_err(|reason| Error::unsupported(reason.0).at_tensor(&builder.graph.value(id).name))?;
     }
     builder.finish(placements, request.by_value)
 }
@@ -110,15 +114,23 @@ impl Builder {
         if node.outputs.iter().flatten().all(|&id| self.known(id)) {
             if node.inputs.iter().flatten().any(|id| self.from_floats.contains(id)) {
                 self.from_floats.extend(node.outputs.iter().flatten());
-                return Ok(Placement::Cpu("it follows from the elements of a float input that a shape depends on".into()));
+                return Ok(Placement::Cpu(
+                    "it follows from the elements of a float input that a shape depends on".into(),
+                ));
             }
             return Ok(Placement::Plan);
         }
         self.current = (Some(index), node.name.clone(), node.op_type.clone());
-        let inputs: Vec<Option<Fact>> = node.inputs.iter().map(|id| id.and_then(|id| self.fact(id).cloned())).collect();
-        let outputs: Option<Vec<Fact>> = node.outputs.iter().map(|id| id.map_or(Some(Fact::new(DType::F32, vec![])), |id| self.fact(id).cloned())).collect();
+        let inputs: Vec<Option<Fact>> =
+            node.inputs.iter().map(|id| id.and_then(|id| self.fact(id).cloned())).collect();
+        let outputs: Option<Vec<Fact>> = node
+            .outputs
+            .iter()
+            .map(|id| id.map_or(Some(Fact::new(DType::F32, vec![])), |id| self.fact(id).cloned()))
+            .collect();
         let outputs = outputs.ok_or_else(|| Error::internal("an output has no type").at_node(&node.name))?;
-        let (places, steps, constants, reports) = (self.places.len(), self.steps.len(), self.constants.len(), self.reports.len());
+        let (places, steps, constants, reports) =
+            (self.places.len(), self.steps.len(), self.constants.len(), self.reports.len());
         self.dispatches.clear();
         self.asked.clear();
         let lowered = node.op.clone().lower(&mut Lowering { builder: self, node, inputs, outputs });
@@ -149,13 +161,20 @@ impl Builder {
 
     fn cpu_node(&mut self, index: usize, node: &crate::graph::Node, reason: &str) -> Result<()> {
         for id in node.inputs.iter().flatten() {
-            self.download(*id).map_err(|problem| Error::unsupported(problem.0).at_node(&node.name).at_operator(&node.op_type))?;
+            self.download(*id).map_err(|problem| {
+                Error::unsupported(problem.0).at_node(&node.name).at_operator(&node.op_type)
+            })?;
         }
         for id in node.outputs.iter().flatten() {
             self.located.insert(*id, Located { host: true, view: None });
         }
         self.steps.push(Step {
-            kind: StepKind::Cpu { op: node.op.clone(), inputs: node.inputs.clone(), outputs: node.outputs.clone(), reason: reason.to_string() },
+            kind: StepKind::Cpu {
+                op: node.op.clone(),
+                inputs: node.inputs.clone(),
+                outputs: node.outputs.clone(),
+                reason: reason.to_string(),
+            },
             node: Some(index),
             label: node.name.clone(),
             op_type: node.op_type.clone(),
@@ -172,7 +191,11 @@ impl Builder {
             return Ok(());
         }
         let view = located.view.ok_or_else(|| Unsupported::new("the value is nowhere"))?;
-        let layouts: &[Layout] = if view.shape.len() > 2 { &[Layout::Dense, Layout::Rows4, Layout::ChannelsLast4] } else { &[Layout::Dense, Layout::Rows4] };
+        let layouts: &[Layout] = if view.shape.len() > 2 {
+            &[Layout::Dense, Layout::Rows4, Layout::ChannelsLast4]
+        } else {
+            &[Layout::Dense, Layout::Rows4]
+        };
         let (view, layout) = match layouts.iter().find(|&&layout| view.is(layout)) {
             Some(&layout) => (view, layout),
             None => (self.in_layout(view, Layout::Dense)?, Layout::Dense),
@@ -193,14 +216,19 @@ impl Builder {
     pub(super) fn push_step(&mut self) {
         let dispatches = std::mem::take(&mut self.dispatches);
         let of = |access: Access| {
-            let mut list: Vec<PlaceId> = dispatches.iter().flat_map(|d| d.bindings.iter().filter(move |b| b.1 == access).map(|b| b.0)).collect();
+            let mut list: Vec<PlaceId> = dispatches
+                .iter()
+                .flat_map(|d| d.bindings.iter().filter(move |b| b.1 == access).map(|b| b.0))
+                .collect();
             list.sort();
             list.dedup();
             list
         };
         let writes = of(Access::Write);
-        let mut reads: Vec<PlaceId> = of(Access::Read).into_iter().filter(|id| !writes.contains(id)).collect();
-        // What is copied into a place leaves the parts that lie there already as they are: the result is made of them too.
+        let mut reads: Vec<PlaceId> =
+            of(Access::Read).into_iter().filter(|id| !writes.contains(id)).collect();
+        // What is copied into a place leaves the parts that lie there already as they are: the result is made
+        // of them too.
         reads.extend(writes.iter().flat_map(|&whole| self.parts_of(whole)));
         let (node, label, op_type) = self.current.clone();
         let step = self.steps.len();
@@ -227,33 +255,53 @@ impl Builder {
         let status = prelude.status_binding();
         debug_assert!(status.is_none_or(|binding| binding as usize == bindings.len()), "{}", kernel.stem);
         let buffers = bindings.len() + usize::from(status.is_some());
-        if buffers > c.max_storage_buffers as usize || grid.iter().any(|&n| n > c.max_grid) || params.len() > PARAMS_WINDOW {
+        if buffers > c.max_storage_buffers as usize
+            || grid.iter().any(|&n| n > c.max_grid)
+            || params.len() > PARAMS_WINDOW
+        {
             return Err(Unsupported::new(format!(
                 "kernel {} takes {} buffers and a grid of {grid:?}; the adapter allows {} and {}",
                 kernel.stem, buffers, c.max_storage_buffers, c.max_grid
             )));
         }
         let limit = c.max_binding();
-        if let Some(place) = bindings.iter().map(|bound| self.place(bound.0)).find(|place| matches!(place.home, Home::Constant(_)) && place.bytes() > limit) {
+        if let Some(place) = bindings
+            .iter()
+            .map(|bound| self.place(bound.0))
+            .find(|place| matches!(place.home, Home::Constant(_)) && place.bytes() > limit)
+        {
             return Err(too_large(&place.label, place.bytes(), limit));
         }
         debug_assert_eq!(params.len(), kernel.params_size, "{}", kernel.stem);
-        let written: Vec<PlaceId> = bindings.iter().filter(|b| b.1 == Access::Write).map(|b| self.whole_of(b.0)).collect();
+        let written: Vec<PlaceId> =
+            bindings.iter().filter(|b| b.1 == Access::Write).map(|b| self.whole_of(b.0)).collect();
         if bindings.iter().any(|b| b.1 == Access::Read && written.contains(&self.whole_of(b.0))) {
             return Err(Unsupported::new("a dispatch would read what it writes"));
         }
-        // float32 that is narrowed saturates; what the model declares to be float16 overflows as IEEE 754 has it.
-        let narrowed = |id: &PlaceId| self.place(*id).fact.dtype == DType::F32 && self.place(*id).storage.element_bytes() == 2;
+        // float32 that is narrowed saturates; what the model declares to be float16 overflows as IEEE 754 has
+        // it.
+        let narrowed = |id: &PlaceId| {
+            self.place(*id).fact.dtype == DType::F32 && self.place(*id).storage.element_bytes() == 2
+        };
         let form = Form { saturates: written.iter().any(narrowed), ..c.form() };
         let source = prelude.source(kernel.shader, form);
-        // Every kernel keeps within WebGPU's promise, or asks for the limits before it chooses a variant beyond it.
+        // Every kernel keeps within WebGPU's promise, or asks for the limits before it chooses a variant
+        // beyond it.
         let promised = Capabilities::webgpu();
-        if c.max_invocations < promised.max_invocations || c.max_workgroup_bytes < promised.max_workgroup_bytes {
+        if c.max_invocations < promised.max_invocations
+            || c.max_workgroup_bytes < promised.max_workgroup_bytes
+        {
             let extent = Extent::of(&source).map_err(Unsupported::new)?;
-            if extent.invocations > u64::from(c.max_invocations) || extent.workgroup_bytes > u64::from(c.max_workgroup_bytes) {
+            if extent.invocations > u64::from(c.max_invocations)
+                || extent.workgroup_bytes > u64::from(c.max_workgroup_bytes)
+            {
                 return Err(Unsupported::new(format!(
                     "kernel {} takes {} invocations and {} bytes of workgroup memory; the adapter allows {} and {}",
-                    kernel.stem, extent.invocations, extent.workgroup_bytes, c.max_invocations, c.max_workgroup_bytes
+                    kernel.stem,
+                    extent.invocations,
+                    extent.workgroup_bytes,
+                    c.max_invocations,
+                    c.max_workgroup_bytes
                 )));
             }
         }

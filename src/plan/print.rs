@@ -1,8 +1,9 @@
-//! A plan as text: everything that was decided, in the order of execution, and nothing that changes from run to run.
+//! A plan as text: everything that was decided, in the order of execution, and nothing that changes from run
+//! to run.
 //!
-//! [`Summary`](super::Summary) is for people who ask where a model runs; this is for those who work on the planner, and
-//! for snapshot tests (tests/plans.rs). A kernel is shown by its stem and grid: its source and parameters belong to its
-//! own tests.
+//! [`Summary`](super::Summary) is for people who ask where a model runs; this is for those who work on the
+//! planner, and for snapshot tests (tests/plans.rs). A kernel is shown by its stem and grid: its source and
+//! parameters belong to its own tests.
 
 use super::{Home, Place, PlaceId, Placement, Plan, Precision, StepKind};
 use crate::graph::ValueId;
@@ -11,7 +12,9 @@ use std::fmt::{Display, Formatter, Result, Write};
 
 /// Names on one line, whatever a model has put into them.
 fn name(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+    text.chars()
+        .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
+        .collect()
 }
 
 impl Plan {
@@ -19,7 +22,10 @@ impl Plan {
         self.graph.values.get(id.0 as usize).map_or_else(|| format!("#{}", id.0), |value| name(&value.name))
     }
     fn values(&self, ids: &[Option<ValueId>]) -> String {
-        ids.iter().map(|id| id.map_or("-".to_string(), |id| self.value_name(id))).collect::<Vec<_>>().join(", ")
+        ids.iter()
+            .map(|id| id.map_or("-".to_string(), |id| self.value_name(id)))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     fn write_nodes(&self, f: &mut Formatter<'_>) -> Result {
@@ -39,7 +45,8 @@ impl Plan {
                 write!(f, " {}{:?}", fact.dtype, fact.shape)?;
             }
             if !node.fused.is_empty() {
-                let fused: Vec<String> = node.fused.iter().map(|(node, op)| format!("'{}' {op}", name(node))).collect();
+                let fused: Vec<String> =
+                    node.fused.iter().map(|(node, op)| format!("'{}' {op}", name(node))).collect();
                 write!(f, ", with {}", fused.join(", "))?;
             }
             if let Placement::Cpu(reason) = placement {
@@ -69,9 +76,19 @@ impl Plan {
             Home::Constant(index) => format!("constant {index}"),
             Home::Unassigned => "nowhere".to_string(),
         };
-        let of = place.value.map_or_else(|| format!("for '{}'", name(&place.label)), |id| format!("'{}'", self.value_name(id)));
+        let of = place.value.map_or_else(
+            || format!("for '{}'", name(&place.label)),
+            |id| format!("'{}'", self.value_name(id)),
+        );
         let home = place.part.as_ref().map_or(home, |part| format!("p{} at {}", part.of.0, part.offset));
-        format!("{of} {}{:?} {:?} as {:?}, {} bytes in {home}", place.fact.dtype, place.fact.shape, place.layout, place.storage, place.content_bytes())
+        format!(
+            "{of} {}{:?} {:?} as {:?}, {} bytes in {home}",
+            place.fact.dtype,
+            place.fact.shape,
+            place.layout,
+            place.storage,
+            place.content_bytes()
+        )
     }
 
     fn write_steps(&self, f: &mut Formatter<'_>) -> Result {
@@ -80,14 +97,32 @@ impl Plan {
             let node = step.node.map_or(String::new(), |node| format!(" n{node}"));
             let label = name(&step.label);
             match &step.kind {
-                StepKind::Upload { to, .. } => writeln!(f, "  {index} upload '{label}' to {}", places(&[*to]))?,
-                StepKind::Download { from, layout, .. } => writeln!(f, "  {index} download '{label}' from {} in {layout:?}", places(&[*from]))?,
+                StepKind::Upload { to, .. } => {
+                    writeln!(f, "  {index} upload '{label}' to {}", places(&[*to]))?
+                }
+                StepKind::Download { from, layout, .. } => {
+                    writeln!(f, "  {index} download '{label}' from {} in {layout:?}", places(&[*from]))?
+                }
                 StepKind::Cpu { inputs, outputs, .. } => {
-                    writeln!(f, "  {index} cpu{node} '{label}' {}: {} -> {}", step.op_type, self.values(inputs), self.values(outputs))?;
+                    writeln!(
+                        f,
+                        "  {index} cpu{node} '{label}' {}: {} -> {}",
+                        step.op_type,
+                        self.values(inputs),
+                        self.values(outputs)
+                    )?;
                 }
                 StepKind::Gpu { dispatches } => {
-                    writeln!(f, "  {index} gpu{node} '{label}' {}: {} -> {}", step.op_type, places(&step.reads), places(&step.writes))?;
-                    dispatches.iter().try_for_each(|dispatch| writeln!(f, "      {}", dispatch_text(dispatch)))?;
+                    writeln!(
+                        f,
+                        "  {index} gpu{node} '{label}' {}: {} -> {}",
+                        step.op_type,
+                        places(&step.reads),
+                        places(&step.writes)
+                    )?;
+                    dispatches
+                        .iter()
+                        .try_for_each(|dispatch| writeln!(f, "      {}", dispatch_text(dispatch)))?;
                 }
             }
         }
@@ -112,7 +147,8 @@ fn dispatch_text(dispatch: &Dispatch) -> String {
     text
 }
 
-/// Deterministic: equal plans give equal text, on every machine. Bindings stand in their order, those that are written with `=`.
+/// Deterministic: equal plans give equal text, on every machine. Bindings stand in their order, those that
+/// are written with `=`.
 impl Display for Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let precision = if self.precision == Precision::F16 { "f16" } else { "f32" };
@@ -123,11 +159,27 @@ impl Display for Plan {
         }
         self.write_nodes(f)?;
         self.write_places(f)?;
-        writeln!(f, "slots: {}", self.slots.iter().enumerate().map(|(index, bytes)| format!("{index}: {bytes}")).collect::<Vec<_>>().join(", "))?;
+        writeln!(
+            f,
+            "slots: {}",
+            self.slots
+                .iter()
+                .enumerate()
+                .map(|(index, bytes)| format!("{index}: {bytes}"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        )?;
         writeln!(f, "constants:")?;
         for (index, constant) in self.constants.iter().enumerate() {
             let (packing, shape) = (constant.packing.name, &constant.packing.shape);
-            writeln!(f, "  {index} '{}' {packing} {shape:?} {:?} as {:?}, {} bytes", name(&constant.label), constant.layout, constant.storage, constant.bytes)?;
+            writeln!(
+                f,
+                "  {index} '{}' {packing} {shape:?} {:?} as {:?}, {} bytes",
+                name(&constant.label),
+                constant.layout,
+                constant.storage,
+                constant.bytes
+            )?;
         }
         self.write_steps(f)?;
         for (index, report) in self.reports.iter().enumerate() {
@@ -143,6 +195,12 @@ impl Display for Plan {
         }
         writeln!(f, "fallbacks: {}", self.fallbacks().len())?;
         writeln!(f, "dispatches: {}, pipelines: {}", self.dispatches().count(), self.pipelines())?;
-        writeln!(f, "bytes: activations {} (unshared {}), constants {}", self.activation_bytes(), self.unshared_bytes(), self.constant_bytes(),)
+        writeln!(
+            f,
+            "bytes: activations {} (unshared {}), constants {}",
+            self.activation_bytes(),
+            self.unshared_bytes(),
+            self.constant_bytes(),
+        )
     }
 }

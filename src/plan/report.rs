@@ -1,13 +1,15 @@
 //! What kernels tell of a run: an index that lies outside its axis can't be known when a plan is made.
 //!
-//! A run has a few words on the device, the *status*. A kernel that meets such an index keeps within its buffers and writes the number
-//! of its [`Report`] there, the first one winning; the words are read back with the outputs, and the run is then an error.
+//! A run has a few words on the device, the *status*. A kernel that meets such an index keeps within its
+//! buffers and writes the number of its [`Report`] there, the first one winning; the words are read back with
+//! the outputs, and the run is then an error.
 
 use super::Plan;
 use crate::error::Error;
 use crate::tensor::index::outside;
 
-/// Bytes of the status: the report's number (0: nothing happened), which index of a tuple it was, the index as two words, low first.
+/// Bytes of the status: the report's number (0: nothing happened), which index of a tuple it was, the index
+/// as two words, low first.
 pub const STATUS_BYTES: u64 = 16;
 
 /// What a number in the status means: one index tensor of one node.
@@ -28,10 +30,17 @@ impl Plan {
     pub fn told(&self, status: [u32; 4]) -> Option<Error> {
         let [number, entry, low, high] = status;
         let at = usize::try_from(number).ok()?.checked_sub(1)?;
-        let Some(report) = self.reports.get(at) else { return Some(Error::internal(format!("a kernel told of {number}, which means nothing"))) };
+        let Some(report) = self.reports.get(at) else {
+            return Some(Error::internal(format!("a kernel told of {number}, which means nothing")));
+        };
         let entry = (entry as usize).min(report.sizes.len().saturating_sub(1));
         let size = report.sizes.get(entry).copied().unwrap_or(0);
         let index = (u64::from(low) | u64::from(high) << 32) as i64;
-        Some(outside(index, (report.axis + entry, size)).at_node(&report.node).at_operator(&report.op_type).at_tensor(&report.tensor))
+        Some(
+            outside(index, (report.axis + entry, size))
+                .at_node(&report.node)
+                .at_operator(&report.op_type)
+                .at_tensor(&report.tensor),
+        )
     }
 }

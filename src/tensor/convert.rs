@@ -1,4 +1,5 @@
-//! Conversions between element types, by the rules of [ONNX's Cast](https://onnx.ai/onnx/operators/onnx__Cast.html).
+//! Conversions between element types, by the rules of [ONNX's
+//! Cast](https://onnx.ai/onnx/operators/onnx__Cast.html).
 
 use super::{Boolean, DType, Element, Tensor, allocate};
 use crate::error::{Error, Result};
@@ -101,7 +102,9 @@ fn encode_small(dtype: DType, x: f64, saturate: bool) -> u8 {
     };
     // The largest finite code, and what lies beyond it.
     let (largest, beyond) = match specials {
-        Specials::Ieee => ((((1u8 << e_bits) - 2) << m_bits) | ((1 << m_bits) - 1), sign | ((1u8 << e_bits) - 1) << m_bits),
+        Specials::Ieee => {
+            ((((1u8 << e_bits) - 2) << m_bits) | ((1 << m_bits) - 1), sign | ((1u8 << e_bits) - 1) << m_bits)
+        }
         Specials::AllOnes => ((1u8 << (e_bits + m_bits)) - 2, nan),
         Specials::NegativeZero => ((1u8 << (e_bits + m_bits)) - 1, nan),
         Specials::None => ((1u8 << (e_bits + m_bits)) - 1, sign | ((1u8 << (e_bits + m_bits)) - 1)),
@@ -118,7 +121,11 @@ fn encode_small(dtype: DType, x: f64, saturate: bool) -> u8 {
     let step = 2f64.powi(exponent - m_bits as i32);
     let units = (magnitude / step).round_ties_even() as u32;
     // Units run past a binade's end into the next one by themselves.
-    let code = if exponent == lowest && units < 1 << m_bits { units } else { (((exponent - lowest + 1) as u32) << m_bits) + (units - (1 << m_bits)) };
+    let code = if exponent == lowest && units < 1 << m_bits {
+        units
+    } else {
+        (((exponent - lowest + 1) as u32) << m_bits) + (units - (1 << m_bits))
+    };
     if code > largest as u32 {
         return if saturate { sign | largest } else { beyond };
     }
@@ -244,16 +251,30 @@ impl Number for bf16 {
 fn widen(tensor: &Tensor) -> Result<Vec<Wide>> {
     let mut all = allocate(tensor.len())?;
     match tensor.dtype() {
-        DType::Bool => all.extend(tensor.as_slice::<Boolean>()?.iter().map(|b| Wide::Integer(b.get() as i128))),
+        DType::Bool => {
+            all.extend(tensor.as_slice::<Boolean>()?.iter().map(|b| Wide::Integer(b.get() as i128)))
+        }
         DType::U4 | DType::U2 => all.extend(tensor.bytes().iter().map(|&b| Wide::Integer(b as i128))),
         DType::I4 | DType::I2 => all.extend(tensor.bytes().iter().map(|&b| Wide::Integer(b as i8 as i128))),
-        DType::F8E4M3FN | DType::F8E4M3FNUZ | DType::F8E5M2 | DType::F8E5M2FNUZ | DType::F4E2M1 | DType::F8E8M0 => {
+        DType::F8E4M3FN
+        | DType::F8E4M3FNUZ
+        | DType::F8E5M2
+        | DType::F8E5M2FNUZ
+        | DType::F4E2M1
+        | DType::F8E8M0 => {
             all.extend(tensor.bytes().iter().map(|&b| Wide::Real(decode_small(tensor.dtype(), b))))
         }
         DType::String => {
             for text in tensor.as_strings()? {
-                let value = text.trim().parse::<f64>().map_err(|_| Error::input(format!("the string '{text}' is not a number")))?;
-                all.push(text.trim().parse::<i64>().map_or(Wide::Real(value), |whole| Wide::Integer(whole as i128)));
+                let value = text
+                    .trim()
+                    .parse::<f64>()
+                    .map_err(|_| Error::input(format!("the string '{text}' is not a number")))?;
+                all.push(
+                    text.trim()
+                        .parse::<i64>()
+                        .map_or(Wide::Real(value), |whole| Wide::Integer(whole as i128)),
+                );
             }
         }
         other => {
@@ -292,9 +313,11 @@ pub fn cast(tensor: &Tensor, to: DType, saturate: bool) -> Result<Tensor> {
             };
             Tensor::new(shape, from.iter().map(truth).collect::<Vec<_>>())
         }
-        other => by_type!(other, T => Tensor::new(shape, from.iter().map(|&x| T::narrow(x)).collect::<Vec<_>>()), _ => {
-            Tensor::from_bytes(to, shape, &from.iter().map(|&x| byte(x)).collect::<Vec<_>>())
-        }),
+        other => {
+            by_type!(other, T => Tensor::new(shape, from.iter().map(|&x| T::narrow(x)).collect::<Vec<_>>()), _ => {
+                Tensor::from_bytes(to, shape, &from.iter().map(|&x| byte(x)).collect::<Vec<_>>())
+            })
+        }
     }
 }
 
@@ -318,7 +341,9 @@ pub(super) fn to_i128s(tensor: &Tensor) -> Result<Vec<i128>> {
 fn whole<T>(tensor: &Tensor, of: impl Fn(i128) -> Result<T>) -> Result<Vec<T>> {
     let one = |x: &Wide| match *x {
         Wide::Integer(x) => of(x),
-        Wide::Real(_) => Err(Error::input(format!("found a {} tensor where integers were expected", tensor.dtype()))),
+        Wide::Real(_) => {
+            Err(Error::input(format!("found a {} tensor where integers were expected", tensor.dtype())))
+        }
     };
     widen(tensor)?.iter().map(one).collect()
 }
@@ -337,7 +362,9 @@ mod tests {
         assert_eq!(largest.to_i128s().unwrap(), [u64::MAX as i128, 1]);
         assert!(largest.to_i64s().unwrap_err().message().contains("is beyond int64"));
         assert_eq!(Tensor::int64s([i64::MIN]).to_i128s().unwrap(), [i64::MIN as i128]);
-        assert!(Tensor::scalar(1.0f32).to_i128s().unwrap_err().message().contains("where integers were expected"));
+        assert!(
+            Tensor::scalar(1.0f32).to_i128s().unwrap_err().message().contains("where integers were expected")
+        );
     }
 
     #[test]
@@ -347,7 +374,10 @@ mod tests {
             for code in codes {
                 let value = decode_small(dtype, code);
                 let back = encode_small(dtype, value, false);
-                assert!(back == code || value.is_nan() && decode_small(dtype, back).is_nan(), "{dtype} {code:#x} {value} {back:#x}");
+                assert!(
+                    back == code || value.is_nan() && decode_small(dtype, back).is_nan(),
+                    "{dtype} {code:#x} {value} {back:#x}"
+                );
             }
         }
         assert_eq!(decode_small(DType::F8E4M3FN, 0x7e), 448.0);
@@ -359,6 +389,9 @@ mod tests {
     fn integers_wrap_and_keep_their_bits() {
         let big = Tensor::new([2], vec![i64::MAX, -1]).unwrap();
         assert_eq!(cast(&big, DType::I32, true).unwrap().as_slice::<i32>().unwrap(), [-1, -1]);
-        assert_eq!(cast(&big, DType::U64, true).unwrap().as_slice::<u64>().unwrap(), [i64::MAX as u64, u64::MAX]);
+        assert_eq!(
+            cast(&big, DType::U64, true).unwrap().as_slice::<u64>().unwrap(),
+            [i64::MAX as u64, u64::MAX]
+        );
     }
 }

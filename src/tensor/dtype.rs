@@ -5,7 +5,8 @@ use std::fmt;
 
 /// An element type, by [ONNX's numbering](https://onnx.ai/onnx/api/classes.html#tensorproto).
 ///
-/// A host tensor holds each element in whole bytes: 4-bit and 2-bit kinds take one byte an element (sign-extended for the signed ones).
+/// A host tensor holds each element in whole bytes: 4-bit and 2-bit kinds take one byte an element
+/// (sign-extended for the signed ones).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum DType {

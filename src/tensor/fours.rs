@@ -1,4 +1,5 @@
-//! Rearranging large tensors by groups of 4 elements, on every core: what packing weights for a kernel is made of.
+//! Rearranging large tensors by groups of 4 elements, on every core: what packing weights for a kernel is
+//! made of.
 
 use super::{Bytes, Data, Element, Owned, Tensor, element_count, zeros};
 use crate::error::{Error, Result};
@@ -16,11 +17,16 @@ pub struct Run {
 }
 
 impl Tensor {
-    /// A new tensor made of blocks of `block` fours: four `i` of block `b` is the run `source(b)(i)` of this one's elements, 0 where it is
-    /// `None`. What a block's fours have in common is thus found once.
+    /// A new tensor made of blocks of `block` fours: four `i` of block `b` is the run `source(b)(i)` of this
+    /// one's elements, 0 where it is `None`. What a block's fours have in common is thus found once.
     ///
     /// Errors if a source lies outside, and for strings.
-    pub fn pick_fours<F: Fn(usize) -> Option<Run>>(&self, shape: impl Into<Vec<usize>>, block: usize, source: impl Fn(usize) -> F + Sync) -> Result<Self> {
+    pub fn pick_fours<F: Fn(usize) -> Option<Run>>(
+        &self,
+        shape: impl Into<Vec<usize>>,
+        block: usize,
+        source: impl Fn(usize) -> F + Sync,
+    ) -> Result<Self> {
         let shape = shape.into();
         let count = element_count(&shape)?;
         let Data::Bytes(bytes) = &self.data else { return Err(Error::internal("strings are not packed")) };
@@ -37,8 +43,14 @@ impl Tensor {
 /// Elements that one task makes, about.
 const TASK: usize = 16384;
 
-fn picked<T: Element, F: Fn(usize) -> Option<Run>>(from: &[u8], count: usize, block: usize, source: &(impl Fn(usize) -> F + Sync)) -> Result<Arc<dyn Bytes>> {
-    let from: &[T] = bytemuck::try_cast_slice(from).map_err(|_| Error::internal("elements are not aligned"))?;
+fn picked<T: Element, F: Fn(usize) -> Option<Run>>(
+    from: &[u8],
+    count: usize,
+    block: usize,
+    source: &(impl Fn(usize) -> F + Sync),
+) -> Result<Arc<dyn Bytes>> {
+    let from: &[T] =
+        bytemuck::try_cast_slice(from).map_err(|_| Error::internal("elements are not aligned"))?;
     let mut to: Vec<T> = zeros(count)?;
     let outside = AtomicBool::new(false);
     let elements = block.max(1) * 4;
@@ -49,7 +61,9 @@ fn picked<T: Element, F: Fn(usize) -> Option<Run>>(from: &[u8], count: usize, bl
             for (index, four) in to.chunks_mut(4).enumerate() {
                 let Some(run) = source(index) else { continue };
                 match from.get(run.start..run.start.saturating_add(4)) {
-                    Some(whole) if run.stride == 1 && run.count >= 4 && four.len() == 4 => four.copy_from_slice(whole),
+                    Some(whole) if run.stride == 1 && run.count >= 4 && four.len() == 4 => {
+                        four.copy_from_slice(whole)
+                    }
                     _ => {
                         for (k, to) in four.iter_mut().take(run.count).enumerate() {
                             match from.get(run.start.wrapping_add(k.wrapping_mul(run.stride))) {
@@ -75,9 +89,16 @@ mod tests {
     #[test]
     fn runs_are_picked_and_what_lies_outside_is_an_error() {
         let tensor = Tensor::new([6], vec![0f32, 1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
-        let backwards = |block: usize| move |index: usize| (index == block).then_some(Run { start: 5, stride: 2usize.wrapping_neg(), count: 3 });
+        let backwards = |block: usize| {
+            move |index: usize| {
+                (index == block).then_some(Run { start: 5, stride: 2usize.wrapping_neg(), count: 3 })
+            }
+        };
         let picked = tensor.pick_fours([2, 2, 4], 2, backwards).unwrap();
-        assert_eq!(picked.to_f64s().unwrap(), [5.0, 3.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 5.0, 3.0, 1.0, 0.0]);
+        assert_eq!(
+            picked.to_f64s().unwrap(),
+            [5.0, 3.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 5.0, 3.0, 1.0, 0.0]
+        );
         assert!(tensor.pick_fours([4], 1, |_| |_| Some(Run { start: 3, stride: 1, count: 4 })).is_err());
     }
 }

@@ -1,4 +1,5 @@
-//! How float32 becomes float16 when stored: to nearest even, finite overflow to ±65,504, infinities and NaN kept.
+//! How float32 becomes float16 when stored: to nearest even, finite overflow to ±65,504, infinities and NaN
+//! kept.
 //!
 //! The GPU's stores and the CPU's f16 reference share this rule, so that they differ by their sums alone.
 

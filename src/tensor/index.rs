@@ -15,7 +15,8 @@ pub fn strides(shape: &[usize]) -> Vec<usize> {
 /// ([ONNX's description](https://github.com/onnx/onnx/blob/main/docs/Broadcasting.md)).
 pub fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
     let rank = a.len().max(b.len());
-    let size = |shape: &[usize], axis: usize| (axis + shape.len()).checked_sub(rank).map_or(1, |at| shape[at]);
+    let size =
+        |shape: &[usize], axis: usize| (axis + shape.len()).checked_sub(rank).map_or(1, |at| shape[at]);
     (0..rank)
         .map(|axis| match (size(a, axis), size(b, axis)) {
             (x, y) if x == y => Ok(x),
@@ -26,17 +27,28 @@ pub fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
         .collect()
 }
 
-/// Strides with which a tensor of shape `from` is read at the coordinates of the broadcast shape `to`: 0 where it repeats.
+/// Strides with which a tensor of shape `from` is read at the coordinates of the broadcast shape `to`: 0
+/// where it repeats.
 pub fn broadcast_strides<S: Copy + Default>(from: &[usize], own: &[S], to: &[usize]) -> Vec<S> {
     let missing = to.len().saturating_sub(from.len());
-    (0..to.len()).map(|axis| if axis < missing || from[axis - missing] == 1 { S::default() } else { own[axis - missing] }).collect()
+    (0..to.len())
+        .map(
+            |axis| {
+                if axis < missing || from[axis - missing] == 1 { S::default() } else { own[axis - missing] }
+            },
+        )
+        .collect()
 }
 
 /// Resolves ONNX's negative axes; an error outside [−rank, rank).
 pub fn axis(axis: i64, rank: usize) -> Result<usize> {
     let signed = rank as i64;
     let resolved = if axis < 0 { axis.saturating_add(signed) } else { axis };
-    if (0..signed).contains(&resolved) { Ok(resolved as usize) } else { Err(Error::model(format!("axis {axis} lies outside a tensor of rank {rank}"))) }
+    if (0..signed).contains(&resolved) {
+        Ok(resolved as usize)
+    } else {
+        Err(Error::model(format!("axis {axis} lies outside a tensor of rank {rank}")))
+    }
 }
 
 /// Resolves several axes; an error where one comes twice.
@@ -62,14 +74,22 @@ pub fn element(index: i64, (axis, size): (usize, usize)) -> Result<usize> {
 
 /// The error of an index that an axis of so many elements hasn't.
 pub fn outside(index: i64, (axis, size): (usize, usize)) -> Error {
-    let error = Error::input(format!("index {index} lies outside axis {axis} of the data, which has {size} elements"));
-    if size == 0 { error.remedy("leave the indices empty") } else { error.remedy(format!("give indices from -{size} to {}", size - 1)) }
+    let error = Error::input(format!(
+        "index {index} lies outside axis {axis} of the data, which has {size} elements"
+    ));
+    if size == 0 {
+        error.remedy("leave the indices empty")
+    } else {
+        error.remedy(format!("give indices from -{size} to {}", size - 1))
+    }
 }
 
-/// Visits the offsets `Σ coordinate · stride` of all coordinates of `shape`, in row-major order, for several sets of strides at once.
+/// Visits the offsets `Σ coordinate · stride` of all coordinates of `shape`, in row-major order, for several
+/// sets of strides at once.
 ///
-/// Offsets wrap, so that a negative stride may be given as its two's complement: adding the base takes the wrap back.
-/// One odometer instead of a division for each element: the CPU's broadcasting and data movement run on it.
+/// Offsets wrap, so that a negative stride may be given as its two's complement: adding the base takes the
+/// wrap back. One odometer instead of a division for each element: the CPU's broadcasting and data movement
+/// run on it.
 pub struct Odometer<'a, const N: usize> {
     shape: &'a [usize],
     strides: [&'a [usize]; N],
@@ -80,7 +100,13 @@ pub struct Odometer<'a, const N: usize> {
 
 impl<'a, const N: usize> Odometer<'a, N> {
     pub fn new(shape: &'a [usize], strides: [&'a [usize]; N]) -> Self {
-        Self { shape, strides, coordinates: vec![0; shape.len()], offsets: [0; N], left: shape.iter().fold(1, |count, &size| count.saturating_mul(size)) }
+        Self {
+            shape,
+            strides,
+            coordinates: vec![0; shape.len()],
+            offsets: [0; N],
+            left: shape.iter().fold(1, |count, &size| count.saturating_mul(size)),
+        }
     }
 }
 

@@ -81,13 +81,17 @@ pub fn element_count(shape: &[usize]) -> Result<usize> {
         .iter()
         .try_fold(1usize, |count, &size| count.checked_mul(size))
         .filter(|&count| count <= isize::MAX as usize / 32)
-        .ok_or_else(|| Error::memory(format!("a tensor of shape {shape:?} has more elements than memory could hold")))
+        .ok_or_else(|| {
+            Error::memory(format!("a tensor of shape {shape:?} has more elements than memory could hold"))
+        })
 }
 
 /// An empty vector with room for `count` elements, or an error where the allocator refuses.
 pub fn allocate<T>(count: usize) -> Result<Vec<T>> {
     let mut vector = Vec::new();
-    vector.try_reserve_exact(count).map_err(|_| Error::memory(format!("{count} elements of {} bytes could not be allocated", size_of::<T>())))?;
+    vector.try_reserve_exact(count).map_err(|_| {
+        Error::memory(format!("{count} elements of {} bytes could not be allocated", size_of::<T>()))
+    })?;
     Ok(vector)
 }
 
@@ -150,7 +154,10 @@ impl Tensor {
         }
         let wanted = element_count(&shape)?.saturating_mul(dtype.size());
         if wanted != bytes.len() {
-            return Err(Error::input(format!("a {dtype} tensor of shape {shape:?} takes {wanted} bytes; found {}", bytes.len())));
+            return Err(Error::input(format!(
+                "a {dtype} tensor of shape {shape:?} takes {wanted} bytes; found {}",
+                bytes.len()
+            )));
         }
         let data = match dtype.size() {
             8 => owned::<u64>(bytes)?,
@@ -161,10 +168,12 @@ impl Tensor {
         Ok(Self { dtype, shape, data: Data::Bytes(data) })
     }
 
-    /// The same from bytes that are no longer needed: they are kept as they are where the allocator aligned them for the type.
+    /// The same from bytes that are no longer needed: they are kept as they are where the allocator aligned
+    /// them for the type.
     pub fn from_byte_vector(dtype: DType, shape: impl Into<Vec<usize>>, bytes: Vec<u8>) -> Result<Self> {
         let shape = shape.into();
-        let fits = dtype != DType::String && element_count(&shape)?.saturating_mul(dtype.size()) == bytes.len();
+        let fits =
+            dtype != DType::String && element_count(&shape)?.saturating_mul(dtype.size()) == bytes.len();
         if fits && (bytes.as_ptr() as usize).is_multiple_of(dtype.size()) {
             return Ok(Self { dtype, shape, data: Data::Bytes(Arc::new(Raw(bytes))) });
         }
@@ -172,11 +181,18 @@ impl Tensor {
     }
 
     /// A tensor over a part of a mapped file; copied only where the file's offset isn't aligned for the type.
-    pub fn mapped(dtype: DType, shape: impl Into<Vec<usize>>, map: Arc<memmap2::Mmap>, start: usize) -> Result<Self> {
+    pub fn mapped(
+        dtype: DType,
+        shape: impl Into<Vec<usize>>,
+        map: Arc<memmap2::Mmap>,
+        start: usize,
+    ) -> Result<Self> {
         let shape = shape.into();
         let bytes = element_count(&shape)?.saturating_mul(dtype.size());
         let end = start.saturating_add(bytes);
-        let part = map.get(start..end).ok_or_else(|| Error::input(format!("bytes {start}..{end} lie outside the file of {} bytes", map.len())))?;
+        let part = map.get(start..end).ok_or_else(|| {
+            Error::input(format!("bytes {start}..{end} lie outside the file of {} bytes", map.len()))
+        })?;
         if !(part.as_ptr() as usize).is_multiple_of(dtype.size()) {
             return Self::from_bytes(dtype, shape, part);
         }
@@ -218,7 +234,8 @@ impl Tensor {
             Data::Strings(_) => &[],
         }
     }
-    /// Tells shared elements apart: two clones have the same identity, and no two live tensors with other elements do.
+    /// Tells shared elements apart: two clones have the same identity, and no two live tensors with other
+    /// elements do.
     pub fn identity(&self) -> usize {
         match &self.data {
             Data::Bytes(bytes) => Arc::as_ptr(bytes) as *const u8 as usize,
@@ -229,17 +246,25 @@ impl Tensor {
     /// The elements, if the tensor is of type `T`.
     pub fn as_slice<T: Element>(&self) -> Result<&[T]> {
         if self.dtype != T::DTYPE {
-            return Err(Error::input(format!("found a {} tensor where {} was expected", self.dtype, T::DTYPE)));
+            return Err(Error::input(format!(
+                "found a {} tensor where {} was expected",
+                self.dtype,
+                T::DTYPE
+            )));
         }
-        bytemuck::try_cast_slice(self.bytes()).map_err(|problem| Error::internal(format!("elements are not aligned: {problem}")))
+        bytemuck::try_cast_slice(self.bytes())
+            .map_err(|problem| Error::internal(format!("elements are not aligned: {problem}")))
     }
     pub fn as_strings(&self) -> Result<&[String]> {
         match &self.data {
             Data::Strings(strings) => Ok(strings),
-            Data::Bytes(_) => Err(Error::input(format!("found a {} tensor where strings were expected", self.dtype))),
+            Data::Bytes(_) => {
+                Err(Error::input(format!("found a {} tensor where strings were expected", self.dtype)))
+            }
         }
     }
-    /// The values of an int64, int32 or other integer (or bool) tensor: shapes, axes, indices. uint64 above int64's range is an error.
+    /// The values of an int64, int32 or other integer (or bool) tensor: shapes, axes, indices. uint64 above
+    /// int64's range is an error.
     pub fn to_i64s(&self) -> Result<Vec<i64>> {
         convert::to_i64s(self)
     }
@@ -256,21 +281,37 @@ impl Tensor {
     pub fn reshape(&self, shape: impl Into<Vec<usize>>) -> Result<Self> {
         let shape = shape.into();
         if element_count(&shape)? != self.len() {
-            return Err(Error::input(format!("{} elements of shape {:?} don't fill the shape {shape:?}", self.len(), self.shape)));
+            return Err(Error::input(format!(
+                "{} elements of shape {:?} don't fill the shape {shape:?}",
+                self.len(),
+                self.shape
+            )));
         }
         Ok(Self { dtype: self.dtype, shape, data: self.data.clone() })
     }
 
-    /// A new tensor whose element `i` is this one's element `source(i)`, for any type. `None` gives the type's zero.
+    /// A new tensor whose element `i` is this one's element `source(i)`, for any type. `None` gives the
+    /// type's zero.
     ///
     /// This is what data movement on the CPU is made of. Errors if a source lies outside.
-    pub fn pick(&self, shape: impl Into<Vec<usize>>, mut source: impl FnMut(usize) -> Option<usize>) -> Result<Self> {
-        fn picked<T: Element>(from: &[u8], count: usize, source: &mut dyn FnMut(usize) -> Option<usize>) -> Result<Arc<dyn Bytes>> {
-            let from: &[T] = bytemuck::try_cast_slice(from).map_err(|_| Error::internal("elements are not aligned"))?;
+    pub fn pick(
+        &self,
+        shape: impl Into<Vec<usize>>,
+        mut source: impl FnMut(usize) -> Option<usize>,
+    ) -> Result<Self> {
+        fn picked<T: Element>(
+            from: &[u8],
+            count: usize,
+            source: &mut dyn FnMut(usize) -> Option<usize>,
+        ) -> Result<Arc<dyn Bytes>> {
+            let from: &[T] =
+                bytemuck::try_cast_slice(from).map_err(|_| Error::internal("elements are not aligned"))?;
             let mut to = allocate(count)?;
             for index in 0..count {
                 to.push(match source(index) {
-                    Some(at) => *from.get(at).ok_or_else(|| Error::internal("an element was picked from outside its tensor"))?,
+                    Some(at) => *from
+                        .get(at)
+                        .ok_or_else(|| Error::internal("an element was picked from outside its tensor"))?,
                     None => T::default(),
                 });
             }
@@ -283,7 +324,10 @@ impl Tensor {
                 let mut to = allocate(count)?;
                 for index in 0..count {
                     to.push(match source(index) {
-                        Some(at) => from.get(at).ok_or_else(|| Error::internal("an element was picked from outside its tensor"))?.clone(),
+                        Some(at) => from
+                            .get(at)
+                            .ok_or_else(|| Error::internal("an element was picked from outside its tensor"))?
+                            .clone(),
                         None => String::new(),
                     });
                 }
@@ -299,16 +343,26 @@ impl Tensor {
         Ok(Self { dtype: self.dtype, shape, data })
     }
 
-    /// Runs of `length` elements one after the other, in the shape that they fill: run `i` begins at element `start` of tensor `part`,
-    /// `(part, start) = source(i)`. All parts are of one type. This is Concat and Gather where what they move is contiguous.
+    /// Runs of `length` elements one after the other, in the shape that they fill: run `i` begins at element
+    /// `start` of tensor `part`, `(part, start) = source(i)`. All parts are of one type. This is Concat and
+    /// Gather where what they move is contiguous.
     ///
     /// Errors if a run lies outside its tensor.
-    pub fn runs(parts: &[&Tensor], shape: impl Into<Vec<usize>>, length: usize, source: impl Fn(usize) -> (usize, usize) + Sync) -> Result<Self> {
+    pub fn runs(
+        parts: &[&Tensor],
+        shape: impl Into<Vec<usize>>,
+        length: usize,
+        source: impl Fn(usize) -> (usize, usize) + Sync,
+    ) -> Result<Self> {
         let shape = shape.into();
         let count = element_count(&shape)?;
         let Some(first) = parts.first() else { return Err(Error::internal("runs of no tensor")) };
         let size = first.dtype.size();
-        if first.dtype == DType::String || parts.iter().any(|part| part.dtype != first.dtype) || length == 0 || count % length != 0 {
+        if first.dtype == DType::String
+            || parts.iter().any(|part| part.dtype != first.dtype)
+            || length == 0
+            || count % length != 0
+        {
             return Err(Error::internal("runs of tensors that don't fit together"));
         }
         // A thread takes a few pages of runs at once.
@@ -317,7 +371,9 @@ impl Tensor {
             try_chunks(to, at_once * length * size, |chunk, to| {
                 for (index, to) in to.chunks_exact_mut(length * size).enumerate() {
                     let (part, start) = source(chunk * at_once + index);
-                    let from = parts.get(part).and_then(|part| part.bytes().get(start * size..(start + length) * size));
+                    let from = parts
+                        .get(part)
+                        .and_then(|part| part.bytes().get(start * size..(start + length) * size));
                     to.copy_from_slice(from.ok_or_else(|| Error::internal("a run lies outside its tensor"))?);
                 }
                 Ok(())
@@ -333,16 +389,31 @@ impl Tensor {
         Self::from_bytes(first.dtype, shape, &bytes)
     }
 
-    /// What a view of these elements shows, densely: the element at each coordinate of `shape` lies at `offset + Σ coordinate · stride`.
+    /// What a view of these elements shows, densely: the element at each coordinate of `shape` lies at
+    /// `offset + Σ coordinate · stride`.
     ///
     /// Errors if one lies outside.
     pub fn strided(&self, shape: impl Into<Vec<usize>>, strides: &[usize], offset: usize) -> Result<Self> {
-        fn copied<T: Element>(from: &[u8], shape: &[usize], strides: &[usize], offset: usize, to: &mut [T]) -> Result<()> {
-            let from: &[T] = bytemuck::try_cast_slice(from).map_err(|_| Error::internal("elements are not aligned"))?;
-            let from = from.get(offset..).ok_or_else(|| Error::internal("a view begins outside its tensor"))?;
+        fn copied<T: Element>(
+            from: &[u8],
+            shape: &[usize],
+            strides: &[usize],
+            offset: usize,
+            to: &mut [T],
+        ) -> Result<()> {
+            let from: &[T] =
+                bytemuck::try_cast_slice(from).map_err(|_| Error::internal("elements are not aligned"))?;
+            let from =
+                from.get(offset..).ok_or_else(|| Error::internal("a view begins outside its tensor"))?;
             crate::cpu::moves::strided(from, shape, strides, to)
         }
-        fn owned<T: Element>(from: &[u8], shape: &[usize], strides: &[usize], offset: usize, count: usize) -> Result<Arc<dyn Bytes>> {
+        fn owned<T: Element>(
+            from: &[u8],
+            shape: &[usize],
+            strides: &[usize],
+            offset: usize,
+            count: usize,
+        ) -> Result<Arc<dyn Bytes>> {
             let mut to: Vec<T> = zeros(count)?;
             copied(from, shape, strides, offset, &mut to)?;
             Ok(Arc::new(Owned(to)))
@@ -367,7 +438,8 @@ impl Tensor {
         Ok(Self { dtype: self.dtype, shape, data: Data::Bytes(data) })
     }
 
-    /// Several tensors of one type, their elements one after the other: the pool that a Concat or Scatter picks from.
+    /// Several tensors of one type, their elements one after the other: the pool that a Concat or Scatter
+    /// picks from.
     pub fn chain(parts: &[&Tensor]) -> Result<Self> {
         let dtype = parts.first().map_or(DType::F32, |part| part.dtype);
         if let Some(other) = parts.iter().find(|part| part.dtype != dtype) {
@@ -395,7 +467,9 @@ impl fmt::Debug for Tensor {
         if self.len() <= 8 {
             match &self.data {
                 Data::Strings(strings) => write!(f, " {strings:?}")?,
-                Data::Bytes(_) if self.dtype.is_integer() || self.dtype == DType::Bool => write!(f, " {:?}", self.to_i64s().unwrap_or_default())?,
+                Data::Bytes(_) if self.dtype.is_integer() || self.dtype == DType::Bool => {
+                    write!(f, " {:?}", self.to_i64s().unwrap_or_default())?
+                }
                 Data::Bytes(_) => write!(f, " {:?}", self.to_f64s().unwrap_or_default())?,
             }
         }

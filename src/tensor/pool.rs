@@ -1,7 +1,8 @@
-//! Memory that a run uses again: fresh pages cost a fault for every 4 KiB, which a small model's run mostly waits for.
+//! Memory that a run uses again: fresh pages cost a fault for every 4 KiB, which a small model's run mostly
+//! waits for.
 //!
-//! A run that wants it puts a [`Pool`] in place for its thread; [`Floats`] then come from there, and those of tensors that
-//! died are given back. Without one, memory is fresh.
+//! A run that wants it puts a [`Pool`] in place for its thread; [`Floats`] then come from there, and those of
+//! tensors that died are given back. Without one, memory is fresh.
 
 use super::allocate;
 use crate::error::Result;
@@ -73,9 +74,14 @@ pub fn unset(count: usize) -> Result<Floats> {
     let wanted = count.div_ceil(LINE);
     let kept = CURRENT.with_borrow_mut(|pool| {
         let free = &mut pool.as_mut()?.free;
-        let fits = |lines: &Vec<Line>| count >= SMALLEST && lines.capacity() >= wanted && lines.capacity() / 2 <= wanted;
+        let fits = |lines: &Vec<Line>| {
+            count >= SMALLEST && lines.capacity() >= wanted && lines.capacity() / 2 <= wanted
+        };
         // The latest that fits best is the likeliest to be in cache still.
-        let best = (0..free.len()).rev().filter(|&index| fits(&free[index])).min_by_key(|&index| free[index].capacity())?;
+        let best = (0..free.len())
+            .rev()
+            .filter(|&index| fits(&free[index]))
+            .min_by_key(|&index| free[index].capacity())?;
         Some(free.remove(best))
     });
     let Some(mut lines) = kept else { return Floats::zeros(count) };

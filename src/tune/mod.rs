@@ -1,7 +1,8 @@
 //! Measured choices: the variants of a model's kernels timed on the device, and the faster ones kept.
 //!
-//! Each candidate plan differs from the rule's in which variant every kernel takes; all run in turn, so that a clock that wanders hits
-//! them alike, and each step counts with its least time. Results are by key (kernel, storage, sizes), so models share them.
+//! Each candidate plan differs from the rule's in which variant every kernel takes; all run in turn, so that
+//! a clock that wanders hits them alike, and each step counts with its least time. Results are by key
+//! (kernel, storage, sizes), so models share them.
 
 mod store;
 
@@ -21,7 +22,8 @@ use std::sync::Arc;
 /// Timed runs of each candidate plan, after one that isn't timed.
 const RUNS: usize = 4;
 
-/// A variant replaces the rule's where it takes less than this share of its time: below it lies what repeated measurements differ by.
+/// A variant replaces the rule's where it takes less than this share of its time: below it lies what repeated
+/// measurements differ by.
 const WORTHWHILE: f64 = 0.97;
 
 /// What tuning came to.
@@ -36,21 +38,35 @@ pub struct Tuned {
 }
 
 impl Session {
-    /// Has later plans use what `store` knows of the kernels' variants for these inputs, after measuring what it doesn't know.
+    /// Has later plans use what `store` knows of the kernels' variants for these inputs, after measuring what
+    /// it doesn't know.
     ///
-    /// On the CPU there is nothing to choose. Errors: a device without timestamps, if something had to be measured; what running the
-    /// model gives.
+    /// On the CPU there is nothing to choose. Errors: a device without timestamps, if something had to be
+    /// measured; what running the model gives.
     pub fn tune(&mut self, inputs: &HashMap<ValueId, Tensor>, store: &mut Store) -> Result<Tuned> {
         let Some(device) = self.device().cloned() else { return Ok(Tuned::default()) };
         let rule = self.plan_choosing(inputs, Choices::Rule)?;
         let Some(plan) = &rule.plan else { return Ok(Tuned::default()) };
-        let open: BTreeMap<&str, &[Variant]> =
-            plan.chosen.iter().filter(|chosen| chosen.candidates.len() > 1).map(|chosen| (chosen.key.as_str(), chosen.candidates.as_slice())).collect();
-        let known = |key: &str, candidates: &[Variant]| store.choices().get(key).is_some_and(|variant| candidates.contains(variant));
-        let mut tuned = Tuned { known: open.iter().filter(|(key, candidates)| known(key, candidates)).count(), ..Tuned::default() };
+        let open: BTreeMap<&str, &[Variant]> = plan
+            .chosen
+            .iter()
+            .filter(|chosen| chosen.candidates.len() > 1)
+            .map(|chosen| (chosen.key.as_str(), chosen.candidates.as_slice()))
+            .collect();
+        let known = |key: &str, candidates: &[Variant]| {
+            store.choices().get(key).is_some_and(|variant| candidates.contains(variant))
+        };
+        let mut tuned = Tuned {
+            known: open.iter().filter(|(key, candidates)| known(key, candidates)).count(),
+            ..Tuned::default()
+        };
         if tuned.known < open.len() {
             if !device.has_timestamps() {
-                return Err(Error::unsupported(format!("'{}' has no timestamps to tune by", device.info().name)).remedy("leave --tune out"));
+                return Err(Error::unsupported(format!(
+                    "'{}' has no timestamps to tune by",
+                    device.info().name
+                ))
+                .remedy("leave --tune out"));
             }
             let most = open.values().map(|candidates| candidates.len()).max().unwrap_or(1);
             let others = (1..most).map(|index| self.plan_choosing(inputs, Choices::Candidate(index)));
@@ -59,18 +75,25 @@ impl Session {
             let times = self.time_candidates(&all, inputs)?;
             let unknown: Vec<_> = open.iter().filter(|(key, candidates)| !known(key, candidates)).collect();
             for (&key, &candidates) in unknown {
-                store.insert(key, best(candidates, |variant| times.get(&(key.to_string(), variant)).copied()));
+                store
+                    .insert(key, best(candidates, |variant| times.get(&(key.to_string(), variant)).copied()));
                 tuned.measured += 1;
             }
         }
-        let differs = |key: &str, candidates: &[Variant]| store.choices().get(key).is_some_and(|variant| candidates.first() != Some(variant));
+        let differs = |key: &str, candidates: &[Variant]| {
+            store.choices().get(key).is_some_and(|variant| candidates.first() != Some(variant))
+        };
         tuned.changed = open.iter().filter(|(key, candidates)| differs(key, candidates)).count();
         self.set_choices(Choices::Measured(store.choices().clone()));
         Ok(tuned)
     }
 
     /// The mean over a key's steps of each one's least time, in nanoseconds, by key and variant.
-    fn time_candidates(&self, all: &[&Prepared], inputs: &HashMap<ValueId, Tensor>) -> Result<HashMap<(String, Variant), f64>> {
+    fn time_candidates(
+        &self,
+        all: &[&Prepared],
+        inputs: &HashMap<ValueId, Tensor>,
+    ) -> Result<HashMap<(String, Variant), f64>> {
         let mode = self.mode();
         let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_step(op, operands, mode);
         let mut executions: Vec<(Arc<Plan>, Execution, HashMap<usize, u64>)> = vec![];
@@ -110,7 +133,10 @@ impl Session {
 fn best(candidates: &[Variant], time: impl Fn(Variant) -> Option<f64>) -> Variant {
     let rule = candidates.first().copied().unwrap_or(Variant::alone(1, false));
     let limit = time(rule).unwrap_or(f64::INFINITY) * WORTHWHILE;
-    let faster = candidates.iter().filter_map(|&variant| Some((variant, time(variant)?))).filter(|(_, time)| *time < limit);
+    let faster = candidates
+        .iter()
+        .filter_map(|&variant| Some((variant, time(variant)?)))
+        .filter(|(_, time)| *time < limit);
     faster.min_by(|a, b| a.1.total_cmp(&b.1)).map_or(rule, |(variant, _)| variant)
 }
 
@@ -121,7 +147,12 @@ mod tests {
     #[test]
     fn the_rule_stays_unless_another_is_clearly_faster() {
         let all: Vec<Variant> = [16, 8, 12].map(|tile| Variant::alone(tile, false)).to_vec();
-        let chosen = |times: [f64; 3]| best(&all, |variant| all.iter().zip(times).find(|(other, _)| **other == variant).map(|(_, time)| time)).tile;
+        let chosen = |times: [f64; 3]| {
+            best(&all, |variant| {
+                all.iter().zip(times).find(|(other, _)| **other == variant).map(|(_, time)| time)
+            })
+            .tile
+        };
         assert_eq!(chosen([100.0, 98.0, 99.0]), 16);
         assert_eq!(chosen([100.0, 90.0, 80.0]), 12);
         assert_eq!(chosen([100.0, 90.0, 120.0]), 8);

@@ -1,7 +1,8 @@
 //! What was measured on one adapter, kept on disk.
 //!
-//! A JSON file for each adapter, backend, driver, version of sardonyx and form of the kernels. It is safe to delete, and what it says is only
-//! ever a choice among a kernel's own candidates: a file that is damaged, too large or of something else is ignored.
+//! A JSON file for each adapter, backend, driver, version of sardonyx and form of the kernels. It is safe to
+//! delete, and what it says is only ever a choice among a kernel's own candidates: a file that is damaged,
+//! too large or of something else is ignored.
 
 use crate::error::{Error, Result};
 use crate::gpu::Device;
@@ -37,13 +38,21 @@ impl Store {
     pub fn open(device: &Device, folder: &Path) -> (Self, Option<String>) {
         let info = device.info();
         let form = device.capabilities().form();
-        let of = format!("sardonyx {}, {} ({}), {}, {form:?}", env!("CARGO_PKG_VERSION"), info.name, info.backend, info.driver);
+        let of = format!(
+            "sardonyx {}, {} ({}), {}, {form:?}",
+            env!("CARGO_PKG_VERSION"),
+            info.name,
+            info.backend,
+            info.driver
+        );
         Self::of(of, folder)
     }
 
     fn of(of: String, folder: &Path) -> (Self, Option<String>) {
         // FNV-1a (Fowler, Noll, Vo): the same from build to build.
-        let hash = of.bytes().fold(0xcbf29ce484222325u64, |hash, byte| (hash ^ byte as u64).wrapping_mul(0x100000001b3));
+        let hash = of
+            .bytes()
+            .fold(0xcbf29ce484222325u64, |hash, byte| (hash ^ byte as u64).wrapping_mul(0x100000001b3));
         let path = folder.join(format!("tune-{hash:016x}.json"));
         let (choices, problem) = match read(&path, &of) {
             Ok(choices) => (choices, None),
@@ -68,9 +77,12 @@ impl Store {
         all.extend(self.choices.clone());
         let choices = all.into_iter().map(|(key, variant)| (key, variant.to_string())).collect();
         let document = Document { schema: 1, of: self.of.clone(), choices };
-        let json = serde_json::to_string_pretty(&document).map_err(|problem| Error::internal(format!("JSON could not be made: {problem}")))?;
-        let failed =
-            |problem: std::io::Error| Error::file(&self.path, format!("can't be written: {problem}")).remedy("set XDG_CACHE_HOME to a writable folder");
+        let json = serde_json::to_string_pretty(&document)
+            .map_err(|problem| Error::internal(format!("JSON could not be made: {problem}")))?;
+        let failed = |problem: std::io::Error| {
+            Error::file(&self.path, format!("can't be written: {problem}"))
+                .remedy("set XDG_CACHE_HOME to a writable folder")
+        };
         std::fs::create_dir_all(self.path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
         let beside = self.path.with_extension(format!("{}.part", std::process::id()));
         std::fs::write(&beside, json).and_then(|()| std::fs::rename(&beside, &self.path)).map_err(|problem| {
@@ -97,11 +109,14 @@ fn read(path: &Path, of: &str) -> Result<BTreeMap<String, Variant>, String> {
     if document.schema != 1 || document.of != of {
         return Err(format!("it is of '{}'", document.of.chars().take(200).collect::<String>()));
     }
-    let variant = |(key, text): (String, String)| text.parse().map(|variant| (key, variant)).map_err(|error: Error| error.message().to_string());
+    let variant = |(key, text): (String, String)| {
+        text.parse().map(|variant| (key, variant)).map_err(|error: Error| error.message().to_string())
+    };
     document.choices.into_iter().map(variant).collect()
 }
 
-/// The user's cache folder of sardonyx: below XDG_CACHE_HOME, or where the system keeps caches; `None` where nothing says where that is.
+/// The user's cache folder of sardonyx: below XDG_CACHE_HOME, or where the system keeps caches; `None` where
+/// nothing says where that is.
 pub fn cache_folder() -> Option<PathBuf> {
     let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let home = || folder(if cfg!(windows) { "USERPROFILE" } else { "HOME" });
@@ -137,7 +152,14 @@ mod tests {
         store.save().unwrap();
         assert_eq!(open().0.choices().len(), 2);
         let whole = std::fs::read_to_string(store.path()).unwrap();
-        for text in ["", "{", "[]", &whole[..whole.len() / 2], &whole.replace("12-down", "0-down"), &whole.replace("a device", "another")] {
+        for text in [
+            "",
+            "{",
+            "[]",
+            &whole[..whole.len() / 2],
+            &whole.replace("12-down", "0-down"),
+            &whole.replace("a device", "another"),
+        ] {
             std::fs::write(store.path(), text).unwrap();
             let (found, problem) = open();
             assert!(found.choices().is_empty() && problem.is_some(), "{text}");

@@ -29,7 +29,15 @@ pub const Y: ValueId = ValueId(2);
 pub const Z: ValueId = ValueId(3);
 
 pub fn place(label: &str, value: Option<ValueId>, shape: &[usize], home: Home) -> Place {
-    Place { value, label: label.into(), fact: Fact::new(DType::F32, shape), layout: Layout::Dense, storage: Storage::F32, home, part: None }
+    Place {
+        value,
+        label: label.into(),
+        fact: Fact::new(DType::F32, shape),
+        layout: Layout::Dense,
+        storage: Storage::F32,
+        home,
+        part: None,
+    }
 }
 
 pub fn step(kind: StepKind, reads: Vec<PlaceId>, writes: Vec<PlaceId>) -> Step {
@@ -64,7 +72,8 @@ impl Maker<'_> {
     }
 }
 
-/// y = x · 2 + w, z = y · 3 + x, then 2z in x's buffer; reads 2z (as Y) and z back. Places: 0 x, 1 w, 2 y, 3 z, 4 2z.
+/// y = x · 2 + w, z = y · 3 + x, then 2z in x's buffer; reads 2z (as Y) and z back. Places: 0 x, 1 w, 2 y, 3
+/// z, 4 2z.
 pub fn axpy_plan(device: &Device, source: &str, shape: &[usize]) -> Plan {
     let count: usize = shape.iter().product();
     let tensor = Tensor::new(shape, (0..count).map(|i| i as f32 * 0.5).collect()).unwrap();
@@ -88,18 +97,34 @@ pub fn axpy_plan(device: &Device, source: &str, shape: &[usize]) -> Plan {
         maker.axpy([0, 1, 2], 2.0),
         maker.axpy([2, 0, 3], 3.0),
         maker.axpy([3, 3, 4], 1.0),
-        step(StepKind::Download { from: PlaceId(4), value: Y, layout: Layout::Dense }, vec![PlaceId(4)], vec![]),
-        step(StepKind::Download { from: PlaceId(3), value: Z, layout: Layout::Dense }, vec![PlaceId(3)], vec![]),
+        step(
+            StepKind::Download { from: PlaceId(4), value: Y, layout: Layout::Dense },
+            vec![PlaceId(4)],
+            vec![],
+        ),
+        step(
+            StepKind::Download { from: PlaceId(3), value: Z, layout: Layout::Dense },
+            vec![PlaceId(3)],
+            vec![],
+        ),
     ];
     let bytes = places[0].bytes();
-    let packing = Packing { name: "as is", args: vec![], shape: shape.to_vec(), pack: |tensor, _| Ok(tensor.clone()) };
+    let packing =
+        Packing { name: "as is", args: vec![], shape: shape.to_vec(), pack: |tensor, _| Ok(tensor.clone()) };
     Plan {
         graph,
         places,
         steps,
         // The first slot is larger than its tenants, as a shared one may be.
         slots: vec![bytes + 4096, bytes, bytes],
-        constants: vec![Constant { label: "w".into(), tensor, packing, layout: Layout::Dense, storage: Storage::F32, bytes }],
+        constants: vec![Constant {
+            label: "w".into(),
+            tensor,
+            packing,
+            layout: Layout::Dense,
+            storage: Storage::F32,
+            bytes,
+        }],
         params: maker.params,
         facts: vec![None; 4],
         placements: vec![],

@@ -1,4 +1,5 @@
-//! What can't be run: one line that says what and what to do, exit code 2, nothing on standard output, nothing half-written.
+//! What can't be run: one line that says what and what to do, exit code 2, nothing on standard output,
+//! nothing half-written.
 
 use super::models::*;
 use super::*;
@@ -23,7 +24,10 @@ fn files_that_are_cut_off() {
         let path = folder.join(format!("cut{index}.onnx"));
         std::fs::write(&path, &whole[..length]).unwrap();
         let (outputs, json) = (folder.join("out"), folder.join("result.json"));
-        refused(&["run", text_of(&path), "--outputs", text_of(&outputs), "--json", text_of(&json)], &["cut", "onnx", "; "]);
+        refused(
+            &["run", text_of(&path), "--outputs", text_of(&outputs), "--json", text_of(&json)],
+            &["cut", "onnx", "; "],
+        );
         assert!(!outputs.exists() && !json.exists());
     }
     std::fs::write(folder.join("picture.onnx"), std::fs::read("models/digits/7.png").unwrap()).unwrap();
@@ -44,7 +48,13 @@ fn operators_that_are_not_known() {
     let strange = with_int(node("Relu", &["x"], &["y"]), "strangeness", 1);
     save(&path, vec![strange], vec![value("x", &["3"])], vec![value("y", &["3"])], vec![]);
     no_model(&path, &["strangeness"]);
-    save(&path, vec![node("Relu", &["nowhere"], &["y"])], vec![value("x", &["3"])], vec![value("y", &["3"])], vec![]);
+    save(
+        &path,
+        vec![node("Relu", &["nowhere"], &["y"])],
+        vec![value("x", &["3"])],
+        vec![value("y", &["3"])],
+        vec![],
+    );
     no_model(&path, &["nowhere"]);
 }
 
@@ -54,7 +64,13 @@ fn external_data_that_are_missing_or_elsewhere() {
     let path = folder.join("inner/model.onnx");
     let make = |location: &str| {
         let add = node("Add", &["x", "w"], &["y"]);
-        save(&path, vec![add], vec![value("x", &["3"])], vec![value("y", &["3"])], vec![external("w", &[3], location)]);
+        save(
+            &path,
+            vec![add],
+            vec![value("x", &["3"])],
+            vec![value("y", &["3"])],
+            vec![external("w", &[3], location)],
+        );
     };
     make("gone.bin");
     no_model(&path, &["model.onnx", "'w'", "gone.bin", "beside the model"]);
@@ -75,7 +91,10 @@ fn external_data_that_are_missing_or_elsewhere() {
     // And by a bare name from its own folder, whole.
     make("whole.bin");
     std::fs::write(folder.join("inner/whole.bin"), [0; 12]).unwrap();
-    let output = command(&["run", "model.onnx", "--device", "cpu"]).current_dir(folder.join("inner")).output().unwrap();
+    let output = command(&["run", "model.onnx", "--device", "cpu"])
+        .current_dir(folder.join("inner"))
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
@@ -89,24 +108,48 @@ fn sizes_beyond_counting() {
         // By the model's constants, and by an input that only a run knows.
         for known in [true, false] {
             for op in ["Expand", "ConstantOfShape", "Tile"] {
-                let made = if op == "ConstantOfShape" { node(op, &["s"], &["y"]) } else { node(op, &["r", "s"], &["y"]) };
+                let made = if op == "ConstantOfShape" {
+                    node(op, &["s"], &["y"])
+                } else {
+                    node(op, &["r", "s"], &["y"])
+                };
                 let rank = shape.len().to_string();
                 let (ones, of) = (int64s("ones", &vec![1; shape.len()]), typed("s", INT64 as i32, &[&rank]));
-                let (inputs, constants) = if known { (input(), vec![ones, int64s("s", &shape)]) } else { ([input(), vec![of]].concat(), vec![ones]) };
+                let (inputs, constants) = if known {
+                    (input(), vec![ones, int64s("s", &shape)])
+                } else {
+                    ([input(), vec![of]].concat(), vec![ones])
+                };
                 save(&path, vec![node("Reshape", &["x", "ones"], &["r"]), made], inputs, output(), constants);
                 floats(&folder.join("x.npy"), &[1]);
-                sardonyx::onnx::write_npy(&folder.join("s.npy"), &sardonyx::Tensor::int64s(shape.iter().copied())).unwrap();
+                sardonyx::onnx::write_npy(
+                    &folder.join("s.npy"),
+                    &sardonyx::Tensor::int64s(shape.iter().copied()),
+                )
+                .unwrap();
                 for device in ["cpu", "auto"] {
-                    refused(&["run", text_of(&path), "--device", device, "--inputs", text_of(&folder)], &["model.onnx"]);
+                    refused(
+                        &["run", text_of(&path), "--device", device, "--inputs", text_of(&folder)],
+                        &["model.onnx"],
+                    );
                 }
             }
         }
-        let claims = onnx_protobuf::TensorProto { name: "w".into(), data_type: FLOAT, dims: shape, raw_data: vec![0; 8], ..Default::default() };
+        let claims = onnx_protobuf::TensorProto {
+            name: "w".into(),
+            data_type: FLOAT,
+            dims: shape,
+            raw_data: vec![0; 8],
+            ..Default::default()
+        };
         save(&path, vec![node("Add", &["x", "w"], &["y"])], input(), output(), vec![claims]);
         no_model(&path, &["'w'"]);
     }
     save(&path, vec![node("Relu", &["x"], &["y"])], vec![value("x", &["a", "b", "c"])], output(), vec![]);
-    refused(&["run", text_of(&path), "--set", "a=4294967296", "--set", "b=4294967296", "--set", "c=4294967296"], &["'x'", "4294967296"]);
+    refused(
+        &["run", text_of(&path), "--set", "a=4294967296", "--set", "b=4294967296", "--set", "c=4294967296"],
+        &["'x'", "4294967296"],
+    );
     save(&path, vec![node("Relu", &["x"], &["y"])], vec![typed("x", FLOAT, &["-3"])], output(), vec![]);
     let talk = text(&sardonyx(&["run", text_of(&path), "--device", "cpu"]).stderr);
     assert!(!talk.contains("panicked"), "{talk}");
@@ -147,9 +190,15 @@ fn tensor_files_that_are_none() {
     refused(&["run", BRANCHES, "-i", &path("cut.npz", b"PK\x03\x04")], &["cut.npz"]);
     refused(&["run", BRANCHES, "-i", &path("cut.pb", b"\x0a\xff")], &["cut.pb"]);
     refused(&["run", BRANCHES, "-i", &path("none.txt", b"1 2 3")], &["none.txt", ".npy"]);
-    let two = [("a".to_string(), sardonyx::Tensor::scalar(1f32)), ("b".to_string(), sardonyx::Tensor::scalar(1f32))];
+    let two = [
+        ("a".to_string(), sardonyx::Tensor::scalar(1f32)),
+        ("b".to_string(), sardonyx::Tensor::scalar(1f32)),
+    ];
     sardonyx::onnx::write_npz(&folder.join("two.npz"), &two).unwrap();
-    refused(&["run", BRANCHES, "-i", &format!("input={}", text_of(&folder.join("two.npz")))], &["two.npz", "a, b"]);
+    refused(
+        &["run", BRANCHES, "-i", &format!("input={}", text_of(&folder.join("two.npz")))],
+        &["two.npz", "a, b"],
+    );
 }
 
 #[test]
@@ -170,7 +219,13 @@ fn without_a_driver_every_verb_says_so() {
     if !cfg!(target_os = "linux") {
         return;
     }
-    let hidden = |arguments: &[&str]| command(arguments).env("VK_ICD_FILENAMES", "/dev/null").env("VK_DRIVER_FILES", "/dev/null").output().unwrap();
+    let hidden = |arguments: &[&str]| {
+        command(arguments)
+            .env("VK_ICD_FILENAMES", "/dev/null")
+            .env("VK_DRIVER_FILES", "/dev/null")
+            .output()
+            .unwrap()
+    };
     for arguments in [
         &["run", BRANCHES, "--device", "gpu"][..],
         &["bench", BRANCHES, "--device", "gpu:0"],
@@ -181,9 +236,17 @@ fn without_a_driver_every_verb_says_so() {
         let output = hidden(arguments);
         let talk = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {talk}");
-        assert!(talk.trim_end().lines().count() == 1 && talk.contains("--device cpu") && output.stdout.is_empty(), "{arguments:?}: {talk}");
+        assert!(
+            talk.trim_end().lines().count() == 1 && talk.contains("--device cpu") && output.stdout.is_empty(),
+            "{arguments:?}: {talk}"
+        );
     }
-    for arguments in [&["verify", "models/tiny"][..], &["compare", BRANCHES], &["inspect", BRANCHES, "--plan"], &["devices"]] {
+    for arguments in [
+        &["verify", "models/tiny"][..],
+        &["compare", BRANCHES],
+        &["inspect", BRANCHES, "--plan"],
+        &["devices"],
+    ] {
         let output = hidden(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
     }

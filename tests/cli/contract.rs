@@ -1,4 +1,5 @@
-//! The contract's clauses that the tests of main.rs don't hold: devices, limits, fallbacks, names of files, every field of a document.
+//! The contract's clauses that the tests of main.rs don't hold: devices, limits, fallbacks, names of files,
+//! every field of a document.
 
 use super::models::*;
 use super::*;
@@ -29,9 +30,29 @@ fn every_document_says_its_schema_and_device() {
     }
     assert_eq!(json(&["inspect", BRANCHES, "--json", "-"])["schema"], 1);
     let bench = json(&arguments(&["bench", BRANCHES, "--runs", "1", "--no-accuracy"], &cpu));
-    has(&bench["results"][0], &["model", "device", "adapter", "backend", "driver", "precision", "batch", "gpu_ms", "peak_host_bytes", "peak_device_bytes"]);
-    has(&bench["results"][0], &["dispatches", "pipelines", "fallbacks", "throughput_per_s", "runs_ms", "first_inference_ms"]);
-    let classify = json(&arguments(&["classify", DIGITS, "models/digits/7.png", "models/digits/3.png", "--top", "2"], &cpu));
+    has(
+        &bench["results"][0],
+        &[
+            "model",
+            "device",
+            "adapter",
+            "backend",
+            "driver",
+            "precision",
+            "batch",
+            "gpu_ms",
+            "peak_host_bytes",
+            "peak_device_bytes",
+        ],
+    );
+    has(
+        &bench["results"][0],
+        &["dispatches", "pipelines", "fallbacks", "throughput_per_s", "runs_ms", "first_inference_ms"],
+    );
+    let classify = json(&arguments(
+        &["classify", DIGITS, "models/digits/7.png", "models/digits/3.png", "--top", "2"],
+        &cpu,
+    ));
     for (answer, digit) in classify.as_array().unwrap().iter().zip([7, 3]) {
         has(answer, &["image", "device", "adapter"]);
         assert_eq!(answer["top"].as_array().unwrap().len(), 2);
@@ -42,10 +63,21 @@ fn every_document_says_its_schema_and_device() {
 
 #[test]
 fn every_verb_says_on_standard_error_which_device_ran() {
-    for verb in [&["run", BRANCHES][..], &["compare", BRANCHES], &["verify", "models/tiny"], &["classify", DIGITS, "models/digits/7.png"]] {
-        assert!(talk_of(&arguments(verb, &["--device", "cpu", "--json", "-"])).contains("device: CPU"), "{verb:?}");
+    for verb in [
+        &["run", BRANCHES][..],
+        &["compare", BRANCHES],
+        &["verify", "models/tiny"],
+        &["classify", DIGITS, "models/digits/7.png"],
+    ] {
+        assert!(
+            talk_of(&arguments(verb, &["--device", "cpu", "--json", "-"])).contains("device: CPU"),
+            "{verb:?}"
+        );
     }
-    assert!(talk_of(&["bench", BRANCHES, "--runs", "1", "--no-accuracy", "--device", "cpu"]).contains("device: CPU"));
+    assert!(
+        talk_of(&["bench", BRANCHES, "--runs", "1", "--no-accuracy", "--device", "cpu"])
+            .contains("device: CPU")
+    );
 }
 
 #[test]
@@ -92,7 +124,10 @@ fn limits_from_a_file() {
         std::fs::write(path, limits).unwrap();
         refused(&run, &[part]);
     }
-    assert_eq!(json(&["verify", "models/tiny", "--device", "gpu", "--limits", "webgpu", "--json", "-"])["counts"]["failed"], 0);
+    assert_eq!(
+        json(&["verify", "models/tiny", "--device", "gpu", "--limits", "webgpu", "--json", "-"])["counts"]["failed"],
+        0
+    );
 }
 
 #[test]
@@ -100,7 +135,9 @@ fn inputs_and_outputs_keep_their_types_in_f16() {
     let document = json(&["run", BRANCHES, "--device", "cpu", "--precision", "f16", "--json", "-"]);
     assert_eq!(document["outputs"][0]["dtype"], "float32");
     // Every stored tensor is rounded: so are the outputs.
-    let exact = |value: &Value| value.as_f64().is_some_and(|x| f64::from(half::f16::from_f64(x)) == f64::from(x as f32));
+    let exact = |value: &Value| {
+        value.as_f64().is_some_and(|x| f64::from(half::f16::from_f64(x)) == f64::from(x as f32))
+    };
     assert!(document["outputs"][0]["values"].as_array().unwrap().iter().all(exact));
 }
 
@@ -112,22 +149,42 @@ fn a_fallback_is_said_refused_and_goes_by_an_output() {
     let folder = folder("fallback");
     let path = folder.join("model.onnx");
     let einsum = with_text(node("Einsum", &["x"], &["the sums"]), "equation", "ij->i");
-    save(&path, vec![einsum, node("Relu", &["the sums"], &["y"])], vec![value("x", &["2", "3"])], vec![value("y", &["2"])], vec![]);
+    save(
+        &path,
+        vec![einsum, node("Relu", &["the sums"], &["y"])],
+        vec![value("x", &["2", "3"])],
+        vec![value("y", &["2"])],
+        vec![],
+    );
     let model = path.to_str().unwrap();
     let document = json(&["run", model, "--device", "gpu", "--json", "-"]);
-    assert_eq!((&document["fallbacks"][0]["node"], &document["fallbacks"][0]["op"]), (&json!("the sums"), &json!("Einsum")));
+    assert_eq!(
+        (&document["fallbacks"][0]["node"], &document["fallbacks"][0]["op"]),
+        (&json!("the sums"), &json!("Einsum"))
+    );
     assert!(document["fallbacks"][0]["reason"].is_string());
     for verb in [&["run"][..], &["compare"], &["bench", "--runs", "1", "--no-accuracy"]] {
-        assert!(talk_of(&arguments(verb, &[model, "--device", "gpu"])).contains("node 'the sums' (Einsum)"), "{verb:?}");
+        assert!(
+            talk_of(&arguments(verb, &[model, "--device", "gpu"])).contains("node 'the sums' (Einsum)"),
+            "{verb:?}"
+        );
     }
     for verb in ["run", "bench", "compare"] {
         refused(&[verb, model, "--device", "gpu", "--strict"], &["the sums", "Einsum", "--strict"]);
     }
-    assert_eq!(json(&["run", model, "--device", "cpu", "--strict", "--json", "-"])["fallbacks"], json!([]), "the CPU that was asked for is none");
-    has(&json(&["compare", model, "--device", "gpu", "--json", "-"])["fallbacks"][0], &["node", "op", "reason"]);
+    assert_eq!(
+        json(&["run", model, "--device", "cpu", "--strict", "--json", "-"])["fallbacks"],
+        json!([]),
+        "the CPU that was asked for is none"
+    );
+    has(
+        &json(&["compare", model, "--device", "gpu", "--json", "-"])["fallbacks"][0],
+        &["node", "op", "reason"],
+    );
 }
 
-/// What follows from shapes alone, or from a small integer input that is needed by value, is computed with the plan.
+/// What follows from shapes alone, or from a small integer input that is needed by value, is computed with
+/// the plan.
 #[test]
 fn what_the_plan_computes_is_no_fallback() {
     if sardonyx::gpu::test_device().is_none() {
@@ -135,7 +192,11 @@ fn what_the_plan_computes_is_no_fallback() {
     }
     let folder = folder("planned");
     let path = folder.join("model.onnx");
-    let nodes = vec![node("Shape", &["x"], &["s"]), node("Add", &["s", "n"], &["t"]), node("Expand", &["x", "t"], &["y"])];
+    let nodes = vec![
+        node("Shape", &["x"], &["s"]),
+        node("Add", &["s", "n"], &["t"]),
+        node("Expand", &["x", "t"], &["y"]),
+    ];
     let inputs = vec![value("x", &["1", "3"]), typed("n", INT64 as i32, &["2"])];
     save(&path, nodes, inputs, vec![value("y", &["a", "b"])], vec![]);
     sardonyx::onnx::write_npy(&folder.join("n.npy"), &sardonyx::Tensor::int64s([1, 0])).unwrap();
@@ -161,21 +222,42 @@ fn names_become_file_names() {
     floats(&folder.join("in_a_0.npy"), &[3]);
     for _ in 0..2 {
         // The second time overwrites.
-        let document = json(&["run", model, "--inputs", folder.to_str().unwrap(), "--outputs", out, "--device", "cpu", "--json", "-"]);
-        let files: Vec<&str> = document["outputs"].as_array().unwrap().iter().map(|output| output["file"].as_str().unwrap()).collect();
+        let document = json(&[
+            "run",
+            model,
+            "--inputs",
+            folder.to_str().unwrap(),
+            "--outputs",
+            out,
+            "--device",
+            "cpu",
+            "--json",
+            "-",
+        ]);
+        let files: Vec<&str> = document["outputs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|output| output["file"].as_str().unwrap())
+            .collect();
         assert!(files[0].ends_with("out_y.npy") && files[1].ends_with("b_c.pb"), "{files:?}");
         assert_eq!(document["outputs"][1]["dtype"], "bfloat16");
     }
     assert_eq!(sardonyx::onnx::read_pb(&outputs.join("b_c.pb")).unwrap().0, "b c");
     assert_eq!(std::fs::read_dir(&outputs).unwrap().count(), 2, "nothing else is left there");
 
-    let twins = |first: &str, second: &str| vec![node("Add", &["a/b", "a:b"], &[first]), node("Sub", &["a/b", "a:b"], &[second])];
+    let twins = |first: &str, second: &str| {
+        vec![node("Add", &["a/b", "a:b"], &[first]), node("Sub", &["a/b", "a:b"], &[second])]
+    };
     let inputs = || vec![value("a/b", &["1"]), value("a:b", &["1"])];
     save(&path, twins("p", "q"), inputs(), vec![value("p", &["1"]), value("q", &["1"])], vec![]);
     refused(&["run", model, "--inputs", folder.to_str().unwrap()], &["'a/b'", "'a:b'", "a_b"]);
     save(&path, twins("p/q", "p:q"), inputs(), vec![value("p/q", &["1"]), value("p:q", &["1"])], vec![]);
     for verb in ["run", "bench"] {
-        refused(&[verb, model, "--device", "cpu", "--outputs", folder.join("twins").to_str().unwrap()], &["'p/q'", "'p:q'", "p_q"]);
+        refused(
+            &[verb, model, "--device", "cpu", "--outputs", folder.join("twins").to_str().unwrap()],
+            &["'p/q'", "'p:q'", "p_q"],
+        );
     }
     assert!(!folder.join("twins").exists());
 }
@@ -186,8 +268,14 @@ fn symbolic_sizes() {
     let path = folder.join("model.onnx");
     relu(&path);
     let model = path.to_str().unwrap();
-    let shape = |more: &[&str]| json(&arguments(&["run", model, "--device", "cpu", "--json", "-"], more))["outputs"][0]["shape"].clone();
-    assert_eq!((shape(&[]), shape(&["--set", "batch=4"]), shape(&["--set", "batch=0"])), (json!([1, 3]), json!([4, 3]), json!([0, 3])));
+    let shape = |more: &[&str]| {
+        json(&arguments(&["run", model, "--device", "cpu", "--json", "-"], more))["outputs"][0]["shape"]
+            .clone()
+    };
+    assert_eq!(
+        (shape(&[]), shape(&["--set", "batch=4"]), shape(&["--set", "batch=0"])),
+        (json!([1, 3]), json!([4, 3]), json!([0, 3]))
+    );
     floats(&folder.join("x.npy"), &[2, 3]);
     let given = format!("x={}", folder.join("x.npy").display());
     assert_eq!(shape(&["-i", &given]), json!([2, 3]));
@@ -196,13 +284,18 @@ fn symbolic_sizes() {
         refused(&[verb, model, "--device", "cpu", "-i", &given, "--set", "batch=3"], &["'batch' is 2", "3"]);
     }
     assert!(talk_of(&["inspect", model, "--set", "width=3"]).contains("'width'"));
-    let seeded = |seed: &str| json(&["run", model, "--device", "cpu", "--seed", seed, "--json", "-"])["outputs"][0]["values"].clone();
+    let seeded = |seed: &str| {
+        json(&["run", model, "--device", "cpu", "--seed", seed, "--json", "-"])["outputs"][0]["values"]
+            .clone()
+    };
     assert!(seeded("3") == seeded("3") && seeded("3") != seeded("4"));
 }
 
 #[test]
 fn bench_runs_as_long_as_it_is_told() {
-    let result = |more: &[&str]| json(&arguments(&["bench", BRANCHES, "--no-accuracy", "--device", "cpu", "--json", "-"], more))["results"][0].clone();
+    let result = |more: &[&str]| {
+        json(&arguments(&["bench", BRANCHES, "--no-accuracy", "--device", "cpu", "--json", "-"], more))["results"][0].clone()
+    };
     let timed = result(&["--duration", "0.2", "--warmup", "0"]);
     let times: f64 = timed["runs_ms"].as_array().unwrap().iter().map(|time| time.as_f64().unwrap()).sum();
     assert!((190.0..5000.0).contains(&times), "{times}");
@@ -210,14 +303,36 @@ fn bench_runs_as_long_as_it_is_told() {
     let folder = folder("bench-outputs");
     let (bench, run) = (folder.join("bench"), folder.join("run"));
     result(&["--runs", "2", "--seed", "5", "--outputs", bench.to_str().unwrap()]);
-    json(&["run", BRANCHES, "--seed", "5", "--device", "cpu", "--outputs", run.to_str().unwrap(), "--json", "-"]);
-    assert_eq!(std::fs::read(bench.join("output.npy")).unwrap(), std::fs::read(run.join("output.npy")).unwrap());
+    json(&[
+        "run",
+        BRANCHES,
+        "--seed",
+        "5",
+        "--device",
+        "cpu",
+        "--outputs",
+        run.to_str().unwrap(),
+        "--json",
+        "-",
+    ]);
+    assert_eq!(
+        std::fs::read(bench.join("output.npy")).unwrap(),
+        std::fs::read(run.join("output.npy")).unwrap()
+    );
     refused(&["bench", BRANCHES, DIGITS, "--worker"], &["one model"]);
-    let mut child =
-        command(&["bench", BRANCHES, "--device", "cpu", "--worker"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command(&["bench", BRANCHES, "--device", "cpu", "--worker"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(b"soon\n").unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(output.status.code() == Some(2) && text(&output.stderr).contains("'soon'"), "{}", text(&output.stderr));
+    assert!(
+        output.status.code() == Some(2) && text(&output.stderr).contains("'soon'"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]
@@ -226,12 +341,16 @@ fn compare_answers_by_its_exit_code() {
     has(&cpu, &["verdict", "first_different", "outputs", "nodes", "reference"]);
     assert_eq!((&cpu["verdict"], &cpu["first_different"]), (&json!("same"), &Value::Null));
     for reference in ["cpu", "cpu-f64"] {
-        assert_eq!(sardonyx(&["compare", BRANCHES, "--device", "cpu", "--reference", reference]).status.code(), Some(0));
+        assert_eq!(
+            sardonyx(&["compare", BRANCHES, "--device", "cpu", "--reference", reference]).status.code(),
+            Some(0)
+        );
     }
     refused(&["compare", BRANCHES, "--device", "cpu", "--reference", "voodoo"], &["voodoo"]);
     refused(&["compare", BRANCHES, "--device", "cpu", "--reference", "no/such.npz"], &["no/such.npz"]);
     refused(&["compare", BRANCHES, "--device", "cpu", "--rtol=-1"], &["rtol"]);
-    // Recorded outputs that are wrong are different: by their name, and by tolerances that say how much is allowed.
+    // Recorded outputs that are wrong are different: by their name, and by tolerances that say how much is
+    // allowed.
     let folder = folder("compare");
     let path = folder.join("recorded.npz");
     let zeros = sardonyx::Tensor::new([1, 15, 8], vec![0f32; 120]).unwrap();
@@ -246,7 +365,17 @@ fn compare_answers_by_its_exit_code() {
     if sardonyx::gpu::test_device().is_none() {
         return;
     }
-    let planted = sardonyx(&["compare", BRANCHES, "--device", "gpu", "--per-node", "--plant-fault", "1", "--json", "-"]);
+    let planted = sardonyx(&[
+        "compare",
+        BRANCHES,
+        "--device",
+        "gpu",
+        "--per-node",
+        "--plant-fault",
+        "1",
+        "--json",
+        "-",
+    ]);
     assert_eq!(planted.status.code(), Some(1), "{}", text(&planted.stderr));
     let document: Value = serde_json::from_slice(&planted.stdout).unwrap();
     has(&document["first_different"], &["node", "op", "output"]);
@@ -266,11 +395,17 @@ fn what_is_newer_than_what_is_known_is_noted() {
     model.opset_import[0].version = 1_000;
     std::fs::write(&new, model.write_to_bytes().unwrap()).unwrap();
     for verb in [&["inspect"][..], &["run", "--device", "cpu"]] {
-        let of = |path: &std::path::Path| text(&sardonyx(&[verb, &[path.to_str().unwrap(), "--json", "-"]].concat()).stderr);
+        let of = |path: &std::path::Path| {
+            text(&sardonyx(&[verb, &[path.to_str().unwrap(), "--json", "-"]].concat()).stderr)
+        };
         let (old, new) = (of(&old), of(&new));
         assert!(!old.contains("newest"), "{old}");
-        let notes: Vec<&str> = new.lines().filter(|line| line.starts_with("note: the model is of ")).collect();
-        assert!(notes.len() == 2 && notes[0].contains("opset 1000") && notes[1].contains("IR version 99"), "{new}");
+        let notes: Vec<&str> =
+            new.lines().filter(|line| line.starts_with("note: the model is of ")).collect();
+        assert!(
+            notes.len() == 2 && notes[0].contains("opset 1000") && notes[1].contains("IR version 99"),
+            "{new}"
+        );
         // Standard output stays one document.
         json(&[verb, &[folder.join("new.onnx").to_str().unwrap(), "--json", "-"]].concat());
     }
@@ -287,14 +422,20 @@ fn a_driver_that_takes_too_long_is_an_error() {
         (output.status.code(), text(&output.stderr))
     };
     let adapter = sardonyx::gpu::test_device().unwrap().info().name.clone();
-    for (variable, what) in [("SARDONYX_COMPILE_TIMEOUT", "didn't compile the kernel '"), ("SARDONYX_RUN_TIMEOUT", "didn't finish ")] {
+    for (variable, what) in [
+        ("SARDONYX_COMPILE_TIMEOUT", "didn't compile the kernel '"),
+        ("SARDONYX_RUN_TIMEOUT", "didn't finish "),
+    ] {
         let (code, said) = ended("gpu", variable, "0");
         assert_eq!(code, Some(2), "{said}");
         for part in [&adapter, what, "kernel '", "within 0ns", "--device cpu", variable] {
             assert!(said.contains(part), "{part}: {said}");
         }
         let (code, said) = ended("gpu", variable, "soon");
-        assert!(code == Some(2) && said.contains(&format!("{variable} is 'soon', not a number of seconds")), "{said}");
+        assert!(
+            code == Some(2) && said.contains(&format!("{variable} is 'soon', not a number of seconds")),
+            "{said}"
+        );
         assert_eq!(ended("cpu", variable, "0").0, Some(0));
         assert_eq!(ended("gpu", variable, "600.5").0, Some(0));
     }

@@ -1,4 +1,5 @@
-//! The command line: every verb, its JSON, its errors. Standard output is data, errors are one line, exit codes are 0, 1, 2.
+//! The command line: every verb, its JSON, its errors. Standard output is data, errors are one line, exit
+//! codes are 0, 1, 2.
 #![cfg(feature = "cli")]
 
 mod bad_input;
@@ -30,17 +31,25 @@ fn text(bytes: &[u8]) -> String {
 fn json(arguments: &[&str]) -> Value {
     let output = sardonyx(arguments);
     assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|problem| panic!("{arguments:?}: {problem}: {}", text(&output.stdout)))
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|problem| panic!("{arguments:?}: {problem}: {}", text(&output.stdout)))
 }
-/// A run that can't be: exit code 2, nothing on standard output, and a last line `error: …` that holds every part.
+/// A run that can't be: exit code 2, nothing on standard output, and a last line `error: …` that holds every
+/// part.
 fn refused(arguments: &[&str], parts: &[&str]) {
     let output = sardonyx(arguments);
     let talk = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{arguments:?}: {talk}");
     assert!(output.stdout.is_empty(), "{arguments:?}");
-    let errors: Vec<&str> = talk.lines().filter(|line| !["device: ", "note: ", "inputs: "].iter().any(|talk| line.starts_with(talk))).collect();
+    let errors: Vec<&str> = talk
+        .lines()
+        .filter(|line| !["device: ", "note: ", "inputs: "].iter().any(|talk| line.starts_with(talk)))
+        .collect();
     assert_eq!(errors.len(), 1, "{arguments:?}: {talk}");
-    assert!(errors[0].starts_with("error: ") && parts.iter().all(|part| errors[0].contains(part)), "{arguments:?}: {talk}");
+    assert!(
+        errors[0].starts_with("error: ") && parts.iter().all(|part| errors[0].contains(part)),
+        "{arguments:?}: {talk}"
+    );
 }
 /// A folder of this test's own, empty.
 fn folder(name: &str) -> PathBuf {
@@ -61,7 +70,11 @@ fn every_verb_has_help_with_an_example() {
         assert!(help.contains(verb), "{verb}");
         let output = sardonyx(&[verb, "--help"]);
         assert_eq!(output.status.code(), Some(0));
-        assert!(text(&output.stdout).contains(&format!("sardonyx {verb} ")), "{verb}: {}", text(&output.stdout));
+        assert!(
+            text(&output.stdout).contains(&format!("sardonyx {verb} ")),
+            "{verb}: {}",
+            text(&output.stdout)
+        );
     }
     assert!(!help.contains("verify-worker"));
 }
@@ -84,7 +97,11 @@ fn devices_are_listed() {
     assert_eq!(document["schema"], 1);
     assert!(document["cpu"]["threads"].as_u64().unwrap() > 0);
     for device in document["devices"].as_array().unwrap() {
-        assert!(device["name"].is_string() && device["limits"]["max_buffer_size"].is_u64() && device["measured"].is_null());
+        assert!(
+            device["name"].is_string()
+                && device["limits"]["max_buffer_size"].is_u64()
+                && device["measured"].is_null()
+        );
     }
     assert!(text(&sardonyx(&["devices", "--no-measure"]).stdout).contains("cpu"));
 }
@@ -104,7 +121,12 @@ fn a_device_that_is_not_there_is_refused() {
             assert_eq!(hidden(&["run", DIGITS, "--device", "gpu"]).status.code(), Some(2));
             let output = hidden(&["run", DIGITS]);
             assert!(output.status.success());
-            assert_eq!(text(&output.stderr).lines().filter(|line| line.contains("CPU")).count(), 1, "{}", text(&output.stderr));
+            assert_eq!(
+                text(&output.stderr).lines().filter(|line| line.contains("CPU")).count(),
+                1,
+                "{}",
+                text(&output.stderr)
+            );
         }
     }
 }
@@ -125,9 +147,17 @@ fn inspect_tells_what_a_model_is() {
 fn inspect_plans_without_a_device() {
     let plan = &json(&["inspect", BRANCHES, "--plan", "--device", "cpu", "--json", "-"])["plan"];
     assert_eq!(plan["assumed"], true);
-    assert!(plan["pipelines"].as_u64() <= plan["dispatches"].as_u64() && plan["pipelines"].as_u64() > Some(0));
+    assert!(
+        plan["pipelines"].as_u64() <= plan["dispatches"].as_u64() && plan["pipelines"].as_u64() > Some(0)
+    );
     assert!(plan["activation_bytes"].as_u64() <= plan["unshared_bytes"].as_u64());
-    assert!(plan["nodes"].as_array().unwrap().iter().any(|node| node["placement"] == "gpu" && node["fused"] == serde_json::json!(["conv_a"])));
+    assert!(
+        plan["nodes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|node| node["placement"] == "gpu" && node["fused"] == serde_json::json!(["conv_a"]))
+    );
     let printed = text(&sardonyx(&["inspect", BRANCHES, "--plan", "--device", "cpu"]).stdout);
     assert!(printed.contains("pipelines: ") && printed.contains("conv"), "{printed}");
 }
@@ -136,7 +166,10 @@ fn inspect_plans_without_a_device() {
 fn run_gives_outputs_as_values_and_as_files() {
     let arguments = ["run", BRANCHES, "--set", "batch=3", "--device", "cpu", "--json", "-"];
     let document = json(&arguments);
-    assert_eq!((&document["schema"], &document["device"], &document["adapter"]), (&1.into(), &"cpu".into(), &Value::Null));
+    assert_eq!(
+        (&document["schema"], &document["device"], &document["adapter"]),
+        (&1.into(), &"cpu".into(), &Value::Null)
+    );
     assert_eq!(document["fallbacks"], serde_json::json!([]));
     let output = &document["outputs"][0];
     assert_eq!((&output["dtype"], &output["shape"]), (&"float32".into(), &serde_json::json!([3, 15, 8])));
@@ -146,7 +179,18 @@ fn run_gives_outputs_as_values_and_as_files() {
     let folder = folder("run");
     floats(&folder.join("input.npy"), &[2, 2, 3, 5]);
     let (inputs, outputs) = (folder.to_str().unwrap(), folder.join("new/out"));
-    let document = json(&["run", BRANCHES, "--inputs", inputs, "--outputs", outputs.to_str().unwrap(), "--device", "cpu", "--json", "-"]);
+    let document = json(&[
+        "run",
+        BRANCHES,
+        "--inputs",
+        inputs,
+        "--outputs",
+        outputs.to_str().unwrap(),
+        "--device",
+        "cpu",
+        "--json",
+        "-",
+    ]);
     assert!(document["outputs"][0]["values"].is_null());
     let file = document["outputs"][0]["file"].as_str().unwrap();
     assert_eq!(sardonyx::onnx::read_tensor(file.as_ref()).unwrap().shape(), [2, 15, 8]);
@@ -154,8 +198,14 @@ fn run_gives_outputs_as_values_and_as_files() {
 
 #[test]
 fn pictures_are_inputs() {
-    let document = json(&["run", DIGITS, "-i", "image=models/digits/7.png", "--device", "cpu", "--json", "-"]);
-    let values: Vec<f64> = document["outputs"][0]["values"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect();
+    let document =
+        json(&["run", DIGITS, "-i", "image=models/digits/7.png", "--device", "cpu", "--json", "-"]);
+    let values: Vec<f64> = document["outputs"][0]["values"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|value| value.as_f64().unwrap())
+        .collect();
     assert!(values[7] > 0.9, "{values:?}");
 }
 
@@ -207,35 +257,76 @@ fn inputs_that_do_not_fit_are_refused() {
     refused(&["run", BRANCHES, "--set", "batch=x"], &["batch=x"]);
     refused(&["run", BRANCHES, "--set", "batch=99999999999999999"], &["input"]);
     refused(&["run", BRANCHES, "--outputs", &path("right.npy")], &["right.npy"]);
-    let output = sardonyx(&["run", BRANCHES, "-i", &named("right.npy"), "--set", "batch=2", "--set", "depth=3", "--device", "cpu"]);
+    let output = sardonyx(&[
+        "run",
+        BRANCHES,
+        "-i",
+        &named("right.npy"),
+        "--set",
+        "batch=2",
+        "--set",
+        "depth=3",
+        "--device",
+        "cpu",
+    ]);
     assert!(output.status.success() && text(&output.stderr).contains("'depth'"), "{}", text(&output.stderr));
 }
 
 #[test]
 fn bench_measures() {
     let outputs = folder("bench").join("out");
-    let document = json(&["bench", BRANCHES, "--runs", "4", "--device", "cpu", "--set", "batch=2", "--outputs", outputs.to_str().unwrap(), "--json", "-"]);
+    let document = json(&[
+        "bench",
+        BRANCHES,
+        "--runs",
+        "4",
+        "--device",
+        "cpu",
+        "--set",
+        "batch=2",
+        "--outputs",
+        outputs.to_str().unwrap(),
+        "--json",
+        "-",
+    ]);
     assert_eq!((&document["schema"], document["context"].is_object()), (&1.into(), true));
     let result = &document["results"][0];
-    assert_eq!((&result["device"], &result["batch"], &result["precision"]), (&"cpu".into(), &2.into(), &"f32".into()));
+    assert_eq!(
+        (&result["device"], &result["batch"], &result["precision"]),
+        (&"cpu".into(), &2.into(), &"f32".into())
+    );
     assert_eq!(result["runs_ms"].as_array().unwrap().len(), 4);
-    let number = |pointer: &str| result.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("{pointer}"));
-    let stages = ["device", "parse", "optimise", "plan", "upload", "shaders", "first_run"].map(|stage| number(&format!("/cold_start_ms/{stage}")));
+    let number = |pointer: &str| {
+        result.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("{pointer}"))
+    };
+    let stages = ["device", "parse", "optimise", "plan", "upload", "shaders", "first_run"]
+        .map(|stage| number(&format!("/cold_start_ms/{stage}")));
     assert!(stages.iter().sum::<f64>() <= number("/first_inference_ms") + 0.1);
     for statistic in ["min", "mean", "median", "p90", "p95", "p99", "max"] {
         assert!(number("/latency_ms/min") <= number(&format!("/latency_ms/{statistic}")));
     }
     assert!(number("/throughput_per_s") > 0.0 && number("/accuracy/max_rel") < 1e-4);
-    assert!(result["gpu_ms"].is_null() && result["fallbacks"].is_array() && result["peak_device_bytes"].is_null());
+    assert!(
+        result["gpu_ms"].is_null() && result["fallbacks"].is_array() && result["peak_device_bytes"].is_null()
+    );
     assert!(outputs.join("output.npy").exists());
-    assert_eq!(json(&["bench", BRANCHES, DIGITS, "--runs", "1", "--no-accuracy", "--device", "cpu", "--json", "-"])["results"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        json(&["bench", BRANCHES, DIGITS, "--runs", "1", "--no-accuracy", "--device", "cpu", "--json", "-"])
+            ["results"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
 }
 
 #[test]
 fn a_bench_worker_answers_each_line() {
     let outputs = folder("worker").join("out");
-    let mut command = command(&["bench", BRANCHES, "--device", "cpu", "--worker", "--outputs", outputs.to_str().unwrap()]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut command =
+        command(&["bench", BRANCHES, "--device", "cpu", "--worker", "--outputs", outputs.to_str().unwrap()]);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
@@ -264,7 +355,10 @@ fn copy_case(from: &str, to: &std::path::Path) {
 fn verify_counts() {
     let document = json(&["verify", "models/tiny", "--device", "cpu", "--json", "-"]);
     let cases = document["cases"].as_array().unwrap();
-    assert_eq!((&document["schema"], &document["device"], &document["strict"]), (&1.into(), &"cpu".into(), &false.into()));
+    assert_eq!(
+        (&document["schema"], &document["device"], &document["strict"]),
+        (&1.into(), &"cpu".into(), &false.into())
+    );
     assert_eq!(document["counts"]["passed"], cases.len());
     assert!(cases.len() >= 3 && cases[0]["ran_on"]["cpu"].as_u64() > Some(0));
 
@@ -273,20 +367,31 @@ fn verify_counts() {
     copy_case("mlp", &folder.join("deep/wrong"));
     let other = sardonyx::Tensor::new([2, 3], vec![9f32; 6]).unwrap();
     let expected = sardonyx::onnx::read_pb(&folder.join("good/test_data_set_0/output_0.pb")).unwrap().1;
-    let other = if expected.shape() == other.shape() { other } else { sardonyx::Tensor::new(expected.shape(), vec![9f32; expected.len()]).unwrap() };
+    let other = if expected.shape() == other.shape() {
+        other
+    } else {
+        sardonyx::Tensor::new(expected.shape(), vec![9f32; expected.len()]).unwrap()
+    };
     sardonyx::onnx::write_pb(&folder.join("deep/wrong/test_data_set_0/output_0.pb"), "y", &other).unwrap();
     copy_case("mlp", &folder.join("broken"));
     std::fs::write(folder.join("broken/model.onnx"), "no model").unwrap();
     let output = sardonyx(&["verify", folder.to_str().unwrap(), "--device", "cpu", "--json", "-"]);
     assert_eq!(output.status.code(), Some(1));
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(document["counts"], serde_json::json!({ "passed": 1, "failed": 1, "unsupported": 0, "error": 1 }));
+    assert_eq!(
+        document["counts"],
+        serde_json::json!({ "passed": 1, "failed": 1, "unsupported": 0, "error": 1 })
+    );
 
     // A tolerance from index.tsv makes good what was wrong.
     std::fs::write(folder.join("index.tsv"), "name\trtol\tatol\nwrong\t0\t1000\n").unwrap();
     std::fs::remove_dir_all(folder.join("broken")).unwrap();
     let output = sardonyx(&["verify", folder.to_str().unwrap(), "--device", "cpu"]);
-    assert!(output.status.success() && text(&output.stdout).contains("passed 2  failed 0"), "{}", text(&output.stdout));
+    assert!(
+        output.status.success() && text(&output.stdout).contains("passed 2  failed 0"),
+        "{}",
+        text(&output.stdout)
+    );
     std::fs::write(folder.join("index.tsv"), "name\nwrong\n").unwrap();
     refused(&["verify", folder.to_str().unwrap()], &["index.tsv", "rtol"]);
     refused(&["verify", "docs"], &["no case"]);
@@ -295,7 +400,11 @@ fn verify_counts() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_panic() {
-    let mut child = command(&["inspect", BRANCHES, "--plan", "--device", "cpu"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command(&["inspect", BRANCHES, "--plan", "--device", "cpu"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert!(!text(&output.stderr).contains("panicked"), "{}", text(&output.stderr));
@@ -306,18 +415,44 @@ fn the_gpu_runs_what_the_cpu_runs() {
     if sardonyx::gpu::test_device().is_none() {
         return;
     }
-    let document = json(&["run", BRANCHES, "--device", "gpu", "--strict", "--limits", "webgpu", "--json", "-"]);
-    assert!(document["device"] == "gpu" && document["adapter"].is_string() && document["backend"].is_string() && document["driver"].is_string());
+    let document =
+        json(&["run", BRANCHES, "--device", "gpu", "--strict", "--limits", "webgpu", "--json", "-"]);
+    assert!(
+        document["device"] == "gpu"
+            && document["adapter"].is_string()
+            && document["backend"].is_string()
+            && document["driver"].is_string()
+    );
     let result = &json(&["bench", BRANCHES, "--device", "gpu", "--runs", "2", "--json", "-"])["results"][0];
     assert!(result["dispatches"].as_u64() > Some(0) && result["peak_device_bytes"].as_u64() > Some(0));
     assert!(result["accuracy"]["max_rel"].as_f64().unwrap() < 1e-4);
-    assert!(json(&["bench", BRANCHES, "--device", "gpu", "--precision", "f16", "--packed-f16", "--runs", "1", "--json", "-"])["results"].is_array());
+    assert!(
+        json(&[
+            "bench",
+            BRANCHES,
+            "--device",
+            "gpu",
+            "--precision",
+            "f16",
+            "--packed-f16",
+            "--runs",
+            "1",
+            "--json",
+            "-"
+        ])["results"]
+            .is_array()
+    );
     let document = json(&["verify", "models/tiny", "--device", "gpu", "--json", "-"]);
-    assert!(document["cases"].as_array().unwrap().iter().any(|case| case["ran_on"]["gpu"].as_u64() > Some(0)));
+    assert!(
+        document["cases"].as_array().unwrap().iter().any(|case| case["ran_on"]["gpu"].as_u64() > Some(0))
+    );
     // models/tiny/cpu_step has a node without a kernel.
     let document = json(&["run", "models/tiny/cpu_step/model.onnx", "--device", "gpu", "--json", "-"]);
     if document["fallbacks"].as_array().is_some_and(|fallbacks| !fallbacks.is_empty()) {
         assert!(document["fallbacks"][0]["reason"].is_string());
-        refused(&["bench", "models/tiny/cpu_step/model.onnx", "--device", "gpu", "--strict", "--no-accuracy"], &["--strict"]);
+        refused(
+            &["bench", "models/tiny/cpu_step/model.onnx", "--device", "gpu", "--strict", "--no-accuracy"],
+            &["--strict"],
+        );
     }
 }

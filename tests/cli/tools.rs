@@ -19,19 +19,51 @@ fn a_kernel_is_measured() {
     if !gpu() {
         return;
     }
-    refused(&["bench", "--kernel", "matmul", "--shape", "4x4", "--device", "gpu"], &["rows x inner x columns"]);
+    refused(
+        &["bench", "--kernel", "matmul", "--shape", "4x4", "--device", "gpu"],
+        &["rows x inner x columns"],
+    );
     refused(&["bench", "--kernel", "softmax", "--shape", "4x0", "--device", "gpu"], &["rows x length"]);
-    refused(&["bench", "--kernel", "softmax", "--shape", "99999999x99999999", "--device", "gpu"], &["beyond"]);
-    refused(&["bench", "--kernel", "matmul", "--shape", "40x16x64", "--variant", "5", "--device", "gpu"], &["no variant '5'"]);
-    refused(&["bench", "--kernel", "softmax", "--shape", "4x8", "--variant", "8", "--device", "gpu"], &["no variants"]);
-    let measured = json(&["bench", "--kernel", "matmul", "--shape", "40x16x64", "--variant", "all", "--device", "gpu", "--json", "-"]);
+    refused(
+        &["bench", "--kernel", "softmax", "--shape", "99999999x99999999", "--device", "gpu"],
+        &["beyond"],
+    );
+    refused(
+        &["bench", "--kernel", "matmul", "--shape", "40x16x64", "--variant", "5", "--device", "gpu"],
+        &["no variant '5'"],
+    );
+    refused(
+        &["bench", "--kernel", "softmax", "--shape", "4x8", "--variant", "8", "--device", "gpu"],
+        &["no variants"],
+    );
+    let measured = json(&[
+        "bench",
+        "--kernel",
+        "matmul",
+        "--shape",
+        "40x16x64",
+        "--variant",
+        "all",
+        "--device",
+        "gpu",
+        "--json",
+        "-",
+    ]);
     assert_eq!(measured["schema"], 1);
     assert!(measured["peaks"]["fma_gflops"].as_f64().unwrap() > 0.0 && measured["adapter"].is_string());
     let rows = measured["kernels"].as_array().unwrap();
     assert!(rows.len() > 1 && rows.iter().filter(|row| row["rule"] == true).count() == 1, "{rows:?}");
     for row in rows {
-        assert_eq!((&row["kernel"], &row["shape"], &row["flops"]), (&Value::from("matmul"), &Value::from("40x16x64"), &Value::from(2 * 40 * 16 * 64)));
-        assert!(row["ms"].as_f64().unwrap() > 0.0 && row["share"].as_f64().unwrap() > 0.0 && row["needed"].as_f64().unwrap() <= 4.0, "{row}");
+        assert_eq!(
+            (&row["kernel"], &row["shape"], &row["flops"]),
+            (&Value::from("matmul"), &Value::from("40x16x64"), &Value::from(2 * 40 * 16 * 64))
+        );
+        assert!(
+            row["ms"].as_f64().unwrap() > 0.0
+                && row["share"].as_f64().unwrap() > 0.0
+                && row["needed"].as_f64().unwrap() <= 4.0,
+            "{row}"
+        );
     }
     assert!(measured["rule_behind_best"]["worst"].as_f64().unwrap() >= 1.0);
 }
@@ -94,7 +126,12 @@ fn a_compiled_model_is_taken_like_an_onnx_file() {
     let file = file.to_str().unwrap();
     let device = if gpu() { "gpu" } else { "cpu" };
     let written = json(&["compile", DIGITS, "-o", file, "--device", device, "--json", "-"]);
-    assert!(written["schema"] == 1 && written["weights"].as_u64().unwrap() > 0 && written["file_bytes"].as_u64().unwrap() > 0, "{written}");
+    assert!(
+        written["schema"] == 1
+            && written["weights"].as_u64().unwrap() > 0
+            && written["file_bytes"].as_u64().unwrap() > 0,
+        "{written}"
+    );
     let outputs = |model: &str| json(&["run", model, "--device", device, "--json", "-"])["outputs"].clone();
     assert_eq!(outputs(file), outputs(DIGITS));
     assert_eq!(json(&["compare", file, "--device", device, "--per-node", "--json", "-"])["verdict"], "same");
@@ -102,8 +139,17 @@ fn a_compiled_model_is_taken_like_an_onnx_file() {
     let bench = json(&["bench", file, "--device", device, "--runs", "1", "--json", "-"]);
     assert!(bench["results"][0]["accuracy"]["max_rel"].as_f64().unwrap() < 1e-4);
     refused(&["compile", file, "-o", file, "--device", "cpu"], &["would replace"]);
-    refused(&["compile", file, "-o", folder.join("again.sdx").to_str().unwrap(), "--device", "cpu"], &["compiled already"]);
-    refused(&["compile", BRANCHES, "-o", folder.join("none/x.sdx").to_str().unwrap(), "--device", "cpu"], &["can't be written"]);
+    refused(
+        &["compile", file, "-o", folder.join("again.sdx").to_str().unwrap(), "--device", "cpu"],
+        &["compiled already"],
+    );
+    refused(
+        &["compile", BRANCHES, "-o", folder.join("none/x.sdx").to_str().unwrap(), "--device", "cpu"],
+        &["can't be written"],
+    );
     std::fs::write(folder.join("bad.sdx"), b"sardonyx and more").unwrap();
-    refused(&["run", folder.join("bad.sdx").to_str().unwrap(), "--device", "cpu"], &["bad.sdx", "not a compiled model"]);
+    refused(
+        &["run", folder.join("bad.sdx").to_str().unwrap(), "--device", "cpu"],
+        &["bad.sdx", "not a compiled model"],
+    );
 }

@@ -24,7 +24,10 @@ impl Array {
         Self { shape: shape.to_vec(), data: walk(shape).iter().map(element).collect() }
     }
     pub fn at(&self, coordinates: &[usize]) -> i64 {
-        assert!(coordinates.len() == self.shape.len() && coordinates.iter().zip(&self.shape).all(|(at, size)| at < size));
+        assert!(
+            coordinates.len() == self.shape.len()
+                && coordinates.iter().zip(&self.shape).all(|(at, size)| at < size)
+        );
         self.data[coordinates.iter().zip(&self.shape).fold(0, |index, (at, size)| index * size + at)]
     }
     pub fn rank(&self) -> usize {
@@ -71,7 +74,12 @@ impl Trial {
         self.tensors.push((tensor, true));
         Of::Tensor(self.tensors.len() - 1)
     }
-    pub fn step(&mut self, op: &'static str, attributes: Vec<(&'static str, Attribute)>, inputs: Vec<Of>) -> Of {
+    pub fn step(
+        &mut self,
+        op: &'static str,
+        attributes: Vec<(&'static str, Attribute)>,
+        inputs: Vec<Of>,
+    ) -> Of {
         self.steps.push(Step { op, attributes, inputs });
         Of::Step(self.steps.len() - 1)
     }
@@ -83,7 +91,11 @@ impl Trial {
         let mut given = vec![];
         for (index, (tensor, constant)) in self.tensors.iter().enumerate() {
             let name = format!("x{index}");
-            let id = graph.add_value(&name, Some(Declared { dtype: tensor.dtype(), dims: None }), constant.then(|| tensor.clone()));
+            let id = graph.add_value(
+                &name,
+                Some(Declared { dtype: tensor.dtype(), dims: None }),
+                constant.then(|| tensor.clone()),
+            );
             names.insert(name.clone(), id);
             if !constant {
                 graph.inputs.push(id);
@@ -96,9 +108,11 @@ impl Trial {
                 Of::Tensor(k) => Input::Named(format!("x{k}")),
                 Of::Step(k) => Input::Named(format!("y{k}")),
             };
-            let attributes = step.attributes.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
+            let attributes =
+                step.attributes.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
             let name = format!("n{index}");
-            let mut view = NodeView::new(&name, step.op, 24, attributes, step.inputs.iter().map(input).collect(), 1);
+            let mut view =
+                NodeView::new(&name, step.op, 24, attributes, step.inputs.iter().map(input).collect(), 1);
             let op = (find("", step.op).unwrap().parse)(&mut view).unwrap();
             let inputs = view.inputs.iter().map(|input| match input {
                 Input::Absent => None,
@@ -108,7 +122,14 @@ impl Trial {
             let inputs = inputs.collect();
             let output = graph.add_value(format!("y{index}"), None, None);
             names.insert(format!("y{index}"), output);
-            graph.nodes.push(Node { name, op_type: step.op.into(), op, inputs, outputs: vec![Some(output)], fused: vec![] });
+            graph.nodes.push(Node {
+                name,
+                op_type: step.op.into(),
+                op,
+                inputs,
+                outputs: vec![Some(output)],
+                fused: vec![],
+            });
             graph.outputs = vec![output];
         }
         graph.verify().unwrap();

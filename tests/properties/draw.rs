@@ -61,7 +61,8 @@ pub fn broadcasting(tape: &mut Tape) -> Trial {
     let dtype = tape.pick(&[DType::F32, DType::I32, DType::I64]);
     let operand = |tape: &mut Tape| {
         let kept = full.len() - tape.below(full.len() + 1);
-        let shape: Vec<usize> = full[full.len() - kept..].iter().map(|&size| if tape.below(3) == 2 { 1 } else { size }).collect();
+        let shape: Vec<usize> =
+            full[full.len() - kept..].iter().map(|&size| if tape.below(3) == 2 { 1 } else { size }).collect();
         small(tape, &shape)
     };
     let mut trial = Trial::new();
@@ -69,8 +70,13 @@ pub fn broadcasting(tape: &mut Tape) -> Trial {
     let mut at = trial.given(value.tensor(dtype));
     for _ in 0..1 + tape.below(3) {
         let other = operand(tape);
-        let (op, apply): (_, fn(i64, i64) -> i64) =
-            tape.pick(&[("Add", |x, y| x + y), ("Sub", |x, y| x - y), ("Mul", |x, y| x * y), ("Max", |x, y| x.max(y)), ("Min", |x, y| x.min(y))]);
+        let (op, apply): (_, fn(i64, i64) -> i64) = tape.pick(&[
+            ("Add", |x, y| x + y),
+            ("Sub", |x, y| x - y),
+            ("Mul", |x, y| x * y),
+            ("Max", |x, y| x.max(y)),
+            ("Min", |x, y| x.min(y)),
+        ]);
         let tensor = other.tensor(dtype);
         let there = if tape.below(2) == 1 { trial.constant(tensor) } else { trial.given(tensor) };
         // Either may be the larger one.
@@ -96,7 +102,11 @@ pub fn zip(x: &Array, y: &Array, apply: fn(i64, i64) -> i64) -> Array {
     let (a, b) = (padded(x), padded(y));
     let shape: Vec<usize> = (0..rank).map(|axis| if a[axis] == 1 { b[axis] } else { a[axis] }).collect();
     let read = |of: &Array, at: &[usize]| {
-        let own: Vec<usize> = at[rank - of.rank()..].iter().zip(&of.shape).map(|(&at, &size)| if size == 1 { 0 } else { at }).collect();
+        let own: Vec<usize> = at[rank - of.rank()..]
+            .iter()
+            .zip(&of.shape)
+            .map(|(&at, &size)| if size == 1 { 0 } else { at })
+            .collect();
         of.at(&own)
     };
     Array::build(&shape, |at| apply(read(x, at), read(y, at)))

@@ -45,7 +45,11 @@ pub fn gather_elements(tape: &mut Tape) -> Trial {
     let shape: Vec<usize> = tape.shape(1..=3).into_iter().map(|size| size.max(1)).collect();
     let axis = tape.below(shape.len());
     let value = counted(&shape);
-    let index_shape: Vec<usize> = shape.iter().enumerate().map(|(d, &size)| if d == axis { 1 + tape.below(4) } else { 1 + tape.below(size) }).collect();
+    let index_shape: Vec<usize> = shape
+        .iter()
+        .enumerate()
+        .map(|(d, &size)| if d == axis { 1 + tape.below(4) } else { 1 + tape.below(size) })
+        .collect();
     let index = index_tensor(tape, &index_shape, shape[axis]);
     let result = Array::build(&index_shape, |at| {
         let mut from = at.clone();

@@ -1,5 +1,6 @@
-//! Random small cases against brute force written here: each operator's elements are found by walking coordinates, with nothing of
-//! the library's index arithmetic. The CPU runs many, the GPU few, as each may compile pipelines.
+//! Random small cases against brute force written here: each operator's elements are found by walking
+//! coordinates, with nothing of the library's index arithmetic. The CPU runs many, the GPU few, as each may
+//! compile pipelines.
 //!
 //! A case is drawn from a *tape* of numbers: shrinking the numbers shrinks the case.
 
@@ -20,11 +21,17 @@ fn check(trial: &Trial, device: Option<Device>) -> Result<(), TestCaseError> {
     let place = if device.is_some() { "GPU" } else { "CPU" };
     let (graph, given) = trial.build();
     let model = Model { graph, info: ModelInfo::default() };
-    let named: Vec<(&str, sardonyx::Tensor)> = given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+    let named: Vec<(&str, sardonyx::Tensor)> =
+        given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
     let results = Session::builder().device(device).build(model).and_then(|session| session.run(&named));
     let results = results.map_err(|error| TestCaseError::fail(format!("on the {place}: {error}")))?;
     let (_, got) = &results[0];
-    prop_assert_eq!((got.dtype(), got.shape()), (trial.expected.dtype(), trial.expected.shape()), "on the {}", place);
+    prop_assert_eq!(
+        (got.dtype(), got.shape()),
+        (trial.expected.dtype(), trial.expected.shape()),
+        "on the {}",
+        place
+    );
     // As numbers: a product may be −0.
     let numbers = |tensor: &sardonyx::Tensor| tensor.to_f64s().unwrap();
     prop_assert_eq!(numbers(got), numbers(&trial.expected), "on the {}", place);

@@ -13,7 +13,8 @@ fn ints(list: &[usize]) -> Tensor {
     Tensor::int64s(list.iter().map(|&x| x as i64))
 }
 
-/// Where a range of ONNX's Slice begins, ends and steps, by the words of its specification; the indices that it takes.
+/// Where a range of ONNX's Slice begins, ends and steps, by the words of its specification; the indices that
+/// it takes.
 fn taken(size: usize, start: i64, end: i64, step: i64) -> Vec<usize> {
     let (size, step) = (size as i128, step as i128);
     let from_end = |at: i64| if at < 0 { at as i128 + size } else { at as i128 };
@@ -34,11 +35,14 @@ fn taken(size: usize, start: i64, end: i64, step: i64) -> Vec<usize> {
 /// Slices some axes; returns the step's place and the result.
 fn sliced(tape: &mut Tape, trial: &mut Trial, at: Of, value: &Array) -> (Of, Array) {
     let axes: Vec<usize> = tape.permutation(value.rank()).into_iter().filter(|_| tape.below(3) > 0).collect();
-    let edge = |tape: &mut Tape| tape.pick(&[0, 1, -1, 2, -2, 3, 5, -4, 7, -9, i64::MAX, i64::MIN, i64::MAX - 1, -6]);
+    let edge = |tape: &mut Tape| {
+        tape.pick(&[0, 1, -1, 2, -2, 3, 5, -4, 7, -9, i64::MAX, i64::MIN, i64::MAX - 1, -6])
+    };
     let (mut starts, mut ends, mut steps, mut named) = (vec![], vec![], vec![], vec![]);
     let mut kept: Vec<Vec<usize>> = value.shape.iter().map(|&size| (0..size).collect()).collect();
     for &axis in &axes {
-        let (start, end, step) = (edge(tape), edge(tape), tape.pick(&[1, -1, 2, -2, 3, -3, i64::MAX, i64::MIN]));
+        let (start, end, step) =
+            (edge(tape), edge(tape), tape.pick(&[1, -1, 2, -2, 3, -3, i64::MAX, i64::MIN]));
         kept[axis] = taken(value.shape[axis], start, end, step);
         starts.push(start);
         ends.push(end);
@@ -47,7 +51,9 @@ fn sliced(tape: &mut Tape, trial: &mut Trial, at: Of, value: &Array) -> (Of, Arr
     }
     let inputs = [starts, ends, named, steps].map(|list| trial.constant(Tensor::int64s(list)));
     let shape: Vec<usize> = kept.iter().map(Vec::len).collect();
-    let result = Array::build(&shape, |at| value.at(&at.iter().zip(&kept).map(|(&at, kept)| kept[at]).collect::<Vec<_>>()));
+    let result = Array::build(&shape, |at| {
+        value.at(&at.iter().zip(&kept).map(|(&at, kept)| kept[at]).collect::<Vec<_>>())
+    });
     (trial.step("Slice", vec![], [vec![at], inputs.to_vec()].concat()), result)
 }
 
@@ -77,7 +83,8 @@ pub fn pad(tape: &mut Tape) -> Trial {
     }
     let fill = (mode == "constant" && tape.below(2) == 1).then_some(1);
     let result = padded(&value, &edges, mode, fill.unwrap_or(0));
-    let pads: Vec<i64> = axes.iter().map(|&axis| edges[axis].0).chain(axes.iter().map(|&axis| edges[axis].1)).collect();
+    let pads: Vec<i64> =
+        axes.iter().map(|&axis| edges[axis].0).chain(axes.iter().map(|&axis| edges[axis].1)).collect();
     let at = trial.given(value.tensor(dtype));
     let pads = trial.constant(Tensor::int64s(pads));
     let fill = fill.map_or(Of::Absent, |fill| {
@@ -91,7 +98,8 @@ pub fn pad(tape: &mut Tape) -> Trial {
 }
 
 fn padded(value: &Array, edges: &[(i64, i64)], mode: &str, fill: i64) -> Array {
-    let shape: Vec<usize> = value.shape.iter().zip(edges).map(|(&size, edge)| (size as i64 + edge.0 + edge.1) as usize).collect();
+    let shape: Vec<usize> =
+        value.shape.iter().zip(edges).map(|(&size, edge)| (size as i64 + edge.0 + edge.1) as usize).collect();
     // The element that a position repeats, found a step at a time from the first kept one.
     let source = |size: usize, edge: (i64, i64), at: usize| -> Option<usize> {
         let (low, high) = ((-edge.0).max(0), size as i64 - (-edge.1).max(0) - 1);
@@ -122,12 +130,14 @@ fn padded(value: &Array, edges: &[(i64, i64)], mode: &str, fill: i64) -> Array {
         Some(here as usize)
     };
     Array::build(&shape, |at| {
-        let from: Option<Vec<usize>> = (0..shape.len()).map(|axis| source(value.shape[axis], edges[axis], at[axis])).collect();
+        let from: Option<Vec<usize>> =
+            (0..shape.len()).map(|axis| source(value.shape[axis], edges[axis], at[axis])).collect();
         from.map_or(fill, |from| value.at(&from))
     })
 }
 
-/// Chains of what only makes new views, then what reads them: nothing (a copy to the host), arithmetic, or Concat.
+/// Chains of what only makes new views, then what reads them: nothing (a copy to the host), arithmetic, or
+/// Concat.
 pub fn views(tape: &mut Tape) -> Trial {
     let (mut trial, mut value) = (Trial::new(), counted(&tape.shape(1..=4)));
     let dtype = tape.pick(&[DType::F32, DType::I32, DType::F16, DType::I64]);
@@ -149,10 +159,17 @@ pub fn views(tape: &mut Tape) -> Trial {
                 let shape = tape.split(value.data.len());
                 let target = trial.constant(ints(&shape));
                 let zeros = Attribute::Int(1);
-                (trial.step("Reshape", vec![("allowzero", zeros)], vec![at, target]), Array { shape, data: value.data.clone() })
+                (
+                    trial.step("Reshape", vec![("allowzero", zeros)], vec![at, target]),
+                    Array { shape, data: value.data.clone() },
+                )
             }
             2 => {
-                let shape: Vec<usize> = value.shape.iter().map(|&size| if size == 1 { 1 + tape.below(3) } else { size }).collect();
+                let shape: Vec<usize> = value
+                    .shape
+                    .iter()
+                    .map(|&size| if size == 1 { 1 + tape.below(3) } else { size })
+                    .collect();
                 let target = trial.constant(ints(&shape));
                 let result = zip(&value, &Array::build(&shape, |_| 0), |x, _| x);
                 (trial.step("Expand", vec![], vec![at, target]), result)
@@ -165,7 +182,9 @@ pub fn views(tape: &mut Tape) -> Trial {
             trial.step("Neg", vec![], vec![at]);
             value.data.iter_mut().for_each(|x| *x = -*x);
         }
-        2 if value.rank() > 0 => value = joined(&mut trial, tape, &[(at, value.clone()), (at, value.clone())]),
+        2 if value.rank() > 0 => {
+            value = joined(&mut trial, tape, &[(at, value.clone()), (at, value.clone())])
+        }
         _ => {}
     }
     trial.expected = value.tensor(dtype);
@@ -219,7 +238,11 @@ pub fn concat(tape: &mut Tape) -> Trial {
         own[axis] = tape.size();
         let mut part = counted(&own);
         part.data.iter_mut().for_each(|x| *x = (*x + 13 * k as i64) % 101);
-        let at = if tape.below(4) == 3 { trial.constant(part.tensor(dtype)) } else { trial.given(part.tensor(dtype)) };
+        let at = if tape.below(4) == 3 {
+            trial.constant(part.tensor(dtype))
+        } else {
+            trial.given(part.tensor(dtype))
+        };
         parts.push((at, part));
     }
     let result = joined(&mut trial, &mut Tape::new(&[axis as u16]), &parts);

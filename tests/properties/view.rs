@@ -1,5 +1,5 @@
-//! `View::reshaped` against a walk over every element: what it gives must visit the same elements in the same order, and where
-//! it gives nothing no strides may exist that would.
+//! `View::reshaped` against a walk over every element: what it gives must visit the same elements in the same
+//! order, and where it gives nothing no strides may exist that would.
 
 use super::array::walk;
 use super::draw::Tape;
@@ -8,7 +8,11 @@ use sardonyx::plan::{PlaceId, View};
 
 /// The address of every element, in row-major order.
 fn addresses(view: &View) -> Vec<isize> {
-    let address = |at: Vec<usize>| at.iter().zip(&view.strides).fold(view.offset as isize, |sum, (&at, stride)| sum + at as isize * stride);
+    let address = |at: Vec<usize>| {
+        at.iter()
+            .zip(&view.strides)
+            .fold(view.offset as isize, |sum, (&at, stride)| sum + at as isize * stride)
+    };
     walk(&view.shape).into_iter().map(address).collect()
 }
 
@@ -27,7 +31,8 @@ fn drawn(tape: &mut Tape) -> View {
             7 => view.strides[axis] = 0,
             6 => view.strides[axis] *= 2,
             5 => {
-                view.offset = (view.offset as isize + (view.shape[axis] as isize - 1) * view.strides[axis]) as usize;
+                view.offset =
+                    (view.offset as isize + (view.shape[axis] as isize - 1) * view.strides[axis]) as usize;
                 view.strides[axis] = -view.strides[axis];
             }
             _ => {}
@@ -63,7 +68,9 @@ fn possible(addresses: &[isize], shape: &[usize]) -> bool {
         strides[axis] = if shape[axis] > 1 { addresses[step] - addresses[0] } else { 0 };
         step *= shape[axis];
     }
-    let along = |at: Vec<usize>| at.iter().zip(&strides).fold(addresses[0], |sum, (&at, stride)| sum + at as isize * stride);
+    let along = |at: Vec<usize>| {
+        at.iter().zip(&strides).fold(addresses[0], |sum, (&at, stride)| sum + at as isize * stride)
+    };
     walk(shape).into_iter().map(along).eq(addresses.iter().copied())
 }
 

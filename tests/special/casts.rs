@@ -44,7 +44,8 @@ fn numbers(tensor: &Tensor) -> Vec<Number> {
     }
 }
 
-/// A number in a type. Floats beyond an integer type, which ONNX leaves open, saturate, and NaN is 0; integers wrap.
+/// A number in a type. Floats beyond an integer type, which ONNX leaves open, saturate, and NaN is 0;
+/// integers wrap.
 fn converted(x: Number, to: DType, integer: Option<(u32, bool)>) -> Number {
     let real = match x {
         Number::Whole(x) => x as f64,
@@ -52,7 +53,11 @@ fn converted(x: Number, to: DType, integer: Option<(u32, bool)>) -> Number {
     };
     match (integer, x) {
         (Some((bits, signed)), Number::Real(x)) => {
-            let (low, high) = if signed { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
+            let (low, high) = if signed {
+                (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1)
+            } else {
+                (0, (1i128 << bits) - 1)
+            };
             Number::Whole((x as i128).clamp(low, high))
         }
         (Some((bits, signed)), Number::Whole(x)) => {
@@ -81,9 +86,29 @@ fn edges(dtype: DType) -> Tensor {
     }
     let mut list: Vec<i64> = vec![0, 1, 2, 100];
     for bits in [7, 8, 11, 15, 16, 24, 25, 31, 32, 53, 62] {
-        list.extend([(1i64 << bits) - 1, 1 << bits, (1 << bits) + 1, -(1 << bits), -(1 << bits) - 1, 1 - (1 << bits)]);
+        list.extend([
+            (1i64 << bits) - 1,
+            1 << bits,
+            (1 << bits) + 1,
+            -(1 << bits),
+            -(1 << bits) - 1,
+            1 - (1 << bits),
+        ]);
     }
-    list.extend([-1, 65_504, 65_519, 65_520, 2049, 16_777_219, (1 << 40) + (1 << 15) + 1, i64::MAX, i64::MAX - 511, i64::MAX - 512, i64::MIN, i64::MIN + 1]);
+    list.extend([
+        -1,
+        65_504,
+        65_519,
+        65_520,
+        2049,
+        16_777_219,
+        (1 << 40) + (1 << 15) + 1,
+        i64::MAX,
+        i64::MAX - 511,
+        i64::MAX - 512,
+        i64::MIN,
+        i64::MIN + 1,
+    ]);
     cast(&Tensor::new([list.len()], list).unwrap(), dtype, true).unwrap()
 }
 
@@ -94,27 +119,37 @@ fn every_pair_of_types() {
         for (from, ..) in TYPES {
             let given = edges(from);
             for (to, number, integer) in TYPES {
-                let forms = [("Cast", parsed("Cast", &[("to", Attribute::Int(number))], 1, 1), vec![given.clone()]), {
-                    let like = cast(&Tensor::new([1], vec![1i64]).unwrap(), to, true).unwrap();
-                    ("CastLike", parsed("CastLike", &[], 2, 1), vec![given.clone(), like])
-                }];
+                let forms = [
+                    ("Cast", parsed("Cast", &[("to", Attribute::Int(number))], 1, 1), vec![given.clone()]),
+                    {
+                        let like = cast(&Tensor::new([1], vec![1i64]).unwrap(), to, true).unwrap();
+                        ("CastLike", parsed("CastLike", &[], 2, 1), vec![given.clone(), like])
+                    },
+                ];
                 for (name, op, inputs) in forms {
                     let Some(results) = run(op, name, &inputs, &place, Precision::F32, 1) else { continue };
                     assert_eq!(results[0].dtype(), to, "{name} from {from}");
                     for (x, got) in numbers(&given).into_iter().zip(numbers(&results[0])) {
-                        let (want, zero) = (converted(x, to, integer), converted(Number::Whole(0), to, integer));
+                        let (want, zero) =
+                            (converted(x, to, integer), converted(Number::Whole(0), to, integer));
                         let tiny = matches!(x, Number::Real(x) if x.abs() < f32::MIN_POSITIVE as f64)
                             || matches!(want, Number::Real(y) if y.abs() < f64::exp2(-14.0) && to == DType::F16);
                         let same = |want: Number| match (got, want) {
                             (Number::Whole(a), Number::Whole(b)) => a == b,
                             (Number::Real(a), Number::Real(b)) => {
-                                a == b && a.is_sign_negative() == b.is_sign_negative() || a.is_nan() && b.is_nan() || a == 0.0 && b == 0.0 && from != to
+                                a == b && a.is_sign_negative() == b.is_sign_negative()
+                                    || a.is_nan() && b.is_nan()
+                                    || a == 0.0 && b == 0.0 && from != to
                             }
                             _ => false,
                         };
                         // A device may take a subnormal number for 0.
                         let fine = same(want) || place.device.is_some() && tiny && same(zero);
-                        tally.truth(place.name, || format!("{name} from {from} to {to} of {x:?} = {got:?} rather than {want:?}"), fine);
+                        tally.truth(
+                            place.name,
+                            || format!("{name} from {from} to {to} of {x:?} = {got:?} rather than {want:?}"),
+                            fine,
+                        );
                     }
                 }
             }

@@ -1,4 +1,5 @@
-//! Every row of the elementwise table over the special values: all of them for one argument, all pairs of some for two.
+//! Every row of the elementwise table over the special values: all of them for one argument, all pairs of
+//! some for two.
 
 use super::tally::{Tally, Wanted};
 use super::values::{Held, few_floats, floats};
@@ -22,7 +23,8 @@ fn attributes(row: &str) -> &'static [f64] {
     }
 }
 
-/// The arguments as they are and with subnormal ones taken for 0, in every combination: WGSL lets a device choose.
+/// The arguments as they are and with subnormal ones taken for 0, in every combination: WGSL lets a device
+/// choose.
 fn flushed(args: &[f64], operands: usize) -> Vec<Vec<f64>> {
     let subnormal = |x: f64| x != 0.0 && x.abs() < f32::MIN_POSITIVE as f64;
     let mut all = vec![args.to_vec()];
@@ -71,14 +73,26 @@ fn float_row(row: &'static Row, place: &Place, held: Held, tally: &mut Tally) {
     let Some(results) = run(op, row.name, &inputs, place, held.precision(), 1) else { return };
     let got = results[0].to_f64s().unwrap();
     for (index, &got) in got.iter().enumerate() {
-        let chosen: Vec<f64> = if operands == 1 { vec![list[index] as f64] } else { vec![list[index / n] as f64, list[index % n] as f64] };
+        let chosen: Vec<f64> = if operands == 1 {
+            vec![list[index] as f64]
+        } else {
+            vec![list[index / n] as f64, list[index % n] as f64]
+        };
         let mut args: Vec<f64> = chosen.iter().map(|&x| held.stored(x)).collect();
         args.extend(constants.iter().map(|&c| c as f32 as f64));
         let wanted = match row.test {
-            Some(_) => flushed(&args, operands).iter().filter_map(|args| ieee::test(row.name, args)).map(|truth| Wanted::exactly(truth as u8 as f64)).collect(),
+            Some(_) => flushed(&args, operands)
+                .iter()
+                .filter_map(|args| ieee::test(row.name, args))
+                .map(|truth| Wanted::exactly(truth as u8 as f64))
+                .collect(),
             None => wanted(row.name, &args, operands, held),
         };
-        let tag = if place.device.is_some() { format!("{} in {held:?}", place.name) } else { format!("CPU in {held:?}") };
+        let tag = if place.device.is_some() {
+            format!("{} in {held:?}", place.name)
+        } else {
+            format!("CPU in {held:?}")
+        };
         tally.cell(&tag, || format!("{}({:?})", row.name, args), got, &wanted);
     }
 }
@@ -87,8 +101,11 @@ fn float_row(row: &'static Row, place: &Place, held: Held, tally: &mut Tally) {
 fn floats_through_every_row() {
     let mut tally = Tally::default();
     for place in places() {
-        for row in table::ROWS.iter().filter(|row| row.float.is_some() || row.test.as_ref().is_some_and(|test| test.float.is_some()) || row.name == "Identity")
-        {
+        for row in table::ROWS.iter().filter(|row| {
+            row.float.is_some()
+                || row.test.as_ref().is_some_and(|test| test.float.is_some())
+                || row.name == "Identity"
+        }) {
             Held::ALL.into_iter().for_each(|held| float_row(row, &place, held, &mut tally));
         }
     }
@@ -97,8 +114,22 @@ fn floats_through_every_row() {
 
 /// An integer type's edges, those of narrower types, and the numbers by which shifts go wrong.
 fn integers(dtype: DType) -> Vec<i64> {
-    let mut list: Vec<i64> = vec![0, 1, -1, 2, 3, -3, 7, 8, 15, 16, 31, 32, 33, 63, 64, 65, 127, 128, -128, 255, 256, 32_767, -32_768, 65_535];
-    list.extend([1 << 24, (1 << 24) + 1, i32::MAX as i64, i32::MIN as i64, u32::MAX as i64, 1 << 32, (1 << 53) + 1, i64::MAX, i64::MIN, i64::MIN + 1]);
+    let mut list: Vec<i64> = vec![
+        0, 1, -1, 2, 3, -3, 7, 8, 15, 16, 31, 32, 33, 63, 64, 65, 127, 128, -128, 255, 256, 32_767, -32_768,
+        65_535,
+    ];
+    list.extend([
+        1 << 24,
+        (1 << 24) + 1,
+        i32::MAX as i64,
+        i32::MIN as i64,
+        u32::MAX as i64,
+        1 << 32,
+        (1 << 53) + 1,
+        i64::MAX,
+        i64::MIN,
+        i64::MIN + 1,
+    ]);
     // Each once, as the type has it.
     let wide = cast(&Tensor::new([list.len()], list).unwrap(), dtype, true).unwrap();
     let mut list: Vec<i64> = cast(&wide, DType::I64, true).unwrap().as_slice::<i64>().unwrap().to_vec();
@@ -131,15 +162,22 @@ fn integers_through_every_row() {
         for (dtype, bits, signed) in INTEGERS {
             let list = integers(dtype);
             let n = list.len();
-            let tensor = |shape: &[usize]| cast(&Tensor::new(shape, list.clone()).unwrap(), dtype, true).unwrap();
+            let tensor =
+                |shape: &[usize]| cast(&Tensor::new(shape, list.clone()).unwrap(), dtype, true).unwrap();
             for row in table::ROWS.iter().filter(|row| ieee::integer(row.name, &[1, 1], bits).is_some()) {
                 let operands = row.params.split(',').count();
-                let inputs = if operands == 1 { vec![tensor(&[n])] } else { vec![tensor(&[n, 1]), tensor(&[n])] };
-                if row.integer.is_none() && row.test.as_ref().is_none_or(|test| test.integer.is_none()) && row.name != "Identity" {
+                let inputs =
+                    if operands == 1 { vec![tensor(&[n])] } else { vec![tensor(&[n, 1]), tensor(&[n])] };
+                if row.integer.is_none()
+                    && row.test.as_ref().is_none_or(|test| test.integer.is_none())
+                    && row.name != "Identity"
+                {
                     continue;
                 }
                 let op = Arc::new(Elementwise { expression: Pointwise::of(row, operands, &[]) });
-                let Some(results) = run(op, row.name, &inputs, place, Held::F32.precision(), 1) else { continue };
+                let Some(results) = run(op, row.name, &inputs, place, Held::F32.precision(), 1) else {
+                    continue;
+                };
                 let exact = |tensor: &Tensor| -> Vec<i128> {
                     if tensor.dtype() == DType::U64 {
                         tensor.as_slice::<u64>().unwrap().iter().map(|&x| x as i128).collect()
@@ -148,13 +186,29 @@ fn integers_through_every_row() {
                     }
                 };
                 for (index, got) in exact(&results[0]).into_iter().enumerate() {
-                    let chosen = if operands == 1 { vec![list[index]] } else { vec![list[index / n], list[index % n]] };
+                    let chosen = if operands == 1 {
+                        vec![list[index]]
+                    } else {
+                        vec![list[index / n], list[index % n]]
+                    };
                     let args: Vec<i128> = chosen.iter().map(|&x| wrapped(x as i128, bits, signed)).collect();
                     let want = ieee::integer(row.name, &args, bits).unwrap();
                     let want = if row.test.is_some() { want } else { wrapped(want, bits, signed) };
-                    // The shift of a negative number to the right by its width or more keeps the sign, as arithmetic shifts do.
-                    let want = if row.name == "BitShiftRight" && args[0] < 0 && !(0..bits as i128).contains(&args[1]) { -1 } else { want };
-                    tally.truth(place.name, || format!("{dtype} {}({args:?}) = {got} rather than {want}", row.name), got == want);
+                    // The shift of a negative number to the right by its width or more keeps the sign, as
+                    // arithmetic shifts do.
+                    let want = if row.name == "BitShiftRight"
+                        && args[0] < 0
+                        && !(0..bits as i128).contains(&args[1])
+                    {
+                        -1
+                    } else {
+                        want
+                    };
+                    tally.truth(
+                        place.name,
+                        || format!("{dtype} {}({args:?}) = {got} rather than {want}", row.name),
+                        got == want,
+                    );
                 }
             }
         }
@@ -162,8 +216,8 @@ fn integers_through_every_row() {
     tally.finish("elementwise integers");
 }
 
-/// An integer to the power of a float as its type holds it, from the least to the most that float64's accuracy allows: the power, truncated,
-/// saturated, 0 where there is no real one. Whole exponents are exact.
+/// An integer to the power of a float as its type holds it, from the least to the most that float64's
+/// accuracy allows: the power, truncated, saturated, 0 where there is no real one. Whole exponents are exact.
 fn power(base: i128, exponent: f64, low: i128, high: i128) -> (i128, i128) {
     let exactly = |x: i128| (x.clamp(low, high), x.clamp(low, high));
     if exponent.is_finite() && exponent.fract() == 0.0 && exponent >= 0.0 {
@@ -178,7 +232,11 @@ fn power(base: i128, exponent: f64, low: i128, high: i128) -> (i128, i128) {
                     i128::MAX
                 }
             }
-            _ => base.checked_pow(exponent as u32).unwrap_or(if odd && base < 0 { i128::MIN } else { i128::MAX }),
+            _ => base.checked_pow(exponent as u32).unwrap_or(if odd && base < 0 {
+                i128::MIN
+            } else {
+                i128::MAX
+            }),
         });
     }
     let real = (base as f64).powf(exponent);
@@ -193,8 +251,30 @@ fn power(base: i128, exponent: f64, low: i128, high: i128) -> (i128, i128) {
 #[test]
 fn integers_to_the_power_of_floats() {
     let mut tally = Tally::default();
-    let mut exponents =
-        vec![0.0, 0.5, 1.0, 1.5, 2.0, 0.25, 1.0 / 3.0, 0.7, 2.5, 7.0, 15.96875, 31.5, 39.0, 62.99, 63.0, 64.0, 65.0, 127.0, 1e-6, 1e-17, 1e-20, 1.2e-38];
+    let mut exponents = vec![
+        0.0,
+        0.5,
+        1.0,
+        1.5,
+        2.0,
+        0.25,
+        1.0 / 3.0,
+        0.7,
+        2.5,
+        7.0,
+        15.96875,
+        31.5,
+        39.0,
+        62.99,
+        63.0,
+        64.0,
+        65.0,
+        127.0,
+        1e-6,
+        1e-17,
+        1e-20,
+        1.2e-38,
+    ];
     exponents.extend([16_777_215.0, 16_777_216.0, 1e30, f32::MAX, f32::INFINITY]);
     exponents.extend(exponents.clone().into_iter().map(|y| -y));
     exponents.push(f32::NAN);
@@ -211,22 +291,33 @@ fn integers_to_the_power_of_floats() {
             }
         };
         let bases = wide(&given);
-        let (low, high) = if signed { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
-        for held in [Held::F32, Held::F16].into_iter().filter(|&held| held == Held::F32 || dtype == DType::I64) {
+        let (low, high) = if signed {
+            (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1)
+        } else {
+            (0, (1i128 << bits) - 1)
+        };
+        for held in
+            [Held::F32, Held::F16].into_iter().filter(|&held| held == Held::F32 || dtype == DType::I64)
+        {
             let n = exponents.len();
             let inputs = [given.clone(), held.tensor(&[n], &exponents)];
             let powers = inputs[1].to_f64s().unwrap();
             let mut reference: Option<Vec<i128>> = None;
             for place in places() {
                 let op = Arc::new(Elementwise { expression: Pointwise::of(&table::POW, 2, &[]) });
-                let results = run(op, "Pow", &inputs, &place, Held::F32.precision(), 1).expect("Pow of an integer and a float has a kernel");
+                let results = run(op, "Pow", &inputs, &place, Held::F32.precision(), 1)
+                    .expect("Pow of an integer and a float has a kernel");
                 assert_eq!(results[0].dtype(), dtype);
                 let got = wide(&results[0]);
                 for (index, &got) in got.iter().enumerate() {
                     let (base, y) = (bases[index / n], powers[index % n]);
                     let (least, most) = power(base, y, low, high);
                     let same = reference.as_ref().is_none_or(|reference| reference[index] == got);
-                    let what = || format!("{dtype} {base}^{y:e} = {got} rather than {least} to {most}, and the same on the CPU");
+                    let what = || {
+                        format!(
+                            "{dtype} {base}^{y:e} = {got} rather than {least} to {most}, and the same on the CPU"
+                        )
+                    };
                     tally.truth(place.name, what, (least..=most).contains(&got) && same);
                 }
                 reference.get_or_insert(got);

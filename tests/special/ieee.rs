@@ -69,7 +69,9 @@ pub fn float(row: &str, v: &[f64]) -> Option<f64> {
         "Mish" => x * softplus(x).tanh(),
         "HardSwish" => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
         "Gelu" => 0.5 * x * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2)),
-        "GeluTanh" => 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).tanh()),
+        "GeluTanh" => {
+            0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).tanh())
+        }
         "Identity" => x,
         "LeakyRelu" | "PRelu" => {
             if x < 0.0 {
@@ -161,7 +163,8 @@ pub fn test(row: &str, v: &[f64]) -> Option<bool> {
     })
 }
 
-/// An integer row, exact; the caller wraps it to the type's width. Division by 0, which ONNX leaves open, is 0 here.
+/// An integer row, exact; the caller wraps it to the type's width. Division by 0, which ONNX leaves open, is
+/// 0 here.
 pub fn integer(row: &str, v: &[i128], bits: u32) -> Option<i128> {
     let x = v[0];
     let second = || v[1];

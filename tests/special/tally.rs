@@ -31,7 +31,11 @@ impl Tally {
     pub fn cell(&mut self, place: &str, what: impl Fn() -> String, got: f64, wanted: &[Wanted]) {
         *self.tried.entry(place.to_string()).or_default() += 1;
         if !wanted.iter().any(|wanted| wanted.takes(got)) {
-            let list: Vec<String> = wanted.iter().take(3).map(|wanted| format!("{:e} ± {:e}", wanted.value, wanted.within)).collect();
+            let list: Vec<String> = wanted
+                .iter()
+                .take(3)
+                .map(|wanted| format!("{:e} ± {:e}", wanted.value, wanted.within))
+                .collect();
             self.wrong.push(format!("{place}: {} is {got:e}, not {}", what(), list.join(" or ")));
         }
     }
@@ -49,6 +53,11 @@ impl Tally {
             println!("special values, {table}, {place}: {tried} cells tried, {wrong} differing");
         }
         assert!(self.tried.values().sum::<usize>() > 0, "{table}: nothing was tried");
-        assert!(self.wrong.is_empty(), "{table}: {} differ:\n{}", self.wrong.len(), self.wrong.iter().take(60).cloned().collect::<Vec<_>>().join("\n"));
+        assert!(
+            self.wrong.is_empty(),
+            "{table}: {} differ:\n{}",
+            self.wrong.len(),
+            self.wrong.iter().take(60).cloned().collect::<Vec<_>>().join("\n")
+        );
     }
 }

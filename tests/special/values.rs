@@ -5,12 +5,58 @@ use sardonyx::Tensor;
 use sardonyx::plan::Precision;
 use sardonyx::tensor::{DType, cast};
 
-/// ±0, the smallest and the largest subnormal, the smallest normal, ordinary numbers, the edges of every conversion, the largest, ∞, NaN.
+/// ±0, the smallest and the largest subnormal, the smallest normal, ordinary numbers, the edges of every
+/// conversion, the largest, ∞, NaN.
 pub fn floats() -> Vec<f32> {
-    let mut list =
-        vec![0.0, 1e-45, f32::from_bits(0x007f_ffff), f32::MIN_POSITIVE, 6e-8, 6.1e-5, 0.1, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 7.0, 10.0, 88.5, 89.0, 104.0];
-    list.extend([127.5, 128.0, 254.5, 255.5, 256.0, 32_767.5, 32_768.0, 65_504.0, 65_519.0, 65_519.996, 65_520.0, 65_535.5, 65_536.0, 16_777_217.0]);
-    list.extend([2147483520.0, 2147483648.0, 4294967040.0, 4294967296.0, 9.223_371e18, 9.223_372e18, 1.844_674_3e19, 1.844_674_4e19, 1e20, 1e30]);
+    let mut list = vec![
+        0.0,
+        1e-45,
+        f32::from_bits(0x007f_ffff),
+        f32::MIN_POSITIVE,
+        6e-8,
+        6.1e-5,
+        0.1,
+        0.5,
+        0.75,
+        1.0,
+        1.5,
+        2.0,
+        2.5,
+        3.0,
+        7.0,
+        10.0,
+        88.5,
+        89.0,
+        104.0,
+    ];
+    list.extend([
+        127.5,
+        128.0,
+        254.5,
+        255.5,
+        256.0,
+        32_767.5,
+        32_768.0,
+        65_504.0,
+        65_519.0,
+        65_519.996,
+        65_520.0,
+        65_535.5,
+        65_536.0,
+        16_777_217.0,
+    ]);
+    list.extend([
+        2147483520.0,
+        2147483648.0,
+        4294967040.0,
+        4294967296.0,
+        9.223_371e18,
+        9.223_372e18,
+        1.844_674_3e19,
+        1.844_674_4e19,
+        1e20,
+        1e30,
+    ]);
     list.extend([f32::MAX, f32::INFINITY]);
     list.extend(list.clone().into_iter().map(|x| -x));
     list.extend([f32::NAN, f32::from_bits(0xffc0_1234), f32::from_bits(0x7fa0_0001)]);
@@ -19,7 +65,25 @@ pub fn floats() -> Vec<f32> {
 
 /// Fewer of them, for functions of two and three arguments.
 pub fn few_floats() -> Vec<f32> {
-    let mut list = vec![0.0, 1e-45, f32::MIN_POSITIVE, 1e-20, 0.3, 0.5, 1.0, 2.0, 3.0, 5.5, 100.0, 65_520.0, 16_777_216.0, 1e20, 3e38, f32::MAX, f32::INFINITY];
+    let mut list = vec![
+        0.0,
+        1e-45,
+        f32::MIN_POSITIVE,
+        1e-20,
+        0.3,
+        0.5,
+        1.0,
+        2.0,
+        3.0,
+        5.5,
+        100.0,
+        65_520.0,
+        16_777_216.0,
+        1e20,
+        3e38,
+        f32::MAX,
+        f32::INFINITY,
+    ];
     list.extend(list.clone().into_iter().map(|x| -x));
     list.push(f32::NAN);
     list

@@ -10,9 +10,19 @@ const NEWEST: i64 = 24;
 /// A graph of the one node, and its inputs that a run gives.
 pub fn build(def: &OpDef, case: &Case, seed: u64) -> (graph::Graph, Vec<(String, Tensor)>) {
     let version = if case.version == 0 { NEWEST } else { case.version };
-    let attributes = case.attributes.iter().map(|(name, value)| (name.to_string(), value.attribute())).collect();
-    let tensors: Vec<Option<Tensor>> = case.inputs.iter().enumerate().map(|(k, operand)| operand.tensor(seed + 100 * k as u64).unwrap()).collect();
-    let inputs = tensors.iter().enumerate().map(|(k, tensor)| if tensor.is_some() { Input::Named(format!("x{k}")) } else { Input::Absent }).collect();
+    let attributes =
+        case.attributes.iter().map(|(name, value)| (name.to_string(), value.attribute())).collect();
+    let tensors: Vec<Option<Tensor>> = case
+        .inputs
+        .iter()
+        .enumerate()
+        .map(|(k, operand)| operand.tensor(seed + 100 * k as u64).unwrap())
+        .collect();
+    let inputs = tensors
+        .iter()
+        .enumerate()
+        .map(|(k, tensor)| if tensor.is_some() { Input::Named(format!("x{k}")) } else { Input::Absent })
+        .collect();
     let mut view = NodeView::new("node", def.name, version, attributes, inputs, case.outputs);
     let op = (def.parse)(&mut view).unwrap_or_else(|error| panic!("{} {case:?}: {error}", def.name));
     assert_eq!(view.unread(), None, "{}: an attribute that parse never asked for", def.name);
@@ -41,8 +51,14 @@ pub fn build(def: &OpDef, case: &Case, seed: u64) -> (graph::Graph, Vec<(String,
         .collect();
     let outputs: Vec<_> = (0..case.outputs).map(|k| graph.add_value(format!("y{k}"), None, None)).collect();
     graph.outputs = outputs.clone();
-    let node =
-        graph::Node { name: "node".into(), op_type: def.name.into(), op, inputs: node_inputs, outputs: outputs.into_iter().map(Some).collect(), fused: vec![] };
+    let node = graph::Node {
+        name: "node".into(),
+        op_type: def.name.into(),
+        op,
+        inputs: node_inputs,
+        outputs: outputs.into_iter().map(Some).collect(),
+        fused: vec![],
+    };
     graph.nodes.push(node);
     graph.verify().unwrap();
     (graph, given)
@@ -50,6 +66,8 @@ pub fn build(def: &OpDef, case: &Case, seed: u64) -> (graph::Graph, Vec<(String,
 
 pub fn cases() -> impl Iterator<Item = (&'static OpDef, &'static Case, String)> {
     operators().flat_map(|def| {
-        def.cases.iter().enumerate().map(move |(k, case)| (def, case, format!("{} case {k} {:?} {:?}", def.name, case.attributes, case.inputs)))
+        def.cases.iter().enumerate().map(move |(k, case)| {
+            (def, case, format!("{} case {k} {:?} {:?}", def.name, case.attributes, case.inputs))
+        })
     })
 }

@@ -1,9 +1,11 @@
-//! What lies outside the repository, for the tests that go through it: real models and cases with recorded inputs.
+//! What lies outside the repository, for the tests that go through it: real models and cases with recorded
+//! inputs.
 
 use sardonyx::{Tensor, onnx};
 use std::path::{Path, PathBuf};
 
-/// A folder of what SARDONYX_SHARED names (../shared by default). Where there is none it says that this was left out.
+/// A folder of what SARDONYX_SHARED names (../shared by default). Where there is none it says that this was
+/// left out.
 pub fn folder(name: &str) -> Option<PathBuf> {
     let default = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared"));
     let path = std::env::var_os("SARDONYX_SHARED").map_or_else(default, PathBuf::from).join(name);

@@ -14,7 +14,8 @@ unsafe fn run(call: &Call, _groups: usize) {
 #[target_feature(enable = "avx2,fma")]
 #[allow(clippy::needless_range_loop)] // two arrays by one index
 unsafe fn tile<const HALVES: usize, const ROWS: usize>(call: &Call) {
-    // SAFETY: every address is one that the call promises; lanes beyond `columns` are masked out of loads and stores.
+    // SAFETY: every address is one that the call promises; lanes beyond `columns` are masked out of loads and
+    // stores.
     unsafe {
         let mut sums = [[_mm256_setzero_ps(); HALVES]; ROWS];
         let (mut b, mut a, stride) = (call.b, call.a, call.stride_a);
@@ -32,7 +33,8 @@ unsafe fn tile<const HALVES: usize, const ROWS: usize>(call: &Call) {
             b = b.add(LANES);
             a = a.add(1);
         }
-        // Stored once, for what indexes them in loops: an array that is indexed lies in memory, and the sums above must not.
+        // Stored once, for what indexes them in loops: an array that is indexed lies in memory, and the sums
+        // above must not.
         let mut done = [[_mm256_setzero_ps(); HALVES]; ROWS];
         for r in 0..ROWS {
             for h in 0..HALVES {
@@ -42,7 +44,11 @@ unsafe fn tile<const HALVES: usize, const ROWS: usize>(call: &Call) {
         for h in 0..HALVES {
             let left = call.columns.saturating_sub(h * HALF).min(HALF) as i32;
             let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(left), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-            let bias = if call.bias.is_null() { _mm256_setzero_ps() } else { _mm256_maskload_ps(call.bias.wrapping_add(h * HALF), mask) };
+            let bias = if call.bias.is_null() {
+                _mm256_setzero_ps()
+            } else {
+                _mm256_maskload_ps(call.bias.wrapping_add(h * HALF), mask)
+            };
             for r in 0..ROWS {
                 let at = call.c.wrapping_add(r * call.stride_c + h * HALF);
                 let mut sum = _mm256_add_ps(done[r][h], bias);
@@ -50,11 +56,17 @@ unsafe fn tile<const HALVES: usize, const ROWS: usize>(call: &Call) {
                     sum = _mm256_add_ps(sum, _mm256_maskload_ps(at, mask));
                 }
                 if !call.residual.is_null() {
-                    sum = _mm256_add_ps(sum, _mm256_maskload_ps(call.residual.wrapping_add(r * call.stride_c + h * HALF), mask));
+                    sum = _mm256_add_ps(
+                        sum,
+                        _mm256_maskload_ps(call.residual.wrapping_add(r * call.stride_c + h * HALF), mask),
+                    );
                 }
                 if let Some(bounds) = call.bounds {
                     // The second operand is what max and min give where one is NaN.
-                    sum = _mm256_min_ps(_mm256_set1_ps(bounds.high), _mm256_max_ps(_mm256_set1_ps(bounds.low), sum));
+                    sum = _mm256_min_ps(
+                        _mm256_set1_ps(bounds.high),
+                        _mm256_max_ps(_mm256_set1_ps(bounds.low), sum),
+                    );
                 }
                 _mm256_maskstore_ps(at, mask, sum);
             }

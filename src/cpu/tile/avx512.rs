@@ -17,12 +17,14 @@ unsafe fn run(call: &Call, groups: usize) {
 #[target_feature(enable = "avx512f")]
 #[allow(clippy::needless_range_loop)] // two arrays by one index
 unsafe fn tile<const GROUPS: usize, const ROWS: usize>(call: &Call) {
-    // SAFETY: every address is one that the call promises; lanes beyond `columns` are masked out of loads and stores.
+    // SAFETY: every address is one that the call promises; lanes beyond `columns` are masked out of loads and
+    // stores.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); GROUPS]; ROWS];
         let (mut b, mut a, stride) = (call.b, call.a, call.stride_a);
         for _ in 0..call.k {
-            // Plain loops: a closure would be called, not inlined, since what calls it isn't compiled for AVX-512.
+            // Plain loops: a closure would be called, not inlined, since what calls it isn't compiled for
+            // AVX-512.
             let mut line = [_mm512_setzero_ps(); GROUPS];
             for g in 0..GROUPS {
                 line[g] = _mm512_load_ps(b.add(g * LANES));
@@ -36,7 +38,8 @@ unsafe fn tile<const GROUPS: usize, const ROWS: usize>(call: &Call) {
             b = b.add(GROUPS * LANES);
             a = a.add(1);
         }
-        // Stored once, for what indexes them in loops: an array that is indexed lies in memory, and the sums above must not.
+        // Stored once, for what indexes them in loops: an array that is indexed lies in memory, and the sums
+        // above must not.
         let mut done = [[_mm512_setzero_ps(); GROUPS]; ROWS];
         for r in 0..ROWS {
             for g in 0..GROUPS {
@@ -46,7 +49,11 @@ unsafe fn tile<const GROUPS: usize, const ROWS: usize>(call: &Call) {
         for g in 0..GROUPS {
             let left = call.columns.saturating_sub(g * LANES);
             let mask: __mmask16 = if left >= LANES { !0 } else { (1 << left) - 1 };
-            let bias = if call.bias.is_null() { _mm512_setzero_ps() } else { _mm512_maskz_loadu_ps(mask, call.bias.wrapping_add(g * LANES)) };
+            let bias = if call.bias.is_null() {
+                _mm512_setzero_ps()
+            } else {
+                _mm512_maskz_loadu_ps(mask, call.bias.wrapping_add(g * LANES))
+            };
             for r in 0..ROWS {
                 let at = call.c.wrapping_add(r * call.stride_c + g * LANES);
                 let mut sum = _mm512_add_ps(done[r][g], bias);
@@ -54,11 +61,20 @@ unsafe fn tile<const GROUPS: usize, const ROWS: usize>(call: &Call) {
                     sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, at));
                 }
                 if !call.residual.is_null() {
-                    sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, call.residual.wrapping_add(r * call.stride_c + g * LANES)));
+                    sum = _mm512_add_ps(
+                        sum,
+                        _mm512_maskz_loadu_ps(
+                            mask,
+                            call.residual.wrapping_add(r * call.stride_c + g * LANES),
+                        ),
+                    );
                 }
                 if let Some(bounds) = call.bounds {
                     // The second operand is what max and min give where one is NaN.
-                    sum = _mm512_min_ps(_mm512_set1_ps(bounds.high), _mm512_max_ps(_mm512_set1_ps(bounds.low), sum));
+                    sum = _mm512_min_ps(
+                        _mm512_set1_ps(bounds.high),
+                        _mm512_max_ps(_mm512_set1_ps(bounds.low), sum),
+                    );
                 }
                 _mm512_mask_storeu_ps(at, mask, sum);
             }

@@ -22,8 +22,9 @@ pub struct Bounds {
 
 /// One call of the innermost loop: `c = [c +] a · b`, `rows × columns` of it.
 ///
-/// The pointers are valid for what the numbers say: `a` for `rows` rows of `k` elements, `stride_a` apart; `b` for `k` lines of the
-/// panel's width, 64-byte aligned; `c` (and `residual`) for `rows` rows of `columns` elements; `bias` for `columns`.
+/// The pointers are valid for what the numbers say: `a` for `rows` rows of `k` elements, `stride_a` apart;
+/// `b` for `k` lines of the panel's width, 64-byte aligned; `c` (and `residual`) for `rows` rows of `columns`
+/// elements; `bias` for `columns`.
 #[derive(Clone, Copy)]
 pub struct Call {
     pub k: usize,
@@ -75,18 +76,24 @@ impl Tile {
         all
     }
 
-    /// How many lane groups a panel should be wide for `n` columns: little is wasted, and few rows leave registers idle.
+    /// How many lane groups a panel should be wide for `n` columns: little is wasted, and few rows leave
+    /// registers idle.
     pub fn groups(&self, n: usize) -> usize {
         let vectors = n.div_ceil(LANES).max(1);
         // A narrow panel reads A more often.
         let cost = |groups: usize| vectors.div_ceil(groups) * groups * [120, 105, 100, 100][groups - 1];
-        (1..=4).rev().filter(|&groups| self.rows[groups - 1] > 0).min_by_key(|&groups| cost(groups)).unwrap_or(1)
+        (1..=4)
+            .rev()
+            .filter(|&groups| self.rows[groups - 1] > 0)
+            .min_by_key(|&groups| cost(groups))
+            .unwrap_or(1)
     }
 
     /// Runs one call over a panel of `groups` lane groups.
     ///
     /// # Safety
-    /// The pointers of the call are valid as [`Call`] says, `call.rows ≤ self.rows[groups − 1]`, and nobody else touches the rows of `c`.
+    /// The pointers of the call are valid as [`Call`] says, `call.rows ≤ self.rows[groups − 1]`, and nobody
+    /// else touches the rows of `c`.
     pub unsafe fn run(&self, call: &Call, groups: usize) {
         debug_assert!(call.rows <= self.rows[groups - 1] && call.columns <= groups * LANES);
         // SAFETY: the caller's promise; the form was found to run on this machine.

@@ -1,8 +1,10 @@
-//! The functions of `shaders/lib/` that any shader may call: a prelude takes those that are mentioned, and what these mention.
+//! The functions of `shaders/lib/` that any shader may call: a prelude takes those that are mentioned, and
+//! what these mention.
 
 use std::collections::BTreeSet;
 
-/// The library's declarations: (name, text), in the order of the files. `subgroups`: which of two ways sums over a team are made.
+/// The library's declarations: (name, text), in the order of the files. `subgroups`: which of two ways sums
+/// over a team are made.
 pub(super) fn library(subgroups: bool) -> impl Iterator<Item = (&'static str, &'static str)> {
     const FILES: [&str; 4] = [
         include_str!("../../../shaders/lib/address.wgsl"),
@@ -10,7 +12,10 @@ pub(super) fn library(subgroups: bool) -> impl Iterator<Item = (&'static str, &'
         include_str!("../../../shaders/lib/int64.wgsl"),
         include_str!("../../../shaders/lib/status.wgsl"),
     ];
-    const TEAMS: [&str; 2] = [include_str!("../../../shaders/lib/team.wgsl"), include_str!("../../../shaders/lib/team_subgroups.wgsl")];
+    const TEAMS: [&str; 2] = [
+        include_str!("../../../shaders/lib/team.wgsl"),
+        include_str!("../../../shaders/lib/team_subgroups.wgsl"),
+    ];
     const BEGINNINGS: [&str; 5] = ["const ", "fn ", "struct ", "var<private> ", "var<workgroup> "];
     FILES.into_iter().chain([TEAMS[subgroups as usize]]).flat_map(|file| {
         let begins = |at: &usize| BEGINNINGS.iter().any(|beginning| file[*at..].starts_with(beginning));
@@ -21,7 +26,11 @@ pub(super) fn library(subgroups: bool) -> impl Iterator<Item = (&'static str, &'
             let text = &file[start..end];
             // What stands between two functions is the next one's comment.
             let text = text.rfind("}\n").map_or(text, |close| &text[..close + 1]);
-            let text = if text.starts_with("var") || text.starts_with("const") { text.lines().next().unwrap_or(text) } else { text };
+            let text = if text.starts_with("var") || text.starts_with("const") {
+                text.lines().next().unwrap_or(text)
+            } else {
+                text
+            };
             let name = BEGINNINGS.iter().find_map(|beginning| text.strip_prefix(beginning)).unwrap_or(text);
             let name = &name[..name.find(['(', ':', ' ']).unwrap_or(name.len())];
             parts.push((name, text));

@@ -1,5 +1,5 @@
-//! What is put before a shader to make a variant: storage types, constants, generated functions, and the functions of
-//! `shaders/lib/` that the whole calls.
+//! What is put before a shader to make a variant: storage types, constants, generated functions, and the
+//! functions of `shaders/lib/` that the whole calls.
 
 mod library;
 mod types;
@@ -12,26 +12,28 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
-/// What an adapter makes of the same prelude: software adapters pay for every component of a load by itself, and read an address
-/// that they can't see is uniform once for each lane (docs/performance.md).
+/// What an adapter makes of the same prelude: software adapters pay for every component of a load by itself,
+/// and read an address that they can't see is uniform once for each lane (docs/performance.md).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Form {
-    /// Groups of 4 elements are loaded and stored as 64-bit words: half as many components. Needs SHADER_INT64.
+    /// Groups of 4 elements are loaded and stored as 64-bit words: half as many components. Needs
+    /// SHADER_INT64.
     pub wide: bool,
-    /// `uniform_index` and `uniform_small` go through a table of immediates, the one kind of value that Mesa's software
-    /// adapter takes for uniform. Needs IMMEDIATES, [`UNIFORM_TABLE`] at offset 0.
+    /// `uniform_index` and `uniform_small` go through a table of immediates, the one kind of value that
+    /// Mesa's software adapter takes for uniform. Needs IMMEDIATES, [`UNIFORM_TABLE`] at offset 0.
     pub table: bool,
-    /// Loops over what an invocation made are left as loops: the size of the code decides how long Mesa's software adapter
-    /// translates a kernel. Hardware unrolls them, since registers can't be indexed.
+    /// Loops over what an invocation made are left as loops: the size of the code decides how long Mesa's
+    /// software adapter translates a kernel. Hardware unrolls them, since registers can't be indexed.
     pub rolled: bool,
     /// A workgroup's sums are made by subgroups: needs SUBGROUP. For hardware alone.
     pub subgroups: bool,
-    /// A group of 4 that all invocations read alike is loaded by 4 of them, a lane each, and broadcast: for software adapters whose subgroups
-    /// are 4 invocations. Needs SUBGROUP.
+    /// A group of 4 that all invocations read alike is loaded by 4 of them, a lane each, and broadcast: for
+    /// software adapters whose subgroups are 4 invocations. Needs SUBGROUP.
     pub quads: bool,
     /// Loops of known length are written out: for drivers that leave them loops. Goes with `rolled` off.
     pub written_out: bool,
-    /// Stores of float16 take a finite number beyond its range to ±65,504, as `--precision f16` has it; otherwise it is infinite.
+    /// Stores of float16 take a finite number beyond its range to ±65,504, as `--precision f16` has it;
+    /// otherwise it is infinite.
     pub saturates: bool,
 }
 
@@ -60,7 +62,8 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// Those that no WGSL but naga's has, by name; none for a source that every browser with its two extensions takes.
+    /// Those that no WGSL but naga's has, by name; none for a source that every browser with its two
+    /// extensions takes.
     pub fn extensions_of_naga(&self) -> Vec<&'static str> {
         [("int64", self.int64), ("immediates", self.immediates), ("cooperative matrices", self.cooperative)]
             .into_iter()
@@ -93,11 +96,13 @@ pub const UNIFORM_TABLE: [u32; 64] = {
     table
 };
 
-/// The text that precedes a shader. WGSL lets module-scope declarations come in any order, so the shader stays as written.
+/// The text that precedes a shader. WGSL lets module-scope declarations come in any order, so the shader
+/// stays as written.
 #[derive(Debug, Clone, Default)]
 pub struct Prelude {
     text: String,
-    /// The tensors' types: (prefix, storage, whether lanes keep their own type). Written when the form is known.
+    /// The tensors' types: (prefix, storage, whether lanes keep their own type). Written when the form is
+    /// known.
     types: Vec<(String, Storage, bool)>,
     /// Whether the workgroup is one team.
     whole_team: bool,
@@ -109,7 +114,8 @@ pub struct Prelude {
 }
 
 /// `uniform_small` and `uniform_index` where nothing is to be said of them.
-const UNIFORM: &str = "fn uniform_small(x: u32) -> u32 { return x; }\nfn uniform_index(x: u32) -> u32 { return x; }\n";
+const UNIFORM: &str =
+    "fn uniform_small(x: u32) -> u32 { return x; }\nfn uniform_index(x: u32) -> u32 { return x; }\n";
 /// The same by [`UNIFORM_TABLE`].
 const UNIFORM_BY_TABLE: &str = include_str!("../../../shaders/lib/uniform_table.wgsl");
 
@@ -122,18 +128,21 @@ impl Prelude {
     pub fn new() -> Self {
         Self::default()
     }
-    /// `Stored4`, `load4` and `store4` of a float kernel's tensors: groups of 4 elements, float32 in registers.
+    /// `Stored4`, `load4` and `store4` of a float kernel's tensors: groups of 4 elements, float32 in
+    /// registers.
     pub fn storage(mut self, storage: Storage) -> Self {
         self.types.push((String::new(), storage, false));
         self
     }
-    /// `uniform4`, `ordered4`, `ordered4_if` and `order4` of `shaders/lib/shared_*.wgsl`: groups of a float buffer that each 4 neighbouring
-    /// invocations read at the same index, together; where not all 4 do, `alike` is false and each reads by itself.
+    /// `uniform4`, `ordered4`, `ordered4_if` and `order4` of `shaders/lib/shared_*.wgsl`: groups of a float
+    /// buffer that each 4 neighbouring invocations read at the same index, together; where not all 4 do,
+    /// `alike` is false and each reads by itself.
     pub fn shared(mut self, name: &'static str, storage: Storage, alike: bool) -> Self {
         self.shared = Some((name, storage, alike));
         self
     }
-    /// For kernels that move elements of any type: `Stored4`, `Lane`, `lane_of(group, k)`, `pack4(a, b, c, d)`.
+    /// For kernels that move elements of any type: `Stored4`, `Lane`, `lane_of(group, k)`, `pack4(a, b, c,
+    /// d)`.
     pub fn movable(self, storage: Storage) -> Self {
         self.typed("", storage)
     }
@@ -160,17 +169,19 @@ impl Prelude {
         let _ = writeln!(self.text, "const {name}: bool = {value};");
         self
     }
-    /// WIDTH, TEAM and STRIDE, and with them `Member`, `team_lane`, `team_index`, `team_sum` and `team_max` of `shaders/lib/team.wgsl`;
-    /// STREAMED, and HELD where it isn't.
+    /// WIDTH, TEAM and STRIDE, and with them `Member`, `team_lane`, `team_index`, `team_sum` and `team_max`
+    /// of `shaders/lib/team.wgsl`; STREAMED, and HELD where it isn't.
     pub(super) fn team(mut self, team: Team) -> Self {
         self.whole_team = team.team == team.width;
-        let counted = self.constant("WIDTH", team.width).constant("TEAM", team.team).constant("STRIDE", team.stride);
+        let counted =
+            self.constant("WIDTH", team.width).constant("TEAM", team.team).constant("STRIDE", team.stride);
         counted.flag("STREAMED", team.held == 0).constant("HELD", team.held.max(1))
     }
     /// `tell`, of `shaders/lib/status.wgsl`: the run's status as one more binding, behind the kernel's own.
     pub(super) fn status(mut self, binding: Option<u32>) -> Self {
         if let Some(binding) = binding {
-            let _ = writeln!(self.text, "@group(0) @binding({binding}) var<storage, read_write> status: Status;");
+            let _ =
+                writeln!(self.text, "@group(0) @binding({binding}) var<storage, read_write> status: Status;");
         }
         self.status = binding;
         self
@@ -206,7 +217,11 @@ impl Prelude {
             cooperative: self.cooperative,
         };
         let mut whole = String::with_capacity(self.text.len() + shader.len() + 1024);
-        let enables = [("wgpu_cooperative_matrix", needs.cooperative), ("f16", needs.f16), ("subgroups", needs.subgroups && dialect == Dialect::Standard)];
+        let enables = [
+            ("wgpu_cooperative_matrix", needs.cooperative),
+            ("f16", needs.f16),
+            ("subgroups", needs.subgroups && dialect == Dialect::Standard),
+        ];
         for (name, _) in enables.iter().filter(|enable| enable.1) {
             let _ = writeln!(whole, "enable {name};");
         }
@@ -228,7 +243,11 @@ impl Prelude {
             }
         }
         let prelude_lines = whole.lines().count();
-        whole += &if form.written_out { unroll::unrolled(shader, &|end| self.value(end)).into() } else { std::borrow::Cow::Borrowed(shader) };
+        whole += &if form.written_out {
+            unroll::unrolled(shader, &|end| self.value(end)).into()
+        } else {
+            std::borrow::Cow::Borrowed(shader)
+        };
         Source { text: whole.into(), prelude_lines, needs }
     }
 
@@ -249,7 +268,8 @@ impl Prelude {
     fn declarations(&self, form: Form) -> String {
         let mut text = types::shared(self.types.iter().map(|of| of.1), form);
         for (prefix, storage, typed) in &self.types {
-            text += &if *typed { types::lanes(prefix, *storage, form) } else { types::floats(*storage, form) };
+            text +=
+                &if *typed { types::lanes(prefix, *storage, form) } else { types::floats(*storage, form) };
         }
         if let Some((name, storage, _)) = self.shared {
             text += &types::shared_loads(name, storage, self.in_quads(form));
@@ -264,7 +284,8 @@ mod tests {
 
     #[test]
     fn the_library_is_taken_as_far_as_it_is_called() {
-        let source = Prelude::new().code("fn f(x: f32) -> f32 { return tanh_(x); }\n").source("", Form::default());
+        let source =
+            Prelude::new().code("fn f(x: f32) -> f32 { return tanh_(x); }\n").source("", Form::default());
         assert!(source.contains("fn tanh_") && source.contains("fn expm1") && source.contains("fn is_nan"));
         assert!(!source.contains("fn erf") && !source.contains("add64"), "{source}");
     }

@@ -1,4 +1,5 @@
-//! The types of a kernel's tensors: how a group of 4 elements is stored, loaded into float32 or its own lanes, and stored again.
+//! The types of a kernel's tensors: how a group of 4 elements is stored, loaded into float32 or its own
+//! lanes, and stored again.
 
 use super::Form;
 use crate::plan::Storage;
@@ -60,7 +61,9 @@ fn stored(storage: Storage, form: Form) -> &'static str {
 /// A float group `v` as `vec4<f32>`, and the other way.
 fn to_floats(storage: Storage, form: Form) -> &'static str {
     match (storage, form.wide) {
-        (Storage::F16 | Storage::F16Packed, true) => "vec4<f32>(unpack2x16float(u32(v)), unpack2x16float(u32(v >> 32u)))",
+        (Storage::F16 | Storage::F16Packed, true) => {
+            "vec4<f32>(unpack2x16float(u32(v)), unpack2x16float(u32(v >> 32u)))"
+        }
         (_, true) => "bitcast<vec4<f32>>(words(v))",
         (Storage::F16, _) => "vec4<f32>(v)",
         (Storage::F16Packed, _) => "vec4<f32>(unpack2x16float(v.x), unpack2x16float(v.y))",
@@ -98,14 +101,26 @@ pub(super) fn floats(storage: Storage, form: Form) -> String {
 
 pub(super) fn lanes(p: &str, storage: Storage, form: Form) -> String {
     let (lane, of, pack) = match (storage, form.wide) {
-        (Storage::F32 | Storage::F16 | Storage::F16Packed, _) => {
-            ("f32", format!("({})[k]", to_floats(storage, form)), format!("let v = vec4<f32>(a, b, c, d); return {};", from_floats(storage, form)))
+        (Storage::F32 | Storage::F16 | Storage::F16Packed, _) => (
+            "f32",
+            format!("({})[k]", to_floats(storage, form)),
+            format!("let v = vec4<f32>(a, b, c, d); return {};", from_floats(storage, form)),
+        ),
+        (Storage::I32, true) => (
+            "i32",
+            "bitcast<i32>(words(v)[k])".into(),
+            "return from_words(bitcast<vec4<u32>>(vec4<i32>(a, b, c, d)));".into(),
+        ),
+        (Storage::U32, true) => {
+            ("u32", "words(v)[k]".into(), "return from_words(vec4<u32>(a, b, c, d));".into())
         }
-        (Storage::I32, true) => ("i32", "bitcast<i32>(words(v)[k])".into(), "return from_words(bitcast<vec4<u32>>(vec4<i32>(a, b, c, d)));".into()),
-        (Storage::U32, true) => ("u32", "words(v)[k]".into(), "return from_words(vec4<u32>(a, b, c, d));".into()),
         (Storage::I32, _) => ("i32", "v[k]".into(), "return vec4<i32>(a, b, c, d);".into()),
         (Storage::U32, _) => ("u32", "v[k]".into(), "return vec4<u32>(a, b, c, d);".into()),
-        (Storage::I64, true) => ("vec2<u32>", "vec2<u32>(u32(v[k]), u32(v[k] >> 32u))".into(), "return vec4<u64>(word(a), word(b), word(c), word(d));".into()),
+        (Storage::I64, true) => (
+            "vec2<u32>",
+            "vec2<u32>(u32(v[k]), u32(v[k] >> 32u))".into(),
+            "return vec4<u64>(word(a), word(b), word(c), word(d));".into(),
+        ),
         (Storage::I64, _) => ("vec2<u32>", "v[k]".into(), format!("return {p}Stored4(a, b, c, d);")),
     };
     // An array held by value can't be indexed by a variable, unless it is a variable itself.

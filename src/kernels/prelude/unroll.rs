@@ -1,12 +1,13 @@
-//! Loops written out, for drivers whose compiler leaves every loop a loop: what an invocation keeps in an array is then found by constant
-//! indices, and so in registers rather than lane by lane in memory (docs/performance.md).
+//! Loops written out, for drivers whose compiler leaves every loop a loop: what an invocation keeps in an
+//! array is then found by constant indices, and so in registers rather than lane by lane in memory
+//! (docs/performance.md).
 
 /// The most turns of a loop that is written out.
 const MOST: u32 = 16;
 
-/// A shader with its loops `for (var NAME = 0u; NAME < END; NAME++) { … }` as blocks `{ const NAME = 0u; … } { const NAME = 1u; … }`, where
-/// `value` knows END, at most 16, and the body neither leaves its turn nor the loop. Lines stay where they are: copies stand on the last
-/// line of the first.
+/// A shader with its loops `for (var NAME = 0u; NAME < END; NAME++) { … }` as blocks `{ const NAME = 0u; … }
+/// { const NAME = 1u; … }`, where `value` knows END, at most 16, and the body neither leaves its turn nor the
+/// loop. Lines stay where they are: copies stand on the last line of the first.
 pub(super) fn unrolled(shader: &str, value: &dyn Fn(&str) -> Option<u32>) -> String {
     let mut text = String::with_capacity(2 * shader.len());
     let mut rest = shader;
@@ -21,7 +22,9 @@ pub(super) fn unrolled(shader: &str, value: &dyn Fn(&str) -> Option<u32>) -> Str
                     Some(turns) => {
                         text += &format!("{{ const {} = 0u;{body}}}", found.name);
                         let copy = on_one_line(&body);
-                        (1..turns).for_each(|turn| text += &format!(" {{ const {} = {turn}u; {copy}}}", found.name));
+                        (1..turns).for_each(|turn| {
+                            text += &format!(" {{ const {} = {turn}u; {copy}}}", found.name)
+                        });
                     }
                     None => text += &format!("{}{body}}}", found.head),
                 }
@@ -61,7 +64,13 @@ impl<'a> Loop<'a> {
                 _ => 0,
             };
             if depth == 0 {
-                return Some(Self { head: &text[..head.len()], name, end, body: &inside[..at], behind: &inside[at + 1..] });
+                return Some(Self {
+                    head: &text[..head.len()],
+                    name,
+                    end,
+                    body: &inside[..at],
+                    behind: &inside[at + 1..],
+                });
             }
         }
         None
@@ -74,7 +83,11 @@ impl<'a> Loop<'a> {
 
 /// A text without comments and line breaks.
 fn on_one_line(text: &str) -> String {
-    text.lines().map(|line| line.split("//").next().unwrap_or(line).trim()).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+    text.lines()
+        .map(|line| line.split("//").next().unwrap_or(line).trim())
+        .filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]
@@ -88,12 +101,15 @@ mod tests {
             "2u" => Some(2),
             _ => None,
         };
-        let shader =
-            "for (var r = 0u; r < ROWS; r++) {\n    for (var k = 0u; k < 2u; k++) { a[r] += b[k]; } // twice\n}\nfor (var i = 0u; i < p.n; i++) { c(i); }\n";
+        let shader = "for (var r = 0u; r < ROWS; r++) {\n    for (var k = 0u; k < 2u; k++) { a[r] += b[k]; } // twice\n}\nfor (var i = 0u; i < p.n; i++) { c(i); }\n";
         let text = unrolled(shader, &value);
         assert_eq!(text.lines().count(), shader.lines().count());
         assert_eq!(text.matches("a[r] += b[k];").count(), 6, "{text}");
-        assert!(text.contains("{ const r = 2u; { const k = 0u;") && text.contains("for (var i = 0u; i < p.n; i++) { c(i); }"), "{text}");
+        assert!(
+            text.contains("{ const r = 2u; { const k = 0u;")
+                && text.contains("for (var i = 0u; i < p.n; i++) { c(i); }"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -31,7 +31,9 @@ pub fn multi_head(b: &mut Body<'_>) -> Result<()> {
     let mut parts = [b.required(0)?, b.required(1)?, b.required(2)?];
     for name in &parts {
         if b.rank(name).is_ok_and(|rank| rank != 3) {
-            return Err(Error::unsupported("Q, K and V with heads as an axis").at_tensor(name).remedy(UNOPTIMISED));
+            return Err(Error::unsupported("Q, K and V with heads as an axis")
+                .at_tensor(name)
+                .remedy(UNOPTIMISED));
         }
     }
     if b.has(3) {
@@ -53,10 +55,19 @@ pub fn rotary(b: &mut Body<'_>) -> Result<()> {
     }
     let positions = b.required(1)?;
     if b.rank(&positions)? != 2 {
-        return Err(Error::unsupported("positions that count from a first one").at_tensor(&positions).remedy(UNOPTIMISED));
+        return Err(Error::unsupported("positions that count from a first one")
+            .at_tensor(&positions)
+            .remedy(UNOPTIMISED));
     }
-    let attributes = ["num_heads", "rotary_embedding_dim", "interleaved"].iter().filter_map(|name| b.passed(name)).collect();
-    let y = b.with("RotaryEmbedding", &[&b.required(0)?, &b.required(2)?, &b.required(3)?, &positions], attributes);
+    let attributes = ["num_heads", "rotary_embedding_dim", "interleaved"]
+        .iter()
+        .filter_map(|name| b.passed(name))
+        .collect();
+    let y = b.with(
+        "RotaryEmbedding",
+        &[&b.required(0)?, &b.required(2)?, &b.required(3)?, &positions],
+        attributes,
+    );
     b.give(0, y);
     Ok(())
 }
@@ -69,7 +80,11 @@ fn thirds(b: &mut Body<'_>, value: &str, axis: i64) -> Vec<String> {
 fn attend(b: &mut Body<'_>, parts: &[String], others: [&str; 4]) -> Result<()> {
     let [q, k, v] = parts else { return Err(Error::internal("attention of other than three")) };
     let heads = b.int("num_heads", 0);
-    let mut attributes = vec![int("q_num_heads", heads), int("kv_num_heads", heads), int("is_causal", b.int("unidirectional", 0))];
+    let mut attributes = vec![
+        int("q_num_heads", heads),
+        int("kv_num_heads", heads),
+        int("is_causal", b.int("unidirectional", 0)),
+    ];
     let scale = b.float("scale", 0.0);
     if scale != 0.0 {
         attributes.push(float("scale", scale));
@@ -85,7 +100,8 @@ fn attend(b: &mut Body<'_>, parts: &[String], others: [&str; 4]) -> Result<()> {
     Ok(())
 }
 
-/// The mask and the number of keys that count, each a name or nothing, from the inputs that hold what is padding, and what is added.
+/// The mask and the number of keys that count, each a name or nothing, from the inputs that hold what is
+/// padding, and what is added.
 fn mask(b: &mut Body<'_>, padding: usize, added: usize) -> Result<(String, String)> {
     let added = b.input(added);
     if !b.has(padding) {
@@ -100,7 +116,11 @@ fn mask(b: &mut Body<'_>, padding: usize, added: usize) -> Result<(String, Strin
         }
         2 => &[1, 2],
         3 => &[1],
-        rank => return Err(Error::unsupported(format!("a mask of {rank} axes")).at_tensor(&padding).remedy(UNOPTIMISED)),
+        rank => {
+            return Err(Error::unsupported(format!("a mask of {rank} axes"))
+                .at_tensor(&padding)
+                .remedy(UNOPTIMISED));
+        }
     };
     let seen = b.with("Cast", &[&padding], vec![int("to", 9)]);
     let axes = b.list(axes);

@@ -5,7 +5,10 @@ use crate::error::{Error, Result};
 
 /// activation(Conv(X, W, B) + Z).
 pub fn conv(b: &mut Body<'_>) -> Result<()> {
-    let attributes = ["auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"].iter().filter_map(|name| b.passed(name)).collect();
+    let attributes = ["auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"]
+        .iter()
+        .filter_map(|name| b.passed(name))
+        .collect();
     let sum = b.with("Conv", &[&b.required(0)?, &b.required(1)?, &b.input(2)], attributes);
     let sum = b.plus(sum, 3);
     let parameters = b.passed("activation_params").map(|attribute| attribute.floats).unwrap_or_default();
@@ -18,7 +21,10 @@ pub fn conv(b: &mut Body<'_>) -> Result<()> {
 pub fn gemm(b: &mut Body<'_>) -> Result<()> {
     let attributes = ["alpha", "beta", "transA", "transB"].iter().filter_map(|name| b.passed(name)).collect();
     let sum = b.with("Gemm", &[&b.required(0)?, &b.required(1)?, &b.input(2)], attributes);
-    let parameters = ["activation_alpha", "activation_beta", "activation_gamma"].iter().filter_map(|name| b.passed(name)).map(|attribute| attribute.f);
+    let parameters = ["activation_alpha", "activation_beta", "activation_gamma"]
+        .iter()
+        .filter_map(|name| b.passed(name))
+        .map(|attribute| attribute.f);
     let parameters: Vec<f32> = parameters.collect();
     let y = activated(b, sum, &parameters)?;
     b.give(0, y);
@@ -28,7 +34,9 @@ pub fn gemm(b: &mut Body<'_>) -> Result<()> {
 /// alpha · A · B.
 pub fn matmul(b: &mut Body<'_>) -> Result<()> {
     let mut operands = [b.required(0)?, b.required(1)?];
-    for (operand, (batch, matrix)) in operands.iter_mut().zip([("transBatchA", "transA"), ("transBatchB", "transB")]) {
+    for (operand, (batch, matrix)) in
+        operands.iter_mut().zip([("transBatchA", "transA"), ("transBatchB", "transB")])
+    {
         let (batch, matrix) = (b.int(batch, 0) != 0, b.int(matrix, 0) != 0);
         if !batch && !matrix {
             continue;
@@ -61,12 +69,15 @@ fn activated(b: &mut Body<'_>, value: String, parameters: &[f32]) -> Result<Stri
         ("", _) => Ok(value),
         ("Relu" | "Tanh" | "Sigmoid", []) => Ok(b.op(&name, &[&value])),
         ("LeakyRelu", [alpha]) => Ok(b.with(&name, &[&value], vec![float("alpha", *alpha)])),
-        ("HardSigmoid", [alpha, beta]) => Ok(b.with(&name, &[&value], vec![float("alpha", *alpha), float("beta", *beta)])),
+        ("HardSigmoid", [alpha, beta]) => {
+            Ok(b.with(&name, &[&value], vec![float("alpha", *alpha), float("beta", *beta)]))
+        }
         ("Clip", [low, high]) => {
             let weights = b.required(1)?;
             let bounds = [*low, *high].map(|bound| b.number(bound, &weights));
             Ok(b.op("Clip", &[&value, &bounds[0], &bounds[1]]))
         }
-        _ => Err(Error::unsupported(format!("activation {name} with {} parameters", parameters.len())).remedy(UNOPTIMISED)),
+        _ => Err(Error::unsupported(format!("activation {name} with {} parameters", parameters.len()))
+            .remedy(UNOPTIMISED)),
     }
 }

@@ -1,7 +1,8 @@
-//! onnxruntime's own operators, which its optimiser leaves in models (the domain com.microsoft): each replaced by a body of standard
-//! ones, which the rewrites then find as they find an exporter's.
+//! onnxruntime's own operators, which its optimiser leaves in models (the domain com.microsoft): each
+//! replaced by a body of standard ones, which the rewrites then find as they find an exporter's.
 //!
-//! [ContribOperators.md](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md) says what each computes.
+//! [ContribOperators.md](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md) says
+//! what each computes.
 
 mod activations;
 mod attention;
@@ -54,12 +55,18 @@ pub struct Known {
     pub length: Option<usize>,
 }
 
-/// The body of a node, if it is one of these. `fresh` makes value names that aren't taken; `known` is what is declared of a value.
+/// The body of a node, if it is one of these. `fresh` makes value names that aren't taken; `known` is what is
+/// declared of a value.
 ///
 /// Errors: a form that has no body here, an attribute that isn't known.
-pub fn body(node: &NodeProto, fresh: &mut dyn FnMut(String) -> String, known: &dyn Fn(&str) -> Known) -> Option<Result<Written>> {
+pub fn body(
+    node: &NodeProto,
+    fresh: &mut dyn FnMut(String) -> String,
+    known: &dyn Fn(&str) -> Known,
+) -> Option<Result<Written>> {
     let (.., write) = OPERATORS.iter().find(|row| row.0 == domain(&node.domain) && row.1 == node.op_type)?;
-    let mut body = Body { node, fresh, known, read: vec![], given: HashMap::new(), written: Written::default() };
+    let mut body =
+        Body { node, fresh, known, read: vec![], given: HashMap::new(), written: Written::default() };
     Some(write(&mut body).and_then(|()| body.finish()))
 }
 
@@ -92,11 +99,19 @@ impl Body<'_> {
         self.node.input.get(index).is_some_and(|name| !name.is_empty())
     }
     fn required(&self, index: usize) -> Result<String> {
-        if self.has(index) { Ok(self.input(index)) } else { Err(Error::model(format!("input {index} is missing"))) }
+        if self.has(index) {
+            Ok(self.input(index))
+        } else {
+            Err(Error::model(format!("input {index} is missing")))
+        }
     }
     /// Errors where an input that has no meaning here is given.
     fn refuse(&self, index: usize, what: &str) -> Result<()> {
-        if self.has(index) { Err(Error::unsupported(format!("input {index}, {what}")).remedy(UNOPTIMISED)) } else { Ok(()) }
+        if self.has(index) {
+            Err(Error::unsupported(format!("input {index}, {what}")).remedy(UNOPTIMISED))
+        } else {
+            Ok(())
+        }
     }
     /// Whether anything asks for an output.
     fn wants(&self, index: usize) -> bool {
@@ -104,7 +119,11 @@ impl Body<'_> {
     }
     /// The number of axes that a value is declared to have.
     fn rank(&self, name: &str) -> Result<usize> {
-        let unknown = || Error::unsupported("the model doesn't say how many axes it has").at_tensor(name).remedy(UNOPTIMISED);
+        let unknown = || {
+            Error::unsupported("the model doesn't say how many axes it has")
+                .at_tensor(name)
+                .remedy(UNOPTIMISED)
+        };
         (self.known)(name).rank.ok_or_else(unknown)
     }
     fn attribute(&mut self, name: &'static str) -> Option<&AttributeProto> {
@@ -118,12 +137,18 @@ impl Body<'_> {
         self.attribute(name).map_or(default, |attribute| attribute.f)
     }
     fn text(&mut self, name: &'static str) -> String {
-        self.attribute(name).map(|attribute| String::from_utf8_lossy(&attribute.s).into_owned()).unwrap_or_default()
+        self.attribute(name)
+            .map(|attribute| String::from_utf8_lossy(&attribute.s).into_owned())
+            .unwrap_or_default()
     }
     /// An attribute that may only have one value here.
     fn only(&mut self, name: &'static str, value: i64) -> Result<()> {
         let found = self.int(name, value);
-        if found == value { Ok(()) } else { Err(Error::unsupported(format!("{name} = {found}")).remedy(UNOPTIMISED)) }
+        if found == value {
+            Ok(())
+        } else {
+            Err(Error::unsupported(format!("{name} = {found}")).remedy(UNOPTIMISED))
+        }
     }
     /// An attribute as the node has it, for a node of the body.
     fn passed(&mut self, name: &'static str) -> Option<AttributeProto> {
@@ -131,14 +156,27 @@ impl Body<'_> {
     }
 
     /// Adds a node; the names of its outputs.
-    fn nodes(&mut self, op_type: &str, inputs: &[&str], attributes: Vec<AttributeProto>, outputs: usize) -> Vec<String> {
+    fn nodes(
+        &mut self,
+        op_type: &str,
+        inputs: &[&str],
+        attributes: Vec<AttributeProto>,
+        outputs: usize,
+    ) -> Vec<String> {
         let hint = format!("{}/{op_type}", node_name(self.node));
         let made: Vec<String> = (0..outputs).map(|_| (self.fresh)(hint.clone())).collect();
         // Inputs that are left out at the end aren't written.
         let count = inputs.iter().rposition(|name| !name.is_empty()).map_or(0, |last| last + 1);
         let input = inputs[..count].iter().map(|name| name.to_string()).collect();
         let name = made.first().cloned().unwrap_or(hint);
-        self.written.nodes.push(NodeProto { name, op_type: op_type.into(), input, output: made.clone(), attribute: attributes, ..Default::default() });
+        self.written.nodes.push(NodeProto {
+            name,
+            op_type: op_type.into(),
+            input,
+            output: made.clone(),
+            attribute: attributes,
+            ..Default::default()
+        });
         made
     }
     fn with(&mut self, op_type: &str, inputs: &[&str], attributes: Vec<AttributeProto>) -> String {
@@ -151,7 +189,11 @@ impl Body<'_> {
     fn number(&mut self, value: f32, like: &str) -> String {
         let number = self.with("Constant", &[], vec![float("value_float", value)]);
         // A float32 constant is seen by the rewrites that need no types.
-        if (self.known)(like).dtype == Some(DType::F32) { number } else { self.op("CastLike", &[&number, like]) }
+        if (self.known)(like).dtype == Some(DType::F32) {
+            number
+        } else {
+            self.op("CastLike", &[&number, like])
+        }
     }
     fn list(&mut self, values: &[i64]) -> String {
         self.with("Constant", &[], vec![ints("value_ints", values)])
@@ -176,17 +218,35 @@ impl Body<'_> {
     }
 
     fn finish(mut self) -> Result<Written> {
-        if let Some(unread) = self.node.attribute.iter().find(|attribute| !self.read.contains(&attribute.name.as_str())) {
-            return Err(Error::unsupported(format!("attribute '{}' is not known", unread.name)).remedy(UNOPTIMISED));
+        if let Some(unread) =
+            self.node.attribute.iter().find(|attribute| !self.read.contains(&attribute.name.as_str()))
+        {
+            return Err(
+                Error::unsupported(format!("attribute '{}' is not known", unread.name)).remedy(UNOPTIMISED)
+            );
         }
         let made: Vec<&String> = self.written.nodes.iter().flat_map(|node| &node.output).collect();
-        if let Some(missing) = self.node.output.iter().find(|name| !name.is_empty() && !self.given.values().any(|given| given == *name)) {
-            return Err(Error::unsupported("this output of the operator isn't made").at_tensor(missing).remedy(UNOPTIMISED));
+        if let Some(missing) = self
+            .node
+            .output
+            .iter()
+            .find(|name| !name.is_empty() && !self.given.values().any(|given| given == *name))
+        {
+            return Err(Error::unsupported("this output of the operator isn't made")
+                .at_tensor(missing)
+                .remedy(UNOPTIMISED));
         }
-        debug_assert!(self.given.keys().all(|name| made.contains(&name)), "an output that no node of the body makes");
+        debug_assert!(
+            self.given.keys().all(|name| made.contains(&name)),
+            "an output that no node of the body makes"
+        );
         for node in &mut self.written.nodes {
             // What makes the first output goes by the node's own name.
-            if node.output.iter().any(|name| self.given.get(name).is_some_and(|given| Some(given) == self.node.output.first())) {
+            if node
+                .output
+                .iter()
+                .any(|name| self.given.get(name).is_some_and(|given| Some(given) == self.node.output.first()))
+            {
                 node.name = node_name(self.node).to_string();
             }
             for name in node.input.iter_mut().chain(&mut node.output) {
@@ -209,8 +269,18 @@ fn int(name: &str, value: i64) -> AttributeProto {
     AttributeProto { name: name.into(), i: value, type_: AttributeType::INT.into(), ..Default::default() }
 }
 fn ints(name: &str, values: &[i64]) -> AttributeProto {
-    AttributeProto { name: name.into(), ints: values.to_vec(), type_: AttributeType::INTS.into(), ..Default::default() }
+    AttributeProto {
+        name: name.into(),
+        ints: values.to_vec(),
+        type_: AttributeType::INTS.into(),
+        ..Default::default()
+    }
 }
 fn text(name: &str, value: &str) -> AttributeProto {
-    AttributeProto { name: name.into(), s: value.as_bytes().to_vec(), type_: AttributeType::STRING.into(), ..Default::default() }
+    AttributeProto {
+        name: name.into(),
+        s: value.as_bytes().to_vec(),
+        type_: AttributeType::STRING.into(),
+        ..Default::default()
+    }
 }

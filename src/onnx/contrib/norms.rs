@@ -38,7 +38,8 @@ fn skipped(b: &mut Body<'_>, beta: Option<usize>, bias: usize) -> Result<()> {
     Ok(())
 }
 
-/// The sum of a token's, its position's and its segment's embedding, normalised; and how many tokens of each row are none of padding.
+/// The sum of a token's, its position's and its segment's embedding, normalised; and how many tokens of each
+/// row are none of padding.
 pub fn embed(b: &mut Body<'_>) -> Result<()> {
     let epsilon = b.float("epsilon", 1e-12);
     b.only("mask_index_type", 0)?;
@@ -57,7 +58,11 @@ pub fn embed(b: &mut Body<'_>) -> Result<()> {
         let segments = b.op("Gather", &[&b.required(4)?, &b.input(1)]);
         sum = b.op("Add", &[&sum, &segments]);
     }
-    let y = b.with("LayerNormalization", &[&sum, &b.required(5)?, &b.required(6)?], vec![int("axis", -1), float("epsilon", epsilon)]);
+    let y = b.with(
+        "LayerNormalization",
+        &[&sum, &b.required(5)?, &b.required(6)?],
+        vec![int("axis", -1), float("epsilon", epsilon)],
+    );
     b.give(0, y);
     b.give(2, sum);
     if b.wants(1) {

@@ -1,5 +1,5 @@
-//! [Einsum](https://onnx.ai/onnx/operators/onnx__Einsum.html), version 12: sums of products by Einstein's convention, with
-//! ellipses, repeated indices (diagonals) and an implicit result.
+//! [Einsum](https://onnx.ai/onnx/operators/onnx__Einsum.html), version 12: sums of products by Einstein's
+//! convention, with ellipses, repeated indices (diagonals) and an implicit result.
 
 use crate::compare::Bound;
 use crate::error::{Error, Result};
@@ -92,15 +92,22 @@ struct Resolved {
 impl Einsum {
     fn resolve(&self, shapes: &[&[usize]]) -> Result<Resolved> {
         if shapes.len() != self.inputs.len() {
-            return Err(Error::model(format!("{} inputs for an equation of {}", shapes.len(), self.inputs.len())));
+            return Err(Error::model(format!(
+                "{} inputs for an equation of {}",
+                shapes.len(),
+                self.inputs.len()
+            )));
         }
         let mut sized: Vec<(Index, usize)> = vec![];
         let mut named: Vec<Vec<Index>> = vec![];
         let mut widest = 0;
         for (term, shape) in self.inputs.iter().zip(shapes) {
             let letters = term.letters().count();
-            let ellipsis = shape.len().checked_sub(letters).filter(|&extra| extra == 0 || term.tail.is_some());
-            let ellipsis = ellipsis.ok_or_else(|| Error::model(format!("a tensor of shape {shape:?} doesn't fit a term of {letters} letters")))?;
+            let ellipsis =
+                shape.len().checked_sub(letters).filter(|&extra| extra == 0 || term.tail.is_some());
+            let ellipsis = ellipsis.ok_or_else(|| {
+                Error::model(format!("a tensor of shape {shape:?} doesn't fit a term of {letters} letters"))
+            })?;
             widest = widest.max(ellipsis);
             let indices = term.indices(ellipsis);
             for (&index, &size) in indices.iter().zip(*shape) {
@@ -108,7 +115,9 @@ impl Einsum {
                     None => sized.push((index, size)),
                     Some(known) if known.1 == size || size == 1 => {}
                     Some(known) if known.1 == 1 => known.1 = size,
-                    Some(known) => return Err(Error::model(format!("{index} is both {} and {size}", known.1))),
+                    Some(known) => {
+                        return Err(Error::model(format!("{index} is both {} and {size}", known.1)));
+                    }
                 }
             }
             named.push(indices);
@@ -117,14 +126,20 @@ impl Einsum {
             Some(term) => term.indices(widest),
             None => {
                 let all: Vec<char> = self.inputs.iter().flat_map(Term::letters).collect();
-                let mut once: Vec<char> = all.iter().copied().filter(|c| all.iter().filter(|other| *other == c).count() == 1).collect();
+                let mut once: Vec<char> = all
+                    .iter()
+                    .copied()
+                    .filter(|c| all.iter().filter(|other| *other == c).count() == 1)
+                    .collect();
                 once.sort();
                 (0..widest).rev().map(Index::Ellipsis).chain(once.into_iter().map(Index::Letter)).collect()
             }
         };
         for (position, index) in order.iter().enumerate() {
             if !sized.iter().any(|known| known.0 == *index) || order[..position].contains(index) {
-                return Err(Error::model(format!("{index} of the result is in no input, or twice in the result")));
+                return Err(Error::model(format!(
+                    "{index} of the result is in no input, or twice in the result"
+                )));
             }
         }
         let summed = sized.iter().map(|known| known.0).filter(|index| !order.contains(index));
@@ -133,10 +148,19 @@ impl Einsum {
         let stride = |indices: &Vec<Index>, shape: &&[usize]| -> Vec<usize> {
             let own = strides(shape);
             // An index that comes twice walks the diagonal; a size of 1 repeats.
-            let of = |index: &Index| (0..indices.len()).filter(|&axis| indices[axis] == *index && shape[axis] != 1).map(|axis| own[axis]).sum();
+            let of = |index: &Index| {
+                (0..indices.len())
+                    .filter(|&axis| indices[axis] == *index && shape[axis] != 1)
+                    .map(|axis| own[axis])
+                    .sum()
+            };
             all.iter().map(of).collect()
         };
-        Ok(Resolved { sizes: all.iter().map(size).collect(), kept: order.len(), strides: named.iter().zip(shapes).map(|(n, s)| stride(n, s)).collect() })
+        Ok(Resolved {
+            sizes: all.iter().map(size).collect(),
+            kept: order.len(),
+            strides: named.iter().zip(shapes).map(|(n, s)| stride(n, s)).collect(),
+        })
     }
 }
 
@@ -154,9 +178,13 @@ impl Operator for Einsum {
         let (kept, summed) = resolved.sizes.split_at(resolved.kept);
         element_count(&resolved.sizes)?;
         let first = inputs.required(0)?;
-        let strides: Vec<(&[usize], &[usize])> = resolved.strides.iter().map(|strides| strides.split_at(resolved.kept)).collect();
+        let strides: Vec<(&[usize], &[usize])> =
+            resolved.strides.iter().map(|strides| strides.split_at(resolved.kept)).collect();
         // The addresses of every input's terms, the same for each element of the result.
-        let terms = strides.iter().map(|(_, inner)| Odometer::new(summed, [*inner]).map(|[at]| at).collect::<Vec<_>>()).collect::<Vec<_>>();
+        let terms = strides
+            .iter()
+            .map(|(_, inner)| Odometer::new(summed, [*inner]).map(|[at]| at).collect::<Vec<_>>())
+            .collect::<Vec<_>>();
         let count = element_count(summed)?;
         let mut bases: Vec<_> = strides.iter().map(|(outer, _)| Odometer::new(kept, [*outer])).collect();
         if first.dtype().is_float() {
@@ -164,7 +192,15 @@ impl Operator for Einsum {
             let mut result: Vec<f64> = allocate(element_count(kept)?)?;
             for _ in 0..element_count(kept)? {
                 let at: Vec<usize> = bases.iter_mut().map(|base| base.next().map_or(0, |[at]| at)).collect();
-                result.push((0..count).map(|k| (0..at.len()).map(|input| values[input][at[input] + terms[input][k]]).product::<f64>()).sum());
+                result.push(
+                    (0..count)
+                        .map(|k| {
+                            (0..at.len())
+                                .map(|input| values[input][at[input] + terms[input][k]])
+                                .product::<f64>()
+                        })
+                        .sum(),
+                );
             }
             return Ok(vec![cast(&Tensor::new(kept, result)?, first.dtype(), true)?]);
         }
@@ -172,7 +208,11 @@ impl Operator for Einsum {
         let mut result: Vec<i64> = allocate(element_count(kept)?)?;
         for _ in 0..element_count(kept)? {
             let at: Vec<usize> = bases.iter_mut().map(|base| base.next().map_or(0, |[at]| at)).collect();
-            let product = |k: usize| (0..at.len()).fold(1i64, |product, input| product.wrapping_mul(values[input][at[input] + terms[input][k]]));
+            let product = |k: usize| {
+                (0..at.len()).fold(1i64, |product, input| {
+                    product.wrapping_mul(values[input][at[input] + terms[input][k]])
+                })
+            };
             result.push((0..count).fold(0i64, |sum, k| sum.wrapping_add(product(k))));
         }
         Ok(vec![cast(&Tensor::new(kept, result)?, first.dtype(), false)?])
@@ -180,12 +220,18 @@ impl Operator for Einsum {
 
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
         let shapes: Vec<&[usize]> = inputs.present().map(|fact| &fact.shape[..]).collect();
-        Bound::Sum { length: self.resolve(&shapes).map_or(1, |resolved| resolved.sizes[resolved.kept..].iter().product()) }
+        Bound::Sum {
+            length: self
+                .resolve(&shapes)
+                .map_or(1, |resolved| resolved.sizes[resolved.kept..].iter().product()),
+        }
     }
 
     fn flops(&self, inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
         let shapes: Vec<&[usize]> = inputs.present().map(|fact| &fact.shape[..]).collect();
-        self.resolve(&shapes).map_or(0, |resolved| resolved.sizes.iter().fold(shapes.len() as u64, |all, &size| all.saturating_mul(size as u64)))
+        self.resolve(&shapes).map_or(0, |resolved| {
+            resolved.sizes.iter().fold(shapes.len() as u64, |all, &size| all.saturating_mul(size as u64))
+        })
     }
 }
 
@@ -203,6 +249,9 @@ mod tests {
 
     #[test]
     fn an_index_that_does_not_fit_is_named() {
-        assert_eq!([Index::Letter('i'), Index::Ellipsis(0)].map(|index| index.to_string()), ["the index 'i'", "axis -1 of the '...'"]);
+        assert_eq!(
+            [Index::Letter('i'), Index::Ellipsis(0)].map(|index| index.to_string()),
+            ["the index 'i'", "axis -1 of the '...'"]
+        );
     }
 }

@@ -1,6 +1,8 @@
-//! [Gemm](https://onnx.ai/onnx/operators/onnx__Gemm.html), versions 1, 6, 7, 9, 11, 13: α·A'·B' + β·C, transposed where asked.
+//! [Gemm](https://onnx.ai/onnx/operators/onnx__Gemm.html), versions 1, 6, 7, 9, 11, 13: α·A'·B' + β·C,
+//! transposed where asked.
 //!
-//! Inputs: A `[m, k]` (or `[k, m]`), B `[k, n]` (or `[n, k]`), C broadcast to `[m, n]`, optional; then the epilogue's operands.
+//! Inputs: A `[m, k]` (or `[k, m]`), B `[k, n]` (or `[n, k]`), C broadcast to `[m, n]`, optional; then the
+//! epilogue's operands.
 
 use crate::compare::Bound;
 use crate::cpu::epilogue::Ready;
@@ -43,11 +45,16 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
 impl Gemm {
     /// (m, n, k)
     fn sizes(&self, a: &[usize], b: &[usize]) -> Result<(usize, usize, usize)> {
-        let (&[a0, a1], &[b0, b1]) = (a, b) else { return Err(Error::model(format!("the shapes {a:?} and {b:?}: both need rank 2"))) };
+        let (&[a0, a1], &[b0, b1]) = (a, b) else {
+            return Err(Error::model(format!("the shapes {a:?} and {b:?}: both need rank 2")));
+        };
         let (m, k) = if self.trans_a { (a1, a0) } else { (a0, a1) };
         let (inner, n) = if self.trans_b { (b1, b0) } else { (b0, b1) };
         if k != inner {
-            return Err(Error::model(format!("the shapes {a:?} and {b:?} have no product with transA = {}, transB = {}", self.trans_a, self.trans_b)));
+            return Err(Error::model(format!(
+                "the shapes {a:?} and {b:?} have no product with transA = {}, transB = {}",
+                self.trans_a, self.trans_b
+            )));
         }
         Ok((m, n, k))
     }
@@ -56,8 +63,10 @@ impl Gemm {
         let mut result: Vec<T> = zeros(element_count(&[m, n])?)?;
         let (ra, ca) = if self.trans_a { (1, m) } else { (k, 1) };
         let (rb, cb) = if self.trans_b { (1, k) } else { (n, 1) };
-        let x = MatrixRef { data: a.as_slice::<T>()?, rows: m, columns: k, row_stride: ra, column_stride: ca };
-        let y = MatrixRef { data: b.as_slice::<T>()?, rows: k, columns: n, row_stride: rb, column_stride: cb };
+        let x =
+            MatrixRef { data: a.as_slice::<T>()?, rows: m, columns: k, row_stride: ra, column_stride: ca };
+        let y =
+            MatrixRef { data: b.as_slice::<T>()?, rows: k, columns: n, row_stride: rb, column_stride: cb };
         gemm(x, y, &mut result);
         if self.alpha != 1.0 {
             result.iter_mut().for_each(|value| *value = *value * T::of(self.alpha as f64));
@@ -78,20 +87,33 @@ impl Gemm {
     }
 
     /// The product of float32, with what is added and applied to it.
-    fn floats(&self, inputs: Operands<'_, Tensor>, packed: Option<&Panels>, mode: Mode) -> Result<Vec<Tensor>> {
+    fn floats(
+        &self,
+        inputs: Operands<'_, Tensor>,
+        packed: Option<&Panels>,
+        mode: Mode,
+    ) -> Result<Vec<Tensor>> {
         let (a, b, c) = (inputs.required(0)?, inputs.required(1)?, inputs.optional(2));
         let (m, n, k) = self.sizes(a.shape(), b.shape())?;
         let xs = a.as_slice::<f32>()?;
         let own = if packed.is_none() { Some(self.panels(b)?) } else { None };
         let panels = packed.or(own.as_ref()).ok_or_else(|| Error::internal("no panels"))?;
         let mut result = pool::unset(element_count(&[m, n])?)?;
-        // A row of C for all rows is added by the product; any other C comes after it, and the epilogue after that.
-        let row = c.filter(|c| self.beta == 1.0 && c.dtype() == DType::F32 && c.len() == n && c.shape().last() == Some(&n));
-        let ready = if c.is_some() && row.is_none() { None } else { Ready::of(&self.epilogue, inputs.skip(3), result.len())? };
+        // A row of C for all rows is added by the product; any other C comes after it, and the epilogue after
+        // that.
+        let row = c.filter(|c| {
+            self.beta == 1.0 && c.dtype() == DType::F32 && c.len() == n && c.shape().last() == Some(&n)
+        });
+        let ready = if c.is_some() && row.is_none() {
+            None
+        } else {
+            Ready::of(&self.epilogue, inputs.skip(3), result.len())?
+        };
         let identity = Pointwise::identity();
         let applied = match &ready {
             Some(ready) => ready,
-            None => &Ready::of(&identity, Operands::new(&[]), result.len())?.ok_or_else(|| Error::internal("no epilogue is none"))?,
+            None => &Ready::of(&identity, Operands::new(&[]), result.len())?
+                .ok_or_else(|| Error::internal("no epilogue is none"))?,
         };
         let bias = row.filter(|_| ready.is_some()).map(|row| row.as_slice::<f32>()).transpose()?;
         let transposed = |rows: std::ops::Range<usize>, to: &mut [f32], stride: usize| {
@@ -99,7 +121,8 @@ impl Gemm {
                 to[..k].iter_mut().enumerate().for_each(|(at, to)| *to = xs[at * m + row]);
             }
         };
-        let rows = if self.trans_a { Rows::Gathered(&transposed) } else { Rows::Dense { data: xs, stride: k } };
+        let rows =
+            if self.trans_a { Rows::Gathered(&transposed) } else { Rows::Dense { data: xs, stride: k } };
         applied.with(bias, 0, n, |epilogue| product(rows, m, panels, epilogue, &mut result, n))?;
         let mut result = Tensor::floats([m, n], result)?;
         if ready.is_some() {
@@ -114,7 +137,11 @@ impl Gemm {
     /// product + β·C
     fn addition(&self) -> Pointwise {
         let mut sum = Pointwise { operands: 2, steps: vec![] };
-        let scaled = if self.beta == 1.0 { Arg::Operand(1) } else { sum.push(&table::MUL, vec![Arg::Operand(1), Arg::Const(self.beta as f64)]) };
+        let scaled = if self.beta == 1.0 {
+            Arg::Operand(1)
+        } else {
+            sum.push(&table::MUL, vec![Arg::Operand(1), Arg::Const(self.beta as f64)])
+        };
         sum.push(&table::ADD, vec![Arg::Operand(0), scaled]);
         sum
     }
@@ -128,7 +155,9 @@ impl Operator for Gemm {
         if let Some(c) = inputs.optional(2)
             && crate::tensor::index::broadcast(&c.shape, &[m, n])? != [m, n]
         {
-            return Err(Error::model(format!("C of shape {:?} doesn't broadcast to [{m}, {n}]", c.shape)).into());
+            return Err(
+                Error::model(format!("C of shape {:?} doesn't broadcast to [{m}, {n}]", c.shape)).into()
+            );
         }
         Ok(vec![Fact::new(a.dtype, [m, n])])
     }
@@ -138,7 +167,9 @@ impl Operator for Gemm {
         if a.dtype() == DType::F32 {
             return self.floats(inputs, None, mode);
         }
-        let wide = |tensor: &Tensor| if tensor.dtype().is_float() { Ok(tensor.clone()) } else { cast(tensor, DType::F64, true) };
+        let wide = |tensor: &Tensor| {
+            if tensor.dtype().is_float() { Ok(tensor.clone()) } else { cast(tensor, DType::F64, true) }
+        };
         let (x, y) = (wide(a)?, wide(b)?);
         let mut result = self.compute::<f64>(&x, &y)?;
         if let Some(c) = inputs.optional(2) {
@@ -150,20 +181,28 @@ impl Operator for Gemm {
     }
 
     fn pack(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Packed>> {
-        let panels = inputs.optional(1).filter(|b| b.dtype() == DType::F32 && b.rank() == 2).map(|b| self.panels(b)).transpose()?;
+        let panels = inputs
+            .optional(1)
+            .filter(|b| b.dtype() == DType::F32 && b.rank() == 2)
+            .map(|b| self.panels(b))
+            .transpose()?;
         Ok(panels.map(|panels| Packed::Panels(vec![panels])))
     }
 
     fn eval_packed(&self, inputs: Operands<'_, Tensor>, packed: &Packed, mode: Mode) -> Result<Vec<Tensor>> {
         match packed {
-            Packed::Panels(panels) if inputs.required(0)?.dtype() == DType::F32 => self.floats(inputs, panels.first(), mode),
+            Packed::Panels(panels) if inputs.required(0)?.dtype() == DType::F32 => {
+                self.floats(inputs, panels.first(), mode)
+            }
             _ => self.eval(inputs, mode),
         }
     }
 
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
         let storage = at.float_storage(0)?;
-        let (m, n, k) = self.sizes(&at.fact(0)?.shape, &at.fact(1)?.shape).map_err(|error| Unsupported::new(error.message()))?;
+        let (m, n, k) = self
+            .sizes(&at.fact(0)?.shape, &at.fact(1)?.shape)
+            .map_err(|error| Unsupported::new(error.message()))?;
         let (a, b) = (at.view(0)?, at.view(1)?);
         let a = if self.trans_a { a.permuted(&[1, 0]) } else { a };
         let b = if self.trans_b { b.permuted(&[1, 0]) } else { b };
@@ -173,7 +212,10 @@ impl Operator for Gemm {
         let mut epilogue = self.epilogue.clone();
         if at.has_input(2) {
             let c = at.view(2)?;
-            let row = self.beta == 1.0 && c.count() == n && c.shape.last() == Some(&n) && c.shape.iter().rev().skip(1).all(|&size| size == 1);
+            let row = self.beta == 1.0
+                && c.count() == n
+                && c.shape.last() == Some(&n)
+                && c.shape.iter().rev().skip(1).all(|&size| size == 1);
             if row {
                 let flat = c.reshaped_or(&[n], "a bias")?;
                 bias = Some(at.in_layout(flat, Layout::Dense)?.place);
@@ -197,19 +239,30 @@ impl Operator for Gemm {
     }
 
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
-        let k = inputs.optional(0).and_then(|a| a.shape.get(if self.trans_a { 0 } else { 1 })).copied().unwrap_or(1);
+        let k = inputs
+            .optional(0)
+            .and_then(|a| a.shape.get(if self.trans_a { 0 } else { 1 }))
+            .copied()
+            .unwrap_or(1);
         Bound::Contraction { length: k + 1 }
     }
 
     fn flops(&self, inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
-        let k = inputs.optional(0).and_then(|a| a.shape.get(if self.trans_a { 0 } else { 1 })).copied().unwrap_or(0) as u64;
+        let k = inputs
+            .optional(0)
+            .and_then(|a| a.shape.get(if self.trans_a { 0 } else { 1 }))
+            .copied()
+            .unwrap_or(0) as u64;
         outputs.first().map_or(0, |out| 2 * out.count() as u64 * k)
     }
 }
 
 pub const CASES: &[Case] = &[
     case(&[("transB", Int(1))], &[Floats(&[3, 10]), Weights(&[7, 10]), Weights(&[7])]),
-    case(&[("transA", Int(1)), ("alpha", Float(0.5)), ("beta", Float(2.0))], &[Floats(&[6, 5]), Floats(&[6, 4]), Floats(&[5, 1])]),
+    case(
+        &[("transA", Int(1)), ("alpha", Float(0.5)), ("beta", Float(2.0))],
+        &[Floats(&[6, 5]), Floats(&[6, 4]), Floats(&[5, 1])],
+    ),
     case(&[], &[Floats(&[9, 6]), Floats(&[6, 8]), Floats(&[9, 8])]),
     case(&[], &[Floats(&[1, 5]), Floats(&[5, 3])]),
 ];

@@ -1,7 +1,8 @@
-//! [MatMul](https://onnx.ai/onnx/operators/onnx__MatMul.html), versions 1, 9, 13: the matrix product of numpy's `matmul`.
+//! [MatMul](https://onnx.ai/onnx/operators/onnx__MatMul.html), versions 1, 9, 13: the matrix product of
+//! numpy's `matmul`.
 //!
-//! Inputs: A `[…, m, k]`, B `[…, k, n]`, either possibly 1-D; input 2 is a bias `[n]` that a pass put there; then the
-//! epilogue's operands, each of the result's shape.
+//! Inputs: A `[…, m, k]`, B `[…, k, n]`, either possibly 1-D; input 2 is a bias `[n]` that a pass put there;
+//! then the epilogue's operands, each of the result's shape.
 
 use crate::compare::Bound;
 use crate::cpu::epilogue::Ready;
@@ -86,14 +87,19 @@ impl Operator for MatMul {
             other => return Err(Error::unsupported(format!("a matrix product of {other}"))),
         };
         if let Some(bias) = inputs.optional(2) {
-            result = Pointwise::of(&crate::ops::pointwise::table::ADD, 2, &[]).eval(&[&result, bias], mode)?;
+            result =
+                Pointwise::of(&crate::ops::pointwise::table::ADD, 2, &[]).eval(&[&result, bias], mode)?;
         }
         crate::ops::nn::epilogue(&self.epilogue, result, inputs.skip(3), mode)
     }
 
     fn pack(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Packed>> {
         match inputs.optional(1) {
-            Some(b) if b.dtype() == DType::F32 && (b.rank() == 2 || b.rank() > 2 && b.shape()[..b.rank() - 2].iter().all(|&size| size == 1)) => {
+            Some(b)
+                if b.dtype() == DType::F32
+                    && (b.rank() == 2
+                        || b.rank() > 2 && b.shape()[..b.rank() - 2].iter().all(|&size| size == 1)) =>
+            {
                 let (k, n) = (b.shape()[b.rank() - 2], b.shape()[b.rank() - 1]);
                 Ok(Some(Packed::Panels(vec![Panels::pack(b.as_slice()?, k, n, n, 1)?])))
             }
@@ -103,7 +109,9 @@ impl Operator for MatMul {
 
     fn eval_packed(&self, inputs: Operands<'_, Tensor>, packed: &Packed, mode: Mode) -> Result<Vec<Tensor>> {
         match packed {
-            Packed::Panels(panels) if inputs.required(0)?.dtype() == DType::F32 => self.floats(inputs, panels.first(), mode),
+            Packed::Panels(panels) if inputs.required(0)?.dtype() == DType::F32 => {
+                self.floats(inputs, panels.first(), mode)
+            }
             _ => self.eval(inputs, mode),
         }
     }
@@ -113,20 +121,27 @@ impl Operator for MatMul {
         let (a_shape, b_shape) = (at.fact(0)?.shape.clone(), at.fact(1)?.shape.clone());
         let mut s = shapes(&a_shape, &b_shape).map_err(|error| Unsupported::new(error.message()))?;
         let (a, b) = (at.view(0)?, at.view(1)?);
-        let a = if a.shape == s.a { a } else { at.in_layout(a, Layout::Dense)?.reshaped_or(&s.a, "a factor")? };
-        let b = if b.shape == s.b { b } else { at.in_layout(b, Layout::Dense)?.reshaped_or(&s.b, "a factor")? };
+        let a =
+            if a.shape == s.a { a } else { at.in_layout(a, Layout::Dense)?.reshaped_or(&s.a, "a factor")? };
+        let b =
+            if b.shape == s.b { b } else { at.in_layout(b, Layout::Dense)?.reshaped_or(&s.b, "a factor")? };
         // A batch of A against one B is one tall matrix.
         let mut a = a;
         if s.b[..s.b.len() - 2].iter().all(|&size| size == 1) && s.batch.iter().product::<usize>() > 1 {
             let tall = s.batch.iter().product::<usize>() * s.m;
-            let padded = if a.reshaped(&[tall, s.k]).is_some() { a.clone() } else { at.in_layout(a.clone(), Layout::Rows4)? };
+            let padded = if a.reshaped(&[tall, s.k]).is_some() {
+                a.clone()
+            } else {
+                at.in_layout(a.clone(), Layout::Rows4)?
+            };
             if let Some(view) = padded.reshaped(&[tall, s.k]) {
                 (a, s.m, s.batch) = (view, tall, vec![]);
             }
         }
         let b = if s.batch.is_empty() { b.reshaped(&[s.k, s.n]).unwrap_or(b) } else { b };
         let bias = if at.has_input(2) { Some(at.input(2, Layout::Dense)?.place) } else { None };
-        let residual = if self.epilogue.operands > 1 { Some(at.input(3, Layout::Rows4)?.place) } else { None };
+        let residual =
+            if self.epilogue.operands > 1 { Some(at.input(3, Layout::Rows4)?.place) } else { None };
         // A vector's result is a row or a column: the kernel writes rows padded to 4.
         let column = b_shape.len() == 1;
         let fact = at.output_fact(0)?.clone();
@@ -144,7 +159,10 @@ impl Operator for MatMul {
     }
 
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
-        Bound::Contraction { length: inputs.optional(0).and_then(|a| a.shape.last().copied()).unwrap_or(1) + inputs.optional(2).is_some() as usize }
+        Bound::Contraction {
+            length: inputs.optional(0).and_then(|a| a.shape.last().copied()).unwrap_or(1)
+                + inputs.optional(2).is_some() as usize,
+        }
     }
 
     fn flops(&self, inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
@@ -158,15 +176,18 @@ fn product<T: Real>(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (xs, ys) = (a.as_slice::<T>()?, b.as_slice::<T>()?);
     let mut result: Vec<T> = zeros(element_count(&s.result)?)?;
     let one_b = s.b[..s.b.len() - 2].iter().all(|&size| size == 1);
-    let dense = |data, rows, columns| MatrixRef { data, rows, columns, row_stride: columns, column_stride: 1 };
+    let dense =
+        |data, rows, columns| MatrixRef { data, rows, columns, row_stride: columns, column_stride: 1 };
     if one_b && !s.result.is_empty() {
         let rows = result.len() / s.n.max(1);
         gemm(dense(xs, if s.n == 0 { 0 } else { rows }, s.k), dense(ys, s.k, s.n), &mut result);
         return Tensor::new(s.result, result);
     }
     let (sa, sb) = (strides(&s.a), strides(&s.b));
-    let (sa, sb) =
-        (broadcast_strides(&s.a[..s.a.len() - 2], &sa[..s.a.len() - 2], &s.batch), broadcast_strides(&s.b[..s.b.len() - 2], &sb[..s.b.len() - 2], &s.batch));
+    let (sa, sb) = (
+        broadcast_strides(&s.a[..s.a.len() - 2], &sa[..s.a.len() - 2], &s.batch),
+        broadcast_strides(&s.b[..s.b.len() - 2], &sb[..s.b.len() - 2], &s.batch),
+    );
     for (index, [at_a, at_b]) in Odometer::new(&s.batch, [&sa, &sb]).enumerate() {
         let c = &mut result[index * s.m * s.n..][..s.m * s.n];
         gemm(dense(&xs[at_a..][..s.m * s.k], s.m, s.k), dense(&ys[at_b..][..s.k * s.n], s.k, s.n), c);
@@ -175,26 +196,39 @@ fn product<T: Real>(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 }
 
 impl MatMul {
-    /// The product of float32, with what is added and applied to it. `packed` is B, where there is one for all of A.
-    fn floats(&self, inputs: Operands<'_, Tensor>, packed: Option<&Panels>, mode: Mode) -> Result<Vec<Tensor>> {
+    /// The product of float32, with what is added and applied to it. `packed` is B, where there is one for
+    /// all of A.
+    fn floats(
+        &self,
+        inputs: Operands<'_, Tensor>,
+        packed: Option<&Panels>,
+        mode: Mode,
+    ) -> Result<Vec<Tensor>> {
         let (a, b, bias) = (inputs.required(0)?, inputs.required(1)?, inputs.optional(2));
         let s = shapes(a.shape(), b.shape())?;
         let (xs, ys) = (a.as_slice::<f32>()?, b.as_slice::<f32>()?);
         let mut result = pool::unset(element_count(&s.result)?)?;
         let row = bias.map(|bias| bias.as_slice::<f32>()).transpose()?.filter(|bias| bias.len() == s.n);
         // What the product can't apply itself comes after it.
-        let ready = if bias.is_some() && row.is_none() { None } else { Ready::of(&self.epilogue, inputs.skip(3), result.len())? };
+        let ready = if bias.is_some() && row.is_none() {
+            None
+        } else {
+            Ready::of(&self.epilogue, inputs.skip(3), result.len())?
+        };
         let identity = Pointwise::identity();
         let applied = match &ready {
             Some(ready) => ready,
-            None => &Ready::of(&identity, Operands::new(&[]), result.len())?.ok_or_else(|| Error::internal("no epilogue is none"))?,
+            None => &Ready::of(&identity, Operands::new(&[]), result.len())?
+                .ok_or_else(|| Error::internal("no epilogue is none"))?,
         };
         let row = row.filter(|_| ready.is_some());
         if s.b[..s.b.len() - 2].iter().all(|&size| size == 1) {
             let m = result.len().checked_div(s.n).unwrap_or(0);
             let own = if packed.is_none() { Some(Panels::pack(ys, s.k, s.n, s.n, 1)?) } else { None };
             let panels = packed.or(own.as_ref()).ok_or_else(|| Error::internal("no panels"))?;
-            applied.with(row, 0, s.n, |epilogue| product_of(Rows::Dense { data: xs, stride: s.k }, m, panels, epilogue, &mut result, s.n))?;
+            applied.with(row, 0, s.n, |epilogue| {
+                product_of(Rows::Dense { data: xs, stride: s.k }, m, panels, epilogue, &mut result, s.n)
+            })?;
         } else if s.m * s.n > 0 {
             let (sa, sb) = (strides(&s.a), strides(&s.b));
             let axes = s.a.len() - 2;
@@ -208,7 +242,9 @@ impl MatMul {
                 let Some(&[at_a, at_b]) = starts.get(index) else { return Ok(()) };
                 let panels = Panels::pack(&ys[at_b..][..s.k * s.n], s.k, s.n, s.n, 1)?;
                 let rows = Rows::Dense { data: &xs[at_a..][..s.m * s.k], stride: s.k };
-                applied.with(row, index * s.m * s.n, s.n, |epilogue| product_on(each, rows, s.m, &panels, epilogue, c, s.n))
+                applied.with(row, index * s.m * s.n, s.n, |epilogue| {
+                    product_on(each, rows, s.m, &panels, epilogue, c, s.n)
+                })
             })?;
         }
         let mut result = Tensor::floats(s.result, result)?;
@@ -216,7 +252,8 @@ impl MatMul {
             return Ok(vec![result]);
         }
         if let Some(bias) = bias {
-            result = Pointwise::of(&crate::ops::pointwise::table::ADD, 2, &[]).eval(&[&result, bias], mode)?;
+            result =
+                Pointwise::of(&crate::ops::pointwise::table::ADD, 2, &[]).eval(&[&result, bias], mode)?;
         }
         crate::ops::nn::epilogue(&self.epilogue, result, inputs.skip(3), mode)
     }
@@ -228,13 +265,17 @@ fn integers(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (x, y) = (cast(a, DType::I64, true)?, cast(b, DType::I64, true)?);
     let (xs, ys) = (x.as_slice::<i64>()?, y.as_slice::<i64>()?);
     let (sa, sb) = (strides(&s.a), strides(&s.b));
-    let (sa, sb) =
-        (broadcast_strides(&s.a[..s.a.len() - 2], &sa[..s.a.len() - 2], &s.batch), broadcast_strides(&s.b[..s.b.len() - 2], &sb[..s.b.len() - 2], &s.batch));
+    let (sa, sb) = (
+        broadcast_strides(&s.a[..s.a.len() - 2], &sa[..s.a.len() - 2], &s.batch),
+        broadcast_strides(&s.b[..s.b.len() - 2], &sb[..s.b.len() - 2], &s.batch),
+    );
     let mut result: Vec<i64> = zeros(element_count(&s.result)?)?;
     for (index, [at_a, at_b]) in Odometer::new(&s.batch, [&sa, &sb]).enumerate() {
         for (at, to) in result[index * s.m * s.n..][..s.m * s.n].iter_mut().enumerate() {
             let (row, column) = (at / s.n, at % s.n);
-            *to = (0..s.k).fold(0i64, |sum, k| sum.wrapping_add(xs[at_a + row * s.k + k].wrapping_mul(ys[at_b + k * s.n + column])));
+            *to = (0..s.k).fold(0i64, |sum, k| {
+                sum.wrapping_add(xs[at_a + row * s.k + k].wrapping_mul(ys[at_b + k * s.n + column]))
+            });
         }
     }
     cast(&Tensor::new(s.result, result)?, a.dtype(), true)

@@ -1,4 +1,5 @@
-//! [BatchNormalization](https://onnx.ai/onnx/operators/onnx__BatchNormalization.html), versions 1, 6, 7, 9, 14, 15: by running statistics.
+//! [BatchNormalization](https://onnx.ai/onnx/operators/onnx__BatchNormalization.html), versions 1, 6, 7, 9,
+//! 14, 15: by running statistics.
 //!
 //! Inputs: X `[n, c, …]`, scale, bias, mean and variance `[c]`. The training mode is refused.
 
@@ -21,7 +22,8 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(5..=5)?;
     node.ignore(&["momentum", "consumed_inputs", "is_test"]);
     if node.flag("training_mode", false)? || node.version < 9 && node.int("spatial", 1)? == 0 {
-        return Err(Error::unsupported("batch normalization in training mode, or not spatial").remedy("export the model for inference"));
+        return Err(Error::unsupported("batch normalization in training mode, or not spatial")
+            .remedy("export the model for inference"));
     }
     node.ignore(&["spatial"]);
     Ok(Arc::new(BatchNormalization { epsilon: node.float("epsilon", 1e-5)? }))
@@ -53,7 +55,9 @@ impl Operator for BatchNormalization {
         for index in 1..5 {
             let shape = &inputs.required(index)?.shape;
             if *shape != [c] {
-                return Err(Error::model(format!("input {index} has shape {shape:?}; [{c}] is needed")).into());
+                return Err(
+                    Error::model(format!("input {index} has shape {shape:?}; [{c}] is needed")).into()
+                );
             }
         }
         Ok(vec![Fact::new(x.dtype, x.shape.clone())])
@@ -84,5 +88,8 @@ impl Operator for BatchNormalization {
 
 pub const CASES: &[Case] = &[
     case(&[], &[Floats(&[2, 3, 4, 5]), Weights(&[3]), Weights(&[3]), Weights(&[3]), Range(&[3], 0.5, 2.0)]),
-    case(&[("epsilon", Float(1e-2))], &[Floats(&[2, 6]), Weights(&[6]), Weights(&[6]), Weights(&[6]), Range(&[6], 0.5, 2.0)]),
+    case(
+        &[("epsilon", Float(1e-2))],
+        &[Floats(&[2, 6]), Weights(&[6]), Weights(&[6]), Weights(&[6]), Range(&[6], 0.5, 2.0)],
+    ),
 ];

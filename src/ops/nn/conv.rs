@@ -1,4 +1,5 @@
-//! [Conv](https://onnx.ai/onnx/operators/onnx__Conv.html), versions 1, 11, 22: convolution of any rank, with groups.
+//! [Conv](https://onnx.ai/onnx/operators/onnx__Conv.html), versions 1, 11, 22: convolution of any rank, with
+//! groups.
 //!
 //! Inputs: X `[n, c, d…]`, W `[m, c/groups, k…]`, B `[m]` optional; then the epilogue's operands.
 
@@ -33,17 +34,25 @@ pub struct Conv {
 
 fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(2..=3)?;
-    let groups = usize::try_from(node.int("group", 1)?).ok().filter(|&groups| groups > 0).ok_or_else(|| Error::model("attribute 'group' must be positive"))?;
+    let groups = usize::try_from(node.int("group", 1)?)
+        .ok()
+        .filter(|&groups| groups > 0)
+        .ok_or_else(|| Error::model("attribute 'group' must be positive"))?;
     Ok(Arc::new(Conv { window: Window::parse(node)?, groups, epilogue: Pointwise::identity() }))
 }
 
 impl Conv {
     fn geometry(&self, x: &[usize], w: &[usize], bias: Option<&[usize]>) -> Result<Geometry> {
         if x.len() < 3 || x.len() != w.len() {
-            return Err(Error::model(format!("input of shape {x:?} and weights of shape {w:?}: both need the same rank, 3 or more")));
+            return Err(Error::model(format!(
+                "input of shape {x:?} and weights of shape {w:?}: both need the same rank, 3 or more"
+            )));
         }
         if Some(x[1]) != w[1].checked_mul(self.groups) || !w[0].is_multiple_of(self.groups) {
-            return Err(Error::model(format!("{} input channels don't fit weights of shape {w:?} in {} groups", x[1], self.groups)));
+            return Err(Error::model(format!(
+                "{} input channels don't fit weights of shape {w:?} in {} groups",
+                x[1], self.groups
+            )));
         }
         if let Some(bias) = bias.filter(|&bias| bias != [w[0]]) {
             return Err(Error::model(format!("the bias has shape {bias:?}; [{}] is needed", w[0])));
@@ -60,7 +69,8 @@ impl Operator for Conv {
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         inputs.one_type(3)?;
         let (x, w) = (inputs.required(0)?, inputs.required(1)?);
-        let geometry = self.geometry(&x.shape, &w.shape, inputs.optional(2).map(|bias| bias.shape.as_slice()))?;
+        let geometry =
+            self.geometry(&x.shape, &w.shape, inputs.optional(2).map(|bias| bias.shape.as_slice()))?;
         let mut shape = vec![x.shape[0], w.shape[0]];
         shape.extend(geometry.output);
         Ok(vec![Fact::new(x.dtype, shape)])
@@ -85,7 +95,12 @@ impl Operator for Conv {
         }
     }
 
-    fn eval_channels_last(&self, inputs: Operands<'_, Tensor>, packed: Option<&Packed>, mode: Mode) -> Result<Option<Vec<Tensor>>> {
+    fn eval_channels_last(
+        &self,
+        inputs: Operands<'_, Tensor>,
+        packed: Option<&Packed>,
+        mode: Mode,
+    ) -> Result<Option<Vec<Tensor>>> {
         let (x, w, bias) = (inputs.required(0)?, inputs.required(1)?, inputs.optional(2));
         let (DType::F32, &[n, height, width, c]) = (x.dtype(), x.shape()) else { return Ok(None) };
         let sizes = self.sizes([n, height, width, c], w.shape(), bias.map(Tensor::shape))?;
@@ -95,8 +110,12 @@ impl Operator for Conv {
         let own = if packed.is_none() { Some(self.packed(w)?) } else { None };
         let bias = bias.map(|bias| bias.as_slice::<f32>()).transpose()?;
         match packed.or(own.as_ref()) {
-            Some(Packed::Panels(panels)) => convolve(x.as_slice()?, &sizes, panels, bias, &ready, &mut result)?,
-            Some(Packed::Taps(taps)) => depthwise_last::depthwise(x.as_slice()?, &sizes, taps, bias, &ready, &mut result),
+            Some(Packed::Panels(panels)) => {
+                convolve(x.as_slice()?, &sizes, panels, bias, &ready, &mut result)?
+            }
+            Some(Packed::Taps(taps)) => {
+                depthwise_last::depthwise(x.as_slice()?, &sizes, taps, bias, &ready, &mut result)
+            }
             Some(Packed::Chain(_)) | None => return self.eval(inputs, mode).map(Some),
         }
         Ok(Some(vec![Tensor::floats(shape, result)?]))
@@ -106,7 +125,9 @@ impl Operator for Conv {
         let storage = at.float_storage(0)?;
         let (x, w) = (at.fact(0)?.shape.clone(), at.fact(1)?.shape.clone());
         let geometry = self.geometry(&x, &w, None).map_err(|error| Unsupported::new(error.message()))?;
-        let g = geometry.two().ok_or_else(|| Unsupported::new("convolution over three or more spatial dimensions"))?;
+        let g = geometry
+            .two()
+            .ok_or_else(|| Unsupported::new("convolution over three or more spatial dimensions"))?;
         let sizes = conv::Sizes {
             n: x[0],
             in_c: x[1],
@@ -122,20 +143,30 @@ impl Operator for Conv {
             groups: self.groups,
         };
         let bias = if at.has_input(2) { Some(at.input(2, Layout::Dense)?.place) } else { None };
-        let residual = if self.epilogue.operands > 1 { Some(at.input(3, Layout::ChannelsLast4)?.place) } else { None };
+        let residual =
+            if self.epilogue.operands > 1 { Some(at.input(3, Layout::ChannelsLast4)?.place) } else { None };
         if at.constant(1).is_some() && conv_stem::serves(&sizes) {
             let ends = Ends::new(&self.epilogue, bias, residual, at.target(0, Layout::ChannelsLast4)?)?;
             return conv_stem::emit(at, storage, &sizes, &ends);
         }
         let input = at.input(0, Layout::ChannelsLast4)?.place;
         let ends = Ends::new(&self.epilogue, bias, residual, at.target(0, Layout::ChannelsLast4)?)?;
-        let pointwise = g.kernel == [1, 1] && g.stride == [1, 1] && g.begin == [0, 0] && g.end == [0, 0] && self.groups == 1;
+        let pointwise = g.kernel == [1, 1]
+            && g.stride == [1, 1]
+            && g.begin == [0, 0]
+            && g.end == [0, 0]
+            && self.groups == 1;
         if pointwise {
             // A matrix product of [pixels, channels] and the weights' transpose.
             let weights = at.view(1)?;
             let weights = weights.reshaped_or(&[w[0], w[1]], "weights")?.permuted(&[1, 0]);
             let pixels = x[0] * g.output[0] * g.output[1];
-            let rows = View { place: input, shape: vec![pixels, x[1]], strides: vec![x[1].next_multiple_of(4) as isize, 1], offset: 0 };
+            let rows = View {
+                place: input,
+                shape: vec![pixels, x[1]],
+                strides: vec![x[1].next_multiple_of(4) as isize, 1],
+                offset: 0,
+            };
             return matmul::product(at, storage, [rows, weights], &[], [pixels, w[0], w[1]], 1.0, &ends);
         }
         if at.constant(1).is_none() || !conv::serves(&sizes) {
@@ -166,17 +197,28 @@ impl Operator for Conv {
 
 impl Conv {
     /// The sizes of a convolution of images `[n, h, w, c]`.
-    pub fn sizes(&self, [n, height, width, c]: [usize; 4], w: &[usize], bias: Option<&[usize]>) -> Result<Sizes> {
+    pub fn sizes(
+        &self,
+        [n, height, width, c]: [usize; 4],
+        w: &[usize],
+        bias: Option<&[usize]>,
+    ) -> Result<Sizes> {
         let geometry = self.geometry(&[n, c, height, width], w, bias)?;
         Ok(Sizes { images: n, channels: c, out_channels: w[0], groups: self.groups, geometry })
     }
 
     /// Weights `[m, c / groups, kh, kw]` as the products or the planes of [`crate::cpu::conv`] read them.
     fn packed(&self, w: &Tensor) -> Result<Packed> {
-        let &[out, channels, height, width] = w.shape() else { return Err(Error::internal("weights without two spatial axes")) };
+        let &[out, channels, height, width] = w.shape() else {
+            return Err(Error::internal("weights without two spatial axes"));
+        };
         let depthwise = self.groups > 1 && self.groups == out && channels == 1;
         let ws = w.as_slice::<f32>()?;
-        Ok(if depthwise { Packed::Taps(pack_taps(ws, out)) } else { Packed::Panels(pack(ws, [out, channels, height, width], self.groups)?) })
+        Ok(if depthwise {
+            Packed::Taps(pack_taps(ws, out))
+        } else {
+            Packed::Panels(pack(ws, [out, channels, height, width], self.groups)?)
+        })
     }
 
     /// The convolution of float32 over one or two axes, without its epilogue.
@@ -206,9 +248,12 @@ impl Conv {
             depthwise(xs, ws, &two, [self.groups, out_c / self.groups], &mut result);
             return with_bias(shape, result, bias, out_c, out_area);
         }
-        let direct =
-            taps == 1 && geometry.output == geometry.input && geometry.stride.iter().all(|&stride| stride == 1) && geometry.begin.iter().all(|&pad| pad == 0);
-        let mut columns: Vec<T> = if direct { vec![] } else { zeros(element_count(&[channels, taps, out_area])?)? };
+        let direct = taps == 1
+            && geometry.output == geometry.input
+            && geometry.stride.iter().all(|&stride| stride == 1)
+            && geometry.begin.iter().all(|&pad| pad == 0);
+        let mut columns: Vec<T> =
+            if direct { vec![] } else { zeros(element_count(&[channels, taps, out_area])?)? };
         let sources = if direct { vec![] } else { sources(&geometry)? };
         let group_c = out_c / self.groups;
         for image in 0..images {
@@ -224,9 +269,25 @@ impl Conv {
                     });
                 }
                 let k = channels * taps;
-                let a = MatrixRef { data: &ws[group * group_c * k..][..group_c * k], rows: group_c, columns: k, row_stride: k, column_stride: 1 };
-                let b = MatrixRef { data: if direct { input } else { &columns }, rows: k, columns: out_area, row_stride: out_area, column_stride: 1 };
-                gemm(a, b, &mut result[(image * self.groups + group) * group_c * out_area..][..group_c * out_area]);
+                let a = MatrixRef {
+                    data: &ws[group * group_c * k..][..group_c * k],
+                    rows: group_c,
+                    columns: k,
+                    row_stride: k,
+                    column_stride: 1,
+                };
+                let b = MatrixRef {
+                    data: if direct { input } else { &columns },
+                    rows: k,
+                    columns: out_area,
+                    row_stride: out_area,
+                    column_stride: 1,
+                };
+                gemm(
+                    a,
+                    b,
+                    &mut result[(image * self.groups + group) * group_c * out_area..][..group_c * out_area],
+                );
             }
         }
         with_bias(shape, result, bias, out_c, out_area)
@@ -234,7 +295,13 @@ impl Conv {
 }
 
 /// The result as a tensor, each channel's plane with its bias added.
-fn with_bias<T: Real>(shape: Vec<usize>, mut result: Vec<T>, bias: Option<&Tensor>, out_c: usize, out_area: usize) -> Result<Tensor> {
+fn with_bias<T: Real>(
+    shape: Vec<usize>,
+    mut result: Vec<T>,
+    bias: Option<&Tensor>,
+    out_c: usize,
+    out_area: usize,
+) -> Result<Tensor> {
     if let Some(bias) = bias {
         let bias = bias.as_slice::<T>()?;
         for (index, plane) in result.chunks_exact_mut(out_area.max(1)).enumerate() {
@@ -266,28 +333,70 @@ fn sources(geometry: &Geometry) -> Result<Vec<usize>> {
 
 pub const CASES: &[Case] = &[
     case(&[], &[Floats(&[1, 3, 5, 7]), Weights(&[5, 3, 3, 3])]),
-    case(&[("pads", Ints(&[1, 1, 1, 1])), ("strides", Ints(&[2, 2]))], &[Floats(&[2, 5, 9, 6]), Weights(&[6, 5, 3, 3]), Weights(&[6])]),
-    case(&[("auto_pad", Text("SAME_UPPER"))], &[Floats(&[1, 1, 6, 6]), Weights(&[8, 1, 4, 4]), Weights(&[8])]),
-    case(&[("auto_pad", Text("SAME_LOWER")), ("dilations", Ints(&[2, 1]))], &[Floats(&[1, 4, 9, 6]), Weights(&[3, 4, 2, 2])]),
+    case(
+        &[("pads", Ints(&[1, 1, 1, 1])), ("strides", Ints(&[2, 2]))],
+        &[Floats(&[2, 5, 9, 6]), Weights(&[6, 5, 3, 3]), Weights(&[6])],
+    ),
+    case(
+        &[("auto_pad", Text("SAME_UPPER"))],
+        &[Floats(&[1, 1, 6, 6]), Weights(&[8, 1, 4, 4]), Weights(&[8])],
+    ),
+    case(
+        &[("auto_pad", Text("SAME_LOWER")), ("dilations", Ints(&[2, 1]))],
+        &[Floats(&[1, 4, 9, 6]), Weights(&[3, 4, 2, 2])],
+    ),
     case(&[], &[Floats(&[2, 7, 3, 5]), Weights(&[9, 7, 1, 1]), Weights(&[9])]),
     case(&[("strides", Ints(&[2, 2]))], &[Floats(&[1, 8, 5, 5]), Weights(&[4, 8, 1, 1])]),
-    case(&[("group", Int(6)), ("pads", Ints(&[1, 1, 1, 1]))], &[Floats(&[1, 6, 7, 9]), Weights(&[6, 1, 3, 3]), Weights(&[6])]),
-    case(&[("group", Int(2)), ("pads", Ints(&[0, 1, 2, 1]))], &[Floats(&[1, 8, 5, 6]), Weights(&[16, 4, 3, 3])]),
-    case(&[("group", Int(3)), ("pads", Ints(&[1, 1, 1, 1])), ("strides", Ints(&[2, 1]))], &[Floats(&[2, 6, 5, 6]), Weights(&[9, 2, 3, 3]), Weights(&[9])]),
-    case(&[("group", Int(5)), ("dilations", Ints(&[1, 2]))], &[Floats(&[1, 5, 4, 7]), Weights(&[10, 1, 3, 3])]),
-    case(&[("pads", Ints(&[3, 3, 2, 4])), ("strides", Ints(&[2, 2]))], &[Floats(&[2, 2, 11, 35]), Weights(&[9, 2, 7, 7]), Weights(&[9])]),
-    case(&[("pads", Ints(&[1, 1, 1, 1]))], &[Floats(&[2, 16, 11, 9]), Weights(&[20, 16, 3, 3]), Weights(&[20])]),
+    case(
+        &[("group", Int(6)), ("pads", Ints(&[1, 1, 1, 1]))],
+        &[Floats(&[1, 6, 7, 9]), Weights(&[6, 1, 3, 3]), Weights(&[6])],
+    ),
+    case(
+        &[("group", Int(2)), ("pads", Ints(&[0, 1, 2, 1]))],
+        &[Floats(&[1, 8, 5, 6]), Weights(&[16, 4, 3, 3])],
+    ),
+    case(
+        &[("group", Int(3)), ("pads", Ints(&[1, 1, 1, 1])), ("strides", Ints(&[2, 1]))],
+        &[Floats(&[2, 6, 5, 6]), Weights(&[9, 2, 3, 3]), Weights(&[9])],
+    ),
+    case(
+        &[("group", Int(5)), ("dilations", Ints(&[1, 2]))],
+        &[Floats(&[1, 5, 4, 7]), Weights(&[10, 1, 3, 3])],
+    ),
+    case(
+        &[("pads", Ints(&[3, 3, 2, 4])), ("strides", Ints(&[2, 2]))],
+        &[Floats(&[2, 2, 11, 35]), Weights(&[9, 2, 7, 7]), Weights(&[9])],
+    ),
+    case(
+        &[("pads", Ints(&[1, 1, 1, 1]))],
+        &[Floats(&[2, 16, 11, 9]), Weights(&[20, 16, 3, 3]), Weights(&[20])],
+    ),
     case(&[("pads", Ints(&[2, 0, 1, 1]))], &[Floats(&[1, 32, 8, 14]), Weights(&[37, 32, 3, 3])]),
     // Winograd's method by its smaller tile: the other's weights would take over 4 MiB.
-    case(&[("pads", Ints(&[1, 1, 0, 1]))], &[Floats(&[1, 208, 10, 9]), Weights(&[144, 208, 3, 3]), Weights(&[144])]),
-    case(&[("strides", Ints(&[1, 3])), ("dilations", Ints(&[2, 1]))], &[Floats(&[2, 1, 8, 40]), Weights(&[35, 1, 3, 5])]),
+    case(
+        &[("pads", Ints(&[1, 1, 0, 1]))],
+        &[Floats(&[1, 208, 10, 9]), Weights(&[144, 208, 3, 3]), Weights(&[144])],
+    ),
+    case(
+        &[("strides", Ints(&[1, 3])), ("dilations", Ints(&[2, 1]))],
+        &[Floats(&[2, 1, 8, 40]), Weights(&[35, 1, 3, 5])],
+    ),
     case(&[("pads", Ints(&[1, 1, 1, 1]))], &[Floats(&[1, 3, 5, 4]), Floats(&[6, 3, 3, 3]), Floats(&[6])]),
     case(&[], &[Floats(&[1, 5, 4, 3]), Floats(&[3, 5, 1, 1])]),
     case(&[("pads", Ints(&[1, 1, 1, 1]))], &[Floats(&[2, 8, 5, 9]), Floats(&[6, 8, 3, 3]), Floats(&[6])]),
     case(&[("pads", Ints(&[1, 1, 1, 1]))], &[Floats(&[1, 24, 7, 9]), Floats(&[20, 24, 3, 3])]),
-    case(&[("group", Int(2)), ("pads", Ints(&[0, 1, 2, 1]))], &[Floats(&[1, 8, 5, 6]), Floats(&[16, 4, 3, 3])]),
-    case(&[("group", Int(2)), ("pads", Ints(&[0, 1, 2, 1]))], &[Floats(&[1, 8, 5, 6]), Weights(&[64, 4, 3, 3])]),
-    case(&[("group", Int(6)), ("strides", Ints(&[2, 2]))], &[Floats(&[1, 6, 7, 9]), Floats(&[6, 1, 3, 3]), Floats(&[6])]),
+    case(
+        &[("group", Int(2)), ("pads", Ints(&[0, 1, 2, 1]))],
+        &[Floats(&[1, 8, 5, 6]), Floats(&[16, 4, 3, 3])],
+    ),
+    case(
+        &[("group", Int(2)), ("pads", Ints(&[0, 1, 2, 1]))],
+        &[Floats(&[1, 8, 5, 6]), Weights(&[64, 4, 3, 3])],
+    ),
+    case(
+        &[("group", Int(6)), ("strides", Ints(&[2, 2]))],
+        &[Floats(&[1, 6, 7, 9]), Floats(&[6, 1, 3, 3]), Floats(&[6])],
+    ),
     case(&[("pads", Ints(&[2, 2]))], &[Floats(&[1, 4, 11]), Weights(&[6, 4, 5]), Weights(&[6])]),
     case(&[], &[Floats(&[1, 2, 4, 4, 4]), Weights(&[3, 2, 2, 2, 2])]).runs("cpu"),
 ];

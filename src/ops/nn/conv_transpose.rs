@@ -1,7 +1,8 @@
-//! [ConvTranspose](https://onnx.ai/onnx/operators/onnx__ConvTranspose.html), versions 1, 11, 22: the gradient of a convolution.
+//! [ConvTranspose](https://onnx.ai/onnx/operators/onnx__ConvTranspose.html), versions 1, 11, 22: the gradient
+//! of a convolution.
 //!
-//! Inputs: X `[n, c, d…]`, W `[c, m/groups, k…]`, B `[m]` optional; then the epilogue's operands. Element `i` of X and tap
-//! `t` add to element `i·stride + t·dilation − begin` of the result.
+//! Inputs: X `[n, c, d…]`, W `[c, m/groups, k…]`, B `[m]` optional; then the epilogue's operands. Element `i`
+//! of X and tap `t` add to element `i·stride + t·dilation − begin` of the result.
 
 use super::window::{AutoPad, Geometry, Window};
 use crate::compare::Bound;
@@ -32,7 +33,10 @@ pub struct ConvTranspose {
 
 fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(2..=3)?;
-    let groups = usize::try_from(node.int("group", 1)?).ok().filter(|&groups| groups > 0).ok_or_else(|| Error::model("attribute 'group' must be positive"))?;
+    let groups = usize::try_from(node.int("group", 1)?)
+        .ok()
+        .filter(|&groups| groups > 0)
+        .ok_or_else(|| Error::model("attribute 'group' must be positive"))?;
     Ok(Arc::new(ConvTranspose {
         window: Window::parse(node)?,
         groups,
@@ -47,25 +51,35 @@ fn full(list: &Option<Vec<usize>>, name: &str, rank: usize, default: usize) -> R
     match list {
         None => Ok(vec![default; rank]),
         Some(list) if list.len() == rank => Ok(list.clone()),
-        Some(list) => Err(Error::model(format!("attribute '{name}' has {} entries; {rank} are needed", list.len()))),
+        Some(list) => {
+            Err(Error::model(format!("attribute '{name}' has {} entries; {rank} are needed", list.len())))
+        }
     }
 }
 
 impl ConvTranspose {
     fn geometry(&self, x: &[usize], w: &[usize], bias: Option<&[usize]>) -> Result<Geometry> {
         if x.len() < 3 || x.len() != w.len() {
-            return Err(Error::model(format!("input of shape {x:?} and weights of shape {w:?}: both need the same rank, 3 or more")));
+            return Err(Error::model(format!(
+                "input of shape {x:?} and weights of shape {w:?}: both need the same rank, 3 or more"
+            )));
         }
         let out_c = w[1].checked_mul(self.groups).ok_or_else(|| Error::model("too many output channels"))?;
         if x[1] != w[0] || !x[1].is_multiple_of(self.groups) {
-            return Err(Error::model(format!("{} input channels don't fit weights of shape {w:?} in {} groups", x[1], self.groups)));
+            return Err(Error::model(format!(
+                "{} input channels don't fit weights of shape {w:?} in {} groups",
+                x[1], self.groups
+            )));
         }
         if let Some(bias) = bias.filter(|&bias| bias != [out_c]) {
             return Err(Error::model(format!("the bias has shape {bias:?}; [{out_c}] is needed")));
         }
         let (input, kernel, rank) = (&x[2..], &w[2..], x.len() - 2);
         if self.window.kernel.as_ref().is_some_and(|own| own != kernel) || kernel.contains(&0) {
-            return Err(Error::model(format!("the kernel {kernel:?} doesn't fit kernel_shape {:?}", self.window.kernel)));
+            return Err(Error::model(format!(
+                "the kernel {kernel:?} doesn't fit kernel_shape {:?}",
+                self.window.kernel
+            )));
         }
         let pads = full(&self.window.pads, "pads", 2 * rank, 0)?;
         let extra = full(&self.output_padding, "output_padding", rank, 0)?;
@@ -73,7 +87,12 @@ impl ConvTranspose {
         let wanted = match &self.output_shape {
             Some(list) if list.len() == rank + 2 => Some(&list[2..]),
             Some(list) if list.len() == rank => Some(&list[..]),
-            Some(list) => return Err(Error::model(format!("attribute 'output_shape' has {} entries; {rank} are needed", list.len()))),
+            Some(list) => {
+                return Err(Error::model(format!(
+                    "attribute 'output_shape' has {} entries; {rank} are needed",
+                    list.len()
+                )));
+            }
             None => None,
         };
         let mut geometry = Geometry {
@@ -89,8 +108,15 @@ impl ConvTranspose {
         for axis in 0..rank {
             let overflow = || Error::model(format!("the result's size overflows on spatial axis {axis}"));
             let step = geometry.stride[axis];
-            let span = (kernel[axis] - 1).checked_mul(geometry.dilation[axis]).and_then(|reach| reach.checked_add(1)).ok_or_else(overflow)?;
-            let reach = input[axis].saturating_sub(1).checked_mul(step).and_then(|sum| sum.checked_add(span)?.checked_add(extra[axis])).ok_or_else(overflow)?;
+            let span = (kernel[axis] - 1)
+                .checked_mul(geometry.dilation[axis])
+                .and_then(|reach| reach.checked_add(1))
+                .ok_or_else(overflow)?;
+            let reach = input[axis]
+                .saturating_sub(1)
+                .checked_mul(step)
+                .and_then(|sum| sum.checked_add(span)?.checked_add(extra[axis]))
+                .ok_or_else(overflow)?;
             let fixed = match wanted {
                 Some(list) => Some(list[axis]),
                 None if same => Some(input[axis].checked_mul(step).ok_or_else(overflow)?),
@@ -100,7 +126,8 @@ impl ConvTranspose {
                 let total = reach.saturating_sub(size);
                 let small = total / 2;
                 let upper = self.window.auto_pad == AutoPad::SameUpper;
-                (geometry.begin[axis], geometry.end[axis]) = if upper { (small, total - small) } else { (total - small, small) };
+                (geometry.begin[axis], geometry.end[axis]) =
+                    if upper { (small, total - small) } else { (total - small, small) };
                 geometry.output.push(size);
                 continue;
             }
@@ -108,7 +135,9 @@ impl ConvTranspose {
                 (geometry.begin[axis], geometry.end[axis]) = (0, 0);
             }
             let pads = geometry.begin[axis].saturating_add(geometry.end[axis]);
-            let size = reach.checked_sub(pads).ok_or_else(|| Error::model(format!("the pads {pads} are larger than the result on spatial axis {axis}")))?;
+            let size = reach.checked_sub(pads).ok_or_else(|| {
+                Error::model(format!("the pads {pads} are larger than the result on spatial axis {axis}"))
+            })?;
             geometry.output.push(size);
         }
         Ok(geometry)
@@ -123,7 +152,8 @@ impl Operator for ConvTranspose {
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         inputs.one_type(3)?;
         let (x, w) = (inputs.required(0)?, inputs.required(1)?);
-        let geometry = self.geometry(&x.shape, &w.shape, inputs.optional(2).map(|bias| bias.shape.as_slice()))?;
+        let geometry =
+            self.geometry(&x.shape, &w.shape, inputs.optional(2).map(|bias| bias.shape.as_slice()))?;
         let mut shape = vec![x.shape[0], w.shape[1] * self.groups];
         shape.extend(geometry.output);
         Ok(vec![Fact::new(x.dtype, shape)])
@@ -141,7 +171,9 @@ impl Operator for ConvTranspose {
         let storage = at.float_storage(0)?;
         let (x, w) = (at.fact(0)?.shape.clone(), at.fact(1)?.shape.clone());
         let geometry = self.geometry(&x, &w, None).map_err(|error| Unsupported::new(error.message()))?;
-        let g = geometry.two().ok_or_else(|| Unsupported::new("transposed convolution over three or more spatial dimensions"))?;
+        let g = geometry.two().ok_or_else(|| {
+            Unsupported::new("transposed convolution over three or more spatial dimensions")
+        })?;
         let sizes = conv::Sizes {
             n: x[0],
             in_c: x[1],
@@ -157,7 +189,8 @@ impl Operator for ConvTranspose {
             groups: self.groups,
         };
         let bias = if at.has_input(2) { Some(at.input(2, Layout::Dense)?.place) } else { None };
-        let residual = if self.epilogue.operands > 1 { Some(at.input(3, Layout::ChannelsLast4)?.place) } else { None };
+        let residual =
+            if self.epilogue.operands > 1 { Some(at.input(3, Layout::ChannelsLast4)?.place) } else { None };
         let input = at.input(0, Layout::ChannelsLast4)?.place;
         let ends = Ends::new(&self.epilogue, bias, residual, at.target(0, Layout::ChannelsLast4)?)?;
         conv_transpose::emit(at, storage, &sizes, input, &ends)
@@ -174,7 +207,8 @@ impl Operator for ConvTranspose {
 }
 
 impl ConvTranspose {
-    /// One image and one group at a time: a GEMM makes every tap's products, which are added where they belong.
+    /// One image and one group at a time: a GEMM makes every tap's products, which are added where they
+    /// belong.
     fn compute<T: Real>(&self, inputs: Operands<'_, Tensor>) -> Result<Tensor> {
         let (x, w, bias) = (inputs.required(0)?, inputs.required(1)?, inputs.optional(2));
         let geometry = self.geometry(x.shape(), w.shape(), bias.map(Tensor::shape))?;
@@ -195,10 +229,23 @@ impl ConvTranspose {
         for image in 0..images {
             for group in 0..self.groups {
                 let input = &xs[(image * self.groups + group) * channels * in_area..][..channels * in_area];
-                let a = MatrixRef { data: &ws[group * channels * rows..][..channels * rows], rows, columns: channels, row_stride: 1, column_stride: rows };
-                let b = MatrixRef { data: input, rows: channels, columns: in_area, row_stride: in_area, column_stride: 1 };
+                let a = MatrixRef {
+                    data: &ws[group * channels * rows..][..channels * rows],
+                    rows,
+                    columns: channels,
+                    row_stride: 1,
+                    column_stride: rows,
+                };
+                let b = MatrixRef {
+                    data: input,
+                    rows: channels,
+                    columns: in_area,
+                    row_stride: in_area,
+                    column_stride: 1,
+                };
                 gemm(a, b, &mut products);
-                let output = &mut result[(image * self.groups + group) * group_c * out_area..][..group_c * out_area];
+                let output =
+                    &mut result[(image * self.groups + group) * group_c * out_area..][..group_c * out_area];
                 for (row, products) in products.chunks_exact(in_area).enumerate() {
                     let plane = &mut output[row / taps * out_area..][..out_area];
                     for (&product, &to) in products.iter().zip(&targets[row % taps * in_area..][..in_area]) {
@@ -213,7 +260,12 @@ impl ConvTranspose {
     }
 }
 
-fn with_bias<T: Real>(shape: Vec<usize>, mut result: Vec<T>, bias: Option<&Tensor>, area: usize) -> Result<Tensor> {
+fn with_bias<T: Real>(
+    shape: Vec<usize>,
+    mut result: Vec<T>,
+    bias: Option<&Tensor>,
+    area: usize,
+) -> Result<Tensor> {
     if let Some(bias) = bias {
         let bias = bias.as_slice::<T>()?;
         for (index, plane) in result.chunks_exact_mut(area.max(1)).enumerate() {
@@ -232,8 +284,10 @@ fn targets(geometry: &Geometry) -> Result<Vec<usize>> {
         for position in 0..area {
             let (mut tap, mut position, mut to, mut scale) = (tap, position, Some(0), 1);
             for axis in (0..geometry.input.len()).rev() {
-                let reach = position % geometry.input[axis] * geometry.stride[axis] + tap % geometry.kernel[axis] * geometry.dilation[axis];
-                let here = reach.checked_sub(geometry.begin[axis]).filter(|&here| here < geometry.output[axis]);
+                let reach = position % geometry.input[axis] * geometry.stride[axis]
+                    + tap % geometry.kernel[axis] * geometry.dilation[axis];
+                let here =
+                    reach.checked_sub(geometry.begin[axis]).filter(|&here| here < geometry.output[axis]);
                 to = to.zip(here).map(|(to, here)| to + here * scale);
                 scale *= geometry.output[axis];
                 (tap, position) = (tap / geometry.kernel[axis], position / geometry.input[axis]);
@@ -250,12 +304,30 @@ pub const CASES: &[Case] = &[
         &[("strides", Ints(&[2, 2])), ("pads", Ints(&[1, 1, 1, 1])), ("output_padding", Ints(&[1, 1]))],
         &[Floats(&[2, 5, 5, 3]), Weights(&[5, 6, 3, 3]), Weights(&[6])],
     ),
-    case(&[("strides", Ints(&[2, 3])), ("dilations", Ints(&[2, 2]))], &[Floats(&[1, 4, 5, 9]), Weights(&[4, 3, 2, 3])]),
-    case(&[("output_shape", Ints(&[10, 8])), ("strides", Ints(&[3, 2])), ("output_padding", Ints(&[1, 1]))], &[Floats(&[1, 1, 3, 3]), Weights(&[1, 2, 3, 3])]),
-    case(&[("auto_pad", Text("SAME_UPPER")), ("strides", Ints(&[2, 2]))], &[Floats(&[1, 8, 3, 3]), Weights(&[8, 4, 3, 3])]),
-    case(&[("auto_pad", Text("SAME_LOWER")), ("strides", Ints(&[3, 3]))], &[Floats(&[1, 2, 3, 3]), Weights(&[2, 4, 2, 2])]),
-    case(&[("group", Int(2)), ("strides", Ints(&[2, 2]))], &[Floats(&[1, 8, 5, 6]), Weights(&[8, 4, 3, 3]), Weights(&[8])]),
-    case(&[("group", Int(3)), ("pads", Ints(&[0, 1, 1, 0]))], &[Floats(&[2, 6, 5, 6]), Weights(&[6, 3, 3, 2]), Weights(&[9])]),
+    case(
+        &[("strides", Ints(&[2, 3])), ("dilations", Ints(&[2, 2]))],
+        &[Floats(&[1, 4, 5, 9]), Weights(&[4, 3, 2, 3])],
+    ),
+    case(
+        &[("output_shape", Ints(&[10, 8])), ("strides", Ints(&[3, 2])), ("output_padding", Ints(&[1, 1]))],
+        &[Floats(&[1, 1, 3, 3]), Weights(&[1, 2, 3, 3])],
+    ),
+    case(
+        &[("auto_pad", Text("SAME_UPPER")), ("strides", Ints(&[2, 2]))],
+        &[Floats(&[1, 8, 3, 3]), Weights(&[8, 4, 3, 3])],
+    ),
+    case(
+        &[("auto_pad", Text("SAME_LOWER")), ("strides", Ints(&[3, 3]))],
+        &[Floats(&[1, 2, 3, 3]), Weights(&[2, 4, 2, 2])],
+    ),
+    case(
+        &[("group", Int(2)), ("strides", Ints(&[2, 2]))],
+        &[Floats(&[1, 8, 5, 6]), Weights(&[8, 4, 3, 3]), Weights(&[8])],
+    ),
+    case(
+        &[("group", Int(3)), ("pads", Ints(&[0, 1, 1, 0]))],
+        &[Floats(&[2, 6, 5, 6]), Weights(&[6, 3, 3, 2]), Weights(&[9])],
+    ),
     case(&[("strides", Ints(&[4]))], &[Floats(&[1, 4, 7]), Weights(&[4, 6, 4]), Weights(&[6])]),
     case(&[("group", Int(2))], &[Floats(&[1, 4, 7]), Floats(&[4, 4, 3])]),
     case(&[], &[Floats(&[1, 2, 3, 4, 4]), Weights(&[2, 3, 2, 2, 2]), Weights(&[3])]).runs("cpu"),

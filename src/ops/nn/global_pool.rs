@@ -1,5 +1,6 @@
 //! [GlobalAveragePool](https://onnx.ai/onnx/operators/onnx__GlobalAveragePool.html),
-//! [GlobalMaxPool](https://onnx.ai/onnx/operators/onnx__GlobalMaxPool.html), versions 1, 22: reductions over all spatial axes, kept as 1.
+//! [GlobalMaxPool](https://onnx.ai/onnx/operators/onnx__GlobalMaxPool.html), versions 1, 22: reductions over
+//! all spatial axes, kept as 1.
 
 use crate::compare::Bound;
 use crate::cpu::panels::Packed;
@@ -12,8 +13,20 @@ use crate::plan::{Lowering, Unsupported};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
-pub const AVERAGE: OpDef = OpDef { domain: "", name: "GlobalAveragePool", since: 1, parse: |node| parse(node, Reduction::Mean), cases: CASES };
-pub const MAX: OpDef = OpDef { domain: "", name: "GlobalMaxPool", since: 1, parse: |node| parse(node, Reduction::Max), cases: CASES };
+pub const AVERAGE: OpDef = OpDef {
+    domain: "",
+    name: "GlobalAveragePool",
+    since: 1,
+    parse: |node| parse(node, Reduction::Mean),
+    cases: CASES,
+};
+pub const MAX: OpDef = OpDef {
+    domain: "",
+    name: "GlobalMaxPool",
+    since: 1,
+    parse: |node| parse(node, Reduction::Max),
+    cases: CASES,
+};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct GlobalPool {
@@ -29,18 +42,31 @@ impl Operator for GlobalPool {
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         let x = inputs.required(0)?;
         if x.rank() < 2 {
-            return Err(Error::model(format!("needs a tensor of rank 2 or more; found shape {:?}", x.shape)).into());
+            return Err(
+                Error::model(format!("needs a tensor of rank 2 or more; found shape {:?}", x.shape)).into()
+            );
         }
-        let shape: Vec<usize> = x.shape.iter().enumerate().map(|(axis, &size)| if axis < 2 { size } else { 1 }).collect();
+        let shape: Vec<usize> =
+            x.shape.iter().enumerate().map(|(axis, &size)| if axis < 2 { size } else { 1 }).collect();
         Ok(vec![Fact::new(x.dtype, shape)])
     }
     fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         Ok(vec![evaluate(self.reduction, x, &(2..x.rank()).collect::<Vec<_>>(), true)?])
     }
-    fn eval_channels_last(&self, inputs: Operands<'_, Tensor>, _packed: Option<&Packed>, _mode: Mode) -> Result<Option<Vec<Tensor>>> {
+    fn eval_channels_last(
+        &self,
+        inputs: Operands<'_, Tensor>,
+        _packed: Option<&Packed>,
+        _mode: Mode,
+    ) -> Result<Option<Vec<Tensor>>> {
         let x = inputs.required(0)?;
-        Ok(Some(vec![evaluate(self.reduction, x, &(1..x.rank().saturating_sub(1)).collect::<Vec<_>>(), true)?]))
+        Ok(Some(vec![evaluate(
+            self.reduction,
+            x,
+            &(1..x.rank().saturating_sub(1)).collect::<Vec<_>>(),
+            true,
+        )?]))
     }
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
         let rank = at.fact(0)?.rank();
@@ -55,4 +81,8 @@ impl Operator for GlobalPool {
     }
 }
 
-const CASES: &[Case] = &[case(&[], &[Floats(&[2, 5, 3, 7])]), case(&[], &[Floats(&[1, 4, 6])]), case(&[], &[Floats(&[1, 9, 28, 29])])];
+const CASES: &[Case] = &[
+    case(&[], &[Floats(&[2, 5, 3, 7])]),
+    case(&[], &[Floats(&[1, 4, 6])]),
+    case(&[], &[Floats(&[1, 9, 28, 29])]),
+];

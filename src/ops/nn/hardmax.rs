@@ -1,5 +1,5 @@
-//! [Hardmax](https://onnx.ai/onnx/operators/onnx__Hardmax.html), versions 1, 11, 13: 1 at the first largest element along an
-//! axis, 0 elsewhere. Before version 13 the axis and all behind it were one.
+//! [Hardmax](https://onnx.ai/onnx/operators/onnx__Hardmax.html), versions 1, 11, 13: 1 at the first largest
+//! element along an axis, 0 elsewhere. Before version 13 the axis and all behind it were one.
 
 use super::softmax::Softmax;
 use crate::compare::Bound;
@@ -23,7 +23,9 @@ pub struct Hardmax {
 fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(1..=1)?;
     let flat = node.version < 13;
-    Ok(Arc::new(Hardmax { along: Softmax { axis: node.int("axis", if flat { 1 } else { -1 })?, flat, logarithm: false } }))
+    Ok(Arc::new(Hardmax {
+        along: Softmax { axis: node.int("axis", if flat { 1 } else { -1 })?, flat, logarithm: false },
+    }))
 }
 
 impl Operator for Hardmax {
@@ -42,7 +44,8 @@ impl Operator for Hardmax {
             for inner in 0..after {
                 let at = |k: usize| (outer * length + k) * after + inner;
                 if length > 0 {
-                    let best = (1..length).fold(0, |best, k| if keys[at(k)] > keys[at(best)] { k } else { best });
+                    let best =
+                        (1..length).fold(0, |best, k| if keys[at(k)] > keys[at(best)] { k } else { best });
                     result[at(best)] = 1.0;
                 }
             }
@@ -57,7 +60,11 @@ impl Operator for Hardmax {
         let (before, length, after) = self.along.split(&shape).map_err(problem)?;
         let storages = [at.storage(dtype)?, at.storage(DType::I64)?];
         let input = at.input(0, Layout::Dense)?;
-        let split = View { shape: vec![before, length, after], strides: vec![(length * after) as isize, after as isize, 1], ..input };
+        let split = View {
+            shape: vec![before, length, after],
+            strides: vec![(length * after) as isize, after as isize, 1],
+            ..input
+        };
         let indices = at.scratch(&Fact::new(DType::I64, [before, after]), Layout::Dense)?;
         let output = at.output(0, Layout::Dense)?;
         if output.count() == 0 {

@@ -1,8 +1,9 @@
-//! [InstanceNormalization](https://onnx.ai/onnx/operators/onnx__InstanceNormalization.html), versions 1, 6, 22, and
-//! [GroupNormalization](https://onnx.ai/onnx/operators/onnx__GroupNormalization.html), versions 18, 21: over each channel, or
-//! each of `num_groups` groups of channels, of each instance.
+//! [InstanceNormalization](https://onnx.ai/onnx/operators/onnx__InstanceNormalization.html), versions 1, 6,
+//! 22, and [GroupNormalization](https://onnx.ai/onnx/operators/onnx__GroupNormalization.html), versions 18,
+//! 21: over each channel, or each of `num_groups` groups of channels, of each instance.
 //!
-//! Inputs: X `[n, c, d…]`, scale and bias `[c]`; GroupNormalization of version 18 has one entry for each group.
+//! Inputs: X `[n, c, d…]`, scale and bias `[c]`; GroupNormalization of version 18 has one entry for each
+//! group.
 
 use super::layer_normalization::normalize_runs;
 use crate::compare::Bound;
@@ -14,8 +15,15 @@ use crate::plan::{Lowering, Unsupported, View};
 use crate::tensor::{Tensor, cast};
 use std::sync::Arc;
 
-pub const INSTANCE: OpDef = OpDef { domain: "", name: "InstanceNormalization", since: 1, parse: parse_instance, cases: INSTANCE_CASES };
-pub const GROUP: OpDef = OpDef { domain: "", name: "GroupNormalization", since: 18, parse: parse_group, cases: GROUP_CASES };
+pub const INSTANCE: OpDef = OpDef {
+    domain: "",
+    name: "InstanceNormalization",
+    since: 1,
+    parse: parse_instance,
+    cases: INSTANCE_CASES,
+};
+pub const GROUP: OpDef =
+    OpDef { domain: "", name: "GroupNormalization", since: 18, parse: parse_group, cases: GROUP_CASES };
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct InstanceNormalization {
@@ -29,7 +37,11 @@ pub struct InstanceNormalization {
 fn parse_instance(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(3..=3)?;
     node.ignore(&["consumed_inputs"]);
-    Ok(Arc::new(InstanceNormalization { epsilon: node.float("epsilon", 1e-5)?, groups: None, scale_by_group: false }))
+    Ok(Arc::new(InstanceNormalization {
+        epsilon: node.float("epsilon", 1e-5)?,
+        groups: None,
+        scale_by_group: false,
+    }))
 }
 
 fn parse_group(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
@@ -38,20 +50,28 @@ fn parse_group(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     node.ignore(&["stash_type"]);
     let groups = usize::try_from(node.int("num_groups", 0)?).ok().filter(|&groups| groups > 0);
     let groups = groups.ok_or_else(|| Error::model("attribute 'num_groups' must be positive"))?;
-    Ok(Arc::new(InstanceNormalization { epsilon: node.float("epsilon", 1e-5)?, groups: Some(groups), scale_by_group: node.version < 21 }))
+    Ok(Arc::new(InstanceNormalization {
+        epsilon: node.float("epsilon", 1e-5)?,
+        groups: Some(groups),
+        scale_by_group: node.version < 21,
+    }))
 }
 
 impl InstanceNormalization {
     /// Groups of channels, and entries of scale and bias.
     fn groups(&self, x: &[usize], scale: &[usize], bias: &[usize]) -> Result<(usize, usize)> {
-        let [_, channels, ..] = *x else { return Err(Error::model(format!("needs a tensor of rank 2 or more; found shape {x:?}"))) };
+        let [_, channels, ..] = *x else {
+            return Err(Error::model(format!("needs a tensor of rank 2 or more; found shape {x:?}")));
+        };
         let groups = self.groups.unwrap_or(channels.max(1));
         if !channels.is_multiple_of(groups) {
             return Err(Error::model(format!("{channels} channels can't be divided into {groups} groups")));
         }
         let entries = if self.scale_by_group { groups } else { channels };
         if scale != [entries] || bias != [entries] {
-            return Err(Error::model(format!("scale and bias have shapes {scale:?} and {bias:?}; [{entries}] is needed")));
+            return Err(Error::model(format!(
+                "scale and bias have shapes {scale:?} and {bias:?}; [{entries}] is needed"
+            )));
         }
         Ok((groups, entries))
     }
@@ -92,7 +112,9 @@ impl Operator for InstanceNormalization {
             if !by_group {
                 return Ok(view);
             }
-            let column = view.reshaped(&[groups, 1]).ok_or_else(|| Unsupported::new("a normalization of no elements"))?;
+            let column = view
+                .reshaped(&[groups, 1])
+                .ok_or_else(|| Unsupported::new("a normalization of no elements"))?;
             Ok(column.broadcast(&[groups, channels / groups]))
         };
         let (scale, bias) = (vector(1)?, vector(2)?);
@@ -103,8 +125,10 @@ impl Operator for InstanceNormalization {
     }
 
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
-        let length =
-            inputs.optional(0).map_or(1, |x| x.shape.iter().skip(1).product::<usize>() / self.groups.unwrap_or(x.shape.get(1).copied().unwrap_or(1)).max(1));
+        let length = inputs.optional(0).map_or(1, |x| {
+            x.shape.iter().skip(1).product::<usize>()
+                / self.groups.unwrap_or(x.shape.get(1).copied().unwrap_or(1)).max(1)
+        });
         Bound::Normalization { length, centred: true, epsilon: self.epsilon }
     }
 
@@ -124,7 +148,11 @@ const INSTANCE_CASES: &[Case] = &[
 const GROUP_CASES: &[Case] = &[
     case(&[("num_groups", Int(2))], &[Floats(&[2, 8, 3, 5]), Weights(&[8]), Weights(&[8])]),
     case(&[("num_groups", Int(3))], &[Floats(&[2, 9, 3, 5]), Weights(&[9]), Weights(&[9])]),
-    case(&[("num_groups", Int(2)), ("epsilon", Float(0.01))], &[Floats(&[2, 6, 4]), Weights(&[2]), Weights(&[2])]).at(18),
+    case(
+        &[("num_groups", Int(2)), ("epsilon", Float(0.01))],
+        &[Floats(&[2, 6, 4]), Weights(&[2]), Weights(&[2])],
+    )
+    .at(18),
     case(&[("num_groups", Int(1))], &[Floats(&[3, 5]), Weights(&[5]), Floats(&[5])]),
     case(&[("num_groups", Int(4))], &[Floats(&[1, 4, 2, 3]), Weights(&[4]), Weights(&[4])]),
     case(&[("num_groups", Int(4))], &[Floats(&[2, 16, 30, 31]), Weights(&[16]), Weights(&[16])]),

@@ -1,8 +1,9 @@
 //! [LayerNormalization](https://onnx.ai/onnx/operators/onnx__LayerNormalization.html), version 17, and
-//! [RMSNormalization](https://onnx.ai/onnx/operators/onnx__RMSNormalization.html), version 23: over `axis` and all axes behind it.
+//! [RMSNormalization](https://onnx.ai/onnx/operators/onnx__RMSNormalization.html), version 23: over `axis`
+//! and all axes behind it.
 //!
-//! Inputs: X, scale, and for LayerNormalization a bias, both broadcast to X. Outputs of LayerNormalization: Y, and where
-//! asked for the mean and the inverse deviation of each run, in `stash_type`.
+//! Inputs: X, scale, and for LayerNormalization a bias, both broadcast to X. Outputs of LayerNormalization:
+//! Y, and where asked for the mean and the inverse deviation of each run, in `stash_type`.
 
 use crate::compare::Bound;
 use crate::cpu::rows;
@@ -16,8 +17,20 @@ use crate::tensor::index::{Odometer, axis, broadcast, broadcast_strides, strides
 use crate::tensor::{DType, Tensor, cast, pool};
 use std::sync::Arc;
 
-pub const LAYER: OpDef = OpDef { domain: "", name: "LayerNormalization", since: 17, parse: |node| parse(node, true), cases: LAYER_CASES };
-pub const RMS: OpDef = OpDef { domain: "", name: "RMSNormalization", since: 23, parse: |node| parse(node, false), cases: RMS_CASES };
+pub const LAYER: OpDef = OpDef {
+    domain: "",
+    name: "LayerNormalization",
+    since: 17,
+    parse: |node| parse(node, true),
+    cases: LAYER_CASES,
+};
+pub const RMS: OpDef = OpDef {
+    domain: "",
+    name: "RMSNormalization",
+    since: 23,
+    parse: |node| parse(node, false),
+    cases: RMS_CASES,
+};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerNormalization {
@@ -29,14 +42,26 @@ pub struct LayerNormalization {
 
 fn parse(node: &mut NodeView, centred: bool) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(if centred { 2..=3 } else { 2..=2 })?;
-    let stash = i32::try_from(node.int("stash_type", 1)?).ok().and_then(DType::from_onnx).filter(|stash| stash.is_float());
+    let stash = i32::try_from(node.int("stash_type", 1)?)
+        .ok()
+        .and_then(DType::from_onnx)
+        .filter(|stash| stash.is_float());
     let stash = stash.ok_or_else(|| Error::model("attribute 'stash_type' is no float type"))?;
-    Ok(Arc::new(LayerNormalization { axis: node.int("axis", -1)?, how: Normalization { centred, epsilon: node.float("epsilon", 1e-5)? }, stash }))
+    Ok(Arc::new(LayerNormalization {
+        axis: node.int("axis", -1)?,
+        how: Normalization { centred, epsilon: node.float("epsilon", 1e-5)? },
+        stash,
+    }))
 }
 
-/// Normalises runs of `length` elements in place; `affine` gives scale and bias of element `k` of a run. Returns each
-/// run's mean and inverse deviation.
-pub fn normalize_runs(xs: &mut [f64], length: usize, how: Normalization, affine: impl Fn(usize, usize) -> (f64, f64)) -> Vec<(f64, f64)> {
+/// Normalises runs of `length` elements in place; `affine` gives scale and bias of element `k` of a run.
+/// Returns each run's mean and inverse deviation.
+pub fn normalize_runs(
+    xs: &mut [f64],
+    length: usize,
+    how: Normalization,
+    affine: impl Fn(usize, usize) -> (f64, f64),
+) -> Vec<(f64, f64)> {
     let mut moments = vec![];
     for (run, xs) in xs.chunks_exact_mut(length.max(1)).enumerate() {
         let mean = if how.centred { xs.iter().sum::<f64>() / length as f64 } else { 0.0 };
@@ -57,7 +82,9 @@ type Moments = Vec<(f64, f64)>;
 impl LayerNormalization {
     /// The axis, once scale and bias are seen to broadcast to X.
     fn check(&self, x: &[usize], others: &[Option<&[usize]>]) -> Result<usize> {
-        if let Some(shape) = others.iter().flatten().find(|shape| broadcast(shape, x).ok().as_deref() != Some(x)) {
+        if let Some(shape) =
+            others.iter().flatten().find(|shape| broadcast(shape, x).ok().as_deref() != Some(x))
+        {
             return Err(Error::model(format!("scale or bias of shape {shape:?} doesn't broadcast to {x:?}")));
         }
         axis(self.axis, x.len())
@@ -66,19 +93,34 @@ impl LayerNormalization {
 
 impl LayerNormalization {
     /// The outputs: Y, and the moments of X's runs where there are any.
-    fn with_moments(&self, y: Tensor, mut moments: Vec<(f64, f64)>, x: &Tensor, at: usize) -> Result<Vec<Tensor>> {
+    fn with_moments(
+        &self,
+        y: Tensor,
+        mut moments: Vec<(f64, f64)>,
+        x: &Tensor,
+        at: usize,
+    ) -> Result<Vec<Tensor>> {
         if !self.how.centred {
             return Ok(vec![y]);
         }
-        let kept: Vec<usize> = x.shape().iter().enumerate().map(|(axis, &size)| if axis < at { size } else { 1 }).collect();
+        let kept: Vec<usize> =
+            x.shape().iter().enumerate().map(|(axis, &size)| if axis < at { size } else { 1 }).collect();
         let stash = if x.dtype() == DType::F64 { DType::F64 } else { self.stash };
         moments.resize(kept.iter().product(), (f64::NAN, f64::NAN));
-        let of = |pick: fn(&(f64, f64)) -> f64| cast(&Tensor::new(kept.clone(), moments.iter().map(pick).collect::<Vec<_>>())?, stash, true);
+        let of = |pick: fn(&(f64, f64)) -> f64| {
+            cast(&Tensor::new(kept.clone(), moments.iter().map(pick).collect::<Vec<_>>())?, stash, true)
+        };
         Ok(vec![y, of(|moment| moment.0)?, of(|moment| moment.1)?])
     }
 
     /// Y of float32 with a scale and a bias that are the same for every run; `None` of anything else.
-    fn rows(&self, x: &Tensor, scale: &Tensor, bias: Option<&Tensor>, length: usize) -> Result<Option<(Tensor, Moments)>> {
+    fn rows(
+        &self,
+        x: &Tensor,
+        scale: &Tensor,
+        bias: Option<&Tensor>,
+        length: usize,
+    ) -> Result<Option<(Tensor, Moments)>> {
         let plain = |tensor: &Tensor| tensor.dtype() == DType::F32 && tensor.len() == length;
         if x.dtype() != DType::F32 || !plain(scale) || !bias.is_none_or(plain) {
             return Ok(None);
@@ -86,7 +128,15 @@ impl LayerNormalization {
         let mut ys = pool::unset(x.len())?;
         let bias = bias.map(|bias| bias.as_slice::<f32>()).transpose()?;
         let mut moments = vec![(f64::NAN, f64::NAN); x.len() / length.max(1)];
-        rows::normalize(x.as_slice()?, &mut ys, &mut moments, self.how.centred, self.how.epsilon as f64, scale.as_slice()?, bias);
+        rows::normalize(
+            x.as_slice()?,
+            &mut ys,
+            &mut moments,
+            self.how.centred,
+            self.how.epsilon as f64,
+            scale.as_slice()?,
+            bias,
+        );
         Ok(Some((Tensor::floats(x.shape(), ys)?, moments)))
     }
 }
@@ -98,18 +148,23 @@ fn vector(at: &mut Lowering<'_>, index: usize, shape: &[usize], first: usize) ->
     if view.shape[..extra].iter().any(|&size| size != 1) {
         return Err(Unsupported::new("a scale that differs from run to run"));
     }
-    Ok(View { shape: view.shape[extra..].to_vec(), strides: view.strides[extra..].to_vec(), ..view }.broadcast(&shape[first..]))
+    Ok(View { shape: view.shape[extra..].to_vec(), strides: view.strides[extra..].to_vec(), ..view }
+        .broadcast(&shape[first..]))
 }
 
 impl Operator for LayerNormalization {
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         let x = inputs.required(0)?;
-        let at = self.check(&x.shape, &[Some(&inputs.required(1)?.shape), inputs.optional(2).map(|bias| &bias.shape[..])])?;
+        let at = self.check(
+            &x.shape,
+            &[Some(&inputs.required(1)?.shape), inputs.optional(2).map(|bias| &bias.shape[..])],
+        )?;
         let y = Fact::new(x.dtype, x.shape.clone());
         if !self.how.centred {
             return Ok(vec![y]);
         }
-        let kept: Vec<usize> = x.shape.iter().enumerate().map(|(axis, &size)| if axis < at { size } else { 1 }).collect();
+        let kept: Vec<usize> =
+            x.shape.iter().enumerate().map(|(axis, &size)| if axis < at { size } else { 1 }).collect();
         // In the oracle every float is a float64.
         let stash = if x.dtype == DType::F64 { DType::F64 } else { self.stash };
         Ok(vec![y, Fact::new(stash, kept.clone()), Fact::new(stash, kept)])
@@ -135,7 +190,9 @@ impl Operator for LayerNormalization {
         };
         let (scales, biases) = (whole(scale)?, bias.map(whole).transpose()?);
         let mut ys = x.to_f64s()?;
-        let affine = |run: usize, k: usize| (scales[run * length + k], biases.as_ref().map_or(0.0, |biases| biases[run * length + k]));
+        let affine = |run: usize, k: usize| {
+            (scales[run * length + k], biases.as_ref().map_or(0.0, |biases| biases[run * length + k]))
+        };
         let moments = normalize_runs(&mut ys, length, self.how, affine);
         let y = cast(&Tensor::new(shape, ys)?, x.dtype(), true)?;
         self.with_moments(y, moments, x, at)
@@ -149,9 +206,16 @@ impl Operator for LayerNormalization {
             if !storage.is_float() {
                 return Err(Unsupported::new(format!("the mean and the deviation in {}", self.stash)));
             }
-            let kept: Vec<usize> = shape.iter().enumerate().map(|(axis, &size)| if axis < first { size } else { 1 }).collect();
+            let kept: Vec<usize> =
+                shape.iter().enumerate().map(|(axis, &size)| if axis < first { size } else { 1 }).collect();
             let fact = Fact::new(self.stash, kept);
-            let mut place = |index| if at.has_output(index) { at.output(index, Layout::Dense) } else { at.scratch(&fact, Layout::Dense) };
+            let mut place = |index| {
+                if at.has_output(index) {
+                    at.output(index, Layout::Dense)
+                } else {
+                    at.scratch(&fact, Layout::Dense)
+                }
+            };
             let (mean, inverse) = (place(1)?, place(2)?);
             moments::emit(at, first, self.how.epsilon, storage, [&mean, &inverse])?;
         }
@@ -161,8 +225,14 @@ impl Operator for LayerNormalization {
     }
 
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
-        let length = inputs.optional(0).and_then(|x| axis(self.axis, x.rank()).ok().map(|at| x.shape[at..].iter().product()));
-        Bound::Normalization { length: length.unwrap_or(1), centred: self.how.centred, epsilon: self.how.epsilon }
+        let length = inputs
+            .optional(0)
+            .and_then(|x| axis(self.axis, x.rank()).ok().map(|at| x.shape[at..].iter().product()));
+        Bound::Normalization {
+            length: length.unwrap_or(1),
+            centred: self.how.centred,
+            epsilon: self.how.epsilon,
+        }
     }
 
     fn flops(&self, _inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {

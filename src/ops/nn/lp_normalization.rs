@@ -1,6 +1,8 @@
-//! [LpNormalization](https://onnx.ai/onnx/operators/onnx__LpNormalization.html), versions 1, 22: an axis divided by its 1- or
-//! 2-norm (0 stays 0), [GlobalLpPool](https://onnx.ai/onnx/operators/onnx__GlobalLpPool.html), versions 1, 2, 22: the p-norm over
-//! all spatial axes, and [MeanVarianceNormalization](https://onnx.ai/onnx/operators/onnx__MeanVarianceNormalization.html), versions
+//! [LpNormalization](https://onnx.ai/onnx/operators/onnx__LpNormalization.html), versions 1, 22: an axis
+//! divided by its 1- or 2-norm (0 stays 0),
+//! [GlobalLpPool](https://onnx.ai/onnx/operators/onnx__GlobalLpPool.html), versions 1, 2, 22: the p-norm over
+//! all spatial axes, and
+//! [MeanVarianceNormalization](https://onnx.ai/onnx/operators/onnx__MeanVarianceNormalization.html), versions
 //! 9, 13: `(x − mean) / (deviation + 1e-9)` over axes.
 
 use crate::compare::Bound;
@@ -14,9 +16,17 @@ use crate::tensor::index::{Odometer, axes, axis, broadcast_strides, strides};
 use crate::tensor::{DType, Tensor, cast};
 use std::sync::Arc;
 
-pub const NORMALIZATION: OpDef = OpDef { domain: "", name: "LpNormalization", since: 1, parse: parse_lp, cases: LP_CASES };
-pub const POOL: OpDef = OpDef { domain: "", name: "GlobalLpPool", since: 2, parse: parse_pool, cases: POOL_CASES };
-pub const MEAN_VARIANCE: OpDef = OpDef { domain: "", name: "MeanVarianceNormalization", since: 9, parse: parse_mean_variance, cases: MEAN_VARIANCE_CASES };
+pub const NORMALIZATION: OpDef =
+    OpDef { domain: "", name: "LpNormalization", since: 1, parse: parse_lp, cases: LP_CASES };
+pub const POOL: OpDef =
+    OpDef { domain: "", name: "GlobalLpPool", since: 2, parse: parse_pool, cases: POOL_CASES };
+pub const MEAN_VARIANCE: OpDef = OpDef {
+    domain: "",
+    name: "MeanVarianceNormalization",
+    since: 9,
+    parse: parse_mean_variance,
+    cases: MEAN_VARIANCE_CASES,
+};
 
 /// What MeanVarianceNormalization adds to a deviation.
 const EPSILON: f64 = 1e-9;
@@ -40,7 +50,11 @@ fn parse_lp(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
 fn parse_pool(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(1..=1)?;
     let p = node.int("p", 2)?;
-    if p < 1 { Err(Error::model(format!("attribute 'p' is {p}; 1 or more is needed"))) } else { Ok(Arc::new(Normalization::GlobalPool { p })) }
+    if p < 1 {
+        Err(Error::model(format!("attribute 'p' is {p}; 1 or more is needed")))
+    } else {
+        Ok(Arc::new(Normalization::GlobalPool { p }))
+    }
 }
 
 fn parse_mean_variance(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
@@ -52,7 +66,9 @@ impl Normalization {
     fn axes(&self, rank: usize) -> Result<Vec<usize>> {
         match self {
             Normalization::Lp { axis: one, .. } => Ok(vec![axis(*one, rank)?]),
-            Normalization::GlobalPool { .. } if rank < 2 => Err(Error::model(format!("needs a tensor of rank 2 or more; found rank {rank}"))),
+            Normalization::GlobalPool { .. } if rank < 2 => {
+                Err(Error::model(format!("needs a tensor of rank 2 or more; found rank {rank}")))
+            }
             Normalization::GlobalPool { .. } => Ok((2..rank).collect()),
             Normalization::MeanVariance { axes: list } => axes(list, rank),
         }
@@ -71,7 +87,12 @@ impl Operator for Normalization {
         let x = inputs.required(0)?;
         let axes = self.axes(x.rank())?;
         let pooled = matches!(self, Normalization::GlobalPool { .. });
-        let shape: Vec<usize> = x.shape.iter().enumerate().map(|(axis, &size)| if pooled && axes.contains(&axis) { 1 } else { size }).collect();
+        let shape: Vec<usize> = x
+            .shape
+            .iter()
+            .enumerate()
+            .map(|(axis, &size)| if pooled && axes.contains(&axis) { 1 } else { size })
+            .collect();
         Ok(vec![Fact::new(x.dtype, shape)])
     }
 
@@ -84,7 +105,10 @@ impl Operator for Normalization {
         let result = match self {
             Normalization::Lp { p, .. } => {
                 let norm = sum(xs.clone(), if *p == 1 { Reduction::L1 } else { Reduction::L2 })?;
-                Tensor::new(shape, zip(&xs, shape, &norm, |x, norm| if norm == 0.0 { 0.0 } else { x / norm })?)?
+                Tensor::new(
+                    shape,
+                    zip(&xs, shape, &norm, |x, norm| if norm == 0.0 { 0.0 } else { x / norm })?,
+                )?
             }
             Normalization::GlobalPool { p } => {
                 let p = *p as f64;
@@ -95,7 +119,10 @@ impl Operator for Normalization {
             Normalization::MeanVariance { .. } => {
                 let centred = zip(&xs, shape, &sum(xs.clone(), Reduction::Mean)?, |x, mean| x - mean)?;
                 let variance = sum(centred.iter().map(|x| x * x).collect(), Reduction::Mean)?;
-                Tensor::new(shape, zip(&centred, shape, &variance, |x, variance| x / (variance.sqrt() + EPSILON))?)?
+                Tensor::new(
+                    shape,
+                    zip(&centred, shape, &variance, |x, variance| x / (variance.sqrt() + EPSILON))?,
+                )?
             }
         };
         debug_assert_eq!(result.dtype(), DType::F64);
@@ -105,13 +132,18 @@ impl Operator for Normalization {
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
         let reduction = match self {
             Normalization::Lp { axis: along, p } => {
-                let along = axis(*along, at.fact(0)?.rank()).map_err(|error| Unsupported::new(error.message()))?;
+                let along =
+                    axis(*along, at.fact(0)?.rank()).map_err(|error| Unsupported::new(error.message()))?;
                 return crate::kernels::lp_normalize::lower(at, along, *p == 2);
             }
             Normalization::GlobalPool { p: 1 } => Reduction::L1,
             Normalization::GlobalPool { p: 2 } => Reduction::L2,
-            Normalization::GlobalPool { p } => return Err(Unsupported::new(format!("a pool by the {p}-norm"))),
-            Normalization::MeanVariance { .. } => return Err(Unsupported::new("a deviation that epsilon is added to after the root")),
+            Normalization::GlobalPool { p } => {
+                return Err(Unsupported::new(format!("a pool by the {p}-norm")));
+            }
+            Normalization::MeanVariance { .. } => {
+                return Err(Unsupported::new("a deviation that epsilon is added to after the root"));
+            }
         };
         let rank = at.fact(0)?.rank();
         crate::kernels::reduce::lower(at, reduction, &(2..rank).collect::<Vec<_>>())
@@ -121,7 +153,9 @@ impl Operator for Normalization {
         let rank = inputs.optional(0).map_or(0, Fact::rank);
         match (self, self.axes(rank)) {
             (Normalization::MeanVariance { .. }, Ok(axes)) => Bound::MeanVariance { axes, epsilon: EPSILON },
-            (Normalization::Lp { p, .. }, Ok(axes)) => Bound::LpNormalization { axis: axes.first().copied().unwrap_or(0), squared: *p == 2 },
+            (Normalization::Lp { p, .. }, Ok(axes)) => {
+                Bound::LpNormalization { axis: axes.first().copied().unwrap_or(0), squared: *p == 2 }
+            }
             _ => Bound::Sum { length: inputs.optional(0).map_or(1, Fact::count) },
         }
     }
@@ -138,5 +172,9 @@ const LP_CASES: &[Case] = &[
     case(&[("p", Int(1))], &[Floats(&[1, 20001])]),
     case(&[("axis", Int(0))], &[Floats(&[2100, 6])]),
 ];
-const POOL_CASES: &[Case] = &[case(&[], &[Floats(&[2, 5, 4, 3])]), case(&[("p", Int(3))], &[Floats(&[2, 3, 4, 5])]).runs("cpu")];
-const MEAN_VARIANCE_CASES: &[Case] = &[case(&[], &[Floats(&[2, 3, 4, 5])]).runs("cpu"), case(&[("axes", Ints(&[-1]))], &[Floats(&[3, 7])]).runs("cpu")];
+const POOL_CASES: &[Case] =
+    &[case(&[], &[Floats(&[2, 5, 4, 3])]), case(&[("p", Int(3))], &[Floats(&[2, 3, 4, 5])]).runs("cpu")];
+const MEAN_VARIANCE_CASES: &[Case] = &[
+    case(&[], &[Floats(&[2, 3, 4, 5])]).runs("cpu"),
+    case(&[("axes", Ints(&[-1]))], &[Floats(&[3, 7])]).runs("cpu"),
+];

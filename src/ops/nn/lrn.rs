@@ -1,5 +1,5 @@
-//! [LRN](https://onnx.ai/onnx/operators/onnx__LRN.html), versions 1, 13: each element divided by a power of the squares of its
-//! neighbours across channels (Krizhevsky, Sutskever and Hinton, 2012).
+//! [LRN](https://onnx.ai/onnx/operators/onnx__LRN.html), versions 1, 13: each element divided by a power of
+//! the squares of its neighbours across channels (Krizhevsky, Sutskever and Hinton, 2012).
 
 use crate::compare::Bound;
 use crate::error::{Error, Result};
@@ -22,8 +22,16 @@ pub struct Lrn {
 
 fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(1..=1)?;
-    let size = i32::try_from(node.int("size", 0)?).ok().filter(|&size| size > 0).ok_or_else(|| Error::model("attribute 'size' must be positive"))?;
-    Ok(Arc::new(Lrn { size: size as usize, alpha: node.float("alpha", 1e-4)?, beta: node.float("beta", 0.75)?, bias: node.float("bias", 1.0)? }))
+    let size = i32::try_from(node.int("size", 0)?)
+        .ok()
+        .filter(|&size| size > 0)
+        .ok_or_else(|| Error::model("attribute 'size' must be positive"))?;
+    Ok(Arc::new(Lrn {
+        size: size as usize,
+        alpha: node.float("alpha", 1e-4)?,
+        beta: node.float("beta", 0.75)?,
+        bias: node.float("bias", 1.0)?,
+    }))
 }
 
 impl Lrn {
@@ -37,7 +45,9 @@ impl Operator for Lrn {
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         let x = inputs.required(0)?;
         if x.rank() < 2 {
-            return Err(Error::model(format!("needs a tensor of rank 2 or more; found shape {:?}", x.shape)).into());
+            return Err(
+                Error::model(format!("needs a tensor of rank 2 or more; found shape {:?}", x.shape)).into()
+            );
         }
         Ok(vec![Fact::new(x.dtype, x.shape.clone())])
     }
@@ -50,11 +60,14 @@ impl Operator for Lrn {
         let (before, behind) = self.reach();
         for image in 0..images {
             for channel in 0..channels {
-                let window = channel.saturating_sub(before)..channel.saturating_add(behind).saturating_add(1).min(channels);
+                let window = channel.saturating_sub(before)
+                    ..channel.saturating_add(behind).saturating_add(1).min(channels);
                 for pixel in 0..area {
                     let at = |channel: usize| (image * channels + channel) * area + pixel;
                     let squares: f64 = window.clone().map(|other| xs[at(other)] * xs[at(other)]).sum();
-                    ys[at(channel)] = xs[at(channel)] / (self.bias as f64 + self.alpha as f64 / self.size as f64 * squares).powf(self.beta as f64);
+                    ys[at(channel)] = xs[at(channel)]
+                        / (self.bias as f64 + self.alpha as f64 / self.size as f64 * squares)
+                            .powf(self.beta as f64);
                 }
             }
         }
@@ -75,7 +88,10 @@ impl Operator for Lrn {
 }
 
 const CASES: &[Case] = &[
-    case(&[("size", Int(3)), ("alpha", Float(0.2)), ("beta", Float(0.5)), ("bias", Float(2.0))], &[Floats(&[2, 5, 3, 4])]),
+    case(
+        &[("size", Int(3)), ("alpha", Float(0.2)), ("beta", Float(0.5)), ("bias", Float(2.0))],
+        &[Floats(&[2, 5, 3, 4])],
+    ),
     case(&[("size", Int(4)), ("alpha", Float(0.5))], &[Floats(&[1, 9, 7])]),
     case(&[("size", Int(9))], &[Floats(&[1, 3, 2, 2])]),
     case(&[("size", Int(3))], &[Floats(&[2, 5])]).runs("cpu"),

@@ -22,17 +22,29 @@ use crate::ops::pointwise::Pointwise;
 use crate::ops::{Mode, Operands, Operator};
 use crate::tensor::Tensor;
 
-/// Evaluates an operator of one image `[n, c, h, w]`, and what isn't an image, by its form for channels that lie innermost. `None`: it
-/// has none for these inputs.
-pub fn through_channels_last(op: &dyn Operator, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Option<Tensor>> {
+/// Evaluates an operator of one image `[n, c, h, w]`, and what isn't an image, by its form for channels that
+/// lie innermost. `None`: it has none for these inputs.
+pub fn through_channels_last(
+    op: &dyn Operator,
+    inputs: Operands<'_, Tensor>,
+    mode: Mode,
+) -> Result<Option<Tensor>> {
     let x = crate::cpu::layout::permuted(inputs.required(0)?, crate::cpu::layout::TO_LAST)?;
-    let operands: Vec<Option<&Tensor>> = std::iter::once(Some(&x)).chain((1..inputs.len()).map(|index| inputs.optional(index))).collect();
-    let result = op.eval_channels_last(Operands::new(&operands), None, mode)?.and_then(|results| results.into_iter().next());
+    let operands: Vec<Option<&Tensor>> =
+        std::iter::once(Some(&x)).chain((1..inputs.len()).map(|index| inputs.optional(index))).collect();
+    let result = op
+        .eval_channels_last(Operands::new(&operands), None, mode)?
+        .and_then(|results| results.into_iter().next());
     result.map(|result| crate::cpu::layout::permuted(&result, crate::cpu::layout::TO_FIRST)).transpose()
 }
 
 /// Applies an epilogue on the CPU: operand 0 is the result, the others are the node's extra inputs.
-pub fn epilogue(expression: &Pointwise, result: Tensor, extra: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
+pub fn epilogue(
+    expression: &Pointwise,
+    result: Tensor,
+    extra: Operands<'_, Tensor>,
+    mode: Mode,
+) -> Result<Vec<Tensor>> {
     if expression.is_identity() {
         return Ok(vec![result]);
     }

@@ -14,7 +14,8 @@ use crate::tensor::{DType, Tensor, cast, element_count, pool, zeros};
 use std::sync::Arc;
 
 pub const MAX: OpDef = OpDef { domain: "", name: "MaxPool", since: 1, parse: parse_max, cases: MAX_CASES };
-pub const AVERAGE: OpDef = OpDef { domain: "", name: "AveragePool", since: 1, parse: parse_average, cases: AVERAGE_CASES };
+pub const AVERAGE: OpDef =
+    OpDef { domain: "", name: "AveragePool", since: 1, parse: parse_average, cases: AVERAGE_CASES };
 pub const LP: OpDef = OpDef { domain: "", name: "LpPool", since: 1, parse: parse_lp, cases: LP_CASES };
 
 #[derive(Debug, Clone, PartialEq)]
@@ -37,7 +38,12 @@ fn window(node: &NodeView) -> Result<Window> {
 fn parse_max(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(1..=1)?;
     let column_major = node.flag("storage_order", false)?;
-    Ok(Arc::new(Pool { window: window(node)?, kind: Kind::Maximum, indices: node.output_count > 1, column_major }))
+    Ok(Arc::new(Pool {
+        window: window(node)?,
+        kind: Kind::Maximum,
+        indices: node.output_count > 1,
+        column_major,
+    }))
 }
 
 fn parse_average(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
@@ -59,7 +65,9 @@ fn parse_lp(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
 impl Pool {
     fn geometry(&self, shape: &[usize]) -> Result<Geometry> {
         if shape.len() < 3 {
-            return Err(Error::model(format!("a pool needs a tensor of rank 3 or more; found shape {shape:?}")));
+            return Err(Error::model(format!(
+                "a pool needs a tensor of rank 3 or more; found shape {shape:?}"
+            )));
         }
         self.window.geometry(&shape[2..], self.window.kernel.as_deref().unwrap_or_default())
     }
@@ -88,7 +96,8 @@ impl Operator for Pool {
         let geometry = self.geometry(x.shape())?;
         let xs = x.to_f64s()?;
         let planes = x.shape()[0] * x.shape()[1];
-        let (area_in, area_out): (usize, usize) = (geometry.input.iter().product(), geometry.output.iter().product());
+        let (area_in, area_out): (usize, usize) =
+            (geometry.input.iter().product(), geometry.output.iter().product());
         let mut shape = x.shape()[..2].to_vec();
         shape.extend(&geometry.output);
         let mut result: Vec<f64> = zeros(element_count(&shape)?)?;
@@ -109,9 +118,18 @@ impl Operator for Pool {
         Ok(outputs)
     }
 
-    fn eval_channels_last(&self, inputs: Operands<'_, Tensor>, _packed: Option<&Packed>, _mode: Mode) -> Result<Option<Vec<Tensor>>> {
+    fn eval_channels_last(
+        &self,
+        inputs: Operands<'_, Tensor>,
+        _packed: Option<&Packed>,
+        _mode: Mode,
+    ) -> Result<Option<Vec<Tensor>>> {
         let x = inputs.required(0)?;
-        let (&[n, h, w, c], false, DType::F32) = (x.shape(), self.indices || matches!(self.kind, Kind::Norm { .. }), x.dtype()) else { return Ok(None) };
+        let (&[n, h, w, c], false, DType::F32) =
+            (x.shape(), self.indices || matches!(self.kind, Kind::Norm { .. }), x.dtype())
+        else {
+            return Ok(None);
+        };
         let geometry = self.geometry(&[n, c, h, w])?;
         let shape = [n, geometry.output[0], geometry.output[1], c];
         let mut result = pool::unset(element_count(&shape)?)?;
@@ -123,7 +141,8 @@ impl Operator for Pool {
         if self.indices {
             return Err(Unsupported::new("MaxPool's indices"));
         }
-        let geometry = self.geometry(&at.fact(0)?.shape).map_err(|error| Unsupported::new(error.message()))?;
+        let geometry =
+            self.geometry(&at.fact(0)?.shape).map_err(|error| Unsupported::new(error.message()))?;
         lower(at, &geometry, self.kind)
     }
 
@@ -143,15 +162,18 @@ impl Pool {
     fn window_of(&self, g: &Geometry, out: usize, plane: &[f64]) -> (f64, usize) {
         let rank = g.input.len();
         let taps: usize = g.kernel.iter().product();
-        let (mut value, mut best, mut inside, mut counted) = (if self.kind == Kind::Maximum { f64::NEG_INFINITY } else { 0.0 }, 0, 0usize, 0usize);
+        let (mut value, mut best, mut inside, mut counted) =
+            (if self.kind == Kind::Maximum { f64::NEG_INFINITY } else { 0.0 }, 0, 0usize, 0usize);
         for tap in 0..taps {
-            let (mut tap, mut out, mut at, mut scale, mut position, mut column_scale) = (tap, out, Some(0), 1, 0, g.input.iter().product::<usize>());
+            let (mut tap, mut out, mut at, mut scale, mut position, mut column_scale) =
+                (tap, out, Some(0), 1, 0, g.input.iter().product::<usize>());
             let mut in_padded = true;
             for axis in (0..rank).rev() {
                 let (o, t) = (out % g.output[axis], tap % g.kernel[axis]);
                 (out, tap) = (out / g.output[axis], tap / g.kernel[axis]);
                 column_scale /= g.input[axis].max(1);
-                in_padded &= o * g.stride[axis] + t * g.dilation[axis] < g.begin[axis] + g.input[axis] + g.end[axis];
+                in_padded &=
+                    o * g.stride[axis] + t * g.dilation[axis] < g.begin[axis] + g.input[axis] + g.end[axis];
                 let here = g.source(axis, o, t);
                 position += here.unwrap_or(0) * if self.column_major { column_scale } else { scale };
                 at = at.zip(here).map(|(at, here)| at + here * scale);
@@ -170,7 +192,9 @@ impl Pool {
         }
         let value = match self.kind {
             Kind::Maximum => value,
-            Kind::Average { count_padding } => value / if count_padding { counted } else { inside }.max(1) as f64,
+            Kind::Average { count_padding } => {
+                value / if count_padding { counted } else { inside }.max(1) as f64
+            }
             Kind::Norm { p } => value.powf(1.0 / p as f64),
         };
         (value, best)
@@ -178,8 +202,14 @@ impl Pool {
 }
 
 const MAX_CASES: &[Case] = &[
-    case(&[("kernel_shape", Ints(&[3, 3])), ("strides", Ints(&[2, 2])), ("pads", Ints(&[1, 1, 1, 1]))], &[Floats(&[1, 5, 7, 8])]),
-    case(&[("kernel_shape", Ints(&[2, 2])), ("ceil_mode", Int(1)), ("strides", Ints(&[2, 2]))], &[Floats(&[1, 4, 5, 7])]),
+    case(
+        &[("kernel_shape", Ints(&[3, 3])), ("strides", Ints(&[2, 2])), ("pads", Ints(&[1, 1, 1, 1]))],
+        &[Floats(&[1, 5, 7, 8])],
+    ),
+    case(
+        &[("kernel_shape", Ints(&[2, 2])), ("ceil_mode", Int(1)), ("strides", Ints(&[2, 2]))],
+        &[Floats(&[1, 4, 5, 7])],
+    ),
     case(&[("kernel_shape", Ints(&[3])), ("dilations", Ints(&[2]))], &[Floats(&[2, 3, 9])]),
     case(&[("kernel_shape", Ints(&[2, 2, 2]))], &[Floats(&[1, 2, 3, 3, 3])]).runs("cpu"),
     case(&[("kernel_shape", Ints(&[2, 2]))], &[Floats(&[1, 2, 4, 4])]).outputs(2).runs("cpu"),
@@ -187,9 +217,16 @@ const MAX_CASES: &[Case] = &[
 const AVERAGE_CASES: &[Case] = &[
     case(&[("kernel_shape", Ints(&[3, 3])), ("pads", Ints(&[1, 1, 1, 1]))], &[Floats(&[1, 5, 6, 7])]),
     case(
-        &[("kernel_shape", Ints(&[3, 3])), ("pads", Ints(&[1, 1, 1, 1])), ("count_include_pad", Int(1)), ("strides", Ints(&[2, 2])), ("ceil_mode", Int(1))],
+        &[
+            ("kernel_shape", Ints(&[3, 3])),
+            ("pads", Ints(&[1, 1, 1, 1])),
+            ("count_include_pad", Int(1)),
+            ("strides", Ints(&[2, 2])),
+            ("ceil_mode", Int(1)),
+        ],
         &[Floats(&[1, 4, 6, 7])],
     ),
     case(&[("kernel_shape", Ints(&[2, 2])), ("auto_pad", Text("SAME_UPPER"))], &[Floats(&[2, 3, 5, 5])]),
 ];
-const LP_CASES: &[Case] = &[case(&[("kernel_shape", Ints(&[2, 2])), ("p", Int(3))], &[Floats(&[1, 3, 5, 4])])];
+const LP_CASES: &[Case] =
+    &[case(&[("kernel_shape", Ints(&[2, 2])), ("p", Int(3))], &[Floats(&[1, 3, 5, 4])])];

@@ -1,5 +1,5 @@
-//! One axis of a [Resize](https://onnx.ai/onnx/operators/onnx__Resize.html): which input elements each output element reads,
-//! and with what weights. Interpolation over several axes is the product of these.
+//! One axis of a [Resize](https://onnx.ai/onnx/operators/onnx__Resize.html): which input elements each output
+//! element reads, and with what weights. Interpolation over several axes is the product of these.
 
 use crate::error::Result;
 use crate::tensor::{allocate, element_count};
@@ -64,7 +64,10 @@ pub struct Taps {
 impl Taps {
     /// Whether each output element is the input element of the same index.
     pub fn is_identity(&self, input: usize) -> bool {
-        self.count == 1 && self.taps.len() == input && self.taps.iter().enumerate().all(|(k, tap)| *tap == (k, 1.0)) && !self.outside.contains(&true)
+        self.count == 1
+            && self.taps.len() == input
+            && self.taps.iter().enumerate().all(|(k, tap)| *tap == (k, 1.0))
+            && !self.outside.contains(&true)
     }
     /// The taps of an output element.
     pub fn of(&self, output: usize) -> &[(usize, f64)] {
@@ -82,7 +85,11 @@ fn coordinate(axis: &Axis, how: Coordinates, x: f64) -> f64 {
         Coordinates::Asymmetric => x / axis.scale,
         Coordinates::CropAndResize => {
             let (start, end) = axis.roi;
-            let along = if output == 1.0 { (end - start) * (input - 1.0) / 2.0 } else { x * (end - start) * (input - 1.0) / (output - 1.0) };
+            let along = if output == 1.0 {
+                (end - start) * (input - 1.0) / 2.0
+            } else {
+                x * (end - start) * (input - 1.0) / (output - 1.0)
+            };
             along + start * (input - 1.0)
         }
         Coordinates::PytorchHalfPixel if output == 1.0 => -0.5,
@@ -108,9 +115,15 @@ fn cubic(a: f64, x: f64) -> f64 {
 
 /// The taps of every output element of an axis.
 pub fn taps(axis: &Axis, how: &Sampling) -> Result<Taps> {
-    let untouched = axis.input == axis.output && axis.scale == 1.0 && (how.coordinates != Coordinates::CropAndResize || axis.roi == (0.0, 1.0));
+    let untouched = axis.input == axis.output
+        && axis.scale == 1.0
+        && (how.coordinates != Coordinates::CropAndResize || axis.roi == (0.0, 1.0));
     if untouched {
-        return Ok(Taps { count: 1, taps: (0..axis.input).map(|k| (k, 1.0)).collect(), outside: vec![false; axis.output] });
+        return Ok(Taps {
+            count: 1,
+            taps: (0..axis.input).map(|k| (k, 1.0)).collect(),
+            outside: vec![false; axis.output],
+        });
     }
     // Below 1 the filter is stretched over the input.
     let scale = if how.antialias { axis.scale.min(1.0) } else { 1.0 };
@@ -159,7 +172,8 @@ pub fn taps(axis: &Axis, how: &Sampling) -> Result<Taps> {
     Ok(Taps { count, taps: all, outside })
 }
 
-/// The first tap's offset from the coordinate's floor, and the number of taps, of a filter that reaches `radius` output elements.
+/// The first tap's offset from the coordinate's floor, and the number of taps, of a filter that reaches
+/// `radius` output elements.
 fn footprint(radius: f64, scale: f64) -> (i64, usize) {
     let first = (-radius / scale).floor() as i64 + 1;
     // A scale near 0 reaches beyond counting; the table's size is then refused.
@@ -172,11 +186,20 @@ mod tests {
 
     #[test]
     fn halving_and_doubling() {
-        let how = Sampling { interpolation: Interpolation::Linear, coordinates: Coordinates::HalfPixel, antialias: false, exclude_outside: false };
+        let how = Sampling {
+            interpolation: Interpolation::Linear,
+            coordinates: Coordinates::HalfPixel,
+            antialias: false,
+            exclude_outside: false,
+        };
         let double = taps(&Axis { input: 2, output: 4, scale: 2.0, roi: (0.0, 1.0) }, &how).unwrap();
         assert_eq!(double.of(1), [(0, 0.75), (1, 0.25)]);
         assert_eq!(double.of(0).iter().map(|tap| tap.1).sum::<f64>(), 1.0);
-        let half = taps(&Axis { input: 4, output: 2, scale: 0.5, roi: (0.0, 1.0) }, &Sampling { antialias: true, ..how }).unwrap();
+        let half = taps(
+            &Axis { input: 4, output: 2, scale: 0.5, roi: (0.0, 1.0) },
+            &Sampling { antialias: true, ..how },
+        )
+        .unwrap();
         assert_eq!(half.count, 4);
         let same = taps(&Axis { input: 3, output: 3, scale: 1.0, roi: (0.0, 1.0) }, &how).unwrap();
         assert!(same.is_identity(3));

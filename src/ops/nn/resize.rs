@@ -1,8 +1,9 @@
-//! [Resize](https://onnx.ai/onnx/operators/onnx__Resize.html), versions 10, 11, 13, 18, 19, and its forerunner
-//! [Upsample](https://onnx.ai/onnx/operators/onnx__Upsample.html), versions 7, 9: interpolation along any axes.
+//! [Resize](https://onnx.ai/onnx/operators/onnx__Resize.html), versions 10, 11, 13, 18, 19, and its
+//! forerunner [Upsample](https://onnx.ai/onnx/operators/onnx__Upsample.html), versions 7, 9: interpolation
+//! along any axes.
 //!
-//! Inputs: X, roi, scales (float32) or sizes (int64). The size that scales give is ⌊size · scale⌋; as onnxruntime and ONNX's
-//! reference do, it doesn't depend on the roi.
+//! Inputs: X, roi, scales (float32) or sizes (int64). The size that scales give is ⌊size · scale⌋; as
+//! onnxruntime and ONNX's reference do, it doesn't depend on the roi.
 
 use super::resample::{Axis, Coordinates, Interpolation, Nearest, Sampling, Taps, taps};
 use crate::compare::Bound;
@@ -14,8 +15,10 @@ use crate::tensor::index::{axes, strides};
 use crate::tensor::{Tensor, cast, element_count, zeros};
 use std::sync::Arc;
 
-pub const RESIZE: OpDef = OpDef { domain: "", name: "Resize", since: 10, parse: parse_resize, cases: RESIZE_CASES };
-pub const UPSAMPLE: OpDef = OpDef { domain: "", name: "Upsample", since: 7, parse: parse_upsample, cases: UPSAMPLE_CASES };
+pub const RESIZE: OpDef =
+    OpDef { domain: "", name: "Resize", since: 10, parse: parse_resize, cases: RESIZE_CASES };
+pub const UPSAMPLE: OpDef =
+    OpDef { domain: "", name: "Upsample", since: 7, parse: parse_upsample, cases: UPSAMPLE_CASES };
 
 /// What becomes of wanted sizes that would change the proportions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +37,12 @@ pub struct Resize {
     pub aspect_ratio: AspectRatio,
 }
 
-const OLD: Sampling =
-    Sampling { interpolation: Interpolation::Nearest(Nearest::Floor), coordinates: Coordinates::Asymmetric, antialias: false, exclude_outside: false };
+const OLD: Sampling = Sampling {
+    interpolation: Interpolation::Nearest(Nearest::Floor),
+    coordinates: Coordinates::Asymmetric,
+    antialias: false,
+    exclude_outside: false,
+};
 
 /// Version 10 and Upsample: nearest or linear, `x / scale`, rounded down.
 fn parse_old(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
@@ -60,7 +67,14 @@ fn parse_resize(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     }
     node.expect_inputs(2..=4)?;
     let cubic = Interpolation::Cubic(node.float("cubic_coeff_a", -0.75)? as f64);
-    let nearest = match node.choice("nearest_mode", "round_prefer_floor", &["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])?.as_str() {
+    let nearest = match node
+        .choice(
+            "nearest_mode",
+            "round_prefer_floor",
+            &["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"],
+        )?
+        .as_str()
+    {
         "round_prefer_ceil" => Nearest::PreferCeil,
         "floor" => Nearest::Floor,
         "ceil" => Nearest::Ceil,
@@ -71,7 +85,14 @@ fn parse_resize(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
         "cubic" => cubic,
         _ => Interpolation::Nearest(nearest),
     };
-    let modes = ["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize"];
+    let modes = [
+        "half_pixel",
+        "half_pixel_symmetric",
+        "pytorch_half_pixel",
+        "align_corners",
+        "asymmetric",
+        "tf_crop_and_resize",
+    ];
     let coordinates = match node.choice("coordinate_transformation_mode", "half_pixel", &modes)?.as_str() {
         "half_pixel_symmetric" => Coordinates::HalfPixelSymmetric,
         "pytorch_half_pixel" => Coordinates::PytorchHalfPixel,
@@ -80,34 +101,62 @@ fn parse_resize(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
         "tf_crop_and_resize" => Coordinates::CropAndResize,
         _ => Coordinates::HalfPixel,
     };
-    let aspect_ratio = match node.choice("keep_aspect_ratio_policy", "stretch", &["stretch", "not_larger", "not_smaller"])?.as_str() {
+    let aspect_ratio = match node
+        .choice("keep_aspect_ratio_policy", "stretch", &["stretch", "not_larger", "not_smaller"])?
+        .as_str()
+    {
         "not_larger" => AspectRatio::NotLarger,
         "not_smaller" => AspectRatio::NotSmaller,
         _ => AspectRatio::Stretch,
     };
-    let sampling = Sampling { interpolation, coordinates, antialias: node.flag("antialias", false)?, exclude_outside: node.flag("exclude_outside", false)? };
+    let sampling = Sampling {
+        interpolation,
+        coordinates,
+        antialias: node.flag("antialias", false)?,
+        exclude_outside: node.flag("exclude_outside", false)?,
+    };
     let axes = node.ints("axes")?.filter(|axes| !axes.is_empty());
-    Ok(Arc::new(Resize { sampling, extrapolation: node.float("extrapolation_value", 0.0)?, axes, aspect_ratio }))
+    Ok(Arc::new(Resize {
+        sampling,
+        extrapolation: node.float("extrapolation_value", 0.0)?,
+        axes,
+        aspect_ratio,
+    }))
 }
 
 impl Resize {
     /// Every axis of a tensor of this shape, from the values of roi, scales and sizes.
-    fn plan(&self, shape: &[usize], roi: Option<&Tensor>, scales: Option<&Tensor>, sizes: Option<&Tensor>) -> Result<Vec<Axis>> {
+    fn plan(
+        &self,
+        shape: &[usize],
+        roi: Option<&Tensor>,
+        scales: Option<&Tensor>,
+        sizes: Option<&Tensor>,
+    ) -> Result<Vec<Axis>> {
         let list: Vec<i64> = self.axes.clone().unwrap_or_else(|| (0..shape.len() as i64).collect());
         let named = axes(&list, shape.len())?;
         let full = |values: Vec<f64>, count: usize, name: &str| {
             let length = values.len();
-            if length == count { Ok(values) } else { Err(Error::model(format!("'{name}' has {length} elements; {count} are needed"))) }
+            if length == count {
+                Ok(values)
+            } else {
+                Err(Error::model(format!("'{name}' has {length} elements; {count} are needed")))
+            }
         };
-        let mut all: Vec<Axis> = shape.iter().map(|&size| Axis { input: size, output: size, scale: 1.0, roi: (0.0, 1.0) }).collect();
+        let mut all: Vec<Axis> = shape
+            .iter()
+            .map(|&size| Axis { input: size, output: size, scale: 1.0, roi: (0.0, 1.0) })
+            .collect();
         if let Some(roi) = roi.filter(|_| self.sampling.coordinates == Coordinates::CropAndResize) {
             let roi = full(roi.to_f64s()?, 2 * named.len(), "roi")?;
             for (k, &axis) in named.iter().enumerate() {
                 all[axis].roi = (roi[k], roi[named.len() + k]);
             }
         }
-        let bad =
-            |name: &str, value: f64| Error::model(format!("'{name}' holds {value}: sizes and scales must be positive")).remedy("check the Resize's inputs");
+        let bad = |name: &str, value: f64| {
+            Error::model(format!("'{name}' holds {value}: sizes and scales must be positive"))
+                .remedy("check the Resize's inputs")
+        };
         match (scales.filter(|scales| !scales.is_empty()), sizes.filter(|sizes| !sizes.is_empty())) {
             (Some(scales), None) => {
                 for (&scale, &axis) in full(scales.to_f64s()?, named.len(), "scales")?.iter().zip(&named) {
@@ -124,13 +173,22 @@ impl Resize {
                     if !(0.0..=i32::MAX as f64).contains(&size) || shape[axis] == 0 && size > 0.0 {
                         return Err(bad("sizes", size));
                     }
-                    all[axis] = Axis { scale: if shape[axis] == 0 { 1.0 } else { size / shape[axis] as f64 }, output: size as usize, ..all[axis] };
+                    all[axis] = Axis {
+                        scale: if shape[axis] == 0 { 1.0 } else { size / shape[axis] as f64 },
+                        output: size as usize,
+                        ..all[axis]
+                    };
                 }
                 if self.aspect_ratio != AspectRatio::Stretch {
-                    let better = if self.aspect_ratio == AspectRatio::NotLarger { f64::min } else { f64::max };
+                    let better =
+                        if self.aspect_ratio == AspectRatio::NotLarger { f64::min } else { f64::max };
                     let scale = named.iter().map(|&axis| all[axis].scale).reduce(better).unwrap_or(1.0);
                     for &axis in &named {
-                        all[axis] = Axis { scale, output: (scale * shape[axis] as f64 + 0.5).floor() as usize, ..all[axis] };
+                        all[axis] = Axis {
+                            scale,
+                            output: (scale * shape[axis] as f64 + 0.5).floor() as usize,
+                            ..all[axis]
+                        };
                     }
                 }
             }
@@ -151,7 +209,8 @@ impl Resize {
 
     /// Whether results are elements of the input.
     fn moves_only(&self) -> bool {
-        matches!(self.sampling.interpolation, Interpolation::Nearest(_)) && self.sampling.coordinates != Coordinates::CropAndResize
+        matches!(self.sampling.interpolation, Interpolation::Nearest(_))
+            && self.sampling.coordinates != Coordinates::CropAndResize
     }
 
     /// The resized tensor, with every weight and the extrapolation value as `of` makes them.
@@ -162,7 +221,13 @@ impl Resize {
         let shape: Vec<usize> = plan.iter().map(|axis| axis.output).collect();
         let (own, steps) = (strides(&shape), strides(x.shape()));
         if self.moves_only() {
-            let source = |index: usize| Some((0..shape.len()).map(|axis| taps[axis].of(index / own[axis] % shape[axis])[0].0 * steps[axis]).sum());
+            let source = |index: usize| {
+                Some(
+                    (0..shape.len())
+                        .map(|axis| taps[axis].of(index / own[axis] % shape[axis])[0].0 * steps[axis])
+                        .sum(),
+                )
+            };
             return Ok(vec![x.pick(shape.clone(), source)?]);
         }
         // Axis by axis, the innermost first.
@@ -204,7 +269,10 @@ impl Operator for Resize {
 
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         let plan = self.plan_of(inputs)?;
-        Ok(vec![Fact::new(inputs.required(0)?.dtype, plan.iter().map(|axis| axis.output).collect::<Vec<_>>())])
+        Ok(vec![Fact::new(
+            inputs.required(0)?.dtype,
+            plan.iter().map(|axis| axis.output).collect::<Vec<_>>(),
+        )])
     }
 
     /// Every type is resized: nearest picks, the others compute in float64.
@@ -223,8 +291,14 @@ impl Operator for Resize {
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
         let shape = at.fact(0)?.shape.clone();
         let value = |index: usize| at.constant(index).filter(|value| !value.is_empty());
-        let plan = self.plan(&shape, value(1), value(2), value(3)).map_err(|error| Unsupported::new(error.message()))?;
-        let taps = plan.iter().map(|axis| taps(axis, &self.sampling)).collect::<Result<Vec<Taps>>>().map_err(|error| Unsupported::new(error.message()))?;
+        let plan = self
+            .plan(&shape, value(1), value(2), value(3))
+            .map_err(|error| Unsupported::new(error.message()))?;
+        let taps = plan
+            .iter()
+            .map(|axis| taps(axis, &self.sampling))
+            .collect::<Result<Vec<Taps>>>()
+            .map_err(|error| Unsupported::new(error.message()))?;
         crate::kernels::resize::lower(at, &taps, self.extrapolation)
     }
 
@@ -234,7 +308,8 @@ impl Operator for Resize {
     }
 }
 
-/// A value that was meant to be whole, before it is truncated to an integer: sums of products of weights such as 1/3 miss it by a last bit.
+/// A value that was meant to be whole, before it is truncated to an integer: sums of products of weights such
+/// as 1/3 miss it by a last bit.
 fn whole(value: f64) -> f64 {
     let nearest = value.round();
     if (value - nearest).abs() <= f64::exp2(-16.0) { nearest } else { value }
@@ -272,22 +347,45 @@ const RESIZE_CASES: &[Case] = &[
         &[("coordinate_transformation_mode", Text("asymmetric")), ("nearest_mode", Text("floor"))],
         &[Floats(&[1, 6, 3, 1]), Absent, Absent, Known(&[1, 6, 6, 2])],
     ),
-    case(&[("nearest_mode", Text("ceil")), ("axes", Ints(&[3, 2]))], &[Floats(&[1, 1, 5, 4]), Absent, Absent, Known(&[3, 9])]),
-    case(&[("mode", Text("cubic")), ("exclude_outside", Int(1))], &[Floats(&[1, 2, 5, 6]), Absent, Absent, Known(&[1, 2, 9, 4])]),
-    case(&[("mode", Text("linear")), ("antialias", Int(1))], &[Floats(&[1, 3, 9, 12]), Absent, Absent, Known(&[1, 3, 4, 5])]),
+    case(
+        &[("nearest_mode", Text("ceil")), ("axes", Ints(&[3, 2]))],
+        &[Floats(&[1, 1, 5, 4]), Absent, Absent, Known(&[3, 9])],
+    ),
+    case(
+        &[("mode", Text("cubic")), ("exclude_outside", Int(1))],
+        &[Floats(&[1, 2, 5, 6]), Absent, Absent, Known(&[1, 2, 9, 4])],
+    ),
+    case(
+        &[("mode", Text("linear")), ("antialias", Int(1))],
+        &[Floats(&[1, 3, 9, 12]), Absent, Absent, Known(&[1, 3, 4, 5])],
+    ),
     case(&[("mode", Text("linear"))], &[Floats(&[2, 3, 5]), Absent, Absent, Known(&[2, 3, 9])]),
-    case(&[("keep_aspect_ratio_policy", Text("not_larger")), ("axes", Ints(&[2, 3]))], &[Floats(&[1, 2, 4, 3]), Absent, Absent, Known(&[9, 9])]),
+    case(
+        &[("keep_aspect_ratio_policy", Text("not_larger")), ("axes", Ints(&[2, 3]))],
+        &[Floats(&[1, 2, 4, 3]), Absent, Absent, Known(&[9, 9])],
+    ),
     case(&[("mode", Text("linear"))], &[Floats(&[1, 4, 3, 5]), Factors(&[1.0, 1.0, 2.0, 0.6])]).at(10),
     case(
-        &[("coordinate_transformation_mode", Text("tf_crop_and_resize")), ("mode", Text("linear")), ("extrapolation_value", Float(10.0))],
-        &[Floats(&[1, 2, 4, 5]), Factors(&[0.0, 0.0, 0.4, 0.6, 1.0, 1.0, 1.2, 1.7]), Absent, Known(&[1, 2, 3, 6])],
+        &[
+            ("coordinate_transformation_mode", Text("tf_crop_and_resize")),
+            ("mode", Text("linear")),
+            ("extrapolation_value", Float(10.0)),
+        ],
+        &[
+            Floats(&[1, 2, 4, 5]),
+            Factors(&[0.0, 0.0, 0.4, 0.6, 1.0, 1.0, 1.2, 1.7]),
+            Absent,
+            Known(&[1, 2, 3, 6]),
+        ],
     ),
     case(&[("mode", Text("linear"))], &[Floats(&[4, 6]), Absent, Absent, Known(&[7, 5])]).runs("cpu"),
-    case(&[("mode", Text("linear"))], &[Floats(&[1, 2, 3, 4]), Absent, Absent, Known(&[1, 3, 3, 4])]).runs("cpu"),
+    case(&[("mode", Text("linear"))], &[Floats(&[1, 2, 3, 4]), Absent, Absent, Known(&[1, 3, 3, 4])])
+        .runs("cpu"),
 ];
 const UPSAMPLE_CASES: &[Case] = &[
     case(&[], &[Floats(&[1, 3, 3, 5]), Factors(&[1.0, 1.0, 2.0, 3.0])]).at(9),
-    case(&[("mode", Text("linear")), ("scales", Reals(&[1.0, 1.0, 2.0, 1.5]))], &[Floats(&[2, 5, 3, 4])]).at(7),
+    case(&[("mode", Text("linear")), ("scales", Reals(&[1.0, 1.0, 2.0, 1.5]))], &[Floats(&[2, 5, 3, 4])])
+        .at(7),
 ];
 
 #[cfg(test)]
@@ -297,7 +395,10 @@ mod tests {
     use crate::tensor::DType;
 
     fn resized(attributes: &[(&str, &str)], dtype: DType, list: &[i64], sizes: &[i64]) -> Vec<i64> {
-        let attributes = attributes.iter().map(|(name, text)| (name.to_string(), Attribute::String(text.to_string()))).collect();
+        let attributes = attributes
+            .iter()
+            .map(|(name, text)| (name.to_string(), Attribute::String(text.to_string())))
+            .collect();
         let named = |name: &str| Input::Named(name.into());
         let inputs = vec![named("x"), Input::Absent, Input::Absent, named("sizes")];
         let op = (RESIZE.parse)(&mut NodeView::new("node", "Resize", 19, attributes, inputs, 1)).unwrap();
@@ -317,19 +418,26 @@ mod tests {
     fn integers_are_truncated_but_whole_values_are_kept() {
         let corners = ("coordinate_transformation_mode", "align_corners");
         for parts in 1..200 {
-            for (dtype, step) in [(DType::U8, 198), (DType::I8, -100), (DType::I32, 1_000_000_007), (DType::U8, 3)] {
+            for (dtype, step) in
+                [(DType::U8, 198), (DType::I8, -100), (DType::I32, 1_000_000_007), (DType::U8, 3)]
+            {
                 let wanted: Vec<i64> = (0..=parts).map(|k| step * k / parts).collect();
                 let found = resized(&[("mode", "linear"), corners], dtype, &[0, step], &[1, 1, parts + 1]);
                 assert_eq!(found, wanted, "{dtype} 0 to {step} in {parts}");
                 // Two axes: whole along one, parts along the other.
-                let both = resized(&[("mode", "linear"), corners], dtype, &[0, step, 0, step], &[4, parts + 1]);
+                let both =
+                    resized(&[("mode", "linear"), corners], dtype, &[0, step, 0, step], &[4, parts + 1]);
                 assert_eq!(both, wanted.repeat(4), "{dtype} 0 to {step} in {parts}, four rows");
             }
         }
         // Equal elements stay what they are, whatever the weights' sum is rounded to.
         for mode in ["linear", "cubic"] {
             for size in 2..90 {
-                assert_eq!(resized(&[("mode", mode)], DType::U8, &[201; 7], &[1, 1, size]), vec![201; size as usize], "{mode} to {size}");
+                assert_eq!(
+                    resized(&[("mode", mode)], DType::U8, &[201; 7], &[1, 1, size]),
+                    vec![201; size as usize],
+                    "{mode} to {size}"
+                );
             }
         }
     }

@@ -13,8 +13,10 @@ use crate::tensor::index::axis;
 use crate::tensor::{DType, Real, Tensor, pool, zeros};
 use std::sync::Arc;
 
-pub const SOFTMAX: OpDef = OpDef { domain: "", name: "Softmax", since: 1, parse: |node| parse(node, false), cases: CASES };
-pub const LOG_SOFTMAX: OpDef = OpDef { domain: "", name: "LogSoftmax", since: 1, parse: |node| parse(node, true), cases: CASES };
+pub const SOFTMAX: OpDef =
+    OpDef { domain: "", name: "Softmax", since: 1, parse: |node| parse(node, false), cases: CASES };
+pub const LOG_SOFTMAX: OpDef =
+    OpDef { domain: "", name: "LogSoftmax", since: 1, parse: |node| parse(node, true), cases: CASES };
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Softmax {
@@ -86,10 +88,14 @@ impl Operator for Softmax {
             return Err(Unsupported::new("softmax of a scalar"));
         }
         let resolved = axis(self.axis, shape.len());
-        if self.flat && resolved.as_ref().is_ok_and(|&at| shape[at + 1..].iter().product::<usize>() != 1) || resolved.is_err() {
+        if self.flat && resolved.as_ref().is_ok_and(|&at| shape[at + 1..].iter().product::<usize>() != 1)
+            || resolved.is_err()
+        {
             // Rows of everything behind the axis.
             let view = at.input(0, Layout::Dense)?;
-            let rows = view.reshaped(&[before, length * after]).ok_or_else(|| Unsupported::new("an empty softmax"))?;
+            let rows = view
+                .reshaped(&[before, length * after])
+                .ok_or_else(|| Unsupported::new("an empty softmax"))?;
             return crate::kernels::softmax::lower_rows(at, rows, &shape, self.logarithm);
         }
         crate::kernels::softmax::lower(at, resolved.map_err(problem)?, self.logarithm)

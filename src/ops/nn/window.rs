@@ -39,7 +39,10 @@ pub struct Geometry {
 
 impl Window {
     pub fn parse(node: &NodeView) -> Result<Self> {
-        let auto_pad = match node.choice("auto_pad", "NOTSET", &["NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"])?.as_str() {
+        let auto_pad = match node
+            .choice("auto_pad", "NOTSET", &["NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"])?
+            .as_str()
+        {
             "SAME_UPPER" => AutoPad::SameUpper,
             "SAME_LOWER" => AutoPad::SameLower,
             "VALID" => AutoPad::Valid,
@@ -53,7 +56,9 @@ impl Window {
             auto_pad,
             ceil_mode: false,
         };
-        for (name, list) in [("kernel_shape", &window.kernel), ("strides", &window.strides), ("dilations", &window.dilations)] {
+        for (name, list) in
+            [("kernel_shape", &window.kernel), ("strides", &window.strides), ("dilations", &window.dilations)]
+        {
             if list.as_ref().is_some_and(|list| list.contains(&0)) {
                 return Err(Error::model(format!("attribute '{name}' holds a 0")));
             }
@@ -61,16 +66,26 @@ impl Window {
         Ok(window)
     }
 
-    /// The geometry over `input` (spatial sizes) with `kernel` (from the attribute, or a convolution's weights).
+    /// The geometry over `input` (spatial sizes) with `kernel` (from the attribute, or a convolution's
+    /// weights).
     pub fn geometry(&self, input: &[usize], kernel: &[usize]) -> Result<Geometry> {
         let rank = input.len();
-        if kernel.len() != rank || self.kernel.as_ref().is_some_and(|own| own != kernel) || kernel.contains(&0) {
-            return Err(Error::model(format!("the kernel {kernel:?} doesn't fit {rank} spatial dimensions (kernel_shape: {:?})", self.kernel)));
+        if kernel.len() != rank
+            || self.kernel.as_ref().is_some_and(|own| own != kernel)
+            || kernel.contains(&0)
+        {
+            return Err(Error::model(format!(
+                "the kernel {kernel:?} doesn't fit {rank} spatial dimensions (kernel_shape: {:?})",
+                self.kernel
+            )));
         }
         let full = |list: &Option<Vec<usize>>, name: &str, count: usize, default: usize| match list {
             None => Ok(vec![default; count]),
             Some(list) if list.len() == count => Ok(list.clone()),
-            Some(list) => Err(Error::model(format!("attribute '{name}' has {} entries; {count} are needed", list.len()))),
+            Some(list) => Err(Error::model(format!(
+                "attribute '{name}' has {} entries; {count} are needed",
+                list.len()
+            ))),
         };
         let stride = full(&self.strides, "strides", rank, 1)?;
         let dilation = full(&self.dilations, "dilations", rank, 1)?;
@@ -92,17 +107,21 @@ impl Window {
                 let total = (output.saturating_sub(1) * step + span).saturating_sub(size);
                 let small = total / 2;
                 let upper = self.auto_pad == AutoPad::SameUpper;
-                (geometry.begin[axis], geometry.end[axis]) = if upper { (small, total - small) } else { (total - small, small) };
+                (geometry.begin[axis], geometry.end[axis]) =
+                    if upper { (small, total - small) } else { (total - small, small) };
                 geometry.output.push(output);
                 continue;
             }
             if self.auto_pad == AutoPad::Valid {
                 (geometry.begin[axis], geometry.end[axis]) = (0, 0);
             }
-            let padded = size.checked_add(geometry.begin[axis]).and_then(|sum| sum.checked_add(geometry.end[axis]));
-            let room = padded
-                .and_then(|padded| padded.checked_sub(span))
-                .ok_or_else(|| Error::model(format!("the kernel's span {span} is larger than the padded input {size} on spatial axis {axis}")))?;
+            let padded =
+                size.checked_add(geometry.begin[axis]).and_then(|sum| sum.checked_add(geometry.end[axis]));
+            let room = padded.and_then(|padded| padded.checked_sub(span)).ok_or_else(|| {
+                Error::model(format!(
+                    "the kernel's span {span} is larger than the padded input {size} on spatial axis {axis}"
+                ))
+            })?;
             let mut output = if self.ceil_mode { room.div_ceil(step) } else { room / step } + 1;
             // A window that would begin in the end padding is left out.
             if self.ceil_mode && (output - 1) * step >= size + geometry.begin[axis] {
@@ -141,7 +160,9 @@ impl Geometry {
     }
     /// The input coordinate that tap `tap` of output `out` reads on an axis, if it lies inside.
     pub fn source(&self, axis: usize, out: usize, tap: usize) -> Option<usize> {
-        (out * self.stride[axis] + tap * self.dilation[axis]).checked_sub(self.begin[axis]).filter(|&at| at < self.input[axis])
+        (out * self.stride[axis] + tap * self.dilation[axis])
+            .checked_sub(self.begin[axis])
+            .filter(|&at| at < self.input[axis])
     }
 }
 

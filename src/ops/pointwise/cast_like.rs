@@ -1,5 +1,6 @@
-//! [CastLike](https://onnx.ai/onnx/operators/onnx__CastLike.html), version 15: a tensor in the type of another; and what
-//! [Cast](https://onnx.ai/onnx/operators/onnx__Cast.html) does without `saturate`, which concerns 8-bit floats alone.
+//! [CastLike](https://onnx.ai/onnx/operators/onnx__CastLike.html), version 15: a tensor in the type of
+//! another; and what [Cast](https://onnx.ai/onnx/operators/onnx__Cast.html) does without `saturate`, which
+//! concerns 8-bit floats alone.
 
 use super::Pointwise;
 use crate::compare::Bound;

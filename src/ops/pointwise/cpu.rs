@@ -10,8 +10,8 @@ use crate::tensor::{Boolean, DType, Element, Real, Tensor, cast, element_count, 
 use rayon::prelude::*;
 
 impl Pointwise {
-    /// The value of the expression over operands that broadcast together. Float16 and bfloat16 are computed in float32
-    /// and rounded after each step.
+    /// The value of the expression over operands that broadcast together. Float16 and bfloat16 are computed
+    /// in float32 and rounded after each step.
     pub fn eval(&self, operands: &[&Tensor], mode: Mode) -> Result<Tensor> {
         let mut shape = vec![];
         for operand in operands {
@@ -30,7 +30,10 @@ impl Pointwise {
         }
         match results.pop() {
             Some(last) => spread_scalar(&last, &shape),
-            None => spread_scalar(spread.first().ok_or_else(|| Error::internal("an expression without operands"))?, &shape),
+            None => spread_scalar(
+                spread.first().ok_or_else(|| Error::internal("an expression without operands"))?,
+                &shape,
+            ),
         }
     }
 }
@@ -49,10 +52,20 @@ fn spread_scalar(tensor: &Tensor, shape: &[usize]) -> Result<Tensor> {
     if tensor.shape() == shape {
         return Ok(tensor.clone());
     }
-    if tensor.len() == element_count(shape)? { tensor.reshape(shape) } else { tensor.pick(shape, |_| Some(0)) }
+    if tensor.len() == element_count(shape)? {
+        tensor.reshape(shape)
+    } else {
+        tensor.pick(shape, |_| Some(0))
+    }
 }
 
-fn apply(step: &Step, operands: &[Tensor], results: &[Tensor], shape: &[usize], mode: Mode) -> Result<Tensor> {
+fn apply(
+    step: &Step,
+    operands: &[Tensor],
+    results: &[Tensor],
+    shape: &[usize],
+    mode: Mode,
+) -> Result<Tensor> {
     let row = step.row;
     let missing = || Error::internal("a step reads what isn't there").at_operator(row.name);
     let given = |arg: &Arg| match *arg {
@@ -60,15 +73,25 @@ fn apply(step: &Step, operands: &[Tensor], results: &[Tensor], shape: &[usize], 
         Arg::Step(k) => results.get(k),
         Arg::Const(_) => None,
     };
-    let typed = step.args.get(row.typed_by).and_then(given).or_else(|| step.args.iter().find_map(given)).ok_or_else(missing)?;
+    let typed = step
+        .args
+        .get(row.typed_by)
+        .and_then(given)
+        .or_else(|| step.args.iter().find_map(given))
+        .ok_or_else(missing)?;
     let dtype = typed.dtype();
     let args = step
         .args
         .iter()
         .map(|arg| match *arg {
-            // An attribute is a float32, and 16-bit floats are computed in float32. The power of an integer may be a fraction.
-            Arg::Const(value) if row.name == "Pow" && dtype.is_integer() && value.fract() != 0.0 => Ok(Tensor::scalar(value)),
-            Arg::Const(value) if matches!(dtype, DType::F16 | DType::BF16) => Ok(Tensor::scalar(value as f32)),
+            // An attribute is a float32, and 16-bit floats are computed in float32. The power of an integer
+            // may be a fraction.
+            Arg::Const(value) if row.name == "Pow" && dtype.is_integer() && value.fract() != 0.0 => {
+                Ok(Tensor::scalar(value))
+            }
+            Arg::Const(value) if matches!(dtype, DType::F16 | DType::BF16) => {
+                Ok(Tensor::scalar(value as f32))
+            }
             Arg::Const(value) => cast(&Tensor::scalar(value), dtype, true),
             _ => given(arg).cloned().ok_or_else(missing),
         })
@@ -84,13 +107,18 @@ fn apply(step: &Step, operands: &[Tensor], results: &[Tensor], shape: &[usize], 
     }
     let mut given = args.iter().zip(&step.args).filter(|(_, arg)| !matches!(arg, Arg::Const(_)));
     if let Some((other, _)) = given.find(|(tensor, _)| tensor.dtype() != dtype && row.name != "Pow") {
-        return Err(Error::model(format!("found {dtype} and {} together", other.dtype())).at_operator(row.name));
+        return Err(
+            Error::model(format!("found {dtype} and {} together", other.dtype())).at_operator(row.name)
+        );
     }
-    let wrong = || Error::unsupported(format!("{dtype} is not a type of this operator")).at_operator(row.name);
+    let wrong =
+        || Error::unsupported(format!("{dtype} is not a type of this operator")).at_operator(row.name);
     if dtype == DType::Bool {
         let logic = row.logic.as_ref().ok_or_else(wrong)?;
         let slices = args.iter().map(|arg| arg.as_slice::<Boolean>()).collect::<Result<Vec<_>>>()?;
-        return collect(out_shape, count, &slices, |v: &[Boolean]| Boolean::from((logic.cpu)(&v.iter().map(|b| b.get()).collect::<Vec<_>>())));
+        return collect(out_shape, count, &slices, |v: &[Boolean]| {
+            Boolean::from((logic.cpu)(&v.iter().map(|b| b.get()).collect::<Vec<_>>()))
+        });
     }
     if dtype.is_float() {
         if let Some(test) = &row.test {
@@ -102,18 +130,25 @@ fn apply(step: &Step, operands: &[Tensor], results: &[Tensor], shape: &[usize], 
         let float = row.float.as_ref().ok_or_else(wrong)?;
         let held = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
         let wide = args.iter().map(|arg| cast(arg, held, true)).collect::<Result<Vec<_>>>()?;
-        let result = if held == DType::F64 { run::<f64>(float, &wide, count, out_shape)? } else { run::<f32>(float, &wide, count, out_shape)? };
+        let result = if held == DType::F64 {
+            run::<f64>(float, &wide, count, out_shape)?
+        } else {
+            run::<f32>(float, &wide, count, out_shape)?
+        };
         return cast(&result, dtype, true);
     }
     if dtype == DType::String && row.name == "Equal" {
         let (a, b) = (args[0].as_strings()?, args[1].as_strings()?);
-        let same = (0..count).map(|i| Boolean::from(a[if a.len() == 1 { 0 } else { i }] == b[if b.len() == 1 { 0 } else { i }]));
+        let same = (0..count).map(|i| {
+            Boolean::from(a[if a.len() == 1 { 0 } else { i }] == b[if b.len() == 1 { 0 } else { i }])
+        });
         return Tensor::new(out_shape, same.collect::<Vec<_>>());
     }
     integers(row, &args, dtype, count, out_shape, wrong)
 }
 
-/// `$body` with `$T` as the Rust type of an integer's elements; what is none of the narrower ones counts as uint64.
+/// `$body` with `$T` as the Rust type of an integer's elements; what is none of the narrower ones counts as
+/// uint64.
 macro_rules! by_integer {
     ($dtype:expr, $T:ident => $body:expr) => {
         by_integer!($dtype, $T, $body, I8 i8, I16 i16, I32 i32, I64 i64, U8 u8, U16 u16, U32 u32)
@@ -126,7 +161,14 @@ macro_rules! by_integer {
     };
 }
 
-fn integers(row: &Row, args: &[Tensor], dtype: DType, count: usize, shape: &[usize], wrong: impl Fn() -> Error) -> Result<Tensor> {
+fn integers(
+    row: &Row,
+    args: &[Tensor],
+    dtype: DType,
+    count: usize,
+    shape: &[usize],
+    wrong: impl Fn() -> Error,
+) -> Result<Tensor> {
     if !dtype.is_integer() {
         return Err(wrong());
     }
@@ -148,7 +190,9 @@ fn integers(row: &Row, args: &[Tensor], dtype: DType, count: usize, shape: &[usi
 /// Integers to the power of floats, as `power` has them.
 fn powers(base: &Tensor, exponent: &Tensor, dtype: DType, count: usize, shape: &[usize]) -> Result<Tensor> {
     let (base, exponent) = (base.to_i128s()?, exponent.to_f64s()?);
-    let at = |index: usize| (base[if base.len() == 1 { 0 } else { index }], exponent[if exponent.len() == 1 { 0 } else { index }]);
+    let at = |index: usize| {
+        (base[if base.len() == 1 { 0 } else { index }], exponent[if exponent.len() == 1 { 0 } else { index }])
+    };
     by_integer!(dtype, T => {
         let mut out: Vec<T> = zeros(count)?;
         for (index, to) in out.iter_mut().enumerate() {
@@ -159,7 +203,12 @@ fn powers(base: &Tensor, exponent: &Tensor, dtype: DType, count: usize, shape: &
     })
 }
 
-fn collect<A: Copy, T: Element>(shape: &[usize], count: usize, args: &[&[A]], f: impl Fn(&[A]) -> T) -> Result<Tensor> {
+fn collect<A: Copy, T: Element>(
+    shape: &[usize],
+    count: usize,
+    args: &[&[A]],
+    f: impl Fn(&[A]) -> T,
+) -> Result<Tensor> {
     let mut out: Vec<T> = zeros(count)?;
     let mut here: Vec<A> = Vec::with_capacity(args.len());
     for (index, to) in out.iter_mut().enumerate() {
@@ -192,7 +241,8 @@ fn run<T: Choose>(float: &Float, args: &[Tensor], count: usize, shape: &[usize])
     let mut out: Vec<T> = zeros(count)?;
     out.par_chunks_mut(CHUNK).enumerate().for_each(|(index, to)| {
         let own = index * CHUNK..index * CHUNK + to.len();
-        let parts: Vec<&[T]> = slices.iter().map(|&slice| if slice.len() == 1 { slice } else { &slice[own.clone()] }).collect();
+        let parts: Vec<&[T]> =
+            slices.iter().map(|&slice| if slice.len() == 1 { slice } else { &slice[own.clone()] }).collect();
         T::part(float)(&parts, to);
     });
     Tensor::new(shape, out)
@@ -230,8 +280,12 @@ mod tests {
         let powers = of(Tensor::int64s([9, 4, 2, 3, 2, -9]), exponents);
         assert_eq!(powers.to_i64s().unwrap(), [3, 8, 0, 0, i64::MAX, 0]);
         // Whole exponents are exact beyond what a float holds.
-        assert_eq!(of(Tensor::int64s([3]), Tensor::new([1], vec![39.0f32]).unwrap()).to_i64s().unwrap(), [3i64.pow(39)]);
-        let bytes = of(Tensor::new([2], vec![255u8, 4]).unwrap(), Tensor::new([2], vec![1.5f32, 0.5]).unwrap());
+        assert_eq!(
+            of(Tensor::int64s([3]), Tensor::new([1], vec![39.0f32]).unwrap()).to_i64s().unwrap(),
+            [3i64.pow(39)]
+        );
+        let bytes =
+            of(Tensor::new([2], vec![255u8, 4]).unwrap(), Tensor::new([2], vec![1.5f32, 0.5]).unwrap());
         assert_eq!(bytes.to_i64s().unwrap(), [255, 2]);
     }
 }

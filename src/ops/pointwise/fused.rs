@@ -57,10 +57,16 @@ impl Fused {
                 };
             }
             let typed = step.args.iter().any(|arg| !matches!(arg, Arg::Const(_)));
-            (typed && step.args.len() <= 3).then_some(Part { apply, args, count: step.args.len(), power: step.row.name == "Pow" })
+            (typed && step.args.len() <= 3).then_some(Part {
+                apply,
+                args,
+                count: step.args.len(),
+                power: step.row.name == "Pow",
+            })
         };
         let parts = expression.steps.iter().enumerate().map(part).collect::<Option<Vec<_>>>()?;
-        (expression.operands > 0 && !parts.is_empty()).then_some(Self { operands: expression.operands, parts })
+        (expression.operands > 0 && !parts.is_empty())
+            .then_some(Self { operands: expression.operands, parts })
     }
 
     /// The expression over operands of `out`'s length, or of one element, which repeats.
@@ -130,7 +136,8 @@ impl Fused {
                 Source::Step(_) => false,
             };
             if two && part.power {
-                (part.apply, part.args[1]) = (super::table::MUL.float.as_ref().map_or(part.apply, |float| float.f32), part.args[0]);
+                (part.apply, part.args[1]) =
+                    (super::table::MUL.float.as_ref().map_or(part.apply, |float| float.f32), part.args[0]);
             }
         }
     }
@@ -142,7 +149,11 @@ impl Fused {
         if count == 0 {
             return Tensor::floats(shape, out);
         }
-        let slices = operands.iter().take(self.operands).map(|operand| operand.as_slice::<f32>()).collect::<Result<Vec<_>>>()?;
+        let slices = operands
+            .iter()
+            .take(self.operands)
+            .map(|operand| operand.as_slice::<f32>())
+            .collect::<Result<Vec<_>>>()?;
         self.square(&slices);
         if let Some(period) = period(operands, shape) {
             self.periodic(&slices, period, &mut out)?;
@@ -152,22 +163,40 @@ impl Fused {
         let spread;
         let mut slices: Vec<&[f32]> = slices;
         if walk.inner < SHORTEST.min(count) {
-            spread = operands.iter().zip(&slices).map(|(operand, slice)| spread_out(operand, slice, shape)).collect::<Result<Vec<_>>>()?;
-            slices = slices.iter().zip(&spread).map(|(&slice, spread)| spread.as_deref().unwrap_or(slice)).collect();
-            walk = Walk { outer: vec![], inner: count, steps: slices.iter().map(|slice| usize::from(slice.len() > 1)).collect() };
+            spread = operands
+                .iter()
+                .zip(&slices)
+                .map(|(operand, slice)| spread_out(operand, slice, shape))
+                .collect::<Result<Vec<_>>>()?;
+            slices = slices
+                .iter()
+                .zip(&spread)
+                .map(|(&slice, spread)| spread.as_deref().unwrap_or(slice))
+                .collect();
+            walk = Walk {
+                outer: vec![],
+                inner: count,
+                steps: slices.iter().map(|slice| usize::from(slice.len() > 1)).collect(),
+            };
         }
         let rows_at_once = (CHUNK / walk.inner.max(1)).max(1);
         if walk.outer.is_empty() {
             chunks(&mut out, CHUNK, |index, to| {
                 let own = index * CHUNK..index * CHUNK + to.len();
-                let parts: Vec<&[f32]> = slices.iter().map(|&slice| if slice.len() == 1 { slice } else { &slice[own.clone()] }).collect();
+                let parts: Vec<&[f32]> = slices
+                    .iter()
+                    .map(|&slice| if slice.len() == 1 { slice } else { &slice[own.clone()] })
+                    .collect();
                 self.run(&parts, to);
             });
         } else {
             chunks(&mut out, rows_at_once * walk.inner, |index, to| {
                 for (row, to) in to.chunks_exact_mut(walk.inner).enumerate() {
                     let at = walk.offsets(index * rows_at_once + row);
-                    let parts = slices.iter().zip(&at).zip(&walk.steps).map(|((slice, &at), &step)| &slice[at..at + if step == 0 { 1 } else { walk.inner }]);
+                    let parts =
+                        slices.iter().zip(&at).zip(&walk.steps).map(|((slice, &at), &step)| {
+                            &slice[at..at + if step == 0 { 1 } else { walk.inner }]
+                        });
                     self.run(&parts.collect::<Vec<_>>(), to);
                 }
             });
@@ -177,13 +206,17 @@ impl Fused {
 }
 
 impl Fused {
-    /// Operands of all elements, of one, or of `period` elements that repeat: those are laid out for a few repetitions, which then go
-    /// together.
+    /// Operands of all elements, of one, or of `period` elements that repeat: those are laid out for a few
+    /// repetitions, which then go together.
     fn periodic(&self, slices: &[&[f32]], period: usize, out: &mut [f32]) -> Result<()> {
         let repeated = period * (4 * RUN / period).max(1);
         let mut laid = vec![];
         for slice in slices {
-            let mut all = pool::unset(if slice.len() == period && period < out.len() && period > 1 { repeated } else { 0 })?;
+            let mut all = pool::unset(if slice.len() == period && period < out.len() && period > 1 {
+                repeated
+            } else {
+                0
+            })?;
             all.chunks_exact_mut(period).for_each(|to| to.copy_from_slice(slice));
             laid.push(all);
         }
@@ -205,7 +238,8 @@ impl Fused {
     }
 }
 
-/// The number of elements that repeat, where each operand has all elements, one, or those of the last dimensions.
+/// The number of elements that repeat, where each operand has all elements, one, or those of the last
+/// dimensions.
 fn period(operands: &[&Tensor], shape: &[usize]) -> Option<usize> {
     let mut found = None;
     for operand in operands {
@@ -232,13 +266,20 @@ struct Walk {
 
 impl Walk {
     fn new(operands: &[&Tensor], shape: &[usize]) -> Self {
-        let own: Vec<Vec<usize>> = operands.iter().map(|operand| broadcast_strides(operand.shape(), &strides(operand.shape()), shape)).collect();
+        let own: Vec<Vec<usize>> = operands
+            .iter()
+            .map(|operand| broadcast_strides(operand.shape(), &strides(operand.shape()), shape))
+            .collect();
         // From the last dimension outwards: one that continues the next for every operand joins it.
         let mut dims: Vec<(usize, Vec<usize>)> = vec![];
         for axis in (0..shape.len()).rev().filter(|&axis| shape[axis] != 1) {
             let here: Vec<usize> = own.iter().map(|strides| strides[axis]).collect();
             match dims.last_mut() {
-                Some((size, strides)) if strides.iter().zip(&here).all(|(&inner, &outer)| outer == inner * *size) => *size *= shape[axis],
+                Some((size, strides))
+                    if strides.iter().zip(&here).all(|(&inner, &outer)| outer == inner * *size) =>
+                {
+                    *size *= shape[axis]
+                }
                 _ => dims.push((shape[axis], here)),
             }
         }

@@ -1,7 +1,9 @@
-//! Elementwise functions as one small expression type, with one interpreter on the CPU and one emitter of WGSL.
+//! Elementwise functions as one small expression type, with one interpreter on the CPU and one emitter of
+//! WGSL.
 //!
-//! An elementwise operator is a row of [`table`]; a node of one, a fused chain of several and the epilogue of a
-//! convolution are all a [`Pointwise`]: steps in order, each a row applied to operands, earlier steps or constants.
+//! An elementwise operator is a row of [`table`]; a node of one, a fused chain of several and the epilogue of
+//! a convolution are all a [`Pointwise`]: steps in order, each a row applied to operands, earlier steps or
+//! constants.
 
 pub mod cast_like;
 mod cpu;
@@ -40,7 +42,8 @@ pub struct Step {
     pub to: Option<DType>,
 }
 
-/// An elementwise expression over `operands` operands; its value is the last step's, or operand 0 if there is none.
+/// An elementwise expression over `operands` operands; its value is the last step's, or operand 0 if there is
+/// none.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Pointwise {
     pub operands: usize,
@@ -62,7 +65,10 @@ impl Pointwise {
     }
     /// A cast of its operand.
     pub fn cast(to: DType) -> Self {
-        Self { operands: 1, steps: vec![Step { row: &table::CAST, args: vec![Arg::Operand(0)], to: Some(to) }] }
+        Self {
+            operands: 1,
+            steps: vec![Step { row: &table::CAST, args: vec![Arg::Operand(0)], to: Some(to) }],
+        }
     }
     /// Appends a step and gives its argument form.
     pub fn push(&mut self, row: &'static Row, args: Vec<Arg>) -> Arg {
@@ -73,8 +79,8 @@ impl Pointwise {
     pub fn result(&self) -> Arg {
         self.steps.len().checked_sub(1).map_or(Arg::Operand(0), Arg::Step)
     }
-    /// `outer` with its operand `at` replaced by this expression's value. The operands of the result are this one's,
-    /// then the others of `outer` in order.
+    /// `outer` with its operand `at` replaced by this expression's value. The operands of the result are this
+    /// one's, then the others of `outer` in order.
     pub fn then(&self, outer: &Pointwise, at: usize) -> Pointwise {
         let mut steps = self.steps.clone();
         let (inner, base) = (self.result(), self.steps.len());
@@ -90,7 +96,8 @@ impl Pointwise {
         }
         Pointwise { operands: self.operands + outer.operands.saturating_sub(1), steps }
     }
-    /// The expression with operand `from` replaced by operand `to` and those behind it moved up: two operands were the same value.
+    /// The expression with operand `from` replaced by operand `to` and those behind it moved up: two operands
+    /// were the same value.
     pub fn merge_operands(&mut self, from: usize, to: usize) {
         for arg in self.steps.iter_mut().flat_map(|step| &mut step.args) {
             if let Arg::Operand(k) = arg {
@@ -128,7 +135,11 @@ impl Pointwise {
                     Arg::Const(_) => None,
                 })
                 .collect();
-            let main = known.get(step.row.typed_by).copied().flatten().or_else(|| known.iter().copied().flatten().next());
+            let main = known
+                .get(step.row.typed_by)
+                .copied()
+                .flatten()
+                .or_else(|| known.iter().copied().flatten().next());
             let main = main.ok_or_else(|| Error::internal("a step has no operand to take its type from"))?;
             types.push(match step.row.result {
                 Result_::Same => main,
@@ -140,7 +151,8 @@ impl Pointwise {
     }
     /// The type of the value.
     pub fn result_type(&self, operands: &[DType]) -> Result<DType> {
-        let first = operands.first().copied().ok_or_else(|| Error::internal("an expression without operands"))?;
+        let first =
+            operands.first().copied().ok_or_else(|| Error::internal("an expression without operands"))?;
         Ok(self.types(operands)?.last().copied().unwrap_or(first))
     }
 

@@ -1,4 +1,5 @@
-//! The operators that are rows of the table, as nodes: parsing, inference, evaluation and lowering, once for all.
+//! The operators that are rows of the table, as nodes: parsing, inference, evaluation and lowering, once for
+//! all.
 
 use super::cast_like::CastLike;
 use super::table::{self, Row};
@@ -30,7 +31,8 @@ impl Operator for Elementwise {
     }
 
     fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
-        let operands = (0..self.expression.operands).map(|index| inputs.required(index)).collect::<Result<Vec<_>>>()?;
+        let operands =
+            (0..self.expression.operands).map(|index| inputs.required(index)).collect::<Result<Vec<_>>>()?;
         Ok(vec![self.expression.eval(&operands, mode)?])
     }
 
@@ -62,7 +64,8 @@ fn binary(node: &mut NodeView, row: &'static Row) -> Result<Arc<dyn Operator>> {
     // Before version 7, broadcasting had to be asked for, and `axis` aligned the second input from the left.
     node.ignore(&["broadcast"]);
     if node.version < 7 && node.optional_int("axis")?.is_some() {
-        return Err(Error::unsupported("broadcasting along 'axis', as before version 7").remedy("convert the model to opset 7 or newer"));
+        return Err(Error::unsupported("broadcasting along 'axis', as before version 7")
+            .remedy("convert the model to opset 7 or newer"));
     }
     node.expect_inputs(2..=2)?;
     elementwise(Pointwise::of(row, 2, &[]))
@@ -71,7 +74,9 @@ fn binary(node: &mut NodeView, row: &'static Row) -> Result<Arc<dyn Operator>> {
 /// Before version 7 the slope lined up with the channels, wherever they were.
 fn prelu(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     if node.version < 7 {
-        return Err(Error::unsupported("PRelu as before version 7").remedy("convert the model to opset 7 or newer"));
+        return Err(
+            Error::unsupported("PRelu as before version 7").remedy("convert the model to opset 7 or newer")
+        );
     }
     binary(node, &table::PRELU)
 }
@@ -124,11 +129,17 @@ fn cast(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     let number = match node.get("to") {
         // Version 1 wrote the type's name.
         Some(crate::ops::Attribute::String(name)) => {
-            [(1, "FLOAT"), (7, "INT64"), (6, "INT32"), (9, "BOOL"), (10, "FLOAT16"), (11, "DOUBLE")].iter().find(|row| row.1 == name).map_or(0, |row| row.0)
+            [(1, "FLOAT"), (7, "INT64"), (6, "INT32"), (9, "BOOL"), (10, "FLOAT16"), (11, "DOUBLE")]
+                .iter()
+                .find(|row| row.1 == name)
+                .map_or(0, |row| row.0)
         }
         _ => node.int("to", 0)?,
     };
-    let to = i32::try_from(number).ok().and_then(DType::from_onnx).ok_or_else(|| Error::unsupported(format!("a cast to element type {number}")))?;
+    let to = i32::try_from(number)
+        .ok()
+        .and_then(DType::from_onnx)
+        .ok_or_else(|| Error::unsupported(format!("a cast to element type {number}")))?;
     if !saturate {
         return Ok(Arc::new(CastLike { to: Some(to), saturate }));
     }
@@ -250,7 +261,8 @@ const BITS: &[Case] = &[
     case(&[], &[Wide(DType::U8, &[5]), Wide(DType::U8, &[1])]),
     case(&[], &[Wide(DType::U64, &[5]), Wide(DType::U64, &[5])]),
 ];
-const BITS_ONE: &[Case] = &[case(&[], &[I32(&[3, 4])]), case(&[], &[Wide(DType::U8, &[5])]), case(&[], &[Wide(DType::U64, &[3])])];
+const BITS_ONE: &[Case] =
+    &[case(&[], &[I32(&[3, 4])]), case(&[], &[Wide(DType::U8, &[5])]), case(&[], &[Wide(DType::U64, &[3])])];
 const LEFT: &[(&str, super::super::case::Given)] = &[("direction", Text("LEFT"))];
 const RIGHT: &[(&str, super::super::case::Given)] = &[("direction", Text("RIGHT"))];
 const SHIFT: &[Case] = &[
@@ -265,7 +277,8 @@ const SHIFT: &[Case] = &[
     case(RIGHT, &[I32(&[53]), I32(&[53])]),
     case(RIGHT, &[Wide(DType::U64, &[53]), Small(DType::U64, &[53])]),
 ];
-const BINARY: &[Case] = &[case(&[], &[Floats(&[2, 3, 5]), Floats(&[3, 1])]), case(&[], &[Floats(&[2, 8]), Scalar(0.3)])];
+const BINARY: &[Case] =
+    &[case(&[], &[Floats(&[2, 3, 5]), Floats(&[3, 1])]), case(&[], &[Floats(&[2, 8]), Scalar(0.3)])];
 const ARITHMETIC: &[Case] = &[
     case(&[], &[Floats(&[2, 3, 4]), Floats(&[2, 3, 4])]),
     case(&[], &[Floats(&[2, 3, 5]), Floats(&[3, 1])]),

@@ -1,9 +1,10 @@
 //! An integer raised to a float (Pow with an integer base and a float exponent).
 //!
-//! The result is what a cast of the power makes of it: truncated towards 0, saturated at the type's ends, 0 for NaN. A whole exponent
-//! gives the exact integer. Any other gives the power rounded to float64 before it is truncated, as numpy and onnxruntime do: so 9^0.5 is
-//! 3, whatever the last bit of a logarithm. It is computed in 64-bit integers, by the steps that `power_size` in `shaders/lib/int64.wgsl`
-//! takes on a device that has no float64, so that both give the same to the last digit.
+//! The result is what a cast of the power makes of it: truncated towards 0, saturated at the type's ends, 0
+//! for NaN. A whole exponent gives the exact integer. Any other gives the power rounded to float64 before it
+//! is truncated, as numpy and onnxruntime do: so 9^0.5 is 3, whatever the last bit of a logarithm. It is
+//! computed in 64-bit integers, by the steps that `power_size` in `shaders/lib/int64.wgsl` takes on a device
+//! that has no float64, so that both give the same to the last digit.
 
 /// base^exponent within `low` to `high`.
 pub(super) fn power(base: i128, exponent: f64, low: i128, high: i128) -> i128 {
@@ -118,12 +119,18 @@ mod tests {
         assert_eq!([4, 27, 125].map(|base| of(base, 1.5)), [8, 140, 1397]);
         // A third is less than that in float64 and more in float32, 0.7 in float32 less.
         assert_eq!([of(125, 1.0 / 3.0), of(125, (1f32 / 3.0) as f64), of(1024, 0.7f32 as f64)], [4, 5, 127]);
-        assert_eq!([of(-8, 1.0 / 3.0), of(-8, -0.5), of(9, -0.5), of(9, -1e-17), of(7, 1e-300)], [0, 0, 0, 1, 1]);
+        assert_eq!(
+            [of(-8, 1.0 / 3.0), of(-8, -0.5), of(9, -0.5), of(9, -1e-17), of(7, 1e-300)],
+            [0, 0, 0, 1, 1]
+        );
     }
 
     #[test]
     fn whole_exponents_are_exact_and_ends_saturate() {
-        assert_eq!([of(3, 39.0), of(-3, 39.0), of(-2, 63.0)], [4_052_555_153_018_976_267, -4_052_555_153_018_976_267, i64::MIN as i128]);
+        assert_eq!(
+            [of(3, 39.0), of(-3, 39.0), of(-2, 63.0)],
+            [4_052_555_153_018_976_267, -4_052_555_153_018_976_267, i64::MIN as i128]
+        );
         assert_eq!([of(2, 63.0), of(-3, 41.0), of(-3, 42.0), of(10, 18.97)], [I64.1, I64.0, I64.1, I64.1]);
         assert_eq!(power(3, 6.0, 0, 255), 255);
         assert_eq!(power(u64::MAX as i128, 0.9999999, 0, u64::MAX as i128), 18_446_662_241_515_776_000);
@@ -132,9 +139,18 @@ mod tests {
     #[test]
     fn zero_one_infinity_and_nan() {
         let (inf, nan) = (f64::INFINITY, f64::NAN);
-        assert_eq!([of(0, 0.0), of(0, 0.5), of(0, -0.5), of(0, -1.0), of(0, inf), of(0, -inf)], [1, 0, I64.1, I64.1, 0, I64.1]);
-        assert_eq!([of(1, nan), of(-1, nan), of(2, nan), of(0, nan), of(1, -inf), of(-1, inf)], [1, 0, 0, 0, 1, 1]);
-        assert_eq!([of(2, inf), of(-2, inf), of(-2, -inf), of(-1, -3.0), of(-1, -2.0), of(-1, 1e30), of(2, -1.0)], [I64.1, I64.1, 0, -1, 1, 1, 0]);
+        assert_eq!(
+            [of(0, 0.0), of(0, 0.5), of(0, -0.5), of(0, -1.0), of(0, inf), of(0, -inf)],
+            [1, 0, I64.1, I64.1, 0, I64.1]
+        );
+        assert_eq!(
+            [of(1, nan), of(-1, nan), of(2, nan), of(0, nan), of(1, -inf), of(-1, inf)],
+            [1, 0, 0, 0, 1, 1]
+        );
+        assert_eq!(
+            [of(2, inf), of(-2, inf), of(-2, -inf), of(-1, -3.0), of(-1, -2.0), of(-1, 1e30), of(2, -1.0)],
+            [I64.1, I64.1, 0, -1, 1, 1, 0]
+        );
     }
 
     /// Roots of powers are whole; elsewhere float64's own function may differ in its last bit.
@@ -142,13 +158,21 @@ mod tests {
     fn roots_are_whole_and_all_powers_those_of_float64() {
         for root in [2u64, 3, 5, 10, 99, 181, 1625, 46_340, 65_535] {
             for (count, y) in [(2u32, 0.5), (4, 0.25), (2, 1.5), (4, 0.75), (8, 0.375)] {
-                let (Some(size), wanted) = (root.checked_pow(count), root.saturating_pow((count as f64 * y) as u32)) else { continue };
+                let (Some(size), wanted) =
+                    (root.checked_pow(count), root.saturating_pow((count as f64 * y) as u32))
+                else {
+                    continue;
+                };
                 if wanted >= 1 << 53 {
                     continue;
                 }
                 assert_eq!(power_size(size, y), wanted, "{size}^{y}");
                 if y < 1.0 && size < 1 << 50 {
-                    assert_eq!([power_size(size - 1, y), power_size(size + 1, y)], [wanted - 1, wanted], "beside {size}^{y}");
+                    assert_eq!(
+                        [power_size(size - 1, y), power_size(size + 1, y)],
+                        [wanted - 1, wanted],
+                        "beside {size}^{y}"
+                    );
                 }
             }
         }
@@ -159,7 +183,10 @@ mod tests {
             let (found, wanted) = (power_size(size, y), (size as f64).powf(y).min(f64::exp2(64.0)));
             // The base's own rounding to float64 counts y times.
             let last = wanted * (y + 2.0) * f64::exp2(-52.0);
-            assert!(found as f64 >= (wanted - last).trunc() && found as f64 <= (wanted + last).trunc(), "{size}^{y} = {found}, not {wanted}");
+            assert!(
+                found as f64 >= (wanted - last).trunc() && found as f64 <= (wanted + last).trunc(),
+                "{size}^{y} = {found}, not {wanted}"
+            );
         }
     }
 }

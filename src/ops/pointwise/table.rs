@@ -1,7 +1,8 @@
 //! The one table of elementwise functions: what each computes on the CPU and in WGSL.
 //!
-//! The CPU's and the shader's texts stand side by side so that a reader can hold one against the other. Floats are
-//! written once for float32 and float64; integers once, in 128 bits, and wrapped to their own width afterwards.
+//! The CPU's and the shader's texts stand side by side so that a reader can hold one against the other.
+//! Floats are written once for float32 and float64; integers once, in 128 bits, and wrapped to their own
+//! width afterwards.
 #![allow(clippy::excessive_precision, clippy::approx_constant)] // one text serves float32 and float64
 
 use crate::cpu::math::Special;
@@ -35,7 +36,13 @@ impl Integer {
         Some(Self { cpu, i32, u32: i32, i64, u64: i64 })
     }
     /// A text for each: int32, uint32, int64, uint64.
-    const fn each(cpu: fn(&[i128]) -> i128, i32: &'static str, u32: &'static str, i64: &'static str, u64: &'static str) -> Option<Self> {
+    const fn each(
+        cpu: fn(&[i128]) -> i128,
+        i32: &'static str,
+        u32: &'static str,
+        i64: &'static str,
+        u64: &'static str,
+    ) -> Option<Self> {
         Some(Self { cpu, i32, u32, i64, u64 })
     }
 }
@@ -117,7 +124,8 @@ macro_rules! float {
 
 /// A function over one, two or three slices; one element repeats.
 ///
-/// Loops are written as such: `for_each` is a call of its own, which isn't always inlined into the form for wider vectors.
+/// Loops are written as such: `for_each` is a call of its own, which isn't always inlined into the form for
+/// wider vectors.
 struct Over<'a, T, F, const N: usize> {
     args: [&'a [T]; N],
     out: &'a mut [T],
@@ -198,7 +206,16 @@ fn three<T: Real>(args: &[&[T]], out: &mut [T], f: impl Fn(T, T, T) -> T) {
     vectorised(Over { args: [args[0], args[1], args[2]], out, f });
 }
 
-const EMPTY: Row = Row { name: "", params: "x", float: None, integer: None, test: None, logic: None, result: Result_::Same, typed_by: 0 };
+const EMPTY: Row = Row {
+    name: "",
+    params: "x",
+    float: None,
+    integer: None,
+    test: None,
+    logic: None,
+    result: Result_::Same,
+    typed_by: 0,
+};
 const UNARY: Row = Row { params: "x", ..EMPTY };
 const BINARY: Row = Row { params: "a,b", ..EMPTY };
 const COMPARE: Row = Row { params: "a,b", result: Result_::Bool, ..EMPTY };
@@ -295,7 +312,8 @@ rows! {
     IDENTITY = Row { name: "Identity", ..UNARY };
 }
 
-/// Python's %: the remainder with the sign of the divisor; an infinite divisor leaves what has its sign and takes the rest in.
+/// Python's %: the remainder with the sign of the divisor; an infinite divisor leaves what has its sign and
+/// takes the rest in.
 fn floor_mod<T: Real>(_: T, b: T, remainder: T) -> T {
     let zero = T::default();
     if remainder == zero || (remainder < zero) == (b < zero) { remainder } else { remainder + b }

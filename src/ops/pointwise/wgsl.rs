@@ -6,8 +6,8 @@ use crate::tensor::DType;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// What a value is in a shader's registers: an element type. Integers of at most 32 bits but uint32 are an `i32` that
-/// holds their value, 64-bit ones a `vec2<u32>`, low word first.
+/// What a value is in a shader's registers: an element type. Integers of at most 32 bits but uint32 are an
+/// `i32` that holds their value, 64-bit ones a `vec2<u32>`, low word first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Lane {
     F32,
@@ -107,7 +107,12 @@ pub fn emit(name: &str, expression: &Pointwise, operands: &[DType]) -> Result<St
             Arg::Step(k) => steps.get(k).copied(),
             Arg::Const(_) => None,
         };
-        let main = step.args.get(step.row.typed_by).and_then(lane_of).or_else(|| step.args.iter().find_map(lane_of)).unwrap_or(Lane::F32);
+        let main = step
+            .args
+            .get(step.row.typed_by)
+            .and_then(lane_of)
+            .or_else(|| step.args.iter().find_map(lane_of))
+            .unwrap_or(Lane::F32);
         let mut args: Vec<String> = step
             .args
             .iter()
@@ -140,16 +145,24 @@ pub fn emit(name: &str, expression: &Pointwise, operands: &[DType]) -> Result<St
         };
         // A result that is declared float16 and is not stored overflows all the same.
         let stored = matches!(expression.result(), Arg::Step(k) if k == index);
-        let value = if types[index] == DType::F16 && !stored { format!("within_f16({value})") } else { value };
+        let value =
+            if types[index] == DType::F16 && !stored { format!("within_f16({value})") } else { value };
         let _ = writeln!(body, "    let s{index} = {value};");
     }
     let result = match expression.result() {
         Arg::Step(k) => (format!("s{k}"), steps.get(k).copied().unwrap_or(Lane::F32)),
         _ => ("x0".to_string(), lanes.first().copied().unwrap_or(Lane::F32)),
     };
-    let params: Vec<String> = lanes.iter().enumerate().map(|(k, lane)| format!("x{k}: {}", lane.wgsl())).collect();
+    let params: Vec<String> =
+        lanes.iter().enumerate().map(|(k, lane)| format!("x{k}: {}", lane.wgsl())).collect();
     let mut text: String = helpers.into_iter().collect();
-    let _ = write!(text, "fn {name}({}) -> {} {{\n{body}    return {};\n}}\n", params.join(", "), result.1.wgsl(), result.0);
+    let _ = write!(
+        text,
+        "fn {name}({}) -> {} {{\n{body}    return {};\n}}\n",
+        params.join(", "),
+        result.1.wgsl(),
+        result.0
+    );
     Ok(text)
 }
 
@@ -165,8 +178,12 @@ fn float_exponent(exponent: &Arg, lane_of: impl Fn(&Arg) -> Option<Lane>) -> boo
 fn power(base: &str, exponent: &str, lane: Lane) -> Result<String, Unsupported> {
     Ok(match lane {
         Lane::Integer(64, false) => format!("power_size({base}, {exponent})"),
-        Lane::Integer(64, true) => format!("power64({base}, {exponent}, vec2<u32>(0xffffffffu, 0x7fffffffu))"),
-        Lane::Integer(32, false) => format!("power64(vec2<u32>({base}, 0u), {exponent}, vec2<u32>(0xffffffffu, 0u)).x"),
+        Lane::Integer(64, true) => {
+            format!("power64({base}, {exponent}, vec2<u32>(0xffffffffu, 0x7fffffffu))")
+        }
+        Lane::Integer(32, false) => {
+            format!("power64(vec2<u32>({base}, 0u), {exponent}, vec2<u32>(0xffffffffu, 0u)).x")
+        }
         Lane::Integer(bits @ (8 | 16 | 32), signed) => {
             let most = u32::MAX >> (32 - bits + u32::from(signed));
             format!("bitcast<i32>(power64(widen64({base}), {exponent}, vec2<u32>({most:#x}u, 0u)).x)")
@@ -222,8 +239,15 @@ fn helper(row: &Row, lane: Lane, args: usize) -> Result<String, Unsupported> {
     }
     let result = if row.result == super::Result_::Bool { Lane::Bool } else { lane };
     let text = result.wrapped(text);
-    let params: Vec<String> = row.params.split(',').take(args).map(|name| format!("{name}: {}", lane.wgsl())).collect();
-    Ok(format!("fn {}_{}({}) -> {} {{ return {text}; }}\n", row.name, lane.suffix(), params.join(", "), result.wgsl()))
+    let params: Vec<String> =
+        row.params.split(',').take(args).map(|name| format!("{name}: {}", lane.wgsl())).collect();
+    Ok(format!(
+        "fn {}_{}({}) -> {} {{ return {text}; }}\n",
+        row.name,
+        lane.suffix(),
+        params.join(", "),
+        result.wgsl()
+    ))
 }
 
 /// A number as the lane's type holds it: integers saturate, as in a cast.
@@ -231,11 +255,19 @@ fn literal(value: f64, lane: Lane) -> String {
     match lane {
         Lane::F32 => float_literal(value as f32),
         Lane::Bool => (value != 0.0).to_string(),
-        Lane::Integer(64, true) => format!("vec2<u32>({}u, {}u)", value as i64 as u32, (value as i64 >> 32) as u32),
-        Lane::Integer(64, false) => format!("vec2<u32>({}u, {}u)", value as u64 as u32, (value as u64 >> 32) as u32),
+        Lane::Integer(64, true) => {
+            format!("vec2<u32>({}u, {}u)", value as i64 as u32, (value as i64 >> 32) as u32)
+        }
+        Lane::Integer(64, false) => {
+            format!("vec2<u32>({}u, {}u)", value as u64 as u32, (value as u64 >> 32) as u32)
+        }
         Lane::Integer(32, false) => format!("{}u", value as u32),
         Lane::Integer(bits, signed) => {
-            let (low, high) = if signed { (-(1i64 << (bits - 1)), (1i64 << (bits - 1)) - 1) } else { (0, (1i64 << bits) - 1) };
+            let (low, high) = if signed {
+                (-(1i64 << (bits - 1)), (1i64 << (bits - 1)) - 1)
+            } else {
+                (0, (1i64 << bits) - 1)
+            };
             format!("i32({}u)", (value as i64).clamp(low, high) as i32 as u32)
         }
     }
@@ -264,20 +296,28 @@ fn convert(text: &str, from: Lane, to: Lane) -> String {
         (Register::Long, Lane::Bool) => format!("any({text} != vec2(0u))"),
         (Register::I32, Lane::F32) => format!("f32({text})"),
         (Register::U32, Lane::F32) => format!("u32_to_f32({text})"),
-        (Register::Long, Lane::F32) => format!("{}({text})", if signed { "i64_to_f32" } else { "u64_to_f32" }),
+        (Register::Long, Lane::F32) => {
+            format!("{}({text})", if signed { "i64_to_f32" } else { "u64_to_f32" })
+        }
         (Register::F32, Lane::Integer(64, true)) => format!("f32_to_i64({text})"),
         (Register::F32, Lane::Integer(64, false)) => format!("f32_to_u64({text})"),
         (Register::F32, Lane::Integer(32, false)) => format!("f32_to_u32({text})"),
         // The 8- and 16-bit types saturate; those below take the low bits of an int32.
-        (Register::F32, Lane::Integer(bits @ (8 | 16), true)) => format!("clamp(f32_to_i32({text}), {}, {})", -(1i32 << (bits - 1)), (1i32 << (bits - 1)) - 1),
-        (Register::F32, Lane::Integer(bits @ (8 | 16), false)) => format!("clamp(f32_to_i32({text}), 0, {})", (1i32 << bits) - 1),
+        (Register::F32, Lane::Integer(bits @ (8 | 16), true)) => {
+            format!("clamp(f32_to_i32({text}), {}, {})", -(1i32 << (bits - 1)), (1i32 << (bits - 1)) - 1)
+        }
+        (Register::F32, Lane::Integer(bits @ (8 | 16), false)) => {
+            format!("clamp(f32_to_i32({text}), 0, {})", (1i32 << bits) - 1)
+        }
         (Register::F32, _) => to.wrapped(&format!("f32_to_i32({text})")),
         (Register::I32, Lane::Integer(64, _)) => format!("widen64({text})"),
         (Register::U32, Lane::Integer(64, _)) => format!("vec2<u32>({text}, 0u)"),
         (Register::I32, Lane::Integer(32, false)) => format!("bitcast<u32>({text})"),
         (Register::Long, Lane::Integer(32, false)) => format!("{text}.x"),
         (Register::U32, Lane::Integer(bits, _)) if bits < 64 => to.wrapped(&format!("bitcast<i32>({text})")),
-        (Register::Long, Lane::Integer(bits, _)) if bits < 64 => to.wrapped(&format!("bitcast<i32>({text}.x)")),
+        (Register::Long, Lane::Integer(bits, _)) if bits < 64 => {
+            to.wrapped(&format!("bitcast<i32>({text}.x)"))
+        }
         (Register::I32, Lane::Integer(..)) => to.wrapped(text),
         _ => text.to_string(),
     }

@@ -1,5 +1,6 @@
 //! [ArgMax](https://onnx.ai/onnx/operators/onnx__ArgMax.html) and
-//! [ArgMin](https://onnx.ai/onnx/operators/onnx__ArgMin.html), versions 1, 11, 12, 13: the int64 index of an extreme along an axis.
+//! [ArgMin](https://onnx.ai/onnx/operators/onnx__ArgMin.html), versions 1, 11, 12, 13: the int64 index of an
+//! extreme along an axis.
 
 use super::order::keys;
 use crate::compare::Bound;
@@ -11,8 +12,10 @@ use crate::tensor::index::axis;
 use crate::tensor::{DType, Tensor, allocate};
 use std::sync::Arc;
 
-pub const MAX: OpDef = OpDef { domain: "", name: "ArgMax", since: 1, parse: |node| parse(node, true), cases: CASES };
-pub const MIN: OpDef = OpDef { domain: "", name: "ArgMin", since: 1, parse: |node| parse(node, false), cases: CASES };
+pub const MAX: OpDef =
+    OpDef { domain: "", name: "ArgMax", since: 1, parse: |node| parse(node, true), cases: CASES };
+pub const MIN: OpDef =
+    OpDef { domain: "", name: "ArgMin", since: 1, parse: |node| parse(node, false), cases: CASES };
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct ArgReduce {
@@ -25,7 +28,8 @@ pub struct ArgReduce {
 
 fn parse(node: &mut NodeView, maximum: bool) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(1..=1)?;
-    let (axis, keep, last) = (node.int("axis", 0)?, node.flag("keepdims", true)?, node.flag("select_last_index", false)?);
+    let (axis, keep, last) =
+        (node.int("axis", 0)?, node.flag("keepdims", true)?, node.flag("select_last_index", false)?);
     Ok(Arc::new(ArgReduce { axis, keep, maximum, last }))
 }
 

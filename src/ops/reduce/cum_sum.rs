@@ -1,6 +1,7 @@
 //! [CumSum](https://onnx.ai/onnx/operators/onnx__CumSum.html), versions 11, 14: running sums along an axis.
 //!
-//! Inputs: X, and the axis as a scalar. `exclusive` leaves an element out of its own sum, `reverse` runs from the end.
+//! Inputs: X, and the axis as a scalar. `exclusive` leaves an element out of its own sum, `reverse` runs from
+//! the end.
 
 use crate::compare::Bound;
 use crate::error::{Error, Result};
@@ -21,7 +22,9 @@ pub struct CumSum {
 
 fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(2..=2)?;
-    Ok(Arc::new(CumSum { how: Running { exclusive: node.flag("exclusive", false)?, reverse: node.flag("reverse", false)? } }))
+    Ok(Arc::new(CumSum {
+        how: Running { exclusive: node.flag("exclusive", false)?, reverse: node.flag("reverse", false)? },
+    }))
 }
 
 /// The one axis that input 1 gives.
@@ -75,7 +78,8 @@ impl Operator for CumSum {
     }
 
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
-        let axis = single(&at.ints(1)?, at.fact(0)?.rank()).map_err(|error| Unsupported::new(error.message()))?;
+        let axis =
+            single(&at.ints(1)?, at.fact(0)?.rank()).map_err(|error| Unsupported::new(error.message()))?;
         cum_sum::lower(at, axis, self.how)
     }
 

@@ -28,7 +28,8 @@ mod tests {
 
     #[test]
     fn keys_are_in_order() {
-        let list = [f64::NEG_INFINITY, -2.0, -1e-300, 0.0, 1e-300, 1.0, f64::INFINITY, f64::NAN].map(float_key);
+        let list =
+            [f64::NEG_INFINITY, -2.0, -1e-300, 0.0, 1e-300, 1.0, f64::INFINITY, f64::NAN].map(float_key);
         assert!(list.is_sorted() && list.windows(2).all(|pair| pair[0] != pair[1]), "{list:?}");
         assert_eq!(float_key(-0.0), float_key(0.0));
     }

@@ -1,6 +1,8 @@
-//! The ten reductions, [ReduceSum](https://onnx.ai/onnx/operators/onnx__ReduceSum.html) to ReduceLogSumExp, versions 1, 11, 12, 13, 18, 20.
+//! The ten reductions, [ReduceSum](https://onnx.ai/onnx/operators/onnx__ReduceSum.html) to ReduceLogSumExp,
+//! versions 1, 11, 12, 13, 18, 20.
 //!
-//! Inputs: X, and the axes since version 18 (ReduceSum: 13), an attribute before. No axes: all, or none with `noop_with_empty_axes`.
+//! Inputs: X, and the axes since version 18 (ReduceSum: 13), an attribute before. No axes: all, or none with
+//! `noop_with_empty_axes`.
 
 use crate::compare::Bound;
 use crate::cpu::rows;
@@ -32,7 +34,11 @@ pub struct Reduce {
 fn parse(node: &mut NodeView, reduction: Reduction) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(1..=2)?;
     node.ints_to_input("axes", 1)?;
-    Ok(Arc::new(Reduce { reduction, keep: node.flag("keepdims", true)?, noop_with_empty_axes: node.flag("noop_with_empty_axes", false)? }))
+    Ok(Arc::new(Reduce {
+        reduction,
+        keep: node.flag("keepdims", true)?,
+        noop_with_empty_axes: node.flag("noop_with_empty_axes", false)?,
+    }))
 }
 
 impl Reduce {
@@ -60,7 +66,8 @@ impl Operator for Reduce {
     fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         let axes = self.axes(inputs.optional(1).map(Tensor::to_i64s).transpose()?, x.rank())?;
-        // No axes and noop: the element itself goes through the reduction's function where it has one (L1, SumSquare, …).
+        // No axes and noop: the element itself goes through the reduction's function where it has one (L1,
+        // SumSquare, …).
         Ok(vec![evaluate(self.reduction, x, &axes, self.keep)?])
     }
 
@@ -70,7 +77,10 @@ impl Operator for Reduce {
         let axes = self.axes(given, rank).map_err(|error| Unsupported::new(error.message()))?;
         if axes.is_empty()
             && self.noop_with_empty_axes
-            && matches!(self.reduction, Reduction::Sum | Reduction::Mean | Reduction::Max | Reduction::Min | Reduction::Prod)
+            && matches!(
+                self.reduction,
+                Reduction::Sum | Reduction::Mean | Reduction::Max | Reduction::Min | Reduction::Prod
+            )
         {
             let view = at.view(0)?;
             at.alias(0, view);
@@ -97,14 +107,22 @@ pub fn evaluate(reduction: Reduction, x: &Tensor, axes: &[usize], keep: bool) ->
     let own = strides(x.shape());
     let (mut outer, mut outer_strides, mut inner, mut inner_strides) = (vec![], vec![], vec![], vec![]);
     for (axis, &size) in x.shape().iter().enumerate() {
-        let (sizes, steps) = if axes.contains(&axis) { (&mut inner, &mut inner_strides) } else { (&mut outer, &mut outer_strides) };
+        let (sizes, steps) = if axes.contains(&axis) {
+            (&mut inner, &mut inner_strides)
+        } else {
+            (&mut outer, &mut outer_strides)
+        };
         sizes.push(size);
         steps.push(own[axis]);
     }
     let count: usize = inner.iter().product();
     // Sums along neighbouring axes of float32: the middle of three.
     let span = axes.iter().min().copied().unwrap_or(0)..axes.iter().max().map_or(0, |&last| last + 1);
-    if x.dtype() == DType::F32 && matches!(reduction, Reduction::Sum | Reduction::Mean) && span.len() == axes.len() && !axes.is_empty() {
+    if x.dtype() == DType::F32
+        && matches!(reduction, Reduction::Sum | Reduction::Mean)
+        && span.len() == axes.len()
+        && !axes.is_empty()
+    {
         let behind: usize = x.shape()[span.end..].iter().product();
         let mut result = pool::unset(element_count(&shape)?)?;
         let factor = if reduction == Reduction::Mean { 1.0 / count as f64 } else { 1.0 };
@@ -121,7 +139,9 @@ pub fn evaluate(reduction: Reduction, x: &Tensor, axes: &[usize], keep: bool) ->
         }
         return cast(&Tensor::new(shape, result)?, x.dtype(), true);
     }
-    if x.dtype() == DType::Bool && matches!(reduction, Reduction::Max | Reduction::Min) || x.dtype().is_integer() {
+    if x.dtype() == DType::Bool && matches!(reduction, Reduction::Max | Reduction::Min)
+        || x.dtype().is_integer()
+    {
         let wide = x.to_i128s()?;
         let mut result: Vec<i64> = zeros(element_count(&shape)?)?;
         for ([base], to) in bases.zip(&mut result) {
@@ -133,7 +153,9 @@ pub fn evaluate(reduction: Reduction, x: &Tensor, axes: &[usize], keep: bool) ->
 }
 
 fn float(reduction: Reduction, terms: impl Iterator<Item = f64> + Clone, count: usize) -> f64 {
-    let extreme = |better: fn(f64, f64) -> bool, start: f64| terms.clone().fold(start, |a, x| if better(x, a) || x.is_nan() { x } else { a });
+    let extreme = |better: fn(f64, f64) -> bool, start: f64| {
+        terms.clone().fold(start, |a, x| if better(x, a) || x.is_nan() { x } else { a })
+    };
     match reduction {
         Reduction::Sum => terms.sum(),
         Reduction::Mean => terms.sum::<f64>() / count as f64,
@@ -146,15 +168,25 @@ fn float(reduction: Reduction, terms: impl Iterator<Item = f64> + Clone, count: 
         Reduction::LogSum => terms.sum::<f64>().ln(),
         Reduction::LogSumExp => {
             let high = terms.clone().fold(f64::NEG_INFINITY, f64::max);
-            // Without a finite maximum nothing is taken off: NaN stays, ∞ stays, −∞ alone is the logarithm of 0.
+            // Without a finite maximum nothing is taken off: NaN stays, ∞ stays, −∞ alone is the logarithm of
+            // 0.
             let shift = if high.is_finite() { high } else { 0.0 };
             terms.map(|x| (x - shift).exp()).sum::<f64>().ln() + shift
         }
     }
 }
 
-fn integer(reduction: Reduction, terms: impl Iterator<Item = i128> + Clone, count: usize, dtype: DType) -> i128 {
-    let lowest = if dtype == DType::Bool || format!("{dtype}").starts_with('u') { 0 } else { -(1i128 << (dtype.size() * 8 - 1)) };
+fn integer(
+    reduction: Reduction,
+    terms: impl Iterator<Item = i128> + Clone,
+    count: usize,
+    dtype: DType,
+) -> i128 {
+    let lowest = if dtype == DType::Bool || format!("{dtype}").starts_with('u') {
+        0
+    } else {
+        -(1i128 << (dtype.size() * 8 - 1))
+    };
     let highest = match dtype {
         DType::Bool => 1,
         _ if lowest == 0 => (1i128 << (dtype.size() * 8)) - 1,

@@ -1,5 +1,6 @@
-//! [TopK](https://onnx.ai/onnx/operators/onnx__TopK.html), versions 1, 10, 11, 24: the k largest (or smallest) elements along an
-//! axis, in order, and their int64 indices. Of equal elements the one of the lower index comes first.
+//! [TopK](https://onnx.ai/onnx/operators/onnx__TopK.html), versions 1, 10, 11, 24: the k largest (or
+//! smallest) elements along an axis, in order, and their int64 indices. Of equal elements the one of the
+//! lower index comes first.
 //!
 //! Inputs: X, and k since version 10 (an attribute before).
 
@@ -39,7 +40,8 @@ impl TopK {
             [k] => usize::try_from(k).ok().filter(|&k| k <= x[at]),
             _ => None,
         };
-        let wanted = wanted.ok_or_else(|| Error::input(format!("k is {k:?}; one number from 0 to {} is needed", x[at])))?;
+        let wanted = wanted
+            .ok_or_else(|| Error::input(format!("k is {k:?}; one number from 0 to {} is needed", x[at])))?;
         let mut shape = x.to_vec();
         shape[at] = wanted;
         Ok((at, shape))
@@ -72,7 +74,13 @@ impl Operator for TopK {
                 let from = |k: usize| (outer * length + k) * after + inner;
                 let mut order: Vec<usize> = (0..length).collect();
                 // Stable, so that equal elements keep their order.
-                order.sort_by(|&a, &b| if self.largest { keys[from(b)].cmp(&keys[from(a)]) } else { keys[from(a)].cmp(&keys[from(b)]) });
+                order.sort_by(|&a, &b| {
+                    if self.largest {
+                        keys[from(b)].cmp(&keys[from(a)])
+                    } else {
+                        keys[from(a)].cmp(&keys[from(b)])
+                    }
+                });
                 for (rank, &k) in order.iter().take(shape[at]).enumerate() {
                     let to = (outer * shape[at] + rank) * after + inner;
                     (sources[to], indices[to]) = (from(k), k as i64);
@@ -84,7 +92,8 @@ impl Operator for TopK {
 
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
         let wanted = at.ints(1)?;
-        let (axis, shape) = self.shape(&at.fact(0)?.shape, &wanted).map_err(|error| Unsupported::new(error.message()))?;
+        let (axis, shape) =
+            self.shape(&at.fact(0)?.shape, &wanted).map_err(|error| Unsupported::new(error.message()))?;
         crate::kernels::top_k::lower(at, axis, shape[axis], self.largest)
     }
 

@@ -1,8 +1,10 @@
-//! [DepthToSpace](https://onnx.ai/onnx/operators/onnx__DepthToSpace.html), versions 1, 11, 13: blocks of channels become
-//! squares of pixels; and [SpaceToDepth](https://onnx.ai/onnx/operators/onnx__SpaceToDepth.html), versions 1, 13
-//! and newer: the way back.
+//! [DepthToSpace](https://onnx.ai/onnx/operators/onnx__DepthToSpace.html), versions 1, 11, 13: blocks of
+//! channels become squares of pixels; and
+//! [SpaceToDepth](https://onnx.ai/onnx/operators/onnx__SpaceToDepth.html), versions 1, 13 and newer: the way
+//! back.
 //!
-//! Both split axes, swap them and join them again: on the GPU two reshapes and a transposition, thus views and one copy.
+//! Both split axes, swap them and join them again: on the GPU two reshapes and a transposition, thus views
+//! and one copy.
 
 use crate::compare::Bound;
 use crate::error::{Error, Result};
@@ -13,8 +15,20 @@ use crate::tensor::Tensor;
 use crate::tensor::index::{Odometer, strides};
 use std::sync::Arc;
 
-pub const DEPTH_TO_SPACE: OpDef = OpDef { domain: "", name: "DepthToSpace", since: 1, parse: |node| parse(node, Direction::ToSpace), cases: DEPTH_CASES };
-pub const SPACE_TO_DEPTH: OpDef = OpDef { domain: "", name: "SpaceToDepth", since: 1, parse: |node| parse(node, Direction::ToDepth), cases: SPACE_CASES };
+pub const DEPTH_TO_SPACE: OpDef = OpDef {
+    domain: "",
+    name: "DepthToSpace",
+    since: 1,
+    parse: |node| parse(node, Direction::ToSpace),
+    cases: DEPTH_CASES,
+};
+pub const SPACE_TO_DEPTH: OpDef = OpDef {
+    domain: "",
+    name: "SpaceToDepth",
+    since: 1,
+    parse: |node| parse(node, Direction::ToDepth),
+    cases: SPACE_CASES,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
@@ -49,7 +63,8 @@ fn parse(node: &mut NodeView, direction: Direction) -> Result<Arc<dyn Operator>>
     // Older versions knew the first order alone and had no attribute for it.
     let mode = node.choice("mode", "DCR", &["DCR", "CRD"])?;
     let order = if mode == "CRD" { Order::ColumnRowDepth } else { Order::DepthColumnRow };
-    let size = node.optional_int("blocksize")?.ok_or_else(|| Error::model("attribute 'blocksize' is missing"))?;
+    let size =
+        node.optional_int("blocksize")?.ok_or_else(|| Error::model("attribute 'blocksize' is missing"))?;
     let size = usize::try_from(size).ok().filter(|size| (1..=1 << 15).contains(size));
     let size = size.ok_or_else(|| Error::model("attribute 'blocksize' is not a size between 1 and 32768"))?;
     Ok(Arc::new(Blocks { direction, order, size }))
@@ -57,7 +72,9 @@ fn parse(node: &mut NodeView, direction: Direction) -> Result<Arc<dyn Operator>>
 
 impl Blocks {
     fn steps(&self, shape: &[usize]) -> Result<Steps> {
-        let &[n, c, h, w] = shape else { return Err(Error::model(format!("a tensor of rank {}, not [N, C, H, W]", shape.len()))) };
+        let &[n, c, h, w] = shape else {
+            return Err(Error::model(format!("a tensor of rank {}, not [N, C, H, W]", shape.len())));
+        };
         let (s, square) = (self.size, self.size * self.size);
         let divides = match self.direction {
             Direction::ToSpace => c.is_multiple_of(square),
@@ -127,5 +144,7 @@ const DEPTH_CASES: &[Case] = &[
     case(&[("blocksize", Int(2)), ("mode", Text("CRD"))], &[Floats(&[2, 12, 3, 1])]).runs("view"),
     case(&[("blocksize", Int(3))], &[I64(&[1, 9, 1, 2])]).runs("view"),
 ];
-const SPACE_CASES: &[Case] =
-    &[case(&[("blocksize", Int(2))], &[Floats(&[1, 3, 4, 6])]).runs("view"), case(&[("blocksize", Int(3))], &[Floats(&[2, 1, 3, 9])]).runs("view")];
+const SPACE_CASES: &[Case] = &[
+    case(&[("blocksize", Int(2))], &[Floats(&[1, 3, 4, 6])]).runs("view"),
+    case(&[("blocksize", Int(3))], &[Floats(&[2, 1, 3, 9])]).runs("view"),
+];

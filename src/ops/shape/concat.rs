@@ -1,4 +1,5 @@
-//! [Concat](https://onnx.ai/onnx/operators/onnx__Concat.html), versions 1, 4, 11, 13: tensors one after the other along an axis.
+//! [Concat](https://onnx.ai/onnx/operators/onnx__Concat.html), versions 1, 4, 11, 13: tensors one after the
+//! other along an axis.
 
 use crate::compare::Bound;
 use crate::error::{Error, Result};
@@ -17,7 +18,11 @@ pub struct Concat {
 
 fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     // Version 1 had a default.
-    let axis = if node.version < 4 { node.int("axis", 1)? } else { node.optional_int("axis")?.ok_or_else(|| Error::model("attribute 'axis' is missing"))? };
+    let axis = if node.version < 4 {
+        node.int("axis", 1)?
+    } else {
+        node.optional_int("axis")?.ok_or_else(|| Error::model("attribute 'axis' is missing"))?
+    };
     Ok(Arc::new(Concat { axis }))
 }
 
@@ -32,9 +37,15 @@ impl Operator for Concat {
         let mut shape = first.shape.clone();
         shape[axis] = 0;
         for part in inputs.present() {
-            let fits = part.rank() == shape.len() && part.dtype == first.dtype && (0..shape.len()).all(|at| at == axis || part.shape[at] == first.shape[at]);
+            let fits = part.rank() == shape.len()
+                && part.dtype == first.dtype
+                && (0..shape.len()).all(|at| at == axis || part.shape[at] == first.shape[at]);
             if !fits {
-                return Err(Error::model(format!("{} {:?} and {} {:?} don't join along axis {axis}", first.dtype, first.shape, part.dtype, part.shape)).into());
+                return Err(Error::model(format!(
+                    "{} {:?} and {} {:?} don't join along axis {axis}",
+                    first.dtype, first.shape, part.dtype, part.shape
+                ))
+                .into());
             }
             shape[axis] = shape[axis].saturating_add(part.shape[axis]);
         }
@@ -64,7 +75,8 @@ impl Operator for Concat {
             };
             return Ok(vec![Tensor::runs(&parts, shape, unit, source)?]);
         }
-        // For each position on the axis: the element of the chained parts where it begins, and the part's size there.
+        // For each position on the axis: the element of the chained parts where it begins, and the part's
+        // size there.
         let mut columns = vec![];
         let mut start = 0;
         for part in &parts {
@@ -90,7 +102,9 @@ impl Operator for Concat {
         let axis = index::axis(self.axis, fact.rank()).map_err(|error| Unsupported::new(error.message()))?;
         let parts = (0..at.input_count()).map(|part| at.view(part)).collect::<Result<Vec<_>, _>>()?;
         // A padded layout, so that no two rows of a part share a group of 4.
-        let last = parts.iter().any(|part| part.count() > 0 && at.layout_of(part) == Layout::ChannelsLast4 && !part.is(Layout::Dense));
+        let last = parts.iter().any(|part| {
+            part.count() > 0 && at.layout_of(part) == Layout::ChannelsLast4 && !part.is(Layout::Dense)
+        });
         let output = match at.begun(0) {
             Some(whole) => whole,
             None => at.output(0, if last { Layout::ChannelsLast4 } else { Layout::Rows4 })?,
@@ -98,7 +112,12 @@ impl Operator for Concat {
         let mut start = 0;
         for part in parts {
             let stride = output.strides[axis] as usize;
-            let target = View { place: output.place, shape: part.shape.clone(), strides: output.strides.clone(), offset: start * stride };
+            let target = View {
+                place: output.place,
+                shape: part.shape.clone(),
+                strides: output.strides.clone(),
+                offset: start * stride,
+            };
             start += part.shape[axis];
             if !at.lies_in(&part, output.place) {
                 at.copy(&part, &target)?;

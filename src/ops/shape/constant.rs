@@ -1,4 +1,5 @@
-//! [Constant](https://onnx.ai/onnx/operators/onnx__Constant.html), versions 1, 9, 11, 12, 13, …: a tensor held by the node.
+//! [Constant](https://onnx.ai/onnx/operators/onnx__Constant.html), versions 1, 9, 11, 12, 13, …: a tensor
+//! held by the node.
 
 use crate::compare::Bound;
 use crate::error::{Error, Result};
@@ -16,8 +17,12 @@ pub struct Constant {
 
 fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(0..=0)?;
-    let names = ["value", "value_float", "value_floats", "value_int", "value_ints", "value_string", "value_strings"];
-    let found = names.iter().find_map(|name| node.get(name)).ok_or_else(|| Error::unsupported("a constant without a dense value"))?;
+    let names =
+        ["value", "value_float", "value_floats", "value_int", "value_ints", "value_string", "value_strings"];
+    let found = names
+        .iter()
+        .find_map(|name| node.get(name))
+        .ok_or_else(|| Error::unsupported("a constant without a dense value"))?;
     let value = match found {
         Attribute::Tensor(tensor) => tensor.clone(),
         Attribute::Float(value) => Tensor::scalar(*value),

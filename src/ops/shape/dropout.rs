@@ -1,4 +1,5 @@
-//! [Dropout](https://onnx.ai/onnx/operators/onnx__Dropout.html), versions 1, 6, 7, 10, 12, 13, 22: for inference, the identity and a mask of ones.
+//! [Dropout](https://onnx.ai/onnx/operators/onnx__Dropout.html), versions 1, 6, 7, 10, 12, 13, 22: for
+//! inference, the identity and a mask of ones.
 
 use crate::compare::Bound;
 use crate::error::{Error, Result};
@@ -34,8 +35,13 @@ impl Dropout {
     /// Errors where training is switched on and something would be dropped.
     fn check(training: Option<&Tensor>, ratio: Option<&Tensor>) -> Result<()> {
         let on = training.is_some_and(is_on);
-        let none = ratio.is_some_and(|ratio| ratio.to_f64s().is_ok_and(|values| values.first() == Some(&0.0)));
-        if on && !none { Err(Error::unsupported("dropout in training mode").remedy("export the model for inference")) } else { Ok(()) }
+        let none =
+            ratio.is_some_and(|ratio| ratio.to_f64s().is_ok_and(|values| values.first() == Some(&0.0)));
+        if on && !none {
+            Err(Error::unsupported("dropout in training mode").remedy("export the model for inference"))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -50,8 +56,14 @@ impl Operator for Dropout {
         if training.is_some_and(is_on) && inputs.optional(1).is_some_and(|ratio| ratio.value.is_none()) {
             return Err(Infer::NeedsValue(1));
         }
-        Self::check(inputs.optional(2).and_then(|flag| flag.value.as_ref()), inputs.optional(1).and_then(|ratio| ratio.value.as_ref()))?;
-        Ok(vec![Fact::new(x.dtype, x.shape.clone()), Fact::new(if self.typed_mask { x.dtype } else { DType::Bool }, x.shape.clone())])
+        Self::check(
+            inputs.optional(2).and_then(|flag| flag.value.as_ref()),
+            inputs.optional(1).and_then(|ratio| ratio.value.as_ref()),
+        )?;
+        Ok(vec![
+            Fact::new(x.dtype, x.shape.clone()),
+            Fact::new(if self.typed_mask { x.dtype } else { DType::Bool }, x.shape.clone()),
+        ])
     }
     fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
@@ -66,7 +78,8 @@ impl Operator for Dropout {
         if at.has_output(1) {
             // Nothing is dropped: the mask is one element seen many times.
             let fact = at.output_fact(1)?.clone();
-            let kept = cast(&Tensor::scalar(1i64), fact.dtype, true).map_err(|error| Unsupported::new(error.message()))?;
+            let kept = cast(&Tensor::scalar(1i64), fact.dtype, true)
+                .map_err(|error| Unsupported::new(error.message()))?;
             let mask = at.table("the mask of a Dropout", kept)?.broadcast(&fact.shape);
             at.alias(1, mask);
         }
@@ -82,4 +95,5 @@ impl Operator for Dropout {
     }
 }
 
-pub const CASES: &[Case] = &[case(&[], &[Floats(&[2, 3])]).runs("view"), case(&[], &[Floats(&[3, 5])]).outputs(2).runs("view")];
+pub const CASES: &[Case] =
+    &[case(&[], &[Floats(&[2, 3])]).runs("view"), case(&[], &[Floats(&[3, 5])]).outputs(2).runs("view")];

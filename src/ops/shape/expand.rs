@@ -1,5 +1,6 @@
-//! [Expand](https://onnx.ai/onnx/operators/onnx__Expand.html), versions 8, 13: broadcasting to a shape (both ways), and
-//! [Tile](https://onnx.ai/onnx/operators/onnx__Tile.html), versions 6, 13: repetition of each axis.
+//! [Expand](https://onnx.ai/onnx/operators/onnx__Expand.html), versions 8, 13: broadcasting to a shape (both
+//! ways), and [Tile](https://onnx.ai/onnx/operators/onnx__Tile.html), versions 6, 13: repetition of each
+//! axis.
 
 use crate::compare::Bound;
 use crate::error::{Error, Result};
@@ -10,8 +11,15 @@ use crate::tensor::Tensor;
 use crate::tensor::index::{Odometer, broadcast, broadcast_strides, strides};
 use std::sync::Arc;
 
-pub const EXPAND: OpDef = OpDef { domain: "", name: "Expand", since: 8, parse: |node| parse(node, Expand::Broadcast), cases: EXPAND_CASES };
-pub const TILE: OpDef = OpDef { domain: "", name: "Tile", since: 6, parse: |node| parse(node, Expand::Tile), cases: TILE_CASES };
+pub const EXPAND: OpDef = OpDef {
+    domain: "",
+    name: "Expand",
+    since: 8,
+    parse: |node| parse(node, Expand::Broadcast),
+    cases: EXPAND_CASES,
+};
+pub const TILE: OpDef =
+    OpDef { domain: "", name: "Tile", since: 6, parse: |node| parse(node, Expand::Tile), cases: TILE_CASES };
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Expand {
@@ -26,15 +34,22 @@ fn parse(node: &mut NodeView, kind: Expand) -> Result<Arc<dyn Operator>> {
 
 impl Expand {
     fn shape(&self, x: &[usize], given: &[i64]) -> Result<Vec<usize>> {
-        let sizes: Vec<usize> =
-            given.iter().map(|&size| usize::try_from(size)).collect::<Result<_, _>>().map_err(|_| Error::model(format!("{given:?} holds a negative size")))?;
+        let sizes: Vec<usize> = given
+            .iter()
+            .map(|&size| usize::try_from(size))
+            .collect::<Result<_, _>>()
+            .map_err(|_| Error::model(format!("{given:?} holds a negative size")))?;
         match self {
             Expand::Broadcast => broadcast(x, &sizes),
             Expand::Tile if sizes.len() == x.len() => {
-                let product = |(&size, &times): (&usize, &usize)| size.checked_mul(times).ok_or_else(|| Error::memory("the tiled shape overflows"));
+                let product = |(&size, &times): (&usize, &usize)| {
+                    size.checked_mul(times).ok_or_else(|| Error::memory("the tiled shape overflows"))
+                };
                 x.iter().zip(&sizes).map(product).collect()
             }
-            Expand::Tile => Err(Error::model(format!("{} repeats for a tensor of rank {}", sizes.len(), x.len()))),
+            Expand::Tile => {
+                Err(Error::model(format!("{} repeats for a tensor of rank {}", sizes.len(), x.len())))
+            }
         }
     }
 }
@@ -42,7 +57,8 @@ impl Expand {
 /// Each axis as (repeats, size): the shape and strides in which a tiled tensor is a broadcast one.
 fn interleaved<S: Copy + Default>(x: &[usize], own: &[S], result: &[usize]) -> (Vec<usize>, Vec<S>) {
     let pairs = x.iter().zip(result).zip(own);
-    let shape = pairs.clone().flat_map(|((&size, &whole), _)| [whole.checked_div(size).unwrap_or(0), size]).collect();
+    let shape =
+        pairs.clone().flat_map(|((&size, &whole), _)| [whole.checked_div(size).unwrap_or(0), size]).collect();
     (shape, pairs.flat_map(|(_, &stride)| [S::default(), stride]).collect())
 }
 
@@ -95,5 +111,11 @@ impl Operator for Expand {
     }
 }
 
-const EXPAND_CASES: &[Case] = &[case(&[], &[Floats(&[3, 1]), Known(&[2, 1, 6])]).runs("view"), case(&[], &[Bools(&[2, 5]), Known(&[1])]).runs("view")];
-const TILE_CASES: &[Case] = &[case(&[], &[Floats(&[2, 3]), Known(&[2, 3])]).runs("view"), case(&[], &[I64(&[3]), Known(&[1])]).runs("view")];
+const EXPAND_CASES: &[Case] = &[
+    case(&[], &[Floats(&[3, 1]), Known(&[2, 1, 6])]).runs("view"),
+    case(&[], &[Bools(&[2, 5]), Known(&[1])]).runs("view"),
+];
+const TILE_CASES: &[Case] = &[
+    case(&[], &[Floats(&[2, 3]), Known(&[2, 3])]).runs("view"),
+    case(&[], &[I64(&[3]), Known(&[1])]).runs("view"),
+];

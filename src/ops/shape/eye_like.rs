@@ -1,5 +1,5 @@
-//! [EyeLike](https://onnx.ai/onnx/operators/onnx__EyeLike.html), versions 9, 22: ones on a diagonal of a matrix of the input's
-//! shape, zeros elsewhere. The input's elements don't matter: a plan computes it.
+//! [EyeLike](https://onnx.ai/onnx/operators/onnx__EyeLike.html), versions 9, 22: ones on a diagonal of a
+//! matrix of the input's shape, zeros elsewhere. The input's elements don't matter: a plan computes it.
 
 use crate::compare::Bound;
 use crate::error::{Error, Result};
@@ -24,16 +24,24 @@ pub struct EyeLike {
 
 fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(1..=1)?;
-    let known = |number: i64| i32::try_from(number).ok().and_then(DType::from_onnx).ok_or_else(|| Error::unsupported(format!("element type {number}")));
+    let known = |number: i64| {
+        i32::try_from(number)
+            .ok()
+            .and_then(DType::from_onnx)
+            .ok_or_else(|| Error::unsupported(format!("element type {number}")))
+    };
     Ok(Arc::new(EyeLike { dtype: node.optional_int("dtype")?.map(known).transpose()?, k: node.int("k", 0)? }))
 }
 
 impl EyeLike {
     fn matrix(&self, shape: &[usize], dtype: DType) -> Result<Tensor> {
-        let [_, columns] = *shape else { return Err(Error::model(format!("a tensor of rank {} is no matrix", shape.len()))) };
+        let [_, columns] = *shape else {
+            return Err(Error::model(format!("a tensor of rank {} is no matrix", shape.len())));
+        };
         element_count(shape)?;
         let bits = Tensor::new([2], vec![0f32, 1.0])?;
-        cast(&bits, dtype, true)?.pick(shape, |at| Some(((at % columns) as i64 - (at / columns) as i64 == self.k) as usize))
+        cast(&bits, dtype, true)?
+            .pick(shape, |at| Some(((at % columns) as i64 - (at / columns) as i64 == self.k) as usize))
     }
 }
 
@@ -44,7 +52,11 @@ impl Operator for EyeLike {
         if x.rank() != 2 {
             return Err(Error::model(format!("a tensor of rank {} is no matrix", x.rank())).into());
         }
-        Ok(vec![if x.count() <= PLANNED { Fact::of(&self.matrix(&x.shape, dtype)?) } else { Fact::new(dtype, x.shape.clone()) }])
+        Ok(vec![if x.count() <= PLANNED {
+            Fact::of(&self.matrix(&x.shape, dtype)?)
+        } else {
+            Fact::new(dtype, x.shape.clone())
+        }])
     }
 
     fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
@@ -58,7 +70,9 @@ impl Operator for EyeLike {
 
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
         let elements = at.output_fact(0)?.count();
-        Err(Unsupported::new(format!("an identity matrix of {elements} elements, more than a plan computes ({PLANNED})")))
+        Err(Unsupported::new(format!(
+            "an identity matrix of {elements} elements, more than a plan computes ({PLANNED})"
+        )))
     }
 
     fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {

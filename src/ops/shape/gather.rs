@@ -14,8 +14,10 @@ use crate::tensor::index::{axis, element, strides};
 use crate::tensor::{DType, Tensor, element_count};
 use std::sync::Arc;
 
-pub const GATHER: OpDef = OpDef { domain: "", name: "Gather", since: 1, parse: parse_gather, cases: GATHER_CASES };
-pub const ELEMENTS: OpDef = OpDef { domain: "", name: "GatherElements", since: 11, parse: parse_elements, cases: ELEMENTS_CASES };
+pub const GATHER: OpDef =
+    OpDef { domain: "", name: "Gather", since: 1, parse: parse_gather, cases: GATHER_CASES };
+pub const ELEMENTS: OpDef =
+    OpDef { domain: "", name: "GatherElements", since: 11, parse: parse_elements, cases: ELEMENTS_CASES };
 pub const ND: OpDef = OpDef { domain: "", name: "GatherND", since: 11, parse: parse_nd, cases: ND_CASES };
 
 /// Which index belongs to which element of the output.
@@ -39,7 +41,8 @@ fn parse_elements(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
 }
 fn parse_nd(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(2..=2)?;
-    let batch = usize::try_from(node.int("batch_dims", 0)?).map_err(|_| Error::model("attribute 'batch_dims' is negative"))?;
+    let batch = usize::try_from(node.int("batch_dims", 0)?)
+        .map_err(|_| Error::model("attribute 'batch_dims' is negative"))?;
     Ok(Arc::new(Gather::Tuples { batch }))
 }
 
@@ -52,13 +55,27 @@ impl Gather {
             }
             Gather::Elements { axis: at } => {
                 let at = axis(at, data.len())?;
-                let fits = data.len() == indices.len() && (0..data.len()).all(|d| d == at || indices[d] <= data[d]);
-                if fits { Ok(indices.to_vec()) } else { Err(Error::model(format!("indices of shape {indices:?} don't fit data of shape {data:?}"))) }
+                let fits =
+                    data.len() == indices.len() && (0..data.len()).all(|d| d == at || indices[d] <= data[d]);
+                if fits {
+                    Ok(indices.to_vec())
+                } else {
+                    Err(Error::model(format!(
+                        "indices of shape {indices:?} don't fit data of shape {data:?}"
+                    )))
+                }
             }
             Gather::Tuples { batch } => {
-                let wrong = || Error::model(format!("indices of shape {indices:?} don't fit data of shape {data:?} with batch_dims = {batch}"));
+                let wrong = || {
+                    Error::model(format!(
+                        "indices of shape {indices:?} don't fit data of shape {data:?} with batch_dims = {batch}"
+                    ))
+                };
                 let (&tuple, outer) = indices.split_last().ok_or_else(wrong)?;
-                let fits = batch <= outer.len() && batch <= data.len() && outer[..batch] == data[..batch] && batch + tuple <= data.len();
+                let fits = batch <= outer.len()
+                    && batch <= data.len()
+                    && outer[..batch] == data[..batch]
+                    && batch + tuple <= data.len();
                 if fits { Ok([outer, &data[batch + tuple..]].concat()) } else { Err(wrong()) }
             }
         }
@@ -67,11 +84,13 @@ impl Gather {
     /// Errors where an index lies outside its axis.
     fn check(&self, data: &[usize], indices: &Tensor) -> Result<Vec<i64>> {
         let dense = |shape: &[usize]| vec![0isize; shape.len()];
-        let Addressing { axis: first, axes, .. } = self.addressing((data, &dense(data)), (indices.shape(), &dense(indices.shape())))?;
+        let Addressing { axis: first, axes, .. } =
+            self.addressing((data, &dense(data)), (indices.shape(), &dense(indices.shape())))?;
         let list = indices.to_i64s()?;
         for (at, &index) in list.iter().enumerate() {
             let entry = at % axes.len().max(1);
-            element(index, (first + entry, axes.get(entry).map_or(0, |axis| axis.0))).map_err(|error| error.of_input(1))?;
+            element(index, (first + entry, axes.get(entry).map_or(0, |axis| axis.0)))
+                .map_err(|error| error.of_input(1))?;
         }
         Ok(list)
     }
@@ -94,7 +113,13 @@ impl Gather {
             Gather::Elements { axis: at } => {
                 let at = axis(at, shape.len())?;
                 let data_strides = (0..shape.len()).map(|d| if d == at { 0 } else { own[d] }).collect();
-                Addressing { data_strides, index_strides: indices.1.to_vec(), tuple_step: 0, axis: at, axes: vec![(shape[at], own[at])] }
+                Addressing {
+                    data_strides,
+                    index_strides: indices.1.to_vec(),
+                    tuple_step: 0,
+                    axis: at,
+                    axes: vec![(shape[at], own[at])],
+                }
             }
             Gather::Tuples { batch } => {
                 let (outer, tuple) = (indices.0.len() - 1, indices.0[indices.0.len() - 1]);
@@ -126,8 +151,10 @@ impl Operator for Gather {
     fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
         let (data, indices) = (inputs.required(0)?, inputs.required(1)?);
         let shape = self.shape(data.shape(), indices.shape())?;
-        let dense = |shape: &[usize]| strides(shape).iter().map(|&stride| stride as isize).collect::<Vec<_>>();
-        let addressing = self.addressing((data.shape(), &dense(data.shape())), (indices.shape(), &dense(indices.shape())))?;
+        let dense =
+            |shape: &[usize]| strides(shape).iter().map(|&stride| stride as isize).collect::<Vec<_>>();
+        let addressing = self
+            .addressing((data.shape(), &dense(data.shape())), (indices.shape(), &dense(indices.shape())))?;
         let list = self.check(data.shape(), indices)?;
         element_count(&shape)?;
         if let Gather::Slices { axis: at } = *self {
@@ -144,7 +171,9 @@ impl Operator for Gather {
         }
         let mut coordinates = vec![0usize; shape.len()];
         let picked = data.pick(shape.clone(), |_| {
-            let along = |strides: &[isize]| coordinates.iter().zip(strides).map(|(&x, stride)| x as isize * stride).sum::<isize>();
+            let along = |strides: &[isize]| {
+                coordinates.iter().zip(strides).map(|(&x, stride)| x as isize * stride).sum::<isize>()
+            };
             let (mut at, tuple) = (along(&addressing.data_strides), along(&addressing.index_strides));
             for (k, &(size, stride)) in addressing.axes.iter().enumerate() {
                 let index = list[(tuple + k as isize * addressing.tuple_step) as usize] as isize;
@@ -169,7 +198,9 @@ impl Operator for Gather {
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
         let data = at.view(0)?;
         // One known index of a slice is a view.
-        if let (Gather::Slices { axis: a }, Some(index)) = (self, at.constant(1).filter(|index| index.len() == 1)) {
+        if let (Gather::Slices { axis: a }, Some(index)) =
+            (self, at.constant(1).filter(|index| index.len() == 1))
+        {
             let place = axis(*a, data.shape.len()).map_err(|error| Unsupported::new(error.message()))?;
             let index = index.to_i64s().map_err(|error| Unsupported::new(error.message()))?[0];
             let size = data.shape[place] as i64;
@@ -184,8 +215,9 @@ impl Operator for Gather {
             return super::alias_reshaped(at, view, &shape);
         }
         let indices = at.view(1)?;
-        let addressing =
-            self.addressing((&data.shape, &data.strides), (&indices.shape, &indices.strides)).map_err(|error| Unsupported::new(error.message()))?;
+        let addressing = self
+            .addressing((&data.shape, &data.strides), (&indices.shape, &indices.strides))
+            .map_err(|error| Unsupported::new(error.message()))?;
         lower(at, &data, &indices, &addressing)
     }
 
@@ -204,7 +236,8 @@ const GATHER_CASES: &[Case] = &[
     case(&[("axis", Int(-1))], &[I64(&[2, 6]), Indices(&[1, 2], &[5, 1])]),
     case(&[("axis", Int(1))], &[Floats(&[2, 5]), Known(&[2])]).runs("view"),
 ];
-const ELEMENTS_CASES: &[Case] = &[case(&[("axis", Int(1))], &[Floats(&[3, 4]), Indices(&[2, 3], &[0, 3, -1, 2, 1, 0])])];
+const ELEMENTS_CASES: &[Case] =
+    &[case(&[("axis", Int(1))], &[Floats(&[3, 4]), Indices(&[2, 3], &[0, 3, -1, 2, 1, 0])])];
 const ND_CASES: &[Case] = &[
     case(&[], &[Floats(&[3, 4, 5]), Indices(&[2, 2], &[0, 1, -1, 3])]),
     case(&[("batch_dims", Int(1))], &[Floats(&[2, 4, 3]), Indices(&[2, 3, 1], &[0, 3, 1, 2, -1, 0])]),

@@ -1,5 +1,6 @@
 //! [ConstantOfShape](https://onnx.ai/onnx/operators/onnx__ConstantOfShape.html) (9, 20, …) and
-//! [Range](https://onnx.ai/onnx/operators/onnx__Range.html) (11): tensors made from sizes and bounds; a plan computes them.
+//! [Range](https://onnx.ai/onnx/operators/onnx__Range.html) (11): tensors made from sizes and bounds; a plan
+//! computes them.
 
 use crate::compare::Bound;
 use crate::error::{Error, Result};
@@ -9,8 +10,10 @@ use crate::plan::{Lowering, Unsupported};
 use crate::tensor::{Tensor, allocate, cast};
 use std::sync::Arc;
 
-pub const CONSTANT_OF_SHAPE: OpDef = OpDef { domain: "", name: "ConstantOfShape", since: 9, parse: parse_fill, cases: FILL_CASES };
-pub const RANGE: OpDef = OpDef { domain: "", name: "Range", since: 11, parse: parse_range, cases: RANGE_CASES };
+pub const CONSTANT_OF_SHAPE: OpDef =
+    OpDef { domain: "", name: "ConstantOfShape", since: 9, parse: parse_fill, cases: FILL_CASES };
+pub const RANGE: OpDef =
+    OpDef { domain: "", name: "Range", since: 11, parse: parse_range, cases: RANGE_CASES };
 
 /// One value in a shape (input 0).
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +41,10 @@ fn parse_range(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
 }
 
 fn sizes(list: &[i64]) -> Result<Vec<usize>> {
-    list.iter().map(|&size| usize::try_from(size)).collect::<Result<_, _>>().map_err(|_| Error::model(format!("the shape {list:?} holds a negative size")))
+    list.iter()
+        .map(|&size| usize::try_from(size))
+        .collect::<Result<_, _>>()
+        .map_err(|_| Error::model(format!("the shape {list:?} holds a negative size")))
 }
 
 impl Operator for ConstantOfShape {
@@ -57,9 +63,12 @@ impl Operator for ConstantOfShape {
         let scalar = self.value.reshape([]).map_err(|error| Unsupported::new(error.message()))?;
         let shape = at.output_fact(0)?.shape.clone();
         // Who needs the elements one after the other makes a copy, which has to fit.
-        let (bytes, most) = (at.output_fact(0)?.count().saturating_mul(8) as u64, at.capabilities().max_binding_bytes);
+        let (bytes, most) =
+            (at.output_fact(0)?.count().saturating_mul(8) as u64, at.capabilities().max_binding_bytes);
         if bytes > most {
-            return Err(Unsupported::new(format!("up to {bytes} bytes of one value; the adapter binds at most {most}")));
+            return Err(Unsupported::new(format!(
+                "up to {bytes} bytes of one value; the adapter binds at most {most}"
+            )));
         }
         let view = at.table("the value of a ConstantOfShape", scalar)?.broadcast(&shape);
         at.alias(0, view);
@@ -74,24 +83,41 @@ impl Range {
     /// The number of elements: max(0, ⌈(limit − start) / delta⌉), exact for integers.
     fn count(parts: &[&Tensor; 3]) -> Result<usize> {
         if let Some(index) = parts.iter().position(|part| part.len() != 1) {
-            return Err(Error::model(format!("a range needs one number here; found shape {:?}", parts[index].shape())).of_input(index));
+            return Err(Error::model(format!(
+                "a range needs one number here; found shape {:?}",
+                parts[index].shape()
+            ))
+            .of_input(index));
         }
-        let standing = || Error::model("the delta of a range is 0, which never reaches the limit").of_input(2).remedy("give another delta");
+        let standing = || {
+            Error::model("the delta of a range is 0, which never reaches the limit")
+                .of_input(2)
+                .remedy("give another delta")
+        };
         let count = if parts[0].dtype().is_float() {
-            let [start, limit, delta] = [parts[0].to_f64s()?[0], parts[1].to_f64s()?[0], parts[2].to_f64s()?[0]];
+            let [start, limit, delta] =
+                [parts[0].to_f64s()?[0], parts[1].to_f64s()?[0], parts[2].to_f64s()?[0]];
             if delta == 0.0 {
                 return Err(standing());
             }
             ((limit - start) / delta).ceil().max(0.0)
         } else {
-            let [start, limit, delta] = [parts[0].to_i64s()?[0] as i128, parts[1].to_i64s()?[0] as i128, parts[2].to_i64s()?[0] as i128];
+            let [start, limit, delta] = [
+                parts[0].to_i64s()?[0] as i128,
+                parts[1].to_i64s()?[0] as i128,
+                parts[2].to_i64s()?[0] as i128,
+            ];
             if delta == 0 {
                 return Err(standing());
             }
             let span = (limit - start) * delta.signum();
             ((span + delta.abs() - 1) / delta.abs()).max(0) as f64
         };
-        if count.is_finite() && count < (1u64 << 40) as f64 { Ok(count as usize) } else { Err(Error::memory(format!("a range of {count} elements"))) }
+        if count.is_finite() && count < (1u64 << 40) as f64 {
+            Ok(count as usize)
+        } else {
+            Err(Error::memory(format!("a range of {count} elements")))
+        }
     }
 }
 
@@ -126,7 +152,8 @@ impl Operator for Range {
     }
 }
 
-const FILL_CASES: &[Case] = &[case(&[], &[Known(&[2, 3])]).runs("plan"), case(&[], &[Known(&[700, 701])]).runs("view")];
+const FILL_CASES: &[Case] =
+    &[case(&[], &[Known(&[2, 3])]).runs("plan"), case(&[], &[Known(&[700, 701])]).runs("view")];
 const RANGE_CASES: &[Case] = &[case(&[], &[Scalar(1.0), Scalar(4.5), Scalar(0.5)]).runs("plan")];
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! [OneHot](https://onnx.ai/onnx/operators/onnx__OneHot.html), versions 9, 11: each index as a row that is "on" there alone.
+//! [OneHot](https://onnx.ai/onnx/operators/onnx__OneHot.html), versions 9, 11: each index as a row that is
+//! "on" there alone.
 //!
-//! Inputs: indices, depth (one number), values `[off, on]`. Indices count from the end where negative; one outside
-//! [−depth, depth) gives a row that is off everywhere.
+//! Inputs: indices, depth (one number), values `[off, on]`. Indices count from the end where negative; one
+//! outside [−depth, depth) gives a row that is off everywhere.
 
 use crate::compare::Bound;
 use crate::error::{Error, Result};
@@ -27,7 +28,10 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
 fn depth_of(tensor: &Tensor) -> Result<usize> {
     match *tensor.to_f64s()? {
         [depth] if (0.0..=i32::MAX as f64).contains(&depth) => Ok(depth as usize),
-        ref other => Err(Error::input(format!("the depth of a OneHot is {:?}, not one size", &other[..other.len().min(4)]))),
+        ref other => Err(Error::input(format!(
+            "the depth of a OneHot is {:?}, not one size",
+            &other[..other.len().min(4)]
+        ))),
     }
 }
 
@@ -71,7 +75,9 @@ impl Operator for OneHot {
 
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
         let problem = |error: Error| Unsupported::new(error.message());
-        let depth = at.constant(1).ok_or_else(|| Unsupported::new("a depth that is not known when the plan is made"))?;
+        let depth = at
+            .constant(1)
+            .ok_or_else(|| Unsupported::new("a depth that is not known when the plan is made"))?;
         let (axis, _) = self.shape(&at.fact(0)?.shape, depth_of(depth).map_err(problem)?).map_err(problem)?;
         let storages = [at.storage(at.fact(2)?.dtype)?, at.storage(at.fact(0)?.dtype)?];
         if at.fact(2)?.count() != 2 {

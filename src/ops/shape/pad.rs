@@ -1,7 +1,9 @@
-//! [Pad](https://onnx.ai/onnx/operators/onnx__Pad.html), versions 2, 11, 13, 18, 19, 21: elements before and behind each axis.
+//! [Pad](https://onnx.ai/onnx/operators/onnx__Pad.html), versions 2, 11, 13, 18, 19, 21: elements before and
+//! behind each axis.
 //!
-//! Inputs: data, pads (begins, then ends; negative ones crop), and optionally the constant (default 0) and axes. The first
-//! two options were attributes before version 11. Where both crop and pad are asked of an axis, the crop comes first.
+//! Inputs: data, pads (begins, then ends; negative ones crop), and optionally the constant (default 0) and
+//! axes. The first two options were attributes before version 11. Where both crop and pad are asked of an
+//! axis, the crop comes first.
 
 use crate::compare::Bound;
 use crate::error::{Error, Result};
@@ -56,7 +58,8 @@ struct Edges {
 
 fn edges(shape: &[usize], pads: &[i64], given: Option<Vec<i64>>) -> Result<Vec<Edges>> {
     let list = given.unwrap_or_else(|| (0..shape.len() as i64).collect());
-    let mut result: Vec<Edges> = shape.iter().map(|&kept| Edges { first: 0, kept, before: 0, after: 0 }).collect();
+    let mut result: Vec<Edges> =
+        shape.iter().map(|&kept| Edges { first: 0, kept, before: 0, after: 0 }).collect();
     if pads.len() != 2 * list.len() {
         return Err(Error::model(format!("{} pads for {} axes", pads.len(), list.len())));
     }
@@ -64,8 +67,15 @@ fn edges(shape: &[usize], pads: &[i64], given: Option<Vec<i64>>) -> Result<Vec<E
         let (begin, end, size) = (pads[k], pads[k + list.len()], shape[axis] as u64);
         let cropped = |pad: i64| if pad < 0 { pad.unsigned_abs() } else { 0 };
         let kept = size.checked_sub(cropped(begin).saturating_add(cropped(end)));
-        let kept = kept.ok_or_else(|| Error::model(format!("pads {begin} and {end} crop more than the {size} elements of axis {axis}")))?;
-        result[axis] = Edges { first: cropped(begin) as usize, kept: kept as usize, before: begin.max(0) as usize, after: end.max(0) as usize };
+        let kept = kept.ok_or_else(|| {
+            Error::model(format!("pads {begin} and {end} crop more than the {size} elements of axis {axis}"))
+        })?;
+        result[axis] = Edges {
+            first: cropped(begin) as usize,
+            kept: kept as usize,
+            before: begin.max(0) as usize,
+            after: end.max(0) as usize,
+        };
     }
     Ok(result)
 }
@@ -112,17 +122,28 @@ impl Edges {
             Pad::Reflect => kept.saturating_sub(1),
         };
         if before > reach || after > reach {
-            return Err(Unsupported::new(format!("pads of {before} and {after} that repeat an axis of {kept} more than once")));
+            return Err(Unsupported::new(format!(
+                "pads of {before} and {after} that repeat an axis of {kept} more than once"
+            )));
         }
         let last = (first + kept).saturating_sub(1);
         let around = match mode {
             Pad::Constant => vec![],
-            Pad::Edge => vec![Run { to: 0, from: first, step: 0, count: before }, Run { to: behind, from: last, step: 0, count: after }],
+            Pad::Edge => vec![
+                Run { to: 0, from: first, step: 0, count: before },
+                Run { to: behind, from: last, step: 0, count: after },
+            ],
             Pad::Wrap => {
-                vec![Run { to: 0, from: first + kept - before, step: 1, count: before }, Run { to: behind, from: first, step: 1, count: after }]
+                vec![
+                    Run { to: 0, from: first + kept - before, step: 1, count: before },
+                    Run { to: behind, from: first, step: 1, count: after },
+                ]
             }
             Pad::Reflect => {
-                vec![Run { to: 0, from: first + before, step: -1, count: before }, Run { to: behind, from: last.saturating_sub(1), step: -1, count: after }]
+                vec![
+                    Run { to: 0, from: first + before, step: -1, count: before },
+                    Run { to: behind, from: last.saturating_sub(1), step: -1, count: after },
+                ]
             }
         };
         let middle = Run { to: before, from: first, step: 1, count: kept };
@@ -134,7 +155,11 @@ impl Pad {
     fn shape(self, edges: &[Edges]) -> Result<Vec<usize>> {
         let shape = edges.iter().map(Edges::size).collect::<Result<Vec<_>>>()?;
         let nothing = edges.iter().any(|edge| edge.kept == 0 && edge.before.max(edge.after) > 0);
-        if self != Pad::Constant && nothing { Err(Error::input("an axis without elements has none to repeat")) } else { Ok(shape) }
+        if self != Pad::Constant && nothing {
+            Err(Error::input("an axis without elements has none to repeat"))
+        } else {
+            Ok(shape)
+        }
     }
 }
 
@@ -147,15 +172,24 @@ impl Operator for Pad {
 
     fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
-        let edges = edges(x.shape(), &inputs.required(1)?.to_i64s()?, inputs.optional(3).map(Tensor::to_i64s).transpose()?)?;
+        let edges = edges(
+            x.shape(),
+            &inputs.required(1)?.to_i64s()?,
+            inputs.optional(3).map(Tensor::to_i64s).transpose()?,
+        )?;
         let shape = self.shape(&edges)?;
         if element_count(&shape)? == 0 {
             return Ok(vec![x.pick(shape, |_| None)?]);
         }
         let own = strides(x.shape());
         // For each axis and position, the offset of its source.
-        let offsets: Vec<Vec<Option<usize>>> =
-            (0..shape.len()).map(|axis| (0..shape[axis]).map(|at| edges[axis].source(*self, at).map(|source| source * own[axis])).collect()).collect();
+        let offsets: Vec<Vec<Option<usize>>> = (0..shape.len())
+            .map(|axis| {
+                (0..shape[axis])
+                    .map(|at| edges[axis].source(*self, at).map(|source| source * own[axis]))
+                    .collect()
+            })
+            .collect();
         let source = |index: usize| {
             let (mut rest, mut offset) = (index, 0);
             for axis in (0..shape.len()).rev() {
@@ -196,7 +230,11 @@ impl Operator for Pad {
             return Err(Unsupported::new(format!("padding in {boxes} parts")));
         }
         // A padded layout, so that no two rows of a part share a group of 4.
-        let layout = if at.layout_of(&view) == Layout::ChannelsLast4 && !view.is(Layout::Dense) { Layout::ChannelsLast4 } else { Layout::Rows4 };
+        let layout = if at.layout_of(&view) == Layout::ChannelsLast4 && !view.is(Layout::Dense) {
+            Layout::ChannelsLast4
+        } else {
+            Layout::Rows4
+        };
         let output = at.output(0, layout)?;
         if *self == Pad::Constant {
             let value = if at.has_input(2) {
@@ -207,7 +245,9 @@ impl Operator for Pad {
             } else {
                 Tensor::scalar(0f32)
             };
-            let value = cast(&value, fact.dtype, true).and_then(|value| value.reshape([1])).map_err(|error| Unsupported::new(error.message()))?;
+            let value = cast(&value, fact.dtype, true)
+                .and_then(|value| value.reshape([1]))
+                .map_err(|error| Unsupported::new(error.message()))?;
             let fill = at.table("padding", value)?.broadcast(&fact.shape);
             at.copy(&fill, &output)?;
         }

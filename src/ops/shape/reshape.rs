@@ -1,5 +1,6 @@
 //! [Reshape](https://onnx.ai/onnx/operators/onnx__Reshape.html) (1, 5, 13, 14, 19, 21, 23–),
-//! [Flatten](https://onnx.ai/onnx/operators/onnx__Flatten.html), [Squeeze](https://onnx.ai/onnx/operators/onnx__Squeeze.html) and
+//! [Flatten](https://onnx.ai/onnx/operators/onnx__Flatten.html),
+//! [Squeeze](https://onnx.ai/onnx/operators/onnx__Squeeze.html) and
 //! [Unsqueeze](https://onnx.ai/onnx/operators/onnx__Unsqueeze.html): the same elements in another shape.
 
 use crate::compare::Bound;
@@ -11,9 +12,22 @@ use crate::tensor::{Tensor, index};
 use std::sync::Arc;
 
 pub const RESHAPE: OpDef = OpDef { domain: "", name: "Reshape", since: 1, parse: parse_reshape, cases: TO };
-pub const FLATTEN: OpDef = OpDef { domain: "", name: "Flatten", since: 1, parse: parse_flatten, cases: FLATTEN_CASES };
-pub const SQUEEZE: OpDef = OpDef { domain: "", name: "Squeeze", since: 1, parse: |node| parse_axes(node, Reshape::Squeeze), cases: SQUEEZE_CASES };
-pub const UNSQUEEZE: OpDef = OpDef { domain: "", name: "Unsqueeze", since: 1, parse: |node| parse_axes(node, Reshape::Unsqueeze), cases: UNSQUEEZE_CASES };
+pub const FLATTEN: OpDef =
+    OpDef { domain: "", name: "Flatten", since: 1, parse: parse_flatten, cases: FLATTEN_CASES };
+pub const SQUEEZE: OpDef = OpDef {
+    domain: "",
+    name: "Squeeze",
+    since: 1,
+    parse: |node| parse_axes(node, Reshape::Squeeze),
+    cases: SQUEEZE_CASES,
+};
+pub const UNSQUEEZE: OpDef = OpDef {
+    domain: "",
+    name: "Unsqueeze",
+    since: 1,
+    parse: |node| parse_axes(node, Reshape::Unsqueeze),
+    cases: UNSQUEEZE_CASES,
+};
 
 /// How the new shape follows from the old one, and for all but Flatten from input 1.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,14 +79,21 @@ impl Reshape {
                 if let Some(axis) = axes.iter().find(|&&axis| old[axis] != 1) {
                     return Err(Error::model(format!("axis {axis} of shape {old:?} can't be squeezed")));
                 }
-                Ok(old.iter().enumerate().filter(|(axis, _)| !axes.contains(axis)).map(|(_, &size)| size).collect())
+                Ok(old
+                    .iter()
+                    .enumerate()
+                    .filter(|(axis, _)| !axes.contains(axis))
+                    .map(|(_, &size)| size)
+                    .collect())
             }
             Reshape::Unsqueeze => {
                 let list = given_or("the axes")?;
                 let rank = old.len() + list.len();
                 let axes = index::axes(list, rank)?;
                 let mut rest = old.iter();
-                Ok((0..rank).map(|axis| if axes.contains(&axis) { 1 } else { rest.next().copied().unwrap_or(1) }).collect())
+                Ok((0..rank)
+                    .map(|axis| if axes.contains(&axis) { 1 } else { rest.next().copied().unwrap_or(1) })
+                    .collect())
             }
         }
     }
@@ -80,9 +101,12 @@ impl Reshape {
 
 fn target(old: &[usize], wanted: &[i64], allow_zero: bool) -> Result<Vec<usize>> {
     let wrong = || Error::model(format!("the shape {old:?} can't become {wanted:?}"));
-    // ONNX's text: "it is invalid for the specified shape to contain both a zero value and -1", as any size would then do.
+    // ONNX's text: "it is invalid for the specified shape to contain both a zero value and -1", as any size
+    // would then do.
     if allow_zero && wanted.contains(&0) && wanted.contains(&-1) {
-        let both = Error::model(format!("the shape {wanted:?} has a 0 and a -1, which allowzero = 1 leaves undefined"));
+        let both = Error::model(format!(
+            "the shape {wanted:?} has a 0 and a -1, which allowzero = 1 leaves undefined"
+        ));
         return Err(both.of_input(1).remedy("give the size in place of -1, or leave allowzero out"));
     }
     let mut shape = vec![];
@@ -138,10 +162,18 @@ impl Operator for Reshape {
     }
 }
 
-const TO: &[Case] = &[case(&[], &[Floats(&[2, 3, 4]), Known(&[0, -1])]).runs("view"), case(&[], &[I32(&[6]), Known(&[2, 3])]).runs("view")];
-const FLATTEN_CASES: &[Case] = &[case(&[("axis", Int(2))], &[Floats(&[2, 3, 4])]).runs("view"), case(&[("axis", Int(0))], &[Floats(&[2, 3])]).runs("view")];
-const SQUEEZE_CASES: &[Case] =
-    &[case(&[], &[Floats(&[1, 3, 1]), Known(&[-1])]).runs("view"), case(&[("axes", Ints(&[0]))], &[Floats(&[1, 3])]).at(11).runs("view")];
+const TO: &[Case] = &[
+    case(&[], &[Floats(&[2, 3, 4]), Known(&[0, -1])]).runs("view"),
+    case(&[], &[I32(&[6]), Known(&[2, 3])]).runs("view"),
+];
+const FLATTEN_CASES: &[Case] = &[
+    case(&[("axis", Int(2))], &[Floats(&[2, 3, 4])]).runs("view"),
+    case(&[("axis", Int(0))], &[Floats(&[2, 3])]).runs("view"),
+];
+const SQUEEZE_CASES: &[Case] = &[
+    case(&[], &[Floats(&[1, 3, 1]), Known(&[-1])]).runs("view"),
+    case(&[("axes", Ints(&[0]))], &[Floats(&[1, 3])]).at(11).runs("view"),
+];
 const UNSQUEEZE_CASES: &[Case] = &[case(&[], &[Floats(&[3, 4]), Known(&[0, -1])]).runs("view")];
 
 #[cfg(test)]

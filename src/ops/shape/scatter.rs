@@ -1,9 +1,10 @@
 //! [ScatterND](https://onnx.ai/onnx/operators/onnx__ScatterND.html) (11, 13, 16, 18) and
-//! [ScatterElements](https://onnx.ai/onnx/operators/onnx__ScatterElements.html) (11, 13, 16, 18; Scatter in 9): a tensor with some
-//! elements replaced, found by indices.
+//! [ScatterElements](https://onnx.ai/onnx/operators/onnx__ScatterElements.html) (11, 13, 16, 18; Scatter in
+//! 9): a tensor with some elements replaced, found by indices.
 //!
-//! Inputs: data, indices (int32 or int64; negative ones count from the end, one outside is an error), updates. Where an element is named twice the last update counts, or
-//! with a `reduction` (add, mul, min, max) each goes into it, in order: a sum of floats in any order would not be the same every time.
+//! Inputs: data, indices (int32 or int64; negative ones count from the end, one outside is an error),
+//! updates. Where an element is named twice the last update counts, or with a `reduction` (add, mul, min,
+//! max) each goes into it, in order: a sum of floats in any order would not be the same every time.
 
 use crate::compare::Bound;
 use crate::error::{Error, Result};
@@ -16,9 +17,11 @@ use crate::tensor::index::{Odometer, axis, element, strides};
 use crate::tensor::{DType, Tensor, allocate, cast, element_count};
 use std::sync::Arc;
 
-pub const ELEMENTS: OpDef = OpDef { domain: "", name: "ScatterElements", since: 11, parse: parse_elements, cases: ELEMENTS_CASES };
+pub const ELEMENTS: OpDef =
+    OpDef { domain: "", name: "ScatterElements", since: 11, parse: parse_elements, cases: ELEMENTS_CASES };
 pub const ND: OpDef = OpDef { domain: "", name: "ScatterND", since: 11, parse: parse_nd, cases: ND_CASES };
-pub const SCATTER: OpDef = OpDef { domain: "", name: "Scatter", since: 9, parse: parse_elements, cases: SCATTER_CASES };
+pub const SCATTER: OpDef =
+    OpDef { domain: "", name: "Scatter", since: 9, parse: parse_elements, cases: SCATTER_CASES };
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scatter {
@@ -59,33 +62,50 @@ impl Scatter {
         let fits = match self.kind {
             Kind::Elements { axis: at } => {
                 let at = axis(at, data.len())?;
-                indices == updates && indices.len() == data.len() && (0..data.len()).all(|d| d == at || indices[d] <= data[d])
+                indices == updates
+                    && indices.len() == data.len()
+                    && (0..data.len()).all(|d| d == at || indices[d] <= data[d])
             }
             Kind::Tuples => {
                 let split = indices.split_last().filter(|(tuple, _)| **tuple <= data.len());
                 split.is_some_and(|(&tuple, outer)| updates == [outer, &data[tuple..]].concat())
             }
         };
-        let wrong = || Error::model(format!("indices {indices:?} and updates {updates:?} don't fit data of shape {data:?}"));
+        let wrong = || {
+            Error::model(format!(
+                "indices {indices:?} and updates {updates:?} don't fit data of shape {data:?}"
+            ))
+        };
         if fits { Ok(()) } else { Err(wrong()) }
     }
 }
 
 impl Scatter {
-    /// Which slice of a tensor of `shape` each update names, its slices and the updates' coordinates counted row by row.
+    /// Which slice of a tensor of `shape` each update names, its slices and the updates' coordinates counted
+    /// row by row.
     fn addressing(&self, shape: &[usize], indices: &[usize]) -> Result<Addressing> {
         let own = strides(shape);
         Ok(match self.kind {
             Kind::Elements { axis: at } => {
                 let at = axis(at, shape.len())?;
-                let coordinates = indices.iter().enumerate().map(|(d, &size)| (size, if d == at { 0 } else { own[d] })).collect();
+                let coordinates = indices
+                    .iter()
+                    .enumerate()
+                    .map(|(d, &size)| (size, if d == at { 0 } else { own[d] }))
+                    .collect();
                 Addressing { coordinates, axis: at, axes: vec![(shape[at], own[at])], slice: 1 }
             }
             Kind::Tuples => {
-                let (&tuple, outer) = indices.split_last().ok_or_else(|| Error::model("the indices are a scalar"))?;
+                let (&tuple, outer) =
+                    indices.split_last().ok_or_else(|| Error::model("the indices are a scalar"))?;
                 let slice: usize = shape[tuple..].iter().product();
                 let axes = (0..tuple).map(|d| (shape[d], own[d] / slice.max(1))).collect();
-                Addressing { coordinates: outer.iter().map(|&size| (size, 0)).collect(), axis: 0, axes, slice }
+                Addressing {
+                    coordinates: outer.iter().map(|&size| (size, 0)).collect(),
+                    axis: 0,
+                    axes,
+                    slice,
+                }
             }
         })
     }
@@ -108,7 +128,8 @@ impl Scatter {
     }
 }
 
-/// Every update applied to its element, in order: floats in float64, integers in 128 bits, wrapped at the end.
+/// Every update applied to its element, in order: floats in float64, integers in 128 bits, wrapped at the
+/// end.
 fn reduce(row: &Row, data: &Tensor, updates: &Tensor, targets: &[usize]) -> Result<Tensor> {
     let wrong = || Error::unsupported(format!("{} of {}", row.name, data.dtype()));
     if data.dtype().is_float() {
@@ -126,7 +147,11 @@ fn reduce(row: &Row, data: &Tensor, updates: &Tensor, targets: &[usize]) -> Resu
     for (&at, x) in targets.iter().zip(new) {
         list[at] = integer(&[list[at], x]);
     }
-    cast(&Tensor::new(data.shape(), list.into_iter().map(|x| x as i64).collect::<Vec<_>>())?, data.dtype(), true)
+    cast(
+        &Tensor::new(data.shape(), list.into_iter().map(|x| x as i64).collect::<Vec<_>>())?,
+        data.dtype(),
+        true,
+    )
 }
 
 impl Operator for Scatter {
@@ -134,7 +159,11 @@ impl Operator for Scatter {
         let (data, indices, updates) = (inputs.required(0)?, inputs.required(1)?, inputs.required(2)?);
         self.check(&data.shape, &indices.shape, &updates.shape)?;
         if data.dtype != updates.dtype {
-            return Err(Error::model(format!("updates of {} don't go into data of {}", updates.dtype, data.dtype)).into());
+            return Err(Error::model(format!(
+                "updates of {} don't go into data of {}",
+                updates.dtype, data.dtype
+            ))
+            .into());
         }
         super::index_type(indices)?;
         if let Some(value) = &indices.value {
@@ -178,7 +207,9 @@ impl Operator for Scatter {
 
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
         match self.reduction {
-            Some(row) if row == &table::ADD || row == &table::MUL => Bound::Sum { length: inputs.optional(2).map_or(1, Fact::count) },
+            Some(row) if row == &table::ADD || row == &table::MUL => {
+                Bound::Sum { length: inputs.optional(2).map_or(1, Fact::count) }
+            }
             _ => Bound::Exact,
         }
     }
@@ -188,9 +219,18 @@ const ELEMENTS_CASES: &[Case] = &[
     case(&[("axis", Int(1))], &[Floats(&[3, 4]), Indices(&[2, 2], &[0, -1, 2, 1]), Floats(&[2, 2])]),
     case(&[("axis", Int(1))], &[Floats(&[1, 5]), Indices(&[1, 3], &[1, 1, -4]), Floats(&[1, 3])]),
     case(&[], &[Wide(DType::U64, &[3]), Indices(&[1], &[-1]), Wide(DType::U64, &[1])]),
-    case(&[("axis", Int(1)), ("reduction", Text("add"))], &[Floats(&[1, 5]), Indices(&[1, 2], &[1, 1]), Floats(&[1, 2])]),
-    case(&[("reduction", Text("mul"))], &[Floats(&[3, 5]), Indices(&[2, 5], &[0, 1, 2, 0, 1, 0, -1, 2, 1, -2]), Floats(&[2, 5])]),
-    case(&[("reduction", Text("add"))], &[Wide(DType::I32, &[5]), Known(&[3, 0, -1]), Wide(DType::I32, &[3])]),
+    case(
+        &[("axis", Int(1)), ("reduction", Text("add"))],
+        &[Floats(&[1, 5]), Indices(&[1, 2], &[1, 1]), Floats(&[1, 2])],
+    ),
+    case(
+        &[("reduction", Text("mul"))],
+        &[Floats(&[3, 5]), Indices(&[2, 5], &[0, 1, 2, 0, 1, 0, -1, 2, 1, -2]), Floats(&[2, 5])],
+    ),
+    case(
+        &[("reduction", Text("add"))],
+        &[Wide(DType::I32, &[5]), Known(&[3, 0, -1]), Wide(DType::I32, &[3])],
+    ),
     case(&[("reduction", Text("min"))], &[Floats(&[5]), Known(&[3, 0, -1]), Floats(&[3])]),
     case(&[("reduction", Text("mul"))], &[Floats(&[5]), Known(&[3, 0, 3]), Floats(&[3])]),
     case(&[], &[Floats(&[3]), Indices(&[0], &[]), Floats(&[0])]).runs("view"),
@@ -201,7 +241,13 @@ const ND_CASES: &[Case] = &[
     case(&[], &[Bools(&[2, 3]), Indices(&[2, 2], &[0, 1, 1, 2]), Bools(&[2])]),
     case(&[], &[Floats(&[5, 197]), Indices(&[3, 1], &[4, 2, 4]), Floats(&[3, 197])]),
     case(&[], &[I32(&[2, 3, 5]), Indices(&[2, 1, 2], &[0, 1, -1, 2]), I32(&[2, 1, 5])]),
-    case(&[("reduction", Text("max"))], &[Wide(DType::U8, &[2, 3]), Indices(&[2, 1], &[1, 1]), Wide(DType::U8, &[2, 3])]),
-    case(&[("reduction", Text("add"))], &[Floats(&[5, 197]), Indices(&[3, 1], &[4, 2, 4]), Floats(&[3, 197])]),
+    case(
+        &[("reduction", Text("max"))],
+        &[Wide(DType::U8, &[2, 3]), Indices(&[2, 1], &[1, 1]), Wide(DType::U8, &[2, 3])],
+    ),
+    case(
+        &[("reduction", Text("add"))],
+        &[Floats(&[5, 197]), Indices(&[3, 1], &[4, 2, 4]), Floats(&[3, 197])],
+    ),
     case(&[("reduction", Text("add"))], &[I64(&[2, 3]), Indices(&[3, 2], &[1, 0, 0, 1, 1, 0]), I64(&[3])]),
 ];

@@ -34,7 +34,8 @@ impl ShapeOf {
             ShapeOf::Size => Tensor::scalar(shape.iter().product::<usize>() as i64),
             ShapeOf::Axes { start, end } => {
                 let rank = shape.len() as i64;
-                let clamp = |at: i64| (if at < 0 { at.saturating_add(rank) } else { at }).clamp(0, rank) as usize;
+                let clamp =
+                    |at: i64| (if at < 0 { at.saturating_add(rank) } else { at }).clamp(0, rank) as usize;
                 let (start, end) = (clamp(start), clamp(end.unwrap_or(rank)));
                 Tensor::int64s(shape.get(start..end).unwrap_or_default().iter().map(|&size| size as i64))
             }

@@ -1,4 +1,5 @@
-//! [Slice](https://onnx.ai/onnx/operators/onnx__Slice.html), versions 1, 10, 11, 13: a range of some axes, with steps.
+//! [Slice](https://onnx.ai/onnx/operators/onnx__Slice.html), versions 1, 10, 11, 13: a range of some axes,
+//! with steps.
 //!
 //! Inputs: data, starts, ends, and optionally axes and steps, which were attributes in version 1.
 
@@ -32,15 +33,28 @@ struct Range {
     count: usize,
 }
 
-fn ranges(shape: &[usize], starts: &[i64], ends: &[i64], given: Option<Vec<i64>>, steps: Option<Vec<i64>>) -> Result<Vec<Range>> {
+fn ranges(
+    shape: &[usize],
+    starts: &[i64],
+    ends: &[i64],
+    given: Option<Vec<i64>>,
+    steps: Option<Vec<i64>>,
+) -> Result<Vec<Range>> {
     let list = given.unwrap_or_else(|| (0..starts.len() as i64).collect());
     let steps = steps.unwrap_or_else(|| vec![1; starts.len()]);
-    if ends.len() != starts.len() || list.len() != starts.len() || steps.len() != starts.len() || steps.contains(&0) {
-        return Err(Error::model(format!("starts {starts:?}, ends {ends:?}, axes {list:?} and steps {steps:?} don't fit together")));
+    if ends.len() != starts.len()
+        || list.len() != starts.len()
+        || steps.len() != starts.len()
+        || steps.contains(&0)
+    {
+        return Err(Error::model(format!(
+            "starts {starts:?}, ends {ends:?}, axes {list:?} and steps {steps:?} don't fit together"
+        )));
     }
     let range = |(k, axis): (usize, usize)| {
         let (size, step) = (shape[axis] as i64, steps[k]);
-        // Backwards, a range may end before the first element, but it begins at an element: a start before the first is the first.
+        // Backwards, a range may end before the first element, but it begins at an element: a start before
+        // the first is the first.
         let (low, high) = if step > 0 { (0, size) } else { (-1, size - 1) };
         let from_end = |at: i64| if at < 0 { at.saturating_add(size) } else { at };
         let first = if size == 0 { low } else { 0 };
@@ -63,14 +77,26 @@ fn shape_of(shape: &[usize], ranges: &[Range]) -> Vec<usize> {
 impl Operator for Slice {
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         let x = inputs.required(0)?;
-        let ranges = ranges(&x.shape, &inputs.ints(1)?, &inputs.ints(2)?, inputs.optional_ints(3)?, inputs.optional_ints(4)?)?;
+        let ranges = ranges(
+            &x.shape,
+            &inputs.ints(1)?,
+            &inputs.ints(2)?,
+            inputs.optional_ints(3)?,
+            inputs.optional_ints(4)?,
+        )?;
         Ok(vec![Fact::new(x.dtype, shape_of(&x.shape, &ranges))])
     }
 
     fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         let list = |index| inputs.optional(index).map(Tensor::to_i64s).transpose();
-        let ranges = ranges(x.shape(), &inputs.required(1)?.to_i64s()?, &inputs.required(2)?.to_i64s()?, list(3)?, list(4)?)?;
+        let ranges = ranges(
+            x.shape(),
+            &inputs.required(1)?.to_i64s()?,
+            &inputs.required(2)?.to_i64s()?,
+            list(3)?,
+            list(4)?,
+        )?;
         let mut own = strides(x.shape());
         let mut base = 0usize;
         for range in &ranges {
@@ -94,9 +120,11 @@ impl Operator for Slice {
 
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
         let mut view = at.view(0)?;
-        let list = |at: &Lowering<'_>, index| if at.has_input(index) { at.ints(index).map(Some) } else { Ok(None) };
+        let list =
+            |at: &Lowering<'_>, index| if at.has_input(index) { at.ints(index).map(Some) } else { Ok(None) };
         let (starts, ends, given, steps) = (at.ints(1)?, at.ints(2)?, list(at, 3)?, list(at, 4)?);
-        let ranges = ranges(&view.shape, &starts, &ends, given, steps).map_err(|error| Unsupported::new(error.message()))?;
+        let ranges = ranges(&view.shape, &starts, &ends, given, steps)
+            .map_err(|error| Unsupported::new(error.message()))?;
         for range in &ranges {
             view.offset = (view.offset as isize + range.first as isize * view.strides[range.axis]) as usize;
             view.strides[range.axis] *= range.step as isize;
@@ -119,5 +147,7 @@ const CASES: &[Case] = &[
     case(&[], &[Floats(&[5, 7]), Known(&[1, 2]), Known(&[4, 100])]).runs("view"),
     case(&[], &[Floats(&[5, 7]), Known(&[-1]), Known(&[-100]), Known(&[1]), Known(&[-2])]).runs("view"),
     case(&[], &[Floats(&[5, 7]), Known(&[-100]), Known(&[-100]), Known(&[1]), Known(&[-1])]).runs("view"),
-    case(&[("starts", Ints(&[1])), ("ends", Ints(&[3])), ("axes", Ints(&[0]))], &[I64(&[4, 3])]).at(9).runs("view"),
+    case(&[("starts", Ints(&[1])), ("ends", Ints(&[3])), ("axes", Ints(&[0]))], &[I64(&[4, 3])])
+        .at(9)
+        .runs("view"),
 ];

@@ -1,7 +1,7 @@
 //! [Split](https://onnx.ai/onnx/operators/onnx__Split.html), versions 1, 2, 11, 13, 18: parts of an axis.
 //!
-//! Inputs: data, and optionally the parts' sizes, which were an attribute before version 13; without them equal parts,
-//! the last one smaller since version 18.
+//! Inputs: data, and optionally the parts' sizes, which were an attribute before version 13; without them
+//! equal parts, the last one smaller since version 18.
 
 use crate::compare::Bound;
 use crate::error::{Error, Result};
@@ -25,7 +25,10 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(1..=2)?;
     let parts = node.int("num_outputs", node.output_count as i64)?;
     if parts != node.output_count as i64 {
-        return Err(Error::model(format!("num_outputs is {parts}, the node has {} outputs", node.output_count)));
+        return Err(Error::model(format!(
+            "num_outputs is {parts}, the node has {} outputs",
+            node.output_count
+        )));
     }
     Ok(Arc::new(Split { axis: node.int("axis", 0)?, parts: node.output_count }))
 }
@@ -46,8 +49,13 @@ impl Split {
                 (0..self.parts).map(|k| part.min(size.saturating_sub(k * part))).collect()
             }
         };
-        if sizes.len() != self.parts || sizes.iter().try_fold(0usize, |sum, &part| sum.checked_add(part)) != Some(size) {
-            return Err(Error::model(format!("an axis of {size} can't be split into {sizes:?} for {} outputs", self.parts)));
+        if sizes.len() != self.parts
+            || sizes.iter().try_fold(0usize, |sum, &part| sum.checked_add(part)) != Some(size)
+        {
+            return Err(Error::model(format!(
+                "an axis of {size} can't be split into {sizes:?} for {} outputs",
+                self.parts
+            )));
         }
         Ok((axis, sizes))
     }
@@ -87,7 +95,8 @@ impl Operator for Split {
     fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
         let view = at.view(0)?;
         let given = if at.has_input(1) { Some(at.ints(1)?) } else { None };
-        let (axis, sizes) = self.sizes(&view.shape, given).map_err(|error| Unsupported::new(error.message()))?;
+        let (axis, sizes) =
+            self.sizes(&view.shape, given).map_err(|error| Unsupported::new(error.message()))?;
         let mut start = 0isize;
         for (k, size) in sizes.into_iter().enumerate() {
             let mut part = view.clone();

@@ -1,4 +1,5 @@
-//! [Transpose](https://onnx.ai/onnx/operators/onnx__Transpose.html), versions 1, 13, 21, 23: axes in another order.
+//! [Transpose](https://onnx.ai/onnx/operators/onnx__Transpose.html), versions 1, 13, 21, 23: axes in another
+//! order.
 
 use crate::compare::Bound;
 use crate::error::{Error, Result};
@@ -27,7 +28,9 @@ impl Transpose {
         match &self.perm {
             None => Ok((0..rank).rev().collect()),
             Some(perm) if perm.len() == rank => axes(perm, rank),
-            Some(perm) => Err(Error::model(format!("perm {perm:?} doesn't order the axes of a tensor of rank {rank}"))),
+            Some(perm) => {
+                Err(Error::model(format!("perm {perm:?} doesn't order the axes of a tensor of rank {rank}")))
+            }
         }
     }
 }

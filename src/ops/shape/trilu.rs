@@ -1,5 +1,5 @@
-//! [Trilu](https://onnx.ai/onnx/operators/onnx__Trilu.html), version 14: the triangle of matrices on one side of a diagonal,
-//! zeros elsewhere.
+//! [Trilu](https://onnx.ai/onnx/operators/onnx__Trilu.html), version 14: the triangle of matrices on one side
+//! of a diagonal, zeros elsewhere.
 //!
 //! Inputs: data `[…, n, m]` and optionally k, the diagonal (0 the main one, positive above it).
 
@@ -28,7 +28,9 @@ fn diagonal(given: Option<&[i64]>) -> Result<i64> {
     match given {
         None => Ok(0),
         Some(&[k]) => Ok(k),
-        Some(list) => Err(Error::input(format!("the diagonal of a Trilu is {} numbers, not one", list.len()))),
+        Some(list) => {
+            Err(Error::input(format!("the diagonal of a Trilu is {} numbers, not one", list.len())))
+        }
     }
 }
 
@@ -45,7 +47,9 @@ impl Operator for Trilu {
 
     fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
-        let [.., rows, columns] = *x.shape() else { return Err(Error::model(format!("a tensor of rank {} holds no matrices", x.rank()))) };
+        let [.., rows, columns] = *x.shape() else {
+            return Err(Error::model(format!("a tensor of rank {} holds no matrices", x.rank())));
+        };
         let k = diagonal(inputs.optional(1).map(Tensor::to_i64s).transpose()?.as_deref())?;
         let kept = x.pick(x.shape(), |at| {
             let diagonal = (at % columns) as i64 - (at / columns % rows) as i64;

@@ -18,36 +18,53 @@ struct Place {
     step: usize,
 }
 
-/// The rows of `[batch, heads, rows, depth]`, of `[batch, rows, heads · depth]`, or of `[batch, heads, depth, rows]`.
+/// The rows of `[batch, heads, rows, depth]`, of `[batch, rows, heads · depth]`, or of `[batch, heads, depth,
+/// rows]`.
 fn place([heads, rows, depth]: [usize; 3], batch: usize, head: usize, flat: bool, transposed: bool) -> Place {
     match (flat, transposed) {
-        (true, _) => Place { start: batch * rows * heads * depth + head * depth, row: heads * depth, step: 1 },
+        (true, _) => {
+            Place { start: batch * rows * heads * depth + head * depth, row: heads * depth, step: 1 }
+        }
         (false, true) => Place { start: (batch * heads + head) * rows * depth, row: 1, step: rows },
         (false, false) => Place { start: (batch * heads + head) * rows * depth, row: depth, step: 1 },
     }
 }
 
-/// Y alone, where nothing but it is asked for. `None`: past keys, capped scores, other types and a Y with NaN in it, which
-/// [`super::reference`] has.
+/// Y alone, where nothing but it is asked for. `None`: past keys, capped scores, other types and a Y with NaN
+/// in it, which [`super::reference`] has.
 pub fn attention(op: &Attention, inputs: Operands<'_, Tensor>) -> Result<Option<Tensor>> {
     let float = |index: usize| inputs.optional(index).is_some_and(|tensor| tensor.dtype() == DType::F32);
     let mask = inputs.optional(MASK).is_none_or(|mask| matches!(mask.dtype(), DType::F32 | DType::Bool));
     let past = inputs.optional(PAST).is_some() || inputs.optional(PAST + 1).is_some();
-    if !(float(0) && float(1) && float(2) && mask) || past || op.softcap > 0.0 || op.precision.is_some_and(|precision| precision != DType::F32) {
+    if !(float(0) && float(1) && float(2) && mask)
+        || past
+        || op.softcap > 0.0
+        || op.precision.is_some_and(|precision| precision != DType::F32)
+    {
         return Ok(None);
     }
     let sizes = Sizes::of_tensors(op, inputs)?;
     let Sizes { batch, heads, kv_heads, queries, keys, depth, value_depth, flat, .. } = sizes;
-    let (q, k, v) = (inputs.required(0)?.as_slice::<f32>()?, inputs.required(1)?.as_slice::<f32>()?, inputs.required(2)?.as_slice::<f32>()?);
+    let (q, k, v) = (
+        inputs.required(0)?.as_slice::<f32>()?,
+        inputs.required(1)?.as_slice::<f32>()?,
+        inputs.required(2)?.as_slice::<f32>()?,
+    );
     let whole = [batch, heads, queries, value_depth];
     let mut y = pool::unset(element_count(&whole)?)?;
     if y.is_empty() || keys == 0 || depth == 0 {
         return Ok(None);
     }
-    let limited = op.causal || op.window != [None, None] || inputs.optional(MASK).is_some() || inputs.optional(LENGTHS).is_some();
+    let limited = op.causal
+        || op.window != [None, None]
+        || inputs.optional(MASK).is_some()
+        || inputs.optional(LENGTHS).is_some();
     let bias = if limited { Some(Bias::read(op, inputs, sizes)?) } else { None };
     // One table for all heads that share a mask.
-    let shared = bias.as_ref().filter(|bias| !bias.by_head()).map(|bias| (0..batch).map(|b| table(bias, b, 0, &sizes)).collect::<Result<Vec<_>>>());
+    let shared = bias
+        .as_ref()
+        .filter(|bias| !bias.by_head())
+        .map(|bias| (0..batch).map(|b| table(bias, b, 0, &sizes)).collect::<Result<Vec<_>>>());
     let shared = shared.transpose()?;
     let factor = op.factor(depth) as f32;
     let threads = rayon::current_num_threads();
@@ -69,10 +86,19 @@ pub fn attention(op: &Attention, inputs: Operands<'_, Tensor>) -> Result<Option<
         rows::biased_softmax(&scores, &mut weights, keys, factor, added, op.zero_unseen);
         let at = place([kv_heads, keys, value_depth], b, kv, flat, false);
         let values = Panels::pack(&v[at.start..], keys, value_depth, at.row, 1)?;
-        product_on(each, Rows::Dense { data: &weights, stride: keys }, queries, &values, &Epilogue::default(), y, value_depth)
+        product_on(
+            each,
+            Rows::Dense { data: &weights, stride: keys },
+            queries,
+            &values,
+            &Epilogue::default(),
+            y,
+            value_depth,
+        )
     })?;
-    // A key that isn't seen counts as not there. Here it is −∞ in a sum and a weight of 0 in another, which change nothing, or make
-    // NaN of what lies in its place: of NaN and +∞ among the scores, of either infinity among the values.
+    // A key that isn't seen counts as not there. Here it is −∞ in a sum and a weight of 0 in another, which
+    // change nothing, or make NaN of what lies in its place: of NaN and +∞ among the scores, of either
+    // infinity among the values.
     if y.iter().any(|y| y.is_nan()) {
         return Ok(None);
     }
@@ -108,9 +134,20 @@ mod tests {
         let queries = [[1.0, 2.0, 0.5], [-1.0, -0.5, -2.0], [0.0, 1.0, -1.0]];
         let (mut fast, mut left) = (0, 0);
         // How many of the four keys are seen, which element is bad, and in which of the two.
-        for (seen, at, query) in (0..=4).flat_map(|seen| (0..24).flat_map(move |at| queries.map(|query| (seen, at, query)))) {
-            let mask = Tensor::new([1, 4], [0.0, 1.0, 2.0, 3.0].map(|key| if key < seen as f32 { 0.0 } else { f32::NEG_INFINITY }).to_vec()).unwrap();
-            for (bad, zero_unseen) in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY].into_iter().flat_map(|bad| [(bad, true), (bad, false)]) {
+        for (seen, at, query) in
+            (0..=4).flat_map(|seen| (0..24).flat_map(move |at| queries.map(|query| (seen, at, query))))
+        {
+            let mask = Tensor::new(
+                [1, 4],
+                [0.0, 1.0, 2.0, 3.0]
+                    .map(|key| if key < seen as f32 { 0.0 } else { f32::NEG_INFINITY })
+                    .to_vec(),
+            )
+            .unwrap();
+            for (bad, zero_unseen) in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY]
+                .into_iter()
+                .flat_map(|bad| [(bad, true), (bad, false)])
+            {
                 let mut lists = [[0.3, -0.7, 0.5, 1.0, 0.2, -0.4, 0.9, -0.1, 0.6, 0.0, 0.8, -0.5]; 2];
                 lists[at / 12][at % 12] = bad;
                 let [k, v] = lists.map(|list| tensor(4, &list));
@@ -124,7 +161,10 @@ mod tests {
                 fast += 1;
                 let close = |(x, y): (&f32, &f32)| x == y || (x - y).abs() < 1e-5;
                 let (y, right) = (y.as_slice::<f32>().unwrap(), right[0].as_slice::<f32>().unwrap());
-                assert!(y.iter().zip(right).all(close), "{bad} at {at}, {seen} keys seen: {y:?}, not {right:?}");
+                assert!(
+                    y.iter().zip(right).all(close),
+                    "{bad} at {at}, {seen} keys seen: {y:?}, not {right:?}"
+                );
             }
         }
         assert!(fast > 100 && left > 1000, "{fast} made, {left} left to the reference");

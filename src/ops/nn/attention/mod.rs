@@ -1,12 +1,14 @@
-//! [Attention](https://onnx.ai/onnx/operators/onnx__Attention.html), versions 23, 24 and 25: softmax(scale · Q·Kᵀ + mask) · V for
-//! each head.
+//! [Attention](https://onnx.ai/onnx/operators/onnx__Attention.html), versions 23, 24 and 25: softmax(scale ·
+//! Q·Kᵀ + mask) · V for each head.
 //!
-//! Inputs: Q `[batch, heads, queries, d]`, K `[batch, kv_heads, keys, d]`, V `[batch, kv_heads, keys, dv]`, or all three as
-//! `[batch, rows, heads · d]`; then, each possibly absent, a mask that broadcasts to `[batch, heads, queries, keys]` (bool: what
-//! takes part; float: added), past keys and values, which come before K and V, and the number of valid keys of each batch.
-//! Outputs: Y, the keys and values with the past ones, and the scores.
+//! Inputs: Q `[batch, heads, queries, d]`, K `[batch, kv_heads, keys, d]`, V `[batch, kv_heads, keys, dv]`,
+//! or all three as `[batch, rows, heads · d]`; then, each possibly absent, a mask that broadcasts to `[batch,
+//! heads, queries, keys]` (bool: what takes part; float: added), past keys and values, which come before K
+//! and V, and the number of valid keys of each batch. Outputs: Y, the keys and values with the past ones, and
+//! the scores.
 //!
-//! [`crate::passes`] also makes this operator of what exporters write out: three fields of the struct are for it alone.
+//! [`crate::passes`] also makes this operator of what exporters write out: three fields of the struct are for
+//! it alone.
 
 mod cases;
 mod float32;
@@ -88,7 +90,12 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     let heads = |name| -> Result<Option<usize>> {
         let count = node.optional_int(name)?;
         count
-            .map(|count| usize::try_from(count).ok().filter(|&count| count > 0).ok_or_else(|| Error::model(format!("attribute '{name}' is {count}"))))
+            .map(|count| {
+                usize::try_from(count)
+                    .ok()
+                    .filter(|&count| count > 0)
+                    .ok_or_else(|| Error::model(format!("attribute '{name}' is {count}")))
+            })
             .transpose()
     };
     let heads = match (heads("q_num_heads")?, heads("kv_num_heads")?) {
@@ -116,7 +123,9 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     let window = |name| -> Result<Option<usize>> {
         match node.int(name, -1)? {
             -1 => Ok(None),
-            size => usize::try_from(size).map(Some).map_err(|_| Error::model(format!("attribute '{name}' is {size}"))),
+            size => usize::try_from(size)
+                .map(Some)
+                .map_err(|_| Error::model(format!("attribute '{name}' is {size}"))),
         }
     };
     Ok(Arc::new(Attention {
@@ -155,7 +164,11 @@ impl Operator for Attention {
 
     fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
         let dtype = inputs.required(0)?.dtype();
-        if matches!(dtype, DType::F32 | DType::F64) && inputs.optional(MASK).is_none_or(|mask| matches!(mask.dtype(), DType::Bool | DType::F32 | DType::F64)) {
+        if matches!(dtype, DType::F32 | DType::F64)
+            && inputs
+                .optional(MASK)
+                .is_none_or(|mask| matches!(mask.dtype(), DType::Bool | DType::F32 | DType::F64))
+        {
             if dtype == DType::F64 {
                 return reference::attention::<f64>(self, inputs, dtype);
             }
@@ -167,11 +180,23 @@ impl Operator for Attention {
             return Ok(results);
         }
         let wide = |index: usize| {
-            inputs.optional(index).map(|tensor| if tensor.dtype().is_float() { cast(tensor, DType::F32, true) } else { Ok(tensor.clone()) }).transpose()
+            inputs
+                .optional(index)
+                .map(|tensor| {
+                    if tensor.dtype().is_float() {
+                        cast(tensor, DType::F32, true)
+                    } else {
+                        Ok(tensor.clone())
+                    }
+                })
+                .transpose()
         };
         let held = (0..=LENGTHS).map(wide).collect::<Result<Vec<_>>>()?;
         let refs: Vec<Option<&Tensor>> = held.iter().map(Option::as_ref).collect();
-        reference::attention::<f32>(self, Operands::new(&refs), dtype)?.iter().map(|tensor| cast(tensor, dtype, true)).collect()
+        reference::attention::<f32>(self, Operands::new(&refs), dtype)?
+            .iter()
+            .map(|tensor| cast(tensor, dtype, true))
+            .collect()
     }
 
     fn eval_wanted(&self, inputs: Operands<'_, Tensor>, wanted: usize, mode: Mode) -> Result<Vec<Tensor>> {
@@ -189,7 +214,11 @@ impl Operator for Attention {
 
     fn flops(&self, inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
         let Ok(sizes) = Sizes::of(self, inputs) else { return 0 };
-        let pairs = [sizes.batch, sizes.heads, sizes.queries, sizes.keys].into_iter().fold(1u64, |all, size| all.saturating_mul(size as u64));
-        pairs.saturating_mul(2 * (sizes.depth as u64).saturating_add(sizes.value_depth as u64).saturating_add(5))
+        let pairs = [sizes.batch, sizes.heads, sizes.queries, sizes.keys]
+            .into_iter()
+            .fold(1u64, |all, size| all.saturating_mul(size as u64));
+        pairs.saturating_mul(
+            2 * (sizes.depth as u64).saturating_add(sizes.value_depth as u64).saturating_add(5),
+        )
     }
 }

@@ -1,7 +1,8 @@
 //! Attention on the CPU: head by head, scores as a whole, in the type of its inputs.
 //!
-//! bfloat16 is computed in float32 and rounded where ONNX's function body would store a tensor, since its 8 digits show where it was
-//! rounded: recorded results come out to the digit with this alone. The exponentials' sum is rounded as it grows.
+//! bfloat16 is computed in float32 and rounded where ONNX's function body would store a tensor, since its 8
+//! digits show where it was rounded: recorded results come out to the digit with this alone. The
+//! exponentials' sum is rounded as it grows.
 
 use super::{Attention, LENGTHS, MASK, PAST, Reach, Scores, Sizes};
 use crate::cpu::gemm::{MatrixRef, gemm};
@@ -21,7 +22,12 @@ pub(crate) struct Bias<'a> {
 
 impl<'a> Bias<'a> {
     pub(crate) fn read(op: &'a Attention, inputs: Operands<'_, Tensor>, sizes: Sizes) -> Result<Self> {
-        Ok(Self { mask: inputs.optional(MASK).map(|mask| numbers(mask, &sizes)).transpose()?, op, sizes, lengths: lengths(inputs)? })
+        Ok(Self {
+            mask: inputs.optional(MASK).map(|mask| numbers(mask, &sizes)).transpose()?,
+            op,
+            sizes,
+            lengths: lengths(inputs)?,
+        })
     }
     /// Whether heads of one batch differ.
     pub(crate) fn by_head(&self) -> bool {
@@ -33,14 +39,23 @@ impl<'a> Bias<'a> {
         for (key, to) in to.iter_mut().enumerate() {
             *to = if key < first || key >= behind { f64::NEG_INFINITY } else { 0.0 };
             if let Some((mask, steps, keys)) = &self.mask {
-                *to += if key < *keys { mask[batch * steps[0] + head * steps[1] + query * steps[2] + key * steps[3]] } else { f64::NEG_INFINITY };
+                *to += if key < *keys {
+                    mask[batch * steps[0] + head * steps[1] + query * steps[2] + key * steps[3]]
+                } else {
+                    f64::NEG_INFINITY
+                };
             }
         }
     }
 }
 
 /// A tensor as dense `[batch, heads, rows, depth]`, from either form.
-fn four_axes<T: Real>(tensor: &Tensor, [b, h, s, d]: [usize; 4], flat: bool, transposed: bool) -> Result<Vec<T>> {
+fn four_axes<T: Real>(
+    tensor: &Tensor,
+    [b, h, s, d]: [usize; 4],
+    flat: bool,
+    transposed: bool,
+) -> Result<Vec<T>> {
     let shape = [b, h, s, d];
     let steps = match (flat, transposed) {
         (true, _) => [s * h * d, d, h * d, 1],
@@ -54,7 +69,13 @@ fn four_axes<T: Real>(tensor: &Tensor, [b, h, s, d]: [usize; 4], flat: bool, tra
 }
 
 /// Past rows before new ones, for each head: `[batch, heads, rows, depth]`.
-fn with_past<T: Real>(past: Option<&Tensor>, new: Vec<T>, heads: usize, rows: usize, depth: usize) -> Result<Vec<T>> {
+fn with_past<T: Real>(
+    past: Option<&Tensor>,
+    new: Vec<T>,
+    heads: usize,
+    rows: usize,
+    depth: usize,
+) -> Result<Vec<T>> {
     let Some(past) = past else { return Ok(new) };
     let old = past.as_slice::<T>()?;
     let (old_run, new_run) = (past.shape().get(2).copied().unwrap_or(0) * depth, rows * depth);
@@ -93,12 +114,20 @@ impl<'a, T: Real> Dense<'a, T> {
         let Sizes { heads, kv_heads, queries, keys, depth, value_depth, .. } = self.sizes;
         let shared = batch * kv_heads + head / (heads / kv_heads);
         let part = |index: usize, size: usize| index * size..(index + 1) * size;
-        (&self.q[part(batch * heads + head, queries * depth)], &self.k[part(shared, keys * depth)], &self.v[part(shared, keys * value_depth)])
+        (
+            &self.q[part(batch * heads + head, queries * depth)],
+            &self.k[part(shared, keys * depth)],
+            &self.v[part(shared, keys * value_depth)],
+        )
     }
 }
 
 /// Attention on inputs that are held as `T`; `declared` is the type that the model gives them.
-pub fn attention<T: Real>(op: &Attention, inputs: Operands<'_, Tensor>, declared: DType) -> Result<Vec<Tensor>> {
+pub fn attention<T: Real>(
+    op: &Attention,
+    inputs: Operands<'_, Tensor>,
+    declared: DType,
+) -> Result<Vec<Tensor>> {
     let mut all = Dense::<T>::read(op, inputs)?;
     let stepwise = declared == DType::BF16;
     let Sizes { batch, heads, kv_heads, queries, keys, depth, value_depth, flat, .. } = all.sizes;
@@ -126,8 +155,15 @@ pub fn attention<T: Real>(op: &Attention, inputs: Operands<'_, Tensor>, declared
             all.bias.row(b, h, query, &mut row);
             weigh(op, factor, stepwise, line, &row, &mut kept);
         }
-        let weights = MatrixRef { data: &scores, rows: queries, columns: keys, row_stride: keys, column_stride: 1 };
-        let values = MatrixRef { data: v, rows: keys, columns: value_depth, row_stride: value_depth, column_stride: 1 };
+        let weights =
+            MatrixRef { data: &scores, rows: queries, columns: keys, row_stride: keys, column_stride: 1 };
+        let values = MatrixRef {
+            data: v,
+            rows: keys,
+            columns: value_depth,
+            row_stride: value_depth,
+            column_stride: 1,
+        };
         gemm(weights, values, &mut result);
         if v.iter().any(|x| !x.f64().is_finite()) {
             for (query, to) in result.chunks_exact_mut(value_depth).enumerate() {
@@ -156,10 +192,19 @@ fn rounded(x: f64) -> f64 {
 }
 
 /// Turns one query's products into its weights, and keeps the scores that the operator gives out.
-fn weigh<T: Real>(op: &Attention, factor: f64, stepwise: bool, line: &mut [T], bias: &[f64], kept: &mut Vec<T>) {
+fn weigh<T: Real>(
+    op: &Attention,
+    factor: f64,
+    stepwise: bool,
+    line: &mut [T],
+    bias: &[f64],
+    kept: &mut Vec<T>,
+) {
     let softcap = op.softcap as f64;
     let store = |x: f64| if stepwise { rounded(x) } else { T::of(x).f64() };
-    let soft = |x: f64| if stepwise && op.precision.is_none_or(|precision| precision == DType::BF16) { rounded(x) } else { x };
+    let soft = |x: f64| {
+        if stepwise && op.precision.is_none_or(|precision| precision == DType::BF16) { rounded(x) } else { x }
+    };
     let mut wide: Vec<f64> = line.iter().map(|product| store(product.f64() * factor)).collect();
     if op.scores == Scores::Products {
         kept.extend(wide.iter().map(|&score| T::of(score)));
@@ -188,14 +233,18 @@ fn weigh<T: Real>(op: &Attention, factor: f64, stepwise: bool, line: &mut [T], b
     }
 }
 
-/// One query's weighted values, of the keys that it sees alone: a weight of 0 would make NaN of an infinity. 0 where nothing weighs.
+/// One query's weighted values, of the keys that it sees alone: a weight of 0 would make NaN of an infinity.
+/// 0 where nothing weighs.
 fn weighted<T: Real>(weights: &[T], values: &[T], bias: &[f64], to: &mut [T]) {
     if weights.iter().all(|weight| weight.f64() == 0.0) {
         return to.fill(T::of(0.0));
     }
     for (column, to) in to.iter_mut().enumerate() {
         let seen = (0..weights.len()).filter(|&key| bias[key] != f64::NEG_INFINITY);
-        *to = T::of(seen.map(|key| weights[key].f64() * values[key * (values.len() / weights.len()) + column].f64()).sum());
+        *to = T::of(
+            seen.map(|key| weights[key].f64() * values[key * (values.len() / weights.len()) + column].f64())
+                .sum(),
+        );
     }
 }
 
@@ -204,7 +253,11 @@ fn numbers(mask: &Tensor, sizes: &Sizes) -> Result<(Vec<f64>, Vec<usize>, usize)
     let whole = [sizes.batch, sizes.heads, sizes.queries, mask.shape().last().copied().unwrap_or(0)];
     let steps = broadcast_strides(mask.shape(), &strides(mask.shape()), &whole);
     let list = match mask.dtype() {
-        DType::Bool => cast(mask, DType::F32, true)?.to_f64s()?.into_iter().map(|seen| if seen == 0.0 { f64::NEG_INFINITY } else { 0.0 }).collect(),
+        DType::Bool => cast(mask, DType::F32, true)?
+            .to_f64s()?
+            .into_iter()
+            .map(|seen| if seen == 0.0 { f64::NEG_INFINITY } else { 0.0 })
+            .collect(),
         dtype if dtype.is_float() => mask.to_f64s()?,
         other => return Err(Error::unsupported(format!("a mask of {other}"))),
     };

@@ -31,13 +31,19 @@ impl Sizes {
     /// Errors: shapes that don't fit together, and sizes that are beyond counting.
     pub fn of(op: &Attention, inputs: Operands<'_, Fact>) -> Result<Self> {
         let shape = |index: usize| inputs.optional(index).map(|fact| &fact.shape[..]);
-        Self::new(op, &[shape(0), shape(1), shape(2), shape(MASK), shape(PAST), shape(PAST + 1), shape(LENGTHS)])
+        Self::new(
+            op,
+            &[shape(0), shape(1), shape(2), shape(MASK), shape(PAST), shape(PAST + 1), shape(LENGTHS)],
+        )
     }
 
     /// The same of tensors.
     pub fn of_tensors(op: &Attention, inputs: Operands<'_, Tensor>) -> Result<Self> {
         let shape = |index: usize| inputs.optional(index).map(Tensor::shape);
-        Self::new(op, &[shape(0), shape(1), shape(2), shape(MASK), shape(PAST), shape(PAST + 1), shape(LENGTHS)])
+        Self::new(
+            op,
+            &[shape(0), shape(1), shape(2), shape(MASK), shape(PAST), shape(PAST + 1), shape(LENGTHS)],
+        )
     }
 
     fn new(op: &Attention, shapes: &[Option<&[usize]>; 7]) -> Result<Self> {
@@ -49,7 +55,9 @@ impl Sizes {
             match *shape {
                 [b, h, s, d] => Ok([b, h, s, d]),
                 [b, s, hidden] if heads > 0 && hidden % heads == 0 => Ok([b, heads, s, hidden / heads]),
-                [_, _, hidden] if heads > 0 => Err(Error::model(format!("{hidden} elements don't make {heads} heads"))),
+                [_, _, hidden] if heads > 0 => {
+                    Err(Error::model(format!("{hidden} elements don't make {heads} heads")))
+                }
                 [_, _, _] => Err(Error::model("3-D inputs without 'q_num_heads' and 'kv_num_heads'")),
                 _ => Err(Error::model(format!("an input of shape {shape:?}; attention takes 3 or 4 axes"))),
             }
@@ -63,7 +71,9 @@ impl Sizes {
         if op.transposed_keys {
             k.swap(2, 3);
         }
-        let misfit = |what: &str, a: [usize; 4], b: [usize; 4]| Error::model(format!("the shapes {a:?} and {b:?} ([batch, heads, rows, depth]) have {what}"));
+        let misfit = |what: &str, a: [usize; 4], b: [usize; 4]| {
+            Error::model(format!("the shapes {a:?} and {b:?} ([batch, heads, rows, depth]) have {what}"))
+        };
         if q[0] != k[0] || k[0] != v[0] {
             return Err(misfit("different batches", q, if q[0] != k[0] { k } else { v }));
         }
@@ -78,15 +88,36 @@ impl Sizes {
         }
         let past = match (past_key, past_value) {
             (None, None) => 0,
-            (Some(&[b, h, past, d]), Some(&[vb, vh, v_past, vd])) if [b, h, d, vb, vh, v_past, vd] == [k[0], k[1], k[3], k[0], k[1], past, v[3]] => past,
-            (Some(a), Some(b)) => return Err(Error::model(format!("past keys of shape {a:?} and values of {b:?} don't fit keys of {k:?}"))),
+            (Some(&[b, h, past, d]), Some(&[vb, vh, v_past, vd]))
+                if [b, h, d, vb, vh, v_past, vd] == [k[0], k[1], k[3], k[0], k[1], past, v[3]] =>
+            {
+                past
+            }
+            (Some(a), Some(b)) => {
+                return Err(Error::model(format!(
+                    "past keys of shape {a:?} and values of {b:?} don't fit keys of {k:?}"
+                )));
+            }
             _ => return Err(Error::model("of past keys and past values only one is given")),
         };
         let keys = past.checked_add(k[2]).ok_or_else(|| Error::model("more keys than can be counted"))?;
-        let sizes = Self { batch: q[0], heads: q[1], kv_heads: k[1], queries: q[2], past, keys, depth: q[3], value_depth: v[3], flat };
+        let sizes = Self {
+            batch: q[0],
+            heads: q[1],
+            kv_heads: k[1],
+            queries: q[2],
+            past,
+            keys,
+            depth: q[3],
+            value_depth: v[3],
+            flat,
+        };
         if let Some(lengths) = lengths {
             if lengths != [sizes.batch] {
-                return Err(Error::model(format!("numbers of valid keys of shape {lengths:?} for a batch of {}", sizes.batch)));
+                return Err(Error::model(format!(
+                    "numbers of valid keys of shape {lengths:?} for a batch of {}",
+                    sizes.batch
+                )));
             }
             if past_key.is_some() {
                 return Err(Error::model("past keys and numbers of valid keys together"));
@@ -106,14 +137,23 @@ impl Sizes {
         let whole = [self.batch, self.heads, self.queries];
         let fits = match mask.split_last() {
             Some((&keys, outer)) => {
-                keys <= self.keys && outer.len() <= 3 && outer.iter().rev().zip(whole.iter().rev()).all(|(&have, &want)| have == want || have == 1)
+                keys <= self.keys
+                    && outer.len() <= 3
+                    && outer
+                        .iter()
+                        .rev()
+                        .zip(whole.iter().rev())
+                        .all(|(&have, &want)| have == want || have == 1)
             }
             None => false,
         };
         if fits {
             return Ok(());
         }
-        Err(Error::model(format!("a mask of shape {mask:?} doesn't broadcast to [{}, {}, {}, {}]", self.batch, self.heads, self.queries, self.keys)))
+        Err(Error::model(format!(
+            "a mask of shape {mask:?} doesn't broadcast to [{}, {}, {}, {}]",
+            self.batch, self.heads, self.queries, self.keys
+        )))
     }
 
     /// The shape of Y.
