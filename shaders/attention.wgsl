@@ -18,7 +18,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     // A query beyond the last repeats it and isn't stored: it still helps to fill the tiles.
     let query = min(block + local, p.queries - 1u);
     let q_at = p.q_offset + group.z * p.q_batch + head * p.q_head + query * p.q_row;
-    let m_at = p.m_offset + group.z * p.m_batch + head * p.m_head + query * p.m_row;
+    let m_at = p.mask_offset + group.z * p.mask_batch + head * p.mask_head + query * p.mask_row;
     let k_base = p.k_offset + group.z * p.k_batch + shared_head * p.k_head;
     let v_base = p.v_offset + group.z * p.v_batch + shared_head * p.v_head;
 

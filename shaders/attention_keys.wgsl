@@ -25,7 +25,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, at: Member) {
     let shared_head = head / p.group;
     let batch = batch_of(group.z);
     let q_at = p.q_offset + group.z * p.q_batch + head * p.q_head + query * p.q_row;
-    let m_at = p.m_offset + group.z * p.m_batch + head * p.m_head + query * p.m_row;
+    let m_at = p.mask_offset + group.z * p.mask_batch + head * p.mask_head + query * p.mask_row;
     let k_base = p.k_offset + group.z * p.k_batch + shared_head * p.k_head;
     let v_base = p.v_offset + group.z * p.v_batch + shared_head * p.v_head;
     for (var g = at.local; g < D4; g += WIDTH) { query4[g] = whole4(load4(queries[q_at + g]), g) * p.scale; }

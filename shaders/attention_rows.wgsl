@@ -42,7 +42,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let block = group.x * (ROWS * WIDTH);
     let final_query = p.queries - 1u;
     let q_base = p.q_offset + group.z * p.q_batch + head * p.q_head;
-    let m_base = p.m_offset + group.z * p.m_batch + head * p.m_head;
+    let m_base = p.mask_offset + group.z * p.mask_batch + head * p.mask_head;
 
     // Loops whose ends the translator doesn't know stay loops: they index by variables, lane by lane, and are
     // quick to translate.
@@ -103,7 +103,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if MASK && even {
             for (var r = 0u; r < all; r++) {
                 let query = min(block + r * WIDTH + local, final_query);
-                bias[kept(r)] = mask4(mask[m_base + query * p.m_row + key / 4u]);
+                bias[kept(r)] = mask4(mask[m_base + query * p.mask_row + key / 4u]);
             }
         }
         var weight: array<vec3<f32>, ROWS>;

@@ -12,7 +12,7 @@ struct Params {
     length0: u32, step0: u32, length1: u32, step1: u32,
     sizes: array<vec4<u32>, 2>,
     strides: array<vec4<u32>, 2>,
-    count: u32, spare0: u32, spare1: u32, spare2: u32,
+    count: f32, items: u32, terms: u32, spare: u32,
 }
 
 @group(0) @binding(0) var<storage, read> input: array<Stored4>;

@@ -11,7 +11,7 @@ struct Params {
     k_offset: u32, k_batch: u32, k_head: u32, k_row: u32,
     v_offset: u32, v_batch: u32, v_head: u32, v_row: u32,
     y_offset: u32, y_batch: u32, y_head: u32, y_row: u32,
-    m_offset: u32, m_batch: u32, m_head: u32, m_row: u32,
+    mask_offset: u32, mask_batch: u32, mask_head: u32, mask_row: u32,
     offset: i32, left: i32, right: i32, tail: u32,
     scale: f32, softcap: f32, nothing: f32, depth4: u32,
     value4: u32, rows: u32, zero: u32, chunk: u32,

@@ -1,6 +1,7 @@
 //! The index of an extreme along an axis: `shaders/arg_reduce_team.wgsl`, and `shaders/arg_reduce.wgsl` for
 //! software adapters.
 
+use super::block::parameters;
 use super::reduce::merged;
 use super::team::{Neighbours, Team};
 use super::{Access, Kernel, Prelude, folded_grid};
@@ -10,31 +11,31 @@ use crate::tensor::DType;
 pub static ARG_REDUCE: Kernel = Kernel {
     stem: "arg_reduce",
     shader: include_str!("../../shaders/arg_reduce.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants,
 };
 pub static ARG_REDUCE_TEAM: Kernel = Kernel {
     stem: "arg_reduce_team",
     shader: include_str!("../../shaders/arg_reduce_team.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants: team_variants,
 };
 
 const MAX_RANK: usize = 8;
 const WIDTH: u32 = 64;
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    groups: u32,
-    per_row: u32,
-    elements: u32,
-    offset: u32,
-    length: u32,
-    step: u32,
-    spare: [u32; 2],
-    sizes: [u32; MAX_RANK],
-    strides: [u32; MAX_RANK],
+parameters! {
+    struct Params {
+        groups: u32,
+        per_row: u32,
+        elements: u32,
+        offset: u32,
+        length: u32,
+        step: u32,
+        spare: [u32; 2],
+        sizes: [u32; MAX_RANK],
+        strides: [u32; MAX_RANK],
+    }
 }
 
 fn prelude(dtype: DType, storage: Storage, rank: usize, maximum: bool, last: bool) -> Prelude {

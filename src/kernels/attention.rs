@@ -1,6 +1,7 @@
 //! Attention: `shaders/attention.wgsl`, `shaders/attention_keys.wgsl` where queries are few, and
 //! `shaders/attention_rows.wgsl` for software adapters.
 
+use super::block::parameters;
 use super::team::Team;
 use super::{Access, Kernel, Prelude, folded_grid, matmul};
 use crate::ops::nn::attention::{Attention, LENGTHS, MASK, PAST, Sizes};
@@ -13,76 +14,76 @@ const COMMON: &str = include_str!("../../shaders/lib/attention.wgsl");
 pub static ATTENTION: Kernel = Kernel {
     stem: "attention",
     shader: include_str!("../../shaders/attention.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants: tiled_variants,
 };
 pub static ATTENTION_ROWS: Kernel = Kernel {
     stem: "attention_rows",
     shader: include_str!("../../shaders/attention_rows.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants: row_variants,
 };
 pub static ATTENTION_KEYS: Kernel = Kernel {
     stem: "attention_keys",
     shader: include_str!("../../shaders/attention_keys.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants: key_variants,
 };
 pub static ATTENTION_JOIN: Kernel = Kernel {
     stem: "attention_join",
     shader: include_str!("../../shaders/attention_join.wgsl"),
-    params_size: size_of::<JoinParams>(),
+    params: JoinParams::MEMBERS,
     variants: join_variants,
 };
 
-/// Where an operand lies: strides in groups of 4 elements.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
-struct Heads {
-    offset: u32,
-    batch: u32,
-    head: u32,
-    row: u32,
+parameters! {
+    /// Where an operand lies: strides in groups of 4 elements.
+    struct Heads {
+        offset: u32,
+        batch: u32,
+        head: u32,
+        row: u32,
+    }
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    queries: u32,
-    keys: u32,
-    group: u32,
-    flags: u32,
-    q: Heads,
-    k: Heads,
-    v: Heads,
-    y: Heads,
-    mask: Heads,
-    offset: i32,
-    left: i32,
-    right: i32,
-    tail: u32,
-    scale: f32,
-    softcap: f32,
-    nothing: f32,
-    depth4: u32,
-    value4: u32,
-    rows: u32,
-    zero: u32,
-    chunk: u32,
+parameters! {
+    struct Params {
+        queries: u32,
+        keys: u32,
+        group: u32,
+        flags: u32,
+        q: Heads,
+        k: Heads,
+        v: Heads,
+        y: Heads,
+        mask: Heads,
+        offset: i32,
+        left: i32,
+        right: i32,
+        tail: u32,
+        scale: f32,
+        softcap: f32,
+        nothing: f32,
+        depth4: u32,
+        value4: u32,
+        rows: u32,
+        zero: u32,
+        chunk: u32,
+    }
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct JoinParams {
-    groups: u32,
-    per_row: u32,
-    splits: u32,
-    value4: u32,
-    queries: u32,
-    rows: u32,
-    zero_unseen: u32,
-    spare: u32,
-    y: Heads,
+parameters! {
+    struct JoinParams {
+        groups: u32,
+        per_row: u32,
+        splits: u32,
+        value4: u32,
+        queries: u32,
+        rows: u32,
+        zero_unseen: u32,
+        spare: u32,
+        y: Heads,
+    }
 }
 
 const HAS_LENGTHS: u32 = 1;

@@ -1,5 +1,6 @@
 //! Convolution in two dimensions: `shaders/conv.wgsl`, and `shaders/depthwise.wgsl` for one filter a channel.
 
+use super::block::parameters;
 use super::epilogue::{Ends, Epilogue, samples};
 use super::{
     Kernel, Packing, Prelude, UNIFORM_TABLE, gemm, gemm_cooperative, matmul, narrow, pair, weights as packed,
@@ -12,13 +13,13 @@ use crate::tensor::Tensor;
 pub static CONV: Kernel = Kernel {
     stem: "conv",
     shader: include_str!("../../shaders/conv.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants,
 };
 pub static DEPTHWISE: Kernel = Kernel {
     stem: "depthwise",
     shader: include_str!("../../shaders/depthwise.wgsl"),
-    params_size: size_of::<DepthwiseParams>(),
+    params: DepthwiseParams::MEMBERS,
     variants: depthwise_variants,
 };
 
@@ -39,64 +40,64 @@ pub struct Sizes {
     pub groups: usize,
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    in_h: u32,
-    in_w: u32,
-    in_c4: u32,
-    out_h: u32,
-    out_w: u32,
-    out_c4: u32,
-    rows: u32,
-    kernel: [u32; 2],
-    stride: [u32; 2],
-    pad: [i32; 2],
-    dilation: [u32; 2],
-    in_group4: u32,
-    out_group4: u32,
-    tail: u32,
-    flags: u32,
-    alpha: f32,
-    low: f32,
-    high: f32,
-    limit_w: u32,
-    row_groups: u32,
-    blocks_w: u32,
-    b_row: u32,
-    rows_first: u32,
-    zero: u32,
-    count: u32,
-    offset: u32,
-    step: u32,
-    spare: u32,
+parameters! {
+    struct Params {
+        in_h: u32,
+        in_w: u32,
+        in_c4: u32,
+        out_h: u32,
+        out_w: u32,
+        out_c4: u32,
+        rows: u32,
+        kernel: [u32; 2],
+        stride: [u32; 2],
+        pad: [i32; 2],
+        dilation: [u32; 2],
+        in_group4: u32,
+        out_group4: u32,
+        tail: u32,
+        flags: u32,
+        alpha: f32,
+        low: f32,
+        high: f32,
+        limit_w: u32,
+        row_groups: u32,
+        blocks_w: u32,
+        b_row: u32,
+        rows_first: u32,
+        zero: u32,
+        count: u32,
+        offset: u32,
+        step: u32,
+        spare: u32,
+    }
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct DepthwiseParams {
-    in_h: u32,
-    in_w: u32,
-    c4: u32,
-    out_h: u32,
-    out_w: u32,
-    blocks_w: u32,
-    rows: u32,
-    kernel: [u32; 2],
-    stride: [u32; 2],
-    pad: [i32; 2],
-    dilation: [u32; 2],
-    limit_w: u32,
-    flags: u32,
-    alpha: f32,
-    low: f32,
-    high: f32,
-    row_groups: u32,
-    zero: u32,
-    count: u32,
-    offset: u32,
-    step: u32,
-    spare: [u32; 3],
+parameters! {
+    struct DepthwiseParams {
+        in_h: u32,
+        in_w: u32,
+        c4: u32,
+        out_h: u32,
+        out_w: u32,
+        blocks_w: u32,
+        rows: u32,
+        kernel: [u32; 2],
+        stride: [u32; 2],
+        pad: [i32; 2],
+        dilation: [u32; 2],
+        limit_w: u32,
+        flags: u32,
+        alpha: f32,
+        low: f32,
+        high: f32,
+        row_groups: u32,
+        zero: u32,
+        count: u32,
+        offset: u32,
+        step: u32,
+        spare: [u32; 3],
+    }
 }
 
 /// Where the parameters that a planted fault changes lie in the block.

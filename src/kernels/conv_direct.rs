@@ -1,5 +1,6 @@
 //! Convolution, plain or transposed, in groups of any number of channels: `shaders/conv_direct.wgsl`.
 
+use super::block::parameters;
 use super::conv::Sizes;
 use super::epilogue::{Ends, Epilogue, samples};
 use super::{Kernel, Prelude, folded_grid, narrow, pair};
@@ -8,35 +9,35 @@ use crate::plan::{Lowering, PlaceId, Storage, Unsupported};
 pub static CONV_DIRECT: Kernel = Kernel {
     stem: "conv_direct",
     shader: include_str!("../../shaders/conv_direct.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants,
 };
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    in_h: u32,
-    in_w: u32,
-    in_c4: u32,
-    out_h: u32,
-    out_w: u32,
-    out_c4: u32,
-    pixels: u32,
-    per_row: u32,
-    kernel: [u32; 2],
-    stride: [u32; 2],
-    pad: [u32; 2],
-    dilation: [u32; 2],
-    in_group: u32,
-    out_group: u32,
-    out_c: u32,
-    flags: u32,
-    alpha: f32,
-    low: f32,
-    high: f32,
-    offset: u32,
-    step: u32,
-    spare: [u32; 3],
+parameters! {
+    struct Params {
+        in_h: u32,
+        in_w: u32,
+        in_c4: u32,
+        out_h: u32,
+        out_w: u32,
+        out_c4: u32,
+        pixels: u32,
+        per_row: u32,
+        kernel: [u32; 2],
+        stride: [u32; 2],
+        pad: [u32; 2],
+        dilation: [u32; 2],
+        in_group: u32,
+        out_group: u32,
+        out_c: u32,
+        flags: u32,
+        alpha: f32,
+        low: f32,
+        high: f32,
+        offset: u32,
+        step: u32,
+        spare: [u32; 3],
+    }
 }
 
 const WIDTH: u32 = 64;

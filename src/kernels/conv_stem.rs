@@ -3,6 +3,7 @@
 //! In groups of 4 channels a fourth of the work on three channels would be for nothing, and every tap would
 //! find its addresses anew.
 
+use super::block::parameters;
 use super::conv::Sizes;
 use super::epilogue::{Ends, Epilogue, samples};
 use super::{Kernel, Packing, Prelude, matmul, narrow, weights as packed};
@@ -14,35 +15,35 @@ use crate::tensor::{DType, Tensor};
 pub static CONV_STEM: Kernel = Kernel {
     stem: "conv_stem",
     shader: include_str!("../../shaders/conv_stem.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants,
 };
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    in_c: u32,
-    in_h: u32,
-    in_w4: u32,
-    out_h: u32,
-    out_w: u32,
-    out_c4: u32,
-    rows: u32,
-    blocks_w: u32,
-    kernel_h: u32,
-    stride_h: u32,
-    dilation_h: u32,
-    row_groups: u32,
-    flags: u32,
-    alpha: f32,
-    low: f32,
-    high: f32,
-    b_row: u32,
-    offset: u32,
-    zero: u32,
-    count: u32,
-    step: u32,
-    spare: [u32; 3],
+parameters! {
+    struct Params {
+        in_c: u32,
+        in_h: u32,
+        in_w4: u32,
+        out_h: u32,
+        out_w: u32,
+        out_c4: u32,
+        rows: u32,
+        blocks_w: u32,
+        kernel_h: u32,
+        stride_h: u32,
+        dilation_h: u32,
+        row_groups: u32,
+        flags: u32,
+        alpha: f32,
+        low: f32,
+        high: f32,
+        b_row: u32,
+        offset: u32,
+        zero: u32,
+        count: u32,
+        step: u32,
+        spare: [u32; 3],
+    }
 }
 
 /// Where the parameters that a planted fault changes lie in the block.

@@ -1,6 +1,7 @@
 //! Transposed convolution in two dimensions: `shaders/conv_transpose.wgsl`; `conv_direct` where groups aren't
 //! whole groups of 4.
 
+use super::block::parameters;
 use super::conv::Sizes;
 use super::conv_direct;
 use super::epilogue::{Ends, Epilogue, samples};
@@ -12,35 +13,35 @@ use crate::tensor::Tensor;
 pub static CONV_TRANSPOSE: Kernel = Kernel {
     stem: "conv_transpose",
     shader: include_str!("../../shaders/conv_transpose.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants,
 };
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    in_h: u32,
-    in_w: u32,
-    in_c4: u32,
-    out_h: u32,
-    out_w: u32,
-    out_c4: u32,
-    blocks: u32,
-    phase_blocks: u32,
-    kernel: [u32; 2],
-    stride: [u32; 2],
-    pad: [u32; 2],
-    dilation: [u32; 2],
-    in_group: u32,
-    out_group4: u32,
-    row_groups: u32,
-    flags: u32,
-    alpha: f32,
-    low: f32,
-    high: f32,
-    offset: u32,
-    step: u32,
-    spare: [u32; 3],
+parameters! {
+    struct Params {
+        in_h: u32,
+        in_w: u32,
+        in_c4: u32,
+        out_h: u32,
+        out_w: u32,
+        out_c4: u32,
+        blocks: u32,
+        phase_blocks: u32,
+        kernel: [u32; 2],
+        stride: [u32; 2],
+        pad: [u32; 2],
+        dilation: [u32; 2],
+        in_group: u32,
+        out_group4: u32,
+        row_groups: u32,
+        flags: u32,
+        alpha: f32,
+        low: f32,
+        high: f32,
+        offset: u32,
+        step: u32,
+        spare: [u32; 3],
+    }
 }
 
 const PIXELS: u32 = 4;

@@ -1,58 +1,59 @@
 //! Copies, of any view into any box of a place: `shaders/copy.wgsl`, and `shaders/copy_tile.wgsl` where
 //! hardware turns two axes.
 
+use super::block::parameters;
 use super::{Access, Kernel, Prelude, folded_grid};
 use crate::plan::{Builder, Layout, Storage, Unsupported, View};
 
 pub static COPY: Kernel = Kernel {
     stem: "copy",
     shader: include_str!("../../shaders/copy.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants,
 };
 pub static COPY_TILE: Kernel = Kernel {
     stem: "copy_tile",
     shader: include_str!("../../shaders/copy_tile.wgsl"),
-    params_size: size_of::<TileParams>(),
+    params: TileParams::MEMBERS,
     variants: tile_variants,
 };
 
 const MAX_RANK: usize = 8;
 const WIDTH: u32 = 64;
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    groups: u32,
-    per_row: u32,
-    row_groups: u32,
-    lead: u32,
-    inner: u32,
-    target_offset: u32,
-    source_offset: u32,
-    source_inner: u32,
-    sizes: [u32; MAX_RANK],
-    target_strides: [u32; MAX_RANK],
-    source_strides: [u32; MAX_RANK],
+parameters! {
+    struct Params {
+        groups: u32,
+        per_row: u32,
+        row_groups: u32,
+        lead: u32,
+        inner: u32,
+        target_offset: u32,
+        source_offset: u32,
+        source_inner: u32,
+        sizes: [u32; MAX_RANK],
+        target_strides: [u32; MAX_RANK],
+        source_strides: [u32; MAX_RANK],
+    }
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct TileParams {
-    tiles: u32,
-    per_row: u32,
-    along: u32,
-    down: u32,
-    inner: u32,
-    target_offset: u32,
-    source_offset: u32,
-    source_inner: u32,
-    rows: u32,
-    row_step: u32,
-    spare: [u32; 2],
-    sizes: [u32; MAX_RANK],
-    target_strides: [u32; MAX_RANK],
-    source_strides: [u32; MAX_RANK],
+parameters! {
+    struct TileParams {
+        tiles: u32,
+        per_row: u32,
+        along: u32,
+        down: u32,
+        inner: u32,
+        target_offset: u32,
+        source_offset: u32,
+        source_inner: u32,
+        rows: u32,
+        row_step: u32,
+        spare: [u32; 2],
+        sizes: [u32; MAX_RANK],
+        target_strides: [u32; MAX_RANK],
+        source_strides: [u32; MAX_RANK],
+    }
 }
 
 /// Elements of a tile's side, and the fewest of either axis that are worth a tile.

@@ -9,7 +9,7 @@ use crate::tensor::DType;
 pub static CUM_SUM: Kernel = Kernel {
     stem: "cum_sum",
     shader: include_str!("../../shaders/cum_sum.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants,
 };
 

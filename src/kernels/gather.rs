@@ -1,5 +1,6 @@
 //! Elements found by indices: `shaders/gather.wgsl`.
 
+use super::block::parameters;
 use super::{Access, Kernel, Prelude, folded_grid, indices};
 use crate::ops::Fact;
 use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
@@ -7,7 +8,7 @@ use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
 pub static GATHER: Kernel = Kernel {
     stem: "gather",
     shader: include_str!("../../shaders/gather.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants,
 };
 
@@ -16,22 +17,22 @@ const WIDTH: u32 = 64;
 /// The binding of the status.
 const STATUS: u32 = 3;
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    groups: u32,
-    per_row: u32,
-    elements: u32,
-    data_offset: u32,
-    index_offset: u32,
-    tuple_step: u32,
-    report: u32,
-    spare: u32,
-    sizes: [u32; MAX_RANK],
-    data_strides: [u32; MAX_RANK],
-    index_strides: [u32; MAX_RANK],
-    axis_sizes: [u32; MAX_RANK],
-    axis_strides: [u32; MAX_RANK],
+parameters! {
+    struct Params {
+        groups: u32,
+        per_row: u32,
+        elements: u32,
+        data_offset: u32,
+        index_offset: u32,
+        tuple_step: u32,
+        report: u32,
+        spare: u32,
+        sizes: [u32; MAX_RANK],
+        data_strides: [u32; MAX_RANK],
+        index_strides: [u32; MAX_RANK],
+        axis_sizes: [u32; MAX_RANK],
+        axis_strides: [u32; MAX_RANK],
+    }
 }
 
 /// How output coordinates become addresses: one entry for each axis of the output, one for each index of a

@@ -5,6 +5,7 @@
 //! measures the others (Nath, Tomov and Dongarra, *An Improved MAGMA GEMM for Fermi Graphics Processing
 //! Units*, 2010, has the two levels of tiles).
 
+use super::block::parameters;
 use super::conv;
 use super::epilogue::{Ends, Epilogue, samples};
 use super::gemm_cooperative::{self as cooperative, GEMM_COOPERATIVE};
@@ -15,53 +16,51 @@ use crate::plan::{Capabilities, Lowering, PlaceId, Storage, Unsupported, Variant
 pub static GEMM: Kernel = Kernel {
     stem: "gemm",
     shader: include_str!("../../shaders/gemm.wgsl"),
-    params_size: PARAMS_SIZE,
+    params: Params::MEMBERS,
     variants,
 };
 
 /// What `shaders/gemm_cooperative.wgsl` begins with too.
 const COMMON: &str = include_str!("../../shaders/lib/tiles.wgsl");
 
-pub(super) const PARAMS_SIZE: usize = size_of::<Params>();
-
-#[repr(C)]
-#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    m: u32,
-    n4: u32,
-    groups: u32,
-    tail: u32,
-    a_offset: u32,
-    a_row: u32,
-    a_outer: u32,
-    a_inner: u32,
-    b_offset: u32,
-    b_row: u32,
-    b_outer: u32,
-    b_inner: u32,
-    c_row: u32,
-    c_batch: u32,
-    inner: u32,
-    flags: u32,
-    alpha: f32,
-    low: f32,
-    high: f32,
-    tiles_m: u32,
-    tiles_n: u32,
-    per_row: u32,
-    b_rows: u32,
-    in_h: u32,
-    in_w: u32,
-    limit_w: u32,
-    out_w: u32,
-    out_pixels: u32,
-    kernel: [u32; 2],
-    stride: [u32; 2],
-    pad: [u32; 2],
-    dilation: [u32; 2],
-    zero: u32,
-    c_offset: u32,
-    spare: [u32; 2],
+parameters! {
+    pub(super) struct Params {
+        m: u32,
+        n4: u32,
+        groups: u32,
+        tail: u32,
+        a_offset: u32,
+        a_row: u32,
+        a_outer: u32,
+        a_inner: u32,
+        b_offset: u32,
+        b_row: u32,
+        b_outer: u32,
+        b_inner: u32,
+        c_row: u32,
+        c_batch: u32,
+        inner: u32,
+        flags: u32,
+        alpha: f32,
+        low: f32,
+        high: f32,
+        tiles_m: u32,
+        tiles_n: u32,
+        per_row: u32,
+        b_rows: u32,
+        in_h: i32,
+        in_w: i32,
+        limit_w: i32,
+        out_w: u32,
+        out_pixels: u32,
+        kernel: [u32; 2],
+        stride: [u32; 2],
+        pad: [i32; 2],
+        dilation: [u32; 2],
+        zero: u32,
+        c_offset: u32,
+        spare: [u32; 2],
+    }
 }
 
 /// Where the parameters that a planted fault changes lie in the block.
@@ -308,14 +307,14 @@ pub(super) fn convolution(
         inner: 1,
         alpha: 1.0,
         b_rows: in_c4 * 4,
-        in_h: narrow(s.in_h)?,
-        in_w: narrow(s.in_w)?,
-        limit_w: narrow(s.in_w)?,
+        in_h: narrow(s.in_h)? as i32,
+        in_w: narrow(s.in_w)? as i32,
+        limit_w: narrow(s.in_w)? as i32,
         out_w: narrow(s.out_w)?,
         out_pixels: narrow(out_pixels)?,
         kernel: pair(s.kernel)?,
         stride: pair(s.stride)?,
-        pad: pair(s.pad)?,
+        pad: pair(s.pad)?.map(|value| value as i32),
         dilation: pair(s.dilation)?,
         ..Params::default()
     };

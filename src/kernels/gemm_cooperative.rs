@@ -12,7 +12,7 @@ use crate::plan::{Capabilities, Cooperative, Storage, Variant};
 pub static GEMM_COOPERATIVE: Kernel = Kernel {
     stem: "gemm_cooperative",
     shader: include_str!("../../shaders/gemm_cooperative.wgsl"),
-    params_size: gemm::PARAMS_SIZE,
+    params: gemm::Params::MEMBERS,
     variants,
 };
 

@@ -8,7 +8,7 @@ use crate::plan::{Capabilities, Storage, Variant};
 pub static GEMV: Kernel = Kernel {
     stem: "gemv",
     shader: include_str!("../../shaders/gemv.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants,
 };
 

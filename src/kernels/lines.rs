@@ -1,6 +1,7 @@
 //! Lines of elements along one axis, an invocation or a team a line: the parameters that softmax, running
 //! sums and norms share.
 
+use super::block::parameters;
 use super::team::{Neighbours, Team};
 use super::{Prelude, folded_grid};
 use crate::plan::{Capabilities, Layout, Lowering, Unsupported};
@@ -16,18 +17,18 @@ pub(super) fn of_teams(prelude: Prelude) -> Prelude {
 /// Invocations of a workgroup.
 pub(super) const WIDTH: u32 = 64;
 
-/// Strides in groups of 4. Across the innermost axis a line is 4 neighbouring columns, else a row; `count` of
-/// them, of `length` elements each.
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct Params {
-    count: u32,
-    per_row: u32,
-    length: u32,
-    columns: u32,
-    outer: u32,
-    step: u32,
-    spare: [u32; 2],
+parameters! {
+    /// Strides in groups of 4. Across the innermost axis a line is 4 neighbouring columns, else a row; `count` of
+    /// them, of `length` elements each.
+    pub(super) struct Params {
+        count: u32,
+        per_row: u32,
+        length: u32,
+        columns: u32,
+        outer: u32,
+        step: u32,
+        spare: [u32; 2],
+    }
 }
 
 /// Where the lines of a tensor lie along an axis.

@@ -9,13 +9,13 @@ use crate::plan::{Layout, Lowering, Storage, Unsupported};
 pub static LP_NORMALIZE: Kernel = Kernel {
     stem: "lp_normalize",
     shader: include_str!("../../shaders/lp_normalize.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants,
 };
 pub static LP_NORMALIZE_TEAM: Kernel = Kernel {
     stem: "lp_normalize_team",
     shader: include_str!("../../shaders/lp_normalize_team.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants: team_variants,
 };
 

@@ -1,29 +1,26 @@
 //! Local response normalisation: `shaders/lrn.wgsl`.
 
+use super::block::parameters;
 use super::{Access, Kernel, Prelude, folded_grid};
 use crate::ops::nn::lrn::Lrn;
 use crate::plan::{Layout, Lowering, Storage, Unsupported};
 
-pub static LRN: Kernel = Kernel {
-    stem: "lrn",
-    shader: include_str!("../../shaders/lrn.wgsl"),
-    params_size: size_of::<Params>(),
-    variants,
-};
+pub static LRN: Kernel =
+    Kernel { stem: "lrn", shader: include_str!("../../shaders/lrn.wgsl"), params: Params::MEMBERS, variants };
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    groups: u32,
-    per_row: u32,
-    c4: u32,
-    channels: u32,
-    before: u32,
-    behind: u32,
-    alpha: f32,
-    beta: f32,
-    bias: f32,
-    spare: [u32; 3],
+parameters! {
+    struct Params {
+        groups: u32,
+        per_row: u32,
+        c4: u32,
+        channels: u32,
+        before: u32,
+        behind: u32,
+        alpha: f32,
+        beta: f32,
+        bias: f32,
+        spare: [u32; 3],
+    }
 }
 
 const WIDTH: u32 = 64;

@@ -1,5 +1,6 @@
 //! The matrix product: `shaders/matmul.wgsl`.
 
+use super::block::parameters;
 use super::epilogue::{Ends, Epilogue, samples};
 use super::{Kernel, Prelude, Target, gemm, gemm_cooperative, gemv, narrow, weights};
 use crate::plan::choice::{bucket, candidates};
@@ -8,39 +9,39 @@ use crate::plan::{Capabilities, Layout, Lowering, PlaceId, Storage, Unsupported,
 pub static MATMUL: Kernel = Kernel {
     stem: "matmul",
     shader: include_str!("../../shaders/matmul.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants,
 };
 
 /// What `shaders/gemv.wgsl` begins with too.
 pub(super) const COMMON: &str = include_str!("../../shaders/lib/product.wgsl");
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct Params {
-    m: u32,
-    n4: u32,
-    k: u32,
-    inner: u32,
-    a_offset: u32,
-    a_row: u32,
-    a_outer: u32,
-    a_inner: u32,
-    b_offset: u32,
-    b_row: u32,
-    b_outer: u32,
-    b_inner: u32,
-    c_row: u32,
-    c_batch: u32,
-    flags: u32,
-    alpha: f32,
-    low: f32,
-    high: f32,
-    rows_first: u32,
-    zero: u32,
-    count: u32,
-    c_offset: u32,
-    spare: [u32; 2],
+parameters! {
+    pub(super) struct Params {
+        m: u32,
+        n4: u32,
+        k: u32,
+        inner: u32,
+        a_offset: u32,
+        a_row: u32,
+        a_outer: u32,
+        a_inner: u32,
+        b_offset: u32,
+        b_row: u32,
+        b_outer: u32,
+        b_inner: u32,
+        c_row: u32,
+        c_batch: u32,
+        flags: u32,
+        alpha: f32,
+        low: f32,
+        high: f32,
+        rows_first: u32,
+        zero: u32,
+        count: u32,
+        c_offset: u32,
+        spare: [u32; 2],
+    }
 }
 
 /// Where the parameters that a planted fault changes lie in the block.

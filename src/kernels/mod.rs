@@ -6,6 +6,7 @@
 
 pub mod arg_reduce;
 pub mod attention;
+pub mod block;
 pub mod conv;
 pub mod conv_direct;
 pub mod conv_stem;
@@ -44,6 +45,7 @@ mod target;
 pub mod variants;
 mod weights;
 
+pub use block::Member;
 pub use extent::Extent;
 pub use prelude::{Dialect, Form, Needs, Prelude, Source, UNIFORM_TABLE, reads_uniform_table};
 pub use target::Target;
@@ -61,8 +63,8 @@ pub struct Kernel {
     pub stem: &'static str,
     /// The shader as written, without a prelude.
     pub shader: &'static str,
-    /// Bytes of the parameter block; a test holds the WGSL struct to it.
-    pub params_size: usize,
+    /// The parameter block's members; a test holds the WGSL struct to them.
+    pub params: &'static [Member],
     /// A prelude for each kind of variant: what the test without a device translates.
     pub variants: fn() -> Vec<Prelude>,
 }

@@ -1,6 +1,7 @@
 //! Means and inverse deviations of rows: `shaders/moments_team.wgsl`, and `shaders/moments.wgsl` for software
 //! adapters.
 
+use super::block::parameters;
 use super::team::{Neighbours, Team};
 use super::{Access, Kernel, Prelude, folded_grid};
 use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
@@ -8,28 +9,28 @@ use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
 pub static MOMENTS: Kernel = Kernel {
     stem: "moments",
     shader: include_str!("../../shaders/moments.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants,
 };
 pub static MOMENTS_TEAM: Kernel = Kernel {
     stem: "moments_team",
     shader: include_str!("../../shaders/moments_team.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants: team_variants,
 };
 
 const WIDTH: u32 = 64;
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    groups: u32,
-    per_row: u32,
-    rows: u32,
-    length: u32,
-    step: u32,
-    epsilon: f32,
-    spare: [u32; 2],
+parameters! {
+    struct Params {
+        groups: u32,
+        per_row: u32,
+        rows: u32,
+        length: u32,
+        step: u32,
+        epsilon: f32,
+        spare: [u32; 2],
+    }
 }
 
 fn prelude(input: Storage, result: Storage) -> Prelude {

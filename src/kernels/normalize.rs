@@ -1,6 +1,7 @@
 //! Normalisation of layers, instances and groups: `shaders/normalize_team.wgsl`, and `shaders/normalize.wgsl`
 //! for software adapters.
 
+use super::block::parameters;
 use super::team::{Neighbours, Team};
 use super::{Access, Kernel, Prelude, folded_grid};
 use crate::ops::Fact;
@@ -9,13 +10,13 @@ use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
 pub static NORMALIZE: Kernel = Kernel {
     stem: "normalize",
     shader: include_str!("../../shaders/normalize.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants,
 };
 pub static NORMALIZE_TEAM: Kernel = Kernel {
     stem: "normalize_team",
     shader: include_str!("../../shaders/normalize_team.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants: team_variants,
 };
 
@@ -27,24 +28,24 @@ pub struct Normalization {
     pub epsilon: f32,
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    runs: u32,
-    per_row: u32,
-    columns: u32,
-    outer: u32,
-    column: u32,
-    items: u32,
-    inner: u32,
-    step: u32,
-    tail: u32,
-    scale_step: u32,
-    scale_divisor: u32,
-    has_bias: u32,
-    count: f32,
-    epsilon: f32,
-    spare: [u32; 2],
+parameters! {
+    struct Params {
+        runs: u32,
+        per_row: u32,
+        columns: u32,
+        outer: u32,
+        column: u32,
+        items: u32,
+        inner: u32,
+        step: u32,
+        tail: u32,
+        scale_step: u32,
+        scale_divisor: u32,
+        has_bias: u32,
+        count: f32,
+        epsilon: f32,
+        spare: [u32; 2],
+    }
 }
 
 /// What makes a variant: see the shader.

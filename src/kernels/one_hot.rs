@@ -1,26 +1,27 @@
 //! Indices as rows that are "on" there alone: `shaders/one_hot.wgsl`.
 
+use super::block::parameters;
 use super::{Access, Kernel, Prelude, folded_grid};
 use crate::plan::{Lowering, Storage, Unsupported, View};
 
 pub static ONE_HOT: Kernel = Kernel {
     stem: "one_hot",
     shader: include_str!("../../shaders/one_hot.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants,
 };
 
 const WIDTH: u32 = 64;
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    groups: u32,
-    per_row: u32,
-    elements: u32,
-    depth: u32,
-    inner: u32,
-    spare: [u32; 3],
+parameters! {
+    struct Params {
+        groups: u32,
+        per_row: u32,
+        elements: u32,
+        depth: u32,
+        inner: u32,
+        spare: [u32; 3],
+    }
 }
 
 fn prelude(values: Storage, indices: Storage) -> Prelude {

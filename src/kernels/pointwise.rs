@@ -1,5 +1,6 @@
 //! Elementwise expressions: `shaders/pointwise.wgsl`, its bindings and its `evaluate` generated.
 
+use super::block::parameters;
 use super::{Access, Kernel, Prelude, folded_grid};
 use crate::ops::pointwise::{Lane, Pointwise, emit, table};
 use crate::plan::{Layout, Lowering, PlaceId, Storage, Unsupported, View};
@@ -9,7 +10,7 @@ use std::fmt::Write;
 pub static POINTWISE: Kernel = Kernel {
     stem: "pointwise",
     shader: include_str!("../../shaders/pointwise.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants,
 };
 
@@ -18,15 +19,15 @@ pub const MAX_OPERANDS: usize = 7;
 const MAX_RANK: usize = 8;
 const WIDTH: u32 = 128;
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    groups: u32,
-    per_row: u32,
-    spare: [u32; 2],
-    sizes: [u32; MAX_RANK],
-    offsets: [u32; 8],
-    strides: [[u32; MAX_RANK]; MAX_OPERANDS],
+parameters! {
+    struct Params {
+        groups: u32,
+        per_row: u32,
+        spare: [u32; 2],
+        sizes: [u32; MAX_RANK],
+        offsets: [u32; 8],
+        strides: [[u32; MAX_RANK]; MAX_OPERANDS],
+    }
 }
 
 /// How an operand is read for a group of the output.

@@ -1,5 +1,6 @@
 //! Pools in two dimensions: `shaders/pool.wgsl`.
 
+use super::block::parameters;
 use super::{Access, Kernel, Prelude, folded_grid};
 use crate::ops::nn::window::Geometry;
 use crate::plan::{Layout, Lowering, Storage, Unsupported};
@@ -7,7 +8,7 @@ use crate::plan::{Layout, Lowering, Storage, Unsupported};
 pub static POOL: Kernel = Kernel {
     stem: "pool",
     shader: include_str!("../../shaders/pool.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants,
 };
 
@@ -25,26 +26,26 @@ pub enum Mode {
     },
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    in_h: u32,
-    in_w: u32,
-    c4: u32,
-    out_h: u32,
-    out_w: u32,
-    groups: u32,
-    per_row: u32,
-    kernel: [u32; 2],
-    stride: [u32; 2],
-    pad: [i32; 2],
-    dilation: [u32; 2],
-    count_all: u32,
-    limit: [i32; 2],
-    exponent: f32,
-    offset: u32,
-    step: u32,
-    spare: [u32; 3],
+parameters! {
+    struct Params {
+        in_h: u32,
+        in_w: u32,
+        c4: u32,
+        out_h: u32,
+        out_w: u32,
+        groups: u32,
+        per_row: u32,
+        kernel: [u32; 2],
+        stride: [u32; 2],
+        pad: [i32; 2],
+        dilation: [u32; 2],
+        count_all: u32,
+        limit: [i32; 2],
+        exponent: f32,
+        offset: u32,
+        step: u32,
+        spare: [u32; 3],
+    }
 }
 
 const WIDTH: u32 = 64;

@@ -1,5 +1,6 @@
 //! Reductions over any axes: `shaders/reduce_team.wgsl`, and `shaders/reduce.wgsl` for software adapters.
 
+use super::block::parameters;
 use super::reduce_integer::{self, REDUCE_INTEGER};
 use super::team::{Neighbours, Team};
 use super::{Access, Kernel, Prelude, folded_grid};
@@ -11,13 +12,13 @@ use crate::tensor::{DType, Tensor};
 pub static REDUCE: Kernel = Kernel {
     stem: "reduce",
     shader: include_str!("../../shaders/reduce.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants,
 };
 pub static REDUCE_TEAM: Kernel = Kernel {
     stem: "reduce_team",
     shader: include_str!("../../shaders/reduce_team.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants: team_variants,
 };
 
@@ -89,24 +90,26 @@ const COMMON: &str = include_str!("../../shaders/lib/reduce.wgsl");
 const MAX_RANK: usize = 8;
 pub(super) const WIDTH: u32 = 64;
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct Params {
-    groups: u32,
-    per_row: u32,
-    elements: u32,
-    offset: u32,
-    length0: u32,
-    step0: u32,
-    length1: u32,
-    step1: u32,
-    sizes: [u32; MAX_RANK],
-    strides: [u32; MAX_RANK],
-    /// The number of terms: the bits of a float32 for floats, an integer for integers.
-    count: u32,
-    /// For teams: what a walk over the inner terms takes, terms or groups of 4.
-    items: u32,
-    spare: [u32; 2],
+parameters! {
+    pub(super) struct Params {
+        groups: u32,
+        per_row: u32,
+        elements: u32,
+        offset: u32,
+        length0: u32,
+        step0: u32,
+        length1: u32,
+        step1: u32,
+        sizes: [u32; MAX_RANK],
+        strides: [u32; MAX_RANK],
+        /// The number of terms, for floats.
+        count: f32,
+        /// For teams: what a walk over the inner terms takes, terms or groups of 4.
+        items: u32,
+        /// The number of terms, for integers.
+        terms: u32,
+        spare: u32,
+    }
 }
 
 fn prelude(storage: Storage, reduction: Reduction, rank: usize, together: bool) -> Prelude {
@@ -264,9 +267,10 @@ pub fn reduced(
         step1: terms[1].1 as i32 as u32,
         sizes: [1; MAX_RANK],
         strides: [0; MAX_RANK],
-        count: if storage.is_float() { (count as f32).to_bits() } else { narrow(count)? },
+        count: count as f32,
         items: 0,
-        spare: [0; 2],
+        terms: narrow(count)?,
+        spare: 0,
     };
     for (d, dim) in kept.iter().enumerate() {
         (params.sizes[d], params.strides[d]) = (narrow(dim.0)?, dim.1 as i32 as u32);

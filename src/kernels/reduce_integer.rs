@@ -8,7 +8,7 @@ use crate::tensor::DType;
 pub static REDUCE_INTEGER: Kernel = Kernel {
     stem: "reduce_integer",
     shader: include_str!("../../shaders/reduce_integer.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants,
 };
 
@@ -27,7 +27,7 @@ pub(super) fn prelude(
             return Err(Unsupported::new(format!("the mean of {dtype}, whose sum may not fit")));
         }
         Reduction::Mean => {
-            ("vec2<u32>(0u, 0u)", "add64(a, x)".to_string(), "div64(a, vec2<u32>(p.count, 0u))")
+            ("vec2<u32>(0u, 0u)", "add64(a, x)".to_string(), "div64(a, vec2<u32>(p.terms, 0u))")
         }
         // The extremes begin with what every value of the type replaces.
         Reduction::Max if unsigned => ("vec2<u32>(0u, 0u)", format!("select(a, x, {less}(a, x))"), "a"),

@@ -1,5 +1,6 @@
 //! Interpolation over two spatial axes: `shaders/resize.wgsl`.
 
+use super::block::parameters;
 use super::{Access, Kernel, Prelude, folded_grid};
 use crate::ops::nn::resample::Taps;
 use crate::plan::{Layout, Lowering, Storage, Unsupported};
@@ -8,24 +9,24 @@ use crate::tensor::Tensor;
 pub static RESIZE: Kernel = Kernel {
     stem: "resize",
     shader: include_str!("../../shaders/resize.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants,
 };
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    in_h: u32,
-    in_w: u32,
-    c4: u32,
-    out_h: u32,
-    out_w: u32,
-    groups: u32,
-    per_row: u32,
-    taps_h: u32,
-    taps_w: u32,
-    extrapolation: f32,
-    spare: [u32; 2],
+parameters! {
+    struct Params {
+        in_h: u32,
+        in_w: u32,
+        c4: u32,
+        out_h: u32,
+        out_w: u32,
+        groups: u32,
+        per_row: u32,
+        taps_h: u32,
+        taps_w: u32,
+        extrapolation: f32,
+        spare: [u32; 2],
+    }
 }
 
 const WIDTH: u32 = 64;

@@ -1,5 +1,6 @@
 //! Rotary positions: `shaders/rotary.wgsl`.
 
+use super::block::parameters;
 use super::{Access, Kernel, Prelude, folded_grid, indices, matmul, narrow};
 use crate::ops::Fact;
 use crate::ops::nn::rotary_embedding::RotaryEmbedding;
@@ -9,38 +10,38 @@ use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
 pub static ROTARY: Kernel = Kernel {
     stem: "rotary",
     shader: include_str!("../../shaders/rotary.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants,
 };
 
-/// Where the rows of an operand lie.
-#[repr(C)]
-#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
-struct Rows {
-    offset: u32,
-    outer: u32,
-    middle: u32,
-    inner: u32,
+parameters! {
+    /// Where the rows of an operand lie.
+    struct Rows {
+        offset: u32,
+        outer: u32,
+        middle: u32,
+        inner: u32,
+    }
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    groups: u32,
-    per_row: u32,
-    head4: u32,
-    dim: u32,
-    middle: u32,
-    inner: u32,
-    angles: u32,
-    report: u32,
-    x: Rows,
-    cos: Rows,
-    sin: Rows,
-    positions: Rows,
-    cos_row: u32,
-    sin_row: u32,
-    spares: [u32; 2],
+parameters! {
+    struct Params {
+        groups: u32,
+        per_row: u32,
+        head4: u32,
+        dim: u32,
+        middle: u32,
+        inner: u32,
+        angles: i32,
+        report: u32,
+        x: Rows,
+        cos: Rows,
+        sin: Rows,
+        positions: Rows,
+        cos_row: u32,
+        sin_row: u32,
+        spare: [u32; 2],
+    }
 }
 
 const WIDTH: u32 = 64;
@@ -159,7 +160,7 @@ pub fn lower(at: &mut Lowering<'_>, op: &RotaryEmbedding) -> Result<(), Unsuppor
         dim: narrow(s.dim)?,
         middle: narrow(four[1])?,
         inner: narrow(four[2])?,
-        angles: if positions.is_some() { narrow(at.fact(1)?.shape[0])? } else { 0 },
+        angles: if positions.is_some() { narrow(at.fact(1)?.shape[0])? as i32 } else { 0 },
         report: report.unwrap_or(0),
         x: rows(&x, [Some(0), Some(1), Some(2)])?,
         cos: angles[0],
@@ -167,7 +168,7 @@ pub fn lower(at: &mut Lowering<'_>, op: &RotaryEmbedding) -> Result<(), Unsuppor
         positions: id_rows,
         cos_row: angle_rows[0],
         sin_row: angle_rows[1],
-        spares: [0; 2],
+        spare: [0; 2],
     };
     if positions.is_some() && params.angles == 0 {
         return Err(Unsupported::new("positions without angles"));

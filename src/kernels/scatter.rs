@@ -1,5 +1,6 @@
 //! Slices replaced, found by indices: `shaders/scatter.wgsl`.
 
+use super::block::parameters;
 use super::{Access, Kernel, Prelude, folded_grid, indices};
 use crate::ops::Fact;
 use crate::ops::pointwise::{Pointwise, Row, emit};
@@ -9,7 +10,7 @@ use crate::tensor::DType;
 pub static SCATTER: Kernel = Kernel {
     stem: "scatter",
     shader: include_str!("../../shaders/scatter.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants,
 };
 
@@ -22,21 +23,21 @@ const STATUS_PHASES: [u32; 2] = [1, 3];
 /// Updates that one invocation may walk: a GPU that is busy for seconds is reset by its system.
 const MOST_CLAIMS: u32 = 1 << 16;
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    count: u32,
-    per_row: u32,
-    elements: u32,
-    slices: u32,
-    slice: u32,
-    claims: u32,
-    report: u32,
-    spare: u32,
-    sizes: [u32; MAX_RANK],
-    slice_strides: [u32; MAX_RANK],
-    axis_sizes: [u32; MAX_RANK],
-    axis_strides: [u32; MAX_RANK],
+parameters! {
+    struct Params {
+        count: u32,
+        per_row: u32,
+        elements: u32,
+        slices: u32,
+        slice: u32,
+        claims: u32,
+        report: u32,
+        spare: u32,
+        sizes: [u32; MAX_RANK],
+        slice_strides: [u32; MAX_RANK],
+        axis_sizes: [u32; MAX_RANK],
+        axis_strides: [u32; MAX_RANK],
+    }
 }
 
 /// Which slice an update names.

@@ -10,13 +10,13 @@ use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
 pub static SOFTMAX: Kernel = Kernel {
     stem: "softmax",
     shader: include_str!("../../shaders/softmax.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants,
 };
 pub static SOFTMAX_TEAM: Kernel = Kernel {
     stem: "softmax_team",
     shader: include_str!("../../shaders/softmax_team.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants: team_variants,
 };
 

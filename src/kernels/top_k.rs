@@ -1,5 +1,6 @@
 //! The first elements of rows in order: `shaders/top_k.wgsl`.
 
+use super::block::parameters;
 use super::{Access, Kernel, Prelude, folded_grid};
 use crate::ops::Fact;
 use crate::plan::{Layout, Lowering, Storage, Unsupported};
@@ -8,7 +9,7 @@ use crate::tensor::DType;
 pub static TOP_K: Kernel = Kernel {
     stem: "top_k",
     shader: include_str!("../../shaders/top_k.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants,
 };
 
@@ -16,16 +17,16 @@ const WIDTH: u32 = 64;
 /// Steps that one invocation may take: a GPU that is busy for seconds is reset by its system.
 const MOST_STEPS: usize = 1 << 25;
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    rows: u32,
-    per_row: u32,
-    length: u32,
-    wanted: u32,
-    step: u32,
-    output_step: u32,
-    spare: [u32; 2],
+parameters! {
+    struct Params {
+        rows: u32,
+        per_row: u32,
+        length: u32,
+        wanted: u32,
+        step: u32,
+        output_step: u32,
+        spare: [u32; 2],
+    }
 }
 
 fn prelude(dtype: DType, storage: Storage, largest: bool) -> Prelude {

@@ -1,26 +1,27 @@
 //! Triangles of matrices: `shaders/trilu.wgsl`.
 
+use super::block::parameters;
 use super::{Access, Kernel, Prelude, folded_grid};
 use crate::plan::{Layout, Lowering, Storage, Unsupported};
 
 pub static TRILU: Kernel = Kernel {
     stem: "trilu",
     shader: include_str!("../../shaders/trilu.wgsl"),
-    params_size: size_of::<Params>(),
+    params: Params::MEMBERS,
     variants,
 };
 
 const WIDTH: u32 = 64;
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    groups: u32,
-    per_row: u32,
-    rows: u32,
-    columns: u32,
-    diagonal: i32,
-    spare: [u32; 3],
+parameters! {
+    struct Params {
+        groups: u32,
+        per_row: u32,
+        rows: u32,
+        columns: u32,
+        diagonal: i32,
+        spare: [u32; 3],
+    }
 }
 
 fn prelude(storage: Storage, upper: bool) -> Prelude {

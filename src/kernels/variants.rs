@@ -1,7 +1,7 @@
 //! Every shader that an adapter may get, as text: what the tests translate, and what `bench --kernel all
 //! --shaders` writes.
 
-use super::{Dialect, Extent, Form, KERNELS, Needs};
+use super::{Dialect, Extent, Form, KERNELS, Member, Needs};
 use crate::error::{Error, Result};
 use crate::plan::Capabilities;
 use std::collections::HashSet;
@@ -43,8 +43,8 @@ pub struct Shader {
     /// Lines of the prelude.
     pub prelude_lines: usize,
     pub needs: Needs,
-    /// Bytes of the parameter block.
-    pub params_size: usize,
+    /// The parameter block's members.
+    pub params: &'static [Member],
 }
 
 /// Every distinct shader of every kernel, in one dialect, in the order of [`KERNELS`].
@@ -64,7 +64,7 @@ pub fn shaders(dialect: Dialect) -> Vec<Shader> {
                     text: source.text,
                     prelude_lines: source.prelude_lines,
                     needs: source.needs,
-                    params_size: kernel.params_size,
+                    params: kernel.params,
                 });
             }
         }

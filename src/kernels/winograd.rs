@@ -6,6 +6,7 @@
 //!
 //! Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015).
 
+use super::block::parameters;
 use super::conv::Sizes;
 use super::epilogue::{Ends, Epilogue, samples};
 use super::{
@@ -21,13 +22,13 @@ use std::f64::consts::{FRAC_1_SQRT_2 as HALF_ROOT, SQRT_2 as ROOT};
 pub static WINOGRAD_INPUT: Kernel = Kernel {
     stem: "winograd_input",
     shader: include_str!("../../shaders/winograd_input.wgsl"),
-    params_size: size_of::<InputParams>(),
+    params: InputParams::MEMBERS,
     variants: || Tile::ALL.map(|tile| tile.prelude(Storage::F32)).into(),
 };
 pub static WINOGRAD_OUTPUT: Kernel = Kernel {
     stem: "winograd_output",
     shader: include_str!("../../shaders/winograd_output.wgsl"),
-    params_size: size_of::<OutputParams>(),
+    params: OutputParams::MEMBERS,
     variants: || {
         Tile::ALL
             .iter()
@@ -124,42 +125,42 @@ pub(crate) const F4: Matrices<6, 4> = Matrices {
     ],
 };
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct InputParams {
-    in_h: i32,
-    in_w: i32,
-    in_c4: u32,
-    tiles_h: u32,
-    tiles_w: u32,
-    tiles: u32,
-    pad: [i32; 2],
-    per_row: u32,
-    zero: u32,
-    count: u32,
-    spare: u32,
+parameters! {
+    struct InputParams {
+        in_h: i32,
+        in_w: i32,
+        in_c4: u32,
+        tiles_h: u32,
+        tiles_w: u32,
+        tiles: u32,
+        pad: [i32; 2],
+        per_row: u32,
+        zero: u32,
+        count: u32,
+        spare: u32,
+    }
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct OutputParams {
-    out_h: u32,
-    out_w: u32,
-    out_c4: u32,
-    tiles_h: u32,
-    tiles_w: u32,
-    tiles: u32,
-    flags: u32,
-    alpha: f32,
-    low: f32,
-    high: f32,
-    per_row: u32,
-    zero: u32,
-    count: u32,
-    transform: [u32; 2],
-    offset: u32,
-    step: u32,
-    spare: [u32; 3],
+parameters! {
+    struct OutputParams {
+        out_h: u32,
+        out_w: u32,
+        out_c4: u32,
+        tiles_h: u32,
+        tiles_w: u32,
+        tiles: u32,
+        flags: u32,
+        alpha: f32,
+        low: f32,
+        high: f32,
+        per_row: u32,
+        zero: u32,
+        count: u32,
+        transform: [u32; 2],
+        offset: u32,
+        step: u32,
+        spare: [u32; 3],
+    }
 }
 
 fn output_prelude(tile: Tile, storage: Storage, epilogue: &Epilogue) -> Prelude {

@@ -6,7 +6,7 @@ use super::places::too_large;
 use super::*;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ValueId};
-use crate::kernels::{Access, Extent, Form, Kernel, PARAMS_WINDOW, Prelude};
+use crate::kernels::{Access, Extent, Form, Kernel, PARAMS_WINDOW, Prelude, block};
 use crate::ops::Mode;
 use crate::tensor::DType;
 use std::collections::HashMap;
@@ -272,7 +272,7 @@ impl Builder {
         {
             return Err(too_large(&place.label, place.bytes(), limit));
         }
-        debug_assert_eq!(params.len(), kernel.params_size, "{}", kernel.stem);
+        debug_assert_eq!(params.len(), 4 * block::words(kernel.params).len(), "{}", kernel.stem);
         let written: Vec<PlaceId> =
             bindings.iter().filter(|b| b.1 == Access::Write).map(|b| self.whole_of(b.0)).collect();
         if bindings.iter().any(|b| b.1 == Access::Read && written.contains(&self.whole_of(b.0))) {
