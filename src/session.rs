@@ -22,6 +22,7 @@ const KEPT_PLANS: usize = 8;
 #[derive(Default, Clone)]
 pub struct SessionBuilder {
     device: Option<Device>,
+    checks: Option<bool>,
     precision: Precision,
     strict: bool,
     plain: bool,
@@ -33,6 +34,12 @@ impl SessionBuilder {
     /// The GPU to run on; without one, or with `None`, the CPU.
     pub fn device(mut self, device: Option<Device>) -> Self {
         self.device = device;
+        self
+    }
+    /// Whether the GPU's shaders check their indices: see [`Device::with_checks`]. As the device says unless said
+    /// here.
+    pub fn checks(mut self, checks: bool) -> Self {
+        self.checks = Some(checks);
         self
     }
     /// How float32 tensors are stored.
@@ -84,8 +91,11 @@ impl SessionBuilder {
         self.build_with(model, None)
     }
 
-    fn build_with(self, model: onnx::Model, mut packed: Option<Packed>) -> Result<Session> {
+    fn build_with(mut self, model: onnx::Model, mut packed: Option<Packed>) -> Result<Session> {
         let start = Instant::now();
+        if let Some(checks) = self.checks {
+            self.device = self.device.map(|device| device.with_checks(checks));
+        }
         let original = Arc::new(model.graph);
         let mut graph = (*original).clone();
         if !self.plain {

@@ -311,6 +311,21 @@ fn webgpu_limits_are_what_webgpu_promises() {
     assert_eq!(Device::open(&Selection::Gpu, &limits).unwrap_err().kind(), ErrorKind::Device);
 }
 
+/// One source has a pipeline with checks and one without, and both make the same.
+#[test]
+fn checks_are_an_option() {
+    let Some(device) = gpu::test_device() else { return };
+    assert_eq!(device.checks(), cfg!(debug_assertions));
+    let source = format!("{AXPY}\n// with checks and without\n");
+    for checks in [true, false, true] {
+        let device = device.with_checks(checks);
+        assert_eq!(device.checks(), checks);
+        let mut execution = execution(&device, axpy_plan(&device, &source, &[6])).unwrap();
+        let (inputs, _, z) = input(&[6]);
+        assert_eq!(execution.run(&inputs, &no_cpu).unwrap()[&Z].as_slice::<f32>().unwrap(), z);
+    }
+}
+
 #[test]
 fn packed_f16_is_an_option() {
     let Some(device) = gpu::test_device() else { return };

@@ -27,6 +27,10 @@ pub struct DeviceOptions {
     /// run, to check them without one
     #[arg(long, value_enum, default_value_t = Kernels::Auto)]
     pub kernels: Kernels,
+    /// on: shaders keep every index within its buffer, at some cost, for drivers and kernels that one doesn't
+    /// trust [default: off; on in debug builds]
+    #[arg(long, value_enum)]
+    pub checks: Option<Switch>,
     /// Store f16 packed in u32, as on an adapter without SHADER_F16
     #[arg(long, hide = true)]
     pub packed_f16: bool,
@@ -41,6 +45,10 @@ impl DeviceOptions {
             device.map(|device| device.with_hardware_form())
         } else {
             device
+        };
+        let device = match self.checks {
+            Some(checks) => device.map(|device| device.with_checks(checks == Switch::On)),
+            None => device,
         };
         Ok(if self.packed_f16 { device.map(|device| device.with_packed_f16()) } else { device })
     }
@@ -65,6 +73,13 @@ impl DeviceOptions {
             _ => say("device: CPU"),
         }
     }
+}
+
+/// Whether something is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
 }
 
 /// Which family of kernels plans are made of.
@@ -170,6 +185,8 @@ pub struct DeviceFields {
     pub adapter: Option<String>,
     pub backend: Option<String>,
     pub driver: Option<String>,
+    /// Whether shaders check their indices.
+    pub checks: Option<bool>,
 }
 
 impl DeviceFields {
@@ -181,6 +198,7 @@ impl DeviceFields {
             adapter: part(|info| &info.name),
             backend: part(|info| &info.backend),
             driver: part(|info| &info.driver),
+            checks: device.map(Device::checks),
         }
     }
 }

@@ -29,6 +29,7 @@ pub struct Device {
     inner: Arc<Inner>,
     capabilities: Arc<Capabilities>,
     time_limits: TimeLimits,
+    checks: bool,
 }
 
 struct Inner {
@@ -141,7 +142,9 @@ impl Device {
             memory: Arc::default(),
             progress: AtomicU64::default(),
         };
-        let device = Self { inner: Arc::new(inner), capabilities: Arc::new(capabilities), time_limits };
+        let checks = cfg!(debug_assertions);
+        let device =
+            Self { inner: Arc::new(inner), capabilities: Arc::new(capabilities), time_limits, checks };
         device.check()?;
         Ok(device)
     }
@@ -155,7 +158,8 @@ impl Device {
     }
     /// Another device of the same adapter, with the same limits, that shares nothing with this one.
     pub(super) fn twin(&self) -> Result<Self> {
-        Self::request(self.inner.found.clone(), &self.inner.limits, self.time_limits)
+        let twin = Self::request(self.inner.found.clone(), &self.inner.limits, self.time_limits)?;
+        Ok(twin.with_checks(self.checks))
     }
     /// The compiled kernels, shared by every clone.
     pub fn pipelines(&self) -> &Pipelines {
@@ -184,14 +188,20 @@ impl Device {
     pub fn time_limits(&self) -> TimeLimits {
         self.time_limits
     }
+    /// The same device, the shaders of which keep every index within its buffer and every loop within a number
+    /// of turns, or don't; in debug builds they do unless said here. A right shader makes the same either way;
+    /// a wrong one may read or write what isn't its own without checks, and gives a wrong result with them.
+    pub fn with_checks(&self, checks: bool) -> Self {
+        Self { checks, ..self.clone() }
+    }
+    /// Whether shaders check their indices.
+    pub fn checks(&self) -> bool {
+        self.checks
+    }
     fn with_capabilities(&self, change: impl FnOnce(&mut Capabilities)) -> Self {
         let mut capabilities = (*self.capabilities).clone();
         change(&mut capabilities);
-        Self {
-            inner: self.inner.clone(),
-            capabilities: Arc::new(capabilities),
-            time_limits: self.time_limits,
-        }
+        Self { capabilities: Arc::new(capabilities), ..self.clone() }
     }
     /// Bytes of the device's live buffers: now, and the most there ever were.
     pub fn memory_in_use(&self) -> (u64, u64) {

@@ -163,7 +163,7 @@ impl Execution {
         let group = device.capture(&format!("the bind group of '{}'", dispatch.kernel), || {
             device.raw().create_bind_group(&descriptor)
         })?;
-        let pipeline = pipelines.get(&dispatch.source, accesses)?;
+        let pipeline = pipelines.get(device, &dispatch.source, accesses)?;
         let table = reads_uniform_table(&dispatch.source);
         Ok(Recorded { pipeline, group, params_offset: dispatch.params_offset, grid: dispatch.grid, table })
     }

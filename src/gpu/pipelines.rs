@@ -11,8 +11,9 @@ use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU64;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// What tells pipelines apart: the whole WGSL, and how each storage buffer of group 0 is bound.
-type Key = (Arc<str>, Vec<Access>);
+/// What tells pipelines apart: the whole WGSL, how each storage buffer of group 0 is bound, and whether indices
+/// are checked.
+type Key = (Arc<str>, Vec<Access>, bool);
 
 /// The cache of compute pipelines and of the layouts they share.
 ///
@@ -70,15 +71,16 @@ impl Pipelines {
         let missing: Vec<Kernel> = {
             let known = self.pipelines.read().unwrap_or_else(PoisonError::into_inner);
             let mut seen = HashSet::new();
-            let keys =
-                wanted.iter().map(|(source, accesses, label)| ((source.clone(), accesses.clone()), *label));
+            let keys = wanted.iter().map(|(source, accesses, label)| {
+                ((source.clone(), accesses.clone(), device.checks()), *label)
+            });
             keys.filter(|(key, _)| !known.contains_key(key) && seen.insert(key.clone()))
-                .map(|((source, accesses), label)| (source, accesses, label))
+                .map(|((source, accesses, _), label)| (source, accesses, label))
                 .collect()
         };
         let own = device.clone();
         let compile = move |(source, accesses, label): &Kernel| {
-            let key = (source.clone(), accesses.clone());
+            let key = (source.clone(), accesses.clone(), own.checks());
             own.pipelines().compile(&own, &key, label).map(|pipeline| (pipeline, key))
         };
         let compiled =
@@ -100,10 +102,15 @@ impl Pipelines {
     }
 
     /// A pipeline that was prepared.
-    pub(super) fn get(&self, source: &Arc<str>, accesses: Vec<Access>) -> Result<wgpu::ComputePipeline> {
+    pub(super) fn get(
+        &self,
+        device: &Device,
+        source: &Arc<str>,
+        accesses: Vec<Access>,
+    ) -> Result<wgpu::ComputePipeline> {
         let known = self.pipelines.read().unwrap_or_else(PoisonError::into_inner);
         known
-            .get(&(source.clone(), accesses))
+            .get(&(source.clone(), accesses, device.checks()))
             .cloned()
             .ok_or_else(|| Error::internal("a pipeline was used before it was prepared"))
     }
@@ -142,7 +149,7 @@ impl Pipelines {
     fn compile(
         &self,
         device: &Device,
-        (source, accesses): &Key,
+        (source, accesses, checks): &Key,
         label: &str,
     ) -> Result<wgpu::ComputePipeline> {
         let storages = self.layout(device, accesses)?;
@@ -152,7 +159,7 @@ impl Pipelines {
                 label: Some(label),
                 source: wgpu::ShaderSource::Wgsl(source.as_ref().into()),
             };
-            let module = if checked() {
+            let module = if *checks {
                 raw.create_shader_module(descriptor)
             } else {
                 // SAFETY: the shaders are the crate's own, their indices stay within the places that plans
@@ -185,10 +192,4 @@ impl Pipelines {
             })
         })
     }
-}
-
-/// Whether shaders check their bounds: in debug builds, unless `SARDONYX_CHECKED` says so (`1`) or says not
-/// (`0`).
-fn checked() -> bool {
-    std::env::var("SARDONYX_CHECKED").map_or(cfg!(debug_assertions), |value| value == "1")
 }

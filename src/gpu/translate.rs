@@ -165,7 +165,7 @@ fn translate(device: &Device, kernel: &Kernel) -> Result<()> {
     let (source, accesses, name) = kernel;
     let pipelines = device.pipelines();
     pipelines.prepare(device, std::slice::from_ref(kernel))?;
-    let pipeline = pipelines.get(source, accesses.clone())?;
+    let pipeline = pipelines.get(device, source, accesses.clone())?;
     let layout = pipelines.layout(device, accesses)?;
     let submission = device.capture("a first dispatch", || {
         let raw = device.raw();

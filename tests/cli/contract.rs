@@ -93,6 +93,10 @@ fn a_gpu_by_a_part_of_its_name_and_its_number() {
         assert_eq!(document["adapter"], name, "{device}");
         has(&document, &["backend", "driver"]);
     }
+    for (given, checks) in [("on", true), ("off", false)] {
+        let document = json(&["run", BRANCHES, "--device", "gpu", "--checks", given, "--json", "-"]);
+        assert_eq!(document["checks"], checks);
+    }
     // A software adapter is never taken unasked.
     if first["software"] == true {
         assert_eq!(json(&["run", BRANCHES, "--json", "-"])["device"], "cpu");
