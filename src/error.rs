@@ -110,16 +110,6 @@ impl Error {
     pub(crate) fn input_at_fault(&self) -> Option<usize> {
         self.0.input
     }
-    /// Names the node, its operator, and the tensor that is the input at fault, where that is known.
-    pub(crate) fn of_node(self, graph: &crate::graph::Graph, node: &crate::graph::Node) -> Self {
-        let at_fault = self.0.input.and_then(|index| node.inputs.get(index).copied().flatten());
-        let name = at_fault.and_then(|id| graph.values.get(id.0 as usize)).map(|value| value.name.clone());
-        let error = self.at_node(&node.name).at_operator(&node.op_type);
-        match name {
-            Some(name) => error.at_tensor(name),
-            None => error,
-        }
-    }
     /// What the reader can do about it.
     pub fn remedy(mut self, text: impl Into<String>) -> Self {
         self.0.remedy.get_or_insert_with(|| text.into());

@@ -1,6 +1,7 @@
 //! ONNX inference on any GPU that wgpu reaches, on the CPU where there is none, and a comparison of the two
 //! node by node.
 
+pub mod base;
 pub mod bench;
 pub mod compare;
 pub mod compiled;
@@ -20,6 +21,7 @@ pub mod random;
 pub mod replace;
 pub mod session;
 pub mod tensor;
+mod threads;
 pub mod tune;
 
 pub use error::{Error, ErrorKind, Result};

@@ -1,12 +1,13 @@
 //! The CPU's float32 forms (products, channels innermost, vectors) against the plain ones in float64, over
 //! many sizes.
 
+use sardonyx::base::Fact;
 use sardonyx::graph::{Graph, Node};
 use sardonyx::ops::nn::conv::Conv;
 use sardonyx::ops::nn::pool::Pool;
 use sardonyx::ops::nn::window::{AutoPad, Window};
 use sardonyx::ops::pointwise::{Arg, Pointwise, table};
-use sardonyx::ops::{Fact, Mode, Operands, Operator};
+use sardonyx::ops::{Mode, Operands, Operator};
 use sardonyx::tensor::{DType, cast};
 use sardonyx::{Tensor, cpu, kernels};
 use std::collections::HashMap;

@@ -3,8 +3,9 @@
 mod axpy;
 
 use axpy::*;
+use sardonyx::base::Fact;
 use sardonyx::gpu::{self, Constants, Device, Execution, LimitsOption, POISON, Selection};
-use sardonyx::ops::{Fact, Infer, Mode, Operands, Operator};
+use sardonyx::ops::{Infer, Mode, Operands, Operator};
 use sardonyx::plan::{Capabilities, Home, Layout, PlaceId, Plan, StepKind};
 use sardonyx::tensor::Tensor;
 use sardonyx::{Error, ErrorKind, Result};

@@ -44,10 +44,13 @@ fn before_and_after_agree() {
             given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
         let values = session.bind(&named).unwrap();
         let before = cpu::run(session.original(), &values, ops::Mode::Declared, &mut |_, _| {}).unwrap();
-        let known: HashMap<_, _> = values.iter().map(|(&id, tensor)| (id, ops::Fact::of(tensor))).collect();
+        let known: HashMap<_, _> =
+            values.iter().map(|(&id, tensor)| (id, sardonyx::base::Fact::of(tensor))).collect();
         // Shapes alone: an input's elements are not for the rewrites to know.
-        let shapes: HashMap<_, _> =
-            known.into_iter().map(|(id, fact)| (id, ops::Fact::new(fact.dtype, fact.shape))).collect();
+        let shapes: HashMap<_, _> = known
+            .into_iter()
+            .map(|(id, fact)| (id, sardonyx::base::Fact::new(fact.dtype, fact.shape)))
+            .collect();
         let mut graph = session.planned().clone();
         let Inference::Complete(facts) = infer(&graph, &shapes).unwrap() else {
             panic!("{} needs elements", path.display())
@@ -81,12 +84,16 @@ fn a_residual_block_is_convolutions_alone() {
     let values = session
         .bind(&given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect::<Vec<_>>())
         .unwrap();
-    let shapes: HashMap<_, _> =
-        values.iter().map(|(&id, tensor)| (id, ops::Fact::new(tensor.dtype(), tensor.shape()))).collect();
+    let shapes: HashMap<_, _> = values
+        .iter()
+        .map(|(&id, tensor)| (id, sardonyx::base::Fact::new(tensor.dtype(), tensor.shape())))
+        .collect();
     let mut graph = session.graph().clone();
     let Inference::Complete(mut facts) = infer(&graph, &shapes).unwrap() else { panic!("needs elements") };
     passes::with_shapes(&mut graph, &facts).unwrap();
-    facts.extend(graph.values[facts.len()..].iter().map(|value| value.constant.as_ref().map(ops::Fact::of)));
+    facts.extend(
+        graph.values[facts.len()..].iter().map(|value| value.constant.as_ref().map(sardonyx::base::Fact::of)),
+    );
     let left: Vec<&str> = graph.nodes.iter().map(|node| node.op_type.as_str()).collect();
     assert_eq!(left, ["Conv", "Conv", "Conv", "GlobalAveragePool"]);
     let capabilities = Capabilities::webgpu();

@@ -4,9 +4,10 @@
 #[path = "support/cases.rs"]
 mod support;
 
+use sardonyx::base::Fact;
 use sardonyx::gpu::{Device, test_device};
 use sardonyx::onnx::{Model, ModelInfo};
-use sardonyx::ops::{Fact, Operands, operators};
+use sardonyx::ops::{Operands, operators};
 use sardonyx::plan::Precision;
 use sardonyx::tensor::{DType, cast};
 use sardonyx::{Session, Tensor, cpu, ops};

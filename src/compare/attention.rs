@@ -3,7 +3,8 @@
 
 use super::bounds::{Input, Own, leaves_range};
 use super::measure::Allowed;
-use super::{C, UNIT_F32, accuracy};
+use super::{C, accuracy};
+use crate::base::UNIT_F32;
 use crate::error::{Error, Result};
 use crate::graph::Node;
 use crate::ops::Operands;

@@ -10,7 +10,8 @@ use super::measure::Allowed;
 use super::normalization::{Runs, moments, normalization};
 use super::sets::{has_subnormal, is_subnormal};
 use super::winograd::spread;
-use super::{Bound, C, UNIT_F16, UNIT_F32, sums};
+use super::{C, sums};
+use crate::base::{Bound, Fact, Precision, UNIT_F16, UNIT_F32};
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::graph::Node;
@@ -19,9 +20,8 @@ use crate::ops::matrix::gemm::Gemm;
 use crate::ops::nn::{batch_normalization::BatchNormalization, conv::Conv};
 use crate::ops::nn::{rotary_embedding::RotaryEmbedding, softmax::Softmax};
 use crate::ops::pointwise::{Elementwise, Pointwise};
-use crate::ops::{Fact, Mode, Operands, Operator};
+use crate::ops::{Mode, Operands, Operator};
 use crate::passes::{epilogue_of, set_epilogue};
-use crate::plan::Precision;
 use crate::tensor::{DType, Tensor, cast};
 
 /// The unit roundoff with which a type is stored at a precision.

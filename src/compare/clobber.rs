@@ -1,8 +1,9 @@
 //! The planner's fault: a buffer handed on while a step still has to read it.
 
 use super::fault::Seen;
+use crate::base::PlaceId;
 use crate::error::Result;
-use crate::plan::{self, Home, PlaceId, Plan, Step, StepKind};
+use crate::plan::{self, Home, Plan, Step, StepKind};
 use crate::tensor::{DType, cast};
 
 /// A place whose buffer is taken by another one too early, and the first step that reads what is left.

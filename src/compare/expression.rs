@@ -3,7 +3,7 @@
 
 use super::accuracy::rounding;
 use super::range::LARGEST_F16;
-use super::{UNIT_F16, UNIT_F32};
+use crate::base::{UNIT_F16, UNIT_F32};
 use crate::error::{Error, Result};
 use crate::ops::Mode;
 use crate::ops::pointwise::{Arg, Pointwise, Step};

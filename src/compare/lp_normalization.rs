@@ -1,8 +1,9 @@
 //! What LpNormalization may lose: a norm, and the division by it.
 
+use super::C;
 use super::bounds::{Input, Own, leaves_range};
 use super::measure::Allowed;
-use super::{C, UNIT_F32};
+use crate::base::UNIT_F32;
 use crate::error::{Error, Result};
 
 /// y = x / N with N = Σ|x| or √Σx², over n elements:

@@ -1,8 +1,9 @@
 //! What MeanVarianceNormalization may lose, which adds its epsilon to the deviation and takes any axes.
 
+use super::C;
 use super::bounds::{Input, Own, leaves_range};
 use super::measure::Allowed;
-use super::{C, UNIT_F32};
+use crate::base::UNIT_F32;
 use crate::error::{Error, Result};
 use crate::tensor::index::{Odometer, broadcast_strides, strides};
 

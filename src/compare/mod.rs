@@ -27,6 +27,7 @@ mod sets;
 mod sums;
 mod winograd;
 
+pub use crate::base::{Bound, UNIT_F16, UNIT_F32};
 #[doc(hidden)]
 pub use accuracy::rounding;
 pub use fault::{Fault, Planted};
@@ -37,35 +38,3 @@ pub use run::{Options, compare};
 
 /// The one constant of every tolerance: how many times the derived rounding error a right answer may be off.
 pub const C: f64 = 4.0;
-
-/// The unit roundoff of float32 arithmetic: half the distance from 1 to the next number.
-pub const UNIT_F32: f64 = f32::EPSILON as f64 / 2.0;
-
-/// The unit roundoff of float16 storage.
-pub const UNIT_F16: f64 = 1.0 / 2048.0;
-
-/// How far a right answer of a step may lie from another.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Bound {
-    /// Elements are moved, chosen or counted: equal but for the rounding of storage.
-    Exact,
-    /// Each element by itself, through functions of bounded error.
-    Elementwise,
-    /// Sums of `length` products of the first two inputs, with the third added.
-    Contraction { length: usize },
-    /// Exponentials divided by their sum over `length` elements, or the logarithm of that.
-    Softmax { length: usize, logarithm: bool },
-    /// Exponentials of sums of products, divided by their sum, as the weights of another sum.
-    Attention,
-    /// A result scaled by the largest magnitude of its inputs: sums of `length` terms.
-    Sum { length: usize },
-    /// Contiguous runs brought to mean 0 (where `centred`) and variance 1, then scaled and shifted.
-    Normalization { length: usize, centred: bool, epsilon: f32 },
-    /// Runs along an axis divided by their 1-norm, or by their 2-norm where `squared`.
-    LpNormalization { axis: usize, squared: bool },
-    /// Runs along `axes` brought to mean 0 and divided by their deviation plus `epsilon`.
-    MeanVariance { axes: Vec<usize>, epsilon: f64 },
-    /// Elements chosen along an axis (ArgMax, TopK), and in output `positions` where each lies: one position
-    /// is as right as another where what lies there is within the input's tolerance of the same.
-    Choice { axis: usize, positions: usize },
-}

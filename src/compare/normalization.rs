@@ -1,9 +1,10 @@
 //! What a normalisation may lose: its mean, its variance and the division by its deviation, each followed to
 //! first order.
 
+use super::C;
 use super::bounds::{Input, Own, evaluate, leaves_range};
 use super::measure::Allowed;
-use super::{C, UNIT_F32};
+use crate::base::UNIT_F32;
 use crate::error::{Error, Result};
 use crate::graph::Node;
 use crate::tensor::Tensor;

@@ -1,16 +1,16 @@
 //! The model's outputs as a caller gets them, and its rewrites held to the graph as read.
 
-use super::UNIT_F32;
 use super::bounds::{floor, unit};
 use super::judge::{Judge, Others};
 use super::measure::{Allowed, Elements, Expected, measure};
 use super::range::Range;
 use super::reference::{Reference, Values};
 use super::report::{FusedPlan, OutputRow};
+use crate::base::{Fact, UNIT_F32};
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
-use crate::ops::{Fact, Mode};
+use crate::ops::Mode;
 use crate::passes;
 use crate::plan::Plan;
 use crate::tensor::{DType, Tensor, cast};

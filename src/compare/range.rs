@@ -1,7 +1,7 @@
 //! What becomes of a value beyond the largest finite one of the type that stores it.
 
+use crate::base::Precision;
 use crate::error::Result;
-use crate::plan::Precision;
 use crate::tensor::{DType, Tensor};
 
 /// From this magnitude on float32 rounds to an infinity: half a step beyond its largest finite value.

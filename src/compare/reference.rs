@@ -1,12 +1,13 @@
 //! What a device is compared with: the graph as read, every rewrite off.
 
 use super::bounds::{Own, unit};
+use crate::base::Precision;
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::graph::{Graph, ValueId};
 use crate::ops::{Mode, Operator};
-use crate::plan::{Plan, Precision};
+use crate::plan::Plan;
 use crate::session::Session;
 use crate::tensor::{DType, Tensor};
 use std::collections::HashMap;
@@ -93,7 +94,7 @@ pub fn extend(all: &mut Values, graph: &Graph, mode: Mode, store: &Stored) -> Re
         if node.outputs.iter().flatten().all(|id| all.contains_key(id)) {
             continue;
         }
-        let here = |error: Error| error.of_node(graph, node);
+        let here = |error: Error| graph.error_at(node, error);
         let mut operand = |index: usize, id: ValueId| {
             let held = match (all.get(&id), graph.constant(id)) {
                 (Some(tensor), _) => tensor.clone(),
@@ -159,7 +160,7 @@ pub fn on_adapter(session: &Session, device: &Device, inputs: &Values) -> Result
 /// The value that a place holds, from its bytes; `None` for what is no value of the graph.
 pub fn written_value(
     plan: &Arc<Plan>,
-    id: crate::plan::PlaceId,
+    id: crate::base::PlaceId,
     bytes: &[u8],
 ) -> Result<Option<(ValueId, Tensor)>> {
     let place = plan.places.get(id.0 as usize).ok_or_else(|| Error::internal("a place went missing"))?;

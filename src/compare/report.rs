@@ -84,7 +84,7 @@ pub struct Report {
     pub adapter: Option<String>,
     pub backend: Option<String>,
     pub driver: Option<String>,
-    pub precision: crate::plan::Precision,
+    pub precision: crate::base::Precision,
     pub reference: String,
     /// The constant of every tolerance.
     pub c: f64,

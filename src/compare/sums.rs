@@ -2,7 +2,8 @@
 
 use super::bounds::{Input, Own, floor, leaves_range, magnitude_of};
 use super::measure::Allowed;
-use super::{C, UNIT_F32, accuracy};
+use super::{C, accuracy};
+use crate::base::UNIT_F32;
 use crate::error::{Error, Result};
 use crate::graph::Node;
 use crate::kernels::pool::Mode as Pooling;

@@ -14,7 +14,8 @@ pub use packed::Packed;
 pub use read::{Compiled, is_compiled, open};
 pub use write::{Written, write};
 
-use crate::plan::{Constant, Layout, Storage};
+use crate::base::{Layout, Storage};
+use crate::plan::Constant;
 use serde::{Deserialize, Serialize};
 
 /// The first bytes of a file.

@@ -12,14 +12,14 @@ use super::epilogue::Ready;
 use super::layout::ChannelsLast;
 use super::panels::Packed;
 use super::product::with_band;
-use super::threads::{Elements, try_each};
-use crate::compare::Bound;
+use crate::base::{Bound, Fact};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
 use crate::ops::nn::conv::Conv;
-use crate::ops::{Fact, Infer, Mode, Operands, Operator};
+use crate::ops::{Infer, Mode, Operands, Operator};
 use crate::tensor::pool::{self, LINE};
 use crate::tensor::{DType, Tensor, element_count};
+use crate::threads::{Elements, try_each};
 use std::collections::HashMap;
 use std::sync::Arc;
 

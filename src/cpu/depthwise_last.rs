@@ -4,9 +4,9 @@
 use super::conv::Sizes;
 use super::epilogue::Ready;
 use super::plane::Plane;
-use super::threads::chunks;
 use super::vector::{Kernel, Vector, dispatch};
 use crate::ops::nn::window::Geometry;
+use crate::threads::chunks;
 use std::ops::Range;
 
 /// Pixels of a line that are summed up together: they share each tap's weights. Image networks' lines are

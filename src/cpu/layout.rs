@@ -7,14 +7,14 @@
 //! the graph's own between the two orders become nothing.
 
 use super::panels::Packed;
-use crate::compare::Bound;
+use crate::base::{Bound, Fact};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
 use crate::ops::nn::{conv::Conv, global_pool::GlobalPool, pool::Pool};
 use crate::ops::pointwise::Elementwise;
 use crate::ops::reduce::reduce::Reduce;
 use crate::ops::shape::{concat::Concat, transpose::Transpose};
-use crate::ops::{Fact, Infer, Mode, Operands, Operator};
+use crate::ops::{Infer, Mode, Operands, Operator};
 use crate::tensor::index::strides;
 use crate::tensor::{DType, Tensor};
 use std::collections::{HashMap, HashSet};

@@ -8,7 +8,6 @@ pub mod epilogue;
 pub mod gemm;
 pub mod layout;
 pub mod math;
-pub mod moves;
 pub mod panels;
 pub mod plane;
 pub mod pool;
@@ -16,13 +15,13 @@ pub mod product;
 pub mod program;
 pub mod rows;
 pub mod simd;
-pub mod threads;
 pub mod tile;
 pub mod vector;
 
+use crate::base::Fact;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ValueId};
-use crate::ops::{Fact, Infer, Mode, Operands, Operator};
+use crate::ops::{Infer, Mode, Operands, Operator};
 use crate::tensor::{DType, Tensor, cast, element_count, round_f16};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -126,7 +125,7 @@ pub fn run(
         values.insert(id, held(given, mode)?);
     }
     for (index, node) in graph.nodes.iter().enumerate() {
-        let here = |error: Error| error.of_node(graph, node);
+        let here = |error: Error| graph.error_at(node, error);
         for (index, id) in node.inputs.iter().enumerate().filter_map(|(index, id)| Some((index, (*id)?))) {
             if let Entry::Vacant(missing) = values.entry(id) {
                 let constant = graph.constant(id).ok_or_else(|| {

@@ -2,10 +2,10 @@
 //! run along channels.
 
 use super::plane::Plane;
-use super::threads::chunks;
 use super::vector::{Kernel, Vector, dispatch};
 use crate::kernels::pool::Mode as Kind;
 use crate::ops::nn::window::Geometry;
+use crate::threads::chunks;
 
 /// Pools `x` `[n, h, w, c]` to `y` `[n, oh, ow, c]`, all of which is written. `kind` is no norm.
 ///

@@ -6,10 +6,10 @@
 //! whatever the threads do.
 
 use super::panels::Panels;
-use super::threads::{chunks, each, try_each};
 use super::tile::{Bounds, Call, Tile};
 use crate::error::Result;
 use crate::tensor::pool::Floats;
+use crate::threads::{chunks, each, try_each};
 use std::cell::Cell;
 use std::ops::Range;
 use std::thread::LocalKey;

@@ -4,12 +4,14 @@
 use super::chain::{self, Chain};
 use super::layout;
 use super::panels::Packed;
-use super::{eval_node, held, threads};
+use super::{eval_node, held};
+use crate::base::Fact;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
-use crate::ops::{Fact, Mode, Operands, Operator};
+use crate::ops::{Mode, Operands, Operator};
 use crate::tensor::pool::Pool;
 use crate::tensor::{DType, Tensor};
+use crate::threads;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -154,7 +156,7 @@ impl Program {
         };
         for (index, node) in graph.nodes.iter().enumerate() {
             let start = times.is_some().then(Instant::now);
-            let here = |error: Error| error.of_node(graph, node);
+            let here = |error: Error| graph.error_at(node, error);
             if let Some(id) = node.inputs.iter().flatten().find(|&&id| !find(&values, id)) {
                 return Err(here(Error::internal(format!("'{}' has no value", graph.value(*id).name))));
             }

@@ -3,7 +3,7 @@
 
 use super::math;
 use super::simd::{Loop, vectorised};
-use super::threads::{Elements, chunks, each};
+use crate::threads::{Elements, chunks, each};
 
 const LANES: usize = 16;
 /// Neighbouring columns that are summed up together: few, so that a small outer size leaves work for every

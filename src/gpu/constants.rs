@@ -3,10 +3,11 @@
 use super::buffers::Buffer;
 use super::device::Device;
 use super::time_limits::Task;
+use crate::base::{Layout, Storage};
 use crate::compiled::Packed;
 use crate::error::{Error, Result, line};
 use crate::kernels::Packing;
-use crate::plan::{Constant, Layout, Storage, as_encoded, encode};
+use crate::plan::{Constant, as_encoded, encode};
 use crate::tensor::Tensor;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};

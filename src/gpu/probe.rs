@@ -3,8 +3,9 @@
 use super::buffers::Buffer;
 use super::execution::{After, Evaluate, Execution, PlaceBytes, Values, Watch, at_step};
 use super::readback;
+use crate::base::PlaceId;
 use crate::error::{Error, Result};
-use crate::plan::{Home, PlaceId, StepKind};
+use crate::plan::{Home, StepKind};
 
 /// Fills what a step is about to write, so that a store left out is seen: a NaN as an f32 and as two f16, and
 /// no likely integer.

@@ -9,8 +9,9 @@
 use super::device::Device;
 use super::readback;
 use super::time_limits::Task;
+use crate::base::{Access, UNIFORM_TABLE};
 use crate::error::{Error, Result};
-use crate::kernels::{Access, PARAMS_WINDOW, UNIFORM_TABLE, reads_uniform_table};
+use crate::kernels::{PARAMS_WINDOW, reads_uniform_table};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;

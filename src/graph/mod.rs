@@ -11,6 +11,7 @@
 
 mod verify;
 
+use crate::error::Error;
 use crate::ops::Operator;
 use crate::tensor::{DType, Tensor};
 use std::collections::HashMap;
@@ -90,6 +91,17 @@ pub struct Graph {
 }
 
 impl Graph {
+    /// An error with the names of a node, its operator, and the tensor that is the input at fault, where that is
+    /// known.
+    pub(crate) fn error_at(&self, node: &Node, error: Error) -> Error {
+        let at_fault = error.input_at_fault().and_then(|index| node.inputs.get(index).copied().flatten());
+        let name = at_fault.and_then(|id| self.values.get(id.0 as usize)).map(|value| value.name.clone());
+        let error = error.at_node(&node.name).at_operator(&node.op_type);
+        match name {
+            Some(name) => error.at_tensor(name),
+            None => error,
+        }
+    }
     /// Adds a value. Names must be unique; `verify` says if they aren't.
     pub fn add_value(
         &mut self,

@@ -4,8 +4,9 @@
 use super::block::parameters;
 use super::reduce::merged;
 use super::team::{Neighbours, Team};
-use super::{Access, Kernel, Prelude, folded_grid};
-use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
+use super::{Kernel, Prelude, folded_grid};
+use crate::base::{Access, Layout, Storage, Unsupported, View};
+use crate::plan::Lowering;
 use crate::tensor::DType;
 
 pub static ARG_REDUCE: Kernel = Kernel {

@@ -3,10 +3,11 @@
 
 use super::block::parameters;
 use super::team::Team;
-use super::{Access, Kernel, Prelude, folded_grid, matmul};
+use super::{Kernel, Prelude, folded_grid, matmul};
+use crate::base::{Access, Capabilities, Fact, Layout, PlaceId, Storage, Unsupported, View};
+use crate::ops::Operands;
 use crate::ops::nn::attention::{Attention, LENGTHS, MASK, PAST, Sizes};
-use crate::ops::{Fact, Operands};
-use crate::plan::{Capabilities, Layout, Lowering, PlaceId, Storage, Unsupported, View};
+use crate::plan::Lowering;
 use crate::tensor::DType;
 
 const COMMON: &str = include_str!("../../shaders/lib/attention.wgsl");

@@ -2,12 +2,10 @@
 
 use super::block::parameters;
 use super::epilogue::{Ends, Epilogue, samples};
-use super::{
-    Kernel, Packing, Prelude, UNIFORM_TABLE, gemm, gemm_cooperative, matmul, narrow, pair, weights as packed,
-};
+use super::{Kernel, Packing, Prelude, gemm, gemm_cooperative, matmul, narrow, pair, weights as packed};
+use crate::base::{PlaceId, Storage, UNIFORM_TABLE, Unsupported, Variant, bucket, candidates};
 use crate::error::{Error, Result};
-use crate::plan::choice::{bucket, candidates};
-use crate::plan::{Lowering, PlaceId, Storage, Unsupported, Variant};
+use crate::plan::Lowering;
 use crate::tensor::Tensor;
 
 pub static CONV: Kernel = Kernel {

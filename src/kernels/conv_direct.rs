@@ -4,7 +4,8 @@ use super::block::parameters;
 use super::conv::Sizes;
 use super::epilogue::{Ends, Epilogue, samples};
 use super::{Kernel, Prelude, folded_grid, narrow, pair};
-use crate::plan::{Lowering, PlaceId, Storage, Unsupported};
+use crate::base::{PlaceId, Storage, Unsupported};
+use crate::plan::Lowering;
 
 pub static CONV_DIRECT: Kernel = Kernel {
     stem: "conv_direct",

@@ -7,9 +7,9 @@ use super::block::parameters;
 use super::conv::Sizes;
 use super::epilogue::{Ends, Epilogue, samples};
 use super::{Kernel, Packing, Prelude, matmul, narrow, weights as packed};
+use crate::base::{Fact, Layout, Storage, Unsupported, View};
 use crate::error::{Error, Result};
-use crate::ops::Fact;
-use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
+use crate::plan::Lowering;
 use crate::tensor::{DType, Tensor};
 
 pub static CONV_STEM: Kernel = Kernel {

@@ -6,8 +6,9 @@ use super::conv::Sizes;
 use super::conv_direct;
 use super::epilogue::{Ends, Epilogue, samples};
 use super::{Kernel, Packing, Prelude, folded_grid, matmul, narrow, pair};
+use crate::base::{Layout, PlaceId, Storage, Unsupported};
 use crate::error::Result;
-use crate::plan::{Layout, Lowering, PlaceId, Storage, Unsupported};
+use crate::plan::Lowering;
 use crate::tensor::Tensor;
 
 pub static CONV_TRANSPOSE: Kernel = Kernel {

@@ -2,8 +2,9 @@
 //! hardware turns two axes.
 
 use super::block::parameters;
-use super::{Access, Kernel, Prelude, folded_grid};
-use crate::plan::{Builder, Layout, Storage, Unsupported, View};
+use super::{Kernel, Prelude, folded_grid};
+use crate::base::{Access, Layout, Storage, Unsupported, View};
+use crate::plan::Builder;
 
 pub static COPY: Kernel = Kernel {
     stem: "copy",

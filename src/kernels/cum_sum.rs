@@ -1,9 +1,10 @@
 //! Running sums along an axis: `shaders/cum_sum.wgsl`.
 
 use super::lines::{LINES, Lines, Params, WIDTH};
-use super::{Access, Kernel, Prelude};
+use super::{Kernel, Prelude};
+use crate::base::{Access, Layout, Storage, Unsupported};
 use crate::ops::pointwise::{Pointwise, emit, table};
-use crate::plan::{Layout, Lowering, Storage, Unsupported};
+use crate::plan::Lowering;
 use crate::tensor::DType;
 
 pub static CUM_SUM: Kernel = Kernel {

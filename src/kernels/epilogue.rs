@@ -1,9 +1,10 @@
 //! What a contraction does with its sum, on the kernel's side: bias, residual and clamp as flags, anything
 //! else as a variant.
 
-use super::{Access, Prelude, Target};
+use super::{Prelude, Target};
+use crate::base::{Access, PlaceId, Storage, Unsupported};
 use crate::ops::pointwise::{Arg, Pointwise, emit, table};
-use crate::plan::{Lowering, PlaceId, Storage, Unsupported};
+use crate::plan::Lowering;
 use crate::tensor::DType;
 
 /// The shared end of the contraction shaders.

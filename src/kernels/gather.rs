@@ -1,9 +1,9 @@
 //! Elements found by indices: `shaders/gather.wgsl`.
 
 use super::block::parameters;
-use super::{Access, Kernel, Prelude, folded_grid, indices};
-use crate::ops::Fact;
-use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
+use super::{Kernel, Prelude, folded_grid, indices};
+use crate::base::{Access, Fact, Layout, Storage, Unsupported, View};
+use crate::plan::Lowering;
 
 pub static GATHER: Kernel = Kernel {
     stem: "gather",

@@ -11,7 +11,8 @@ use super::epilogue::{Ends, Epilogue, samples};
 use super::gemm_cooperative::{self as cooperative, GEMM_COOPERATIVE};
 use super::matmul::{Matrix, Sizes};
 use super::{Kernel, Prelude, folded_grid, narrow, pair};
-use crate::plan::{Capabilities, Lowering, PlaceId, Storage, Unsupported, Variant};
+use crate::base::{Capabilities, PlaceId, Storage, Unsupported, Variant};
+use crate::plan::Lowering;
 
 pub static GEMM: Kernel = Kernel {
     stem: "gemm",

@@ -7,7 +7,7 @@
 use super::epilogue::{Epilogue, samples};
 use super::gemm::{Tiling, filling, tiles_prelude};
 use super::{Kernel, Prelude, gemm};
-use crate::plan::{Capabilities, Cooperative, Storage, Variant};
+use crate::base::{Capabilities, Cooperative, Storage, Variant};
 
 pub static GEMM_COOPERATIVE: Kernel = Kernel {
     stem: "gemm_cooperative",

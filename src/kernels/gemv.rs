@@ -3,7 +3,7 @@
 use super::epilogue::{Epilogue, samples};
 use super::matmul::Params;
 use super::{Kernel, Prelude, matmul, weights};
-use crate::plan::{Capabilities, Storage, Variant};
+use crate::base::{Capabilities, Storage, Variant};
 
 pub static GEMV: Kernel = Kernel {
     stem: "gemv",

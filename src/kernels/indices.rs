@@ -2,7 +2,7 @@
 //! (`shaders/lib/status.wgsl`).
 
 use super::Prelude;
-use crate::plan::Storage;
+use crate::base::Storage;
 
 /// Types `I…` of indices, `index_value(x)` as an i32, and `outside(entry, x)`, which tells of index `x` at
 /// place `entry` of a tuple.

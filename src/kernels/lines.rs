@@ -4,7 +4,8 @@
 use super::block::parameters;
 use super::team::{Neighbours, Team};
 use super::{Prelude, folded_grid};
-use crate::plan::{Capabilities, Layout, Lowering, Unsupported};
+use crate::base::{Capabilities, Layout, Unsupported};
+use crate::plan::Lowering;
 
 /// What the shaders begin with.
 pub(super) const LINES: &str = include_str!("../../shaders/lib/lines.wgsl");

@@ -3,8 +3,9 @@
 
 use super::lines::{LINES, Lines, Params, WIDTH};
 use super::team::Team;
-use super::{Access, Kernel, Prelude, lines};
-use crate::plan::{Layout, Lowering, Storage, Unsupported};
+use super::{Kernel, Prelude, lines};
+use crate::base::{Access, Layout, Storage, Unsupported};
+use crate::plan::Lowering;
 
 pub static LP_NORMALIZE: Kernel = Kernel {
     stem: "lp_normalize",

@@ -1,9 +1,10 @@
 //! Local response normalisation: `shaders/lrn.wgsl`.
 
 use super::block::parameters;
-use super::{Access, Kernel, Prelude, folded_grid};
+use super::{Kernel, Prelude, folded_grid};
+use crate::base::{Access, Layout, Storage, Unsupported};
 use crate::ops::nn::lrn::Lrn;
-use crate::plan::{Layout, Lowering, Storage, Unsupported};
+use crate::plan::Lowering;
 
 pub static LRN: Kernel =
     Kernel { stem: "lrn", shader: include_str!("../../shaders/lrn.wgsl"), params: Params::MEMBERS, variants };

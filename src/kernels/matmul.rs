@@ -3,8 +3,8 @@
 use super::block::parameters;
 use super::epilogue::{Ends, Epilogue, samples};
 use super::{Kernel, Prelude, Target, gemm, gemm_cooperative, gemv, narrow, weights};
-use crate::plan::choice::{bucket, candidates};
-use crate::plan::{Capabilities, Layout, Lowering, PlaceId, Storage, Unsupported, Variant, View};
+use crate::base::{Capabilities, Layout, PlaceId, Storage, Unsupported, Variant, View, bucket, candidates};
+use crate::plan::Lowering;
 
 pub static MATMUL: Kernel = Kernel {
     stem: "matmul",

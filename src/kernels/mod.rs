@@ -45,13 +45,14 @@ mod target;
 pub mod variants;
 mod weights;
 
+pub use crate::base::{Access, Form, UNIFORM_TABLE};
 pub use block::Member;
 pub use extent::Extent;
-pub use prelude::{Dialect, Form, Needs, Prelude, Source, UNIFORM_TABLE, reads_uniform_table};
+pub use prelude::{Dialect, Needs, Prelude, Source, reads_uniform_table};
 pub use target::Target;
 
+use crate::base::{PlaceId, Unsupported};
 use crate::error::Result;
-use crate::plan::{PlaceId, Unsupported};
 use crate::tensor::Tensor;
 
 /// The most bytes that a parameter block may take: the size of the binding's window.
@@ -113,14 +114,6 @@ pub static KERNELS: &[&Kernel] = &[
     &winograd::WINOGRAD_INPUT,
     &winograd::WINOGRAD_OUTPUT,
 ];
-
-/// How a dispatch uses a buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Access {
-    Read,
-    /// Written, possibly read too.
-    Write,
-}
 
 /// One run of one kernel: plain data.
 #[derive(Debug, Clone, PartialEq)]

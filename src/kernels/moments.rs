@@ -3,8 +3,9 @@
 
 use super::block::parameters;
 use super::team::{Neighbours, Team};
-use super::{Access, Kernel, Prelude, folded_grid};
-use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
+use super::{Kernel, Prelude, folded_grid};
+use crate::base::{Access, Layout, Storage, Unsupported, View};
+use crate::plan::Lowering;
 
 pub static MOMENTS: Kernel = Kernel {
     stem: "moments",

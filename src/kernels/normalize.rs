@@ -3,9 +3,9 @@
 
 use super::block::parameters;
 use super::team::{Neighbours, Team};
-use super::{Access, Kernel, Prelude, folded_grid};
-use crate::ops::Fact;
-use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
+use super::{Kernel, Prelude, folded_grid};
+use crate::base::{Access, Fact, Layout, Storage, Unsupported, View};
+use crate::plan::Lowering;
 
 pub static NORMALIZE: Kernel = Kernel {
     stem: "normalize",

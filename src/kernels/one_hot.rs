@@ -1,8 +1,9 @@
 //! Indices as rows that are "on" there alone: `shaders/one_hot.wgsl`.
 
 use super::block::parameters;
-use super::{Access, Kernel, Prelude, folded_grid};
-use crate::plan::{Lowering, Storage, Unsupported, View};
+use super::{Kernel, Prelude, folded_grid};
+use crate::base::{Access, Storage, Unsupported, View};
+use crate::plan::Lowering;
 
 pub static ONE_HOT: Kernel = Kernel {
     stem: "one_hot",

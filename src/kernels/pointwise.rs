@@ -1,9 +1,10 @@
 //! Elementwise expressions: `shaders/pointwise.wgsl`, its bindings and its `evaluate` generated.
 
 use super::block::parameters;
-use super::{Access, Kernel, Prelude, folded_grid};
+use super::{Kernel, Prelude, folded_grid};
+use crate::base::{Access, Layout, PlaceId, Storage, Unsupported, View};
 use crate::ops::pointwise::{Lane, Pointwise, emit, table};
-use crate::plan::{Layout, Lowering, PlaceId, Storage, Unsupported, View};
+use crate::plan::Lowering;
 use crate::tensor::DType;
 use std::fmt::Write;
 

@@ -1,9 +1,10 @@
 //! Pools in two dimensions: `shaders/pool.wgsl`.
 
 use super::block::parameters;
-use super::{Access, Kernel, Prelude, folded_grid};
+use super::{Kernel, Prelude, folded_grid};
+use crate::base::{Access, Layout, Storage, Unsupported};
 use crate::ops::nn::window::Geometry;
-use crate::plan::{Layout, Lowering, Storage, Unsupported};
+use crate::plan::Lowering;
 
 pub static POOL: Kernel = Kernel {
     stem: "pool",

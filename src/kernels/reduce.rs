@@ -3,10 +3,10 @@
 use super::block::parameters;
 use super::reduce_integer::{self, REDUCE_INTEGER};
 use super::team::{Neighbours, Team};
-use super::{Access, Kernel, Prelude, folded_grid};
-use crate::ops::Fact;
+use super::{Kernel, Prelude, folded_grid};
+use crate::base::{Access, Fact, Layout, Storage, Unsupported, View};
 use crate::ops::reduce::reduce::evaluate;
-use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
+use crate::plan::Lowering;
 use crate::tensor::{DType, Tensor};
 
 pub static REDUCE: Kernel = Kernel {

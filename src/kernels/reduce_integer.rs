@@ -2,7 +2,7 @@
 
 use super::reduce::{Params, Reduction, WIDTH};
 use super::{Kernel, Prelude};
-use crate::plan::{Storage, Unsupported};
+use crate::base::{Storage, Unsupported};
 use crate::tensor::DType;
 
 pub static REDUCE_INTEGER: Kernel = Kernel {

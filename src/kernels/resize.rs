@@ -1,9 +1,10 @@
 //! Interpolation over two spatial axes: `shaders/resize.wgsl`.
 
 use super::block::parameters;
-use super::{Access, Kernel, Prelude, folded_grid};
+use super::{Kernel, Prelude, folded_grid};
+use crate::base::{Access, Layout, Storage, Unsupported};
 use crate::ops::nn::resample::Taps;
-use crate::plan::{Layout, Lowering, Storage, Unsupported};
+use crate::plan::Lowering;
 use crate::tensor::Tensor;
 
 pub static RESIZE: Kernel = Kernel {

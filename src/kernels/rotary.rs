@@ -1,11 +1,11 @@
 //! Rotary positions: `shaders/rotary.wgsl`.
 
 use super::block::parameters;
-use super::{Access, Kernel, Prelude, folded_grid, indices, matmul, narrow};
-use crate::ops::Fact;
+use super::{Kernel, Prelude, folded_grid, indices, matmul, narrow};
+use crate::base::{Access, Fact, Layout, Storage, Unsupported, View};
 use crate::ops::nn::rotary_embedding::RotaryEmbedding;
 use crate::ops::shape::alias_reshaped;
-use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
+use crate::plan::Lowering;
 
 pub static ROTARY: Kernel = Kernel {
     stem: "rotary",

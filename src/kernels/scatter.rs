@@ -1,10 +1,10 @@
 //! Slices replaced, found by indices: `shaders/scatter.wgsl`.
 
 use super::block::parameters;
-use super::{Access, Kernel, Prelude, folded_grid, indices};
-use crate::ops::Fact;
+use super::{Kernel, Prelude, folded_grid, indices};
+use crate::base::{Access, Fact, Layout, Storage, Unsupported};
 use crate::ops::pointwise::{Pointwise, Row, emit};
-use crate::plan::{Layout, Lowering, Storage, Unsupported};
+use crate::plan::Lowering;
 use crate::tensor::DType;
 
 pub static SCATTER: Kernel = Kernel {

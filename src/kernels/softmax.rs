@@ -3,9 +3,9 @@
 
 use super::lines::{LINES, Lines, Params, WIDTH};
 use super::team::Team;
-use super::{Access, Kernel, Prelude, lines};
-use crate::ops::Fact;
-use crate::plan::{Layout, Lowering, Storage, Unsupported, View};
+use super::{Kernel, Prelude, lines};
+use crate::base::{Access, Fact, Layout, Storage, Unsupported, View};
+use crate::plan::Lowering;
 
 pub static SOFTMAX: Kernel = Kernel {
     stem: "softmax",

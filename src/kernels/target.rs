@@ -1,7 +1,7 @@
 //! Where a kernel writes: rows of whole groups of 4, a step apart. The rows of a matrix, or an image's pixels
 //! with their channels.
 
-use crate::plan::{Layout, PlaceId, Unsupported, View};
+use crate::base::{Layout, PlaceId, Unsupported, View};
 
 /// A place's part that a kernel fills; offset and step in groups of 4 elements. Where the rows fill the
 /// place, the step is their length.

@@ -4,7 +4,7 @@
 //! Nothing here is measured: there was no such adapter to measure on (docs/performance.md).
 
 use super::{Prelude, folded_grid};
-use crate::plan::Capabilities;
+use crate::base::Capabilities;
 
 /// Invocations that an adapter should have to do, if there is work for them: below that a line gets more of
 /// them.

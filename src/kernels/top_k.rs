@@ -1,9 +1,9 @@
 //! The first elements of rows in order: `shaders/top_k.wgsl`.
 
 use super::block::parameters;
-use super::{Access, Kernel, Prelude, folded_grid};
-use crate::ops::Fact;
-use crate::plan::{Layout, Lowering, Storage, Unsupported};
+use super::{Kernel, Prelude, folded_grid};
+use crate::base::{Access, Fact, Layout, Storage, Unsupported};
+use crate::plan::Lowering;
 use crate::tensor::DType;
 
 pub static TOP_K: Kernel = Kernel {

@@ -1,8 +1,9 @@
 //! Triangles of matrices: `shaders/trilu.wgsl`.
 
 use super::block::parameters;
-use super::{Access, Kernel, Prelude, folded_grid};
-use crate::plan::{Layout, Lowering, Storage, Unsupported};
+use super::{Kernel, Prelude, folded_grid};
+use crate::base::{Access, Layout, Storage, Unsupported};
+use crate::plan::Lowering;
 
 pub static TRILU: Kernel = Kernel {
     stem: "trilu",

@@ -1,13 +1,13 @@
 //! Every shader that an adapter may get, as text: what the tests translate, and what `bench --kernel all
 //! --shaders` writes.
 
-use super::{Dialect, Extent, Form, KERNELS, Member, Needs};
+use super::{Dialect, Extent, KERNELS, Member, Needs};
+use crate::base::{Capabilities, Form};
 use crate::error::{Error, Result};
-use crate::plan::Capabilities;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// The forms of preludes, as [`Capabilities::form`](crate::plan::Capabilities::form) makes them: hardware's,
+/// The forms of preludes, as [`Capabilities::form`](crate::base::Capabilities::form) makes them: hardware's,
 /// and software adapters'.
 pub const FORMS: [Form; 8] = {
     let plain = Form {

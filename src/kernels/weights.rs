@@ -6,8 +6,8 @@
 //! a load.
 
 use super::{Packing, Prelude};
+use crate::base::{Capabilities, Unsupported};
 use crate::error::{Error, Result};
-use crate::plan::{Capabilities, Unsupported};
 use crate::tensor::{Run, Tensor};
 
 const ROWS: &str = include_str!("../../shaders/lib/b_rows.wgsl");

@@ -9,12 +9,10 @@
 use super::block::parameters;
 use super::conv::Sizes;
 use super::epilogue::{Ends, Epilogue, samples};
-use super::{
-    Access, Dispatch, Kernel, Packing, Prelude, Target, folded_grid, matmul, narrow, weights as packed,
-};
+use super::{Dispatch, Kernel, Packing, Prelude, Target, folded_grid, matmul, narrow, weights as packed};
+use crate::base::{Access, Capabilities, Fact, Layout, PlaceId, Storage, Unsupported};
 use crate::error::{Error, Result};
-use crate::ops::Fact;
-use crate::plan::{Capabilities, Layout, Lowering, PlaceId, Storage, Unsupported};
+use crate::plan::Lowering;
 use crate::tensor::{DType, Tensor, element_count, zeros};
 use rayon::prelude::*;
 use std::f64::consts::{FRAC_1_SQRT_2 as HALF_ROOT, SQRT_2 as ROOT};

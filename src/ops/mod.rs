@@ -10,7 +10,7 @@ pub mod reduce;
 pub mod shape;
 
 pub use attributes::{Attribute, Input, NodeView};
-pub use operator::{Fact, Infer, Mode, OpDef, Operands, Operator};
+pub use operator::{Infer, Mode, OpDef, Operands, Operator};
 
 /// The rooms: an operator is known because its row is here, or in one of the tables of operators that share a
 /// room.

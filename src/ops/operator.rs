@@ -1,11 +1,11 @@
 //! What an operator is: the trait that every room implements, and what passes through it.
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Unsupported};
 use crate::cpu::panels::Packed;
 use crate::error::{Error, Result};
 use crate::ops::attributes::NodeView;
 use crate::ops::case::Case;
-use crate::plan::{Lowering, Unsupported};
+use crate::plan::Lowering;
 use crate::tensor::{DType, Tensor};
 use std::any::Any;
 use std::fmt::Debug;
@@ -22,31 +22,6 @@ pub struct OpDef {
     pub parse: fn(&mut NodeView) -> Result<Arc<dyn Operator>>,
     /// What tests of the room run: see [`crate::ops::case`].
     pub cases: &'static [Case],
-}
-
-/// What is known of a value when a plan is made.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Fact {
-    pub dtype: DType,
-    pub shape: Vec<usize>,
-    /// The elements, where they follow from constants, shapes and inputs needed by value.
-    pub value: Option<Tensor>,
-}
-
-impl Fact {
-    pub fn new(dtype: DType, shape: impl Into<Vec<usize>>) -> Self {
-        Self { dtype, shape: shape.into(), value: None }
-    }
-    pub fn of(tensor: &Tensor) -> Self {
-        Self { dtype: tensor.dtype(), shape: tensor.shape().to_vec(), value: Some(tensor.clone()) }
-    }
-    pub fn rank(&self) -> usize {
-        self.shape.len()
-    }
-    pub fn count(&self) -> usize {
-        // Saturating: a shape is checked against memory only after it is inferred.
-        self.shape.iter().fold(1usize, |count, &size| count.saturating_mul(size))
-    }
 }
 
 /// Why `infer` has no answer.

@@ -18,10 +18,12 @@
 
 use super::search::{Fusion, Search, everywhere};
 use super::{epilogue_of, expression_of};
+use crate::base::Fact;
 use crate::error::Result;
 use crate::graph::{Graph, ValueId};
 use crate::kernels::attention::takes;
 use crate::kernels::reduce::Reduction;
+use crate::ops::Operands;
 use crate::ops::matrix::matmul::MatMul;
 use crate::ops::nn::attention::{Attention, Sizes};
 use crate::ops::nn::softmax::Softmax;
@@ -30,7 +32,6 @@ use crate::ops::reduce::reduce::Reduce;
 use crate::ops::shape::expand::Expand;
 use crate::ops::shape::reshape::Reshape;
 use crate::ops::shape::transpose::Transpose;
-use crate::ops::{Fact, Operands};
 use crate::tensor::index::axis;
 use std::sync::Arc;
 

@@ -2,10 +2,10 @@
 //! f`: one dispatch instead of two, and nothing stored between.
 
 use super::{expression_of, only_reader};
+use crate::base::Fact;
 use crate::error::Result;
 use crate::graph::Graph;
 use crate::kernels::pointwise::MAX_OPERANDS;
-use crate::ops::Fact;
 use crate::ops::pointwise::{Elementwise, emit};
 use std::sync::Arc;
 

@@ -20,7 +20,7 @@ pub fn rewrite(graph: &mut Graph) -> Result<bool> {
             continue;
         }
         let operands: Vec<_> = operands.iter().map(|operand| operand.flatten()).collect();
-        let facts: Vec<_> = operands.iter().map(|operand| operand.map(crate::ops::Fact::of)).collect();
+        let facts: Vec<_> = operands.iter().map(|operand| operand.map(crate::base::Fact::of)).collect();
         let refs: Vec<_> = facts.iter().map(Option::as_ref).collect();
         let given: usize = operands.iter().flatten().map(|tensor| tensor.bytes().len()).sum();
         let modest = crate::plan::infer_node(&node, &refs).is_ok_and(|results| {

@@ -2,9 +2,9 @@
 //! `Gelu(x)`: exporters wrote it so before opset 20.
 
 use super::search::{Fusion, Search, everywhere};
+use crate::base::Fact;
 use crate::error::Result;
 use crate::graph::{Graph, ValueId};
-use crate::ops::Fact;
 use crate::ops::pointwise::{Arg, Elementwise, Pointwise, table};
 use std::sync::Arc;
 

@@ -21,9 +21,9 @@ mod search;
 mod shapes;
 mod siblings;
 
+use crate::base::Fact;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
-use crate::ops::Fact;
 use crate::ops::pointwise::{Elementwise, Pointwise};
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -10,11 +10,11 @@
 //! `RMSNormalization(x, scale)`. d² is Pow(d, 2) or d · d; the division may be Reciprocal and Mul.
 
 use super::search::{Fusion, Search, everywhere};
+use crate::base::Fact;
 use crate::error::Result;
 use crate::graph::{Graph, ValueId};
 use crate::kernels::normalize::Normalization;
 use crate::kernels::reduce::Reduction;
-use crate::ops::Fact;
 use crate::ops::nn::layer_normalization::LayerNormalization;
 use crate::ops::pointwise::table;
 use crate::ops::reduce::reduce::Reduce;

@@ -3,9 +3,9 @@
 //! stay what they are. A CastLike no longer reads the value whose type it takes.
 
 use super::{expression_of, redirect};
+use crate::base::Fact;
 use crate::error::Result;
 use crate::graph::{Graph, Node, ValueId};
-use crate::ops::Fact;
 use crate::ops::pointwise::cast_like::CastLike;
 use crate::ops::pointwise::table;
 use std::collections::HashMap;

@@ -8,9 +8,9 @@
 
 use super::expression_of;
 use super::search::Search;
+use crate::base::Fact;
 use crate::error::Result;
 use crate::graph::{Graph, Node, ValueId};
-use crate::ops::Fact;
 use crate::ops::matrix::{gemm::Gemm, matmul::MatMul};
 use crate::ops::shape::{reshape::Reshape, transpose::Transpose};
 use crate::tensor::Tensor;

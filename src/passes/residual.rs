@@ -4,9 +4,9 @@
 
 use super::activation::function_of;
 use super::{epilogue_of, expression_of, fuse_into, only_reader, set_epilogue};
+use crate::base::Fact;
 use crate::error::Result;
 use crate::graph::{Graph, ValueId};
-use crate::ops::Fact;
 use crate::ops::matrix::matmul::MatMul;
 use crate::ops::pointwise::table;
 

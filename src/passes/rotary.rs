@@ -10,9 +10,9 @@
 //! to x and of d elements → *Result* `RotaryEmbedding(x, cos, sin)` with an angle for every element.
 
 use super::search::{Fusion, Search, everywhere};
+use crate::base::Fact;
 use crate::error::Result;
 use crate::graph::{Graph, ValueId};
-use crate::ops::Fact;
 use crate::ops::nn::rotary_embedding::RotaryEmbedding;
 use crate::ops::pointwise::table;
 use crate::ops::shape::concat::Concat;

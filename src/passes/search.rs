@@ -3,9 +3,10 @@
 
 use super::activation::function_where;
 use super::expression_of;
+use crate::base::Fact;
 use crate::graph::{Graph, ValueId};
+use crate::ops::Operator;
 use crate::ops::pointwise::{Pointwise, Row};
-use crate::ops::{Fact, Operator};
 use std::collections::HashMap;
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
 //! *Given* a Shape or Size of a value whose shape is known → *Result* a constant: nobody then reads the value
 //! for its shape alone, which would keep other rewrites from it.
 
+use crate::base::Fact;
 use crate::error::Result;
 use crate::graph::{Graph, Node};
-use crate::ops::Fact;
 use crate::ops::shape::shape_of::ShapeOf;
 
 pub fn rewrite(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<bool> {

@@ -1,9 +1,10 @@
 //! Inference of every type and shape, and of the values that follow from constants and shapes.
 
+use crate::base::Fact;
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
-use crate::ops::{Fact, Infer, Mode, Operands};
+use crate::ops::{Infer, Mode, Operands};
 use std::collections::HashMap;
 
 /// Values that follow from constants are computed with the plan up to this many bytes.
@@ -59,7 +60,7 @@ pub fn infer(graph: &Graph, inputs: &HashMap<ValueId, Fact>) -> Result<Inference
         }
         let mut results = match infer_node(node, &known) {
             Ok(results) => results,
-            Err(Infer::Error(error)) => return Err(error.of_node(graph, node)),
+            Err(Infer::Error(error)) => return Err(graph.error_at(node, error)),
             Err(Infer::NeedsValue(index)) => {
                 let sources = node
                     .inputs
@@ -103,7 +104,7 @@ pub fn infer(graph: &Graph, inputs: &HashMap<ValueId, Fact>) -> Result<Inference
             let operands: Vec<_> =
                 known.iter().map(|fact| fact.and_then(|fact| fact.value.as_ref())).collect();
             let values = cpu::eval_node(&*node.op, &operands, Mode::Declared)
-                .map_err(|error| error.of_node(graph, node))?;
+                .map_err(|error| graph.error_at(node, error))?;
             results = values.iter().map(Fact::of).collect();
         }
         for (id, fact) in node.outputs.iter().zip(results) {

@@ -1,21 +1,10 @@
 //! What an operator lowers itself with: views of its inputs, places for its outputs, dispatches.
 
 use super::planner::Builder;
-use super::{Capabilities, Layout, PlaceId, Storage, Variant, View};
+use crate::base::{Access, Capabilities, Fact, Layout, PlaceId, Storage, Unsupported, Variant, View};
 use crate::graph::{Node, ValueId};
-use crate::kernels::{Access, Kernel, Packing, Prelude, Target};
-use crate::ops::Fact;
+use crate::kernels::{Kernel, Packing, Prelude, Target};
 use crate::tensor::{DType, Tensor};
-
-/// Why a node has no GPU work: the reason that reports show.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unsupported(pub String);
-
-impl Unsupported {
-    pub fn new(reason: impl Into<String>) -> Self {
-        Self(reason.into())
-    }
-}
 
 /// A node on its way to the GPU.
 pub struct Lowering<'a> {

@@ -6,8 +6,7 @@
 //! themselves; a kernel that wants a certain layout asks for it, and the planner emits the copy where the
 //! view isn't in it already.
 
-mod capabilities;
-pub(crate) mod choice;
+mod choice;
 mod facts;
 mod finish;
 mod inspect;
@@ -20,28 +19,26 @@ mod planner;
 mod print;
 mod report;
 
-pub(crate) use capabilities::within;
-pub use capabilities::{Capabilities, Cooperative, Precision};
-pub use choice::{Choices, Chosen, Variant};
+pub use crate::base::{
+    Capabilities, Cooperative, Layout, PlaceId, Precision, Storage, Unsupported, Variant, View,
+};
+pub use choice::{Choices, Chosen};
 pub use facts::{Inference, infer, infer_node, node_flops};
 pub use inspect::{PlannedDispatch, PlannedNode, PlannedStep, Summary};
-pub use layout::{Layout, Storage, View, as_encoded, decode, encode};
-pub use lowering::{Lowering, Unsupported};
+pub use layout::{as_encoded, decode, encode};
+pub use lowering::Lowering;
 pub use memory::{Lifetime, assign, live};
 pub use part::Part;
 pub(crate) use planner::Builder;
 pub use planner::{PlanRequest, mode_of, plan};
 pub use report::{Report, STATUS_BYTES};
 
+use crate::base::Fact;
 use crate::graph::ValueId;
 use crate::kernels::{Dispatch, Packing};
-use crate::ops::{Fact, Operator};
+use crate::ops::Operator;
 use crate::tensor::Tensor;
 use std::sync::Arc;
-
-/// Names a place of one plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PlaceId(pub u32);
 
 /// Where a place's bytes are.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,11 +8,11 @@
 //! the whole's.
 
 use super::planner::Builder;
-use super::{Home, Layout, Place, PlaceId, Plan, View, decode, encode};
+use super::{Home, Place, Plan, decode, encode};
+use crate::base::{Fact, Layout, PlaceId, View};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ValueId};
 use crate::kernels::Target;
-use crate::ops::Fact;
 use crate::ops::shape::concat::Concat;
 use crate::tensor::Tensor;
 use crate::tensor::index::{Odometer, axis, strides};

@@ -3,9 +3,9 @@
 
 use super::planner::Builder;
 use super::*;
+use crate::base::Access;
 use crate::error::{Error, Result};
 use crate::graph::ValueId;
-use crate::kernels::Access;
 use crate::tensor::{DType, element_count};
 
 impl Builder {

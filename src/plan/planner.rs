@@ -4,9 +4,10 @@
 use super::part::{Share, shares};
 use super::places::too_large;
 use super::*;
+use crate::base::{Access, Form};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ValueId};
-use crate::kernels::{Access, Extent, Form, Kernel, PARAMS_WINDOW, Prelude, block};
+use crate::kernels::{Extent, Kernel, PARAMS_WINDOW, Prelude, block};
 use crate::ops::Mode;
 use crate::tensor::DType;
 use std::collections::HashMap;

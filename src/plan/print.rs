@@ -5,9 +5,10 @@
 //! planner, and for snapshot tests (tests/plans.rs). A kernel is shown by its stem and grid: its source and
 //! parameters belong to its own tests.
 
-use super::{Home, Place, PlaceId, Placement, Plan, Precision, StepKind};
+use super::{Home, Place, Placement, Plan, StepKind};
+use crate::base::{Access, PlaceId, Precision};
 use crate::graph::ValueId;
-use crate::kernels::{Access, Dispatch};
+use crate::kernels::Dispatch;
 use std::fmt::{Display, Formatter, Result, Write};
 
 /// Names on one line, whatever a model has put into them.

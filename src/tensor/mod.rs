@@ -5,6 +5,7 @@ mod dtype;
 mod fours;
 mod half_store;
 pub mod index;
+mod moves;
 pub mod pool;
 
 pub use convert::{Real, cast};
@@ -12,8 +13,8 @@ pub use dtype::{Boolean, DType, Element};
 pub use fours::Run;
 pub use half_store::{count_saturated, round_f16, to_f16};
 
-use crate::cpu::threads::try_chunks;
 use crate::error::{Error, Result};
+use crate::threads::try_chunks;
 use std::fmt;
 use std::sync::Arc;
 
@@ -405,7 +406,7 @@ impl Tensor {
                 bytemuck::try_cast_slice(from).map_err(|_| Error::internal("elements are not aligned"))?;
             let from =
                 from.get(offset..).ok_or_else(|| Error::internal("a view begins outside its tensor"))?;
-            crate::cpu::moves::strided(from, shape, strides, to)
+            moves::strided(from, shape, strides, to)
         }
         fn owned<T: Element>(
             from: &[u8],

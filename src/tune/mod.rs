@@ -8,12 +8,13 @@ mod store;
 
 pub use store::{Store, cache_folder};
 
+use crate::base::Variant;
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::gpu::Execution;
 use crate::graph::ValueId;
 use crate::ops::Operator;
-use crate::plan::{Choices, Plan, Variant};
+use crate::plan::{Choices, Plan};
 use crate::session::{Prepared, Session};
 use crate::tensor::Tensor;
 use std::collections::{BTreeMap, HashMap};

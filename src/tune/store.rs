@@ -4,9 +4,9 @@
 //! delete, and what it says is only ever a choice among a kernel's own candidates: a file that is damaged,
 //! too large or of something else is ignored.
 
+use crate::base::Variant;
 use crate::error::{Error, Result};
 use crate::gpu::Device;
-use crate::plan::Variant;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Read;

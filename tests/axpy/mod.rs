@@ -1,10 +1,11 @@
 //! A plan written by hand, of one kernel: no operator and no planner takes part.
 #![allow(dead_code, reason = "each test binary uses some of it")]
 
+use sardonyx::base::Fact;
 use sardonyx::gpu::{Constants, Device, Execution};
 use sardonyx::graph::{Graph, ValueId};
 use sardonyx::kernels::{Access, Dispatch, Packing};
-use sardonyx::ops::{Fact, Operator};
+use sardonyx::ops::Operator;
 use sardonyx::plan::{Constant, Home, Layout, Place, PlaceId, Plan, Precision, Step, StepKind, Storage};
 use sardonyx::tensor::{DType, Tensor};
 use sardonyx::{Error, Result};

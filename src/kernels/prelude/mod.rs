@@ -6,36 +6,11 @@ mod types;
 mod unroll;
 
 use super::team::Team;
-use crate::plan::Storage;
+use crate::base::{Form, Storage};
 use library::{collect_calls, library};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
-
-/// What an adapter makes of the same prelude: software adapters pay for every component of a load by itself,
-/// and read an address that they can't see is uniform once for each lane (docs/performance.md).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Form {
-    /// Groups of 4 elements are loaded and stored as 64-bit words: half as many components. Needs
-    /// SHADER_INT64.
-    pub wide: bool,
-    /// `uniform_index` and `uniform_small` go through a table of immediates, the one kind of value that
-    /// Mesa's software adapter takes for uniform. Needs IMMEDIATES, [`UNIFORM_TABLE`] at offset 0.
-    pub table: bool,
-    /// Loops over what an invocation made are left as loops: the size of the code decides how long Mesa's
-    /// software adapter translates a kernel. Hardware unrolls them, since registers can't be indexed.
-    pub rolled: bool,
-    /// A workgroup's sums are made by subgroups: needs SUBGROUP. For hardware alone.
-    pub subgroups: bool,
-    /// A group of 4 that all invocations read alike is loaded by 4 of them, a lane each, and broadcast: for
-    /// software adapters whose subgroups are 4 invocations. Needs SUBGROUP.
-    pub quads: bool,
-    /// Loops of known length are written out: for drivers that leave them loops. Goes with `rolled` off.
-    pub written_out: bool,
-    /// Stores of float16 take a finite number beyond its range to ±65,504, as `--precision f16` has it;
-    /// otherwise it is infinite.
-    pub saturates: bool,
-}
 
 /// Whose WGSL a source is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,17 +59,6 @@ pub struct Source {
 
 /// What goes with the constant UNROLLED.
 const KEPT: &str = include_str!("../../../shaders/lib/kept.wgsl");
-
-/// Entry k is k: see [`Form::table`]. 256 bytes, what adapters offer.
-pub const UNIFORM_TABLE: [u32; 64] = {
-    let mut table = [0; 64];
-    let mut k = 0;
-    while k < 64 {
-        table[k] = k as u32;
-        k += 1;
-    }
-    table
-};
 
 /// The text that precedes a shader. WGSL lets module-scope declarations come in any order, so the shader
 /// stays as written.

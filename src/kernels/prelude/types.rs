@@ -2,7 +2,7 @@
 //! lanes, and stored again.
 
 use super::Form;
-use crate::plan::Storage;
+use crate::base::Storage;
 
 /// Stores of float16: what lies beyond its range is made by its bits.
 const HALF: &str = include_str!("../../../shaders/lib/half.wgsl");

@@ -1,10 +1,10 @@
 //! [Einsum](https://onnx.ai/onnx/operators/onnx__Einsum.html), version 12: sums of products by Einstein's
 //! convention, with ellipses, repeated indices (diagonals) and an implicit result.
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::tensor::index::{Odometer, strides};
 use crate::tensor::{Tensor, allocate, cast, element_count};
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 //! Inputs: A `[m, k]` (or `[k, m]`), B `[k, n]` (or `[n, k]`), C broadcast to `[m, n]`, optional; then the
 //! epilogue's operands.
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Layout, Unsupported};
 use crate::cpu::epilogue::Ready;
 use crate::cpu::gemm::{MatrixRef, gemm};
 use crate::cpu::panels::{Packed, Panels};
@@ -14,8 +14,8 @@ use crate::kernels::epilogue::Ends;
 use crate::kernels::matmul as kernel;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::pointwise::{Arg, Pointwise, table};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Layout, Lowering, Unsupported};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::{DType, Real, Tensor, cast, element_count, pool, zeros};
 use std::sync::Arc;
 

@@ -4,21 +4,21 @@
 //! Inputs: A `[…, m, k]`, B `[…, k, n]`, either possibly 1-D; input 2 is a bias `[n]` that a pass put there;
 //! then the epilogue's operands, each of the result's shape.
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Layout, Unsupported};
 use crate::cpu::epilogue::Ready;
 use crate::cpu::gemm::{MatrixRef, gemm};
 use crate::cpu::panels::{Packed, Panels};
 use crate::cpu::product::{Rows, product as product_of, product_on};
-use crate::cpu::threads::try_chunks;
 use crate::error::{Error, Result};
 use crate::kernels::epilogue::Ends;
 use crate::kernels::{Target, matmul as kernel};
 use crate::ops::case::{Case, Operand::*, case};
 use crate::ops::pointwise::Pointwise;
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Layout, Lowering, Unsupported};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::index::{Odometer, broadcast, broadcast_strides, strides};
 use crate::tensor::{DType, Real, Tensor, cast, element_count, pool, zeros};
+use crate::threads::try_chunks;
 use std::sync::Arc;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "MatMul", since: 1, parse, cases: CASES };

@@ -3,11 +3,12 @@
 //!
 //! Inputs: X `[n, c, …]`, scale, bias, mean and variance `[c]`. The training mode is refused.
 
+use crate::base::{Fact, Unsupported};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::pointwise::{Arg, Pointwise, table};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Lowering, Unsupported};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@
 //! Inputs: X `[n, c, d…]`, W `[m, c/groups, k…]`, B `[m]` optional; then the epilogue's operands.
 
 use super::window::{Geometry, Window};
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Layout, Unsupported, View};
 use crate::cpu::conv::{Sizes, convolve, pack, pack_taps};
 use crate::cpu::depthwise::depthwise;
 use crate::cpu::depthwise_last;
@@ -16,8 +16,8 @@ use crate::kernels::epilogue::Ends;
 use crate::kernels::{conv, conv_direct, conv_stem, matmul, winograd};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::pointwise::Pointwise;
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Layout, Lowering, Unsupported, View};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::{DType, Real, Tensor, element_count, pool, zeros};
 use rayon::prelude::*;
 use std::sync::Arc;

@@ -5,15 +5,15 @@
 //! of X and tap `t` add to element `i·stride + t·dilation − begin` of the result.
 
 use super::window::{AutoPad, Geometry, Window};
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Layout, Unsupported};
 use crate::cpu::gemm::{MatrixRef, gemm};
 use crate::error::{Error, Result};
 use crate::kernels::epilogue::Ends;
 use crate::kernels::{conv, conv_transpose};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::pointwise::Pointwise;
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Layout, Lowering, Unsupported};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::{DType, Real, Tensor, element_count, zeros};
 use std::sync::Arc;
 

@@ -2,14 +2,14 @@
 //! [GlobalMaxPool](https://onnx.ai/onnx/operators/onnx__GlobalMaxPool.html), versions 1, 22: reductions over
 //! all spatial axes, kept as 1.
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Unsupported};
 use crate::cpu::panels::Packed;
 use crate::error::{Error, Result};
 use crate::kernels::reduce::Reduction;
 use crate::ops::case::{Case, Operand::*, case};
 use crate::ops::reduce::reduce::evaluate;
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Lowering, Unsupported};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 

@@ -2,13 +2,13 @@
 //! element along an axis, 0 elsewhere. Before version 13 the axis and all behind it were one.
 
 use super::softmax::Softmax;
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Layout, Unsupported, View};
 use crate::error::Result;
 use crate::kernels::{arg_reduce, one_hot};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::reduce::order::keys;
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Layout, Lowering, Unsupported, View};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::{DType, Tensor, cast, zeros};
 use std::sync::Arc;
 

@@ -6,12 +6,12 @@
 //! group.
 
 use super::layer_normalization::normalize_runs;
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Unsupported, View};
 use crate::error::{Error, Result};
 use crate::kernels::normalize::{self, Normalization};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Lowering, Unsupported, View};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::{Tensor, cast};
 use std::sync::Arc;
 

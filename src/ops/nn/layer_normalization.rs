@@ -5,14 +5,14 @@
 //! Inputs: X, scale, and for LayerNormalization a bias, both broadcast to X. Outputs of LayerNormalization:
 //! Y, and where asked for the mean and the inverse deviation of each run, in `stash_type`.
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Layout, Unsupported, View};
 use crate::cpu::rows;
 use crate::error::{Error, Result};
 use crate::kernels::moments;
 use crate::kernels::normalize::{self, Normalization};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Layout, Lowering, Unsupported, View};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::index::{Odometer, axis, broadcast, broadcast_strides, strides};
 use crate::tensor::{DType, Tensor, cast, pool};
 use std::sync::Arc;

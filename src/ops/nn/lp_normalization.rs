@@ -5,13 +5,13 @@
 //! [MeanVarianceNormalization](https://onnx.ai/onnx/operators/onnx__MeanVarianceNormalization.html), versions
 //! 9, 13: `(x − mean) / (deviation + 1e-9)` over axes.
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::reduce::Reduction;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::reduce::reduce::evaluate;
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Lowering, Unsupported};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::index::{Odometer, axes, axis, broadcast_strides, strides};
 use crate::tensor::{DType, Tensor, cast};
 use std::sync::Arc;

@@ -1,11 +1,11 @@
 //! [LRN](https://onnx.ai/onnx/operators/onnx__LRN.html), versions 1, 13: each element divided by a power of
 //! the squares of its neighbours across channels (Krizhevsky, Sutskever and Hinton, 2012).
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Lowering, Unsupported};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::{Tensor, cast, zeros};
 use std::sync::Arc;
 

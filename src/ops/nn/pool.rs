@@ -3,13 +3,13 @@
 //! [LpPool](https://onnx.ai/onnx/operators/onnx__LpPool.html) (1, 2, 11, 18, 22) over `[n, c, d…]`.
 
 use super::window::{Geometry, Window};
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Unsupported};
 use crate::cpu::panels::Packed;
 use crate::error::{Error, Result};
 use crate::kernels::pool::{Mode as Kind, lower};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Lowering, Unsupported};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::{DType, Tensor, cast, element_count, pool, zeros};
 use std::sync::Arc;
 

@@ -6,11 +6,11 @@
 //! onnxruntime and ONNX's reference do, it doesn't depend on the roi.
 
 use super::resample::{Axis, Coordinates, Interpolation, Nearest, Sampling, Taps, taps};
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Fact, Infer, Input, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Lowering, Unsupported};
+use crate::ops::{Infer, Input, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::index::{axes, strides};
 use crate::tensor::{Tensor, cast, element_count, zeros};
 use std::sync::Arc;

@@ -4,16 +4,16 @@
 //! X is `[batch, heads, sequence, head]` or `[batch, sequence, heads · head]`. The angles' cosines and sines
 //! are `[positions, pairs]` with position ids `[batch, sequence]`, or `[batch, sequence, pairs]` without.
 
-use crate::compare::Bound;
-use crate::cpu::threads::try_chunks;
+use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::rotary;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::pointwise::{Arg, Pointwise, table};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Lowering, Unsupported};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::index::{broadcast, broadcast_strides, element, strides};
 use crate::tensor::{DType, Real, Tensor, zeros};
+use crate::threads::try_chunks;
 use std::sync::Arc;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "RotaryEmbedding", since: 23, parse, cases: CASES };

@@ -3,12 +3,12 @@
 //!
 //! Before version 13 the axis and all behind it were one: `flat` says so.
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Layout, Unsupported};
 use crate::cpu::rows;
 use crate::error::Result;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Layout, Lowering, Unsupported};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::index::axis;
 use crate::tensor::{DType, Real, Tensor, pool, zeros};
 use std::sync::Arc;

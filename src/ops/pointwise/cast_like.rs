@@ -3,12 +3,12 @@
 //! concerns 8-bit floats alone.
 
 use super::Pointwise;
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Unsupported};
 use crate::error::Result;
 use crate::kernels::pointwise;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Lowering, Unsupported};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::{DType, Tensor, cast};
 use std::sync::Arc;
 

@@ -2,11 +2,11 @@
 
 use super::table::{Apply, Result_};
 use super::{Arg, Pointwise};
-use crate::cpu::threads::chunks;
 use crate::error::Result;
 use crate::tensor::index::{broadcast_strides, strides};
 use crate::tensor::pool::{self, Floats};
 use crate::tensor::{Tensor, element_count};
+use crate::threads::chunks;
 use std::cell::Cell;
 
 /// Elements of a run that go through all steps together: a few such runs fit the first-level cache.

@@ -4,10 +4,11 @@
 use super::cast_like::CastLike;
 use super::table::{self, Row};
 use super::{Arg, Pointwise};
+use crate::base::{Fact, Unsupported};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Fact, Infer, Input, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Lowering, Unsupported};
+use crate::ops::{Infer, Input, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::index::broadcast;
 use crate::tensor::{DType, Tensor};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The emitter: a [`Pointwise`] as a WGSL function over scalars, with the helper functions that it uses.
 
 use super::{Arg, Pointwise, Row};
-use crate::plan::Unsupported;
+use crate::base::Unsupported;
 use crate::tensor::DType;
 use std::collections::BTreeSet;
 use std::fmt::Write;

@@ -3,11 +3,11 @@
 //! extreme along an axis.
 
 use super::order::keys;
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Lowering, Unsupported};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::index::axis;
 use crate::tensor::{DType, Tensor, allocate};
 use std::sync::Arc;

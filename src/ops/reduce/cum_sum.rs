@@ -3,12 +3,12 @@
 //! Inputs: X, and the axis as a scalar. `exclusive` leaves an element out of its own sum, `reverse` runs from
 //! the end.
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::cum_sum::{self, Running};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Lowering, Unsupported};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::index::axis;
 use crate::tensor::{DType, Tensor, cast};
 use std::sync::Arc;

@@ -4,13 +4,13 @@
 //! Inputs: X, and the axes since version 18 (ReduceSum: 13), an attribute before. No axes: all, or none with
 //! `noop_with_empty_axes`.
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Unsupported};
 use crate::cpu::rows;
 use crate::error::{Error, Result};
 use crate::kernels::reduce::Reduction;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Lowering, Unsupported};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::index::{Odometer, axes, strides};
 use crate::tensor::{DType, Tensor, cast, element_count, pool, zeros};
 use std::sync::Arc;

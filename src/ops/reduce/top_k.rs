@@ -5,11 +5,11 @@
 //! Inputs: X, and k since version 10 (an attribute before).
 
 use super::order::keys;
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Lowering, Unsupported};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::index::axis;
 use crate::tensor::{DType, Tensor, allocate, element_count};
 use std::sync::Arc;

@@ -6,11 +6,11 @@
 //! Both split axes, swap them and join them again: on the GPU two reshapes and a transposition, thus views
 //! and one copy.
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Lowering, Unsupported};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::Tensor;
 use crate::tensor::index::{Odometer, strides};
 use std::sync::Arc;

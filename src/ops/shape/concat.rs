@@ -1,11 +1,11 @@
 //! [Concat](https://onnx.ai/onnx/operators/onnx__Concat.html), versions 1, 4, 11, 13: tensors one after the
 //! other along an axis.
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Layout, Unsupported, View};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Layout, Lowering, Unsupported, View};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::{DType, Tensor, index};
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
 //! [Constant](https://onnx.ai/onnx/operators/onnx__Constant.html), versions 1, 9, 11, 12, 13, …: a tensor
 //! held by the node.
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, case};
-use crate::ops::{Attribute, Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Attribute, Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 

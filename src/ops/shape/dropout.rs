@@ -1,11 +1,11 @@
 //! [Dropout](https://onnx.ai/onnx/operators/onnx__Dropout.html), versions 1, 6, 7, 10, 12, 13, 22: for
 //! inference, the identity and a mask of ones.
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Operand::*, case};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Lowering, Unsupported};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::{Boolean, DType, Tensor, cast};
 use std::sync::Arc;
 

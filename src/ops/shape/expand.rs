@@ -2,11 +2,11 @@
 //! ways), and [Tile](https://onnx.ai/onnx/operators/onnx__Tile.html), versions 6, 13: repetition of each
 //! axis.
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Layout, Unsupported, View};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Operand::*, case};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Layout, Lowering, Unsupported, View};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::Tensor;
 use crate::tensor::index::{Odometer, broadcast, broadcast_strides, strides};
 use std::sync::Arc;

@@ -1,11 +1,11 @@
 //! [EyeLike](https://onnx.ai/onnx/operators/onnx__EyeLike.html), versions 9, 22: ones on a diagonal of a
 //! matrix of the input's shape, zeros elsewhere. The input's elements don't matter: a plan computes it.
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Lowering, Unsupported};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::{DType, Tensor, cast, element_count};
 use std::sync::Arc;
 

@@ -4,12 +4,12 @@
 //!
 //! Inputs: data, indices (int32 or int64; negative ones count from the end). An index outside is an error.
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::gather::{Addressing, lower};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Lowering, Unsupported};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::index::{axis, element, strides};
 use crate::tensor::{DType, Tensor, element_count};
 use std::sync::Arc;

@@ -2,11 +2,11 @@
 //! [Range](https://onnx.ai/onnx/operators/onnx__Range.html) (11): tensors made from sizes and bounds; a plan
 //! computes them.
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Operand::*, case};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Lowering, Unsupported};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::{Tensor, allocate, cast};
 use std::sync::Arc;
 

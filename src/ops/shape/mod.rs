@@ -18,9 +18,9 @@ pub mod split;
 pub mod transpose;
 pub mod trilu;
 
+use crate::base::{Fact, Unsupported, View};
 use crate::error::{Error, Result};
-use crate::ops::Fact;
-use crate::plan::{Lowering, Unsupported, View};
+use crate::plan::Lowering;
 use crate::tensor::DType;
 
 /// Errors where indices are of another type than ONNX gives them.

@@ -4,11 +4,11 @@
 //! Inputs: indices, depth (one number), values `[off, on]`. Indices count from the end where negative; one
 //! outside [−depth, depth) gives a row that is off everywhere.
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Layout, Unsupported};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Layout, Lowering, Unsupported};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::{DType, Tensor, index};
 use std::sync::Arc;
 

@@ -5,11 +5,11 @@
 //! axes. The first two options were attributes before version 11. Where both crop and pad are asked of an
 //! axis, the crop comes first.
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Layout, Unsupported, View};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Fact, Infer, Input, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Layout, Lowering, Unsupported, View};
+use crate::ops::{Infer, Input, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::index::{axes, strides};
 use crate::tensor::{Tensor, cast, element_count};
 use std::sync::Arc;

@@ -3,11 +3,11 @@
 //! [Squeeze](https://onnx.ai/onnx/operators/onnx__Squeeze.html) and
 //! [Unsqueeze](https://onnx.ai/onnx/operators/onnx__Unsqueeze.html): the same elements in another shape.
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Lowering, Unsupported};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::{Tensor, index};
 use std::sync::Arc;
 

@@ -6,13 +6,13 @@
 //! updates. Where an element is named twice the last update counts, or with a `reduction` (add, mul, min,
 //! max) each goes into it, in order: a sum of floats in any order would not be the same every time.
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::scatter::Addressing;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::pointwise::{Row, table};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Lowering, Unsupported};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::index::{Odometer, axis, element, strides};
 use crate::tensor::{DType, Tensor, allocate, cast, element_count};
 use std::sync::Arc;

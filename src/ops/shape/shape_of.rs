@@ -1,10 +1,10 @@
 //! [Shape](https://onnx.ai/onnx/operators/onnx__Shape.html) (1, 13, 15, 19, …) and
 //! [Size](https://onnx.ai/onnx/operators/onnx__Size.html): known when a plan is made.
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact};
 use crate::error::Result;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 

@@ -3,11 +3,11 @@
 //!
 //! Inputs: data, starts, ends, and optionally axes and steps, which were attributes in version 1.
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Lowering, Unsupported};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::Tensor;
 use crate::tensor::index::{Odometer, axes, strides};
 use std::sync::Arc;

@@ -3,11 +3,11 @@
 //! Inputs: data, and optionally the parts' sizes, which were an attribute before version 13; without them
 //! equal parts, the last one smaller since version 18.
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Lowering, Unsupported};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::Tensor;
 use crate::tensor::index;
 use std::sync::Arc;

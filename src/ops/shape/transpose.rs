@@ -1,11 +1,11 @@
 //! [Transpose](https://onnx.ai/onnx/operators/onnx__Transpose.html), versions 1, 13, 21, 23: axes in another
 //! order.
 
-use crate::compare::Bound;
+use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Fact, Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::{Lowering, Unsupported};
+use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::plan::Lowering;
 use crate::tensor::Tensor;
 use crate::tensor::index::{axes, strides};
 use std::sync::Arc;

@@ -5,11 +5,11 @@ use super::{Attention, LENGTHS, MASK, PAST, Sizes};
 use crate::cpu::panels::Panels;
 use crate::cpu::product::{Epilogue, Rows, product_on};
 use crate::cpu::rows;
-use crate::cpu::threads::try_chunks;
 use crate::error::Result;
 use crate::ops::Operands;
 use crate::tensor::pool::{self, Floats};
 use crate::tensor::{DType, Tensor, element_count};
+use crate::threads::try_chunks;
 
 /// Where a head's rows of one operand lie: `start + row · row_stride + element · step`.
 struct Place {

@@ -1,8 +1,9 @@
 //! The sizes of an attention, read from its inputs' shapes and checked, and which keys a query may see.
 
 use super::{Attention, LENGTHS, MASK, PAST};
+use crate::base::Fact;
 use crate::error::{Error, Result};
-use crate::ops::{Fact, Operands};
+use crate::ops::Operands;
 use crate::tensor::{Tensor, element_count};
 
 /// The sizes of an attention.

@@ -1,7 +1,7 @@
 //! Data movement on the CPU: what a view of strides shows, copied densely, in runs or in tiles.
 
-use super::threads::chunks;
 use crate::error::{Error, Result};
+use crate::threads::chunks;
 
 /// Elements below which one thread does it all.
 const SERIAL: usize = 1 << 15;

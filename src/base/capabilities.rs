@@ -1,7 +1,7 @@
 //! What a plan needs to know of a device: plain data, so that plans are made and tested without one.
 
+use super::dialect::{Form, UNIFORM_TABLE};
 use crate::error::{Error, Result};
-use crate::kernels::{Form, UNIFORM_TABLE};
 use serde::{Deserialize, Serialize};
 
 /// How float32 tensors are stored on the device. Sums are float32 either way.

@@ -1,0 +1,23 @@
+//! What kernels, planner, operators and the CPU all speak of: element types and layouts on a device, views,
+//! what an adapter can do, types and shapes, error bounds. Nothing here knows any of those.
+
+mod bound;
+mod buffer;
+mod capabilities;
+mod dialect;
+mod fact;
+mod storage;
+mod unsupported;
+mod variant;
+mod view;
+
+pub use bound::{Bound, UNIT_F16, UNIT_F32};
+pub use buffer::{Access, PlaceId};
+pub(crate) use capabilities::within;
+pub use capabilities::{Capabilities, Cooperative, Precision};
+pub use dialect::{Form, UNIFORM_TABLE};
+pub use fact::Fact;
+pub use storage::{Layout, Storage};
+pub use unsupported::Unsupported;
+pub use variant::{Variant, bucket, candidates};
+pub use view::View;
