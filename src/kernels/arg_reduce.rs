@@ -1,12 +1,12 @@
 //! The index of an extreme along an axis: `shaders/arg_reduce_team.wgsl`, and `shaders/arg_reduce.wgsl` for
 //! software adapters.
 
+use super::Lowering;
 use super::block::parameters;
 use super::reduce::merged;
 use super::team::{Neighbours, Team};
 use super::{Kernel, Prelude, folded_grid};
 use crate::base::{Access, Layout, Storage, Unsupported, View};
-use crate::plan::Lowering;
 use crate::tensor::DType;
 
 pub static ARG_REDUCE: Kernel = Kernel {
@@ -98,7 +98,7 @@ fn samples() -> Vec<Prelude> {
 }
 
 /// Lowers ArgMax, or ArgMin, of input 0 along `axis`; `last` takes the last of equal extremes.
-pub fn lower(at: &mut Lowering<'_>, axis: usize, maximum: bool, last: bool) -> Result<(), Unsupported> {
+pub fn lower(at: &mut dyn Lowering, axis: usize, maximum: bool, last: bool) -> Result<(), Unsupported> {
     let (dtype, input) = (at.fact(0)?.dtype, at.view(0)?);
     let output = at.output(0, Layout::Dense)?;
     emit(at, dtype, &input, axis, (maximum, last), &output)
@@ -107,7 +107,7 @@ pub fn lower(at: &mut Lowering<'_>, axis: usize, maximum: bool, last: bool) -> R
 /// Emits the indices into `output`, dense and of int64: the shape of `input` without `axis`, or with size 1
 /// there.
 pub fn emit(
-    at: &mut Lowering<'_>,
+    at: &mut dyn Lowering,
     dtype: DType,
     input: &View,
     axis: usize,

@@ -1,13 +1,13 @@
 //! Attention: `shaders/attention.wgsl`, `shaders/attention_keys.wgsl` where queries are few, and
 //! `shaders/attention_rows.wgsl` for software adapters.
 
+use super::Lowering;
 use super::block::parameters;
 use super::team::Team;
 use super::{Kernel, Prelude, folded_grid, matmul};
 use crate::base::{Access, Capabilities, Fact, Layout, PlaceId, Storage, Unsupported, View};
 use crate::ops::Operands;
 use crate::ops::nn::attention::{Attention, LENGTHS, MASK, PAST, Sizes};
-use crate::plan::Lowering;
 use crate::tensor::DType;
 
 const COMMON: &str = include_str!("../../shaders/lib/attention.wgsl");
@@ -225,7 +225,7 @@ fn beyond() -> Unsupported {
 }
 
 /// A view as `[batch, heads, rows, depth]`, its rows whole groups of 4 elements.
-fn heads(at: &mut Lowering<'_>, view: View, count: usize, flat: bool) -> Result<View, Unsupported> {
+fn heads(at: &mut dyn Lowering, view: View, count: usize, flat: bool) -> Result<View, Unsupported> {
     let view = if flat {
         let (batch, rows, hidden) = (view.shape[0], view.shape[1], view.shape[2]);
         let shape = [batch, rows, count, hidden / count];
@@ -250,7 +250,7 @@ fn strides(view: &View) -> Result<Heads, Unsupported> {
 }
 
 /// Input `index` with its past rows before it, in output `output` where that is asked for.
-fn with_past(at: &mut Lowering<'_>, new: View, past: usize, output: usize) -> Result<View, Unsupported> {
+fn with_past(at: &mut dyn Lowering, new: View, past: usize, output: usize) -> Result<View, Unsupported> {
     if !at.has_input(past) {
         at.alias(output, new.clone());
         return Ok(new);
@@ -278,7 +278,7 @@ fn with_past(at: &mut Lowering<'_>, new: View, past: usize, output: usize) -> Re
 
 /// The mask, its type, and how many keys it has.
 fn mask(
-    at: &mut Lowering<'_>,
+    at: &mut dyn Lowering,
     sizes: &Sizes,
     storage: Storage,
 ) -> Result<Option<(View, bool, usize)>, Unsupported> {
@@ -298,7 +298,7 @@ fn mask(
 }
 
 /// Lowers an attention; where it is beyond the kernels, says why.
-pub fn lower(at: &mut Lowering<'_>, op: &Attention) -> Result<(), Unsupported> {
+pub fn lower(at: &mut dyn Lowering, op: &Attention) -> Result<(), Unsupported> {
     let facts: Vec<Option<Fact>> = (0..=LENGTHS).map(|index| at.fact(index).ok().cloned()).collect();
     let refs: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
     let sizes = Sizes::of(op, Operands::new(&refs)).map_err(|error| Unsupported::new(error.message()))?;
@@ -380,7 +380,7 @@ struct Operand {
 
 #[allow(clippy::too_many_arguments)] // what a kernel is given
 fn dispatch(
-    at: &mut Lowering<'_>,
+    at: &mut dyn Lowering,
     op: &Attention,
     sizes: &Sizes,
     keys: usize,

@@ -1,11 +1,11 @@
 //! Convolution in two dimensions: `shaders/conv.wgsl`, and `shaders/depthwise.wgsl` for one filter a channel.
 
+use super::Lowering;
 use super::block::parameters;
 use super::epilogue::{Ends, Epilogue, samples};
 use super::{Kernel, Packing, Prelude, gemm, gemm_cooperative, matmul, narrow, pair, weights as packed};
 use crate::base::{PlaceId, Storage, UNIFORM_TABLE, Unsupported, Variant, bucket, candidates};
 use crate::error::{Error, Result};
-use crate::plan::Lowering;
 use crate::tensor::Tensor;
 
 pub static CONV: Kernel = Kernel {
@@ -282,7 +282,7 @@ pub fn serves_rows(sizes: &Sizes) -> bool {
 /// Emits a convolution. Places are channels-last, and contiguous but for the output's; `rows` has the weights
 /// where the node's input 1 is no constant: see [`serves_rows`].
 pub fn emit(
-    at: &mut Lowering<'_>,
+    at: &mut dyn Lowering,
     storage: Storage,
     s: &Sizes,
     input: PlaceId,

@@ -1,11 +1,11 @@
 //! Convolution, plain or transposed, in groups of any number of channels: `shaders/conv_direct.wgsl`.
 
+use super::Lowering;
 use super::block::parameters;
 use super::conv::Sizes;
 use super::epilogue::{Ends, Epilogue, samples};
 use super::{Kernel, Prelude, folded_grid, narrow, pair};
 use crate::base::{PlaceId, Storage, Unsupported};
-use crate::plan::Lowering;
 
 pub static CONV_DIRECT: Kernel = Kernel {
     stem: "conv_direct",
@@ -60,7 +60,7 @@ fn variants() -> Vec<Prelude> {
 /// Emits the convolution, or the transposed one, of channels-last activations and weights `[h, w,
 /// in_c/groups, out_c]` in rows of 4.
 pub fn emit(
-    at: &mut Lowering<'_>,
+    at: &mut dyn Lowering,
     storage: Storage,
     s: &Sizes,
     operands: [PlaceId; 2],

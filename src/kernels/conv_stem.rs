@@ -3,13 +3,13 @@
 //! In groups of 4 channels a fourth of the work on three channels would be for nothing, and every tap would
 //! find its addresses anew.
 
+use super::Lowering;
 use super::block::parameters;
 use super::conv::Sizes;
 use super::epilogue::{Ends, Epilogue, samples};
 use super::{Kernel, Packing, Prelude, matmul, narrow, weights as packed};
 use crate::base::{Fact, Layout, Storage, Unsupported, View};
 use crate::error::{Error, Result};
-use crate::plan::Lowering;
 use crate::tensor::{DType, Tensor};
 
 pub static CONV_STEM: Kernel = Kernel {
@@ -120,7 +120,7 @@ fn pack(weights: &Tensor, args: &[usize]) -> Result<Tensor> {
 }
 
 /// The input as planes in rows of 4, its padding included: the view itself where there is none.
-fn padded(at: &mut Lowering<'_>, s: &Sizes) -> Result<View, Unsupported> {
+fn padded(at: &mut dyn Lowering, s: &Sizes) -> Result<View, Unsupported> {
     let view = at.view(0)?.reshaped_or(&[s.n, s.in_c, s.in_h, s.in_w], "an input")?;
     let reach = |axis: usize| {
         (if axis == 0 { s.out_h } else { s.out_w } - 1) * s.stride[axis]
@@ -144,7 +144,7 @@ fn padded(at: &mut Lowering<'_>, s: &Sizes) -> Result<View, Unsupported> {
 }
 
 /// Emits the convolution of the node's input 0 by its constant input 1.
-pub fn emit(at: &mut Lowering<'_>, storage: Storage, s: &Sizes, ends: &Ends) -> Result<(), Unsupported> {
+pub fn emit(at: &mut dyn Lowering, storage: Storage, s: &Sizes, ends: &Ends) -> Result<(), Unsupported> {
     let (epilogue, output) = (&ends.epilogue, ends.output);
     let capabilities = at.capabilities();
     let input = padded(at, s)?;

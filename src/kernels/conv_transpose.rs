@@ -1,6 +1,7 @@
 //! Transposed convolution in two dimensions: `shaders/conv_transpose.wgsl`; `conv_direct` where groups aren't
 //! whole groups of 4.
 
+use super::Lowering;
 use super::block::parameters;
 use super::conv::Sizes;
 use super::conv_direct;
@@ -8,7 +9,6 @@ use super::epilogue::{Ends, Epilogue, samples};
 use super::{Kernel, Packing, Prelude, folded_grid, matmul, narrow, pair};
 use crate::base::{Layout, PlaceId, Storage, Unsupported};
 use crate::error::Result;
-use crate::plan::Lowering;
 use crate::tensor::Tensor;
 
 pub static CONV_TRANSPOSE: Kernel = Kernel {
@@ -75,7 +75,7 @@ fn pack_weights(weights: &Tensor, args: &[usize]) -> Result<Tensor> {
 }
 
 /// The weights, input 1, as the kernels read them.
-fn weights(at: &mut Lowering<'_>, s: &Sizes) -> Result<PlaceId, Unsupported> {
+fn weights(at: &mut dyn Lowering, s: &Sizes) -> Result<PlaceId, Unsupported> {
     let (in_group, out_group, [h, w]) = (s.in_c / s.groups, s.out_c / s.groups, s.kernel);
     if at.constant(1).is_some() {
         let shape = vec![h, w, in_group, s.out_c.next_multiple_of(4)];
@@ -101,7 +101,7 @@ fn weights(at: &mut Lowering<'_>, s: &Sizes) -> Result<PlaceId, Unsupported> {
 
 /// Emits a transposed convolution of channels-last places; the weights are the node's input 1.
 pub fn emit(
-    at: &mut Lowering<'_>,
+    at: &mut dyn Lowering,
     storage: Storage,
     s: &Sizes,
     input: PlaceId,

@@ -2,9 +2,9 @@
 //! hardware turns two axes.
 
 use super::block::parameters;
+use super::lowering::Emitter;
 use super::{Kernel, Prelude, folded_grid};
 use crate::base::{Access, Layout, Storage, Unsupported, View};
-use crate::plan::Builder;
 
 pub static COPY: Kernel = Kernel {
     stem: "copy",
@@ -111,17 +111,17 @@ fn tile_variants() -> Vec<Prelude> {
 
 /// Copies `from` into the box `to`, a view into a place whose layout makes its innermost axis contiguous. A
 /// box that is not the whole place must lie in a padded layout, so that no two of its rows share a group.
-pub(crate) fn emit(builder: &mut Builder, from: &View, to: &View) -> Result<(), Unsupported> {
-    let place = builder.place(to.place).clone();
+pub(crate) fn emit(at: &mut dyn Emitter, from: &View, to: &View) -> Result<(), Unsupported> {
+    let place = at.contents(to.place);
     let count = to.count();
     if count == 0 {
         return Ok(());
     }
     let storage = place.storage;
-    if builder.place(from.place).storage != storage {
+    if at.contents(from.place).storage != storage {
         return Err(Unsupported::new("a copy between storage types"));
     }
-    let whole = to.shape == place.fact.shape && to.is(place.layout);
+    let whole = to.shape == place.shape && to.is(place.layout);
     // Axes from the outermost to the innermost of the target's buffer.
     let mut order: Vec<usize> = place.layout.physical(&to.shape).iter().map(|dim| dim.0).collect();
     if to.shape.is_empty() {
@@ -130,8 +130,7 @@ pub(crate) fn emit(builder: &mut Builder, from: &View, to: &View) -> Result<(), 
     let mut dims: Vec<(usize, isize, isize)> =
         order.iter().map(|&axis| (to.shape[axis], to.strides[axis], from.strides[axis])).collect();
     let inner_axis = dims.pop().unwrap_or((1, 1, 0));
-    let inner_aligned =
-        place.layout != Layout::Dense || place.fact.shape.last().is_none_or(|size| size % 4 == 0);
+    let inner_aligned = place.layout != Layout::Dense || place.shape.last().is_none_or(|size| size % 4 == 0);
     let mut outer: Vec<(usize, isize, isize)> = vec![];
     for dim in dims.into_iter().filter(|dim| dim.0 != 1) {
         match outer.last_mut() {
@@ -170,8 +169,8 @@ pub(crate) fn emit(builder: &mut Builder, from: &View, to: &View) -> Result<(), 
     } else {
         // A box that reaches the end of the axis owns the padding behind it.
         let lead = to.offset % 4;
-        let full_inner = place.layout.inner(&place.fact.shape);
-        let start_inner = if let Some(&(axis, padded)) = place.layout.physical(&place.fact.shape).last() {
+        let full_inner = place.layout.inner(&place.shape);
+        let start_inner = if let Some(&(axis, padded)) = place.layout.physical(&place.shape).last() {
             let _ = axis;
             to.offset % padded.max(1)
         } else {
@@ -200,7 +199,7 @@ pub(crate) fn emit(builder: &mut Builder, from: &View, to: &View) -> Result<(), 
     if rank > MAX_RANK {
         return Err(Unsupported::new(format!("a copy over {rank} dimensions")));
     }
-    let capabilities = builder.capabilities();
+    let capabilities = at.capabilities();
     let tiled = form == Form::Rows
         && !capabilities.software
         && capabilities.max_invocations >= TILE_WIDTH
@@ -233,25 +232,19 @@ pub(crate) fn emit(builder: &mut Builder, from: &View, to: &View) -> Result<(), 
                 (narrow(dim.0)?, wrap(dim.1), wrap(dim.2));
         }
         let bindings = [(from.place, Access::Read), (to.place, Access::Write)];
-        return builder.emit(
-            &COPY_TILE,
-            &tile_prelude(storage, outer.len()),
-            bytemuck::bytes_of(&tile),
-            &bindings,
-            grid,
-        );
+        return at.emit(&COPY_TILE, tile_prelude(storage, outer.len()), tile, &bindings, grid);
     }
     for (d, dim) in outer.iter().enumerate() {
         params.sizes[d] = narrow(dim.0)?;
         params.target_strides[d] = wrap(dim.1);
         params.source_strides[d] = wrap(dim.2);
     }
-    let grid = folded_grid(params.groups.div_ceil(WIDTH) as u64, builder.capabilities().max_grid);
+    let grid = folded_grid(params.groups.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
     params.per_row = grid[0];
-    builder.emit(
+    at.emit(
         &COPY,
-        &prelude(storage, rank, form),
-        bytemuck::bytes_of(&params),
+        prelude(storage, rank, form),
+        params,
         &[(from.place, Access::Read), (to.place, Access::Write)],
         grid,
     )

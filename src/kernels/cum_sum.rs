@@ -1,10 +1,10 @@
 //! Running sums along an axis: `shaders/cum_sum.wgsl`.
 
+use super::Lowering;
 use super::lines::{LINES, Lines, Params, WIDTH};
 use super::{Kernel, Prelude};
 use crate::base::{Access, Layout, Storage, Unsupported};
 use crate::ops::pointwise::{Pointwise, emit, table};
-use crate::plan::Lowering;
 use crate::tensor::DType;
 
 pub static CUM_SUM: Kernel = Kernel {
@@ -53,7 +53,7 @@ fn variants() -> Vec<Prelude> {
 }
 
 /// Lowers the running sums of input 0 along `axis`.
-pub fn lower(at: &mut Lowering<'_>, axis: usize, how: Running) -> Result<(), Unsupported> {
+pub fn lower(at: &mut dyn Lowering, axis: usize, how: Running) -> Result<(), Unsupported> {
     let dtype = at.fact(0)?.dtype;
     let storage = at.storage(dtype)?;
     let input = at.input(0, Layout::Rows4)?;

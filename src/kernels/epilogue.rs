@@ -1,10 +1,10 @@
 //! What a contraction does with its sum, on the kernel's side: bias, residual and clamp as flags, anything
 //! else as a variant.
 
+use super::Lowering;
 use super::{Prelude, Target};
 use crate::base::{Access, PlaceId, Storage, Unsupported};
 use crate::ops::pointwise::{Arg, Pointwise, emit, table};
-use crate::plan::Lowering;
 use crate::tensor::DType;
 
 /// The shared end of the contraction shaders.
@@ -94,7 +94,7 @@ impl Ends {
     /// isn't there is a dummy.
     pub fn bindings<const N: usize>(
         &self,
-        at: &mut Lowering<'_>,
+        at: &mut dyn Lowering,
         storage: Storage,
         operands: [PlaceId; N],
     ) -> Result<Vec<(PlaceId, Access)>, Unsupported> {

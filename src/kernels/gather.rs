@@ -1,9 +1,9 @@
 //! Elements found by indices: `shaders/gather.wgsl`.
 
+use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid, indices};
 use crate::base::{Access, Fact, Layout, Storage, Unsupported, View};
-use crate::plan::Lowering;
 
 pub static GATHER: Kernel = Kernel {
     stem: "gather",
@@ -67,7 +67,7 @@ fn variants() -> Vec<Prelude> {
 
 /// Emits the gather of `data` by `indices` into output 0, dense.
 pub fn lower(
-    at: &mut Lowering<'_>,
+    at: &mut dyn Lowering,
     data: &View,
     indices: &View,
     addressing: &Addressing,

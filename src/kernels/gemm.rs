@@ -5,6 +5,7 @@
 //! measures the others (Nath, Tomov and Dongarra, *An Improved MAGMA GEMM for Fermi Graphics Processing
 //! Units*, 2010, has the two levels of tiles).
 
+use super::Lowering;
 use super::block::parameters;
 use super::conv;
 use super::epilogue::{Ends, Epilogue, samples};
@@ -12,7 +13,6 @@ use super::gemm_cooperative::{self as cooperative, GEMM_COOPERATIVE};
 use super::matmul::{Matrix, Sizes};
 use super::{Kernel, Prelude, folded_grid, narrow, pair};
 use crate::base::{Capabilities, PlaceId, Storage, Unsupported, Variant};
-use crate::plan::Lowering;
 
 pub static GEMM: Kernel = Kernel {
     stem: "gemm",
@@ -212,7 +212,7 @@ fn variants() -> Vec<Prelude> {
 }
 
 fn dispatch(
-    at: &mut Lowering<'_>,
+    at: &mut dyn Lowering,
     storage: Storage,
     variant: Variant,
     (pixels, batch): (bool, usize),
@@ -256,7 +256,7 @@ fn dispatch(
 
 /// Emits a batch of products by tiles: see [`super::matmul::emit`].
 pub(super) fn product(
-    at: &mut Lowering<'_>,
+    at: &mut dyn Lowering,
     storage: Storage,
     variant: Variant,
     s: Sizes,
@@ -289,7 +289,7 @@ pub(super) fn product(
 /// Emits a convolution of one group by tiles; the weights are rows of (tap, input channel), channels padded
 /// to 4: see [`conv::emit`].
 pub(super) fn convolution(
-    at: &mut Lowering<'_>,
+    at: &mut dyn Lowering,
     storage: Storage,
     variant: Variant,
     s: &conv::Sizes,

@@ -1,11 +1,11 @@
 //! Lines of elements along one axis, an invocation or a team a line: the parameters that softmax, running
 //! sums and norms share.
 
+use super::Lowering;
 use super::block::parameters;
 use super::team::{Neighbours, Team};
 use super::{Prelude, folded_grid};
 use crate::base::{Capabilities, Layout, Unsupported};
-use crate::plan::Lowering;
 
 /// What the shaders begin with.
 pub(super) const LINES: &str = include_str!("../../shaders/lib/lines.wgsl");
@@ -43,7 +43,7 @@ pub(super) struct Lines {
 impl Lines {
     /// The lines of a whole place of this layout and shape. `what` names the work where it is too large.
     pub fn new(
-        at: &Lowering<'_>,
+        at: &dyn Lowering,
         layout: Layout,
         shape: &[usize],
         axis: usize,

@@ -1,11 +1,11 @@
 //! Elements divided by the norm of their line: `shaders/lp_normalize_team.wgsl`, and
 //! `shaders/lp_normalize.wgsl` for software adapters.
 
+use super::Lowering;
 use super::lines::{LINES, Lines, Params, WIDTH};
 use super::team::Team;
 use super::{Kernel, Prelude, lines};
 use crate::base::{Access, Layout, Storage, Unsupported};
-use crate::plan::Lowering;
 
 pub static LP_NORMALIZE: Kernel = Kernel {
     stem: "lp_normalize",
@@ -41,7 +41,7 @@ fn team_variants() -> Vec<Prelude> {
 }
 
 /// Lowers input 0 divided by its 1-norm, or 2-norm (`squares`), along `axis`.
-pub fn lower(at: &mut Lowering<'_>, axis: usize, squares: bool) -> Result<(), Unsupported> {
+pub fn lower(at: &mut dyn Lowering, axis: usize, squares: bool) -> Result<(), Unsupported> {
     let storage = at.float_storage(0)?;
     let input = at.input(0, Layout::Rows4)?;
     let output = at.output(0, Layout::Rows4)?;

@@ -1,10 +1,10 @@
 //! Local response normalisation: `shaders/lrn.wgsl`.
 
+use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid};
 use crate::base::{Access, Layout, Storage, Unsupported};
 use crate::ops::nn::lrn::Lrn;
-use crate::plan::Lowering;
 
 pub static LRN: Kernel =
     Kernel { stem: "lrn", shader: include_str!("../../shaders/lrn.wgsl"), params: Params::MEMBERS, variants };
@@ -35,7 +35,7 @@ fn variants() -> Vec<Prelude> {
 }
 
 /// Lowers a normalisation of input 0 `[n, c, d…]`.
-pub fn lower(at: &mut Lowering<'_>, how: &Lrn) -> Result<(), Unsupported> {
+pub fn lower(at: &mut dyn Lowering, how: &Lrn) -> Result<(), Unsupported> {
     let storage = at.float_storage(0)?;
     let input = at.input(0, Layout::ChannelsLast4)?;
     let output = at.output(0, Layout::ChannelsLast4)?;

@@ -1,10 +1,10 @@
 //! The matrix product: `shaders/matmul.wgsl`.
 
+use super::Lowering;
 use super::block::parameters;
 use super::epilogue::{Ends, Epilogue, samples};
 use super::{Kernel, Prelude, Target, gemm, gemm_cooperative, gemv, narrow, weights};
 use crate::base::{Capabilities, Layout, PlaceId, Storage, Unsupported, Variant, View, bucket, candidates};
-use crate::plan::Lowering;
 
 pub static MATMUL: Kernel = Kernel {
     stem: "matmul",
@@ -141,7 +141,7 @@ fn variants() -> Vec<Prelude> {
 ///
 /// Weights that are more than the adapter binds at once are taken a part of the columns at a time.
 pub fn product(
-    at: &mut Lowering<'_>,
+    at: &mut dyn Lowering,
     storage: Storage,
     [a, b]: [View; 2],
     batch: &[usize],
@@ -180,7 +180,7 @@ pub fn product(
 /// Two views as matrix operands of a batch of products, with the batch's sizes (outer, inner). The last two
 /// axes are rows and columns; a view whose columns are not contiguous groups of 4 is copied.
 fn operands(
-    at: &mut Lowering<'_>,
+    at: &mut dyn Lowering,
     a: View,
     b: View,
     batch: &[usize],
@@ -189,7 +189,7 @@ fn operands(
     if let [rows, columns] = b.shape[..]
         && batch.is_empty()
         && weights::panels(&at.capabilities())
-        && let Some(place) = at.packed_view(&b, |view| {
+        && let Some(place) = at.packed_view(&b, &|view: &View| {
             weights::of_matrix(view.offset, [view.strides[0], view.strides[1]], [rows, columns])
         })?
     {
@@ -254,7 +254,7 @@ fn matrix(view: &View, outer: isize, inner: isize) -> Result<Matrix, Unsupported
 
 /// Emits a batch of products `alpha · A · B`.
 pub fn emit(
-    at: &mut Lowering<'_>,
+    at: &mut dyn Lowering,
     storage: Storage,
     sizes: Sizes,
     [a, b]: [Matrix; 2],

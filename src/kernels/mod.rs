@@ -21,6 +21,7 @@ pub mod gemm_cooperative;
 pub mod gemv;
 mod indices;
 mod lines;
+pub mod lowering;
 pub mod lp_normalize;
 pub mod lrn;
 pub mod matmul;
@@ -48,6 +49,7 @@ mod weights;
 pub use crate::base::{Access, Form, UNIFORM_TABLE};
 pub use block::Member;
 pub use extent::Extent;
+pub use lowering::Lowering;
 pub use prelude::{Dialect, Needs, Prelude, Source, reads_uniform_table};
 pub use target::Target;
 
@@ -124,11 +126,11 @@ pub struct Dispatch {
     pub source: std::sync::Arc<str>,
     /// In the order of `@binding` in `@group(0)`.
     pub bindings: Vec<(PlaceId, Access)>,
-    /// The parameter block; [`Plan::params`](crate::plan::Plan) holds it at `params_offset`.
+    /// The parameter block; a plan holds it at `params_offset`.
     pub params: Vec<u8>,
     pub params_offset: u32,
     pub grid: [u32; 3],
-    /// Whether the run's status ([`crate::plan::Report`]) is bound, to be written, behind `bindings`.
+    /// Whether the run's status is bound, to be written, behind `bindings`.
     pub status: bool,
 }
 

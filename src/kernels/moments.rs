@@ -1,11 +1,11 @@
 //! Means and inverse deviations of rows: `shaders/moments_team.wgsl`, and `shaders/moments.wgsl` for software
 //! adapters.
 
+use super::Lowering;
 use super::block::parameters;
 use super::team::{Neighbours, Team};
 use super::{Kernel, Prelude, folded_grid};
 use crate::base::{Access, Layout, Storage, Unsupported, View};
-use crate::plan::Lowering;
 
 pub static MOMENTS: Kernel = Kernel {
     stem: "moments",
@@ -54,7 +54,7 @@ fn team_variants() -> Vec<Prelude> {
 /// Emits the mean and the inverse deviation of each run of input 0 over `axis` and all behind it into
 /// `results`, dense.
 pub fn emit(
-    at: &mut Lowering<'_>,
+    at: &mut dyn Lowering,
     axis: usize,
     epsilon: f32,
     storage: Storage,

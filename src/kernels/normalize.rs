@@ -1,11 +1,11 @@
 //! Normalisation of layers, instances and groups: `shaders/normalize_team.wgsl`, and `shaders/normalize.wgsl`
 //! for software adapters.
 
+use super::Lowering;
 use super::block::parameters;
 use super::team::{Neighbours, Team};
 use super::{Kernel, Prelude, folded_grid};
 use crate::base::{Access, Fact, Layout, Storage, Unsupported, View};
-use crate::plan::Lowering;
 
 pub static NORMALIZE: Kernel = Kernel {
     stem: "normalize",
@@ -141,7 +141,7 @@ struct Affine {
 /// Lowers a normalisation of input 0 over `axis` and all behind it. `scale` and `bias` have the shape of
 /// these axes.
 pub fn layer(
-    at: &mut Lowering<'_>,
+    at: &mut dyn Lowering,
     how: Normalization,
     axis: usize,
     scale: View,
@@ -164,7 +164,7 @@ pub fn layer(
 /// Lowers a normalisation of each channel of each instance of input 0 `[n, c, d…]`; `scale` and `bias` are
 /// `[c]`.
 pub fn instance(
-    at: &mut Lowering<'_>,
+    at: &mut dyn Lowering,
     how: Normalization,
     scale: View,
     bias: Option<View>,
@@ -195,7 +195,7 @@ pub fn instance(
 /// Lowers a normalisation of `groups` groups of channels of input 0 `[n, c, d…]`; `scale` and `bias` hold c
 /// elements.
 pub fn group(
-    at: &mut Lowering<'_>,
+    at: &mut dyn Lowering,
     how: Normalization,
     groups: usize,
     scale: View,
@@ -241,7 +241,7 @@ pub fn group(
 
 /// Runs over input 0 reshaped to rows, which have another shape than the result.
 fn in_rows(
-    at: &mut Lowering<'_>,
+    at: &mut dyn Lowering,
     how: Normalization,
     shape: [usize; 2],
     affine: &Affine,
@@ -261,7 +261,7 @@ fn in_rows(
 }
 
 fn run(
-    at: &mut Lowering<'_>,
+    at: &mut dyn Lowering,
     how: Normalization,
     input: &View,
     affine: &Affine,

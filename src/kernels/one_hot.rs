@@ -1,9 +1,9 @@
 //! Indices as rows that are "on" there alone: `shaders/one_hot.wgsl`.
 
+use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid};
 use crate::base::{Access, Storage, Unsupported, View};
-use crate::plan::Lowering;
 
 pub static ONE_HOT: Kernel = Kernel {
     stem: "one_hot",
@@ -46,7 +46,7 @@ fn variants() -> Vec<Prelude> {
 /// Emits `output` `[outer, depth, inner]` from `indices` `[outer, inner]` and `values` `[off, on]`, all
 /// dense. Storages are the values' and the indices'.
 pub fn emit(
-    at: &mut Lowering<'_>,
+    at: &mut dyn Lowering,
     storages: [Storage; 2],
     indices: &View,
     values: &View,

@@ -1,10 +1,10 @@
 //! Elementwise expressions: `shaders/pointwise.wgsl`, its bindings and its `evaluate` generated.
 
+use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid};
 use crate::base::{Access, Layout, PlaceId, Storage, Unsupported, View};
 use crate::ops::pointwise::{Lane, Pointwise, emit, table};
-use crate::plan::Lowering;
 use crate::tensor::DType;
 use std::fmt::Write;
 
@@ -201,7 +201,7 @@ fn variants() -> Vec<Prelude> {
 }
 
 /// Lowers an expression over the node's inputs.
-pub fn lower(expression: &Pointwise, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+pub fn lower(expression: &Pointwise, at: &mut dyn Lowering) -> Result<(), Unsupported> {
     let count = expression.operands;
     if count + 1 > at.capabilities().max_storage_buffers as usize || count > MAX_OPERANDS {
         return Err(Unsupported::new(format!("{count} operands in one dispatch")));
@@ -211,7 +211,7 @@ pub fn lower(expression: &Pointwise, at: &mut Lowering<'_>) -> Result<(), Unsupp
 }
 
 /// Lowers an expression over views of the node's inputs, operand `k` of input `k`.
-pub fn lower_views(expression: &Pointwise, at: &mut Lowering<'_>, views: &[View]) -> Result<(), Unsupported> {
+pub fn lower_views(expression: &Pointwise, at: &mut dyn Lowering, views: &[View]) -> Result<(), Unsupported> {
     let fact = at.output_fact(0)?.clone();
     if expression.is_identity() || expression.steps.iter().all(|step| step.row == &table::IDENTITY) {
         at.alias(0, views[0].clone());
@@ -230,7 +230,7 @@ pub fn lower_views(expression: &Pointwise, at: &mut Lowering<'_>, views: &[View]
 }
 
 fn emit_into(
-    at: &mut Lowering<'_>,
+    at: &mut dyn Lowering,
     expression: &Pointwise,
     views: &[View],
     shape: &[usize],

@@ -1,10 +1,10 @@
 //! Pools in two dimensions: `shaders/pool.wgsl`.
 
+use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid};
 use crate::base::{Access, Layout, Storage, Unsupported};
 use crate::ops::nn::window::Geometry;
-use crate::plan::Lowering;
 
 pub static POOL: Kernel = Kernel {
     stem: "pool",
@@ -63,7 +63,7 @@ fn variants() -> Vec<Prelude> {
 }
 
 /// Lowers a pool of input 0 `[n, c, d…]` over one or two spatial axes.
-pub fn lower(at: &mut Lowering<'_>, geometry: &Geometry, mode: Mode) -> Result<(), Unsupported> {
+pub fn lower(at: &mut dyn Lowering, geometry: &Geometry, mode: Mode) -> Result<(), Unsupported> {
     let g = geometry.two().ok_or_else(|| Unsupported::new("a pool over three or more spatial dimensions"))?;
     let storage = at.float_storage(0)?;
     let input = at.input(0, Layout::ChannelsLast4)?;

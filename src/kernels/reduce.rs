@@ -1,12 +1,12 @@
 //! Reductions over any axes: `shaders/reduce_team.wgsl`, and `shaders/reduce.wgsl` for software adapters.
 
+use super::Lowering;
 use super::block::parameters;
 use super::reduce_integer::{self, REDUCE_INTEGER};
 use super::team::{Neighbours, Team};
 use super::{Kernel, Prelude, folded_grid};
 use crate::base::{Access, Fact, Layout, Storage, Unsupported, View};
 use crate::ops::reduce::reduce::evaluate;
-use crate::plan::Lowering;
 use crate::tensor::{DType, Tensor};
 
 pub static REDUCE: Kernel = Kernel {
@@ -174,7 +174,7 @@ pub(super) fn merged(dims: impl Iterator<Item = (usize, isize)>) -> Vec<(usize, 
 
 /// Lowers a reduction of input 0 over `axes`; the result keeps them as 1 or drops them, as output 0's shape
 /// says.
-pub fn lower(at: &mut Lowering<'_>, reduction: Reduction, axes: &[usize]) -> Result<(), Unsupported> {
+pub fn lower(at: &mut dyn Lowering, reduction: Reduction, axes: &[usize]) -> Result<(), Unsupported> {
     let (dtype, input) = (at.fact(0)?.dtype, at.view(0)?);
     let result = reduced(at, reduction, dtype, input, axes)?;
     let shape = at.output_fact(0)?.shape.clone();
@@ -183,7 +183,7 @@ pub fn lower(at: &mut Lowering<'_>, reduction: Reduction, axes: &[usize]) -> Res
 
 /// Emits a reduction of a view of elements of `dtype`; the result has size 1 on `axes`.
 pub fn reduced(
-    at: &mut Lowering<'_>,
+    at: &mut dyn Lowering,
     reduction: Reduction,
     dtype: DType,
     mut input: View,

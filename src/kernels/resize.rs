@@ -1,10 +1,10 @@
 //! Interpolation over two spatial axes: `shaders/resize.wgsl`.
 
+use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid};
 use crate::base::{Access, Layout, Storage, Unsupported};
 use crate::ops::nn::resample::Taps;
-use crate::plan::Lowering;
 use crate::tensor::Tensor;
 
 pub static RESIZE: Kernel = Kernel {
@@ -47,7 +47,7 @@ fn one() -> Taps {
 
 /// Lowers a resize of input 0 `[n, c, d…]` whose axes are read by `taps`; only one or two spatial axes may
 /// change.
-pub fn lower(at: &mut Lowering<'_>, taps: &[Taps], extrapolation: f32) -> Result<(), Unsupported> {
+pub fn lower(at: &mut dyn Lowering, taps: &[Taps], extrapolation: f32) -> Result<(), Unsupported> {
     let storage = at.float_storage(0)?;
     let shape = at.fact(0)?.shape.clone();
     let (y, x, in_h) = match taps {

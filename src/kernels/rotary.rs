@@ -1,11 +1,11 @@
 //! Rotary positions: `shaders/rotary.wgsl`.
 
+use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid, indices, matmul, narrow};
 use crate::base::{Access, Fact, Layout, Storage, Unsupported, View};
 use crate::ops::nn::rotary_embedding::RotaryEmbedding;
 use crate::ops::shape::alias_reshaped;
-use crate::plan::Lowering;
 
 pub static ROTARY: Kernel = Kernel {
     stem: "rotary",
@@ -104,7 +104,7 @@ fn rows(view: &View, axes: [Option<usize>; 3]) -> Result<Rows, Unsupported> {
 }
 
 /// Lowers the rotation of input 0.
-pub fn lower(at: &mut Lowering<'_>, op: &RotaryEmbedding) -> Result<(), Unsupported> {
+pub fn lower(at: &mut dyn Lowering, op: &RotaryEmbedding) -> Result<(), Unsupported> {
     let storage = at.float_storage(0)?;
     let shape = at.fact(0)?.shape.clone();
     let positions = if at.has_input(3) { Some(at.fact(3)?.shape.clone()) } else { None };

@@ -1,10 +1,10 @@
 //! Slices replaced, found by indices: `shaders/scatter.wgsl`.
 
+use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid, indices};
 use crate::base::{Access, Fact, Layout, Storage, Unsupported};
 use crate::ops::pointwise::{Pointwise, Row, emit};
-use crate::plan::Lowering;
 use crate::tensor::DType;
 
 pub static SCATTER: Kernel = Kernel {
@@ -103,7 +103,7 @@ fn variants() -> Vec<Prelude> {
 /// old one and the update, in the order of the updates where they are not `unique`, each of a slice of its
 /// own.
 pub fn lower(
-    at: &mut Lowering<'_>,
+    at: &mut dyn Lowering,
     addressing: &Addressing,
     combine: Option<&'static Row>,
     unique: bool,

@@ -1,11 +1,11 @@
 //! Softmax and LogSoftmax along an axis: `shaders/softmax_team.wgsl`, and `shaders/softmax.wgsl` for software
 //! adapters.
 
+use super::Lowering;
 use super::lines::{LINES, Lines, Params, WIDTH};
 use super::team::Team;
 use super::{Kernel, Prelude, lines};
 use crate::base::{Access, Fact, Layout, Storage, Unsupported, View};
-use crate::plan::Lowering;
 
 pub static SOFTMAX: Kernel = Kernel {
     stem: "softmax",
@@ -40,7 +40,7 @@ fn team_variants() -> Vec<Prelude> {
 }
 
 /// Lowers a softmax of input 0 along `axis`.
-pub fn lower(at: &mut Lowering<'_>, axis: usize, logarithm: bool) -> Result<(), Unsupported> {
+pub fn lower(at: &mut dyn Lowering, axis: usize, logarithm: bool) -> Result<(), Unsupported> {
     let storage = at.float_storage(0)?;
     let view = at.view(0)?;
     let layout =
@@ -52,7 +52,7 @@ pub fn lower(at: &mut Lowering<'_>, axis: usize, logarithm: bool) -> Result<(), 
 
 /// Lowers a softmax over whole rows of a view of input 0, whose result has another shape.
 pub fn lower_rows(
-    at: &mut Lowering<'_>,
+    at: &mut dyn Lowering,
     rows: View,
     shape: &[usize],
     logarithm: bool,
@@ -69,7 +69,7 @@ pub fn lower_rows(
 }
 
 fn run(
-    at: &mut Lowering<'_>,
+    at: &mut dyn Lowering,
     storage: Storage,
     input: &View,
     output: &View,

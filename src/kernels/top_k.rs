@@ -1,9 +1,9 @@
 //! The first elements of rows in order: `shaders/top_k.wgsl`.
 
+use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid};
 use crate::base::{Access, Fact, Layout, Storage, Unsupported};
-use crate::plan::Lowering;
 use crate::tensor::DType;
 
 pub static TOP_K: Kernel = Kernel {
@@ -67,7 +67,7 @@ fn variants() -> Vec<Prelude> {
 
 /// Lowers the `wanted` largest, or smallest, elements of input 0 along `axis`: values in output 0, indices in
 /// output 1.
-pub fn lower(at: &mut Lowering<'_>, axis: usize, wanted: usize, largest: bool) -> Result<(), Unsupported> {
+pub fn lower(at: &mut dyn Lowering, axis: usize, wanted: usize, largest: bool) -> Result<(), Unsupported> {
     let dtype = at.fact(0)?.dtype;
     let storage = at.storage(dtype)?;
     let view = at.view(0)?;

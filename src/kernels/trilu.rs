@@ -1,9 +1,9 @@
 //! Triangles of matrices: `shaders/trilu.wgsl`.
 
+use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid};
 use crate::base::{Access, Layout, Storage, Unsupported};
-use crate::plan::Lowering;
 
 pub static TRILU: Kernel = Kernel {
     stem: "trilu",
@@ -35,7 +35,7 @@ fn variants() -> Vec<Prelude> {
 }
 
 /// Lowers the triangle of the matrices of input 0 above, or below, diagonal `k`, which belongs to it.
-pub fn lower(at: &mut Lowering<'_>, upper: bool, k: i64) -> Result<(), Unsupported> {
+pub fn lower(at: &mut dyn Lowering, upper: bool, k: i64) -> Result<(), Unsupported> {
     let storage = at.storage(at.fact(0)?.dtype)?;
     let input = at.input(0, Layout::Dense)?;
     let output = at.output(0, Layout::Dense)?;

@@ -6,13 +6,13 @@
 //!
 //! Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015).
 
+use super::Lowering;
 use super::block::parameters;
 use super::conv::Sizes;
 use super::epilogue::{Ends, Epilogue, samples};
 use super::{Dispatch, Kernel, Packing, Prelude, Target, folded_grid, matmul, narrow, weights as packed};
 use crate::base::{Access, Capabilities, Fact, Layout, PlaceId, Storage, Unsupported};
 use crate::error::{Error, Result};
-use crate::plan::Lowering;
 use crate::tensor::{DType, Tensor, element_count, zeros};
 use rayon::prelude::*;
 use std::f64::consts::{FRAC_1_SQRT_2 as HALF_ROOT, SQRT_2 as ROOT};
@@ -231,7 +231,7 @@ fn pack<const IN: usize>(weights: &Tensor, args: &[usize], matrix: &[[f64; 3]; I
 /// Emits a convolution by a tile that [`tile`] found. Places are channels-last; the weights are the node's
 /// input 1, a constant.
 pub fn emit(
-    at: &mut Lowering<'_>,
+    at: &mut dyn Lowering,
     tile: Tile,
     storage: Storage,
     s: &Sizes,

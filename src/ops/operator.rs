@@ -3,9 +3,9 @@
 use crate::base::{Bound, Fact, Unsupported};
 use crate::cpu::panels::Packed;
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::ops::attributes::NodeView;
 use crate::ops::case::Case;
-use crate::plan::Lowering;
 use crate::tensor::{DType, Tensor};
 use std::any::Any;
 use std::fmt::Debug;
@@ -170,7 +170,7 @@ pub trait Operator: Any + Debug + Send + Sync {
     }
 
     /// Emits GPU work, or says why there is none.
-    fn lower(&self, _at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, _at: &mut dyn Lowering) -> Result<(), Unsupported> {
         Err(Unsupported::new("no GPU kernel yet"))
     }
 

@@ -26,10 +26,8 @@ pub use choice::{Choices, Chosen};
 pub use facts::{Inference, infer, infer_node, node_flops};
 pub use inspect::{PlannedDispatch, PlannedNode, PlannedStep, Summary};
 pub use layout::{as_encoded, decode, encode};
-pub use lowering::Lowering;
 pub use memory::{Lifetime, assign, live};
 pub use part::Part;
-pub(crate) use planner::Builder;
 pub use planner::{PlanRequest, mode_of, plan};
 pub use report::{Report, STATUS_BYTES};
 

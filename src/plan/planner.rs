@@ -1,12 +1,14 @@
 //! The planner: walks the graph once, lowers each node to the GPU or places it on the CPU, and assigns
 //! memory.
 
+use super::lowering::NodeLowering;
 use super::part::{Share, shares};
 use super::places::too_large;
 use super::*;
 use crate::base::{Access, Form};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ValueId};
+use crate::kernels::lowering::{Contents, Emitter};
 use crate::kernels::{Extent, Kernel, PARAMS_WINDOW, Prelude, block};
 use crate::ops::Mode;
 use crate::tensor::DType;
@@ -134,7 +136,7 @@ impl Builder {
             (self.places.len(), self.steps.len(), self.constants.len(), self.reports.len());
         self.dispatches.clear();
         self.asked.clear();
-        let lowered = node.op.clone().lower(&mut Lowering { builder: self, node, inputs, outputs });
+        let lowered = node.op.clone().lower(&mut NodeLowering { builder: self, node, inputs, outputs });
         match lowered {
             Ok(()) if self.dispatches.is_empty() => Ok(Placement::View),
             Ok(()) => {
@@ -241,10 +243,29 @@ impl Builder {
         self.located.insert(value, Located { host: false, view: Some(view) });
     }
 
-    pub(crate) fn emit(
+    /// The variant for what the current node's kernel is about to do.
+    pub(super) fn choose(&mut self, key: String, candidates: Vec<Variant>) -> Variant {
+        let variant = self.choices.pick(&key, &candidates);
+        self.asked.push(Chosen { step: 0, key, candidates, variant });
+        variant
+    }
+    pub(crate) fn place(&self, id: PlaceId) -> &Place {
+        &self.places[id.0 as usize]
+    }
+}
+
+impl Emitter for Builder {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+    fn contents(&self, place: PlaceId) -> Contents {
+        let place = self.place(place);
+        Contents { shape: place.fact.shape.clone(), layout: place.layout, storage: place.storage }
+    }
+    fn dispatch(
         &mut self,
         kernel: &'static Kernel,
-        prelude: &Prelude,
+        prelude: Prelude,
         params: &[u8],
         bindings: &[(PlaceId, Access)],
         grid: [u32; 3],
@@ -316,18 +337,6 @@ impl Builder {
             status: status.is_some(),
         });
         Ok(())
-    }
-    /// The variant for what the current node's kernel is about to do.
-    pub(super) fn choose(&mut self, key: String, candidates: Vec<Variant>) -> Variant {
-        let variant = self.choices.pick(&key, &candidates);
-        self.asked.push(Chosen { step: 0, key, candidates, variant });
-        variant
-    }
-    pub(crate) fn place(&self, id: PlaceId) -> &Place {
-        &self.places[id.0 as usize]
-    }
-    pub(crate) fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
     }
 }
 

@@ -10,12 +10,12 @@ use crate::cpu::gemm::{MatrixRef, gemm};
 use crate::cpu::panels::{Packed, Panels};
 use crate::cpu::product::{Rows, product};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::kernels::epilogue::Ends;
 use crate::kernels::matmul as kernel;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::pointwise::{Arg, Pointwise, table};
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::{DType, Real, Tensor, cast, element_count, pool, zeros};
 use std::sync::Arc;
 
@@ -198,7 +198,7 @@ impl Operator for Gemm {
         }
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let storage = at.float_storage(0)?;
         let (m, n, k) = self
             .sizes(&at.fact(0)?.shape, &at.fact(1)?.shape)

@@ -10,12 +10,12 @@ use crate::cpu::gemm::{MatrixRef, gemm};
 use crate::cpu::panels::{Packed, Panels};
 use crate::cpu::product::{Rows, product as product_of, product_on};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::kernels::epilogue::Ends;
 use crate::kernels::{Target, matmul as kernel};
 use crate::ops::case::{Case, Operand::*, case};
 use crate::ops::pointwise::Pointwise;
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::index::{Odometer, broadcast, broadcast_strides, strides};
 use crate::tensor::{DType, Real, Tensor, cast, element_count, pool, zeros};
 use crate::threads::try_chunks;
@@ -116,7 +116,7 @@ impl Operator for MatMul {
         }
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let storage = at.float_storage(0)?;
         let (a_shape, b_shape) = (at.fact(0)?.shape.clone(), at.fact(1)?.shape.clone());
         let mut s = shapes(&a_shape, &b_shape).map_err(|error| Unsupported::new(error.message()))?;

@@ -5,10 +5,10 @@
 
 use crate::base::{Fact, Unsupported};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::pointwise::{Arg, Pointwise, table};
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -75,7 +75,7 @@ impl Operator for BatchNormalization {
         Ok(vec![self.expression().eval(&operands.iter().collect::<Vec<_>>(), mode)?])
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let x = at.view(0)?;
         let mut views = vec![x.clone()];
         for index in 1..5 {

@@ -12,12 +12,12 @@ use crate::cpu::epilogue::Ready;
 use crate::cpu::gemm::{MatrixRef, gemm};
 use crate::cpu::panels::Packed;
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::kernels::epilogue::Ends;
 use crate::kernels::{conv, conv_direct, conv_stem, matmul, winograd};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::pointwise::Pointwise;
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::{DType, Real, Tensor, element_count, pool, zeros};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -121,7 +121,7 @@ impl Operator for Conv {
         Ok(Some(vec![Tensor::floats(shape, result)?]))
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let storage = at.float_storage(0)?;
         let (x, w) = (at.fact(0)?.shape.clone(), at.fact(1)?.shape.clone());
         let geometry = self.geometry(&x, &w, None).map_err(|error| Unsupported::new(error.message()))?;

@@ -8,12 +8,12 @@ use super::window::{AutoPad, Geometry, Window};
 use crate::base::{Bound, Fact, Layout, Unsupported};
 use crate::cpu::gemm::{MatrixRef, gemm};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::kernels::epilogue::Ends;
 use crate::kernels::{conv, conv_transpose};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::pointwise::Pointwise;
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::{DType, Real, Tensor, element_count, zeros};
 use std::sync::Arc;
 
@@ -167,7 +167,7 @@ impl Operator for ConvTranspose {
         super::epilogue(&self.epilogue, result, inputs.skip(3), mode)
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let storage = at.float_storage(0)?;
         let (x, w) = (at.fact(0)?.shape.clone(), at.fact(1)?.shape.clone());
         let geometry = self.geometry(&x, &w, None).map_err(|error| Unsupported::new(error.message()))?;

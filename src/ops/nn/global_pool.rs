@@ -5,11 +5,11 @@
 use crate::base::{Bound, Fact, Unsupported};
 use crate::cpu::panels::Packed;
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::kernels::reduce::Reduction;
 use crate::ops::case::{Case, Operand::*, case};
 use crate::ops::reduce::reduce::evaluate;
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -68,7 +68,7 @@ impl Operator for GlobalPool {
             true,
         )?]))
     }
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let rank = at.fact(0)?.rank();
         crate::kernels::reduce::lower(at, self.reduction, &(2..rank).collect::<Vec<_>>())
     }

@@ -4,11 +4,11 @@
 use super::softmax::Softmax;
 use crate::base::{Bound, Fact, Layout, Unsupported, View};
 use crate::error::Result;
+use crate::kernels::Lowering;
 use crate::kernels::{arg_reduce, one_hot};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::reduce::order::keys;
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::{DType, Tensor, cast, zeros};
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ impl Operator for Hardmax {
     }
 
     /// The index of the largest element, made "on" there.
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let (dtype, shape) = (at.fact(0)?.dtype, at.fact(0)?.shape.clone());
         let problem = |error: crate::Error| Unsupported::new(error.message());
         let (before, length, after) = self.along.split(&shape).map_err(problem)?;

@@ -8,10 +8,10 @@
 use super::layer_normalization::normalize_runs;
 use crate::base::{Bound, Fact, Unsupported, View};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::kernels::normalize::{self, Normalization};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::{Tensor, cast};
 use std::sync::Arc;
 
@@ -103,7 +103,7 @@ impl Operator for InstanceNormalization {
         Ok(vec![cast(&Tensor::new(x.shape(), ys)?, x.dtype(), true)?])
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let channels = at.fact(0)?.shape.get(1).copied().unwrap_or(0);
         let groups = self.groups.unwrap_or(channels);
         let by_group = self.scale_by_group;

@@ -8,11 +8,11 @@
 use crate::base::{Bound, Fact, Layout, Unsupported, View};
 use crate::cpu::rows;
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::kernels::moments;
 use crate::kernels::normalize::{self, Normalization};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::index::{Odometer, axis, broadcast, broadcast_strides, strides};
 use crate::tensor::{DType, Tensor, cast, pool};
 use std::sync::Arc;
@@ -142,7 +142,7 @@ impl LayerNormalization {
 }
 
 /// Scale or bias as a view of the normalised axes, the same for every run.
-fn vector(at: &mut Lowering<'_>, index: usize, shape: &[usize], first: usize) -> Result<View, Unsupported> {
+fn vector(at: &mut dyn Lowering, index: usize, shape: &[usize], first: usize) -> Result<View, Unsupported> {
     let view = at.view(index)?;
     let extra = view.shape.len().saturating_sub(shape.len() - first);
     if view.shape[..extra].iter().any(|&size| size != 1) {
@@ -198,7 +198,7 @@ impl Operator for LayerNormalization {
         self.with_moments(y, moments, x, at)
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let shape = at.fact(0)?.shape.clone();
         let first = axis(self.axis, shape.len()).map_err(|error| Unsupported::new(error.message()))?;
         if at.has_output(1) || at.has_output(2) {

@@ -7,11 +7,11 @@
 
 use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::kernels::reduce::Reduction;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::reduce::reduce::evaluate;
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::index::{Odometer, axes, axis, broadcast_strides, strides};
 use crate::tensor::{DType, Tensor, cast};
 use std::sync::Arc;
@@ -129,7 +129,7 @@ impl Operator for Normalization {
         Ok(vec![cast(&result, x.dtype(), true)?])
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let reduction = match self {
             Normalization::Lp { axis: along, p } => {
                 let along =

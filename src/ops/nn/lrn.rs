@@ -3,9 +3,9 @@
 
 use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::{Tensor, cast, zeros};
 use std::sync::Arc;
 
@@ -74,7 +74,7 @@ impl Operator for Lrn {
         Ok(vec![cast(&Tensor::new(x.shape(), ys)?, x.dtype(), true)?])
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         crate::kernels::lrn::lower(at, self)
     }
 

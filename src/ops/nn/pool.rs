@@ -6,10 +6,10 @@ use super::window::{Geometry, Window};
 use crate::base::{Bound, Fact, Unsupported};
 use crate::cpu::panels::Packed;
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::kernels::pool::{Mode as Kind, lower};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::{DType, Tensor, cast, element_count, pool, zeros};
 use std::sync::Arc;
 
@@ -137,7 +137,7 @@ impl Operator for Pool {
         Ok(Some(vec![Tensor::floats(shape, result)?]))
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         if self.indices {
             return Err(Unsupported::new("MaxPool's indices"));
         }

@@ -8,9 +8,9 @@
 use super::resample::{Axis, Coordinates, Interpolation, Nearest, Sampling, Taps, taps};
 use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Infer, Input, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::index::{axes, strides};
 use crate::tensor::{Tensor, cast, element_count, zeros};
 use std::sync::Arc;
@@ -288,7 +288,7 @@ impl Operator for Resize {
         Some(Arc::new(Magnitude(self.clone())))
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let shape = at.fact(0)?.shape.clone();
         let value = |index: usize| at.constant(index).filter(|value| !value.is_empty());
         let plan = self

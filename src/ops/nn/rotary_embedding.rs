@@ -6,11 +6,11 @@
 
 use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::kernels::rotary;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::pointwise::{Arg, Pointwise, table};
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::index::{broadcast, broadcast_strides, element, strides};
 use crate::tensor::{DType, Real, Tensor, zeros};
 use crate::threads::try_chunks;
@@ -274,7 +274,7 @@ impl Operator for RotaryEmbedding {
         }
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         rotary::lower(at, self)
     }
 

@@ -6,9 +6,9 @@
 use crate::base::{Bound, Fact, Layout, Unsupported};
 use crate::cpu::rows;
 use crate::error::Result;
+use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::index::axis;
 use crate::tensor::{DType, Real, Tensor, pool, zeros};
 use std::sync::Arc;
@@ -80,7 +80,7 @@ impl Operator for Softmax {
         Ok(vec![if x.dtype() == DType::F64 { self.compute::<f64>(x)? } else { self.compute::<f32>(x)? }])
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let shape = at.fact(0)?.shape.clone();
         let problem = |error: crate::Error| Unsupported::new(error.message());
         let (before, length, after) = self.split(&shape).map_err(problem)?;

@@ -5,10 +5,10 @@
 use super::Pointwise;
 use crate::base::{Bound, Fact, Unsupported};
 use crate::error::Result;
+use crate::kernels::Lowering;
 use crate::kernels::pointwise;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::{DType, Tensor, cast};
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ impl Operator for CastLike {
         Ok(vec![cast(inputs.required(0)?, to, self.saturate)?])
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let to = at.output_fact(0)?.dtype;
         let view = at.view(0)?;
         if at.fact(0)?.dtype == to {

@@ -6,9 +6,9 @@ use super::table::{self, Row};
 use super::{Arg, Pointwise};
 use crate::base::{Fact, Unsupported};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Infer, Input, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::index::broadcast;
 use crate::tensor::{DType, Tensor};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl Operator for Elementwise {
         true // the interpreter widens step by step
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         crate::kernels::pointwise::lower(&self.expression, at)
     }
 

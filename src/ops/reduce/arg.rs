@@ -5,9 +5,9 @@
 use super::order::keys;
 use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::index::axis;
 use crate::tensor::{DType, Tensor, allocate};
 use std::sync::Arc;
@@ -75,7 +75,7 @@ impl Operator for ArgReduce {
         Ok(vec![Tensor::new(shape, result)?])
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let axis = self.shape(&at.fact(0)?.shape).map_err(|error| Unsupported::new(error.message()))?.0;
         crate::kernels::arg_reduce::lower(at, axis, self.maximum, self.last)
     }

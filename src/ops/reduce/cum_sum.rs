@@ -5,10 +5,10 @@
 
 use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::kernels::cum_sum::{self, Running};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::index::axis;
 use crate::tensor::{DType, Tensor, cast};
 use std::sync::Arc;
@@ -77,7 +77,7 @@ impl Operator for CumSum {
         Ok(vec![cast(&result, x.dtype(), true)?])
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let axis =
             single(&at.ints(1)?, at.fact(0)?.rank()).map_err(|error| Unsupported::new(error.message()))?;
         cum_sum::lower(at, axis, self.how)

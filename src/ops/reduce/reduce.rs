@@ -7,10 +7,10 @@
 use crate::base::{Bound, Fact, Unsupported};
 use crate::cpu::rows;
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::kernels::reduce::Reduction;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::index::{Odometer, axes, strides};
 use crate::tensor::{DType, Tensor, cast, element_count, pool, zeros};
 use std::sync::Arc;
@@ -71,7 +71,7 @@ impl Operator for Reduce {
         Ok(vec![evaluate(self.reduction, x, &axes, self.keep)?])
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let rank = at.fact(0)?.rank();
         let given = if at.has_input(1) { Some(at.ints(1)?) } else { None };
         let axes = self.axes(given, rank).map_err(|error| Unsupported::new(error.message()))?;

@@ -7,9 +7,9 @@
 use super::order::keys;
 use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::index::axis;
 use crate::tensor::{DType, Tensor, allocate, element_count};
 use std::sync::Arc;
@@ -90,7 +90,7 @@ impl Operator for TopK {
         Ok(vec![x.pick(shape.clone(), |index| Some(sources[index]))?, Tensor::new(shape, indices)?])
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let wanted = at.ints(1)?;
         let (axis, shape) =
             self.shape(&at.fact(0)?.shape, &wanted).map_err(|error| Unsupported::new(error.message()))?;

@@ -3,9 +3,9 @@
 
 use crate::base::{Bound, Fact, Layout, Unsupported, View};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::{DType, Tensor, index};
 use std::sync::Arc;
 
@@ -97,7 +97,7 @@ impl Operator for Concat {
         true
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let fact = at.output_fact(0)?.clone();
         let axis = index::axis(self.axis, fact.rank()).map_err(|error| Unsupported::new(error.message()))?;
         let parts = (0..at.input_count()).map(|part| at.view(part)).collect::<Result<Vec<_>, _>>()?;

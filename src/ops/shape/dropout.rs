@@ -3,9 +3,9 @@
 
 use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::ops::case::{Case, Operand::*, case};
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::{Boolean, DType, Tensor, cast};
 use std::sync::Arc;
 
@@ -74,7 +74,7 @@ impl Operator for Dropout {
     fn moves(&self) -> bool {
         true
     }
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         if at.has_output(1) {
             // Nothing is dropped: the mask is one element seen many times.
             let fact = at.output_fact(1)?.clone();

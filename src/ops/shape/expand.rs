@@ -4,9 +4,9 @@
 
 use crate::base::{Bound, Fact, Layout, Unsupported, View};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::ops::case::{Case, Operand::*, case};
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::Tensor;
 use crate::tensor::index::{Odometer, broadcast, broadcast_strides, strides};
 use std::sync::Arc;
@@ -87,7 +87,7 @@ impl Operator for Expand {
         true
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let view = at.view(0)?;
         let shape = at.output_fact(0)?.shape.clone();
         match self {

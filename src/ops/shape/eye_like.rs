@@ -3,9 +3,9 @@
 
 use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::{DType, Tensor, cast, element_count};
 use std::sync::Arc;
 
@@ -68,7 +68,7 @@ impl Operator for EyeLike {
         true
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let elements = at.output_fact(0)?.count();
         Err(Unsupported::new(format!(
             "an identity matrix of {elements} elements, more than a plan computes ({PLANNED})"

@@ -6,10 +6,10 @@
 
 use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::kernels::gather::{Addressing, lower};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::index::{axis, element, strides};
 use crate::tensor::{DType, Tensor, element_count};
 use std::sync::Arc;
@@ -195,7 +195,7 @@ impl Operator for Gather {
         true
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let data = at.view(0)?;
         // One known index of a slice is a view.
         if let (Gather::Slices { axis: a }, Some(index)) =

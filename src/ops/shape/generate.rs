@@ -4,9 +4,9 @@
 
 use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::ops::case::{Case, Operand::*, case};
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::{Tensor, allocate, cast};
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ impl Operator for ConstantOfShape {
         true
     }
     /// What is too large for the plan to compute is one element seen many times.
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let scalar = self.value.reshape([]).map_err(|error| Unsupported::new(error.message()))?;
         let shape = at.output_fact(0)?.shape.clone();
         // Who needs the elements one after the other makes a copy, which has to fit.

@@ -20,7 +20,7 @@ pub mod trilu;
 
 use crate::base::{Fact, Unsupported, View};
 use crate::error::{Error, Result};
-use crate::plan::Lowering;
+use crate::kernels::Lowering;
 use crate::tensor::DType;
 
 /// Errors where indices are of another type than ONNX gives them.
@@ -35,7 +35,7 @@ fn index_type(indices: &Fact) -> Result<()> {
 
 /// Makes output 0 a view of `view` in another shape of as many elements; a copy only where strides can't
 /// express it.
-pub fn alias_reshaped(at: &mut Lowering<'_>, view: View, shape: &[usize]) -> Result<(), Unsupported> {
+pub fn alias_reshaped(at: &mut dyn Lowering, view: View, shape: &[usize]) -> Result<(), Unsupported> {
     let reshaped = match view.reshaped(shape) {
         Some(reshaped) => reshaped,
         // Nothing is read through a view of no elements.

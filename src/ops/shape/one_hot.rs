@@ -6,9 +6,9 @@
 
 use crate::base::{Bound, Fact, Layout, Unsupported};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::{DType, Tensor, index};
 use std::sync::Arc;
 
@@ -73,7 +73,7 @@ impl Operator for OneHot {
         true
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let problem = |error: Error| Unsupported::new(error.message());
         let depth = at
             .constant(1)

@@ -7,9 +7,9 @@
 
 use crate::base::{Bound, Fact, Layout, Unsupported, View};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Infer, Input, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::index::{axes, strides};
 use crate::tensor::{Tensor, cast, element_count};
 use std::sync::Arc;
@@ -214,7 +214,7 @@ impl Operator for Pad {
         true
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let view = at.view(0)?;
         let pads = at.ints(1)?;
         let given = if at.has_input(3) { Some(at.ints(3)?) } else { None };

@@ -8,11 +8,11 @@
 
 use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::kernels::scatter::Addressing;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::pointwise::{Row, table};
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::index::{Odometer, axis, element, strides};
 use crate::tensor::{DType, Tensor, allocate, cast, element_count};
 use std::sync::Arc;
@@ -192,7 +192,7 @@ impl Operator for Scatter {
         true
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let problem = |error: Error| Unsupported::new(error.message());
         let shape = at.fact(0)?.shape.clone();
         let mut unique = false;

@@ -5,9 +5,9 @@
 
 use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::Tensor;
 use crate::tensor::index::{Odometer, axes, strides};
 use std::sync::Arc;
@@ -118,10 +118,10 @@ impl Operator for Slice {
         true
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let mut view = at.view(0)?;
         let list =
-            |at: &Lowering<'_>, index| if at.has_input(index) { at.ints(index).map(Some) } else { Ok(None) };
+            |at: &dyn Lowering, index| if at.has_input(index) { at.ints(index).map(Some) } else { Ok(None) };
         let (starts, ends, given, steps) = (at.ints(1)?, at.ints(2)?, list(at, 3)?, list(at, 4)?);
         let ranges = ranges(&view.shape, &starts, &ends, given, steps)
             .map_err(|error| Unsupported::new(error.message()))?;

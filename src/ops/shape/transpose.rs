@@ -3,9 +3,9 @@
 
 use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::Tensor;
 use crate::tensor::index::{axes, strides};
 use std::sync::Arc;
@@ -56,7 +56,7 @@ impl Operator for Transpose {
         true
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let view = at.view(0)?;
         let order = self.order(view.shape.len()).map_err(|error| Unsupported::new(error.message()))?;
         at.alias(0, view.permuted(&order));

@@ -5,9 +5,9 @@
 
 use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::{DType, Tensor};
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ impl Operator for Trilu {
         true
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let given = if at.has_input(1) { Some(at.ints(1)?) } else { None };
         let k = diagonal(given.as_deref()).map_err(|error| Unsupported::new(error.message()))?;
         crate::kernels::trilu::lower(at, self.upper, k)

@@ -19,9 +19,9 @@ pub use sizes::{Reach, Sizes};
 
 use crate::base::{Bound, Fact, Unsupported};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::kernels::attention as kernel;
 use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
-use crate::plan::Lowering;
 use crate::tensor::{DType, Tensor, cast};
 use std::sync::Arc;
 
@@ -204,7 +204,7 @@ impl Operator for Attention {
         fast.map_or_else(|| self.eval(inputs, mode), |y| Ok(vec![y]))
     }
 
-    fn lower(&self, at: &mut Lowering<'_>) -> Result<(), Unsupported> {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         kernel::lower(at, self)
     }
 

@@ -1,0 +1,156 @@
+//! What lowers a node and what takes its dispatches, as kernels and operators know them: the planner implements
+//! both.
+
+use super::{Kernel, Packing, Prelude, Target};
+use crate::base::{Access, Capabilities, Fact, Layout, PlaceId, Storage, Unsupported, Variant, View};
+use crate::tensor::{DType, Tensor};
+
+/// A buffer's contents, as a kernel that writes or reads them has to know them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Contents {
+    pub shape: Vec<usize>,
+    pub layout: Layout,
+    pub storage: Storage,
+}
+
+/// Takes dispatches.
+pub trait Emitter {
+    fn capabilities(&self) -> &Capabilities;
+    /// What lies in a place.
+    fn contents(&self, place: PlaceId) -> Contents;
+    /// Adds a dispatch, of a parameter block's bytes; an empty grid adds none.
+    fn dispatch(
+        &mut self,
+        kernel: &'static Kernel,
+        prelude: Prelude,
+        params: &[u8],
+        bindings: &[(PlaceId, Access)],
+        grid: [u32; 3],
+    ) -> Result<(), Unsupported>;
+}
+
+impl dyn Emitter + '_ {
+    /// Adds a dispatch; an empty grid adds none.
+    pub fn emit<P: bytemuck::Pod>(
+        &mut self,
+        kernel: &'static Kernel,
+        prelude: Prelude,
+        params: P,
+        bindings: &[(PlaceId, Access)],
+        grid: [u32; 3],
+    ) -> Result<(), Unsupported> {
+        self.dispatch(kernel, prelude, bytemuck::bytes_of(&params), bindings, grid)
+    }
+}
+
+/// A node on its way to the GPU: views of its inputs, places for its outputs, dispatches.
+pub trait Lowering {
+    /// Takes the node's dispatches.
+    fn emitter(&mut self) -> &mut dyn Emitter;
+    fn capabilities(&self) -> Capabilities;
+    /// How many inputs the node has, ones left out included.
+    fn input_count(&self) -> usize;
+    fn has_input(&self, index: usize) -> bool;
+    /// Type and shape of an input.
+    fn fact(&self, index: usize) -> Result<&Fact, Unsupported>;
+    fn output_fact(&self, index: usize) -> Result<&Fact, Unsupported>;
+    fn output_count(&self) -> usize;
+    /// Whether anything asks for an output.
+    fn has_output(&self, index: usize) -> bool;
+    /// Whether a view is of a constant that the host has as it lies in the model.
+    fn is_constant(&self, view: &View) -> bool;
+    /// How a type is stored on this device, or why it isn't.
+    fn storage(&self, dtype: DType) -> Result<Storage, Unsupported>;
+    /// An input where it lies; a constant is uploaded, a host value gets an upload step.
+    fn view(&mut self, index: usize) -> Result<View, Unsupported>;
+    /// A view's elements in a layout: where it is in another, or not contiguous, a copy is made once and shared.
+    fn in_layout(&mut self, view: View, layout: Layout) -> Result<View, Unsupported>;
+    /// The layout that an input's place has, where the view is the whole of it.
+    fn layout_of(&self, view: &View) -> Layout;
+    /// A constant input rearranged for a kernel.
+    fn packed(&mut self, index: usize, packing: Packing) -> Result<PlaceId, Unsupported>;
+    /// A view of a constant rearranged for a kernel; `None` where the view is of something else.
+    fn packed_view(
+        &mut self,
+        view: &View,
+        packing: &dyn Fn(&View) -> Packing,
+    ) -> Result<Option<PlaceId>, Unsupported>;
+    /// A tensor that the kernel itself brings (a table, a fill value).
+    fn table(&mut self, label: &str, tensor: Tensor) -> Result<View, Unsupported>;
+    /// A place for an output, whole, in a layout.
+    fn output(&mut self, index: usize, layout: Layout) -> Result<View, Unsupported>;
+    /// An output for a kernel that writes rows a step apart, in a layout: within the result of a Concat, where
+    /// only that reads it.
+    fn target(&mut self, index: usize, layout: Layout) -> Result<Target, Unsupported>;
+    /// An output that has parts already, whole.
+    fn begun(&self, index: usize) -> Option<View>;
+    /// Whether a view is of a part that was made where the whole lies.
+    fn lies_in(&self, part: &View, whole: PlaceId) -> bool;
+    /// Makes an output a view of what is there already: no work.
+    fn alias(&mut self, index: usize, view: View);
+    /// A place for an intermediate result.
+    fn scratch(&mut self, fact: &Fact, layout: Layout) -> Result<View, Unsupported>;
+    /// A small buffer to bind where a kernel's operand is off.
+    fn dummy(&mut self, storage: Storage) -> Result<PlaceId, Unsupported>;
+    /// The variant to use for what `key` names, of these candidates, the kernel's own rule first.
+    fn choose(&mut self, key: String, candidates: Vec<Variant>) -> Variant;
+    /// The number by which a kernel tells of an index of input `index` that lies outside the data's axes from
+    /// `axis` on, of these sizes. `None` where the indices are known: then `infer` has held them to the sizes.
+    fn report(&mut self, index: usize, axis: usize, sizes: Vec<usize>) -> Option<u32>;
+
+    /// An input's elements, where they are known when the plan is made.
+    fn constant(&self, index: usize) -> Option<&Tensor> {
+        self.fact(index).ok()?.value.as_ref()
+    }
+    /// The integers of an input that are known when the plan is made.
+    fn ints(&self, index: usize) -> Result<Vec<i64>, Unsupported> {
+        let value = self
+            .constant(index)
+            .ok_or_else(|| Unsupported::new(format!("input {index} is not known when the plan is made")))?;
+        value.to_i64s().map_err(|error| Unsupported::new(error.message()))
+    }
+    /// How the float input is stored: what a kernel's prelude needs.
+    fn float_storage(&self, index: usize) -> Result<Storage, Unsupported> {
+        let dtype = self.fact(index)?.dtype;
+        let storage = self.storage(dtype)?;
+        if storage.is_float() {
+            Ok(storage)
+        } else {
+            Err(Unsupported::new(format!("{dtype} has no kernel here")))
+        }
+    }
+    /// An input in a layout: see [`Lowering::in_layout`].
+    fn input(&mut self, index: usize, layout: Layout) -> Result<View, Unsupported> {
+        let view = self.view(index)?;
+        self.in_layout(view, layout)
+    }
+    /// A view in another shape, made dense first where it has to be; `otherwise` says why not where even that
+    /// has no such shape.
+    fn reshaped(&mut self, view: View, shape: &[usize], otherwise: &str) -> Result<View, Unsupported> {
+        match view.reshaped(shape) {
+            Some(reshaped) => Ok(reshaped),
+            None => self
+                .in_layout(view, Layout::Dense)?
+                .reshaped(shape)
+                .ok_or_else(|| Unsupported::new(otherwise)),
+        }
+    }
+    /// Copies a view into a part of a place: see [`super::copy`].
+    fn copy(&mut self, from: &View, to: &View) -> Result<(), Unsupported> {
+        super::copy::emit(self.emitter(), from, to)
+    }
+}
+
+impl dyn Lowering + '_ {
+    /// Adds a dispatch to the node's step.
+    pub fn emit<P: bytemuck::Pod>(
+        &mut self,
+        kernel: &'static Kernel,
+        prelude: Prelude,
+        params: P,
+        bindings: &[(PlaceId, Access)],
+        grid: [u32; 3],
+    ) -> Result<(), Unsupported> {
+        self.emitter().emit(kernel, prelude, params, bindings, grid)
+    }
+}
