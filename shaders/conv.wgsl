@@ -56,6 +56,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let y = corner_y + i32(ky * p.dilation_h);
         let padding = y < 0 || y >= i32(p.in_h);
         if !ANY_WEIGHTS && padding { continue; }
+        let there = !padding;
         let line = uniform_index((n * p.in_h + u32(clamp(y, 0, i32(p.in_h) - 1))) * p.in_w);
         var b_next = ky * p.kernel_w * p.in_group4;             // the next group of 4 input channels among the weights'
         for (var kx = 0u; kx < p.kernel_w; kx++) {
@@ -65,7 +66,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             var inside: array<bool, PIXELS>;
             for (var r = 0u; r < PIXELS; r++) {
                 let x = corner_x + ahead + i32(r) * stride;
-                inside[r] = x >= 0 && x < limit && !(ANY_WEIGHTS && padding);
+                inside[r] = (x >= 0) & (x < limit) & there;
                 base[r] = (line + u32(clamp(x, 0, last))) * in_c4 + first_in;
             }
             for (var part = 0u; part < p.in_group4; part += 64u) {

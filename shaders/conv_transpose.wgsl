@@ -57,7 +57,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
             var inside: array<bool, PIXELS>;
             for (var r = 0u; r < PIXELS; r++) {
                 let x = x0 + i32(r);
-                inside[r] = x >= 0 && x < i32(p.in_w);
+                inside[r] = (x >= 0) & (x < i32(p.in_w));
                 base[r] = select(0u, (line + u32(x)) * p.in_c4, inside[r]) + first_in;
             }
             var weight = (ky * p.kernel_w + kx) * p.in_group * p.out_c4 + channel;

@@ -37,13 +37,14 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
         let y = corner_y + i32(ky * p.dilation_h);
         let padding = y < 0 || y >= i32(p.in_h);
         if !ANY_WEIGHTS && padding { continue; }
+        let there = !padding;
         let line = (n * p.in_h + u32(clamp(y, 0, i32(p.in_h) - 1))) * p.in_w;
         if BY_ROWS {
             let corner_x = i32(first * STRIDE) - p.pad_w;
             var window: array<vec4<f32>, SPAN>;
             for (var i = 0u; i < SPAN; i++) {
                 let x = corner_x + i32(i);
-                let inside = x >= 0 && x < i32(p.limit_w) && !(ANY_WEIGHTS && padding);
+                let inside = (x >= 0) & (x < i32(p.limit_w)) & there;
                 window[i] = select(vec4(0.0), load4(input[select(0u, (line + u32(x)) * p.c4, inside) + channel]), inside);
             }
             for (var kx = 0u; kx < KERNEL; kx++) {
@@ -56,7 +57,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
             let w = load4(weights[(ky * p.kernel_w + kx) * p.c4 + channel]);
             for (var r = 0u; r < PIXELS; r++) {
                 let x = i32((first + r) * p.stride_w + kx * p.dilation_w) - p.pad_w;
-                let inside = x >= 0 && x < i32(p.limit_w) && !(ANY_WEIGHTS && padding);
+                let inside = (x >= 0) & (x < i32(p.limit_w)) & there;
                 let value = load4(input[select(0u, (line + u32(x)) * p.c4, inside) + channel]);
                 sum[r] = accumulate4(sum[r] + select(vec4(0.0), value, inside) * w);
             }

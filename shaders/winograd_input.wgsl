@@ -35,11 +35,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let end = select(p.count, IN, UNROLLED);
     for (var row = 0u; row < end; row++) {
         let i = i32(row);
-        let inside_y = y + i >= 0 && y + i < p.in_h;
+        let inside_y = (y + i >= 0) & (y + i < p.in_h);
         let line = image + u32(select(0, (y + i) * p.in_w, inside_y));
         var d: Line;
         for (var j = 0; j < i32(IN); j++) {
-            let inside = inside_y && x + j >= 0 && x + j < p.in_w;
+            let inside = inside_y & (x + j >= 0) & (x + j < p.in_w);
             d[j] = select(vec4(0.0), load4(input[(line + u32(select(0, x + j, inside))) * p.in_c4 + channel]), inside);
         }
         rows[kept(row)] = input_transform(d);
