@@ -15,6 +15,7 @@ pub use read::{Compiled, is_compiled, open};
 pub use write::{Written, write};
 
 use crate::base::{Layout, Storage};
+use crate::onnx::HERE;
 use crate::plan::Constant;
 use serde::{Deserialize, Serialize};
 
@@ -36,9 +37,6 @@ const ALIGNMENT: u64 = 64;
 
 /// Weights of fewer bytes stay in the model's own messages, and aren't kept packed.
 const SMALL: usize = 1024;
-
-/// The location of external data that means the compiled file itself.
-pub(crate) const HERE: &str = "*";
 
 /// A part of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,6 +9,9 @@ use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+/// The location of external data that means the compiled file itself.
+pub const HERE: &str = "*";
+
 /// Maps a file for reading. The error names the file.
 pub fn map_file(path: &Path) -> Result<Mmap> {
     let failed = |problem: std::io::Error| {
@@ -78,7 +81,7 @@ impl ExternalFiles {
     }
 
     fn map(&mut self, location: &str) -> Result<Arc<Mmap>> {
-        if let Some(here) = self.here.as_ref().filter(|_| location == crate::compiled::HERE) {
+        if let Some(here) = self.here.as_ref().filter(|_| location == HERE) {
             return Ok(here.clone());
         }
         let folder = self.folder.as_deref().ok_or_else(|| {

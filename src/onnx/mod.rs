@@ -16,7 +16,7 @@ mod sparse;
 mod tensor;
 mod wire;
 
-pub(crate) use external::{ExternalFiles, map_file};
+pub(crate) use external::{ExternalFiles, HERE, map_file};
 pub use files::{file_name, read_npz, read_pb, read_tensor, write_npy, write_npz, write_pb};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -85,7 +85,7 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Reads a model that lies in a mapped file, as do its external data named [`HERE`](crate::compiled::HERE).
+/// Reads a model that lies in a mapped file, as do its external data named [`HERE`].
 pub(crate) fn read_inside(bytes: &[u8], map: Arc<memmap2::Mmap>) -> Result<Model> {
     read_from(bytes, external::ExternalFiles::inside(map), ops::find)
 }

@@ -1,0 +1,98 @@
+//! The modules of src/ are layers that import downwards only: docs/architecture.md draws them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// From the ground up. Modules of one layer don't import each other.
+const LAYERS: &[&[&str]] = &[
+    &["error"],
+    &["random", "replace", "threads"],
+    &["tensor"],
+    &["base", "image"],
+    &["kernels"],
+    &["cpu"],
+    &["ops"],
+    &["graph"],
+    &["plan"],
+    &["passes"],
+    &["onnx"],
+    &["compiled"],
+    &["gpu"],
+    &["session"],
+    &["compare", "tune"],
+    &["bench"],
+];
+
+/// Imports that run back, from and to, and what holds them. None may be added.
+const BACK: &[(&str, &str, &str)] = &[
+    ("kernels", "ops", "the expressions of epilogues, and operators that kernels read for their sizes"),
+    ("cpu", "ops", "the CPU runs whole graphs beside the engine that operators stand on"),
+    ("cpu", "graph", "the same"),
+    ("compiled", "session", "writing a compiled file takes a session"),
+    ("session", "compare", "faults are planted while a session plans"),
+];
+
+/// What is no module of the library.
+const APART: [&str; 3] = ["cli", "main", "lib"];
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .collect()
+}
+
+/// The modules at the crate's root that a text names, tests and comments left out.
+fn imports(text: &str) -> BTreeSet<String> {
+    let code = text.split("#[cfg(test)]").next().unwrap_or(text);
+    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let names = |line: &str| -> Vec<String> {
+        let behind = line.split("crate::").skip(1);
+        behind.map(|rest| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()).collect()
+    };
+    lines.flat_map(names).filter(|name: &String| name.starts_with(char::is_lowercase)).collect()
+}
+
+/// (from, to) and the files that import.
+fn arrows() -> BTreeMap<(String, String), Vec<String>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut all: BTreeMap<_, Vec<String>> = BTreeMap::new();
+    for path in sources(&root) {
+        let file = path.strip_prefix(&root).unwrap().to_string_lossy().replace('\\', "/");
+        let from = file.split('/').next().unwrap().trim_end_matches(".rs").to_string();
+        if APART.contains(&&*from) {
+            continue;
+        }
+        for to in imports(&std::fs::read_to_string(&path).unwrap()) {
+            if to != from {
+                all.entry((from.clone(), to)).or_default().push(file.clone());
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn imports_run_downwards() {
+    let rank = |module: &str| {
+        let found = LAYERS.iter().position(|layer| layer.contains(&module));
+        found.unwrap_or_else(|| panic!("the module '{module}' has no layer in tests/layers.rs"))
+    };
+    let arrows = arrows();
+    let back: Vec<&(String, String)> = arrows.keys().filter(|(from, to)| rank(to) >= rank(from)).collect();
+    let known = |(from, to): &(String, String)| BACK.iter().any(|arrow| (arrow.0, arrow.1) == (from, to));
+    for arrow in back.iter().filter(|arrow| !known(arrow)) {
+        panic!("{} imports {}, which stands above it: {:?}", arrow.0, arrow.1, arrows[*arrow]);
+    }
+    for (from, to, _) in BACK {
+        let there = back.iter().any(|arrow| (&*arrow.0, &*arrow.1) == (*from, *to));
+        assert!(there, "{from} no longer imports {to}: take that off the list");
+    }
+}
+
+#[test]
+fn an_import_is_read_from_code_alone() {
+    let text = "use crate::plan::Plan;\n// crate::cpu\nfn f() { crate::ops::g(crate::base::H); crate::Error }\n#[cfg(test)]\nuse crate::gpu;";
+    assert_eq!(imports(text).into_iter().collect::<Vec<_>>(), ["base", "ops", "plan"]);
+}
