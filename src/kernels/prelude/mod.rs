@@ -189,6 +189,10 @@ impl Prelude {
         for (name, _) in enables.iter().filter(|enable| enable.1) {
             let _ = writeln!(whole, "enable {name};");
         }
+        if self.in_quads(form) && dialect == Dialect::Standard {
+            // An analysis that takes QUADS for a variable sees a return before the subgroup's functions.
+            whole += "diagnostic(off, subgroup_uniformity);\n";
+        }
         whole += &self.declarations(form);
         whole += &self.text;
         if uniform {
