@@ -15,7 +15,7 @@ pub struct Form {
     pub rolled: bool,
     /// A workgroup's sums are made by subgroups: needs SUBGROUP. For hardware alone.
     pub subgroups: bool,
-    /// A group of 4 that all invocations read alike is loaded by 4 of them, a lane each, and broadcast: for
+    /// A group of 4 that all invocations read alike is loaded by 4 of them, an element each, and had from the neighbours: for
     /// software adapters whose subgroups are 4 invocations. Needs SUBGROUP.
     pub quads: bool,
     /// Loops of known length are written out: for drivers that leave them loops. Goes with `rolled` off.

@@ -273,10 +273,10 @@ pub fn is_depthwise(sizes: &Sizes) -> bool {
     sizes.groups > 1 && sizes.groups == sizes.in_c && sizes.in_c == sizes.out_c
 }
 
-/// Whether weights that are no constant serve too: as `[h, w, in_c/groups, out_c]` in rows of 4 they lie as
-/// the packed ones do.
+/// Whether this kernel serves the sizes with weights that are no constant too: as `[h, w, in_c/groups,
+/// out_c]` in rows of 4 they lie as the packed ones do.
 pub fn serves_rows(sizes: &Sizes) -> bool {
-    is_depthwise(sizes) || (sizes.in_c / sizes.groups).is_multiple_of(4)
+    serves(sizes) && (is_depthwise(sizes) || (sizes.in_c / sizes.groups).is_multiple_of(4))
 }
 
 /// Emits a convolution. Places are channels-last, and contiguous but for the output's; `rows` has the weights
@@ -354,10 +354,9 @@ pub fn emit(
     let b_row = if panels { packed::panel_step(taps * in_group4)? } else { narrow(out_c4)? };
     let packed = rows.map_or_else(|| at.packed(1, packing), Ok)?;
     let terms = s.n.saturating_mul(s.out_h * s.out_w).saturating_mul(s.out_c).saturating_mul(taps * in_group);
-    let rule = pixels(
-        s.out_w,
-        if (panels || capabilities.form().quads) && terms > LARGE { &[14, 12, 7, 8] } else { &[7, 8] },
-    );
+    // Where many pixels of an invocation share loads.
+    let many = panels || capabilities.form().quads;
+    let rule = pixels(s.out_w, if many && terms > LARGE { &[14, 12, 7, 8] } else { &[7, 8] });
     let lines = narrow(s.n.saturating_mul(s.out_h))?;
     let blocks = |pixels: u32| Ok::<_, Unsupported>(lines as u64 * narrow(s.out_w)?.div_ceil(pixels) as u64);
     let rule = Variant::alone(
@@ -367,8 +366,7 @@ pub fn emit(
     );
     // A smaller tile makes more blocks.
     let fits = blocks(4)? <= capabilities.max_grid as u64;
-    let tiles =
-        worthwhile(s.out_w, if panels || capabilities.form().quads { &[7, 8, 12, 14] } else { &[4, 7, 8] });
+    let tiles = worthwhile(s.out_w, if many { &[7, 8, 12, 14] } else { &[4, 7, 8] });
     let alone =
         candidates(rule, if fits { &tiles } else { &[] }, fits && blocks(rule.tile)? > 1 && columns > 1);
     let mut all = vec![];

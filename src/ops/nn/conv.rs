@@ -173,7 +173,7 @@ impl Operator for Conv {
             let four = [w[0], w[1], g.kernel[0], g.kernel[1]];
             let weights = at.view(1)?.reshaped_or(&four, "weights")?;
             let weights = at.in_layout(weights.permuted(&[2, 3, 1, 0]), Layout::Rows4)?.place;
-            return if conv::serves(&sizes) && conv::serves_rows(&sizes) {
+            return if conv::serves_rows(&sizes) {
                 conv::emit(at, storage, &sizes, input, Some(weights), &ends)
             } else {
                 conv_direct::emit(at, storage, &sizes, [input, weights], false, &ends)
