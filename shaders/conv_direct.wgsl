@@ -54,7 +54,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let x = source(pixel - row * p.out_w, kx, p.stride_w, p.pad_w, p.dilation_w, p.in_w);
             if TRANSPOSED && x >= p.in_w { continue; }
             // Padding is multiplied as what else is 0: by an infinite weight it is NaN.
-            let inside = TRANSPOSED || y < p.in_h && x < p.in_w;
+            let inside = TRANSPOSED || (y < p.in_h && x < p.in_w);
             let base = ((n * p.in_h + min(y, p.in_h - 1u)) * p.in_w + min(x, p.in_w - 1u)) * p.in_c4;
             let weight = (ky * p.kernel_w + kx) * p.in_group * p.out_c4 + channel;
             for (var c = 0u; c < p.in_group; c++) {
