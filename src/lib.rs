@@ -6,7 +6,9 @@ pub mod bench;
 pub mod compare;
 pub mod compiled;
 pub mod cpu;
+pub mod cpu_kernels;
 pub mod error;
+pub mod expression;
 pub mod gpu;
 pub mod graph;
 #[cfg(feature = "image")]
@@ -20,6 +22,7 @@ pub mod plan;
 pub mod random;
 pub mod replace;
 pub mod session;
+pub mod simd;
 pub mod tensor;
 mod threads;
 pub mod tune;

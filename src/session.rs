@@ -1,6 +1,6 @@
 //! A model ready to run: the library's front door.
 
-use crate::base::{Capabilities, Fact, Precision};
+use crate::base::{Capabilities, Fact, Mode, Precision};
 use crate::compiled::{self, Packed};
 use crate::cpu;
 use crate::cpu::program::{NodeTime, Program, Weights};
@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Constants, Device, Execution};
 use crate::graph::{Dim, Graph, ValueId};
 use crate::onnx;
-use crate::ops::{Mode, Operator};
+use crate::ops::Operator;
 use crate::plan::{self, Choices, Inference, Plan, PlanRequest, mode_of};
 use crate::tensor::{DType, Tensor};
 use std::collections::{HashMap, HashSet};

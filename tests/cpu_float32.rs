@@ -1,15 +1,16 @@
-//! The CPU's float32 forms (products, channels innermost, vectors) against the plain ones in float64, over
+//! The CPU's float32 engine (products, channels innermost, vectors), and the plain forms in float32, against the
+//! plain ones in float64, over
 //! many sizes.
 
-use sardonyx::base::Fact;
+use sardonyx::base::{AutoPad, Fact, Mode, Operands, Window};
+use sardonyx::expression::{Arg, Pointwise, table};
 use sardonyx::graph::{Graph, Node};
+use sardonyx::ops::Operator;
+use sardonyx::ops::matrix::{gemm::Gemm, matmul::MatMul};
 use sardonyx::ops::nn::conv::Conv;
 use sardonyx::ops::nn::pool::Pool;
-use sardonyx::ops::nn::window::{AutoPad, Window};
-use sardonyx::ops::pointwise::{Arg, Pointwise, table};
-use sardonyx::ops::{Mode, Operands, Operator};
 use sardonyx::tensor::{DType, cast};
-use sardonyx::{Tensor, cpu, kernels};
+use sardonyx::{Tensor, cpu};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -45,14 +46,22 @@ fn agree(op: &dyn Operator, inputs: &[Option<Tensor>], terms: usize, what: &str)
     let Ok(expected) = cpu::eval_node(op, &wide, Mode::Oracle) else { return };
     let found = cpu::eval_node(op, &refs, Mode::Declared).unwrap_or_else(|error| panic!("{what}: {error}"));
     // Packed weights give the same bits.
-    if let Some(packed) = op.pack(Operands::new(&refs)).unwrap() {
-        assert_eq!(op.eval_packed(Operands::new(&refs), &packed, Mode::Declared).unwrap(), found, "{what}");
+    if let Some(engine) = op.engine()
+        && let Some(packed) = engine.pack(Operands::new(&refs)).unwrap()
+    {
+        let again = op.run(Operands::new(&refs), Some(&packed), 1, Mode::Declared).unwrap();
+        assert_eq!(again, found, "{what}");
     }
-    assert_eq!(found[0].shape(), expected[0].shape(), "{what}");
-    let (x, y) = (found[0].to_f64s().unwrap(), expected[0].to_f64s().unwrap());
-    let magnitude = y.iter().fold(1.0f64, |high, y| high.max(y.abs()));
-    let worst = x.iter().zip(&y).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
-    assert!(worst <= magnitude * (terms + 4) as f64 * 2f64.powi(-24), "{what}: {worst} of {magnitude}");
+    // The engine and the plain form, each.
+    let plain = op.eval(Operands::new(&refs), Mode::Declared).unwrap();
+    for (form, made) in [("by the engine", &found), ("plainly", &plain)] {
+        assert_eq!(made[0].shape(), expected[0].shape(), "{what} {form}");
+        let (x, y) = (made[0].to_f64s().unwrap(), expected[0].to_f64s().unwrap());
+        let magnitude = y.iter().fold(1.0f64, |high, y| high.max(y.abs()));
+        let worst = x.iter().zip(&y).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
+        let allowed = magnitude * (terms + 4) as f64 * 2f64.powi(-24);
+        assert!(worst <= allowed, "{what} {form}: {worst} of {magnitude}");
+    }
 }
 
 #[test]
@@ -183,7 +192,8 @@ fn a_maximum_passes_nan_on() {
             auto_pad: AutoPad::NotSet,
             ceil_mode: false,
         };
-        let pool = Pool { window, kind: kernels::pool::Mode::Maximum, indices: false, column_major: false };
+        let pool =
+            Pool { window, kind: sardonyx::base::Pooling::Maximum, indices: false, column_major: false };
         let x = Tensor::new([1, 1, 2, 3], xs.to_vec()).unwrap();
         let found = cpu::eval_node(&pool, &[Some(&x)], Mode::Declared).unwrap();
         assert!(found[0].as_slice::<f32>().unwrap()[0].is_nan(), "NaN at {place}");
@@ -195,10 +205,10 @@ fn pools() {
     let mut n = Numbers(2);
     for trial in 0..200 {
         let kind = [
-            kernels::pool::Mode::Maximum,
-            kernels::pool::Mode::Average { count_padding: false },
-            kernels::pool::Mode::Average { count_padding: true },
-            kernels::pool::Mode::Norm { p: 2.0 },
+            sardonyx::base::Pooling::Maximum,
+            sardonyx::base::Pooling::Average { count_padding: false },
+            sardonyx::base::Pooling::Average { count_padding: true },
+            sardonyx::base::Pooling::Norm { p: 2.0 },
         ][n.below(4)];
         let window = Window {
             kernel: Some(vec![1 + n.below(3), 1 + n.below(4)]),
@@ -238,5 +248,42 @@ fn expressions_broadcast() {
         e.push(&table::ADD, vec![left, right]);
         let shapes: Vec<_> = inputs.iter().flatten().map(|x| x.shape().to_vec()).collect();
         agree(&Elementwise { expression: e }, &inputs, 16, &format!("{trial}: {shapes:?}"));
+    }
+}
+
+#[test]
+fn products() {
+    let mut n = Numbers(5);
+    for trial in 0..300 {
+        let (m, k, columns) = (1 + n.below(40), 1 + n.below(70), 1 + n.below(70));
+        let mut epilogue = Pointwise::identity();
+        if n.below(2) == 0 {
+            epilogue.push(&table::SILU, vec![Arg::Operand(0)]);
+        }
+        let row = (n.below(2) == 0).then(|| n.tensor(&[columns]));
+        // A batch of both, of A alone, of B alone.
+        let batches: [&[usize]; 4] = [&[], &[3], &[2, 1], &[2, 3]];
+        let mut shape = |rows: usize, columns: usize| {
+            let batch = batches[n.below(4)].iter().copied();
+            batch.chain([rows, columns]).collect::<Vec<usize>>()
+        };
+        let (a, b) = (shape(m, k), shape(k, columns));
+        let what = format!("{trial}: {a:?} · {b:?}, {}", epilogue.describe());
+        let inputs = [Some(n.tensor(&a)), Some(n.tensor(&b)), row.clone()];
+        agree(&MatMul { epilogue: epilogue.clone() }, &inputs, k + 10, &what);
+
+        let (trans_a, trans_b) = (n.below(2) == 0, n.below(2) == 0);
+        let (alpha, beta) = ([1.0, 0.5][n.below(2)], [1.0, -2.0][n.below(2)]);
+        let a = n.tensor(&if trans_a { [k, m] } else { [m, k] });
+        let b = n.tensor(&if trans_b { [columns, k] } else { [k, columns] });
+        let c = match n.below(4) {
+            0 => None,
+            1 => row,
+            2 => Some(n.tensor(&[m, 1])),
+            _ => Some(n.tensor(&[m, columns])),
+        };
+        let gemm = Gemm { alpha, beta, trans_a, trans_b, epilogue };
+        let what = format!("{trial}: {gemm:?} of {m} × {k} × {columns}");
+        agree(&gemm, &[Some(a), Some(b), c], k + 10, &what);
     }
 }

@@ -1,9 +1,9 @@
 //! What exporters write as several nodes becomes one, and gives what the several gave: small graphs in each
 //! exporter's way of writing, run on the CPU before and after.
 
-use sardonyx::base::Fact;
+use sardonyx::base::{Fact, Mode};
 use sardonyx::graph::{Declared, Graph, Node, ValueId};
-use sardonyx::ops::{Attribute, Input, Mode, NodeView};
+use sardonyx::ops::{Attribute, Input, NodeView};
 use sardonyx::plan::{Inference, infer};
 use sardonyx::tensor::DType;
 use sardonyx::{Tensor, cpu, ops, passes};

@@ -3,9 +3,9 @@
 mod axpy;
 
 use axpy::*;
-use sardonyx::base::Fact;
+use sardonyx::base::{Fact, Infer, Mode, Operands};
 use sardonyx::gpu::{self, Constants, Device, Execution, LimitsOption, POISON, Selection};
-use sardonyx::ops::{Infer, Mode, Operands, Operator};
+use sardonyx::ops::Operator;
 use sardonyx::plan::{Capabilities, Home, Layout, PlaceId, Plan, StepKind};
 use sardonyx::tensor::Tensor;
 use sardonyx::{Error, ErrorKind, Result};

@@ -43,7 +43,8 @@ fn before_and_after_agree() {
         let named: Vec<(&str, Tensor)> =
             given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
         let values = session.bind(&named).unwrap();
-        let before = cpu::run(session.original(), &values, ops::Mode::Declared, &mut |_, _| {}).unwrap();
+        let before =
+            cpu::run(session.original(), &values, sardonyx::base::Mode::Declared, &mut |_, _| {}).unwrap();
         let known: HashMap<_, _> =
             values.iter().map(|(&id, tensor)| (id, sardonyx::base::Fact::of(tensor))).collect();
         // Shapes alone: an input's elements are not for the rewrites to know.
@@ -57,7 +58,7 @@ fn before_and_after_agree() {
         };
         passes::with_shapes(&mut graph, &facts).unwrap();
         graph.verify().unwrap();
-        let after = cpu::run(&graph, &values, ops::Mode::Declared, &mut |_, _| {}).unwrap();
+        let after = cpu::run(&graph, &values, sardonyx::base::Mode::Declared, &mut |_, _| {}).unwrap();
         // The program of a session on the CPU has a rewrite of its own, packed weights, and memory that it
         // uses again.
         let prepared = session.prepare(&values).unwrap();

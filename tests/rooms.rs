@@ -4,10 +4,10 @@
 #[path = "support/cases.rs"]
 mod support;
 
-use sardonyx::base::Fact;
+use sardonyx::base::{Fact, Operands};
 use sardonyx::gpu::{Device, test_device};
 use sardonyx::onnx::{Model, ModelInfo};
-use sardonyx::ops::{Operands, operators};
+use sardonyx::ops::operators;
 use sardonyx::plan::Precision;
 use sardonyx::tensor::{DType, cast};
 use sardonyx::{Session, Tensor, cpu, ops};
@@ -33,7 +33,7 @@ fn infer_says_what_eval_makes() {
         let refs: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
         let inferred =
             node.op.infer(Operands::new(&refs)).unwrap_or_else(|problem| panic!("{label}: {problem:?}"));
-        let made = cpu::eval_node(&*node.op, &tensors, ops::Mode::Declared)
+        let made = cpu::eval_node(&*node.op, &tensors, sardonyx::base::Mode::Declared)
             .unwrap_or_else(|error| panic!("{label}: {error}"));
         for (fact, tensor) in inferred.iter().zip(&made) {
             assert_eq!((fact.dtype, &fact.shape[..]), (tensor.dtype(), tensor.shape()), "{label}");

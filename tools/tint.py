@@ -10,7 +10,12 @@ wgpudawn and a Vulkan adapter with shader-f16 and subgroups. Exit 0: none refuse
 """
 import argparse
 import collections
+import concurrent.futures
 import csv
+import importlib
+import itertools
+import multiprocessing
+import os
 import pathlib
 import re
 import sys
@@ -37,6 +42,28 @@ def place(shader, text, line, prelude_lines, shaders, library):
     return library.get(text.splitlines()[line - 1], f"{shader}:{line} (prelude)")
 
 
+def refusals(work):
+    """The shaders of a list that Dawn refuses: (file, line or 0, message) of each."""
+    folder, rows = work
+    import wgpudawn
+
+    adapters = wgpudawn.gpu.enumerate_adapters_sync()
+    fitting = [adapter for adapter in adapters if set(FEATURES.values()) <= set(adapter.features)]
+    if not fitting:
+        raise LookupError(f"no adapter has {', '.join(FEATURES.values())}")
+    device = fitting[0].request_device_sync(required_features=list(FEATURES.values()))
+    found = []
+    for row in rows:
+        try:
+            module = device.create_shader_module(code=(folder / row["file"]).read_text())
+            device.create_compute_pipeline(layout="auto", compute={"module": module, "entry_point": "main"})
+        except wgpudawn.GPUError as problem:
+            told = POSITION.search(str(problem))
+            text = told.group(3) if told else " ".join(str(problem).split())
+            found.append((row["file"], int(told.group(1)) if told else 0, text))
+    return found
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=pathlib.Path)
@@ -44,46 +71,40 @@ def main():
     options = parser.parse_args()
     try:
         rows = list(csv.DictReader(open(options.folder / "shaders.tsv"), delimiter="\t"))
-        import wgpudawn
+        importlib.import_module("wgpudawn")
     except (OSError, ImportError) as problem:
         print(f"tint.py: {problem}", file=sys.stderr)
         return 2
     if not rows:
         print(f"tint.py: {options.folder} holds no shader", file=sys.stderr)
         return 2
-    adapters = wgpudawn.gpu.enumerate_adapters_sync()
-    fitting = [adapter for adapter in adapters if set(FEATURES.values()) <= set(adapter.features)]
-    if not fitting:
-        print(f"tint.py: no adapter has {', '.join(FEATURES.values())}", file=sys.stderr)
-        return 2
-    device = fitting[0].request_device_sync(required_features=list(FEATURES.values()))
+    own = [[need.removeprefix("naga: ") for need in row["needs"].split(", ") if need.startswith("naga: ")] for row in rows]
+    left_out = collections.Counter(" and ".join(needs) for needs in own if needs)
+    given = [row for row, needs in zip(rows, own) if not needs]
+    count = os.cpu_count() or 1
+    # In processes of their own: Dawn compiles on the thread that asks. None is forked: a device doesn't survive it.
+    with concurrent.futures.ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+        parts = pool.map(refusals, [(options.folder, given[part::count]) for part in range(count)])
+        try:
+            refused = sorted(itertools.chain.from_iterable(parts))
+        except LookupError as problem:
+            print(f"tint.py: {problem.args[0]}", file=sys.stderr)
+            return 2
 
     library = places(options.shaders)
-    left_out, kinds = collections.Counter(), collections.defaultdict(list)
-    accepted = refused = 0
-    for row in rows:
-        needs = [need for need in row["needs"].split(", ") if need]
-        own = [need for need in needs if need.startswith("naga: ")]
-        if own:
-            left_out[" and ".join(need.removeprefix("naga: ") for need in own)] += 1
-            continue
-        text = (options.folder / row["file"]).read_text()
-        try:
-            module = device.create_shader_module(code=text)
-            device.create_compute_pipeline(layout="auto", compute={"module": module, "entry_point": "main"})
-            accepted += 1
-        except wgpudawn.GPUError as problem:
-            refused += 1
-            found = POSITION.search(str(problem))
-            message = found.group(3) if found else " ".join(str(problem).split())
-            where = place(row["file"], text, int(found.group(1)), int(row["prelude_lines"]), options.shaders, library) if found else row["file"]
-            kinds[(where, message)].append(row["file"])
+    by_file = {row["file"]: row for row in given}
+    kinds = collections.defaultdict(list)
+    for file, line, message in refused:
+        text = (options.folder / file).read_text()
+        prelude = int(by_file[file]["prelude_lines"])
+        where = place(file, text, line, prelude, options.shaders, library) if line else file
+        kinds[(where, message)].append(file)
     for (where, message), files in sorted(kinds.items()):
         print(f"{where}: {message}\n    in {len(files)}: {', '.join(files[:SHOWN])}{', …' if len(files) > SHOWN else ''}")
-    print(f"tint: {accepted + refused} shaders given, {accepted} accepted, {refused} refused; {sum(left_out.values())} not given:")
+    print(f"tint: {len(given)} shaders given, {len(given) - len(refused)} accepted, {len(refused)} refused; {sum(left_out.values())} not given:")
     for reason, count in sorted(left_out.items()):
         print(f"    {count} with naga's {reason}")
-    return 0 if refused == 0 else 1
+    return 1 if refused else 0
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 const HAS_BIAS: u32 = 1u;
 const HAS_RESIDUAL: u32 = 2u;
 const HAS_CLAMP: u32 = 4u;
+const WITHIN_F16: u32 = 8u;
 
 fn bias4(column: u32) -> vec4<f32> {
     var value = vec4(0.0);
@@ -15,6 +16,8 @@ fn bias4(column: u32) -> vec4<f32> {
 // translator dear.
 fn finish(sum: vec4<f32>, offset: vec4<f32>, at: u32) -> vec4<f32> {
     var value = sum * p.alpha + offset;
+    // A sum that is declared float16 is one before it meets the rest.
+    if (p.flags & WITHIN_F16) != 0u { value = within_f16_4(value); }
     var other = vec4(0.0);
     if (p.flags & HAS_RESIDUAL) != 0u { other = load4(residual[at]); }
     if GENERATED {

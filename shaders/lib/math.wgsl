@@ -21,6 +21,11 @@ fn within_f16(x: f32) -> f32 {
     return select(x, from_bits((bitcast<u32>(x) & 0x80000000u) | 0x7f800000u), abs(x) >= 65520.0);
 }
 
+fn within_f16_4(x: vec4<f32>) -> vec4<f32> {
+    let infinities = bitcast<vec4<f32>>((bitcast<vec4<u32>>(x) & vec4(0x80000000u)) | vec4(0x7f800000u & bits_mask));
+    return select(x, infinities, abs(x) >= vec4(65520.0));
+}
+
 // a / b. WGSL leaves open what a division by 0 gives, and one by more than 2¹²⁶.
 fn div_(a: f32, b: f32) -> f32 {
     if b == 0.0 {

@@ -1,10 +1,23 @@
 //! How far a right answer of an operator may lie from another: docs/numerics.md derives what follows from it.
 
+use super::Reduction;
+
 /// The unit roundoff of float32 arithmetic: half the distance from 1 to the next number.
 pub const UNIT_F32: f64 = f32::EPSILON as f64 / 2.0;
 
 /// The unit roundoff of float16 storage.
 pub const UNIT_F16: f64 = 1.0 / 2048.0;
+
+/// What is summed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Terms {
+    /// The elements, by factors of bounded error.
+    Elements,
+    /// Squares on the way to a result of the elements' size.
+    Squares,
+    /// Powers of magnitudes, of whose sum the root is taken: `(Σ |x|^p)^(1/p)`.
+    Powers(f64),
+}
 
 /// How far a right answer of a step may lie from another.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,12 +28,15 @@ pub enum Bound {
     Elementwise,
     /// Sums of `length` products of the first two inputs, with the third added.
     Contraction { length: usize },
-    /// Exponentials divided by their sum over `length` elements, or the logarithm of that.
-    Softmax { length: usize, logarithm: bool },
+    /// Exponentials divided by their sum over `length` elements, or the logarithm of that: the elements lie
+    /// `after` apart, `before` times.
+    Softmax { before: usize, length: usize, after: usize, logarithm: bool },
     /// Exponentials of sums of products, divided by their sum, as the weights of another sum.
     Attention,
     /// A result scaled by the largest magnitude of its inputs: sums of `length` terms.
-    Sum { length: usize },
+    Sum { length: usize, terms: Terms },
+    /// A reduction over axes: of as many terms as there are elements to a result.
+    Reduction(Reduction),
     /// Contiguous runs brought to mean 0 (where `centred`) and variance 1, then scaled and shifted.
     Normalization { length: usize, centred: bool, epsilon: f32 },
     /// Runs along an axis divided by their 1-norm, or by their 2-norm where `squared`.

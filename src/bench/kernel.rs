@@ -2,14 +2,14 @@
 
 use super::families::{self, Family};
 use super::shapes::{SHAPES, Shape};
-use crate::base::{Precision, Variant};
+use crate::base::{Mode, Precision, Variant};
 use crate::compare::{self, Verdict};
 use crate::cpu;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Device, Execution, Measured};
 use crate::graph::ValueId;
 use crate::onnx::{Model, ModelInfo};
-use crate::ops::{Mode, Operator};
+use crate::ops::Operator;
 use crate::plan::{Choices, Chosen, Placement, Plan, StepKind, node_flops};
 use crate::session::Session;
 use crate::tensor::Tensor;

@@ -8,11 +8,12 @@ pub mod shapes;
 pub use kernel::{KernelTime, Ready, Subject, Which, prepare};
 pub use profile::{StepTime, host_us_per_dispatch, profile, profile_cpu, time_steps};
 
+use crate::base::Mode;
+use crate::cpu;
 use crate::error::{Error, Result};
 use crate::graph::ValueId;
 use crate::session::{Prepared, Session};
 use crate::tensor::Tensor;
-use crate::{cpu, ops::Mode};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

@@ -4,10 +4,10 @@
 use super::bounds::{Input, Own, leaves_range};
 use super::measure::Allowed;
 use super::{C, accuracy};
+use crate::base::Operands;
 use crate::base::UNIT_F32;
 use crate::error::{Error, Result};
 use crate::graph::Node;
-use crate::ops::Operands;
 use crate::ops::nn::attention::reference::Dense;
 use crate::ops::nn::attention::{Attention, LENGTHS};
 use crate::tensor::Tensor;

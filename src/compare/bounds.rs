@@ -9,19 +9,18 @@ use super::mean_variance::mean_variance;
 use super::measure::Allowed;
 use super::normalization::{Runs, moments, normalization};
 use super::sets::{has_subnormal, is_subnormal};
+use super::sums::Summed;
 use super::winograd::spread;
 use super::{C, sums};
-use crate::base::{Bound, Fact, Precision, UNIT_F16, UNIT_F32};
+use crate::base::{Bound, Fact, Mode, Operands, Precision, UNIT_F16, UNIT_F32};
 use crate::cpu;
 use crate::error::{Error, Result};
+use crate::expression::Pointwise;
 use crate::graph::Node;
 use crate::kernels::winograd::Tile;
-use crate::ops::matrix::gemm::Gemm;
-use crate::ops::nn::{batch_normalization::BatchNormalization, conv::Conv};
-use crate::ops::nn::{rotary_embedding::RotaryEmbedding, softmax::Softmax};
-use crate::ops::pointwise::{Elementwise, Pointwise};
-use crate::ops::{Mode, Operands, Operator};
-use crate::passes::{epilogue_of, set_epilogue};
+use crate::ops::nn::conv::Conv;
+use crate::ops::{Operator, Spread};
+use crate::passes::set_epilogue;
 use crate::tensor::{DType, Tensor, cast};
 
 /// The unit roundoff with which a type is stored at a precision.
@@ -131,19 +130,26 @@ pub fn allowed(
     let refs: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
     // What is no float is stored as it is.
     let whole = store == 0.0;
+    let elements = inputs.first().and_then(Option::as_ref).map_or(0, |input| input.value.len());
+    let reduced = |how| Summed { reduction: Some(how), ..Summed::of(elements.div_ceil(want.len().max(1))) };
     let mut allowed = match node.op.error_bound(Operands::new(&refs)) {
         Bound::Exact => exact(inputs, want),
         // Positions are whole, of whatever they are.
         Bound::Choice { .. } if whole => Allowed::uniform(want.len(), 0.0, 0.0, "positions: exact"),
         Bound::Choice { .. } => exact(inputs, want),
-        Bound::Contraction { length } | Bound::Sum { length } if whole => {
-            sums::whole(node, inputs, want, length)?
-        }
+        Bound::Contraction { length } if whole => sums::whole(inputs, want, Summed::of(length))?,
+        Bound::Sum { length, .. } if whole => sums::whole(inputs, want, Summed::of(length))?,
+        Bound::Reduction(reduction) if whole => sums::whole(inputs, want, reduced(reduction))?,
         Bound::Contraction { length } => contraction(node, inputs, length, made.winograd, own)?,
-        Bound::Softmax { logarithm, .. } => softmax(node, inputs, want, logarithm, own)?,
+        Bound::Softmax { before, length, after, logarithm } => {
+            softmax([before, length, after], inputs, want, logarithm, own)?
+        }
         Bound::Attention => attention(node, index, inputs, want, own)?,
         Bound::LpNormalization { axis, squared } => lp_normalization(inputs, axis, squared, own)?,
-        Bound::Sum { length } => sums::sum(node, inputs, want, length, own)?,
+        Bound::Sum { length, terms } => {
+            sums::sum(&*node.op, inputs, want, Summed { terms, ..Summed::of(length) }, own)?
+        }
+        Bound::Reduction(reduction) => sums::sum(&*node.op, inputs, want, reduced(reduction), own)?,
         Bound::Normalization { length, epsilon, .. } if index > 0 => {
             moments(inputs, want, index, (length, epsilon as f64), own)?
         }
@@ -217,7 +223,7 @@ fn contraction(
     winograd: Option<Tile>,
     own: Own,
 ) -> Result<Allowed> {
-    let epilogue = epilogue_of(node).cloned().unwrap_or_else(Pointwise::identity);
+    let epilogue = node.op.epilogue().cloned().unwrap_or_else(Pointwise::identity);
     let mut bare = node.clone();
     set_epilogue(&mut bare, Pointwise::identity());
     let plain: Vec<Option<Tensor>> =
@@ -262,7 +268,7 @@ fn contraction(
         format!("c·u·{length}·Σ|ab| + storage rounding")
     };
     // A partial sum may be as large as all magnitudes together, before it is scaled.
-    let scale = bare.op.downcast::<Gemm>().map_or(1.0, |gemm| gemm.alpha.abs().min(1.0) as f64);
+    let scale = bare.op.product().map_or(1.0, |product| product.alpha.abs().min(1.0) as f64);
     let of_tile = |at: usize| {
         spread.as_ref().is_some_and(|s| leaves_range(s[at])) || touched.as_ref().is_some_and(|t| t[at] > 0.0)
     };
@@ -312,22 +318,9 @@ fn split(brought: Propagated, whole: Propagated, formula: impl Into<String>) -> 
 }
 
 fn elementwise(node: &Node, inputs: &[Option<Input>], want: &[f64], own: Own) -> Result<Allowed> {
-    let mut operands = inputs.iter().flatten().cloned().collect::<Vec<_>>();
-    let expression = if let Some(op) = node.op.downcast::<Elementwise>() {
-        op.expression.clone()
-    } else if let Some(op) = node.op.downcast::<BatchNormalization>() {
-        let rank = operands.first().map_or(0, |x| x.value.rank());
-        for vector in operands.iter_mut().skip(1) {
-            let shape: Vec<usize> = std::iter::once(vector.value.len())
-                .chain(std::iter::repeat_n(1, rank.saturating_sub(2)))
-                .collect();
-            vector.value = vector.value.reshape(shape)?;
-        }
-        op.expression()
-    } else if let Some(op) = node.op.downcast::<RotaryEmbedding>() {
-        operands = turned(op, inputs)?;
-        RotaryEmbedding::expression()
-    } else {
+    let tensors: Vec<Option<&Tensor>> =
+        inputs.iter().map(|input| input.as_ref().map(|input| &input.value)).collect();
+    let Some(Spread { expression, operands }) = node.op.as_expression(Operands::new(&tensors))? else {
         if !inputs.iter().flatten().any(|input| input.value.dtype().is_float()) {
             return Ok(exact(inputs, want));
         }
@@ -346,32 +339,25 @@ fn elementwise(node: &Node, inputs: &[Option<Input>], want: &[f64], own: Own) ->
             "c·u·16·max|x| + storage rounding",
         ));
     };
+    // Each operand is as uncertain as the input that it is spread from.
+    let uncertain = |(value, from): (Tensor, usize)| {
+        let input = inputs
+            .get(from)
+            .and_then(Option::as_ref)
+            .ok_or_else(|| Error::internal("an operand that is spread from no input"))?;
+        Input { value, ..input.clone() }.uncertain()
+    };
     let operands =
-        operands.iter().take(expression.operands).map(Input::uncertain).collect::<Result<Vec<_>>>()?;
+        operands.into_iter().take(expression.operands).map(uncertain).collect::<Result<Vec<_>>>()?;
     let sides = if own.arithmetic { 2.0 } else { 1.0 };
     let through =
         |arithmetic: f64| propagate(&expression, &operands, Rounding { arithmetic, reference: own.unit });
     Ok(split(through(0.0)?, through(C * sides)?, "running error of the expression + storage rounding"))
 }
 
-/// The operands of a rotation, each as uncertain as the input that it is spread from.
-fn turned(op: &RotaryEmbedding, inputs: &[Option<Input>]) -> Result<Vec<Input>> {
-    let tensors: Vec<Option<&Tensor>> =
-        inputs.iter().map(|input| input.as_ref().map(|input| &input.value)).collect();
-    let spread = op.operands(Operands::new(&tensors))?;
-    let of = |(value, from): (Tensor, usize)| {
-        let input = inputs
-            .get(from)
-            .and_then(Option::as_ref)
-            .ok_or_else(|| Error::internal("a rotation without its inputs"))?;
-        Ok(Input { value, ..input.clone() })
-    };
-    spread.into_iter().zip([0, 0, 1, 2]).map(of).collect()
-}
-
 /// A softmax's rows: each element's exponent, the largest exponent, the sum and the quotient may be off.
 fn softmax(
-    node: &Node,
+    [before, length, after]: [usize; 3],
     inputs: &[Option<Input>],
     want: &[f64],
     logarithm: bool,
@@ -379,8 +365,6 @@ fn softmax(
 ) -> Result<Allowed> {
     let input =
         inputs.first().and_then(Option::as_ref).ok_or_else(|| Error::internal("a softmax without input"))?;
-    let op = node.op.downcast::<Softmax>().ok_or_else(|| Error::internal("a softmax of another kind"))?;
-    let (before, length, after) = op.split(input.value.shape())?;
     let (xs, errors) = (input.value.to_f64s()?, input.errors()?);
     let sides = if own.arithmetic { 2.0 } else { 1.0 };
     let (mut fixed, mut scaled) = (vec![0.0; xs.len()], vec![0.0; xs.len()]);

@@ -3,10 +3,9 @@
 
 use super::accuracy::rounding;
 use super::range::LARGEST_F16;
-use crate::base::{UNIT_F16, UNIT_F32};
+use crate::base::{Mode, UNIT_F16, UNIT_F32};
 use crate::error::{Error, Result};
-use crate::ops::Mode;
-use crate::ops::pointwise::{Arg, Pointwise, Step};
+use crate::expression::{Arg, Pointwise, Step};
 use crate::tensor::index::{Odometer, broadcast, broadcast_strides, strides};
 use crate::tensor::{DType, Tensor, cast};
 
@@ -209,7 +208,7 @@ fn apply(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::pointwise::table;
+    use crate::expression::table;
 
     fn operand(values: &[f64], error: f64) -> Uncertain {
         Uncertain {

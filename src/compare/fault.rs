@@ -5,16 +5,16 @@ use super::bounds::{Input, Made, Own, allowed, unit, widened};
 use super::reference::{self, Values};
 use super::winograd;
 use super::{C, clobber};
-use crate::base::PlaceId;
+use crate::base::{Mode, PlaceId};
 use crate::error::{Error, Result};
+use crate::expression::Pointwise;
 use crate::graph::Node;
 use crate::kernels::epilogue::{FULL_SUMS, HALF_SUMS, HAS_BIAS};
 use crate::kernels::{Dispatch, Packing, conv, conv_stem, gemm, matmul};
+use crate::ops::Operator;
 use crate::ops::matrix::{gemm::Gemm, matmul::MatMul};
 use crate::ops::nn::conv::Conv;
-use crate::ops::pointwise::Pointwise;
-use crate::ops::{Mode, Operator};
-use crate::passes::{epilogue_of, set_epilogue};
+use crate::passes::set_epilogue;
 use crate::plan::{Constant, Home, Plan, StepKind, mode_of};
 use crate::random::SplitMix64;
 use crate::tensor::{DType, Tensor, cast, round_f16};
@@ -212,7 +212,7 @@ fn sites(plan: &Plan, kind: Fault) -> Vec<Site> {
             continue;
         }
         let contracts = step.op_type != "copy"
-            && plan.graph.nodes.get(node).is_some_and(|node| epilogue_of(node).is_some());
+            && plan.graph.nodes.get(node).is_some_and(|node| node.op.epilogue().is_some());
         if !contracts || dispatches.iter().filter(|dispatch| contraction(dispatch)).count() != 1 {
             continue;
         }
@@ -318,7 +318,7 @@ impl Site {
         let mut given: Vec<Option<Tensor>> =
             operands.iter().map(|item| item.as_ref().map(|item| item.value.clone())).collect();
         let right = evaluate(&*node.op, &given)?;
-        let epilogue = epilogue_of(node).cloned().unwrap_or_default();
+        let epilogue = node.op.epilogue().cloned().unwrap_or_default();
         let mut bare = node.clone();
         set_epilogue(&mut bare, Pointwise::identity());
         let biased = evaluate(&*bare.op, &given)?;

@@ -8,11 +8,11 @@ use super::report::{FirstDifferent, NodeRow};
 use super::run::Options;
 use super::sets::{Sets, dtype_of, flushed, has_subnormal};
 use super::{C, choice, winograd};
-use crate::base::{Bound, Fact, Precision};
+use crate::base::{Bound, Fact, Mode, Operands, Precision, held};
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
-use crate::ops::{Mode, Operands, Operator};
+use crate::ops::Operator;
 use crate::plan::Plan;
 use crate::session::Session;
 use crate::tensor::{DType, Tensor, cast};
@@ -85,10 +85,7 @@ impl<'a> Judge<'a> {
             return Ok(self.range(id, graph).beyond(tensor)?.unwrap_or_else(|| tensor.clone()));
         }
         let constant = graph.values.get(id.0 as usize).and_then(|value| value.constant.as_ref());
-        cpu::held(
-            constant.ok_or_else(|| Error::internal(format!("the reference lacks value {}", id.0)))?,
-            mode,
-        )
+        held(constant.ok_or_else(|| Error::internal(format!("the reference lacks value {}", id.0)))?, mode)
     }
 
     /// The type that the model declares for a value.

@@ -1,12 +1,12 @@
 //! What a device is compared with: the graph as read, every rewrite off.
 
 use super::bounds::{Own, unit};
-use crate::base::Precision;
+use crate::base::{Mode, Precision, held};
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::graph::{Graph, ValueId};
-use crate::ops::{Mode, Operator};
+use crate::ops::Operator;
 use crate::plan::Plan;
 use crate::session::Session;
 use crate::tensor::{DType, Tensor};
@@ -76,7 +76,7 @@ pub fn values(graph: &Graph, inputs: &Values, mode: Mode) -> Result<Values> {
 /// value is read as it is stored. Whether storage changed any comes with them.
 pub fn stored(graphs: &[&Graph], inputs: &Values, mode: Mode, store: &Stored) -> Result<(Values, bool)> {
     let mut all =
-        inputs.iter().map(|(&id, tensor)| Ok((id, cpu::held(tensor, mode)?))).collect::<Result<Values>>()?;
+        inputs.iter().map(|(&id, tensor)| Ok((id, held(tensor, mode)?))).collect::<Result<Values>>()?;
     let mut changed = false;
     for (&id, tensor) in &all {
         changed |= store(id, tensor)?.is_some();

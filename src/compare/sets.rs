@@ -2,10 +2,9 @@
 
 use super::range::Range;
 use super::reference::{self, Values};
-use crate::base::Precision;
+use crate::base::{Mode, Precision};
 use crate::error::Result;
 use crate::graph::{Graph, ValueId};
-use crate::ops::Mode;
 use crate::tensor::{DType, Tensor, cast};
 
 /// Every value of the graph as read, and of the planned one where that has others.

@@ -3,28 +3,11 @@
 use super::bounds::{Input, Own, floor, leaves_range, magnitude_of};
 use super::measure::Allowed;
 use super::{C, accuracy};
-use crate::base::UNIT_F32;
+use crate::base::Reduction;
+use crate::base::{Terms, UNIT_F32};
 use crate::error::{Error, Result};
-use crate::graph::Node;
-use crate::kernels::pool::Mode as Pooling;
-use crate::kernels::reduce::Reduction;
-use crate::ops::nn::{global_pool::GlobalPool, lp_normalization::Normalization, lrn::Lrn, pool::Pool};
-use crate::ops::reduce::reduce::Reduce;
+use crate::ops::Operator;
 use crate::tensor::Tensor;
-
-/// How a node reduces, if it does.
-fn reduction(node: &Node) -> Option<Reduction> {
-    let norm = |op: &Normalization| match op {
-        Normalization::GlobalPool { p: 1 } => Some(Reduction::L1),
-        Normalization::GlobalPool { p: 2 } => Some(Reduction::L2),
-        _ => None,
-    };
-    let (op, pool) = (
-        node.op.downcast::<Reduce>().map(|op| op.reduction),
-        node.op.downcast::<GlobalPool>().map(|op| op.reduction),
-    );
-    op.or(pool).or_else(|| node.op.downcast::<Normalization>().and_then(norm))
-}
 
 /// The smallest magnitude but 0, and the largest, of what is finite; (∞, 0) where there is none.
 fn magnitudes(input: &Input) -> Result<(f64, f64)> {
@@ -38,9 +21,26 @@ fn magnitudes(input: &Input) -> Result<(f64, f64)> {
         .fold((f64::INFINITY, 0.0), span))
 }
 
+/// What a sum is of.
+#[derive(Debug, Clone, Copy)]
+pub struct Summed {
+    /// Terms to a result.
+    pub length: usize,
+    pub terms: Terms,
+    /// The reduction, where it is one.
+    pub reduction: Option<Reduction>,
+}
+
+impl Summed {
+    /// Sums of so many elements.
+    pub fn of(length: usize) -> Self {
+        Self { length, terms: Terms::Elements, reduction: None }
+    }
+}
+
 /// Integers: exact, but for what their inputs may already be off by. Bounds over the whole tensor, from
 /// magnitudes.
-pub fn whole(node: &Node, inputs: &[Option<Input>], want: &[f64], length: usize) -> Result<Allowed> {
+pub fn whole(inputs: &[Option<Input>], want: &[f64], summed: Summed) -> Result<Allowed> {
     let apart = inputs.iter().flatten().map(|input| input.apart).fold(0.0, f64::max);
     let exact = "whole numbers: exact";
     if apart == 0.0 {
@@ -53,16 +53,22 @@ pub fn whole(node: &Node, inputs: &[Option<Input>], want: &[f64], length: usize)
         .collect::<Result<Vec<_>>>()?
         .into_iter()
         .fold(0.0, |most: f64, (_, high)| most.max(high));
-    let off = match reduction(node) {
+    let off = match summed.reduction {
         Some(Reduction::Prod) => f64::INFINITY,
         // A mean is rounded to a whole number again.
-        _ => length as f64 * apart * (2.0 * most + apart).max(1.0) + 1.0,
+        _ => summed.length as f64 * apart * (2.0 * most + apart).max(1.0) + 1.0,
     };
     Ok(Allowed::uniform(want.len(), off, 0.0, format!("{exact} but for inputs that are {apart} apart")))
 }
 
 /// Reductions and pools: u · length · the same of |x|.
-pub fn sum(node: &Node, inputs: &[Option<Input>], want: &[f64], length: usize, own: Own) -> Result<Allowed> {
+pub fn sum(
+    op: &dyn Operator,
+    inputs: &[Option<Input>],
+    want: &[f64],
+    summed: Summed,
+    own: Own,
+) -> Result<Allowed> {
     let input = inputs
         .first()
         .and_then(Option::as_ref)
@@ -70,26 +76,17 @@ pub fn sum(node: &Node, inputs: &[Option<Input>], want: &[f64], length: usize, o
     let operand = |(index, input): (usize, &Option<Input>)| {
         input
             .as_ref()
-            .map(|input| if node.op.by_value(index) { Ok(input.value.clone()) } else { input.magnitude() })
+            .map(|input| if op.by_value(index) { Ok(input.value.clone()) } else { input.magnitude() })
             .transpose()
     };
     let all = inputs.iter().enumerate().map(operand).collect::<Result<Vec<Option<Tensor>>>>()?;
-    let magnitude = magnitude_of(&*node.op, &all)?;
-    let reduction = reduction(node);
-    let terms = match node.op.downcast::<Reduce>() {
-        Some(_) => input.value.len() / want.len().max(1),
-        None => length,
-    } as f64;
+    let magnitude = magnitude_of(op, &all)?;
+    let (reduction, terms) = (summed.reduction, summed.length as f64);
     let sides = if own.arithmetic { 2.0 } else { 1.0 };
-    let power = match (node.op.downcast::<Pool>().map(|pool| pool.kind), node.op.downcast::<Normalization>())
-    {
-        (Some(Pooling::Norm { p }), _) => Some(p as f64),
-        (_, Some(Normalization::GlobalPool { p })) => Some(*p as f64),
-        _ => None,
-    };
+    let power = if let Terms::Powers(p) = summed.terms { Some(p) } else { None };
     let (smallest, largest) = magnitudes(input)?;
     // Squares and powers on the way, which a result that is normalised again says nothing of.
-    let squared = node.op.downcast::<Lrn>().is_some();
+    let squared = summed.terms == Terms::Squares;
     let through = |p: f64| leaves_range(terms * largest.powf(p));
     let tiny = terms * f32::MIN_POSITIVE as f64;
     // Partial products, in whatever order.
@@ -105,7 +102,7 @@ pub fn sum(node: &Node, inputs: &[Option<Input>], want: &[f64], length: usize, o
                 .zip(input.errors()?)
                 .map(|(x, e)| if x.is_finite() { C * UNIT_F32 * terms * x.abs() + e } else { 0.0 });
             all[0] = Some(Tensor::new(input.value.shape(), lost.collect::<Vec<_>>())?);
-            magnitude_of(&*node.op, &all)?
+            magnitude_of(op, &all)?
         }
         _ => vec![],
     };

@@ -6,17 +6,17 @@
 //! ring of its last lines, as many as the depthwise filter sees; every element is the same to the bit as
 //! without the rewrite.
 
-use super::conv::{Sizes, convolve_rows, product_rows};
-use super::depthwise_last::{Filter, Lines};
-use super::epilogue::Ready;
 use super::layout::ChannelsLast;
-use super::panels::Packed;
-use super::product::with_band;
-use crate::base::{Bound, Fact};
+use crate::base::{Bound, Fact, Infer, Mode, Operands};
+use crate::cpu_kernels::conv::{Sizes, convolve_rows, product_rows};
+use crate::cpu_kernels::depthwise_last::{Filter, Lines};
+use crate::cpu_kernels::epilogue::Ready;
+use crate::cpu_kernels::panels::Packed;
+use crate::cpu_kernels::product::with_band;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
 use crate::ops::nn::conv::Conv;
-use crate::ops::{Infer, Mode, Operands, Operator};
+use crate::ops::{Engine, Operator};
 use crate::tensor::pool::{self, LINE};
 use crate::tensor::{DType, Tensor, element_count};
 use crate::threads::{Elements, try_each};
@@ -62,10 +62,9 @@ impl Chain {
         let mut image = inputs.required(0)?.clone();
         for (index, (part, others)) in self.with_inputs(inputs).enumerate() {
             let operands: Vec<Option<&Tensor>> = std::iter::once(Some(&image)).chain(others).collect();
-            let results = match packed.and_then(|packed| packed.get(index)) {
-                Some(packed) => part.eval_packed(Operands::new(&operands), packed, mode)?,
-                None => part.eval(Operands::new(&operands), mode)?,
-            };
+            let packed = packed.and_then(|packed| packed.get(index)).map(Arc::as_ref);
+            let part: &dyn Operator = part;
+            let results = part.run(Operands::new(&operands), packed, 1, mode)?;
             let result = results
                 .into_iter()
                 .next()
@@ -240,12 +239,8 @@ impl Operator for Chain {
         self.one_by_one(inputs, None, mode)
     }
 
-    fn eval_packed(&self, inputs: Operands<'_, Tensor>, packed: &Packed, mode: Mode) -> Result<Vec<Tensor>> {
-        let Packed::Chain(packed) = packed else { return self.eval(inputs, mode) };
-        match self.by_bands(inputs, packed)? {
-            Some(result) => Ok(vec![result]),
-            None => self.one_by_one(inputs, Some(packed), mode),
-        }
+    fn engine(&self) -> Option<&dyn Engine> {
+        Some(self)
     }
 
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
@@ -266,6 +261,22 @@ impl Operator for Chain {
             facts = results;
         }
         sum
+    }
+}
+
+impl Engine for Chain {
+    fn run(
+        &self,
+        inputs: Operands<'_, Tensor>,
+        packed: Option<&Packed>,
+        _wanted: usize,
+        mode: Mode,
+    ) -> Result<Option<Vec<Tensor>>> {
+        let Some(Packed::Chain(packed)) = packed else { return Ok(None) };
+        match self.by_bands(inputs, packed)? {
+            Some(result) => Ok(Some(vec![result])),
+            None => self.one_by_one(inputs, Some(packed), mode).map(Some),
+        }
     }
 }
 

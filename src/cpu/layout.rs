@@ -6,33 +6,17 @@
 //! new order keeps being read in it; the old order is made only for a node that asks for it. Transposes of
 //! the graph's own between the two orders become nothing.
 
-use super::panels::Packed;
-use crate::base::{Bound, Fact};
+use crate::base::channels_last::{TO_FIRST, TO_LAST, permuted};
+use crate::base::{Bound, Fact, Infer, Mode, Operands};
+use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
-use crate::ops::nn::{conv::Conv, global_pool::GlobalPool, pool::Pool};
-use crate::ops::pointwise::Elementwise;
 use crate::ops::reduce::reduce::Reduce;
 use crate::ops::shape::{concat::Concat, transpose::Transpose};
-use crate::ops::{Infer, Mode, Operands, Operator};
-use crate::tensor::index::strides;
+use crate::ops::{ChannelsLast as Served, Engine, Operator};
 use crate::tensor::{DType, Tensor};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-
-/// The order of axes that takes `[n, c, h, w]` to `[n, h, w, c]`, and the one back.
-pub const TO_LAST: [usize; 4] = [0, 2, 3, 1];
-pub const TO_FIRST: [usize; 4] = [0, 3, 1, 2];
-
-/// A tensor of rank 4 with its axes in another order.
-pub fn permuted(tensor: &Tensor, order: [usize; 4]) -> Result<Tensor> {
-    let shape = tensor.shape();
-    if shape.len() != 4 {
-        return Err(Error::internal(format!("a tensor of shape {shape:?} is no image")));
-    }
-    let own = strides(shape);
-    tensor.strided(order.map(|axis| shape[axis]), &order.map(|axis| own[axis]), 0)
-}
 
 /// An operator on images whose channels lie innermost: input 0, those from 3 on, and the results.
 #[derive(Debug, Clone)]
@@ -43,6 +27,17 @@ pub struct ChannelsLast {
 impl ChannelsLast {
     pub fn inner(&self) -> &dyn Operator {
         &*self.inner
+    }
+
+    fn by_engine(
+        &self,
+        inputs: Operands<'_, Tensor>,
+        packed: Option<&Packed>,
+        mode: Mode,
+    ) -> Result<Vec<Tensor>> {
+        let engine = self.inner.engine();
+        let made = engine.map(|engine| engine.run_channels_last(inputs, packed, mode)).transpose()?;
+        made.flatten().ok_or_else(|| Error::internal("an operator without a form for channels innermost"))
     }
 
     /// Facts as the operator inside has them.
@@ -71,17 +66,10 @@ impl Operator for ChannelsLast {
         Ok(self.inner.infer(Operands::new(&refs))?.iter().map(|fact| reordered(fact, TO_LAST)).collect())
     }
     fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
-        self.inner
-            .eval_channels_last(inputs, None, mode)?
-            .ok_or_else(|| Error::internal("an operator without a form for channels innermost"))
+        self.by_engine(inputs, None, mode)
     }
-    fn pack(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Packed>> {
-        self.inner.pack(inputs)
-    }
-    fn eval_packed(&self, inputs: Operands<'_, Tensor>, packed: &Packed, mode: Mode) -> Result<Vec<Tensor>> {
-        self.inner
-            .eval_channels_last(inputs, Some(packed), mode)?
-            .ok_or_else(|| Error::internal("an operator without a form for channels innermost"))
+    fn engine(&self) -> Option<&dyn Engine> {
+        Some(self)
     }
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
         let facts = Self::inside(inputs);
@@ -94,9 +82,28 @@ impl Operator for ChannelsLast {
     }
 }
 
+impl Engine for ChannelsLast {
+    fn pack(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Packed>> {
+        self.inner.engine().map_or(Ok(None), |engine| engine.pack(inputs))
+    }
+    fn run(
+        &self,
+        inputs: Operands<'_, Tensor>,
+        packed: Option<&Packed>,
+        _wanted: usize,
+        mode: Mode,
+    ) -> Result<Option<Vec<Tensor>>> {
+        self.by_engine(inputs, packed, mode).map(Some)
+    }
+}
+
 /// Rewrites the graph. `facts` are those of its values.
 pub fn rewrite(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<()> {
-    let convolves = |node: &Node| node.op.downcast::<Conv>().is_some();
+    let convolves = |node: &Node| {
+        let weights = node.inputs.get(1).copied().flatten().and_then(|id| graph.constant(id));
+        let engine = node.op.engine();
+        engine.is_some_and(|engine| engine.channels_last(weights.map(Tensor::shape)) == Served::Asked)
+    };
     if !graph.nodes.iter().any(convolves) {
         return Ok(());
     }
@@ -196,34 +203,27 @@ impl Rewrite<'_> {
         else {
             return Ok(false);
         };
-        if let Some(transpose) = node.op.downcast::<Transpose>() {
-            return Ok(self.transposed(transpose, x, out));
+        if let Some(order) = node.op.permutes(4) {
+            return Ok(self.transposed(&order, x, out));
         }
-        if let Some(conv) = node.op.downcast::<Conv>() {
-            return self.conv(conv, node);
-        }
-        if let Some(pool) = node.op.downcast::<Pool>() {
-            let plain = !pool.indices && !matches!(pool.kind, crate::kernels::pool::Mode::Norm { .. });
-            if !plain || !self.is_image(x) || !self.last.contains_key(&x) {
-                return Ok(false);
-            }
-            let last = self.in_last(x)?;
-            self.push(node, Arc::new(ChannelsLast { inner: node.op.clone() }), vec![Some(last)]);
-            return Ok(true);
+        let weights = node.inputs.get(1).copied().flatten().and_then(|id| self.graph.constant(id));
+        match node
+            .op
+            .engine()
+            .map_or(Served::Never, |engine| engine.channels_last(weights.map(Tensor::shape)))
+        {
+            Served::Asked => return self.asked(node, out),
+            Served::Given => return self.given(node, x),
+            Served::Never => {}
         }
         if !self.is_image(out) || !node.inputs.iter().flatten().any(|id| self.last.contains_key(id)) {
             return Ok(false);
         }
-        if node.op.downcast::<GlobalPool>().is_some() {
-            let last = self.in_last(x)?;
-            self.push(node, Arc::new(ChannelsLast { inner: node.op.clone() }), vec![Some(last)]);
-            return Ok(true);
-        }
         if let Some(reduce) = node.op.downcast::<Reduce>() {
             return self.reduce(reduce, node, x);
         }
-        if let Some(concat) = node.op.downcast::<Concat>() {
-            let axis = crate::tensor::index::axis(concat.axis, 4)?;
+        if let Some(axis) = node.op.concatenates() {
+            let axis = crate::tensor::index::axis(axis, 4)?;
             let place = TO_LAST.iter().position(|&from| from == axis).unwrap_or(axis);
             let mut inputs = vec![];
             for id in &node.inputs {
@@ -232,15 +232,17 @@ impl Rewrite<'_> {
             self.push(node, Arc::new(Concat { axis: place as i64 }), inputs);
             return Ok(true);
         }
-        if node.op.downcast::<Elementwise>().is_some() {
+        if node.op.expression().is_some() {
             return self.elementwise(node, out);
         }
         Ok(false)
     }
 
     /// A Transpose between the orders is no work: its result is the same elements under another name.
-    fn transposed(&mut self, transpose: &Transpose, x: ValueId, out: ValueId) -> bool {
-        let Some(order) = self.is_image(x).then(|| transpose.order(4).ok()).flatten() else { return false };
+    fn transposed(&mut self, order: &[usize], x: ValueId, out: ValueId) -> bool {
+        if !self.is_image(x) {
+            return false;
+        }
         if order == TO_FIRST && !self.unmade.contains(&x) && !self.graph.outputs.contains(&out) {
             self.last.insert(out, x);
             self.unmade.insert(out);
@@ -265,10 +267,18 @@ impl Rewrite<'_> {
         false
     }
 
-    fn conv(&mut self, conv: &Conv, node: &Node) -> Result<bool> {
-        let constant =
-            |at: usize| node.inputs.get(at).copied().flatten().and_then(|id| self.graph.constant(id));
-        let Some(out) = node.outputs.first().copied().flatten() else { return Ok(false) };
+    /// A pool: takes an image that is in the new order already.
+    fn given(&mut self, node: &Node, x: ValueId) -> Result<bool> {
+        if !self.is_image(x) || !self.last.contains_key(&x) {
+            return Ok(false);
+        }
+        let last = self.in_last(x)?;
+        self.push(node, Arc::new(ChannelsLast { inner: node.op.clone() }), vec![Some(last)]);
+        Ok(true)
+    }
+
+    /// A convolution: worth bringing its image into the new order, and its epilogue's operands.
+    fn asked(&mut self, node: &Node, out: ValueId) -> Result<bool> {
         let images =
             node.inputs.iter().enumerate().filter(|(at, _)| *at == 0 || *at > 2).filter_map(|(_, id)| *id);
         let alike = images.clone().all(|id| self.is_image(id))
@@ -276,13 +286,7 @@ impl Rewrite<'_> {
                 .clone()
                 .skip(1)
                 .all(|id| self.fact(id).map(|f| &f.shape) == self.fact(out).map(|f| &f.shape));
-        let weights = constant(1).map(Tensor::shape);
-        // Two filters and more to a channel have no form of their own; a few groups do.
-        let served = weights.is_some_and(|w| {
-            w.len() == 4 && (conv.groups == 1 || w[0] == conv.groups && w[1] == 1 || w[1] >= 4)
-        });
-        let float = crate::ops::pointwise::Fused::of(&conv.epilogue).is_some() || conv.epilogue.is_identity();
-        if !served || !alike || !float || !self.is_image(out) {
+        if !alike || !self.is_image(out) {
             return Ok(false);
         }
         let mut inputs = node.inputs.clone();

@@ -1,28 +1,15 @@
 //! The CPU backend: runs a graph in memory, node after node; the reference for every other backend.
 
 pub mod chain;
-pub mod conv;
-pub mod depthwise;
-pub mod depthwise_last;
-pub mod epilogue;
-pub mod gemm;
 pub mod layout;
-pub mod math;
-pub mod panels;
-pub mod plane;
-pub mod pool;
-pub mod product;
 pub mod program;
-pub mod rows;
-pub mod simd;
-pub mod tile;
-pub mod vector;
 
-use crate::base::Fact;
+use crate::base::{Fact, Infer, Mode, Operands, held, stored_f16};
 use crate::error::{Error, Result};
+use crate::expression::Pointwise;
 use crate::graph::{Graph, ValueId};
-use crate::ops::{Infer, Mode, Operands, Operator};
-use crate::tensor::{DType, Tensor, cast, element_count, round_f16};
+use crate::ops::{EPILOGUE_OPERANDS, Operator};
+use crate::tensor::{DType, Tensor, cast, element_count};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
@@ -54,7 +41,10 @@ pub fn eval_node(op: &dyn Operator, inputs: &[Option<&Tensor>], mode: Mode) -> R
             });
         let wide = wide.collect::<Result<Vec<_>>>()?;
         let refs: Vec<Option<&Tensor>> = wide.iter().map(Option::as_ref).collect();
-        let results = op.eval(Operands::new(&refs), mode)?;
+        if let Some(results) = stepwise(op, inputs, &refs, &promised, mode)? {
+            return Ok(results);
+        }
+        let results = op.run(Operands::new(&refs), None, usize::MAX, mode)?;
         let declared = |(index, result): (usize, &Tensor)| match promised.get(index) {
             Some(fact) if result.dtype() == DType::F32 && narrow(fact.dtype) => {
                 cast(result, fact.dtype, true)
@@ -63,9 +53,32 @@ pub fn eval_node(op: &dyn Operator, inputs: &[Option<&Tensor>], mode: Mode) -> R
         };
         results.iter().enumerate().map(declared).collect::<Result<Vec<_>>>()?
     } else {
-        op.eval(Operands::new(inputs), mode)?
+        op.run(Operands::new(inputs), None, usize::MAX, mode)?
     };
     if mode == Mode::F16 { outputs.iter().map(stored_f16).collect() } else { Ok(outputs) }
+}
+
+/// An operator that carries an epilogue, in a narrow type: what it computes is rounded to the type that the model
+/// declares before the epilogue's first step, as it was before the two were fused. `wide`: its inputs in float32.
+/// `None`: it carries none.
+fn stepwise(
+    op: &dyn Operator,
+    inputs: &[Option<&Tensor>],
+    wide: &[Option<&Tensor>],
+    promised: &[Fact],
+    mode: Mode,
+) -> Result<Option<Vec<Tensor>>> {
+    let (Some(epilogue), [fact]) = (op.epilogue().filter(|epilogue| !epilogue.is_identity()), promised)
+    else {
+        return Ok(None);
+    };
+    let Some(plain) = op.with_epilogue(Pointwise::identity()) else { return Ok(None) };
+    let own = &wide[..wide.len().min(EPILOGUE_OPERANDS)];
+    let [result] = &plain.run(Operands::new(own), None, 1, mode)?[..] else { return Ok(None) };
+    let result = cast(result, fact.dtype, true)?;
+    let others = inputs.get(EPILOGUE_OPERANDS..).unwrap_or_default().iter().flatten().copied();
+    let operands: Vec<&Tensor> = std::iter::once(&result).chain(others).collect();
+    Ok(Some(vec![epilogue.eval(&operands, mode)?]))
 }
 
 /// A step that a plan leaves to the CPU: on operands as the mode stores them, whether they come from the
@@ -79,23 +92,6 @@ pub fn eval_step(op: &dyn Operator, operands: &[Option<&Tensor>], mode: Mode) ->
     };
     let held = operands.iter().enumerate().map(held).collect::<Result<Vec<_>>>()?;
     eval_node(op, &held.iter().map(Option::as_ref).collect::<Vec<_>>(), mode)
-}
-
-/// A tensor as f16 storage would give it back: float32 rounded, the rest untouched.
-pub fn stored_f16(tensor: &Tensor) -> Result<Tensor> {
-    if tensor.dtype() != DType::F32 {
-        return Ok(tensor.clone());
-    }
-    Tensor::new(tensor.shape(), tensor.as_slice::<f32>()?.iter().map(|&x| round_f16(x)).collect::<Vec<_>>())
-}
-
-/// A tensor as a mode holds it: the oracle widens every float to float64, the f16 reference rounds float32.
-pub fn held(tensor: &Tensor, mode: Mode) -> Result<Tensor> {
-    match mode {
-        Mode::Declared => Ok(tensor.clone()),
-        Mode::Oracle => cast(tensor, mode.held(tensor.dtype()), true),
-        Mode::F16 => stored_f16(tensor),
-    }
 }
 
 /// The same of an operator's operand.

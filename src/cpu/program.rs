@@ -2,13 +2,13 @@
 //! packed, its memory kept.
 
 use super::chain::{self, Chain};
+use super::eval_node;
 use super::layout;
-use super::panels::Packed;
-use super::{eval_node, held};
-use crate::base::Fact;
+use crate::base::{Fact, Mode, Operands, held};
+use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
-use crate::ops::{Mode, Operands, Operator};
+use crate::ops::Operator;
 use crate::tensor::pool::Pool;
 use crate::tensor::{DType, Tensor};
 use crate::threads;
@@ -48,7 +48,8 @@ impl Weights {
         if let Some(found) = kept.get(&key).and_then(Weak::upgrade) {
             return Ok(Some(found));
         }
-        let Some(packed) = op.pack(Operands::new(constants))?.map(Arc::new) else { return Ok(None) };
+        let Some(engine) = op.engine() else { return Ok(None) };
+        let Some(packed) = engine.pack(Operands::new(constants))?.map(Arc::new) else { return Ok(None) };
         kept.retain(|_, packed| packed.strong_count() > 0);
         kept.insert(key, Arc::downgrade(&packed));
         Ok(Some(packed))
@@ -167,12 +168,9 @@ impl Program {
             let narrow =
                 operands.iter().flatten().any(|tensor| matches!(tensor.dtype(), DType::F16 | DType::BF16));
             let results = match &self.packed[index] {
-                Some(packed) if !narrow => {
-                    node.op.eval_packed(Operands::new(&operands), packed, Mode::Declared)
-                }
-                None if !narrow && self.checked => {
+                packed if !narrow && (self.checked || packed.is_some()) => {
                     let wanted = node.outputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
-                    node.op.eval_wanted(Operands::new(&operands), wanted, Mode::Declared)
+                    node.op.run(Operands::new(&operands), packed.as_deref(), wanted, Mode::Declared)
                 }
                 _ => eval_node(&*node.op, &operands, Mode::Declared),
             };

@@ -97,16 +97,16 @@ fn samples() -> Vec<Prelude> {
     list
 }
 
-/// Lowers ArgMax, or ArgMin, of input 0 along `axis`; `last` takes the last of equal extremes.
-pub fn lower(at: &mut dyn Lowering, axis: usize, maximum: bool, last: bool) -> Result<(), Unsupported> {
+/// Emits ArgMax, or ArgMin, of input 0 along `axis`; `last` takes the last of equal extremes.
+pub fn emit(at: &mut dyn Lowering, axis: usize, maximum: bool, last: bool) -> Result<(), Unsupported> {
     let (dtype, input) = (at.fact(0)?.dtype, at.view(0)?);
     let output = at.output(0, Layout::Dense)?;
-    emit(at, dtype, &input, axis, (maximum, last), &output)
+    emit_view(at, dtype, &input, axis, (maximum, last), &output)
 }
 
 /// Emits the indices into `output`, dense and of int64: the shape of `input` without `axis`, or with size 1
 /// there.
-pub fn emit(
+pub fn emit_view(
     at: &mut dyn Lowering,
     dtype: DType,
     input: &View,

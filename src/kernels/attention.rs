@@ -4,10 +4,8 @@
 use super::Lowering;
 use super::block::parameters;
 use super::team::Team;
-use super::{Kernel, Prelude, folded_grid, matmul};
+use super::{Kernel, Prelude, folded_grid};
 use crate::base::{Access, Capabilities, Fact, Layout, PlaceId, Storage, Unsupported, View};
-use crate::ops::Operands;
-use crate::ops::nn::attention::{Attention, LENGTHS, MASK, PAST, Sizes};
 use crate::tensor::DType;
 
 const COMMON: &str = include_str!("../../shaders/lib/attention.wgsl");
@@ -224,18 +222,6 @@ fn beyond() -> Unsupported {
     Unsupported::new("attention beyond 2³² elements")
 }
 
-/// A view as `[batch, heads, rows, depth]`, its rows whole groups of 4 elements.
-fn heads(at: &mut dyn Lowering, view: View, count: usize, flat: bool) -> Result<View, Unsupported> {
-    let view = if flat {
-        let (batch, rows, hidden) = (view.shape[0], view.shape[1], view.shape[2]);
-        let shape = [batch, rows, count, hidden / count];
-        at.reshaped(view, &shape, "attention of nothing")?.permuted(&[0, 2, 1, 3])
-    } else {
-        view
-    };
-    if matmul::readable(&view) { Ok(view) } else { at.in_layout(view, Layout::Rows4) }
-}
-
 /// Strides of `[batch, heads, rows, …]` in groups of 4.
 fn strides(view: &View) -> Result<Heads, Unsupported> {
     let group = |axis: usize| {
@@ -249,188 +235,102 @@ fn strides(view: &View) -> Result<Heads, Unsupported> {
     })
 }
 
-/// Input `index` with its past rows before it, in output `output` where that is asked for.
-fn with_past(at: &mut dyn Lowering, new: View, past: usize, output: usize) -> Result<View, Unsupported> {
-    if !at.has_input(past) {
-        at.alias(output, new.clone());
-        return Ok(new);
-    }
-    let old = at.view(past)?;
-    let all = if at.has_output(output) {
-        at.output(output, Layout::Rows4)?
-    } else {
-        let shape = vec![new.shape[0], new.shape[1], old.shape[2] + new.shape[2], new.shape[3]];
-        let dtype = at.fact(past)?.dtype;
-        at.scratch(&Fact::new(dtype, shape), Layout::Rows4)?
-    };
-    let part = |from: usize, like: &View| View {
-        offset: all.offset + from * all.strides[2] as usize,
-        shape: like.shape.clone(),
-        ..all.clone()
-    };
-    let (first, second) = (part(0, &old), part(old.shape[2], &new));
-    if old.count() > 0 {
-        at.copy(&old, &first)?;
-    }
-    at.copy(&new, &second)?;
-    Ok(all)
+/// What is computed: softmax(scale · Q·Kᵀ + mask) · V for each head.
+#[derive(Debug, Clone, Copy)]
+pub struct Problem {
+    pub batch: usize,
+    pub heads: usize,
+    /// Each head of K and V serves `heads / kv_heads` of Q.
+    pub kv_heads: usize,
+    pub queries: usize,
+    /// Keys that are seen, at most: past ones included, and no more than a mask has.
+    pub keys: usize,
+    /// The key that query 0 is at.
+    pub past: usize,
+    /// Elements of a query and of a key.
+    pub depth: usize,
+    pub value_depth: usize,
+    pub scale: f32,
+    /// Scores s become cap · tanh(s / cap); 0 leaves them.
+    pub softcap: f32,
+    pub causal: bool,
+    /// How many keys before and behind its own a query sees.
+    pub window: [Option<usize>; 2],
+    /// Whether a query that sees no key gets zeros; else NaN.
+    pub zero_unseen: bool,
 }
 
-/// The mask, its type, and how many keys it has.
-fn mask(
+/// Where everything lies: `[batch, heads, rows, depth]` each, their rows whole groups of 4 elements.
+#[derive(Debug, Clone)]
+pub struct Tensors {
+    pub q: View,
+    pub k: View,
+    pub v: View,
+    pub y: View,
+    /// `[batch, heads, queries, keys]`, and whether it is of bools, which say what is seen.
+    pub mask: Option<(View, bool)>,
+    /// The number of valid keys of each batch, int64.
+    pub lengths: Option<PlaceId>,
+}
+
+/// Emits an attention of heads that the kernels take: see [`takes`].
+pub fn emit(
     at: &mut dyn Lowering,
-    sizes: &Sizes,
     storage: Storage,
-) -> Result<Option<(View, bool, usize)>, Unsupported> {
-    if !at.has_input(MASK) {
-        return Ok(None);
-    }
-    let dtype = at.fact(MASK)?.dtype;
-    let bools = dtype == DType::Bool;
-    let own = at.storage(dtype)?;
-    if !bools && own != storage {
-        return Err(Unsupported::new(format!("a mask of {dtype} beside another type of query")));
-    }
-    let view = at.view(MASK)?;
-    let view = if matmul::readable(&view) { view } else { at.in_layout(view, Layout::Rows4)? };
-    let keys = view.shape.last().copied().unwrap_or(0);
-    Ok(Some((view.broadcast(&[sizes.batch, sizes.heads, sizes.queries, keys]), bools, keys)))
-}
-
-/// Lowers an attention; where it is beyond the kernels, says why.
-pub fn lower(at: &mut dyn Lowering, op: &Attention) -> Result<(), Unsupported> {
-    let facts: Vec<Option<Fact>> = (0..=LENGTHS).map(|index| at.fact(index).ok().cloned()).collect();
-    let refs: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
-    let sizes = Sizes::of(op, Operands::new(&refs)).map_err(|error| Unsupported::new(error.message()))?;
-    if at.has_output(3) {
-        return Err(Unsupported::new("attention that gives out its scores"));
-    }
-    if op.precision == Some(DType::F64) {
-        return Err(Unsupported::new("a softmax in float64"));
-    }
-    if !takes(sizes.depth, sizes.value_depth) {
-        return Err(Unsupported::new(format!(
-            "heads of {} and {} elements; the kernel holds 1 to {MAX_DEPTH}",
-            sizes.depth, sizes.value_depth
-        )));
-    }
-    let storage = at.float_storage(0)?;
-    let (q, k, v) = (at.view(0)?, at.view(1)?, at.view(2)?);
-    let q = heads(at, q, sizes.heads, sizes.flat)?;
-    let k = if op.transposed_keys { k.permuted(&[0, 1, 3, 2]) } else { k };
-    let k = heads(at, k, sizes.kv_heads, sizes.flat)?;
-    let v = heads(at, v, sizes.kv_heads, sizes.flat)?;
-    let (k, v) = (with_past(at, k, PAST, 1)?, with_past(at, v, PAST + 1, 2)?);
-    let mask = mask(at, &sizes, storage)?;
-    let lengths = if at.has_input(LENGTHS) { Some(at.input(LENGTHS, Layout::Dense)?.place) } else { None };
-    let dummy = at.dummy(storage)?;
-
-    // Y is written row by row where its reader wants it.
-    let order = if sizes.flat { [0, 2, 1, 3] } else { op.order };
-    let whole = [sizes.batch, sizes.heads, sizes.queries, sizes.value_depth];
-    let shape = order.map(|axis| whole[axis.min(3)]);
-    let direct = !sizes.flat || sizes.value_depth.is_multiple_of(4);
-    let (target, view) = if direct {
-        let target = at.output(0, Layout::Rows4)?;
-        let view = target.reshaped(&shape);
-        (target, view)
-    } else {
-        let target = at.scratch(&Fact::new(at.fact(0)?.dtype, shape), Layout::Rows4)?;
-        (target.clone(), Some(target))
-    };
-    let inverse = [0, 1, 2, 3].map(|axis| order.iter().position(|&from| from == axis).unwrap_or(axis));
-    if let Some(view) = view {
-        let y = strides(&view.permuted(&inverse))?;
-        let places = [
-            q.place,
-            k.place,
-            v.place,
-            mask.as_ref().map_or(dummy, |mask| mask.0.place),
-            lengths.unwrap_or(dummy),
-            target.place,
-        ];
-        let operands = Operand {
-            q: strides(&q)?,
-            k: strides(&k)?,
-            v: strides(&v)?,
-            y,
-            mask: mask.as_ref().map(|mask| strides(&mask.0)).transpose()?,
-        };
-        let kind = mask.as_ref().map(|mask| mask.1);
-        let keys = mask.as_ref().map_or(sizes.keys, |mask| mask.2.min(sizes.keys));
-        dispatch(at, op, &sizes, keys, storage, operands, kind, places, lengths.is_some())?;
-    }
-    if !direct {
-        let result = at.output_fact(0)?.shape.clone();
-        let dense = at.in_layout(target, Layout::Dense)?;
-        let view = dense.reshaped(&result).ok_or_else(|| Unsupported::new("attention of nothing"))?;
-        at.alias(0, view);
-    }
-    Ok(())
-}
-
-/// Where everything lies.
-struct Operand {
-    q: Heads,
-    k: Heads,
-    v: Heads,
-    y: Heads,
-    mask: Option<Heads>,
-}
-
-#[allow(clippy::too_many_arguments)] // what a kernel is given
-fn dispatch(
-    at: &mut dyn Lowering,
-    op: &Attention,
-    sizes: &Sizes,
-    keys: usize,
-    storage: Storage,
-    operands: Operand,
-    mask: Option<bool>,
-    places: [PlaceId; 6],
-    lengths: bool,
+    problem: &Problem,
+    tensors: &Tensors,
 ) -> Result<(), Unsupported> {
+    let Tensors { q, k, v, y, mask, lengths } = tensors;
+    let dummy = at.dummy(storage)?;
+    let mask_place = mask.as_ref().map_or(dummy, |(view, _)| view.place);
+    let places = [q.place, k.place, v.place, mask_place, lengths.unwrap_or(dummy), y.place];
     let narrow = |value: usize| i32::try_from(value).ok().filter(|&value| value < FAR).ok_or_else(beyond);
     let far = |window: Option<usize>| window.map_or(FAR, |size| i32::try_from(size).unwrap_or(FAR).min(FAR));
     let (depth4, value4) = (
-        narrow(sizes.depth)?.unsigned_abs().div_ceil(4),
-        narrow(sizes.value_depth)?.unsigned_abs().div_ceil(4),
+        narrow(problem.depth)?.unsigned_abs().div_ceil(4),
+        narrow(problem.value_depth)?.unsigned_abs().div_ceil(4),
     );
     let mut params = Params {
-        queries: narrow(sizes.queries)?.unsigned_abs(),
-        keys: narrow(keys)?.unsigned_abs(),
-        group: narrow(sizes.heads / sizes.kv_heads)?.unsigned_abs(),
-        flags: if lengths { HAS_LENGTHS } else { 0 } | if op.zero_unseen { ZERO_UNSEEN } else { 0 },
-        q: operands.q,
-        k: operands.k,
-        v: operands.v,
-        y: operands.y,
-        mask: operands.mask.unwrap_or_default(),
-        offset: narrow(sizes.past)?,
-        left: far(op.window[0]),
-        right: if op.causal { 0 } else { far(op.window[1]) },
-        tail: (depth4 * 4).min(narrow(sizes.depth)?.unsigned_abs() - (depth4 - 1) * 4),
-        scale: op.factor(sizes.depth) as f32,
-        softcap: op.softcap,
+        queries: narrow(problem.queries)?.unsigned_abs(),
+        keys: narrow(problem.keys)?.unsigned_abs(),
+        group: narrow(problem.heads / problem.kv_heads)?.unsigned_abs(),
+        flags: if lengths.is_some() { HAS_LENGTHS } else { 0 }
+            | if problem.zero_unseen { ZERO_UNSEEN } else { 0 },
+        q: strides(q)?,
+        k: strides(k)?,
+        v: strides(v)?,
+        y: strides(y)?,
+        mask: mask.as_ref().map(|(view, _)| strides(view)).transpose()?.unwrap_or_default(),
+        offset: narrow(problem.past)?,
+        left: far(problem.window[0]),
+        right: if problem.causal { 0 } else { far(problem.window[1]) },
+        tail: (depth4 * 4).min(narrow(problem.depth)?.unsigned_abs() - (depth4 - 1) * 4),
+        scale: problem.scale,
+        softcap: problem.softcap,
         nothing: f32::NEG_INFINITY,
         depth4,
         value4,
-        rows: rows(sizes.queries, depth4 + value4),
+        rows: rows(problem.queries, depth4 + value4),
         zero: 0,
         chunk: 0,
     };
-    let variant =
-        Variant { depth4, value4, tail: !sizes.depth.is_multiple_of(4), softcap: op.softcap > 0.0, mask };
+    let variant = Variant {
+        depth4,
+        value4,
+        tail: !problem.depth.is_multiple_of(4),
+        softcap: problem.softcap > 0.0,
+        mask: mask.as_ref().map(|mask| mask.1),
+    };
     let grid = |queries: u32| -> Result<[u32; 3], Unsupported> {
         Ok([
-            narrow(sizes.queries)?.unsigned_abs().div_ceil(queries),
-            narrow(sizes.heads)?.unsigned_abs(),
-            narrow(sizes.batch)?.unsigned_abs(),
+            narrow(problem.queries)?.unsigned_abs().div_ceil(queries),
+            narrow(problem.heads)?.unsigned_abs(),
+            narrow(problem.batch)?.unsigned_abs(),
         ])
     };
     let capabilities = at.capabilities();
     if row_by_row(&capabilities) {
-        let rows = rows(sizes.queries, depth4 + value4);
+        let rows = rows(problem.queries, depth4 + value4);
         return at.emit(
             &ATTENTION_ROWS,
             by_rows(storage, variant, rows),
@@ -439,14 +339,14 @@ fn dispatch(
             grid(rows * NARROW)?,
         );
     }
-    let rows = narrow(sizes.heads.saturating_mul(sizes.queries))?.unsigned_abs();
-    if sizes.queries > FEW_QUERIES || rows > capabilities.max_grid {
+    let rows = narrow(problem.heads.saturating_mul(problem.queries))?.unsigned_abs();
+    if problem.queries > FEW_QUERIES || rows > capabilities.max_grid {
         return at.emit(&ATTENTION, tiled(storage, variant), params, &bound(places), grid(WIDTH)?);
     }
     // A workgroup a query; several where these are few and the keys many.
     let batch = grid(1)?[2];
-    let chunk = chunk(keys, (rows as usize).saturating_mul(sizes.batch));
-    let splits = narrow(keys.div_ceil(chunk).max(1))?.unsigned_abs();
+    let chunk = chunk(problem.keys, (rows as usize).saturating_mul(problem.batch));
+    let splits = narrow(problem.keys.div_ceil(chunk).max(1))?.unsigned_abs();
     (params.rows, params.chunk) = (rows, narrow(chunk)?.unsigned_abs());
     if splits == 1 {
         return at.emit(
@@ -457,7 +357,7 @@ fn dispatch(
             [1, rows, batch],
         );
     }
-    let shape = vec![sizes.batch, rows as usize, splits as usize, 4 * (value4 as usize + 1)];
+    let shape = vec![problem.batch, rows as usize, splits as usize, 4 * (value4 as usize + 1)];
     let parts = at.scratch(&Fact::new(DType::U32, shape), Layout::Dense)?.place;
     let [.., output] = places;
     let mut to_parts = places;
@@ -470,9 +370,9 @@ fn dispatch(
         [splits, rows, batch],
     )?;
     let groups =
-        narrow(sizes.batch.saturating_mul(rows as usize).saturating_mul(value4 as usize))?.unsigned_abs();
+        narrow(problem.batch.saturating_mul(rows as usize).saturating_mul(value4 as usize))?.unsigned_abs();
     let grid = folded_grid(groups.div_ceil(WIDTH) as u64, capabilities.max_grid);
-    let zero_unseen = op.zero_unseen as u32;
+    let zero_unseen = problem.zero_unseen as u32;
     let params = JoinParams {
         groups,
         per_row: grid[0],

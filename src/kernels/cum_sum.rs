@@ -4,7 +4,7 @@ use super::Lowering;
 use super::lines::{LINES, Lines, Params, WIDTH};
 use super::{Kernel, Prelude};
 use crate::base::{Access, Layout, Storage, Unsupported};
-use crate::ops::pointwise::{Pointwise, emit, table};
+use crate::expression::{Pointwise, table, to_wgsl};
 use crate::tensor::DType;
 
 pub static CUM_SUM: Kernel = Kernel {
@@ -24,7 +24,7 @@ pub struct Running {
 }
 
 fn prelude(dtype: DType, storage: Storage, across: bool, how: Running) -> Result<Prelude, Unsupported> {
-    let add = emit("add", &Pointwise::of(&table::ADD, 2, &[]), &[dtype, dtype])?;
+    let add = to_wgsl("add", &Pointwise::of(&table::ADD, 2, &[]), &[dtype, dtype])?;
     let prelude = Prelude::new()
         .movable(storage)
         .flag("ACROSS", across)
@@ -52,8 +52,8 @@ fn variants() -> Vec<Prelude> {
     types.into_iter().flat_map(each).collect()
 }
 
-/// Lowers the running sums of input 0 along `axis`.
-pub fn lower(at: &mut dyn Lowering, axis: usize, how: Running) -> Result<(), Unsupported> {
+/// Emits the running sums of input 0 along `axis`.
+pub fn emit(at: &mut dyn Lowering, axis: usize, how: Running) -> Result<(), Unsupported> {
     let dtype = at.fact(0)?.dtype;
     let storage = at.storage(dtype)?;
     let input = at.input(0, Layout::Rows4)?;

@@ -4,7 +4,7 @@
 use super::Lowering;
 use super::{Prelude, Target};
 use crate::base::{Access, PlaceId, Storage, Unsupported};
-use crate::ops::pointwise::{Arg, Pointwise, emit, table};
+use crate::expression::{Arg, Pointwise, table, to_wgsl};
 use crate::tensor::DType;
 
 /// The shared end of the contraction shaders.
@@ -13,6 +13,7 @@ const FINISH: &str = include_str!("../../shaders/lib/finish.wgsl");
 pub(crate) const HAS_BIAS: u32 = 1;
 const HAS_RESIDUAL: u32 = 2;
 const HAS_CLAMP: u32 = 4;
+const WITHIN_F16: u32 = 8;
 
 /// What the sum goes through after each step: nothing, or, for a fault planted on purpose, float16.
 pub(crate) const FULL_SUMS: &str = "fn accumulate4(v: vec4<f32>) -> vec4<f32> { return v; }\n";
@@ -29,19 +30,23 @@ pub struct Epilogue {
 
 impl Epilogue {
     /// Reads an expression whose operand 0 is the sum (with its bias) and whose operand 1, if any, is a
-    /// residual.
-    pub fn new(expression: &Pointwise, bias: bool) -> Result<Self, Unsupported> {
+    /// residual, both declared as `dtype`.
+    pub fn new(expression: &Pointwise, bias: bool, dtype: DType) -> Result<Self, Unsupported> {
         let residual = expression.operands > 1;
         if expression.operands > 2 {
             return Err(Unsupported::new("an epilogue of more than one other tensor"));
         }
-        let flags = if bias { HAS_BIAS } else { 0 } | if residual { HAS_RESIDUAL } else { 0 };
+        // A clamp takes what is infinite in float16 to where it takes the sum itself.
+        let ranged = dtype == DType::F16 && (residual || standard(expression).is_none());
+        let flags = if bias { HAS_BIAS } else { 0 }
+            | if residual { HAS_RESIDUAL } else { 0 }
+            | if ranged { WITHIN_F16 } else { 0 };
         if let Some((low, high)) = standard(expression) {
             let clamp = low != f32::NEG_INFINITY || high != f32::INFINITY;
             return Ok(Self { flags: flags | if clamp { HAS_CLAMP } else { 0 }, low, high, generated: None });
         }
-        let operands = vec![DType::F32; expression.operands];
-        let mut text = emit("generated", expression, &operands)?;
+        let operands = vec![dtype; expression.operands];
+        let mut text = to_wgsl("generated", expression, &operands)?;
         let call = |lane: &str| {
             if residual { format!("generated(v.{lane}, r.{lane})") } else { format!("generated(v.{lane})") }
         };
@@ -53,6 +58,11 @@ impl Epilogue {
             call("w")
         );
         Ok(Self { flags, low: 0.0, high: 0.0, generated: Some(text) })
+    }
+
+    /// The same where the first step is a part of the operator: its sum isn't declared as anything before that.
+    pub fn begun_by_the_operator(self) -> Self {
+        Self { flags: self.flags & !WITHIN_F16, ..self }
     }
 
     /// Adds to a contraction's prelude what the end of its shader needs.
@@ -77,18 +87,19 @@ pub struct Ends {
 }
 
 impl Ends {
-    /// `expression`: as [`Epilogue::new`] reads it.
+    /// `expression`, `dtype`: as [`Epilogue::new`] reads them.
     pub fn new(
         expression: &Pointwise,
+        dtype: DType,
         bias: Option<PlaceId>,
         residual: Option<PlaceId>,
         output: Target,
     ) -> Result<Self, Unsupported> {
-        Ok(Self { epilogue: Epilogue::new(expression, bias.is_some())?, bias, residual, output })
+        Ok(Self { epilogue: Epilogue::new(expression, bias.is_some(), dtype)?, bias, residual, output })
     }
     /// The sums as they are.
     pub fn plain(output: Target) -> Result<Self, Unsupported> {
-        Self::new(&Pointwise::identity(), None, None, output)
+        Self::new(&Pointwise::identity(), DType::F32, None, None, output)
     }
     /// What a contraction binds, in the order of its shader: its operands, bias, residual, result. One that
     /// isn't there is a dummy.
@@ -142,9 +153,10 @@ pub fn samples() -> Vec<Epilogue> {
     let mut silu = Pointwise { operands: 2, steps: vec![] };
     let value = silu.push(&table::SILU, vec![Arg::Operand(0)]);
     silu.push(&table::ADD, vec![value, Arg::Operand(1)]);
-    [Pointwise::identity(), silu, Pointwise::of(&table::GELU, 1, &[])]
-        .iter()
-        .filter_map(|expression| Epilogue::new(expression, true).ok())
+    let gelu = Pointwise::of(&table::GELU, 1, &[]);
+    [(&Pointwise::identity(), DType::F32), (&silu, DType::F32), (&gelu, DType::F32), (&silu, DType::F16)]
+        .into_iter()
+        .filter_map(|(expression, dtype)| Epilogue::new(expression, true, dtype).ok())
         .collect()
 }
 
@@ -158,7 +170,7 @@ mod tests {
         let sum = chain.push(&table::ADD, vec![Arg::Operand(1), Arg::Operand(0)]);
         let low = chain.push(&table::MAX, vec![sum, Arg::Const(0.0)]);
         chain.push(&table::MIN, vec![low, Arg::Const(6.0)]);
-        let epilogue = Epilogue::new(&chain, true).unwrap();
+        let epilogue = Epilogue::new(&chain, true, DType::F32).unwrap();
         assert_eq!(
             (epilogue.flags, epilogue.low, epilogue.high, epilogue.generated.is_none()),
             (7, 0.0, 6.0, true)
@@ -167,6 +179,6 @@ mod tests {
         let mut other = Pointwise { operands: 2, steps: vec![] };
         let relu = other.push(&table::RELU, vec![Arg::Operand(0)]);
         other.push(&table::ADD, vec![relu, Arg::Operand(1)]);
-        assert!(Epilogue::new(&other, true).unwrap().generated.is_some());
+        assert!(Epilogue::new(&other, true, DType::F32).unwrap().generated.is_some());
     }
 }

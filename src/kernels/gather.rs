@@ -66,7 +66,7 @@ fn variants() -> Vec<Prelude> {
 }
 
 /// Emits the gather of `data` by `indices` into output 0, dense.
-pub fn lower(
+pub fn emit(
     at: &mut dyn Lowering,
     data: &View,
     indices: &View,

@@ -135,6 +135,20 @@ pub trait Lowering {
                 .ok_or_else(|| Unsupported::new(otherwise)),
         }
     }
+    /// Makes output 0 a view of `view` in another shape of as many elements; a copy only where strides can't
+    /// express it.
+    fn alias_reshaped(&mut self, view: View, shape: &[usize]) -> Result<(), Unsupported> {
+        let reshaped = match view.reshaped(shape) {
+            Some(reshaped) => reshaped,
+            // Nothing is read through a view of no elements.
+            None if view.count() == 0 && shape.contains(&0) => {
+                View { shape: shape.to_vec(), strides: vec![0; shape.len()], offset: 0, ..view }
+            }
+            None => self.reshaped(view, shape, "a shape of another size")?,
+        };
+        self.alias(0, reshaped);
+        Ok(())
+    }
     /// Copies a view into a part of a place: see [`super::copy`].
     fn copy(&mut self, from: &View, to: &View) -> Result<(), Unsupported> {
         super::copy::emit(self.emitter(), from, to)

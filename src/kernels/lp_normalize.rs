@@ -40,8 +40,8 @@ fn team_variants() -> Vec<Prelude> {
     Team::each(samples().map(lines::of_teams))
 }
 
-/// Lowers input 0 divided by its 1-norm, or 2-norm (`squares`), along `axis`.
-pub fn lower(at: &mut dyn Lowering, axis: usize, squares: bool) -> Result<(), Unsupported> {
+/// Emits input 0 divided by its 1-norm, or 2-norm (`squares`), along `axis`.
+pub fn emit(at: &mut dyn Lowering, axis: usize, squares: bool) -> Result<(), Unsupported> {
     let storage = at.float_storage(0)?;
     let input = at.input(0, Layout::Rows4)?;
     let output = at.output(0, Layout::Rows4)?;

@@ -4,7 +4,6 @@ use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid};
 use crate::base::{Access, Layout, Storage, Unsupported};
-use crate::ops::nn::lrn::Lrn;
 
 pub static LRN: Kernel =
     Kernel { stem: "lrn", shader: include_str!("../../shaders/lrn.wgsl"), params: Params::MEMBERS, variants };
@@ -34,8 +33,18 @@ fn variants() -> Vec<Prelude> {
     [Storage::F32, Storage::F16, Storage::F16Packed].map(prelude).to_vec()
 }
 
-/// Lowers a normalisation of input 0 `[n, c, d…]`.
-pub fn lower(at: &mut dyn Lowering, how: &Lrn) -> Result<(), Unsupported> {
+/// `x / (bias + alpha · Σ x²)^beta` over the channels from `before` a channel to `behind` it.
+#[derive(Debug, Clone, Copy)]
+pub struct Neighbourhood {
+    pub before: usize,
+    pub behind: usize,
+    pub alpha: f32,
+    pub beta: f32,
+    pub bias: f32,
+}
+
+/// Emits a normalisation of input 0 `[n, c, d…]`.
+pub fn emit(at: &mut dyn Lowering, how: &Neighbourhood) -> Result<(), Unsupported> {
     let storage = at.float_storage(0)?;
     let input = at.input(0, Layout::ChannelsLast4)?;
     let output = at.output(0, Layout::ChannelsLast4)?;
@@ -44,7 +53,7 @@ pub fn lower(at: &mut dyn Lowering, how: &Lrn) -> Result<(), Unsupported> {
             .map(|value| value as u32)
             .map_err(|_| Unsupported::new("a normalization beyond 2³¹ elements"))
     };
-    let (channels, (before, behind)) = (input.shape[1], how.reach());
+    let channels = input.shape[1];
     let c4 = channels.div_ceil(4);
     let groups = narrow(Layout::ChannelsLast4.elements(&input.shape) / 4)?;
     let grid = folded_grid(groups.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
@@ -53,9 +62,9 @@ pub fn lower(at: &mut dyn Lowering, how: &Lrn) -> Result<(), Unsupported> {
         per_row: grid[0],
         c4: narrow(c4)?,
         channels: narrow(channels)?,
-        before: narrow(before)?,
-        behind: narrow(behind)?,
-        alpha: how.alpha / how.size as f32,
+        before: narrow(how.before)?,
+        behind: narrow(how.behind)?,
+        alpha: how.alpha,
         beta: how.beta,
         bias: how.bias,
         spare: [0; 3],

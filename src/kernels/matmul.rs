@@ -232,7 +232,7 @@ fn operands(
 }
 
 /// Whether the kernel can read a view where it lies.
-pub(super) fn readable(view: &View) -> bool {
+pub fn readable(view: &View) -> bool {
     let rank = view.shape.len();
     let groups =
         |axis: usize| view.shape[axis] <= 1 || view.strides[axis] >= 0 && view.strides[axis] % 4 == 0;

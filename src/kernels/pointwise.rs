@@ -4,7 +4,7 @@ use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid};
 use crate::base::{Access, Layout, PlaceId, Storage, Unsupported, View};
-use crate::ops::pointwise::{Lane, Pointwise, emit, table};
+use crate::expression::{Lane, Pointwise, table, to_wgsl};
 use crate::tensor::DType;
 use std::fmt::Write;
 
@@ -61,7 +61,7 @@ fn prelude(
     rank: usize,
 ) -> Result<Prelude, Unsupported> {
     let types: Vec<DType> = operands.iter().map(|operand| operand.dtype).collect();
-    let mut text = emit("pointwise", expression, &types)?;
+    let mut text = to_wgsl("pointwise", expression, &types)?;
     let mut prelude = Prelude::new().constant("RANK", rank as u32).constant("WIDTH", WIDTH);
     // One set of load functions for each storage that occurs.
     let mut storages: Vec<Storage> =
@@ -200,18 +200,18 @@ fn variants() -> Vec<Prelude> {
     list
 }
 
-/// Lowers an expression over the node's inputs.
-pub fn lower(expression: &Pointwise, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+/// Emits an expression over the node's inputs.
+pub fn emit(expression: &Pointwise, at: &mut dyn Lowering) -> Result<(), Unsupported> {
     let count = expression.operands;
     if count + 1 > at.capabilities().max_storage_buffers as usize || count > MAX_OPERANDS {
         return Err(Unsupported::new(format!("{count} operands in one dispatch")));
     }
     let views = (0..count).map(|index| at.view(index)).collect::<Result<Vec<_>, _>>()?;
-    lower_views(expression, at, &views)
+    emit_views(expression, at, &views)
 }
 
-/// Lowers an expression over views of the node's inputs, operand `k` of input `k`.
-pub fn lower_views(expression: &Pointwise, at: &mut dyn Lowering, views: &[View]) -> Result<(), Unsupported> {
+/// Emits an expression over views of the node's inputs, operand `k` of input `k`.
+pub fn emit_views(expression: &Pointwise, at: &mut dyn Lowering, views: &[View]) -> Result<(), Unsupported> {
     let fact = at.output_fact(0)?.clone();
     if expression.is_identity() || expression.steps.iter().all(|step| step.row == &table::IDENTITY) {
         at.alias(0, views[0].clone());

@@ -3,8 +3,7 @@
 use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid};
-use crate::base::{Access, Layout, Storage, Unsupported};
-use crate::ops::nn::window::Geometry;
+use crate::base::{Access, Geometry, Layout, Pooling, Storage, Unsupported};
 
 pub static POOL: Kernel = Kernel {
     stem: "pool",
@@ -12,20 +11,6 @@ pub static POOL: Kernel = Kernel {
     params: Params::MEMBERS,
     variants,
 };
-
-/// What a window becomes.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Mode {
-    Maximum,
-    /// Divided by the elements inside, or by the window's size.
-    Average {
-        count_padding: bool,
-    },
-    /// (Σ |x|^p)^(1/p)
-    Norm {
-        p: f32,
-    },
-}
 
 parameters! {
     struct Params {
@@ -62,8 +47,8 @@ fn variants() -> Vec<Prelude> {
         .collect()
 }
 
-/// Lowers a pool of input 0 `[n, c, d…]` over one or two spatial axes.
-pub fn lower(at: &mut dyn Lowering, geometry: &Geometry, mode: Mode) -> Result<(), Unsupported> {
+/// Emits a pool of input 0 `[n, c, d…]` over one or two spatial axes.
+pub fn emit(at: &mut dyn Lowering, geometry: &Geometry, mode: Pooling) -> Result<(), Unsupported> {
     let g = geometry.two().ok_or_else(|| Unsupported::new("a pool over three or more spatial dimensions"))?;
     let storage = at.float_storage(0)?;
     let input = at.input(0, Layout::ChannelsLast4)?;
@@ -79,9 +64,9 @@ pub fn lower(at: &mut dyn Lowering, geometry: &Geometry, mode: Mode) -> Result<(
     let grid = folded_grid((groups as u64).div_ceil(WIDTH as u64), at.capabilities().max_grid);
     let limit = |axis: usize| narrow(g.input[axis] + g.end[axis]).map(|value| value as i32);
     let (number, count_all, exponent) = match mode {
-        Mode::Maximum => (0, 0, 1.0),
-        Mode::Average { count_padding } => (1, count_padding as u32, 1.0),
-        Mode::Norm { p } => (2, 0, p),
+        Pooling::Maximum => (0, 0, 1.0),
+        Pooling::Average { count_padding } => (1, count_padding as u32, 1.0),
+        Pooling::Norm { p } => (2, 0, p),
     };
     let params = Params {
         in_h: narrow(g.input[0])?,

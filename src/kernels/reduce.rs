@@ -5,9 +5,8 @@ use super::block::parameters;
 use super::reduce_integer::{self, REDUCE_INTEGER};
 use super::team::{Neighbours, Team};
 use super::{Kernel, Prelude, folded_grid};
-use crate::base::{Access, Fact, Layout, Storage, Unsupported, View};
-use crate::ops::reduce::reduce::evaluate;
-use crate::tensor::{DType, Tensor};
+use crate::base::{Access, Fact, Layout, Reduction, Storage, Unsupported, View};
+use crate::tensor::DType;
 
 pub static REDUCE: Kernel = Kernel {
     stem: "reduce",
@@ -22,66 +21,30 @@ pub static REDUCE_TEAM: Kernel = Kernel {
     variants: team_variants,
 };
 
-/// The ten reductions of ONNX.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reduction {
-    Sum,
-    Mean,
-    Max,
-    Min,
-    Prod,
-    L1,
-    L2,
-    SumSquare,
-    LogSum,
-    LogSumExp,
-}
-
-impl Reduction {
-    /// The ONNX operator.
-    pub fn operator(self) -> &'static str {
-        match self {
-            Reduction::Sum => "ReduceSum",
-            Reduction::Mean => "ReduceMean",
-            Reduction::Max => "ReduceMax",
-            Reduction::Min => "ReduceMin",
-            Reduction::Prod => "ReduceProd",
-            Reduction::L1 => "ReduceL1",
-            Reduction::L2 => "ReduceL2",
-            Reduction::SumSquare => "ReduceSumSquare",
-            Reduction::LogSum => "ReduceLogSum",
-            Reduction::LogSumExp => "ReduceLogSumExp",
+/// WGSL of the start value, a step, what a term becomes first, and the end.
+fn wgsl(reduction: Reduction) -> String {
+    let (first, next, prepare, last) = match reduction {
+        Reduction::Sum => ("0.0", "a + x", "x", "a"),
+        Reduction::Mean => ("0.0", "a + x", "x", "a / p.count"),
+        Reduction::Max => {
+            ("from_bits(0xff800000u)", "select(a, x, ((x > a) | is_nan4(x)) & !is_nan4(a))", "x", "a")
         }
-    }
-    pub const ALL: [Reduction; 10] = {
-        use Reduction::*;
-        [Sum, Mean, Max, Min, Prod, L1, L2, SumSquare, LogSum, LogSumExp]
+        Reduction::Min => {
+            ("from_bits(0x7f800000u)", "select(a, x, ((x < a) | is_nan4(x)) & !is_nan4(a))", "x", "a")
+        }
+        Reduction::Prod => ("1.0", "a * x", "x", "a"),
+        Reduction::L1 => ("0.0", "a + x", "abs(x)", "a"),
+        Reduction::L2 => ("0.0", "a + x", "x * x", "sqrt(a)"),
+        Reduction::SumSquare => ("0.0", "a + x", "x * x", "a"),
+        Reduction::LogSum => ("0.0", "a + x", "x", "log4(a)"),
+        Reduction::LogSumExp => ("0.0", "a + x", "exp4(x)", "log4(a) + high"),
     };
-    /// WGSL of the start value, a step, what a term becomes first, and the end.
-    fn wgsl(self) -> String {
-        let (first, next, prepare, last) = match self {
-            Reduction::Sum => ("0.0", "a + x", "x", "a"),
-            Reduction::Mean => ("0.0", "a + x", "x", "a / p.count"),
-            Reduction::Max => {
-                ("from_bits(0xff800000u)", "select(a, x, ((x > a) | is_nan4(x)) & !is_nan4(a))", "x", "a")
-            }
-            Reduction::Min => {
-                ("from_bits(0x7f800000u)", "select(a, x, ((x < a) | is_nan4(x)) & !is_nan4(a))", "x", "a")
-            }
-            Reduction::Prod => ("1.0", "a * x", "x", "a"),
-            Reduction::L1 => ("0.0", "a + x", "abs(x)", "a"),
-            Reduction::L2 => ("0.0", "a + x", "x * x", "sqrt(a)"),
-            Reduction::SumSquare => ("0.0", "a + x", "x * x", "a"),
-            Reduction::LogSum => ("0.0", "a + x", "x", "log4(a)"),
-            Reduction::LogSumExp => ("0.0", "a + x", "exp4(x)", "log4(a) + high"),
-        };
-        format!(
-            "fn first() -> vec4<f32> {{ return vec4({first}); }}\n\
-             fn next(a: vec4<f32>, x: vec4<f32>) -> vec4<f32> {{ return {next}; }}\n\
-             fn prepare(x: vec4<f32>) -> vec4<f32> {{ return {prepare}; }}\n\
-             fn last(a: vec4<f32>, high: vec4<f32>) -> vec4<f32> {{ return {last}; }}\n"
-        )
-    }
+    format!(
+        "fn first() -> vec4<f32> {{ return vec4({first}); }}\n\
+         fn next(a: vec4<f32>, x: vec4<f32>) -> vec4<f32> {{ return {next}; }}\n\
+         fn prepare(x: vec4<f32>) -> vec4<f32> {{ return {prepare}; }}\n\
+         fn last(a: vec4<f32>, high: vec4<f32>) -> vec4<f32> {{ return {last}; }}\n"
+    )
 }
 
 /// What the shaders of floats begin with.
@@ -119,7 +82,7 @@ fn prelude(storage: Storage, reduction: Reduction, rank: usize, together: bool) 
         .constant("WIDTH", WIDTH)
         .flag("TOGETHER", together)
         .flag("TWO_PASSES", reduction == Reduction::LogSumExp)
-        .code(&reduction.wgsl())
+        .code(&wgsl(reduction))
         .code(COMMON)
 }
 
@@ -141,7 +104,7 @@ fn team_prelude(storage: Storage, reduction: Reduction, rank: usize, terms: Term
         .flag("TWO_PASSES", reduction == Reduction::LogSumExp)
         .flag("EXTREME", extreme)
         .flag("ADDS", !extreme && reduction != Reduction::Prod)
-        .code(&reduction.wgsl())
+        .code(&wgsl(reduction))
         .code(COMMON)
 }
 
@@ -172,13 +135,13 @@ pub(super) fn merged(dims: impl Iterator<Item = (usize, isize)>) -> Vec<(usize, 
     list
 }
 
-/// Lowers a reduction of input 0 over `axes`; the result keeps them as 1 or drops them, as output 0's shape
+/// Emits a reduction of input 0 over `axes`; the result keeps them as 1 or drops them, as output 0's shape
 /// says.
-pub fn lower(at: &mut dyn Lowering, reduction: Reduction, axes: &[usize]) -> Result<(), Unsupported> {
+pub fn emit(at: &mut dyn Lowering, reduction: Reduction, axes: &[usize]) -> Result<(), Unsupported> {
     let (dtype, input) = (at.fact(0)?.dtype, at.view(0)?);
     let result = reduced(at, reduction, dtype, input, axes)?;
     let shape = at.output_fact(0)?.shape.clone();
-    crate::ops::shape::alias_reshaped(at, result, &shape)
+    at.alias_reshaped(result, &shape)
 }
 
 /// Emits a reduction of a view of elements of `dtype`; the result has size 1 on `axes`.
@@ -195,10 +158,7 @@ pub fn reduced(
         (0..rank).map(|axis| if axes.contains(&axis) { 1 } else { input.shape[axis] }).collect();
     if input.count() == 0 {
         // One value for all, that of no terms.
-        let problem = |error: crate::Error| Unsupported::new(error.message());
-        let none = Tensor::from_bytes(dtype, [0], &[])
-            .and_then(|none| evaluate(reduction, &none, &[0], false))
-            .map_err(problem)?;
+        let none = reduction.of_nothing(dtype).map_err(|error| Unsupported::new(error.message()))?;
         return Ok(at.table("the reduction of nothing", none)?.broadcast(&kept_shape));
     }
     // The result lies like the input where that keeps its groups together (a mean over the pixels of

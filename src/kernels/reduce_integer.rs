@@ -1,8 +1,8 @@
 //! Reductions of integers: `shaders/reduce_integer.wgsl`. `reduce` chooses it and fills its parameters.
 
-use super::reduce::{Params, Reduction, WIDTH};
+use super::reduce::{Params, WIDTH};
 use super::{Kernel, Prelude};
-use crate::base::{Storage, Unsupported};
+use crate::base::{Reduction, Storage, Unsupported};
 use crate::tensor::DType;
 
 pub static REDUCE_INTEGER: Kernel = Kernel {

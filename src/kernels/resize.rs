@@ -3,8 +3,8 @@
 use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid};
+use crate::base::resample::Taps;
 use crate::base::{Access, Layout, Storage, Unsupported};
-use crate::ops::nn::resample::Taps;
 use crate::tensor::Tensor;
 
 pub static RESIZE: Kernel = Kernel {
@@ -45,9 +45,9 @@ fn one() -> Taps {
     Taps { count: 1, taps: vec![(0, 1.0)], outside: vec![false] }
 }
 
-/// Lowers a resize of input 0 `[n, c, d…]` whose axes are read by `taps`; only one or two spatial axes may
+/// Emits a resize of input 0 `[n, c, d…]` whose axes are read by `taps`; only one or two spatial axes may
 /// change.
-pub fn lower(at: &mut dyn Lowering, taps: &[Taps], extrapolation: f32) -> Result<(), Unsupported> {
+pub fn emit(at: &mut dyn Lowering, taps: &[Taps], extrapolation: f32) -> Result<(), Unsupported> {
     let storage = at.float_storage(0)?;
     let shape = at.fact(0)?.shape.clone();
     let (y, x, in_h) = match taps {

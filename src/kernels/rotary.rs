@@ -4,8 +4,6 @@ use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid, indices, matmul, narrow};
 use crate::base::{Access, Fact, Layout, Storage, Unsupported, View};
-use crate::ops::nn::rotary_embedding::RotaryEmbedding;
-use crate::ops::shape::alias_reshaped;
 
 pub static ROTARY: Kernel = Kernel {
     stem: "rotary",
@@ -103,14 +101,34 @@ fn rows(view: &View, axes: [Option<usize>; 3]) -> Result<Rows, Unsupported> {
     })
 }
 
-/// Lowers the rotation of input 0.
-pub fn lower(at: &mut dyn Lowering, op: &RotaryEmbedding) -> Result<(), Unsupported> {
+/// The sizes of a rotation.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    pub batch: usize,
+    pub heads: usize,
+    pub sequence: usize,
+    pub head: usize,
+    /// Elements of a head that are turned, an even number.
+    pub dim: usize,
+    /// Whether X has heads and elements as one axis.
+    pub flat: bool,
+}
+
+impl Sizes {
+    /// The batch and the position of row `row` of X.
+    pub fn place(&self, row: usize) -> (usize, usize) {
+        let position = if self.flat { row / self.heads } else { row % self.sequence };
+        (row / (self.heads * self.sequence), position % self.sequence)
+    }
+}
+
+/// Emits the rotation of input 0 by the cosines and sines of inputs 1 and 2, at the positions of input 3 where it
+/// is there. `interleaved`: pairs are neighbours; otherwise an element and the one half of `dim` behind it.
+/// `whole`: cosines and sines are given for every element of a head and broadcast to input 0.
+pub fn emit(at: &mut dyn Lowering, s: &Sizes, interleaved: bool, whole: bool) -> Result<(), Unsupported> {
     let storage = at.float_storage(0)?;
     let shape = at.fact(0)?.shape.clone();
     let positions = if at.has_input(3) { Some(at.fact(3)?.shape.clone()) } else { None };
-    let s = op
-        .sizes(&shape, &at.fact(1)?.shape, &at.fact(2)?.shape, positions.as_deref())
-        .map_err(|error| Unsupported::new(error.message()))?;
     if at.output_fact(0)?.count() == 0 {
         return at.output(0, Layout::Rows4).map(drop);
     }
@@ -123,11 +141,11 @@ pub fn lower(at: &mut dyn Lowering, op: &RotaryEmbedding) -> Result<(), Unsuppor
     let place = if s.flat { [Some(0), Some(1), None] } else { [Some(0), None, Some(1)] };
     let mut angles = [Rows::default(); 2];
     let (mut places, mut angle_rows) = ([x.place; 2], [0; 2]);
-    let spread = |view: View| if op.whole { view.broadcast(&shape) } else { view };
+    let spread = |view: View| if whole { view.broadcast(&shape) } else { view };
     for index in 0..2 {
         let wide = spread(at.view(index + 1)?);
         let wide = if matmul::readable(&wide) { wide } else { spread(at.input(index + 1, Layout::Rows4)?) };
-        angles[index] = match (op.whole, &positions) {
+        angles[index] = match (whole, &positions) {
             (true, _) => rows(&wide, [Some(0), Some(1), Some(2)])?,
             (false, Some(_)) => rows(&wide, [None; 3])?,
             (false, None) => rows(&wide, place)?,
@@ -174,9 +192,9 @@ pub fn lower(at: &mut dyn Lowering, op: &RotaryEmbedding) -> Result<(), Unsuppor
         return Err(Unsupported::new("positions without angles"));
     }
     let variant = Variant {
-        interleaved: op.interleaved,
-        aligned: !op.interleaved && s.dim.is_multiple_of(8),
-        whole: op.whole,
+        interleaved,
+        aligned: !interleaved && s.dim.is_multiple_of(8),
+        whole,
         positions: positions.is_some(),
         report: report.is_some(),
     };
@@ -189,7 +207,7 @@ pub fn lower(at: &mut dyn Lowering, op: &RotaryEmbedding) -> Result<(), Unsuppor
     ];
     at.emit(&ROTARY, prelude(storage, variant), params, &bindings, grid)?;
     if s.flat {
-        alias_reshaped(at, output, &shape)?;
+        at.alias_reshaped(output, &shape)?;
     }
     Ok(())
 }

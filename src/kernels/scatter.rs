@@ -4,7 +4,7 @@ use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid, indices};
 use crate::base::{Access, Fact, Layout, Storage, Unsupported};
-use crate::ops::pointwise::{Pointwise, Row, emit};
+use crate::expression::{Pointwise, Row, to_wgsl};
 use crate::tensor::DType;
 
 pub static SCATTER: Kernel = Kernel {
@@ -62,7 +62,7 @@ fn prelude(
 ) -> Result<Prelude, Unsupported> {
     let combine = match combine {
         None => "fn combine(a: Lane, x: Lane) -> Lane { return x; }\n".to_string(),
-        Some(row) => emit("combine", &Pointwise::of(row, 2, &[]), &[dtype, dtype])?,
+        Some(row) => to_wgsl("combine", &Pointwise::of(row, 2, &[]), &[dtype, dtype])?,
     };
     // The other phases read no index.
     let status = STATUS_PHASES.contains(&phase).then_some(STATUS).filter(|_| report);
@@ -72,7 +72,7 @@ fn prelude(
 }
 
 fn variants() -> Vec<Prelude> {
-    use crate::ops::pointwise::table;
+    use crate::expression::table;
     let all = [Storage::F32, Storage::F16, Storage::F16Packed, Storage::I32, Storage::U32, Storage::I64];
     let mut list: Vec<Prelude> = all
         .into_iter()
@@ -99,10 +99,10 @@ fn variants() -> Vec<Prelude> {
     list
 }
 
-/// Lowers a scatter of input 2 into input 0 by the indices of input 1. `combine` makes a new element of the
+/// Emits a scatter of input 2 into input 0 by the indices of input 1. `combine` makes a new element of the
 /// old one and the update, in the order of the updates where they are not `unique`, each of a slice of its
 /// own.
-pub fn lower(
+pub fn emit(
     at: &mut dyn Lowering,
     addressing: &Addressing,
     combine: Option<&'static Row>,

@@ -39,8 +39,8 @@ fn team_variants() -> Vec<Prelude> {
     Team::each(samples().map(lines::of_teams))
 }
 
-/// Lowers a softmax of input 0 along `axis`.
-pub fn lower(at: &mut dyn Lowering, axis: usize, logarithm: bool) -> Result<(), Unsupported> {
+/// Emits a softmax of input 0 along `axis`.
+pub fn emit(at: &mut dyn Lowering, axis: usize, logarithm: bool) -> Result<(), Unsupported> {
     let storage = at.float_storage(0)?;
     let view = at.view(0)?;
     let layout =
@@ -50,8 +50,8 @@ pub fn lower(at: &mut dyn Lowering, axis: usize, logarithm: bool) -> Result<(), 
     run(at, storage, &input, &output, layout, axis, logarithm)
 }
 
-/// Lowers a softmax over whole rows of a view of input 0, whose result has another shape.
-pub fn lower_rows(
+/// Emits a softmax over whole rows of a view of input 0, whose result has another shape.
+pub fn emit_rows(
     at: &mut dyn Lowering,
     rows: View,
     shape: &[usize],

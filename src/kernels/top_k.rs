@@ -65,9 +65,9 @@ fn variants() -> Vec<Prelude> {
         .collect()
 }
 
-/// Lowers the `wanted` largest, or smallest, elements of input 0 along `axis`: values in output 0, indices in
+/// Emits the `wanted` largest, or smallest, elements of input 0 along `axis`: values in output 0, indices in
 /// output 1.
-pub fn lower(at: &mut dyn Lowering, axis: usize, wanted: usize, largest: bool) -> Result<(), Unsupported> {
+pub fn emit(at: &mut dyn Lowering, axis: usize, wanted: usize, largest: bool) -> Result<(), Unsupported> {
     let dtype = at.fact(0)?.dtype;
     let storage = at.storage(dtype)?;
     let view = at.view(0)?;

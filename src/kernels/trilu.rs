@@ -34,8 +34,8 @@ fn variants() -> Vec<Prelude> {
     all.into_iter().flat_map(|storage| [true, false].map(|upper| prelude(storage, upper))).collect()
 }
 
-/// Lowers the triangle of the matrices of input 0 above, or below, diagonal `k`, which belongs to it.
-pub fn lower(at: &mut dyn Lowering, upper: bool, k: i64) -> Result<(), Unsupported> {
+/// Emits the triangle of the matrices of input 0 above, or below, diagonal `k`, which belongs to it.
+pub fn emit(at: &mut dyn Lowering, upper: bool, k: i64) -> Result<(), Unsupported> {
     let storage = at.storage(at.fact(0)?.dtype)?;
     let input = at.input(0, Layout::Dense)?;
     let output = at.output(0, Layout::Dense)?;

@@ -1,9 +1,9 @@
 //! Whole models, read with rooms that take any operator: the rooms themselves are tested where they are.
 
 use super::*;
-use crate::base::Fact;
+use crate::base::{Fact, Infer, Mode, Operands};
 use crate::graph::Dim;
-use crate::ops::{Infer, Mode, NodeView, Operands, Operator};
+use crate::ops::{NodeView, Operator};
 use crate::tensor::Tensor;
 use onnx_protobuf::*;
 use std::sync::Arc;

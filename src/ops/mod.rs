@@ -2,6 +2,7 @@
 
 pub mod attributes;
 pub mod case;
+mod engine;
 pub mod matrix;
 pub mod nn;
 mod operator;
@@ -10,7 +11,8 @@ pub mod reduce;
 pub mod shape;
 
 pub use attributes::{Attribute, Input, NodeView};
-pub use operator::{Infer, Mode, OpDef, Operands, Operator};
+pub use engine::{ChannelsLast, Engine};
+pub use operator::{EPILOGUE_OPERANDS, Lower, OpDef, Operator, Product, Reads, Spread};
 
 /// The rooms: an operator is known because its row is here, or in one of the tables of operators that share a
 /// room.

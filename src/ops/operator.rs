@@ -1,12 +1,13 @@
 //! What an operator is: the trait that every room implements, and what passes through it.
 
-use crate::base::{Bound, Fact, Unsupported};
-use crate::cpu::panels::Packed;
-use crate::error::{Error, Result};
+use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
+use crate::error::Result;
+use crate::expression::Pointwise;
 use crate::kernels::Lowering;
+use crate::ops::Engine;
 use crate::ops::attributes::NodeView;
 use crate::ops::case::Case;
-use crate::tensor::{DType, Tensor};
+use crate::tensor::Tensor;
 use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -24,99 +25,44 @@ pub struct OpDef {
     pub cases: &'static [Case],
 }
 
-/// Why `infer` has no answer.
-#[derive(Debug)]
-pub enum Infer {
-    /// The shape depends on the elements of this input.
-    NeedsValue(usize),
-    Error(Error),
-}
-impl From<Error> for Infer {
-    fn from(error: Error) -> Self {
-        Infer::Error(error)
-    }
+/// The first input that is an epilogue's operand.
+pub const EPILOGUE_OPERANDS: usize = 3;
+
+/// A matrix product: `alpha · A · B + beta · C`, A or B transposed first.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Product {
+    pub alpha: f32,
+    pub beta: f32,
+    pub trans_a: bool,
+    pub trans_b: bool,
+    /// Whether C may be a matrix; else it is a row.
+    pub matrix_c: bool,
 }
 
-/// A node's inputs in order, optional ones possibly absent.
-pub struct Operands<'a, T> {
-    items: &'a [Option<&'a T>],
-}
-impl<T> Clone for Operands<'_, T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<T> Copy for Operands<'_, T> {}
-
-impl<'a, T> Operands<'a, T> {
-    pub fn new(items: &'a [Option<&'a T>]) -> Self {
-        Self { items }
-    }
-    /// An input that must be there.
-    pub fn required(&self, index: usize) -> Result<&'a T> {
-        self.optional(index).ok_or_else(|| Error::model(format!("input {index} is missing")))
-    }
-    /// An input that may be left out.
-    pub fn optional(&self, index: usize) -> Option<&'a T> {
-        self.items.get(index).copied().flatten()
-    }
-    pub fn len(&self) -> usize {
-        self.items.len()
-    }
-    pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
-    }
-    /// The inputs that are there, of an operator that takes any number.
-    pub fn present(&self) -> impl Iterator<Item = &'a T> {
-        self.items.iter().copied().flatten()
-    }
-    /// The inputs without the first `count`.
-    pub fn skip(&self, count: usize) -> Operands<'a, T> {
-        Operands { items: self.items.get(count..).unwrap_or_default() }
-    }
+/// How the GPU reads an operator's inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// Their shapes alone.
+    Shape,
+    /// Not at all: the results are views of input 0.
+    View,
+    /// Where they lie, through strides.
+    Strided,
+    /// Perhaps through a copy.
+    Contiguous,
 }
 
-impl<'a> Operands<'a, Fact> {
-    /// Errors where the first `count` inputs are of several types, though ONNX gives them one: a kernel would
-    /// read one as another.
-    pub fn one_type(&self, count: usize) -> Result<()> {
-        let mut types = self.items.iter().take(count).flatten().map(|fact| fact.dtype);
-        let Some(first) = types.next() else { return Ok(()) };
-        match types.find(|&other| other != first) {
-            Some(other) => Err(Error::model(format!("its inputs are of several types: {first} and {other}"))
-                .remedy("convert the model anew, in one precision")),
-            None => Ok(()),
-        }
-    }
-    /// The int64 (or int32) elements of an input that a shape depends on.
-    pub fn ints(&self, index: usize) -> Result<Vec<i64>, Infer> {
-        match &self.required(index)?.value {
-            Some(value) => Ok(value.to_i64s()?),
-            None => Err(Infer::NeedsValue(index)),
-        }
-    }
-    /// The same for an optional input.
-    pub fn optional_ints(&self, index: usize) -> Result<Option<Vec<i64>>, Infer> {
-        self.optional(index).map(|_| self.ints(index)).transpose()
-    }
+/// An expression and its operands, each with the input that it is spread from.
+#[derive(Debug, Clone)]
+pub struct Spread {
+    pub expression: Pointwise,
+    pub operands: Vec<(Tensor, usize)>,
 }
 
-/// What the CPU computes in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// Each type as the model declares it.
-    Declared,
-    /// The oracle: every float32 (and float16, bfloat16) is held as float64.
-    Oracle,
-    /// The f16 reference: as declared, each float32 result rounded to float16 when stored.
-    F16,
-}
-
-impl Mode {
-    /// The type in which a type that the model *names* (a Cast target, a constant) is held.
-    pub fn held(self, declared: DType) -> DType {
-        if self == Mode::Oracle && declared.is_float() { DType::F64 } else { declared }
-    }
+/// An operator that has GPU work.
+pub trait Lower {
+    /// Emits the work, or says why there is none for these inputs.
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported>;
 }
 
 /// An operator with its attributes read: what a node applies.
@@ -124,37 +70,18 @@ pub trait Operator: Any + Debug + Send + Sync {
     /// The types and shapes of the outputs.
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer>;
 
-    /// The reference: plain to read, right by construction, on any type that ONNX allows. Float inputs arrive
+    /// The reference, also where an engine is faster: plain to read, right by construction, on any type that ONNX allows. Float inputs arrive
     /// as float32 or float64 alone, unless [`Operator::moves`] says that elements are only moved.
     fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>>;
 
-    /// `eval` of the first `wanted` outputs, for an operator that can leave out work for the others. What it
-    /// returns is the same to the bit; there may be more of it.
-    fn eval_wanted(&self, inputs: Operands<'_, Tensor>, _wanted: usize, mode: Mode) -> Result<Vec<Tensor>> {
-        self.eval(inputs, mode)
+    /// The operator's fast forms on the CPU, where it has any.
+    fn engine(&self) -> Option<&dyn Engine> {
+        None
     }
 
-    /// What `eval` would make of constant inputs in every run, made once for all: weights in panels. `inputs`
-    /// has those that are constant. `None`: there is nothing to make ready.
-    fn pack(&self, _inputs: Operands<'_, Tensor>) -> Result<Option<Packed>> {
-        Ok(None)
-    }
-
-    /// `eval` with what [`Operator::pack`] made of the same constants. The result is the same to the bit.
-    fn eval_packed(&self, inputs: Operands<'_, Tensor>, _packed: &Packed, mode: Mode) -> Result<Vec<Tensor>> {
-        self.eval(inputs, mode)
-    }
-
-    /// `eval` of float32 images whose channels lie innermost: input 0, those from 3 on, and the result, are
-    /// `[n, h, w, c]` where `eval` has `[n, c, h, w]`. The elements are the same to the bit. `None`: there is
-    /// no such form for these inputs.
-    fn eval_channels_last(
-        &self,
-        _inputs: Operands<'_, Tensor>,
-        _packed: Option<&Packed>,
-        _mode: Mode,
-    ) -> Result<Option<Vec<Tensor>>> {
-        Ok(None)
+    /// The operator's way onto the GPU, where it has one.
+    fn gpu(&self) -> Option<&dyn Lower> {
+        None
     }
 
     /// Whether an input's elements say what is made (scales, the ends of a range), and aren't what it is made
@@ -167,11 +94,6 @@ pub trait Operator: Any + Debug + Send + Sync {
     /// float32 and the results are rounded back.
     fn moves(&self) -> bool {
         false
-    }
-
-    /// Emits GPU work, or says why there is none.
-    fn lower(&self, _at: &mut dyn Lowering) -> Result<(), Unsupported> {
-        Err(Unsupported::new("no GPU kernel yet"))
     }
 
     /// How far a right answer may lie from another: what `compare` holds a step to.
@@ -190,6 +112,50 @@ pub trait Operator: Any + Debug + Send + Sync {
     /// Floating-point operations of one application: a multiply-add counts as two.
     fn flops(&self, _inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
         outputs.iter().map(|fact| fact.count() as u64).sum()
+    }
+
+    /// The expression that the operator applies to each element, its inputs being the operands.
+    fn expression(&self) -> Option<&Pointwise> {
+        None
+    }
+
+    /// The operator as an expression of operands that broadcast together: these, and the input that each is
+    /// spread from. `None`: it is no function of single elements, or of none that is known.
+    fn as_expression(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Spread>> {
+        let Some(expression) = self.expression() else { return Ok(None) };
+        let operands = (0..inputs.len()).filter_map(|index| Some((inputs.optional(index)?.clone(), index)));
+        Ok(Some(Spread { expression: expression.clone(), operands: operands.collect() }))
+    }
+
+    /// What the operator does with its sum before it is stored. Operand 0 is the sum, the others are the inputs
+    /// from [`EPILOGUE_OPERANDS`] on. `None`: it takes no epilogue.
+    fn epilogue(&self) -> Option<&Pointwise> {
+        None
+    }
+
+    /// The operator with another epilogue, where it takes one.
+    fn with_epilogue(&self, _epilogue: Pointwise) -> Option<Arc<dyn Operator>> {
+        None
+    }
+
+    /// The operator as a matrix product with an optional third input added, where it is one.
+    fn product(&self) -> Option<Product> {
+        None
+    }
+
+    /// The axis along which the operator puts its inputs side by side, as its attribute has it.
+    fn concatenates(&self) -> Option<i64> {
+        None
+    }
+
+    /// The order in which the operator takes the axes of a tensor of this rank, where that is all it does.
+    fn permutes(&self, _rank: usize) -> Option<Vec<usize>> {
+        None
+    }
+
+    /// What the GPU's kernels need of the elements of the inputs.
+    fn reads(&self) -> Reads {
+        if self.expression().is_some() { Reads::Strided } else { Reads::Contiguous }
     }
 
     /// Whether results are drawn at random.

@@ -4,10 +4,10 @@
 //! Also the gates that exporters write as two nodes: `y · Sigmoid(y)` becomes SiLU, `y · HardSigmoid(y)`
 //! HardSwish; both read y, the contraction's result.
 
-use super::{epilogue_of, expression_of, fuse_into, only_reader, scalar, set_epilogue};
+use super::{fuse_into, only_reader, scalar, set_epilogue};
 use crate::error::Result;
+use crate::expression::{Arg, Pointwise, table};
 use crate::graph::{Graph, ValueId};
-use crate::ops::pointwise::{Arg, Pointwise, table};
 
 pub fn rewrite(graph: &mut Graph) -> Result<bool> {
     let mut changed = false;
@@ -36,7 +36,7 @@ pub(super) fn function_where(
     number: &dyn Fn(Option<ValueId>) -> Option<f64>,
 ) -> Option<Pointwise> {
     let node = &graph.nodes[node];
-    let mut expression = expression_of(node)?.clone();
+    let mut expression = node.op.expression()?.clone();
     let mut inputs = node.inputs.clone();
     if node.outputs.len() != 1 {
         return None;
@@ -60,7 +60,7 @@ pub(super) fn function_where(
 }
 
 fn absorb(graph: &mut Graph, index: usize) -> bool {
-    let Some(epilogue) = epilogue_of(&graph.nodes[index]).cloned() else { return false };
+    let Some(epilogue) = graph.nodes[index].op.epilogue().cloned() else { return false };
     let Some(result) = graph.nodes[index].outputs.first().copied().flatten() else { return false };
     let uses = graph.uses();
     // One reader that reads it once; a function that reads it twice counts two uses.
@@ -73,7 +73,7 @@ fn absorb(graph: &mut Graph, index: usize) -> bool {
 
 /// `y → g = Sigmoid(y) → y · g`: three uses in two nodes become one function of y.
 fn gate(graph: &mut Graph, index: usize) -> bool {
-    let Some(epilogue) = epilogue_of(&graph.nodes[index]).cloned() else { return false };
+    let Some(epilogue) = graph.nodes[index].op.epilogue().cloned() else { return false };
     let Some(y) = graph.nodes[index].outputs.first().copied().flatten() else { return false };
     let uses = graph.uses();
     if uses[y.0 as usize] != 2 || graph.outputs.contains(&y) {
@@ -83,10 +83,12 @@ fn gate(graph: &mut Graph, index: usize) -> bool {
         (0..graph.nodes.len()).filter(|&n| graph.nodes[n].inputs.contains(&Some(y))).collect();
     let &[first, second] = readers.as_slice() else { return false };
     let (sigmoid, product) = (&graph.nodes[first], &graph.nodes[second]);
-    let Some(inner) = expression_of(sigmoid).filter(|e| e.steps.len() == 1 && e.operands == 1) else {
+    let Some(inner) = sigmoid.op.expression().filter(|e| e.steps.len() == 1 && e.operands == 1) else {
         return false;
     };
-    let is_product = expression_of(product)
+    let is_product = product
+        .op
+        .expression()
         .is_some_and(|e| e.steps.len() == 1 && e.steps[0].row == &table::MUL && e.operands == 2);
     let Some(g) = sigmoid.outputs.first().copied().flatten() else { return false };
     let both = product.inputs == [Some(y), Some(g)] || product.inputs == [Some(g), Some(y)];

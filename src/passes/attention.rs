@@ -17,17 +17,14 @@
 //! tanh between two factors is a softcap. What doesn't fit stays as it is.
 
 use super::search::{Fusion, Search, everywhere};
-use super::{epilogue_of, expression_of};
-use crate::base::Fact;
+use crate::base::{Fact, Operands, Reduction};
 use crate::error::Result;
+use crate::expression::{Arg, Pointwise, table};
 use crate::graph::{Graph, ValueId};
 use crate::kernels::attention::takes;
-use crate::kernels::reduce::Reduction;
-use crate::ops::Operands;
 use crate::ops::matrix::matmul::MatMul;
 use crate::ops::nn::attention::{Attention, Sizes};
 use crate::ops::nn::softmax::Softmax;
-use crate::ops::pointwise::{Arg, Pointwise, table};
 use crate::ops::reduce::reduce::Reduce;
 use crate::ops::shape::expand::Expand;
 use crate::ops::shape::reshape::Reshape;
@@ -200,13 +197,13 @@ impl Pattern<'_> {
                 let whole = functions
                     .iter()
                     .rev()
-                    .fold(epilogue_of(&self.graph.nodes[node])?.clone(), |all: Pointwise, next| {
+                    .fold(self.graph.nodes[node].op.epilogue()?.clone(), |all: Pointwise, next| {
                         all.then(next, 0)
                     });
                 nodes.reverse();
                 return Some((nodes, node, mask, gain(&whole)?));
             }
-            let expression = expression_of(&self.graph.nodes[node])?;
+            let expression = self.graph.nodes[node].op.expression()?;
             let inputs = &self.graph.nodes[node].inputs;
             let added =
                 expression.steps.len() == 1 && expression.steps[0].row == &table::ADD && inputs.len() == 2;

@@ -2,7 +2,7 @@
 //! between → *Result* `Conv(x, W · s, (b − mean) · s + bias)` with `s = scale / √(var + ε)` for each output
 //! channel.
 
-use super::{epilogue_of, fuse_into, only_reader};
+use super::{fuse_into, only_reader};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ops::nn::batch_normalization::BatchNormalization;
@@ -25,7 +25,7 @@ fn fold(graph: &mut Graph, index: usize) -> Result<bool> {
     let node = &graph.nodes[index];
     let uses = graph.uses();
     let plain = node.op.downcast::<Conv>().is_some()
-        && epilogue_of(node).is_some_and(|epilogue| epilogue.is_identity());
+        && node.op.epilogue().is_some_and(|epilogue| epilogue.is_identity());
     let Some(result) = node.outputs.first().copied().flatten().filter(|_| plain) else { return Ok(false) };
     let Some(outer) = only_reader(graph, &uses, result) else { return Ok(false) };
     let norm = &graph.nodes[outer];

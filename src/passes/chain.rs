@@ -1,12 +1,13 @@
 //! *Given* elementwise nodes `f → g`, f's result of g's shape and read by g alone → *Result* one node `g ∘
 //! f`: one dispatch instead of two, and nothing stored between.
 
-use super::{expression_of, only_reader};
+use super::only_reader;
 use crate::base::Fact;
 use crate::error::Result;
+use crate::expression::to_wgsl;
 use crate::graph::Graph;
 use crate::kernels::pointwise::MAX_OPERANDS;
-use crate::ops::pointwise::{Elementwise, emit};
+use crate::ops::pointwise::Elementwise;
 use std::sync::Arc;
 
 /// A longer expression would compile slowly and spill registers.
@@ -28,13 +29,13 @@ pub fn rewrite(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<bool> {
 fn merge(graph: &mut Graph, index: usize, facts: &[Option<Fact>]) -> bool {
     let fact = |id| facts.get::<usize>(id).and_then(Option::as_ref);
     let inner = &graph.nodes[index];
-    let (Some(f), Some(result)) = (expression_of(inner), inner.outputs.first().copied().flatten()) else {
+    let (Some(f), Some(result)) = (inner.op.expression(), inner.outputs.first().copied().flatten()) else {
         return false;
     };
     let uses = graph.uses();
     let Some(outer) = only_reader(graph, &uses, result) else { return false };
     let node = &graph.nodes[outer];
-    let (Some(g), Some(out)) = (expression_of(node), node.outputs.first().copied().flatten()) else {
+    let (Some(g), Some(out)) = (node.op.expression(), node.outputs.first().copied().flatten()) else {
         return false;
     };
     let (Some(a), Some(b)) = (fact(result.0 as usize), fact(out.0 as usize)) else { return false };
@@ -65,7 +66,7 @@ fn merge(graph: &mut Graph, index: usize, facts: &[Option<Fact>]) -> bool {
     let types: Option<Vec<_>> =
         inputs.iter().map(|id| id.and_then(|id| fact(id.0 as usize)).map(|fact| fact.dtype)).collect();
     // Both must have a GPU form, or one that has none would take the other to the CPU.
-    let emits = types.is_some_and(|types| emit("pointwise", &expression, &types).is_ok());
+    let emits = types.is_some_and(|types| to_wgsl("pointwise", &expression, &types).is_ok());
     if inputs.len() > MAX_OPERANDS || !emits {
         return false;
     }

@@ -2,7 +2,7 @@
 //! Reshapes → *Result* one of them, which the readers of both read. Exporters and optimisers write a mask or
 //! its lengths anew in every layer, with constants of their own.
 
-use super::{expression_of, redirect};
+use super::redirect;
 use crate::error::Result;
 use crate::graph::{Graph, Node, ValueId};
 use crate::ops::shape::reshape::Reshape;
@@ -28,7 +28,7 @@ pub fn rewrite(graph: &mut Graph) -> Result<bool> {
     for node in &mut graph.nodes {
         redirect(node, &same);
         let &[Some(result)] = &node.outputs[..] else { continue };
-        if expression_of(node).is_none() && node.op.downcast::<Reshape>().is_none() {
+        if node.op.expression().is_none() && node.op.downcast::<Reshape>().is_none() {
             continue;
         }
         let reads = node.inputs.iter().map(|id| id.map(|id| first.get(&id).copied().unwrap_or(id)));
@@ -44,6 +44,6 @@ pub fn rewrite(graph: &mut Graph) -> Result<bool> {
 }
 
 fn does_the_same(a: &Node, b: &Node) -> bool {
-    let functions = expression_of(a).zip(expression_of(b)).is_some_and(|(a, b)| a == b);
+    let functions = a.op.expression().zip(b.op.expression()).is_some_and(|(a, b)| a == b);
     functions || a.op.downcast::<Reshape>().zip(b.op.downcast::<Reshape>()).is_some_and(|(a, b)| a == b)
 }

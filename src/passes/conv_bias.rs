@@ -1,11 +1,11 @@
 //! *Given* `Conv(x, W, b?) → Add(y, k)`, k a constant of one number for each channel (`[c, 1, …]`), nobody
 //! else reading between → *Result* `Conv(x, W, b + k)`.
 
-use super::{epilogue_of, expression_of, fuse_into, only_reader};
+use super::{fuse_into, only_reader};
 use crate::error::Result;
+use crate::expression::table;
 use crate::graph::{Graph, ValueId};
 use crate::ops::nn::conv::Conv;
-use crate::ops::pointwise::table;
 use crate::tensor::{Tensor, cast};
 
 pub fn rewrite(graph: &mut Graph) -> Result<bool> {
@@ -23,13 +23,15 @@ pub fn rewrite(graph: &mut Graph) -> Result<bool> {
 fn fold(graph: &mut Graph, index: usize) -> Result<bool> {
     let node = &graph.nodes[index];
     let plain = node.op.downcast::<Conv>().is_some()
-        && epilogue_of(node).is_some_and(|epilogue| epilogue.is_identity());
+        && node.op.epilogue().is_some_and(|epilogue| epilogue.is_identity());
     let Some(result) = node.outputs.first().copied().flatten().filter(|_| plain) else { return Ok(false) };
     let constant = |id: Option<ValueId>| id.and_then(|id| graph.constant(id));
     let Some(weights) = node.inputs.get(1).copied().and_then(constant) else { return Ok(false) };
     let Some(outer) = only_reader(graph, &graph.uses(), result) else { return Ok(false) };
     let adder = &graph.nodes[outer];
-    let is_add = expression_of(adder)
+    let is_add = adder
+        .op
+        .expression()
         .is_some_and(|e| e.steps.len() == 1 && e.steps[0].row == &table::ADD && e.operands == 2);
     let Some(&other) = adder.inputs.iter().find(|&&id| id != Some(result)).filter(|_| is_add) else {
         return Ok(false);

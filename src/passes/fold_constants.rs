@@ -2,10 +2,10 @@
 //!
 //! Results much larger than what they come from (an Expand, a Range) are left to the plan.
 
+use crate::base::Mode;
 use crate::cpu;
 use crate::error::Result;
 use crate::graph::Graph;
-use crate::ops::Mode;
 
 const FREE_BYTES: usize = 1 << 20;
 

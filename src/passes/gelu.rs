@@ -4,8 +4,9 @@
 use super::search::{Fusion, Search, everywhere};
 use crate::base::Fact;
 use crate::error::Result;
+use crate::expression::{Arg, Pointwise, table};
 use crate::graph::{Graph, ValueId};
-use crate::ops::pointwise::{Arg, Elementwise, Pointwise, table};
+use crate::ops::pointwise::Elementwise;
 use std::sync::Arc;
 
 pub fn rewrite(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<bool> {

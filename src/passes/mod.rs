@@ -23,10 +23,9 @@ mod siblings;
 
 use crate::base::Fact;
 use crate::error::{Error, Result};
+use crate::expression::Pointwise;
 use crate::graph::{Graph, Node, ValueId};
-use crate::ops::pointwise::{Elementwise, Pointwise};
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// A rewrite without shapes: whether it changed the graph.
 type Rewrite = fn(&mut Graph) -> Result<bool>;
@@ -114,35 +113,11 @@ fn only_reader(graph: &Graph, uses: &[usize], value: ValueId) -> Option<usize> {
     graph.nodes.iter().position(|node| node.inputs.contains(&Some(value)))
 }
 
-/// The epilogue of a node whose operator carries one.
-pub(crate) fn epilogue_of(node: &Node) -> Option<&Pointwise> {
-    use crate::ops::{matrix, nn};
-    let op = &*node.op;
-    op.downcast::<nn::conv::Conv>()
-        .map(|conv| &conv.epilogue)
-        .or_else(|| op.downcast::<nn::conv_transpose::ConvTranspose>().map(|conv| &conv.epilogue))
-        .or_else(|| op.downcast::<matrix::matmul::MatMul>().map(|matmul| &matmul.epilogue))
-        .or_else(|| op.downcast::<matrix::gemm::Gemm>().map(|gemm| &gemm.epilogue))
-}
-
 /// Gives a node that carries an epilogue another one. Its further operands are inputs from 3 on.
 pub(crate) fn set_epilogue(node: &mut Node, epilogue: Pointwise) {
-    use crate::ops::{matrix, nn};
-    let op = &*node.op;
-    if let Some(conv) = op.downcast::<nn::conv::Conv>() {
-        node.op = Arc::new(nn::conv::Conv { epilogue, ..conv.clone() });
-    } else if let Some(conv) = op.downcast::<nn::conv_transpose::ConvTranspose>() {
-        node.op = Arc::new(nn::conv_transpose::ConvTranspose { epilogue, ..conv.clone() });
-    } else if op.downcast::<matrix::matmul::MatMul>().is_some() {
-        node.op = Arc::new(matrix::matmul::MatMul { epilogue });
-    } else if let Some(gemm) = op.downcast::<matrix::gemm::Gemm>() {
-        node.op = Arc::new(matrix::gemm::Gemm { epilogue, ..gemm.clone() });
+    if let Some(op) = node.op.with_epilogue(epilogue) {
+        node.op = op;
     }
-}
-
-/// The expression of an elementwise node.
-fn expression_of(node: &Node) -> Option<&Pointwise> {
-    node.op.downcast::<Elementwise>().map(|op| &op.expression)
 }
 
 /// Fuses node `outer`, which alone reads node `inner`'s result, into `inner`: `inner` takes over its output

@@ -10,13 +10,12 @@
 //! `RMSNormalization(x, scale)`. d² is Pow(d, 2) or d · d; the division may be Reciprocal and Mul.
 
 use super::search::{Fusion, Search, everywhere};
-use crate::base::Fact;
+use crate::base::{Fact, Reduction};
 use crate::error::Result;
+use crate::expression::table;
 use crate::graph::{Graph, ValueId};
 use crate::kernels::normalize::Normalization;
-use crate::kernels::reduce::Reduction;
 use crate::ops::nn::layer_normalization::LayerNormalization;
-use crate::ops::pointwise::table;
 use crate::ops::reduce::reduce::Reduce;
 use crate::tensor::DType;
 use std::sync::Arc;

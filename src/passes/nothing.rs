@@ -2,12 +2,12 @@
 //! condition is known and the same everywhere → *Result* its readers read what it read. The graph's outputs
 //! stay what they are. A CastLike no longer reads the value whose type it takes.
 
-use super::{expression_of, redirect};
+use super::redirect;
 use crate::base::Fact;
 use crate::error::Result;
+use crate::expression::table;
 use crate::graph::{Graph, Node, ValueId};
 use crate::ops::pointwise::cast_like::CastLike;
-use crate::ops::pointwise::table;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -46,7 +46,9 @@ fn passed(node: &Node, facts: &[Option<Fact>]) -> Option<(ValueId, ValueId)> {
     let fact = |id: ValueId| facts.get(id.0 as usize)?.as_ref();
     let &[Some(result)] = &node.outputs[..] else { return None };
     let cast = node.op.downcast::<CastLike>().is_some();
-    let step = expression_of(node)
+    let step = node
+        .op
+        .expression()
         .filter(|expression| expression.steps.len() == 1)
         .map(|expression| expression.steps[0].row);
     let from = match step {

@@ -6,7 +6,6 @@
 //! Unsqueeze, and a Transpose that moves axes of size 1. Between y and the Reshape there may be functions
 //! that went this way before.
 
-use super::expression_of;
 use super::search::Search;
 use crate::base::Fact;
 use crate::error::Result;
@@ -61,7 +60,7 @@ fn find(search: &Search<'_>, view: usize) -> Option<Move> {
     let fits =
         same(search.fact(output)?) && tensors.iter().all(|&k| known(reader.inputs[k]).is_some_and(same));
     let worth = after.count() > 1 && after.value.is_none();
-    let moves = expression_of(reader).is_some() && tensors.len() <= 1 && fits && worth;
+    let moves = reader.op.expression().is_some() && tensors.len() <= 1 && fits && worth;
     let residual = tensors.first().copied();
     moves.then(|| Move {
         view,
@@ -124,7 +123,7 @@ fn comes_of_product(search: &Search<'_>, value: ValueId) -> bool {
         return true;
     }
     let inputs = &search.graph.nodes[node].inputs;
-    let function = expression_of(&search.graph.nodes[node]).is_some();
+    let function = search.graph.nodes[node].op.expression().is_some();
     let through =
         |from: ValueId| function || inputs.first() == Some(&Some(from)) && keeps_order(search, node);
     inputs

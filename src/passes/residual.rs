@@ -3,12 +3,11 @@
 //! *Result* MatMul with a bias. Then functions of the sum alone are absorbed as in [`super::activation`].
 
 use super::activation::function_of;
-use super::{epilogue_of, expression_of, fuse_into, only_reader, set_epilogue};
+use super::{fuse_into, only_reader, set_epilogue};
 use crate::base::Fact;
 use crate::error::Result;
+use crate::expression::table;
 use crate::graph::{Graph, ValueId};
-use crate::ops::matrix::matmul::MatMul;
-use crate::ops::pointwise::table;
 
 pub fn rewrite(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<bool> {
     let mut changed = false;
@@ -26,7 +25,7 @@ pub fn rewrite(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<bool> {
 fn step(graph: &mut Graph, index: usize, facts: &[Option<Fact>]) -> bool {
     let fact = |id: ValueId| facts.get(id.0 as usize).and_then(Option::as_ref);
     let node = &graph.nodes[index];
-    let Some(epilogue) = epilogue_of(node).cloned() else { return false };
+    let Some(epilogue) = node.op.epilogue().cloned() else { return false };
     let Some(result) = node.outputs.first().copied().flatten() else { return false };
     let uses = graph.uses();
     let Some(outer) = only_reader(graph, &uses, result) else { return false };
@@ -36,7 +35,8 @@ fn step(graph: &mut Graph, index: usize, facts: &[Option<Fact>]) -> bool {
         return true;
     }
     let reader = &graph.nodes[outer];
-    let row = expression_of(reader).filter(|e| e.steps.len() == 1 && e.operands == 2).map(|e| e.steps[0].row);
+    let row =
+        reader.op.expression().filter(|e| e.steps.len() == 1 && e.operands == 2).map(|e| e.steps[0].row);
     let takes = row.is_some_and(|row| [&table::ADD, &table::SUB, &table::MUL].contains(&row));
     let Some(other) = reader.inputs.iter().flatten().copied().find(|&id| id != result).filter(|_| takes)
     else {
@@ -51,7 +51,7 @@ fn step(graph: &mut Graph, index: usize, facts: &[Option<Fact>]) -> bool {
         && r.shape.last().copied() == n
         && r.count() == n.unwrap_or(0)
         && r.value.is_some();
-    if node.op.downcast::<MatMul>().is_some()
+    if node.op.product().is_some_and(|product| !product.matrix_c)
         && epilogue.is_identity()
         && bias
         && node.inputs.len() == 2
@@ -71,13 +71,13 @@ fn step(graph: &mut Graph, index: usize, facts: &[Option<Fact>]) -> bool {
     }
     // The operand must not come from behind this node: the fused node stands where its reader stood, so it
     // can't.
-    let gemm_with_matrix = node.op.downcast::<crate::ops::matrix::gemm::Gemm>().is_some()
+    let gemm_with_matrix = node.op.product().is_some_and(|product| product.matrix_c)
         && node.inputs.get(2).copied().flatten().and_then(fact).is_some_and(|c| c.count() != n.unwrap_or(0));
     if r.shape != y.shape || epilogue.operands > 1 || gemm_with_matrix || r.dtype != y.dtype {
         return false;
     }
     let Some(at) = reader.inputs.iter().position(|&id| id == Some(result)) else { return false };
-    let function = expression_of(reader).cloned().unwrap_or_default();
+    let function = reader.op.expression().cloned().unwrap_or_default();
     let node = &mut graph.nodes[index];
     node.inputs.resize(3, None);
     node.inputs.push(Some(other));
@@ -87,6 +87,6 @@ fn step(graph: &mut Graph, index: usize, facts: &[Option<Fact>]) -> bool {
 }
 
 /// An epilogue that ends in another type takes no residual. (None does today: comparisons are not absorbed.)
-fn changes_type(epilogue: &crate::ops::pointwise::Pointwise) -> bool {
+fn changes_type(epilogue: &crate::expression::Pointwise) -> bool {
     epilogue.steps.iter().any(|step| step.row.result != table::Result_::Same)
 }

@@ -12,9 +12,9 @@
 use super::search::{Fusion, Search, everywhere};
 use crate::base::Fact;
 use crate::error::Result;
+use crate::expression::table;
 use crate::graph::{Graph, ValueId};
 use crate::ops::nn::rotary_embedding::RotaryEmbedding;
-use crate::ops::pointwise::table;
 use crate::ops::shape::concat::Concat;
 use crate::ops::shape::slice::Slice;
 use crate::ops::shape::split::Split;

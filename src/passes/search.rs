@@ -2,11 +2,10 @@
 //! exchange itself.
 
 use super::activation::function_where;
-use super::expression_of;
 use crate::base::Fact;
+use crate::expression::{Pointwise, Row};
 use crate::graph::{Graph, ValueId};
 use crate::ops::Operator;
-use crate::ops::pointwise::{Pointwise, Row};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -62,7 +61,7 @@ impl<'a> Search<'a> {
     }
     /// The function of an elementwise node of one step.
     pub fn step(&self, node: usize) -> Option<&'static Row> {
-        expression_of(&self.graph.nodes[node]).filter(|e| e.steps.len() == 1).map(|e| e.steps[0].row)
+        self.graph.nodes[node].op.expression().filter(|e| e.steps.len() == 1).map(|e| e.steps[0].row)
     }
     /// The other input of an elementwise node of two.
     pub fn other(&self, node: usize, value: ValueId) -> Option<ValueId> {

@@ -17,18 +17,15 @@
 //! is done only where every reader takes strided rows: behind a Reshape into heads, views, products,
 //! elementwise operators and attention.
 
-use super::{epilogue_of, expression_of, only_reader};
+use super::only_reader;
+use crate::base::{Mode, Operands};
 use crate::error::{Error, Result};
+use crate::expression::table;
 use crate::graph::{Graph, Node, ValueId};
-use crate::ops::matrix::{gemm::Gemm, matmul::MatMul};
 use crate::ops::nn::attention::Attention;
 use crate::ops::nn::rotary_embedding::RotaryEmbedding;
-use crate::ops::pointwise::table;
-use crate::ops::shape::{
-    concat::Concat, expand::Expand, reshape::Reshape, shape_of::ShapeOf, slice::Slice, split::Split,
-    transpose::Transpose,
-};
-use crate::ops::{Mode, Operands, Operator};
+use crate::ops::shape::{concat::Concat, reshape::Reshape, split::Split};
+use crate::ops::{Operator, Reads};
 use crate::tensor::Tensor;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -100,17 +97,12 @@ impl<'a> Search<'a> {
 
     fn member(&self, node: usize) -> Option<Member> {
         let product = &self.graph.nodes[node];
-        let gemm = product.op.downcast::<Gemm>();
-        if gemm.is_some_and(|gemm| gemm.alpha != 1.0 || gemm.beta != 1.0)
-            || gemm.is_none() && product.op.downcast::<MatMul>().is_none()
-        {
-            return None;
-        }
+        product.op.product().filter(|product| product.alpha == 1.0 && product.beta == 1.0)?;
         let (operand, weights) = (product.inputs.first().copied()??, product.inputs.get(1).copied()??);
         let tensor = self.graph.constant(weights)?;
         let columns = *tensor.shape().get(1 - summed(product))?;
         let plain =
-            epilogue_of(product)?.is_identity() && product.inputs.len() <= 3 && product.outputs.len() == 1;
+            product.op.epilogue()?.is_identity() && product.inputs.len() <= 3 && product.outputs.len() == 1;
         if !plain
             || self.graph.constant(operand).is_some()
             || tensor.rank() != 2
@@ -145,7 +137,9 @@ impl<'a> Search<'a> {
     fn addition(&self, value: ValueId) -> Option<(usize, ValueId, ValueId)> {
         let outer = only_reader(self.graph, &self.uses, value)?;
         let adder = &self.graph.nodes[outer];
-        let is_add = expression_of(adder)
+        let is_add = adder
+            .op
+            .expression()
             .is_some_and(|e| e.steps.len() == 1 && e.steps[0].row == &table::ADD && e.operands == 2);
         let other = adder.inputs.iter().flatten().copied().find(|&id| id != value).filter(|_| is_add)?;
         Some((outer, other, adder.outputs.first().copied()??))
@@ -158,10 +152,10 @@ impl<'a> Search<'a> {
             // Three axes of four would merge batch and heads, which lie no constant step apart.
             let reshape = matches!(node.op.downcast::<Reshape>(), Some(Reshape::To { .. }))
                 && shape.is_none_or(|shape| shape.len() > 3);
-            reshape
-                || node.op.downcast::<Attention>().is_some()
-                || node.op.downcast::<RotaryEmbedding>().is_some()
-                || node.op.downcast::<ShapeOf>().is_some()
+            // They take heads as one axis, too.
+            let heads =
+                node.op.downcast::<Attention>().is_some() || node.op.downcast::<RotaryEmbedding>().is_some();
+            reshape || heads || node.op.reads() == Reads::Shape
         };
         let direct = self
             .readers
@@ -180,19 +174,10 @@ impl<'a> Search<'a> {
             }
             for &reader in readers.iter().filter(|&&reader| seen.insert(reader)) {
                 let node = &self.graph.nodes[reader];
-                let op = &*node.op;
-                let view = op.downcast::<Reshape>().is_some()
-                    || op.downcast::<Transpose>().is_some()
-                    || op.downcast::<Slice>().is_some();
-                let view = view || op.downcast::<Split>().is_some() || op.downcast::<Expand>().is_some();
-                let strided = op.downcast::<MatMul>().is_some()
-                    || op.downcast::<Attention>().is_some()
-                    || op.downcast::<Concat>().is_some();
-                let strided = strided || op.downcast::<RotaryEmbedding>().is_some();
-                if view {
-                    stack.extend(node.outputs.iter().flatten());
-                } else if !strided && expression_of(node).is_none() && op.downcast::<ShapeOf>().is_none() {
-                    return false;
+                match node.op.reads() {
+                    Reads::View => stack.extend(node.outputs.iter().flatten()),
+                    Reads::Strided | Reads::Shape => {}
+                    Reads::Contiguous => return false,
                 }
             }
         }
@@ -202,17 +187,13 @@ impl<'a> Search<'a> {
 
 /// Whether two products are of one kind and one A.
 fn alike(a: &Node, b: &Node) -> bool {
-    let same = match (a.op.downcast::<Gemm>(), b.op.downcast::<Gemm>()) {
-        (Some(a), Some(b)) => a.trans_a == b.trans_a && a.trans_b == b.trans_b,
-        (None, None) => a.op.downcast::<MatMul>().is_some() && b.op.downcast::<MatMul>().is_some(),
-        _ => false,
-    };
+    let same = a.op.product().is_some() && a.op.product() == b.op.product();
     same && a.inputs.first() == b.inputs.first()
 }
 
 /// The axis of a product's weights along which it sums.
 fn summed(product: &Node) -> usize {
-    product.op.downcast::<Gemm>().is_some_and(|gemm| gemm.trans_b) as usize
+    product.op.product().is_some_and(|product| product.trans_b) as usize
 }
 
 /// Makes one product of several, which stands where the first of them stood, and splits its result.

@@ -1,10 +1,9 @@
 //! Inference of every type and shape, and of the values that follow from constants and shapes.
 
-use crate::base::Fact;
+use crate::base::{Fact, Infer, Mode, Operands};
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
-use crate::ops::{Infer, Mode, Operands};
 use std::collections::HashMap;
 
 /// Values that follow from constants are computed with the plan up to this many bytes.

@@ -13,7 +13,6 @@ use crate::base::{Fact, Layout, PlaceId, View};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ValueId};
 use crate::kernels::Target;
-use crate::ops::shape::concat::Concat;
 use crate::tensor::Tensor;
 use crate::tensor::index::{Odometer, axis, strides};
 use std::collections::HashMap;
@@ -47,10 +46,10 @@ pub(super) fn shares(graph: &Graph, facts: &[Option<Fact>]) -> HashMap<ValueId, 
         |id: ValueId| facts.get(id.0 as usize).and_then(Option::as_ref).filter(|fact| fact.value.is_none());
     let mut found = HashMap::new();
     for node in &graph.nodes {
-        let (Some(concat), &[Some(whole)]) = (node.op.downcast::<Concat>(), &node.outputs[..]) else {
+        let (Some(concat), &[Some(whole)]) = (node.op.concatenates(), &node.outputs[..]) else {
             continue;
         };
-        let Some(axis) = fact(whole).and_then(|fact| axis(concat.axis, fact.rank()).ok()) else { continue };
+        let Some(axis) = fact(whole).and_then(|fact| axis(concat, fact.rank()).ok()) else { continue };
         let mut start = 0;
         for &part in node.inputs.iter().flatten() {
             let Some(size) =

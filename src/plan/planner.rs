@@ -5,12 +5,11 @@ use super::lowering::NodeLowering;
 use super::part::{Share, shares};
 use super::places::too_large;
 use super::*;
-use crate::base::{Access, Form};
+use crate::base::{Access, Form, Mode};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ValueId};
 use crate::kernels::lowering::{Contents, Emitter};
 use crate::kernels::{Extent, Kernel, PARAMS_WINDOW, Prelude, block};
-use crate::ops::Mode;
 use crate::tensor::DType;
 use std::collections::HashMap;
 
@@ -136,7 +135,11 @@ impl Builder {
             (self.places.len(), self.steps.len(), self.constants.len(), self.reports.len());
         self.dispatches.clear();
         self.asked.clear();
-        let lowered = node.op.clone().lower(&mut NodeLowering { builder: self, node, inputs, outputs });
+        let op = node.op.clone();
+        let lowered = match op.gpu() {
+            Some(op) => op.lower(&mut NodeLowering { builder: self, node, inputs, outputs }),
+            None => Err(Unsupported::new("no GPU kernel yet")),
+        };
         match lowered {
             Ok(()) if self.dispatches.is_empty() => Ok(Placement::View),
             Ok(()) => {

@@ -6,7 +6,8 @@ use super::values::{Held, few_floats, floats};
 use super::{Place, ieee, places, run};
 use sardonyx::Tensor;
 use sardonyx::compare::rounding;
-use sardonyx::ops::pointwise::{Elementwise, Pointwise, Row, table};
+use sardonyx::expression::{Pointwise, Row, table};
+use sardonyx::ops::pointwise::Elementwise;
 use sardonyx::tensor::{DType, cast};
 use std::sync::Arc;
 

@@ -9,6 +9,7 @@
 
 mod casts;
 mod elementwise;
+mod fused;
 mod ieee;
 mod rows;
 mod tally;

@@ -1,10 +1,10 @@
 //! [Einsum](https://onnx.ai/onnx/operators/onnx__Einsum.html), version 12: sums of products by Einstein's
 //! convention, with ellipses, repeated indices (diagonals) and an implicit result.
 
-use crate::base::{Bound, Fact};
+use crate::base::{Bound, Fact, Infer, Mode, Operands, Terms};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{NodeView, OpDef, Operator};
 use crate::tensor::index::{Odometer, strides};
 use crate::tensor::{Tensor, allocate, cast, element_count};
 use std::sync::Arc;
@@ -224,6 +224,7 @@ impl Operator for Einsum {
             length: self
                 .resolve(&shapes)
                 .map_or(1, |resolved| resolved.sizes[resolved.kept..].iter().product()),
+            terms: Terms::Elements,
         }
     }
 

@@ -4,18 +4,18 @@
 //! Inputs: A `[m, k]` (or `[k, m]`), B `[k, n]` (or `[n, k]`), C broadcast to `[m, n]`, optional; then the
 //! epilogue's operands.
 
-use crate::base::{Bound, Fact, Layout, Unsupported};
-use crate::cpu::epilogue::Ready;
-use crate::cpu::gemm::{MatrixRef, gemm};
-use crate::cpu::panels::{Packed, Panels};
-use crate::cpu::product::{Rows, product};
+use crate::base::{Bound, Fact, Infer, Layout, Mode, Operands, Unsupported};
+use crate::cpu_kernels::epilogue::Ready;
+use crate::cpu_kernels::gemm::{MatrixRef, gemm};
+use crate::cpu_kernels::panels::{Packed, Panels};
+use crate::cpu_kernels::product::{Rows, product};
 use crate::error::{Error, Result};
+use crate::expression::{Arg, Pointwise, table};
 use crate::kernels::Lowering;
 use crate::kernels::epilogue::Ends;
 use crate::kernels::matmul as kernel;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::pointwise::{Arg, Pointwise, table};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Engine, Lower, NodeView, OpDef, Operator, Product};
 use crate::tensor::{DType, Real, Tensor, cast, element_count, pool, zeros};
 use std::sync::Arc;
 
@@ -165,7 +165,11 @@ impl Operator for Gemm {
     fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
         let (a, b) = (inputs.required(0)?, inputs.required(1)?);
         if a.dtype() == DType::F32 {
-            return self.floats(inputs, None, mode);
+            let mut result = self.compute::<f32>(a, b)?;
+            if let Some(c) = inputs.optional(2) {
+                result = self.addition().eval(&[&result, c], mode)?;
+            }
+            return crate::ops::nn::epilogue(&self.epilogue, result, inputs.skip(3), mode);
         }
         let wide = |tensor: &Tensor| {
             if tensor.dtype().is_float() { Ok(tensor.clone()) } else { cast(tensor, DType::F64, true) }
@@ -180,62 +184,29 @@ impl Operator for Gemm {
         crate::ops::nn::epilogue(&self.epilogue, result, inputs.skip(3), mode)
     }
 
-    fn pack(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Packed>> {
-        let panels = inputs
-            .optional(1)
-            .filter(|b| b.dtype() == DType::F32 && b.rank() == 2)
-            .map(|b| self.panels(b))
-            .transpose()?;
-        Ok(panels.map(|panels| Packed::Panels(vec![panels])))
+    fn engine(&self) -> Option<&dyn Engine> {
+        Some(self)
     }
 
-    fn eval_packed(&self, inputs: Operands<'_, Tensor>, packed: &Packed, mode: Mode) -> Result<Vec<Tensor>> {
-        match packed {
-            Packed::Panels(panels) if inputs.required(0)?.dtype() == DType::F32 => {
-                self.floats(inputs, panels.first(), mode)
-            }
-            _ => self.eval(inputs, mode),
-        }
-    }
-
-    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
-        let storage = at.float_storage(0)?;
-        let (m, n, k) = self
-            .sizes(&at.fact(0)?.shape, &at.fact(1)?.shape)
-            .map_err(|error| Unsupported::new(error.message()))?;
-        let (a, b) = (at.view(0)?, at.view(1)?);
-        let a = if self.trans_a { a.permuted(&[1, 0]) } else { a };
-        let b = if self.trans_b { b.permuted(&[1, 0]) } else { b };
-        // A row of C for all rows is a bias; any other C is a residual.
-        let mut bias = None;
-        let mut residual = None;
-        let mut epilogue = self.epilogue.clone();
-        if at.has_input(2) {
-            let c = at.view(2)?;
-            let row = self.beta == 1.0
-                && c.count() == n
-                && c.shape.last() == Some(&n)
-                && c.shape.iter().rev().skip(1).all(|&size| size == 1);
-            if row {
-                let flat = c.reshaped_or(&[n], "a bias")?;
-                bias = Some(at.in_layout(flat, Layout::Dense)?.place);
-            } else {
-                if epilogue.operands > 1 {
-                    return Err(Unsupported::new("C that is no row, with a residual"));
-                }
-                residual = Some(at.in_layout(c.broadcast(&[m, n]), Layout::Rows4)?.place);
-                epilogue = self.addition().then(&epilogue, 0);
-            }
-        }
-        if self.epilogue.operands > 1 {
-            residual = Some(at.input(3, Layout::Rows4)?.place);
-        }
-        let ends = Ends::new(&epilogue, bias, residual, at.target(0, Layout::Rows4)?)?;
-        kernel::product(at, storage, [a, b], &[], [m, n, k], self.alpha, &ends)
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
     }
 
     fn magnitude(&self) -> Option<Arc<dyn Operator>> {
         Some(Arc::new(Gemm { alpha: self.alpha.abs(), beta: self.beta.abs(), ..self.clone() }))
+    }
+
+    fn epilogue(&self) -> Option<&Pointwise> {
+        Some(&self.epilogue)
+    }
+
+    fn with_epilogue(&self, epilogue: Pointwise) -> Option<Arc<dyn Operator>> {
+        Some(Arc::new(Self { epilogue, ..self.clone() }))
+    }
+
+    fn product(&self) -> Option<Product> {
+        let Self { alpha, beta, trans_a, trans_b, .. } = *self;
+        Some(Product { alpha, beta, trans_a, trans_b, matrix_c: true })
     }
 
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
@@ -254,6 +225,74 @@ impl Operator for Gemm {
             .copied()
             .unwrap_or(0) as u64;
         outputs.first().map_or(0, |out| 2 * out.count() as u64 * k)
+    }
+}
+
+impl Lower for Gemm {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let storage = at.float_storage(0)?;
+        let (m, n, k) = self
+            .sizes(&at.fact(0)?.shape, &at.fact(1)?.shape)
+            .map_err(|error| Unsupported::new(error.message()))?;
+        let (a, b) = (at.view(0)?, at.view(1)?);
+        let a = if self.trans_a { a.permuted(&[1, 0]) } else { a };
+        let b = if self.trans_b { b.permuted(&[1, 0]) } else { b };
+        // A row of C for all rows is a bias; any other C is a residual.
+        let mut bias = None;
+        let (mut residual, mut added) = (None, false);
+        let mut epilogue = self.epilogue.clone();
+        if at.has_input(2) {
+            let c = at.view(2)?;
+            let row = self.beta == 1.0
+                && c.count() == n
+                && c.shape.last() == Some(&n)
+                && c.shape.iter().rev().skip(1).all(|&size| size == 1);
+            if row {
+                let flat = c.reshaped_or(&[n], "a bias")?;
+                bias = Some(at.in_layout(flat, Layout::Dense)?.place);
+            } else {
+                if epilogue.operands > 1 {
+                    return Err(Unsupported::new("C that is no row, with a residual"));
+                }
+                residual = Some(at.in_layout(c.broadcast(&[m, n]), Layout::Rows4)?.place);
+                epilogue = self.addition().then(&epilogue, 0);
+                added = true;
+            }
+        }
+        if self.epilogue.operands > 1 {
+            residual = Some(at.input(3, Layout::Rows4)?.place);
+        }
+        let dtype = at.output_fact(0)?.dtype;
+        let mut ends = Ends::new(&epilogue, dtype, bias, residual, at.target(0, Layout::Rows4)?)?;
+        if added {
+            ends.epilogue = ends.epilogue.begun_by_the_operator();
+        }
+        kernel::product(at, storage, [a, b], &[], [m, n, k], self.alpha, &ends)
+    }
+}
+
+impl Engine for Gemm {
+    fn pack(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Packed>> {
+        let panels = inputs
+            .optional(1)
+            .filter(|b| b.dtype() == DType::F32 && b.rank() == 2)
+            .map(|b| self.panels(b))
+            .transpose()?;
+        Ok(panels.map(|panels| Packed::Panels(vec![panels])))
+    }
+
+    fn run(
+        &self,
+        inputs: Operands<'_, Tensor>,
+        packed: Option<&Packed>,
+        _wanted: usize,
+        mode: Mode,
+    ) -> Result<Option<Vec<Tensor>>> {
+        if inputs.required(0)?.dtype() != DType::F32 {
+            return Ok(None);
+        }
+        let panels = if let Some(Packed::Panels(panels)) = packed { panels.first() } else { None };
+        self.floats(inputs, panels, mode).map(Some)
     }
 }
 

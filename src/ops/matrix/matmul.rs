@@ -4,18 +4,17 @@
 //! Inputs: A `[…, m, k]`, B `[…, k, n]`, either possibly 1-D; input 2 is a bias `[n]` that a pass put there;
 //! then the epilogue's operands, each of the result's shape.
 
-use crate::base::{Bound, Fact, Layout, Unsupported};
-use crate::cpu::epilogue::Ready;
-use crate::cpu::gemm::{MatrixRef, gemm};
-use crate::cpu::panels::{Packed, Panels};
-use crate::cpu::product::{Rows, product as product_of, product_on};
+use crate::base::{Bound, Fact, Infer, Layout, Mode, Operands, Unsupported};
+use crate::cpu_kernels::epilogue::Ready;
+use crate::cpu_kernels::gemm::{MatrixRef, gemm};
+use crate::cpu_kernels::panels::{Packed, Panels};
+use crate::cpu_kernels::product::{Rows, product as product_of, product_on};
 use crate::error::{Error, Result};
-use crate::kernels::Lowering;
+use crate::expression::Pointwise;
 use crate::kernels::epilogue::Ends;
-use crate::kernels::{Target, matmul as kernel};
+use crate::kernels::{Lowering, Target, matmul as kernel};
 use crate::ops::case::{Case, Operand::*, case};
-use crate::ops::pointwise::Pointwise;
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Engine, Lower, NodeView, OpDef, Operator, Product, Reads};
 use crate::tensor::index::{Odometer, broadcast, broadcast_strides, strides};
 use crate::tensor::{DType, Real, Tensor, cast, element_count, pool, zeros};
 use crate::threads::try_chunks;
@@ -82,40 +81,54 @@ impl Operator for MatMul {
         let (a, b) = (inputs.required(0)?, inputs.required(1)?);
         let mut result = match a.dtype() {
             DType::F64 => product::<f64>(a, b)?,
-            DType::F32 => return self.floats(inputs, None, mode),
+            DType::F32 => product::<f32>(a, b)?,
             DType::I32 | DType::I64 | DType::U32 | DType::U64 => integers(a, b)?,
             other => return Err(Error::unsupported(format!("a matrix product of {other}"))),
         };
         if let Some(bias) = inputs.optional(2) {
-            result =
-                Pointwise::of(&crate::ops::pointwise::table::ADD, 2, &[]).eval(&[&result, bias], mode)?;
+            result = Pointwise::of(&crate::expression::table::ADD, 2, &[]).eval(&[&result, bias], mode)?;
         }
         crate::ops::nn::epilogue(&self.epilogue, result, inputs.skip(3), mode)
     }
 
-    fn pack(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Packed>> {
-        match inputs.optional(1) {
-            Some(b)
-                if b.dtype() == DType::F32
-                    && (b.rank() == 2
-                        || b.rank() > 2 && b.shape()[..b.rank() - 2].iter().all(|&size| size == 1)) =>
-            {
-                let (k, n) = (b.shape()[b.rank() - 2], b.shape()[b.rank() - 1]);
-                Ok(Some(Packed::Panels(vec![Panels::pack(b.as_slice()?, k, n, n, 1)?])))
-            }
-            _ => Ok(None),
+    fn engine(&self) -> Option<&dyn Engine> {
+        Some(self)
+    }
+
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn epilogue(&self) -> Option<&Pointwise> {
+        Some(&self.epilogue)
+    }
+
+    fn with_epilogue(&self, epilogue: Pointwise) -> Option<Arc<dyn Operator>> {
+        Some(Arc::new(Self { epilogue }))
+    }
+
+    fn product(&self) -> Option<Product> {
+        Some(Product { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: false, matrix_c: false })
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Strided
+    }
+
+    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Contraction {
+            length: inputs.optional(0).and_then(|a| a.shape.last().copied()).unwrap_or(1)
+                + inputs.optional(2).is_some() as usize,
         }
     }
 
-    fn eval_packed(&self, inputs: Operands<'_, Tensor>, packed: &Packed, mode: Mode) -> Result<Vec<Tensor>> {
-        match packed {
-            Packed::Panels(panels) if inputs.required(0)?.dtype() == DType::F32 => {
-                self.floats(inputs, panels.first(), mode)
-            }
-            _ => self.eval(inputs, mode),
-        }
+    fn flops(&self, inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
+        let k = inputs.optional(0).and_then(|a| a.shape.last().copied()).unwrap_or(0) as u64;
+        outputs.first().map_or(0, |out| 2 * out.count() as u64 * k)
     }
+}
 
+impl Lower for MatMul {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let storage = at.float_storage(0)?;
         let (a_shape, b_shape) = (at.fact(0)?.shape.clone(), at.fact(1)?.shape.clone());
@@ -147,27 +160,57 @@ impl Operator for MatMul {
         let fact = at.output_fact(0)?.clone();
         let sizes = [s.m, s.n, s.k];
         if !column {
-            let ends = Ends::new(&self.epilogue, bias, residual, at.target(0, Layout::Rows4)?)?;
+            let ends = Ends::new(
+                &self.epilogue,
+                at.output_fact(0)?.dtype,
+                bias,
+                residual,
+                at.target(0, Layout::Rows4)?,
+            )?;
             return kernel::product(at, storage, [a, b], &s.batch, sizes, 1.0, &ends);
         }
         let shape: Vec<usize> = fact.shape.iter().copied().chain([1]).collect();
         let output = at.scratch(&Fact::new(fact.dtype, shape), Layout::Rows4)?;
-        let ends = Ends::new(&self.epilogue, bias, residual, Target::of(&output, Layout::Rows4)?)?;
+        let ends = Ends::new(
+            &self.epilogue,
+            at.output_fact(0)?.dtype,
+            bias,
+            residual,
+            Target::of(&output, Layout::Rows4)?,
+        )?;
         kernel::product(at, storage, [a, b], &s.batch, sizes, 1.0, &ends)?;
         at.alias(0, output.reshaped_or(&fact.shape, "a result")?);
         Ok(())
     }
+}
 
-    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
-        Bound::Contraction {
-            length: inputs.optional(0).and_then(|a| a.shape.last().copied()).unwrap_or(1)
-                + inputs.optional(2).is_some() as usize,
+impl Engine for MatMul {
+    fn pack(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Packed>> {
+        match inputs.optional(1) {
+            Some(b)
+                if b.dtype() == DType::F32
+                    && (b.rank() == 2
+                        || b.rank() > 2 && b.shape()[..b.rank() - 2].iter().all(|&size| size == 1)) =>
+            {
+                let (k, n) = (b.shape()[b.rank() - 2], b.shape()[b.rank() - 1]);
+                Ok(Some(Packed::Panels(vec![Panels::pack(b.as_slice()?, k, n, n, 1)?])))
+            }
+            _ => Ok(None),
         }
     }
 
-    fn flops(&self, inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
-        let k = inputs.optional(0).and_then(|a| a.shape.last().copied()).unwrap_or(0) as u64;
-        outputs.first().map_or(0, |out| 2 * out.count() as u64 * k)
+    fn run(
+        &self,
+        inputs: Operands<'_, Tensor>,
+        packed: Option<&Packed>,
+        _wanted: usize,
+        mode: Mode,
+    ) -> Result<Option<Vec<Tensor>>> {
+        if inputs.required(0)?.dtype() != DType::F32 {
+            return Ok(None);
+        }
+        let panels = if let Some(Packed::Panels(panels)) = packed { panels.first() } else { None };
+        self.floats(inputs, panels, mode).map(Some)
     }
 }
 
@@ -252,8 +295,7 @@ impl MatMul {
             return Ok(vec![result]);
         }
         if let Some(bias) = bias {
-            result =
-                Pointwise::of(&crate::ops::pointwise::table::ADD, 2, &[]).eval(&[&result, bias], mode)?;
+            result = Pointwise::of(&crate::expression::table::ADD, 2, &[]).eval(&[&result, bias], mode)?;
         }
         crate::ops::nn::epilogue(&self.epilogue, result, inputs.skip(3), mode)
     }

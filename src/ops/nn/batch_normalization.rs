@@ -3,12 +3,12 @@
 //!
 //! Inputs: X `[n, c, …]`, scale, bias, mean and variance `[c]`. The training mode is refused.
 
-use crate::base::{Fact, Unsupported};
+use crate::base::{Fact, Infer, Mode, Operands, Unsupported};
 use crate::error::{Error, Result};
+use crate::expression::{Arg, Pointwise, table};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::pointwise::{Arg, Pointwise, table};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator, Spread};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
 
 impl BatchNormalization {
     /// (x − mean) / √(variance + ε) · scale + bias over operands x, scale, bias, mean, variance.
-    pub(crate) fn expression(&self) -> Pointwise {
+    pub(crate) fn formula(&self) -> Pointwise {
         let mut e = Pointwise { operands: 5, steps: vec![] };
         let centred = e.push(&table::SUB, vec![Arg::Operand(0), Arg::Operand(3)]);
         let shifted = e.push(&table::ADD, vec![Arg::Operand(4), Arg::Const(self.epsilon as f64)]);
@@ -41,6 +41,19 @@ impl BatchNormalization {
         let scaled = e.push(&table::MUL, vec![normal, Arg::Operand(1)]);
         e.push(&table::ADD, vec![scaled, Arg::Operand(2)]);
         e
+    }
+}
+
+impl BatchNormalization {
+    /// The inputs as the formula's operands, in X's type, statistics along X's channels.
+    fn operands(&self, inputs: Operands<'_, Tensor>) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        let mut operands = vec![x.clone()];
+        for index in 1..5 {
+            let vector = crate::tensor::cast(inputs.required(index)?, x.dtype(), true)?;
+            operands.push(vector.reshape(channel_shape(vector.len(), x.rank()))?);
+        }
+        Ok(operands)
     }
 }
 
@@ -65,16 +78,21 @@ impl Operator for BatchNormalization {
     }
 
     fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
-        let x = inputs.required(0)?;
-        let mut operands = vec![x.clone()];
-        for index in 1..5 {
-            let vector = inputs.required(index)?;
-            let vector = crate::tensor::cast(vector, x.dtype(), true)?;
-            operands.push(vector.reshape(channel_shape(vector.len(), x.rank()))?);
-        }
-        Ok(vec![self.expression().eval(&operands.iter().collect::<Vec<_>>(), mode)?])
+        let operands = self.operands(inputs)?;
+        Ok(vec![self.formula().eval(&operands.iter().collect::<Vec<_>>(), mode)?])
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn as_expression(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Spread>> {
+        let operands = self.operands(inputs)?.into_iter().enumerate().map(|(index, tensor)| (tensor, index));
+        Ok(Some(Spread { expression: self.formula(), operands: operands.collect() }))
+    }
+}
+
+impl Lower for BatchNormalization {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let x = at.view(0)?;
         let mut views = vec![x.clone()];
@@ -83,7 +101,7 @@ impl Operator for BatchNormalization {
             let shape = channel_shape(vector.count(), x.shape.len());
             views.push(vector.reshaped_or(&shape, "statistics")?);
         }
-        crate::kernels::pointwise::lower_views(&self.expression(), at, &views)
+        crate::kernels::pointwise::emit_views(&self.formula(), at, &views)
     }
 }
 

@@ -3,21 +3,20 @@
 //!
 //! Inputs: X `[n, c, d…]`, W `[m, c/groups, k…]`, B `[m]` optional; then the epilogue's operands.
 
-use super::window::{Geometry, Window};
-use crate::base::{Bound, Fact, Layout, Unsupported, View};
-use crate::cpu::conv::{Sizes, convolve, pack, pack_taps};
-use crate::cpu::depthwise::depthwise;
-use crate::cpu::depthwise_last;
-use crate::cpu::epilogue::Ready;
-use crate::cpu::gemm::{MatrixRef, gemm};
-use crate::cpu::panels::Packed;
+use super::window;
+use crate::base::{Bound, Fact, Geometry, Infer, Layout, Mode, Operands, Unsupported, View, Window};
+use crate::cpu_kernels::conv::{Sizes, convolve, pack, pack_taps};
+use crate::cpu_kernels::depthwise::depthwise;
+use crate::cpu_kernels::depthwise_last;
+use crate::cpu_kernels::epilogue::Ready;
+use crate::cpu_kernels::gemm::{MatrixRef, gemm};
+use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
-use crate::kernels::Lowering;
+use crate::expression::{Fused, Pointwise};
 use crate::kernels::epilogue::Ends;
-use crate::kernels::{conv, conv_direct, conv_stem, matmul, winograd};
+use crate::kernels::{Lowering, conv, conv_direct, conv_stem, matmul, winograd};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::pointwise::Pointwise;
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{ChannelsLast, Engine, Lower, NodeView, OpDef, Operator};
 use crate::tensor::{DType, Real, Tensor, element_count, pool, zeros};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -38,7 +37,7 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
         .ok()
         .filter(|&groups| groups > 0)
         .ok_or_else(|| Error::model("attribute 'group' must be positive"))?;
-    Ok(Arc::new(Conv { window: Window::parse(node)?, groups, epilogue: Pointwise::identity() }))
+    Ok(Arc::new(Conv { window: window::parse(node)?, groups, epilogue: Pointwise::identity() }))
 }
 
 impl Conv {
@@ -80,47 +79,38 @@ impl Operator for Conv {
         let x = inputs.required(0)?;
         let result = match x.dtype() {
             DType::F64 => self.compute::<f64>(inputs)?,
-            _ => match self.floats(inputs, mode)? {
-                Some(result) => result,
-                None => self.compute::<f32>(inputs)?,
-            },
+            _ => self.compute::<f32>(inputs)?,
         };
         super::epilogue(&self.epilogue, result, inputs.skip(3), mode)
     }
 
-    fn pack(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Packed>> {
-        match inputs.optional(1) {
-            Some(w) if w.dtype() == DType::F32 && w.rank() == 4 => self.packed(w).map(Some),
-            _ => Ok(None),
-        }
+    fn engine(&self) -> Option<&dyn Engine> {
+        Some(self)
     }
 
-    fn eval_channels_last(
-        &self,
-        inputs: Operands<'_, Tensor>,
-        packed: Option<&Packed>,
-        mode: Mode,
-    ) -> Result<Option<Vec<Tensor>>> {
-        let (x, w, bias) = (inputs.required(0)?, inputs.required(1)?, inputs.optional(2));
-        let (DType::F32, &[n, height, width, c]) = (x.dtype(), x.shape()) else { return Ok(None) };
-        let sizes = self.sizes([n, height, width, c], w.shape(), bias.map(Tensor::shape))?;
-        let shape = [n, sizes.geometry.output[0], sizes.geometry.output[1], sizes.out_channels];
-        let mut result = pool::unset(element_count(&shape)?)?;
-        let Some(ready) = Ready::of(&self.epilogue, inputs.skip(3), result.len())? else { return Ok(None) };
-        let own = if packed.is_none() { Some(self.packed(w)?) } else { None };
-        let bias = bias.map(|bias| bias.as_slice::<f32>()).transpose()?;
-        match packed.or(own.as_ref()) {
-            Some(Packed::Panels(panels)) => {
-                convolve(x.as_slice()?, &sizes, panels, bias, &ready, &mut result)?
-            }
-            Some(Packed::Taps(taps)) => {
-                depthwise_last::depthwise(x.as_slice()?, &sizes, taps, bias, &ready, &mut result)
-            }
-            Some(Packed::Chain(_)) | None => return self.eval(inputs, mode).map(Some),
-        }
-        Ok(Some(vec![Tensor::floats(shape, result)?]))
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
     }
 
+    fn epilogue(&self) -> Option<&Pointwise> {
+        Some(&self.epilogue)
+    }
+
+    fn with_epilogue(&self, epilogue: Pointwise) -> Option<Arc<dyn Operator>> {
+        Some(Arc::new(Self { epilogue, ..self.clone() }))
+    }
+
+    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Contraction { length: inputs.optional(1).map_or(1, |w| self.length(&w.shape)) }
+    }
+
+    fn flops(&self, inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
+        let terms = inputs.optional(1).map_or(0, |w| self.length(&w.shape) - 1) as u64;
+        outputs.first().map_or(0, |out| 2 * out.count() as u64 * terms)
+    }
+}
+
+impl Lower for Conv {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let storage = at.float_storage(0)?;
         let (x, w) = (at.fact(0)?.shape.clone(), at.fact(1)?.shape.clone());
@@ -146,11 +136,23 @@ impl Operator for Conv {
         let residual =
             if self.epilogue.operands > 1 { Some(at.input(3, Layout::ChannelsLast4)?.place) } else { None };
         if at.constant(1).is_some() && conv_stem::serves(&sizes) {
-            let ends = Ends::new(&self.epilogue, bias, residual, at.target(0, Layout::ChannelsLast4)?)?;
+            let ends = Ends::new(
+                &self.epilogue,
+                at.output_fact(0)?.dtype,
+                bias,
+                residual,
+                at.target(0, Layout::ChannelsLast4)?,
+            )?;
             return conv_stem::emit(at, storage, &sizes, &ends);
         }
         let input = at.input(0, Layout::ChannelsLast4)?.place;
-        let ends = Ends::new(&self.epilogue, bias, residual, at.target(0, Layout::ChannelsLast4)?)?;
+        let ends = Ends::new(
+            &self.epilogue,
+            at.output_fact(0)?.dtype,
+            bias,
+            residual,
+            at.target(0, Layout::ChannelsLast4)?,
+        )?;
         let pointwise = g.kernel == [1, 1]
             && g.stride == [1, 1]
             && g.begin == [0, 0]
@@ -184,14 +186,65 @@ impl Operator for Conv {
         }
         conv::emit(at, storage, &sizes, input, None, &ends)
     }
+}
 
-    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
-        Bound::Contraction { length: inputs.optional(1).map_or(1, |w| self.length(&w.shape)) }
+impl Engine for Conv {
+    fn run(
+        &self,
+        inputs: Operands<'_, Tensor>,
+        _packed: Option<&Packed>,
+        _wanted: usize,
+        mode: Mode,
+    ) -> Result<Option<Vec<Tensor>>> {
+        let (x, w, bias) = (inputs.required(0)?, inputs.required(1)?, inputs.optional(2));
+        if x.dtype() != DType::F32 || x.rank() != 4 {
+            return Ok(None);
+        }
+        let plain = Self { epilogue: Pointwise::identity(), ..self.clone() };
+        let result = super::through_channels_last(&plain, Operands::new(&[Some(x), Some(w), bias]), mode)?;
+        result.map(|result| super::epilogue(&self.epilogue, result, inputs.skip(3), mode)).transpose()
     }
 
-    fn flops(&self, inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
-        let terms = inputs.optional(1).map_or(0, |w| self.length(&w.shape) - 1) as u64;
-        outputs.first().map_or(0, |out| 2 * out.count() as u64 * terms)
+    fn pack(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Packed>> {
+        match inputs.optional(1) {
+            Some(w) if w.dtype() == DType::F32 && w.rank() == 4 => self.packed(w).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn run_channels_last(
+        &self,
+        inputs: Operands<'_, Tensor>,
+        packed: Option<&Packed>,
+        _mode: Mode,
+    ) -> Result<Option<Vec<Tensor>>> {
+        let (x, w, bias) = (inputs.required(0)?, inputs.required(1)?, inputs.optional(2));
+        let (DType::F32, &[n, height, width, c]) = (x.dtype(), x.shape()) else { return Ok(None) };
+        let sizes = self.sizes([n, height, width, c], w.shape(), bias.map(Tensor::shape))?;
+        let shape = [n, sizes.geometry.output[0], sizes.geometry.output[1], sizes.out_channels];
+        let mut result = pool::unset(element_count(&shape)?)?;
+        let Some(ready) = Ready::of(&self.epilogue, inputs.skip(3), result.len())? else { return Ok(None) };
+        let own = if packed.is_none() { Some(self.packed(w)?) } else { None };
+        let bias = bias.map(|bias| bias.as_slice::<f32>()).transpose()?;
+        match packed.or(own.as_ref()) {
+            Some(Packed::Panels(panels)) => {
+                convolve(x.as_slice()?, &sizes, panels, bias, &ready, &mut result)?
+            }
+            Some(Packed::Taps(taps)) => {
+                depthwise_last::depthwise(x.as_slice()?, &sizes, taps, bias, &ready, &mut result)
+            }
+            Some(Packed::Chain(_)) | None => return Ok(None),
+        }
+        Ok(Some(vec![Tensor::floats(shape, result)?]))
+    }
+
+    fn channels_last(&self, weights: Option<&[usize]>) -> ChannelsLast {
+        // Two filters and more to a channel have no form of their own; a few groups do.
+        let served = weights.is_some_and(|w| {
+            w.len() == 4 && (self.groups == 1 || w[0] == self.groups && w[1] == 1 || w[1] >= 4)
+        });
+        let float = Fused::of(&self.epilogue).is_some() || self.epilogue.is_identity();
+        if served && float { ChannelsLast::Asked } else { ChannelsLast::Never }
     }
 }
 
@@ -207,7 +260,7 @@ impl Conv {
         Ok(Sizes { images: n, channels: c, out_channels: w[0], groups: self.groups, geometry })
     }
 
-    /// Weights `[m, c / groups, kh, kw]` as the products or the planes of [`crate::cpu::conv`] read them.
+    /// Weights `[m, c / groups, kh, kw]` as the products or the planes of [`crate::cpu_kernels::conv`] read them.
     fn packed(&self, w: &Tensor) -> Result<Packed> {
         let &[out, channels, height, width] = w.shape() else {
             return Err(Error::internal("weights without two spatial axes"));
@@ -219,16 +272,6 @@ impl Conv {
         } else {
             Packed::Panels(pack(ws, [out, channels, height, width], self.groups)?)
         })
-    }
-
-    /// The convolution of float32 over one or two axes, without its epilogue.
-    fn floats(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Option<Tensor>> {
-        let (x, w, bias) = (inputs.required(0)?, inputs.required(1)?, inputs.optional(2));
-        let plain = Self { epilogue: Pointwise::identity(), ..self.clone() };
-        match x.rank() {
-            4 => super::through_channels_last(&plain, Operands::new(&[Some(x), Some(w), bias]), mode),
-            _ => Ok(None),
-        }
     }
 
     /// One image and one group at a time: the windows become columns, the product is a GEMM.

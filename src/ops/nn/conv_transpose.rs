@@ -4,16 +4,15 @@
 //! Inputs: X `[n, c, d…]`, W `[c, m/groups, k…]`, B `[m]` optional; then the epilogue's operands. Element `i`
 //! of X and tap `t` add to element `i·stride + t·dilation − begin` of the result.
 
-use super::window::{AutoPad, Geometry, Window};
-use crate::base::{Bound, Fact, Layout, Unsupported};
-use crate::cpu::gemm::{MatrixRef, gemm};
+use super::window;
+use crate::base::{AutoPad, Bound, Fact, Geometry, Infer, Layout, Mode, Operands, Unsupported, Window};
+use crate::cpu_kernels::gemm::{MatrixRef, gemm};
 use crate::error::{Error, Result};
-use crate::kernels::Lowering;
+use crate::expression::Pointwise;
 use crate::kernels::epilogue::Ends;
-use crate::kernels::{conv, conv_transpose};
+use crate::kernels::{Lowering, conv, conv_transpose};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::pointwise::Pointwise;
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::{DType, Real, Tensor, element_count, zeros};
 use std::sync::Arc;
 
@@ -38,7 +37,7 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
         .filter(|&groups| groups > 0)
         .ok_or_else(|| Error::model("attribute 'group' must be positive"))?;
     Ok(Arc::new(ConvTranspose {
-        window: Window::parse(node)?,
+        window: window::parse(node)?,
         groups,
         output_padding: node.sizes("output_padding")?.filter(|list| !list.is_empty()),
         output_shape: node.sizes("output_shape")?.filter(|list| !list.is_empty()),
@@ -167,6 +166,29 @@ impl Operator for ConvTranspose {
         super::epilogue(&self.epilogue, result, inputs.skip(3), mode)
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn epilogue(&self) -> Option<&Pointwise> {
+        Some(&self.epilogue)
+    }
+
+    fn with_epilogue(&self, epilogue: Pointwise) -> Option<Arc<dyn Operator>> {
+        Some(Arc::new(Self { epilogue, ..self.clone() }))
+    }
+
+    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Contraction { length: inputs.optional(1).map_or(1, |w| self.length(&w.shape)) }
+    }
+
+    fn flops(&self, inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
+        let taps = inputs.optional(1).map_or(0, |w| w.shape[1..].iter().product::<usize>()) as u64;
+        inputs.optional(0).map_or(0, |x| 2 * x.count() as u64 * taps)
+    }
+}
+
+impl Lower for ConvTranspose {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let storage = at.float_storage(0)?;
         let (x, w) = (at.fact(0)?.shape.clone(), at.fact(1)?.shape.clone());
@@ -192,17 +214,14 @@ impl Operator for ConvTranspose {
         let residual =
             if self.epilogue.operands > 1 { Some(at.input(3, Layout::ChannelsLast4)?.place) } else { None };
         let input = at.input(0, Layout::ChannelsLast4)?.place;
-        let ends = Ends::new(&self.epilogue, bias, residual, at.target(0, Layout::ChannelsLast4)?)?;
+        let ends = Ends::new(
+            &self.epilogue,
+            at.output_fact(0)?.dtype,
+            bias,
+            residual,
+            at.target(0, Layout::ChannelsLast4)?,
+        )?;
         conv_transpose::emit(at, storage, &sizes, input, &ends)
-    }
-
-    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
-        Bound::Contraction { length: inputs.optional(1).map_or(1, |w| self.length(&w.shape)) }
-    }
-
-    fn flops(&self, inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
-        let taps = inputs.optional(1).map_or(0, |w| w.shape[1..].iter().product::<usize>()) as u64;
-        inputs.optional(0).map_or(0, |x| 2 * x.count() as u64 * taps)
     }
 }
 

@@ -2,14 +2,13 @@
 //! [GlobalMaxPool](https://onnx.ai/onnx/operators/onnx__GlobalMaxPool.html), versions 1, 22: reductions over
 //! all spatial axes, kept as 1.
 
-use crate::base::{Bound, Fact, Unsupported};
-use crate::cpu::panels::Packed;
+use crate::base::{Bound, Fact, Infer, Mode, Operands, Reduction, Unsupported};
+use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
-use crate::kernels::reduce::Reduction;
 use crate::ops::case::{Case, Operand::*, case};
 use crate::ops::reduce::reduce::evaluate;
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{ChannelsLast, Engine, Lower, NodeView, OpDef, Operator};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -54,7 +53,33 @@ impl Operator for GlobalPool {
         let x = inputs.required(0)?;
         Ok(vec![evaluate(self.reduction, x, &(2..x.rank()).collect::<Vec<_>>(), true)?])
     }
-    fn eval_channels_last(
+    fn engine(&self) -> Option<&dyn Engine> {
+        Some(self)
+    }
+
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        match self.reduction {
+            Reduction::Max => Bound::Exact,
+            reduction => Bound::Reduction(reduction),
+        }
+    }
+    fn flops(&self, inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
+        inputs.optional(0).map_or(0, |x| x.count() as u64)
+    }
+}
+
+impl Lower for GlobalPool {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let rank = at.fact(0)?.rank();
+        crate::kernels::reduce::emit(at, self.reduction, &(2..rank).collect::<Vec<_>>())
+    }
+}
+
+impl Engine for GlobalPool {
+    fn run_channels_last(
         &self,
         inputs: Operands<'_, Tensor>,
         _packed: Option<&Packed>,
@@ -68,16 +93,9 @@ impl Operator for GlobalPool {
             true,
         )?]))
     }
-    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
-        let rank = at.fact(0)?.rank();
-        crate::kernels::reduce::lower(at, self.reduction, &(2..rank).collect::<Vec<_>>())
-    }
-    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
-        let length = inputs.optional(0).map_or(1, |x| x.shape.iter().skip(2).product());
-        if self.reduction == Reduction::Max { Bound::Exact } else { Bound::Sum { length } }
-    }
-    fn flops(&self, inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
-        inputs.optional(0).map_or(0, |x| x.count() as u64)
+
+    fn channels_last(&self, _weights: Option<&[usize]>) -> ChannelsLast {
+        ChannelsLast::Given
     }
 }
 

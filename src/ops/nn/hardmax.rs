@@ -2,13 +2,12 @@
 //! element along an axis, 0 elsewhere. Before version 13 the axis and all behind it were one.
 
 use super::softmax::Softmax;
-use crate::base::{Bound, Fact, Layout, Unsupported, View};
+use crate::base::{Bound, Fact, Infer, Layout, Mode, Operands, Unsupported, View};
 use crate::error::Result;
-use crate::kernels::Lowering;
-use crate::kernels::{arg_reduce, one_hot};
+use crate::kernels::{Lowering, arg_reduce, one_hot};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::reduce::order::keys;
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::{DType, Tensor, cast, zeros};
 use std::sync::Arc;
 
@@ -53,6 +52,17 @@ impl Operator for Hardmax {
         Ok(vec![cast(&Tensor::new(x.shape(), result)?, x.dtype(), true)?])
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
+        let _ = inputs;
+        Bound::Exact
+    }
+}
+
+impl Lower for Hardmax {
     /// The index of the largest element, made "on" there.
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let (dtype, shape) = (at.fact(0)?.dtype, at.fact(0)?.shape.clone());
@@ -72,13 +82,8 @@ impl Operator for Hardmax {
         }
         let values = cast(&Tensor::int64s([0, 1]), dtype, true).map_err(problem)?;
         let values = at.table("off and on", values)?;
-        arg_reduce::emit(at, dtype, &split, 1, (true, false), &indices)?;
+        arg_reduce::emit_view(at, dtype, &split, 1, (true, false), &indices)?;
         one_hot::emit(at, storages, &indices, &values, [length, after], &output)
-    }
-
-    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
-        let _ = inputs;
-        Bound::Exact
     }
 }
 

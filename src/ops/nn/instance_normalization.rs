@@ -6,12 +6,12 @@
 //! group.
 
 use super::layer_normalization::normalize_runs;
-use crate::base::{Bound, Fact, Unsupported, View};
+use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported, View};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::kernels::normalize::{self, Normalization};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::{Tensor, cast};
 use std::sync::Arc;
 
@@ -103,6 +103,24 @@ impl Operator for InstanceNormalization {
         Ok(vec![cast(&Tensor::new(x.shape(), ys)?, x.dtype(), true)?])
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
+        let length = inputs.optional(0).map_or(1, |x| {
+            x.shape.iter().skip(1).product::<usize>()
+                / self.groups.unwrap_or(x.shape.get(1).copied().unwrap_or(1)).max(1)
+        });
+        Bound::Normalization { length, centred: true, epsilon: self.epsilon }
+    }
+
+    fn flops(&self, _inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
+        outputs.first().map_or(0, |out| 8 * out.count() as u64)
+    }
+}
+
+impl Lower for InstanceNormalization {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let channels = at.fact(0)?.shape.get(1).copied().unwrap_or(0);
         let groups = self.groups.unwrap_or(channels);
@@ -122,18 +140,6 @@ impl Operator for InstanceNormalization {
             None => normalize::instance(at, self.how(), scale, Some(bias)),
             Some(groups) => normalize::group(at, self.how(), groups, scale, Some(bias)),
         }
-    }
-
-    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
-        let length = inputs.optional(0).map_or(1, |x| {
-            x.shape.iter().skip(1).product::<usize>()
-                / self.groups.unwrap_or(x.shape.get(1).copied().unwrap_or(1)).max(1)
-        });
-        Bound::Normalization { length, centred: true, epsilon: self.epsilon }
-    }
-
-    fn flops(&self, _inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
-        outputs.first().map_or(0, |out| 8 * out.count() as u64)
     }
 }
 

@@ -5,14 +5,13 @@
 //! Inputs: X, scale, and for LayerNormalization a bias, both broadcast to X. Outputs of LayerNormalization:
 //! Y, and where asked for the mean and the inverse deviation of each run, in `stash_type`.
 
-use crate::base::{Bound, Fact, Layout, Unsupported, View};
-use crate::cpu::rows;
+use crate::base::{Bound, Fact, Infer, Layout, Mode, Operands, Unsupported, View};
+use crate::cpu_kernels::rows;
 use crate::error::{Error, Result};
-use crate::kernels::Lowering;
-use crate::kernels::moments;
 use crate::kernels::normalize::{self, Normalization};
+use crate::kernels::{Lowering, moments};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::index::{Odometer, axis, broadcast, broadcast_strides, strides};
 use crate::tensor::{DType, Tensor, cast, pool};
 use std::sync::Arc;
@@ -198,6 +197,27 @@ impl Operator for LayerNormalization {
         self.with_moments(y, moments, x, at)
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
+        let length = inputs
+            .optional(0)
+            .and_then(|x| axis(self.axis, x.rank()).ok().map(|at| x.shape[at..].iter().product()));
+        Bound::Normalization {
+            length: length.unwrap_or(1),
+            centred: self.how.centred,
+            epsilon: self.how.epsilon,
+        }
+    }
+
+    fn flops(&self, _inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
+        outputs.first().map_or(0, |out| 8 * out.count() as u64)
+    }
+}
+
+impl Lower for LayerNormalization {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let shape = at.fact(0)?.shape.clone();
         let first = axis(self.axis, shape.len()).map_err(|error| Unsupported::new(error.message()))?;
@@ -222,21 +242,6 @@ impl Operator for LayerNormalization {
         let scale = vector(at, 1, &shape, first)?;
         let bias = if at.has_input(2) { Some(vector(at, 2, &shape, first)?) } else { None };
         normalize::layer(at, self.how, first, scale, bias)
-    }
-
-    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
-        let length = inputs
-            .optional(0)
-            .and_then(|x| axis(self.axis, x.rank()).ok().map(|at| x.shape[at..].iter().product()));
-        Bound::Normalization {
-            length: length.unwrap_or(1),
-            centred: self.how.centred,
-            epsilon: self.how.epsilon,
-        }
-    }
-
-    fn flops(&self, _inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
-        outputs.first().map_or(0, |out| 8 * out.count() as u64)
     }
 }
 

@@ -5,13 +5,12 @@
 //! [MeanVarianceNormalization](https://onnx.ai/onnx/operators/onnx__MeanVarianceNormalization.html), versions
 //! 9, 13: `(x − mean) / (deviation + 1e-9)` over axes.
 
-use crate::base::{Bound, Fact, Unsupported};
+use crate::base::{Bound, Fact, Infer, Mode, Operands, Reduction, Terms, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
-use crate::kernels::reduce::Reduction;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::reduce::reduce::evaluate;
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::index::{Odometer, axes, axis, broadcast_strides, strides};
 use crate::tensor::{DType, Tensor, cast};
 use std::sync::Arc;
@@ -129,12 +128,36 @@ impl Operator for Normalization {
         Ok(vec![cast(&result, x.dtype(), true)?])
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
+        let rank = inputs.optional(0).map_or(0, Fact::rank);
+        match (self, self.axes(rank)) {
+            (Normalization::MeanVariance { .. }, Ok(axes)) => Bound::MeanVariance { axes, epsilon: EPSILON },
+            (Normalization::Lp { p, .. }, Ok(axes)) => {
+                Bound::LpNormalization { axis: axes.first().copied().unwrap_or(0), squared: *p == 2 }
+            }
+            (Normalization::GlobalPool { p: 1 }, _) => Bound::Reduction(Reduction::L1),
+            (Normalization::GlobalPool { p: 2 }, _) => Bound::Reduction(Reduction::L2),
+            (Normalization::GlobalPool { p }, _) => {
+                let length = inputs.optional(0).map_or(1, |x| x.shape.iter().skip(2).product());
+                Bound::Sum { length, terms: Terms::Powers(*p as f64) }
+            }
+            // Axes that the tensor doesn't have: nothing is computed.
+            (_, Err(_)) => Bound::Exact,
+        }
+    }
+}
+
+impl Lower for Normalization {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let reduction = match self {
             Normalization::Lp { axis: along, p } => {
                 let along =
                     axis(*along, at.fact(0)?.rank()).map_err(|error| Unsupported::new(error.message()))?;
-                return crate::kernels::lp_normalize::lower(at, along, *p == 2);
+                return crate::kernels::lp_normalize::emit(at, along, *p == 2);
             }
             Normalization::GlobalPool { p: 1 } => Reduction::L1,
             Normalization::GlobalPool { p: 2 } => Reduction::L2,
@@ -146,18 +169,7 @@ impl Operator for Normalization {
             }
         };
         let rank = at.fact(0)?.rank();
-        crate::kernels::reduce::lower(at, reduction, &(2..rank).collect::<Vec<_>>())
-    }
-
-    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
-        let rank = inputs.optional(0).map_or(0, Fact::rank);
-        match (self, self.axes(rank)) {
-            (Normalization::MeanVariance { .. }, Ok(axes)) => Bound::MeanVariance { axes, epsilon: EPSILON },
-            (Normalization::Lp { p, .. }, Ok(axes)) => {
-                Bound::LpNormalization { axis: axes.first().copied().unwrap_or(0), squared: *p == 2 }
-            }
-            _ => Bound::Sum { length: inputs.optional(0).map_or(1, Fact::count) },
-        }
+        crate::kernels::reduce::emit(at, reduction, &(2..rank).collect::<Vec<_>>())
     }
 }
 

@@ -1,11 +1,11 @@
 //! [LRN](https://onnx.ai/onnx/operators/onnx__LRN.html), versions 1, 13: each element divided by a power of
 //! the squares of its neighbours across channels (Krizhevsky, Sutskever and Hinton, 2012).
 
-use crate::base::{Bound, Fact, Unsupported};
+use crate::base::{Bound, Fact, Infer, Mode, Operands, Terms, Unsupported};
 use crate::error::{Error, Result};
-use crate::kernels::Lowering;
+use crate::kernels::{Lowering, lrn};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::{Tensor, cast, zeros};
 use std::sync::Arc;
 
@@ -74,16 +74,24 @@ impl Operator for Lrn {
         Ok(vec![cast(&Tensor::new(x.shape(), ys)?, x.dtype(), true)?])
     }
 
-    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
-        crate::kernels::lrn::lower(at, self)
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
     }
 
     fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
-        Bound::Sum { length: self.size }
+        Bound::Sum { length: self.size, terms: Terms::Squares }
     }
 
     fn flops(&self, _inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
         outputs.first().map_or(0, |out| (2 * self.size as u64 + 4) * out.count() as u64)
+    }
+}
+
+impl Lower for Lrn {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let (before, behind) = self.reach();
+        let alpha = self.alpha / self.size as f32;
+        lrn::emit(at, &lrn::Neighbourhood { before, behind, alpha, beta: self.beta, bias: self.bias })
     }
 }
 

@@ -11,31 +11,33 @@ pub mod layer_normalization;
 pub mod lp_normalization;
 pub mod lrn;
 pub mod pool;
-pub mod resample;
 pub mod resize;
 pub mod rotary_embedding;
 pub mod softmax;
 pub mod window;
 
+use crate::base::{Mode, Operands};
 use crate::error::Result;
-use crate::ops::pointwise::Pointwise;
-use crate::ops::{Mode, Operands, Operator};
+use crate::expression::Pointwise;
+use crate::ops::Engine;
 use crate::tensor::Tensor;
 
 /// Evaluates an operator of one image `[n, c, h, w]`, and what isn't an image, by its form for channels that
 /// lie innermost. `None`: it has none for these inputs.
 pub fn through_channels_last(
-    op: &dyn Operator,
+    op: &dyn Engine,
     inputs: Operands<'_, Tensor>,
     mode: Mode,
 ) -> Result<Option<Tensor>> {
-    let x = crate::cpu::layout::permuted(inputs.required(0)?, crate::cpu::layout::TO_LAST)?;
+    let x = crate::base::channels_last::permuted(inputs.required(0)?, crate::base::channels_last::TO_LAST)?;
     let operands: Vec<Option<&Tensor>> =
         std::iter::once(Some(&x)).chain((1..inputs.len()).map(|index| inputs.optional(index))).collect();
     let result = op
-        .eval_channels_last(Operands::new(&operands), None, mode)?
+        .run_channels_last(Operands::new(&operands), None, mode)?
         .and_then(|results| results.into_iter().next());
-    result.map(|result| crate::cpu::layout::permuted(&result, crate::cpu::layout::TO_FIRST)).transpose()
+    result
+        .map(|result| crate::base::channels_last::permuted(&result, crate::base::channels_last::TO_FIRST))
+        .transpose()
 }
 
 /// Applies an epilogue on the CPU: operand 0 is the result, the others are the node's extra inputs.

@@ -2,14 +2,14 @@
 //! [AveragePool](https://onnx.ai/onnx/operators/onnx__AveragePool.html) (1, 7, 10, 11, 19, 22) and
 //! [LpPool](https://onnx.ai/onnx/operators/onnx__LpPool.html) (1, 2, 11, 18, 22) over `[n, c, d…]`.
 
-use super::window::{Geometry, Window};
-use crate::base::{Bound, Fact, Unsupported};
-use crate::cpu::panels::Packed;
+use super::window;
+use crate::base::{Bound, Fact, Geometry, Infer, Mode, Operands, Pooling, Terms, Unsupported, Window};
+use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
-use crate::kernels::pool::{Mode as Kind, lower};
+use crate::kernels::pool::emit;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{ChannelsLast, Engine, Lower, NodeView, OpDef, Operator};
 use crate::tensor::{DType, Tensor, cast, element_count, pool, zeros};
 use std::sync::Arc;
 
@@ -21,14 +21,14 @@ pub const LP: OpDef = OpDef { domain: "", name: "LpPool", since: 1, parse: parse
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pool {
     pub window: Window,
-    pub kind: Kind,
+    pub kind: Pooling,
     /// MaxPool's second output: the position of each maximum, and whether its axes are counted column-major.
     pub indices: bool,
     pub column_major: bool,
 }
 
 fn window(node: &NodeView) -> Result<Window> {
-    let window = Window { ceil_mode: node.flag("ceil_mode", false)?, ..Window::parse(node)? };
+    let window = Window { ceil_mode: node.flag("ceil_mode", false)?, ..window::parse(node)? };
     if window.kernel.is_none() {
         return Err(Error::model("attribute 'kernel_shape' is missing"));
     }
@@ -40,7 +40,7 @@ fn parse_max(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     let column_major = node.flag("storage_order", false)?;
     Ok(Arc::new(Pool {
         window: window(node)?,
-        kind: Kind::Maximum,
+        kind: Pooling::Maximum,
         indices: node.output_count > 1,
         column_major,
     }))
@@ -48,7 +48,7 @@ fn parse_max(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
 
 fn parse_average(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(1..=1)?;
-    let kind = Kind::Average { count_padding: node.flag("count_include_pad", false)? };
+    let kind = Pooling::Average { count_padding: node.flag("count_include_pad", false)? };
     Ok(Arc::new(Pool { window: window(node)?, kind, indices: false, column_major: false }))
 }
 
@@ -59,7 +59,12 @@ fn parse_lp(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
         Some(crate::ops::Attribute::Float(p)) => *p,
         _ => node.int("p", 2)? as f32,
     };
-    Ok(Arc::new(Pool { window: window(node)?, kind: Kind::Norm { p }, indices: false, column_major: false }))
+    Ok(Arc::new(Pool {
+        window: window(node)?,
+        kind: Pooling::Norm { p },
+        indices: false,
+        column_major: false,
+    }))
 }
 
 impl Pool {
@@ -118,7 +123,42 @@ impl Operator for Pool {
         Ok(outputs)
     }
 
-    fn eval_channels_last(
+    fn engine(&self) -> Option<&dyn Engine> {
+        Some(self)
+    }
+
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        let length: usize = self.window.kernel.iter().flatten().product();
+        match self.kind {
+            Pooling::Maximum => Bound::Exact,
+            Pooling::Average { .. } => Bound::Sum { length, terms: Terms::Elements },
+            Pooling::Norm { p } => Bound::Sum { length, terms: Terms::Powers(p as f64) },
+        }
+    }
+
+    fn flops(&self, _inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
+        let taps: usize = self.window.kernel.iter().flatten().product();
+        outputs.first().map_or(0, |out| (out.count() * taps) as u64)
+    }
+}
+
+impl Lower for Pool {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        if self.indices {
+            return Err(Unsupported::new("MaxPool's indices"));
+        }
+        let geometry =
+            self.geometry(&at.fact(0)?.shape).map_err(|error| Unsupported::new(error.message()))?;
+        emit(at, &geometry, self.kind)
+    }
+}
+
+impl Engine for Pool {
+    fn run_channels_last(
         &self,
         inputs: Operands<'_, Tensor>,
         _packed: Option<&Packed>,
@@ -126,34 +166,22 @@ impl Operator for Pool {
     ) -> Result<Option<Vec<Tensor>>> {
         let x = inputs.required(0)?;
         let (&[n, h, w, c], false, DType::F32) =
-            (x.shape(), self.indices || matches!(self.kind, Kind::Norm { .. }), x.dtype())
+            (x.shape(), self.indices || matches!(self.kind, Pooling::Norm { .. }), x.dtype())
         else {
             return Ok(None);
         };
         let geometry = self.geometry(&[n, c, h, w])?;
         let shape = [n, geometry.output[0], geometry.output[1], c];
         let mut result = pool::unset(element_count(&shape)?)?;
-        crate::cpu::pool::pool(x.as_slice()?, c, &geometry, self.kind, &mut result);
+        crate::cpu_kernels::pool::pool(x.as_slice()?, c, &geometry, self.kind, &mut result);
         Ok(Some(vec![Tensor::floats(shape, result)?]))
     }
 
-    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
-        if self.indices {
-            return Err(Unsupported::new("MaxPool's indices"));
+    fn channels_last(&self, _weights: Option<&[usize]>) -> ChannelsLast {
+        if self.indices || matches!(self.kind, Pooling::Norm { .. }) {
+            return ChannelsLast::Never;
         }
-        let geometry =
-            self.geometry(&at.fact(0)?.shape).map_err(|error| Unsupported::new(error.message()))?;
-        lower(at, &geometry, self.kind)
-    }
-
-    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
-        let length: usize = self.window.kernel.iter().flatten().product();
-        if self.kind == Kind::Maximum { Bound::Exact } else { Bound::Sum { length } }
-    }
-
-    fn flops(&self, _inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
-        let taps: usize = self.window.kernel.iter().flatten().product();
-        outputs.first().map_or(0, |out| (out.count() * taps) as u64)
+        ChannelsLast::Given
     }
 }
 
@@ -163,7 +191,7 @@ impl Pool {
         let rank = g.input.len();
         let taps: usize = g.kernel.iter().product();
         let (mut value, mut best, mut inside, mut counted) =
-            (if self.kind == Kind::Maximum { f64::NEG_INFINITY } else { 0.0 }, 0, 0usize, 0usize);
+            (if self.kind == Pooling::Maximum { f64::NEG_INFINITY } else { 0.0 }, 0, 0usize, 0usize);
         for tap in 0..taps {
             let (mut tap, mut out, mut at, mut scale, mut position, mut column_scale) =
                 (tap, out, Some(0), 1, 0, g.input.iter().product::<usize>());
@@ -183,19 +211,19 @@ impl Pool {
             let Some(at) = at else { continue };
             let x = plane[at];
             match self.kind {
-                Kind::Maximum if inside == 0 || x > value || x.is_nan() => (value, best) = (x, position),
-                Kind::Maximum => {}
-                Kind::Average { .. } => value += x,
-                Kind::Norm { p } => value += x.abs().powf(p as f64),
+                Pooling::Maximum if inside == 0 || x > value || x.is_nan() => (value, best) = (x, position),
+                Pooling::Maximum => {}
+                Pooling::Average { .. } => value += x,
+                Pooling::Norm { p } => value += x.abs().powf(p as f64),
             }
             inside += 1;
         }
         let value = match self.kind {
-            Kind::Maximum => value,
-            Kind::Average { count_padding } => {
+            Pooling::Maximum => value,
+            Pooling::Average { count_padding } => {
                 value / if count_padding { counted } else { inside }.max(1) as f64
             }
-            Kind::Norm { p } => value.powf(1.0 / p as f64),
+            Pooling::Norm { p } => value.powf(1.0 / p as f64),
         };
         (value, best)
     }

@@ -5,12 +5,12 @@
 //! Inputs: X, roi, scales (float32) or sizes (int64). The size that scales give is ⌊size · scale⌋; as
 //! onnxruntime and ONNX's reference do, it doesn't depend on the roi.
 
-use super::resample::{Axis, Coordinates, Interpolation, Nearest, Sampling, Taps, taps};
-use crate::base::{Bound, Fact, Unsupported};
+use crate::base::resample::{Axis, Coordinates, Interpolation, Nearest, Sampling, Taps, taps};
+use crate::base::{Bound, Fact, Infer, Mode, Operands, Terms, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Infer, Input, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Input, Lower, NodeView, OpDef, Operator};
 use crate::tensor::index::{axes, strides};
 use crate::tensor::{Tensor, cast, element_count, zeros};
 use std::sync::Arc;
@@ -288,6 +288,17 @@ impl Operator for Resize {
         Some(Arc::new(Magnitude(self.clone())))
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
+        let _ = inputs;
+        if self.moves_only() { Bound::Exact } else { Bound::Sum { length: 16, terms: Terms::Elements } }
+    }
+}
+
+impl Lower for Resize {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let shape = at.fact(0)?.shape.clone();
         let value = |index: usize| at.constant(index).filter(|value| !value.is_empty());
@@ -299,12 +310,7 @@ impl Operator for Resize {
             .map(|axis| taps(axis, &self.sampling))
             .collect::<Result<Vec<Taps>>>()
             .map_err(|error| Unsupported::new(error.message()))?;
-        crate::kernels::resize::lower(at, &taps, self.extrapolation)
-    }
-
-    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
-        let _ = inputs;
-        if self.moves_only() { Bound::Exact } else { Bound::Sum { length: 16 } }
+        crate::kernels::resize::emit(at, &taps, self.extrapolation)
     }
 }
 

@@ -4,13 +4,13 @@
 //! X is `[batch, heads, sequence, head]` or `[batch, sequence, heads · head]`. The angles' cosines and sines
 //! are `[positions, pairs]` with position ids `[batch, sequence]`, or `[batch, sequence, pairs]` without.
 
-use crate::base::{Bound, Fact, Unsupported};
+use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
 use crate::error::{Error, Result};
+use crate::expression::{Arg, Pointwise, table};
 use crate::kernels::Lowering;
-use crate::kernels::rotary;
+use crate::kernels::rotary::{self, Sizes};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::pointwise::{Arg, Pointwise, table};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator, Reads, Spread};
 use crate::tensor::index::{broadcast, broadcast_strides, element, strides};
 use crate::tensor::{DType, Real, Tensor, zeros};
 use crate::threads::try_chunks;
@@ -45,27 +45,6 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
         size("num_heads", node.int("num_heads", 0)?)?,
     );
     Ok(Arc::new(RotaryEmbedding { interleaved: node.int("interleaved", 0)? != 0, dim, heads, whole: false }))
-}
-
-/// The sizes that the inputs' shapes say.
-#[derive(Debug, Clone, Copy)]
-pub struct Sizes {
-    pub batch: usize,
-    pub heads: usize,
-    pub sequence: usize,
-    pub head: usize,
-    /// Elements of a head that are turned, an even number.
-    pub dim: usize,
-    /// Whether X has heads and elements as one axis.
-    pub flat: bool,
-}
-
-impl Sizes {
-    /// The batch and the position of row `row` of X.
-    fn place(&self, row: usize) -> (usize, usize) {
-        let position = if self.flat { row / self.heads } else { row % self.sequence };
-        (row / (self.heads * self.sequence), position % self.sequence)
-    }
 }
 
 impl RotaryEmbedding {
@@ -213,7 +192,7 @@ impl RotaryEmbedding {
 
     /// Four tensors of X's shape, float64: X, the other of each pair with its sign, cosines and sines. The
     /// result is the first times the third plus the second times the fourth.
-    pub fn operands(&self, inputs: Operands<'_, Tensor>) -> Result<[Tensor; 4]> {
+    fn operands(&self, inputs: Operands<'_, Tensor>) -> Result<[Tensor; 4]> {
         let (x, cos, sin) = (inputs.required(0)?, inputs.required(1)?, inputs.required(2)?);
         let s = self.sizes_of(inputs)?;
         if x.is_empty() {
@@ -236,7 +215,7 @@ impl RotaryEmbedding {
     }
 
     /// What [`RotaryEmbedding::operands`] are put together by.
-    pub fn expression() -> Pointwise {
+    fn rotation() -> Pointwise {
         let mut sum = Pointwise { operands: 4, steps: vec![] };
         let own = sum.push(&table::MUL, vec![Arg::Operand(0), Arg::Operand(2)]);
         let other = sum.push(&table::MUL, vec![Arg::Operand(1), Arg::Operand(3)]);
@@ -274,8 +253,17 @@ impl Operator for RotaryEmbedding {
         }
     }
 
-    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
-        rotary::lower(at, self)
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Strided
+    }
+
+    fn as_expression(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Spread>> {
+        let operands = self.operands(inputs)?.into_iter().zip([0, 0, 1, 2]).collect();
+        Ok(Some(Spread { expression: Self::rotation(), operands }))
     }
 
     fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
@@ -284,6 +272,17 @@ impl Operator for RotaryEmbedding {
 
     fn flops(&self, _inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
         outputs.first().map_or(0, |out| 3 * out.count() as u64)
+    }
+}
+
+impl Lower for RotaryEmbedding {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let shape = |index: usize| at.fact(index).map(|fact| &fact.shape[..]);
+        let positions = if at.has_input(POSITIONS) { Some(shape(POSITIONS)?) } else { None };
+        let sizes = self
+            .sizes(shape(0)?, shape(1)?, shape(2)?, positions)
+            .map_err(|error| Unsupported::new(error.message()))?;
+        rotary::emit(at, &sizes, self.interleaved, self.whole)
     }
 }
 

@@ -3,12 +3,12 @@
 //!
 //! Before version 13 the axis and all behind it were one: `flat` says so.
 
-use crate::base::{Bound, Fact, Layout, Unsupported};
-use crate::cpu::rows;
+use crate::base::{Bound, Fact, Infer, Layout, Mode, Operands, Unsupported};
+use crate::cpu_kernels::rows;
 use crate::error::Result;
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::index::axis;
 use crate::tensor::{DType, Real, Tensor, pool, zeros};
 use std::sync::Arc;
@@ -80,6 +80,22 @@ impl Operator for Softmax {
         Ok(vec![if x.dtype() == DType::F64 { self.compute::<f64>(x)? } else { self.compute::<f32>(x)? }])
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
+        let split = inputs.optional(0).and_then(|x| self.split(&x.shape).ok());
+        let (before, length, after) = split.unwrap_or((0, 1, 1));
+        Bound::Softmax { before, length, after, logarithm: self.logarithm }
+    }
+
+    fn flops(&self, _inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
+        outputs.first().map_or(0, |out| 5 * out.count() as u64)
+    }
+}
+
+impl Lower for Softmax {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let shape = at.fact(0)?.shape.clone();
         let problem = |error: crate::Error| Unsupported::new(error.message());
@@ -96,18 +112,9 @@ impl Operator for Softmax {
             let rows = view
                 .reshaped(&[before, length * after])
                 .ok_or_else(|| Unsupported::new("an empty softmax"))?;
-            return crate::kernels::softmax::lower_rows(at, rows, &shape, self.logarithm);
+            return crate::kernels::softmax::emit_rows(at, rows, &shape, self.logarithm);
         }
-        crate::kernels::softmax::lower(at, resolved.map_err(problem)?, self.logarithm)
-    }
-
-    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
-        let length = inputs.optional(0).and_then(|x| self.split(&x.shape).ok()).map_or(1, |split| split.1);
-        Bound::Softmax { length, logarithm: self.logarithm }
-    }
-
-    fn flops(&self, _inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
-        outputs.first().map_or(0, |out| 5 * out.count() as u64)
+        crate::kernels::softmax::emit(at, resolved.map_err(problem)?, self.logarithm)
     }
 }
 

@@ -2,13 +2,12 @@
 //! another; and what [Cast](https://onnx.ai/onnx/operators/onnx__Cast.html) does without `saturate`, which
 //! concerns 8-bit floats alone.
 
-use super::Pointwise;
-use crate::base::{Bound, Fact, Unsupported};
+use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
 use crate::error::Result;
-use crate::kernels::Lowering;
-use crate::kernels::pointwise;
+use crate::expression::Pointwise;
+use crate::kernels::{Lowering, pointwise};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::{DType, Tensor, cast};
 use std::sync::Arc;
 
@@ -53,6 +52,16 @@ impl Operator for CastLike {
         Ok(vec![cast(inputs.required(0)?, to, self.saturate)?])
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Exact
+    }
+}
+
+impl Lower for CastLike {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let to = at.output_fact(0)?.dtype;
         let view = at.view(0)?;
@@ -60,11 +69,7 @@ impl Operator for CastLike {
             at.alias(0, view);
             return Ok(());
         }
-        pointwise::lower_views(&Pointwise::cast(to), at, &[view])
-    }
-
-    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
-        Bound::Exact
+        pointwise::emit_views(&Pointwise::cast(to), at, &[view])
     }
 }
 

@@ -2,13 +2,12 @@
 //! all.
 
 use super::cast_like::CastLike;
-use super::table::{self, Row};
-use super::{Arg, Pointwise};
-use crate::base::{Fact, Unsupported};
+use crate::base::{Fact, Infer, Mode, Operands, Unsupported};
 use crate::error::{Error, Result};
+use crate::expression::{Arg, Pointwise, Row, table};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Infer, Input, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Input, Lower, NodeView, OpDef, Operator};
 use crate::tensor::index::broadcast;
 use crate::tensor::{DType, Tensor};
 use std::sync::Arc;
@@ -41,12 +40,22 @@ impl Operator for Elementwise {
         true // the interpreter widens step by step
     }
 
-    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
-        crate::kernels::pointwise::lower(&self.expression, at)
+    fn expression(&self) -> Option<&Pointwise> {
+        Some(&self.expression)
+    }
+
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
     }
 
     fn flops(&self, _inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
         outputs.iter().map(|fact| fact.count() as u64).sum::<u64>() * self.expression.steps.len() as u64
+    }
+}
+
+impl Lower for Elementwise {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        crate::kernels::pointwise::emit(&self.expression, at)
     }
 }
 

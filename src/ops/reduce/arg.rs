@@ -3,11 +3,11 @@
 //! extreme along an axis.
 
 use super::order::keys;
-use crate::base::{Bound, Fact, Unsupported};
+use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::index::axis;
 use crate::tensor::{DType, Tensor, allocate};
 use std::sync::Arc;
@@ -75,9 +75,8 @@ impl Operator for ArgReduce {
         Ok(vec![Tensor::new(shape, result)?])
     }
 
-    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
-        let axis = self.shape(&at.fact(0)?.shape).map_err(|error| Unsupported::new(error.message()))?.0;
-        crate::kernels::arg_reduce::lower(at, axis, self.maximum, self.last)
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
     }
 
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
@@ -87,6 +86,13 @@ impl Operator for ArgReduce {
 
     fn flops(&self, inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
         inputs.optional(0).map_or(0, |x| x.count() as u64)
+    }
+}
+
+impl Lower for ArgReduce {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let axis = self.shape(&at.fact(0)?.shape).map_err(|error| Unsupported::new(error.message()))?.0;
+        crate::kernels::arg_reduce::emit(at, axis, self.maximum, self.last)
     }
 }
 

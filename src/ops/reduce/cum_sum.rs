@@ -3,12 +3,12 @@
 //! Inputs: X, and the axis as a scalar. `exclusive` leaves an element out of its own sum, `reverse` runs from
 //! the end.
 
-use crate::base::{Bound, Fact, Unsupported};
+use crate::base::{Bound, Fact, Infer, Mode, Operands, Terms, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::kernels::cum_sum::{self, Running};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::index::axis;
 use crate::tensor::{DType, Tensor, cast};
 use std::sync::Arc;
@@ -77,14 +77,20 @@ impl Operator for CumSum {
         Ok(vec![cast(&result, x.dtype(), true)?])
     }
 
-    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
-        let axis =
-            single(&at.ints(1)?, at.fact(0)?.rank()).map_err(|error| Unsupported::new(error.message()))?;
-        cum_sum::lower(at, axis, self.how)
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
     }
 
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
-        Bound::Sum { length: inputs.optional(0).map_or(1, Fact::count) }
+        Bound::Sum { length: inputs.optional(0).map_or(1, Fact::count), terms: Terms::Elements }
+    }
+}
+
+impl Lower for CumSum {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let axis =
+            single(&at.ints(1)?, at.fact(0)?.rank()).map_err(|error| Unsupported::new(error.message()))?;
+        cum_sum::emit(at, axis, self.how)
     }
 }
 

@@ -4,13 +4,12 @@
 //! Inputs: X, and the axes since version 18 (ReduceSum: 13), an attribute before. No axes: all, or none with
 //! `noop_with_empty_axes`.
 
-use crate::base::{Bound, Fact, Unsupported};
-use crate::cpu::rows;
+use crate::base::{Bound, Fact, Infer, Mode, Operands, Reduction, Unsupported};
+use crate::cpu_kernels::rows;
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
-use crate::kernels::reduce::Reduction;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::index::{Odometer, axes, strides};
 use crate::tensor::{DType, Tensor, cast, element_count, pool, zeros};
 use std::sync::Arc;
@@ -71,6 +70,23 @@ impl Operator for Reduce {
         Ok(vec![evaluate(self.reduction, x, &axes, self.keep)?])
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        match self.reduction {
+            Reduction::Max | Reduction::Min => Bound::Exact,
+            reduction => Bound::Reduction(reduction),
+        }
+    }
+
+    fn flops(&self, inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
+        inputs.optional(0).map_or(0, |x| x.count() as u64)
+    }
+}
+
+impl Lower for Reduce {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let rank = at.fact(0)?.rank();
         let given = if at.has_input(1) { Some(at.ints(1)?) } else { None };
@@ -86,18 +102,7 @@ impl Operator for Reduce {
             at.alias(0, view);
             return Ok(());
         }
-        crate::kernels::reduce::lower(at, self.reduction, &axes)
-    }
-
-    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
-        match self.reduction {
-            Reduction::Max | Reduction::Min => Bound::Exact,
-            _ => Bound::Sum { length: inputs.optional(0).map_or(1, Fact::count) },
-        }
-    }
-
-    fn flops(&self, inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
-        inputs.optional(0).map_or(0, |x| x.count() as u64)
+        crate::kernels::reduce::emit(at, self.reduction, &axes)
     }
 }
 
@@ -135,7 +140,7 @@ pub fn evaluate(reduction: Reduction, x: &Tensor, axes: &[usize], keep: bool) ->
         let xs = x.to_f64s()?;
         let mut result: Vec<f64> = zeros(element_count(&shape)?)?;
         for ([base], to) in bases.zip(&mut result) {
-            *to = float(reduction, terms.iter().map(|at| xs[base + at]), count);
+            *to = reduction.of_floats(terms.iter().map(|at| xs[base + at]), count);
         }
         return cast(&Tensor::new(shape, result)?, x.dtype(), true);
     }
@@ -145,63 +150,11 @@ pub fn evaluate(reduction: Reduction, x: &Tensor, axes: &[usize], keep: bool) ->
         let wide = x.to_i128s()?;
         let mut result: Vec<i64> = zeros(element_count(&shape)?)?;
         for ([base], to) in bases.zip(&mut result) {
-            *to = integer(reduction, terms.iter().map(|at| wide[base + at]), count, x.dtype()) as i64;
+            *to = reduction.of_integers(terms.iter().map(|at| wide[base + at]), count, x.dtype()) as i64;
         }
         return cast(&Tensor::new(shape, result)?, x.dtype(), true);
     }
     Err(Error::unsupported(format!("a reduction of {}", x.dtype())))
-}
-
-fn float(reduction: Reduction, terms: impl Iterator<Item = f64> + Clone, count: usize) -> f64 {
-    let extreme = |better: fn(f64, f64) -> bool, start: f64| {
-        terms.clone().fold(start, |a, x| if better(x, a) || x.is_nan() { x } else { a })
-    };
-    match reduction {
-        Reduction::Sum => terms.sum(),
-        Reduction::Mean => terms.sum::<f64>() / count as f64,
-        Reduction::Max => extreme(|x, a| x > a, f64::NEG_INFINITY),
-        Reduction::Min => extreme(|x, a| x < a, f64::INFINITY),
-        Reduction::Prod => terms.product(),
-        Reduction::L1 => terms.map(f64::abs).sum(),
-        Reduction::L2 => terms.map(|x| x * x).sum::<f64>().sqrt(),
-        Reduction::SumSquare => terms.map(|x| x * x).sum(),
-        Reduction::LogSum => terms.sum::<f64>().ln(),
-        Reduction::LogSumExp => {
-            let high = terms.clone().fold(f64::NEG_INFINITY, f64::max);
-            // Without a finite maximum nothing is taken off: NaN stays, ∞ stays, −∞ alone is the logarithm of
-            // 0.
-            let shift = if high.is_finite() { high } else { 0.0 };
-            terms.map(|x| (x - shift).exp()).sum::<f64>().ln() + shift
-        }
-    }
-}
-
-fn integer(
-    reduction: Reduction,
-    terms: impl Iterator<Item = i128> + Clone,
-    count: usize,
-    dtype: DType,
-) -> i128 {
-    let lowest = if dtype == DType::Bool || format!("{dtype}").starts_with('u') {
-        0
-    } else {
-        -(1i128 << (dtype.size() * 8 - 1))
-    };
-    let highest = match dtype {
-        DType::Bool => 1,
-        _ if lowest == 0 => (1i128 << (dtype.size() * 8)) - 1,
-        _ => -lowest - 1,
-    };
-    match reduction {
-        Reduction::Sum => terms.sum(),
-        Reduction::Mean => terms.sum::<i128>() / (count.max(1) as i128),
-        Reduction::Max => terms.fold(lowest, i128::max),
-        Reduction::Min => terms.fold(highest, i128::min),
-        Reduction::Prod => terms.fold(1, i128::wrapping_mul),
-        Reduction::L1 => terms.map(i128::abs).sum(),
-        Reduction::SumSquare => terms.fold(0, |sum: i128, x| sum.wrapping_add(x.wrapping_mul(x))),
-        _ => float(reduction, terms.map(|x| x as f64), count) as i128,
-    }
 }
 
 /// Of integers: those that stay integers.

@@ -5,11 +5,11 @@
 //! Inputs: X, and k since version 10 (an attribute before).
 
 use super::order::keys;
-use crate::base::{Bound, Fact, Unsupported};
+use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::index::axis;
 use crate::tensor::{DType, Tensor, allocate, element_count};
 use std::sync::Arc;
@@ -90,16 +90,22 @@ impl Operator for TopK {
         Ok(vec![x.pick(shape.clone(), |index| Some(sources[index]))?, Tensor::new(shape, indices)?])
     }
 
-    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
-        let wanted = at.ints(1)?;
-        let (axis, shape) =
-            self.shape(&at.fact(0)?.shape, &wanted).map_err(|error| Unsupported::new(error.message()))?;
-        crate::kernels::top_k::lower(at, axis, shape[axis], self.largest)
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
     }
 
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
         let axis = inputs.optional(0).and_then(|x| axis(self.axis, x.rank()).ok()).unwrap_or(0);
         Bound::Choice { axis, positions: 1 }
+    }
+}
+
+impl Lower for TopK {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let wanted = at.ints(1)?;
+        let (axis, shape) =
+            self.shape(&at.fact(0)?.shape, &wanted).map_err(|error| Unsupported::new(error.message()))?;
+        crate::kernels::top_k::emit(at, axis, shape[axis], self.largest)
     }
 }
 

@@ -6,11 +6,11 @@
 //! Both split axes, swap them and join them again: on the GPU two reshapes and a transposition, thus views
 //! and one copy.
 
-use crate::base::{Bound, Fact, Unsupported};
+use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::Tensor;
 use crate::tensor::index::{Odometer, strides};
 use std::sync::Arc;
@@ -119,15 +119,8 @@ impl Operator for Blocks {
         true
     }
 
-    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
-        let view = at.view(0)?;
-        let steps = self.steps(&view.shape).map_err(|error| Unsupported::new(error.message()))?;
-        let split = match view.reshaped(&steps.split) {
-            Some(split) => split,
-            None if view.count() == 0 => return Err(Unsupported::new("a tensor without elements")),
-            None => at.reshaped(view, &steps.split, "axes that don't split")?,
-        };
-        super::alias_reshaped(at, split.permuted(&steps.order), &steps.joined)
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
     }
 
     fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
@@ -136,6 +129,19 @@ impl Operator for Blocks {
 
     fn flops(&self, _inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
         0
+    }
+}
+
+impl Lower for Blocks {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let view = at.view(0)?;
+        let steps = self.steps(&view.shape).map_err(|error| Unsupported::new(error.message()))?;
+        let split = match view.reshaped(&steps.split) {
+            Some(split) => split,
+            None if view.count() == 0 => return Err(Unsupported::new("a tensor without elements")),
+            None => at.reshaped(view, &steps.split, "axes that don't split")?,
+        };
+        at.alias_reshaped(split.permuted(&steps.order), &steps.joined)
     }
 }
 

@@ -1,11 +1,11 @@
 //! [Concat](https://onnx.ai/onnx/operators/onnx__Concat.html), versions 1, 4, 11, 13: tensors one after the
 //! other along an axis.
 
-use crate::base::{Bound, Fact, Layout, Unsupported, View};
+use crate::base::{Bound, Fact, Infer, Layout, Mode, Operands, Unsupported, View};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator, Reads};
 use crate::tensor::{DType, Tensor, index};
 use std::sync::Arc;
 
@@ -97,6 +97,24 @@ impl Operator for Concat {
         true
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn concatenates(&self) -> Option<i64> {
+        Some(self.axis)
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Strided
+    }
+
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Exact
+    }
+}
+
+impl Lower for Concat {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let fact = at.output_fact(0)?.clone();
         let axis = index::axis(self.axis, fact.rank()).map_err(|error| Unsupported::new(error.message()))?;
@@ -124,10 +142,6 @@ impl Operator for Concat {
             }
         }
         Ok(())
-    }
-
-    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
-        Bound::Exact
     }
 }
 

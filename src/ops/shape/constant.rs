@@ -1,10 +1,10 @@
 //! [Constant](https://onnx.ai/onnx/operators/onnx__Constant.html), versions 1, 9, 11, 12, 13, …: a tensor
 //! held by the node.
 
-use crate::base::{Bound, Fact};
+use crate::base::{Bound, Fact, Infer, Mode, Operands};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, case};
-use crate::ops::{Attribute, Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Attribute, NodeView, OpDef, Operator};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ impl Operator for Constant {
         Ok(vec![Fact::of(&self.value)])
     }
     fn eval(&self, _inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
-        Ok(vec![crate::cpu::held(&self.value, mode)?])
+        Ok(vec![crate::base::held(&self.value, mode)?])
     }
     fn moves(&self) -> bool {
         true

@@ -1,11 +1,11 @@
 //! [Dropout](https://onnx.ai/onnx/operators/onnx__Dropout.html), versions 1, 6, 7, 10, 12, 13, 22: for
 //! inference, the identity and a mask of ones.
 
-use crate::base::{Bound, Fact, Unsupported};
+use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Operand::*, case};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::{Boolean, DType, Tensor, cast};
 use std::sync::Arc;
 
@@ -74,6 +74,18 @@ impl Operator for Dropout {
     fn moves(&self) -> bool {
         true
     }
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Exact
+    }
+    fn flops(&self, _inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
+        0
+    }
+}
+
+impl Lower for Dropout {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         if at.has_output(1) {
             // Nothing is dropped: the mask is one element seen many times.
@@ -86,12 +98,6 @@ impl Operator for Dropout {
         let view = at.view(0)?;
         at.alias(0, view);
         Ok(())
-    }
-    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
-        Bound::Exact
-    }
-    fn flops(&self, _inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
-        0
     }
 }
 

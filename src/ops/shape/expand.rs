@@ -2,11 +2,11 @@
 //! ways), and [Tile](https://onnx.ai/onnx/operators/onnx__Tile.html), versions 6, 13: repetition of each
 //! axis.
 
-use crate::base::{Bound, Fact, Layout, Unsupported, View};
+use crate::base::{Bound, Fact, Infer, Layout, Mode, Operands, Unsupported, View};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Operand::*, case};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator, Reads};
 use crate::tensor::Tensor;
 use crate::tensor::index::{Odometer, broadcast, broadcast_strides, strides};
 use std::sync::Arc;
@@ -87,6 +87,24 @@ impl Operator for Expand {
         true
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::View
+    }
+
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Exact
+    }
+
+    fn flops(&self, _inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
+        0
+    }
+}
+
+impl Lower for Expand {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let view = at.view(0)?;
         let shape = at.output_fact(0)?.shape.clone();
@@ -96,18 +114,10 @@ impl Operator for Expand {
                 let (walked, steps) = interleaved(&view.shape, &view.strides, &shape);
                 let tiled = View { place: view.place, shape: walked, strides: steps, offset: view.offset };
                 let dense = at.in_layout(tiled, Layout::Dense)?;
-                super::alias_reshaped(at, dense, &shape)?;
+                at.alias_reshaped(dense, &shape)?;
             }
         }
         Ok(())
-    }
-
-    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
-        Bound::Exact
-    }
-
-    fn flops(&self, _inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
-        0
     }
 }
 

@@ -1,11 +1,11 @@
 //! [EyeLike](https://onnx.ai/onnx/operators/onnx__EyeLike.html), versions 9, 22: ones on a diagonal of a
 //! matrix of the input's shape, zeros elsewhere. The input's elements don't matter: a plan computes it.
 
-use crate::base::{Bound, Fact, Unsupported};
+use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::{DType, Tensor, cast, element_count};
 use std::sync::Arc;
 
@@ -68,11 +68,8 @@ impl Operator for EyeLike {
         true
     }
 
-    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
-        let elements = at.output_fact(0)?.count();
-        Err(Unsupported::new(format!(
-            "an identity matrix of {elements} elements, more than a plan computes ({PLANNED})"
-        )))
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
     }
 
     fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
@@ -81,6 +78,15 @@ impl Operator for EyeLike {
 
     fn flops(&self, _inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
         0
+    }
+}
+
+impl Lower for EyeLike {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let elements = at.output_fact(0)?.count();
+        Err(Unsupported::new(format!(
+            "an identity matrix of {elements} elements, more than a plan computes ({PLANNED})"
+        )))
     }
 }
 

@@ -4,12 +4,12 @@
 //!
 //! Inputs: data, indices (int32 or int64; negative ones count from the end). An index outside is an error.
 
-use crate::base::{Bound, Fact, Unsupported};
+use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
-use crate::kernels::gather::{Addressing, lower};
+use crate::kernels::gather::{Addressing, emit};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::index::{axis, element, strides};
 use crate::tensor::{DType, Tensor, element_count};
 use std::sync::Arc;
@@ -195,6 +195,20 @@ impl Operator for Gather {
         true
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Exact
+    }
+
+    fn flops(&self, _inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
+        0
+    }
+}
+
+impl Lower for Gather {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let data = at.view(0)?;
         // One known index of a slice is a view.
@@ -212,21 +226,13 @@ impl Operator for Gather {
             view.offset = (view.offset as isize + index as isize * view.strides[place]) as usize;
             (view.shape[place], view.strides[place]) = (1, 0);
             let shape = at.output_fact(0)?.shape.clone();
-            return super::alias_reshaped(at, view, &shape);
+            return at.alias_reshaped(view, &shape);
         }
         let indices = at.view(1)?;
         let addressing = self
             .addressing((&data.shape, &data.strides), (&indices.shape, &indices.strides))
             .map_err(|error| Unsupported::new(error.message()))?;
-        lower(at, &data, &indices, &addressing)
-    }
-
-    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
-        Bound::Exact
-    }
-
-    fn flops(&self, _inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
-        0
+        emit(at, &data, &indices, &addressing)
     }
 }
 

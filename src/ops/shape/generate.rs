@@ -2,11 +2,11 @@
 //! [Range](https://onnx.ai/onnx/operators/onnx__Range.html) (11): tensors made from sizes and bounds; a plan
 //! computes them.
 
-use crate::base::{Bound, Fact, Unsupported};
+use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Operand::*, case};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::{Tensor, allocate, cast};
 use std::sync::Arc;
 
@@ -53,11 +53,20 @@ impl Operator for ConstantOfShape {
     }
     fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
         let shape = sizes(&inputs.required(0)?.to_i64s()?)?;
-        Ok(vec![crate::cpu::held(&self.value, mode)?.pick(shape, |_| Some(0))?])
+        Ok(vec![crate::base::held(&self.value, mode)?.pick(shape, |_| Some(0))?])
     }
     fn moves(&self) -> bool {
         true
     }
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Exact
+    }
+}
+
+impl Lower for ConstantOfShape {
     /// What is too large for the plan to compute is one element seen many times.
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let scalar = self.value.reshape([]).map_err(|error| Unsupported::new(error.message()))?;
@@ -73,9 +82,6 @@ impl Operator for ConstantOfShape {
         let view = at.table("the value of a ConstantOfShape", scalar)?.broadcast(&shape);
         at.alias(0, view);
         Ok(())
-    }
-    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
-        Bound::Exact
     }
 }
 

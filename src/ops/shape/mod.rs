@@ -18,9 +18,8 @@ pub mod split;
 pub mod transpose;
 pub mod trilu;
 
-use crate::base::{Fact, Unsupported, View};
+use crate::base::Fact;
 use crate::error::{Error, Result};
-use crate::kernels::Lowering;
 use crate::tensor::DType;
 
 /// Errors where indices are of another type than ONNX gives them.
@@ -31,19 +30,4 @@ fn index_type(indices: &Fact) -> Result<()> {
             .of_input(1)
             .remedy("cast them to int64")),
     }
-}
-
-/// Makes output 0 a view of `view` in another shape of as many elements; a copy only where strides can't
-/// express it.
-pub fn alias_reshaped(at: &mut dyn Lowering, view: View, shape: &[usize]) -> Result<(), Unsupported> {
-    let reshaped = match view.reshaped(shape) {
-        Some(reshaped) => reshaped,
-        // Nothing is read through a view of no elements.
-        None if view.count() == 0 && shape.contains(&0) => {
-            View { shape: shape.to_vec(), strides: vec![0; shape.len()], offset: 0, ..view }
-        }
-        None => at.reshaped(view, shape, "a shape of another size")?,
-    };
-    at.alias(0, reshaped);
-    Ok(())
 }

@@ -4,11 +4,11 @@
 //! Inputs: indices, depth (one number), values `[off, on]`. Indices count from the end where negative; one
 //! outside [−depth, depth) gives a row that is off everywhere.
 
-use crate::base::{Bound, Fact, Layout, Unsupported};
+use crate::base::{Bound, Fact, Infer, Layout, Mode, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::{DType, Tensor, index};
 use std::sync::Arc;
 
@@ -73,6 +73,16 @@ impl Operator for OneHot {
         true
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Exact
+    }
+}
+
+impl Lower for OneHot {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let problem = |error: Error| Unsupported::new(error.message());
         let depth = at
@@ -87,10 +97,6 @@ impl Operator for OneHot {
         let output = at.output(0, Layout::Dense)?;
         let sizes = [output.shape[axis], indices.shape[axis..].iter().product()];
         crate::kernels::one_hot::emit(at, storages, &indices, &values, sizes, &output)
-    }
-
-    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
-        Bound::Exact
     }
 }
 

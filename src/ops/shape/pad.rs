@@ -5,11 +5,11 @@
 //! axes. The first two options were attributes before version 11. Where both crop and pad are asked of an
 //! axis, the crop comes first.
 
-use crate::base::{Bound, Fact, Layout, Unsupported, View};
+use crate::base::{Bound, Fact, Infer, Layout, Mode, Operands, Unsupported, View};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Infer, Input, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Input, Lower, NodeView, OpDef, Operator};
 use crate::tensor::index::{axes, strides};
 use crate::tensor::{Tensor, cast, element_count};
 use std::sync::Arc;
@@ -214,6 +214,20 @@ impl Operator for Pad {
         true
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Exact
+    }
+
+    fn flops(&self, _inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
+        0
+    }
+}
+
+impl Lower for Pad {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let view = at.view(0)?;
         let pads = at.ints(1)?;
@@ -262,14 +276,6 @@ impl Operator for Pad {
             at.copy(&from, &to)?;
         }
         Ok(())
-    }
-
-    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
-        Bound::Exact
-    }
-
-    fn flops(&self, _inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
-        0
     }
 }
 

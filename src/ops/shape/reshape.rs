@@ -3,11 +3,11 @@
 //! [Squeeze](https://onnx.ai/onnx/operators/onnx__Squeeze.html) and
 //! [Unsqueeze](https://onnx.ai/onnx/operators/onnx__Unsqueeze.html): the same elements in another shape.
 
-use crate::base::{Bound, Fact, Unsupported};
+use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator, Reads};
 use crate::tensor::{Tensor, index};
 use std::sync::Arc;
 
@@ -147,10 +147,12 @@ impl Operator for Reshape {
         true
     }
 
-    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
-        let view = at.view(0)?;
-        let shape = at.output_fact(0)?.shape.clone();
-        super::alias_reshaped(at, view, &shape)
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::View
     }
 
     fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
@@ -159,6 +161,14 @@ impl Operator for Reshape {
 
     fn flops(&self, _inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
         0
+    }
+}
+
+impl Lower for Reshape {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let view = at.view(0)?;
+        let shape = at.output_fact(0)?.shape.clone();
+        at.alias_reshaped(view, &shape)
     }
 }
 

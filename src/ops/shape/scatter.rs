@@ -6,13 +6,13 @@
 //! updates. Where an element is named twice the last update counts, or with a `reduction` (add, mul, min,
 //! max) each goes into it, in order: a sum of floats in any order would not be the same every time.
 
-use crate::base::{Bound, Fact, Unsupported};
+use crate::base::{Bound, Fact, Infer, Mode, Operands, Terms, Unsupported};
 use crate::error::{Error, Result};
+use crate::expression::{Row, table};
 use crate::kernels::Lowering;
 use crate::kernels::scatter::Addressing;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::pointwise::{Row, table};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::index::{Odometer, axis, element, strides};
 use crate::tensor::{DType, Tensor, allocate, cast, element_count};
 use std::sync::Arc;
@@ -192,6 +192,21 @@ impl Operator for Scatter {
         true
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
+        match self.reduction {
+            Some(row) if row == &table::ADD || row == &table::MUL => {
+                Bound::Sum { length: inputs.optional(2).map_or(1, Fact::count), terms: Terms::Elements }
+            }
+            _ => Bound::Exact,
+        }
+    }
+}
+
+impl Lower for Scatter {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let problem = |error: Error| Unsupported::new(error.message());
         let shape = at.fact(0)?.shape.clone();
@@ -202,16 +217,7 @@ impl Operator for Scatter {
             unique = targets.windows(2).all(|pair| pair[0] != pair[1]);
         }
         let addressing = self.addressing(&shape, &at.fact(1)?.shape).map_err(problem)?;
-        crate::kernels::scatter::lower(at, &addressing, self.reduction, unique)
-    }
-
-    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
-        match self.reduction {
-            Some(row) if row == &table::ADD || row == &table::MUL => {
-                Bound::Sum { length: inputs.optional(2).map_or(1, Fact::count) }
-            }
-            _ => Bound::Exact,
-        }
+        crate::kernels::scatter::emit(at, &addressing, self.reduction, unique)
     }
 }
 

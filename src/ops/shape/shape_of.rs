@@ -1,10 +1,10 @@
 //! [Shape](https://onnx.ai/onnx/operators/onnx__Shape.html) (1, 13, 15, 19, …) and
 //! [Size](https://onnx.ai/onnx/operators/onnx__Size.html): known when a plan is made.
 
-use crate::base::{Bound, Fact};
+use crate::base::{Bound, Fact, Infer, Mode, Operands};
 use crate::error::Result;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{NodeView, OpDef, Operator, Reads};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -53,6 +53,10 @@ impl Operator for ShapeOf {
     fn moves(&self) -> bool {
         true
     }
+    fn reads(&self) -> Reads {
+        Reads::Shape
+    }
+
     fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
         Bound::Exact
     }

@@ -3,11 +3,11 @@
 //!
 //! Inputs: data, starts, ends, and optionally axes and steps, which were attributes in version 1.
 
-use crate::base::{Bound, Fact, Unsupported};
+use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator, Reads};
 use crate::tensor::Tensor;
 use crate::tensor::index::{Odometer, axes, strides};
 use std::sync::Arc;
@@ -118,6 +118,24 @@ impl Operator for Slice {
         true
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::View
+    }
+
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Exact
+    }
+
+    fn flops(&self, _inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
+        0
+    }
+}
+
+impl Lower for Slice {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let mut view = at.view(0)?;
         let list =
@@ -132,14 +150,6 @@ impl Operator for Slice {
         }
         at.alias(0, view);
         Ok(())
-    }
-
-    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
-        Bound::Exact
-    }
-
-    fn flops(&self, _inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
-        0
     }
 }
 

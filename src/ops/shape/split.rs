@@ -3,11 +3,11 @@
 //! Inputs: data, and optionally the parts' sizes, which were an attribute before version 13; without them
 //! equal parts, the last one smaller since version 18.
 
-use crate::base::{Bound, Fact, Unsupported};
+use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator, Reads};
 use crate::tensor::Tensor;
 use crate::tensor::index;
 use std::sync::Arc;
@@ -92,6 +92,24 @@ impl Operator for Split {
         true
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::View
+    }
+
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Exact
+    }
+
+    fn flops(&self, _inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
+        0
+    }
+}
+
+impl Lower for Split {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let view = at.view(0)?;
         let given = if at.has_input(1) { Some(at.ints(1)?) } else { None };
@@ -106,14 +124,6 @@ impl Operator for Split {
             at.alias(k, part);
         }
         Ok(())
-    }
-
-    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
-        Bound::Exact
-    }
-
-    fn flops(&self, _inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
-        0
     }
 }
 

@@ -1,11 +1,11 @@
 //! [Transpose](https://onnx.ai/onnx/operators/onnx__Transpose.html), versions 1, 13, 21, 23: axes in another
 //! order.
 
-use crate::base::{Bound, Fact, Unsupported};
+use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator, Reads};
 use crate::tensor::Tensor;
 use crate::tensor::index::{axes, strides};
 use std::sync::Arc;
@@ -56,11 +56,16 @@ impl Operator for Transpose {
         true
     }
 
-    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
-        let view = at.view(0)?;
-        let order = self.order(view.shape.len()).map_err(|error| Unsupported::new(error.message()))?;
-        at.alias(0, view.permuted(&order));
-        Ok(())
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn permutes(&self, rank: usize) -> Option<Vec<usize>> {
+        self.order(rank).ok()
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::View
     }
 
     fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
@@ -69,6 +74,15 @@ impl Operator for Transpose {
 
     fn flops(&self, _inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
         0
+    }
+}
+
+impl Lower for Transpose {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let view = at.view(0)?;
+        let order = self.order(view.shape.len()).map_err(|error| Unsupported::new(error.message()))?;
+        at.alias(0, view.permuted(&order));
+        Ok(())
     }
 }
 

@@ -3,11 +3,11 @@
 //!
 //! Inputs: data `[…, n, m]` and optionally k, the diagonal (0 the main one, positive above it).
 
-use crate::base::{Bound, Fact, Unsupported};
+use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::{DType, Tensor};
 use std::sync::Arc;
 
@@ -63,14 +63,20 @@ impl Operator for Trilu {
         true
     }
 
-    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
-        let given = if at.has_input(1) { Some(at.ints(1)?) } else { None };
-        let k = diagonal(given.as_deref()).map_err(|error| Unsupported::new(error.message()))?;
-        crate::kernels::trilu::lower(at, self.upper, k)
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
     }
 
     fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
         Bound::Exact
+    }
+}
+
+impl Lower for Trilu {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let given = if at.has_input(1) { Some(at.ints(1)?) } else { None };
+        let k = diagonal(given.as_deref()).map_err(|error| Unsupported::new(error.message()))?;
+        crate::kernels::trilu::emit(at, self.upper, k)
     }
 }
 

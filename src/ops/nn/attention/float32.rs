@@ -2,11 +2,11 @@
 
 use super::reference::Bias;
 use super::{Attention, LENGTHS, MASK, PAST, Sizes};
-use crate::cpu::panels::Panels;
-use crate::cpu::product::{Epilogue, Rows, product_on};
-use crate::cpu::rows;
+use crate::base::Operands;
+use crate::cpu_kernels::panels::Panels;
+use crate::cpu_kernels::product::{Epilogue, Rows, product_on};
+use crate::cpu_kernels::rows;
 use crate::error::Result;
-use crate::ops::Operands;
 use crate::tensor::pool::{self, Floats};
 use crate::tensor::{DType, Tensor, element_count};
 use crate::threads::try_chunks;

@@ -12,16 +12,17 @@
 
 mod cases;
 mod float32;
+mod lower;
 pub(crate) mod reference;
 mod sizes;
 
 pub use sizes::{Reach, Sizes};
 
-use crate::base::{Bound, Fact, Unsupported};
+use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
+use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
-use crate::kernels::attention as kernel;
-use crate::ops::{Infer, Mode, NodeView, OpDef, Operands, Operator};
+use crate::ops::{Engine, Lower, NodeView, OpDef, Operator, Reads};
 use crate::tensor::{DType, Tensor, cast};
 use std::sync::Arc;
 
@@ -172,12 +173,7 @@ impl Operator for Attention {
             if dtype == DType::F64 {
                 return reference::attention::<f64>(self, inputs, dtype);
             }
-            let mut results = reference::attention::<f32>(self, inputs, dtype)?;
-            // Y is the same whether the other outputs are asked for or not.
-            if let (Some(y), Some(first)) = (float32::attention(self, inputs)?, results.first_mut()) {
-                *first = y;
-            }
-            return Ok(results);
+            return reference::attention::<f32>(self, inputs, dtype);
         }
         let wide = |index: usize| {
             inputs
@@ -199,13 +195,16 @@ impl Operator for Attention {
             .collect()
     }
 
-    fn eval_wanted(&self, inputs: Operands<'_, Tensor>, wanted: usize, mode: Mode) -> Result<Vec<Tensor>> {
-        let fast = if wanted == 1 { float32::attention(self, inputs)? } else { None };
-        fast.map_or_else(|| self.eval(inputs, mode), |y| Ok(vec![y]))
+    fn engine(&self) -> Option<&dyn Engine> {
+        Some(self)
     }
 
-    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
-        kernel::lower(at, self)
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Strided
     }
 
     fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
@@ -220,5 +219,32 @@ impl Operator for Attention {
         pairs.saturating_mul(
             2 * (sizes.depth as u64).saturating_add(sizes.value_depth as u64).saturating_add(5),
         )
+    }
+}
+
+impl Lower for Attention {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        lower::lower(at, self)
+    }
+}
+
+impl Engine for Attention {
+    fn run(
+        &self,
+        inputs: Operands<'_, Tensor>,
+        _packed: Option<&Packed>,
+        wanted: usize,
+        mode: Mode,
+    ) -> Result<Option<Vec<Tensor>>> {
+        let Some(y) = float32::attention(self, inputs)? else { return Ok(None) };
+        if wanted == 1 {
+            return Ok(Some(vec![y]));
+        }
+        // Y is the same whether the other outputs are asked for or not.
+        let mut results = self.eval(inputs, mode)?;
+        if let Some(first) = results.first_mut() {
+            *first = y;
+        }
+        Ok(Some(results))
     }
 }

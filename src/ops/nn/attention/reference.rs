@@ -5,9 +5,9 @@
 //! exponentials' sum is rounded as it grows.
 
 use super::{Attention, LENGTHS, MASK, PAST, Reach, Scores, Sizes};
-use crate::cpu::gemm::{MatrixRef, gemm};
+use crate::base::Operands;
+use crate::cpu_kernels::gemm::{MatrixRef, gemm};
 use crate::error::{Error, Result};
-use crate::ops::Operands;
 use crate::tensor::index::{Odometer, broadcast_strides, strides};
 use crate::tensor::{DType, Real, Tensor, allocate, cast, element_count, zeros};
 

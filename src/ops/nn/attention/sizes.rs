@@ -1,9 +1,8 @@
 //! The sizes of an attention, read from its inputs' shapes and checked, and which keys a query may see.
 
 use super::{Attention, LENGTHS, MASK, PAST};
-use crate::base::Fact;
+use crate::base::{Fact, Operands};
 use crate::error::{Error, Result};
-use crate::ops::Operands;
 use crate::tensor::{Tensor, element_count};
 
 /// The sizes of an attention.

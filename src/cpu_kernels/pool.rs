@@ -2,15 +2,14 @@
 //! run along channels.
 
 use super::plane::Plane;
-use super::vector::{Kernel, Vector, dispatch};
-use crate::kernels::pool::Mode as Kind;
-use crate::ops::nn::window::Geometry;
+use crate::base::{Geometry, Pooling};
+use crate::simd::vector::{Kernel, Vector, dispatch};
 use crate::threads::chunks;
 
 /// Pools `x` `[n, h, w, c]` to `y` `[n, oh, ow, c]`, all of which is written. `kind` is no norm.
 ///
 /// Panics where the slices are shorter than the sizes say.
-pub fn pool(x: &[f32], channels: usize, g: &Geometry, kind: Kind, y: &mut [f32]) {
+pub fn pool(x: &[f32], channels: usize, g: &Geometry, kind: Pooling, y: &mut [f32]) {
     let (line, image) = (g.output[1] * channels, g.input[0] * g.input[1] * channels);
     if line == 0 {
         return;
@@ -36,7 +35,7 @@ struct Line<'a> {
     g: Plane,
     /// Padding after each axis.
     end: [usize; 2],
-    kind: Kind,
+    kind: Pooling,
     oy: usize,
     channels: usize,
     y: &'a mut [f32],
@@ -56,11 +55,11 @@ impl Kernel for Line<'_> {
             let columns = g.taps(1, ox);
             let inside = rows.len() * columns.len();
             let divisor = match self.kind {
-                Kind::Average { count_padding: true } => counted_rows * padded(1, ox),
+                Pooling::Average { count_padding: true } => counted_rows * padded(1, ox),
                 _ => inside,
             };
             if inside == 0 {
-                let empty = if self.kind == Kind::Maximum { f32::NEG_INFINITY } else { 0.0 };
+                let empty = if self.kind == Pooling::Maximum { f32::NEG_INFINITY } else { 0.0 };
                 self.y[ox * self.channels..][..self.channels].fill(empty);
                 continue;
             }
@@ -74,7 +73,7 @@ impl Kernel for Line<'_> {
             let last = first + (taps[0] - 1) * steps[0] + (taps[1] - 1) * steps[1];
             let (from, to) =
                 (&self.x[first..last + self.channels], &mut self.y[ox * self.channels..][..self.channels]);
-            if self.kind == Kind::Maximum {
+            if self.kind == Pooling::Maximum {
                 window::<V>(from, steps, taps, to, |x, y| x.larger(y), |y| y);
             } else {
                 let divisor = V::splat(divisor.max(1) as f32);

@@ -1,6 +1,6 @@
 //! A window's sizes over two axes as plain values, which loops keep in registers.
 
-use crate::ops::nn::window::Geometry;
+use crate::base::Geometry;
 use std::ops::Range;
 
 #[derive(Clone, Copy)]

@@ -94,7 +94,7 @@ impl Lane {
 }
 
 /// A function `NAME(x0, x1, …)` of scalars and everything that it calls.
-pub fn emit(name: &str, expression: &Pointwise, operands: &[DType]) -> Result<String, Unsupported> {
+pub fn to_wgsl(name: &str, expression: &Pointwise, operands: &[DType]) -> Result<String, Unsupported> {
     let problem = |error: crate::Error| Unsupported::new(error.message().to_string());
     let lanes = operands.iter().map(|&dtype| Lane::of(dtype)).collect::<Result<Vec<_>, _>>()?;
     let types = expression.types(operands).map_err(problem)?;
@@ -334,7 +334,7 @@ mod tests {
         chain.push(&table::CAST, vec![Arg::Step(0)]);
         chain.steps[1].to = Some(DType::I32);
         chain.push(&table::EQUAL, vec![Arg::Step(1), Arg::Const(3.0)]);
-        let text = emit("pointwise", &chain, &[DType::F32, DType::F32]).unwrap();
+        let text = to_wgsl("pointwise", &chain, &[DType::F32, DType::F32]).unwrap();
         assert!(text.contains("fn pointwise(x0: f32, x1: f32) -> bool {"), "{text}");
         assert!(text.contains("let s2 = Equal_i32(s1, i32(3u));"), "{text}");
     }

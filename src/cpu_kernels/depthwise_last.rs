@@ -4,8 +4,8 @@
 use super::conv::Sizes;
 use super::epilogue::Ready;
 use super::plane::Plane;
-use super::vector::{Kernel, Vector, dispatch};
-use crate::ops::nn::window::Geometry;
+use crate::base::Geometry;
+use crate::simd::vector::{Kernel, Vector, dispatch};
 use crate::threads::chunks;
 use std::ops::Range;
 

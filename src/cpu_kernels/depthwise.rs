@@ -1,6 +1,6 @@
 //! Depthwise convolution on the CPU: one filter a channel, plane by plane, threads by rayon.
 
-use crate::ops::nn::window::Geometry;
+use crate::base::Geometry;
 use crate::tensor::Real;
 use rayon::prelude::*;
 

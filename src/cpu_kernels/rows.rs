@@ -1,8 +1,8 @@
 //! What normalisations, softmax and reductions do to rows of float32: sums in float64 by lanes, loops that
 //! vectorise.
 
-use super::math;
-use super::simd::{Loop, vectorised};
+use crate::simd::math;
+use crate::simd::{Loop, vectorised};
 use crate::threads::{Elements, chunks, each};
 
 const LANES: usize = 16;

@@ -5,8 +5,8 @@
 //! width afterwards.
 #![allow(clippy::excessive_precision, clippy::approx_constant)] // one text serves float32 and float64
 
-use crate::cpu::math::Special;
-use crate::cpu::simd::{Loop, vectorised};
+use crate::simd::math::Special;
+use crate::simd::{Loop, vectorised};
 use crate::tensor::Real;
 
 /// A float function over slices, one for each argument; a slice of one element repeats.

@@ -1,4 +1,8 @@
-//! Loops compiled once for each vector width that x86 machines have, and the width chosen at run time.
+//! Loops compiled once for each vector width that x86 machines have, and the width chosen at run time; functions
+//! that such loops can call ([`math`]), and vectors where the compiler makes none ([`vector`]).
+
+pub mod math;
+pub mod vector;
 
 #[cfg(target_arch = "x86_64")]
 use std::sync::OnceLock;

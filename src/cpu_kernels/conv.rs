@@ -7,8 +7,8 @@
 use super::epilogue::Ready;
 use super::panels::Panels;
 use super::product::{Rows, product, product_on};
+use crate::base::Geometry;
 use crate::error::{Error, Result};
-use crate::ops::nn::window::Geometry;
 use std::ops::Range;
 
 /// A convolution over two axes, its sizes known.

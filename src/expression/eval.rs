@@ -3,8 +3,8 @@
 use super::power::power;
 use super::table::{Apply, Float};
 use super::{Arg, Fused, Pointwise, Row, Step};
+use crate::base::Mode;
 use crate::error::{Error, Result};
-use crate::ops::Mode;
 use crate::tensor::index::{Odometer, broadcast, broadcast_strides, strides};
 use crate::tensor::{Boolean, DType, Element, Real, Tensor, cast, element_count, zeros};
 use rayon::prelude::*;

@@ -2,7 +2,7 @@
 //! route.
 //!
 //! Products and sums are contracted by `mul_add`, so that every machine gives the same bits: an instruction
-//! where loops are compiled for vectors ([`super::simd`]), a call on machines older than those.
+//! where loops are compiled for vectors ([`super`]), a call on machines older than those.
 //!
 //! The errors stated are in ulps of float32, against float64, over all inputs (a test samples them).
 #![allow(clippy::excessive_precision)]

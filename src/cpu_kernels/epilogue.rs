@@ -3,9 +3,9 @@
 
 use super::product::Epilogue;
 use super::tile::Bounds;
+use crate::base::Operands;
 use crate::error::Result;
-use crate::ops::Operands;
-use crate::ops::pointwise::{Arg, Fused, Pointwise};
+use crate::expression::{Arg, Fused, Pointwise};
 use crate::tensor::{DType, Tensor};
 
 /// An epilogue made ready for one evaluation.

@@ -291,7 +291,7 @@ impl Job<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::tile::LANES;
+    use crate::cpu_kernels::tile::LANES;
 
     /// Small whole numbers, so that every sum is exact in any order.
     fn numbers(count: usize, seed: usize) -> Vec<f32> {

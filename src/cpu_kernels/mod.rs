@@ -1,0 +1,14 @@
+//! The loops that the CPU's operators stand on: matrix products over packed panels, convolutions, pools and rows,
+//! on slices, knowing no operator and no graph.
+
+pub mod conv;
+pub mod depthwise;
+pub mod depthwise_last;
+pub mod epilogue;
+pub mod gemm;
+pub mod panels;
+pub mod plane;
+pub mod pool;
+pub mod product;
+pub mod rows;
+pub mod tile;

@@ -1,0 +1,70 @@
+//! How the CPU runs an operator fast.
+
+use crate::base::{Mode, Operands};
+use crate::cpu_kernels::panels::Packed;
+use crate::error::Result;
+use crate::ops::Operator;
+use crate::tensor::Tensor;
+
+/// An operator's forms for float32 on the CPU. Each answers as `eval` does, within the operator's error bound:
+/// tests/cpu_float32.rs holds one to the other.
+pub trait Engine {
+    /// What a run would make of constant inputs every time, made once for all: weights in panels. `inputs` has
+    /// those that are constant. `None`: there is nothing to make ready.
+    fn pack(&self, _inputs: Operands<'_, Tensor>) -> Result<Option<Packed>> {
+        Ok(None)
+    }
+
+    /// The first `wanted` outputs, or more of them. `packed`: what [`Engine::pack`] made of the same constants; the
+    /// results are the same to the bit without. `None`: there is no form for these inputs, and `eval` serves.
+    fn run(
+        &self,
+        _inputs: Operands<'_, Tensor>,
+        _packed: Option<&Packed>,
+        _wanted: usize,
+        _mode: Mode,
+    ) -> Result<Option<Vec<Tensor>>> {
+        Ok(None)
+    }
+
+    /// The same of images whose channels lie innermost: input 0, those from 3 on, and the result, are
+    /// `[n, h, w, c]` where `eval` has `[n, c, h, w]`. `None`: there is no such form for these inputs.
+    fn run_channels_last(
+        &self,
+        _inputs: Operands<'_, Tensor>,
+        _packed: Option<&Packed>,
+        _mode: Mode,
+    ) -> Result<Option<Vec<Tensor>>> {
+        Ok(None)
+    }
+
+    /// Which images the engine takes with their channels innermost. `weights`: the shape of input 1, where it is
+    /// constant.
+    fn channels_last(&self, _weights: Option<&[usize]>) -> ChannelsLast {
+        ChannelsLast::Never
+    }
+}
+
+/// Whether an engine takes images with their channels innermost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChannelsLast {
+    Never,
+    /// Those that lie so already.
+    Given,
+    /// Also those that are brought into that order for it.
+    Asked,
+}
+
+impl dyn Operator {
+    /// The operator's first `wanted` outputs, or more of them, by its engine where that serves.
+    pub fn run(
+        &self,
+        inputs: Operands<'_, Tensor>,
+        packed: Option<&Packed>,
+        wanted: usize,
+        mode: Mode,
+    ) -> Result<Vec<Tensor>> {
+        let by_engine = self.engine().map(|engine| engine.run(inputs, packed, wanted, mode)).transpose()?;
+        by_engine.flatten().map_or_else(|| self.eval(inputs, mode), Ok)
+    }
+}
