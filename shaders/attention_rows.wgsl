@@ -1,18 +1,27 @@
-// softmax(scale · Q·Kᵀ + mask) · V without the scores in memory, for software adapters: an invocation makes
-// ROWS queries, two keys at a time, with the largest score and the sum of weights so far (Milakov and
-// Gimelshein, 2018).
+// Scaled dot-product attention without the scores in memory, for software adapters.
+//
+// Grid: an invocation makes ROWS queries of one head, WIDTH apart; x runs over blocks of ROWS × WIDTH
+// queries, y over heads, z over batches. Keys are taken two at a time, with the largest score and the sum of
+// weights so far (Milakov and Gimelshein, 2018).
 //
 // Every invocation reads the same keys and values: a uniform address is one scalar load and a broadcast; see
-// uniform_index. Where the translator is to unroll a loop, which makes an array's index a constant and an
-// address uniform, the loop is short. Prelude: Stored4, load4, store4, StoredMask, mask4, uniform_index, D4
-// and V4 (groups of a key and of a value), ROWS, WIDTH, MASK, SOFTCAP, TAIL (a key's last group is partly
-// padding), UNROLLED, kept; shaders/lib/attention.wgsl.
+// uniform_index. Where the driver's compiler is to unroll a loop, which makes an array's index a constant
+// and an address uniform, the loop is short: so heads are taken 4 groups to a function call.
+// Bindings and parameters: lib/attention.wgsl.
+// Prelude (docs/shaders.md): Stored4, load4, store4; StoredMask, mask4; uniform_index; D4 and V4, groups of
+// 4 elements in a key and in a value; ROWS, WIDTH; MASK, SOFTCAP, TAIL (a key's last group is partly
+// padding); UNROLLED, kept.
 
 alias Keys = array<array<vec4<f32>, D4>, ROWS>;
 alias Values = array<array<vec4<f32>, V4>, ROWS>;
 
 // Adds the products of 4 groups of each query and of 2 keys, at `rows`.
-fn add_scores(start: u32, rows: vec2<u32>, q: ptr<function, Keys>, score: ptr<function, array<vec2<f32>, ROWS>>) {
+fn add_scores(
+    start: u32,
+    rows: vec2<u32>,
+    q: ptr<function, Keys>,
+    score: ptr<function, array<vec2<f32>, ROWS>>
+) {
     for (var g = start; g < min(start + 4u, D4); g++) {
         let a = whole4(load4(keys[rows.x + g]), g);
         for (var r = 0u; r < ROWS; r++) { (*score)[r].x += dot((*q)[r][g], a); }
@@ -23,7 +32,12 @@ fn add_scores(start: u32, rows: vec2<u32>, q: ptr<function, Keys>, score: ptr<fu
 
 // Adds the weighted values of 2 keys, at `rows`, to 4 groups of each total, which it scales by the third
 // factor.
-fn add_values(start: u32, rows: vec2<u32>, total: ptr<function, Values>, weight: ptr<function, array<vec3<f32>, ROWS>>) {
+fn add_values(
+    start: u32,
+    rows: vec2<u32>,
+    total: ptr<function, Values>,
+    weight: ptr<function, array<vec3<f32>, ROWS>>
+) {
     for (var g = start; g < min(start + 4u, V4); g++) {
         let a = load4(values[rows.x + g]);
         let b = load4(values[rows.y + g]);
@@ -52,7 +66,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let all = select(p.rows, ROWS, UNROLLED);
     for (var r = 0u; r < all; r++) {
         let row = q_base + min(block + r * WIDTH + local, final_query) * p.q_row;
-        for (var g = 0u; g < depth4; g++) { q[kept(r)][kept(g)] = whole4(load4(queries[row + g]), g) * p.scale; }
+        for (var g = 0u; g < depth4; g++) {
+            q[kept(r)][kept(g)] = whole4(load4(queries[row + g]), g) * p.scale;
+        }
     }
     var total: Values;
     for (var r = 0u; r < ROWS; r++) {
@@ -82,6 +98,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var r = 0u; r < ROWS; r++) { score[r] = vec2(0.0); }
         let two = vec2(min(ahead, last), min(ahead + 1u, last));
         let k = vec2(k_base) + two * k_row;
+        // Of at most 64 groups (heads of 256), 4 a call.
         add_scores(0u, k, &q, &score);
         if D4 > 4u { add_scores(4u, k, &q, &score); }
         if D4 > 8u { add_scores(8u, k, &q, &score); }
@@ -111,7 +128,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let query = min(block + r * WIDTH + local, final_query);
             var s = vec2(capped(score[r].x), capped(score[r].y)) + select(bias[r].zw, bias[r].xy, even);
             let place = vec2(i32(key), i32(key) + 1);
-            s = select(vec2(p.nothing), s, (place >= vec2(first_key(batch, query))) & (place < vec2(behind_keys(batch, query))));
+            s = select(
+                vec2(p.nothing),
+                s,
+                (place >= vec2(first_key(batch, query))) & (place < vec2(behind_keys(batch, query))));
             let larger = max(high[r], max(s.x, s.y));
             let shrink = exp_below(high[r] - larger);
             let w = vec2(exp_below(s.x - larger), exp_below(s.y - larger));
@@ -142,7 +162,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var r = 0u; r < all; r++) {
         let query = block + r * WIDTH + local;
         for (var g = 0u; g < value4; g++) {
-            if query < p.queries { output[y_base + query * p.y_row + g] = store4(finished(total[kept(r)][kept(g)], sum[kept(r)])); }
+            if query < p.queries {
+                output[y_base + query * p.y_row + g] =
+                    store4(finished(total[kept(r)][kept(g)], sum[kept(r)]));
+            }
         }
     }
 }
