@@ -10,7 +10,7 @@
 // Bindings and parameters: lib/attention.wgsl.
 // Prelude (docs/shaders.md): Stored4, load4, store4; StoredMask, mask4; uniform_index; D4 and V4, groups of
 // 4 elements in a key and in a value; ROWS, WIDTH; MASK, SOFTCAP, TAIL (a key's last group is partly
-// padding); UNROLLED, kept.
+// padding); KEY_CALLS and VALUE_CALLS, D4 and V4 in fours; UNROLLED, kept.
 
 alias Keys = array<array<vec4<f32>, D4>, ROWS>;
 alias Values = array<array<vec4<f32>, V4>, ROWS>;
@@ -98,23 +98,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var r = 0u; r < ROWS; r++) { score[r] = vec2(0.0); }
         let two = vec2(min(ahead, last), min(ahead + 1u, last));
         let k = vec2(k_base) + two * k_row;
-        // Of at most 64 groups (heads of 256), 4 a call.
-        add_scores(0u, k, &q, &score);
-        if D4 > 4u { add_scores(4u, k, &q, &score); }
-        if D4 > 8u { add_scores(8u, k, &q, &score); }
-        if D4 > 12u { add_scores(12u, k, &q, &score); }
-        if D4 > 16u { add_scores(16u, k, &q, &score); }
-        if D4 > 20u { add_scores(20u, k, &q, &score); }
-        if D4 > 24u { add_scores(24u, k, &q, &score); }
-        if D4 > 28u { add_scores(28u, k, &q, &score); }
-        if D4 > 32u { add_scores(32u, k, &q, &score); }
-        if D4 > 36u { add_scores(36u, k, &q, &score); }
-        if D4 > 40u { add_scores(40u, k, &q, &score); }
-        if D4 > 44u { add_scores(44u, k, &q, &score); }
-        if D4 > 48u { add_scores(48u, k, &q, &score); }
-        if D4 > 52u { add_scores(52u, k, &q, &score); }
-        if D4 > 56u { add_scores(56u, k, &q, &score); }
-        if D4 > 60u { add_scores(60u, k, &q, &score); }
+        // A call for each 4 of at most 64 groups (heads of 256), written out by the prelude.
+        for (var call = 0u; call < KEY_CALLS; call++) {
+            add_scores(4u * call, k, &q, &score);
+        }
         // A group of 4 mask elements serves two turns.
         let even = (key & 2u) == 0u;
         if MASK && even {
@@ -140,22 +127,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             weight[r] = vec3(w, shrink);
         }
         let v = vec2(v_base) + two * v_row;
-        add_values(0u, v, &total, &weight);
-        if V4 > 4u { add_values(4u, v, &total, &weight); }
-        if V4 > 8u { add_values(8u, v, &total, &weight); }
-        if V4 > 12u { add_values(12u, v, &total, &weight); }
-        if V4 > 16u { add_values(16u, v, &total, &weight); }
-        if V4 > 20u { add_values(20u, v, &total, &weight); }
-        if V4 > 24u { add_values(24u, v, &total, &weight); }
-        if V4 > 28u { add_values(28u, v, &total, &weight); }
-        if V4 > 32u { add_values(32u, v, &total, &weight); }
-        if V4 > 36u { add_values(36u, v, &total, &weight); }
-        if V4 > 40u { add_values(40u, v, &total, &weight); }
-        if V4 > 44u { add_values(44u, v, &total, &weight); }
-        if V4 > 48u { add_values(48u, v, &total, &weight); }
-        if V4 > 52u { add_values(52u, v, &total, &weight); }
-        if V4 > 56u { add_values(56u, v, &total, &weight); }
-        if V4 > 60u { add_values(60u, v, &total, &weight); }
+        for (var call = 0u; call < VALUE_CALLS; call++) {
+            add_values(4u * call, v, &total, &weight);
+        }
     }
 
     let y_base = p.y_offset + group.z * p.y_batch + head * p.y_head;
