@@ -1,6 +1,9 @@
-// ArgMax and ArgMin: an invocation makes 4 int64 neighbours of the output and walks the axis for each.
-// Prelude: Stored4, Lane, lane_of; better(x, best), whether a later element takes over; RANK, kept
-// dimensions; WIDTH; shaders/lib/arg_reduce.wgsl, address.wgsl.
+// ArgMax and ArgMin along one axis, for software adapters.
+//
+// Grid: an invocation makes 4 neighbouring int64 elements of the output and walks the axis for each.
+// Bindings and parameters: lib/arg_reduce.wgsl. Addresses: lib/address.wgsl.
+// Prelude (docs/shaders.md): Stored4, Lane, lane_of; better(x, best), whether a later element replaces the
+// best so far; RANK, the dimensions that are kept; WIDTH, invocations of a workgroup.
 
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {

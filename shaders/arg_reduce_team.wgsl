@@ -1,7 +1,10 @@
-// ArgMax and ArgMin, as arg_reduce.wgsl, for hardware: a team of invocations makes 4 int64 neighbours of the
-// output, each walking a share of the axis for each of them.
-// Prelude: Stored4, Lane, lane_of; better(x, best), whether a later element takes over; RANK, kept
-// dimensions; WIDTH and TEAM with shaders/lib/team.wgsl; shaders/lib/arg_reduce.wgsl, address.wgsl.
+// ArgMax and ArgMin along one axis, for graphics cards: the same as arg_reduce.wgsl.
+//
+// Grid: a team of TEAM invocations makes 4 neighbouring int64 elements of the output, each invocation
+// walking a share of the axis for each of them; a workgroup has WIDTH / TEAM teams.
+// Bindings and parameters: lib/arg_reduce.wgsl. Addresses: lib/address.wgsl. Teams: lib/team.wgsl.
+// Prelude (docs/shaders.md): Stored4, Lane, lane_of; better(x, best), whether a later element replaces the
+// best so far; RANK, the dimensions that are kept; WIDTH, TEAM, STRIDE.
 
 var<workgroup> values: array<Lane, WIDTH>;
 var<workgroup> places: array<u32, WIDTH>;

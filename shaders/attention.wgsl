@@ -1,10 +1,13 @@
-// softmax(scale · Q·Kᵀ + mask) · V without the scores in memory (Dao et al., FlashAttention, 2022): an
-// invocation makes one query, a workgroup WIDTH of one head. TILE keys and values at a time pass through
-// workgroup memory; a query keeps the largest score and the sum of weights so far, and scales what it has
-// when a larger one comes.
+// Scaled dot-product attention, softmax(scale · Q·Kᵀ + mask) · V, without the scores in memory (Dao et
+// al., FlashAttention, 2022).
 //
-// Prelude: Stored4, load4, store4, StoredMask, mask4, D4 and V4 (groups of a key and of a value), WIDTH,
-// TILE, MASK, SOFTCAP, TAIL (a key's last group is partly padding); shaders/lib/attention.wgsl.
+// Grid: an invocation makes one query, a workgroup WIDTH neighbouring ones of one head; x runs over blocks
+// of queries, y over heads, z over batches. TILE keys and values at a time pass through workgroup memory. A
+// query keeps the largest score and the sum of weights so far, and rescales both when a larger score comes.
+// Bindings and parameters: lib/attention.wgsl.
+// Prelude (docs/shaders.md): Stored4, load4, store4; StoredMask, mask4, the mask and its load; D4 and V4,
+// groups of 4 elements in a key and in a value; WIDTH; TILE; MASK, SOFTCAP, whether there are such; TAIL,
+// whether a key's last group is partly padding.
 
 var<workgroup> key_tile: array<vec4<f32>, TILE * D4>;
 var<workgroup> value_tile: array<vec4<f32>, TILE * V4>;

@@ -1,9 +1,12 @@
-// Puts together what attention_keys.wgsl left of each query's keys: of each split the weighted values, and
-// behind them the largest score and the sum of weights. An invocation makes one group of 4 elements of the
-// result. Prelude: store4, Stored4; WIDTH.
+// The second dispatch of an attention whose keys were split among workgroups: joins what attention_keys.wgsl
+// left of each query, which is for each split the weighted values and, behind them, the largest score and
+// the sum of weights.
+//
+// Grid: an invocation makes one group of 4 elements of the result.
+// Prelude (docs/shaders.md): Stored4, store4; WIDTH, invocations of a workgroup.
 
-// `rows`: queries of all heads of a batch; `value4`: groups of a value. Strides and the offset in groups of
-// 4.
+// `groups`: of the result; `rows`: queries of all heads of a batch; `value4`: groups of a value. Strides and
+// the offset of the result (y_…) in groups of 4 elements.
 struct Params {
     groups: u32, per_row: u32, splits: u32, value4: u32,
     queries: u32, rows: u32, zero_unseen: u32, spare: u32,
@@ -23,7 +26,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let step = p.value4 + 1u;
     let base = row * p.splits * step;
     var high = -LARGEST;
-    for (var split = 0u; split < p.splits; split++) { high = max(high, bitcast<f32>(parts[base + split * step + p.value4].x)); }
+    for (var split = 0u; split < p.splits; split++) {
+        high = max(high, bitcast<f32>(parts[base + split * step + p.value4].x));
+    }
     var sum = 0.0;
     var total = vec4(0.0);
     for (var split = 0u; split < p.splits; split++) {

@@ -1,18 +1,22 @@
-// softmax(scale · Q·Kᵀ + mask) · V where queries are few and keys may be many, as in decoding, for hardware:
-// a workgroup makes one query of one head, its invocations sharing the keys, WIDTH at a time. SPLIT: other
-// workgroups share them too, `chunk` keys each (Dao et al., Flash-Decoding, 2023), and attention_join.wgsl
-// puts together what they leave.
+// Scaled dot-product attention where queries are few and keys may be many, as in decoding, for graphics
+// cards.
 //
-// Four invocations read a key; each then has a key's score; for the values they lie along a value's groups,
-// so that neighbours read neighbours.
-// Prelude: Stored4, load4, store4, StoredMask, mask4, StoredResult, D4 and V4 (groups of a key and of a
-// value), MASK, SOFTCAP, TAIL (a key's last group is partly padding), SPLIT; result4 and measures4, what is
-// stored; shaders/lib/attention.wgsl; WIDTH with shaders/lib/team.wgsl, a team being a workgroup.
+// Grid: a workgroup makes one query of one head, its invocations sharing the keys, WIDTH of them at a time;
+// y runs over heads and queries, z over batches. With SPLIT, x runs over splits of `chunk` keys each, and
+// attention_join.wgsl joins what they leave (Dao et al., Flash-Decoding, 2023).
+//
+// Four invocations read a key together; each invocation then has one key's score; for the values the
+// invocations lie along a value's groups, so that neighbours read neighbours.
+// Bindings and parameters: lib/attention.wgsl. Sums over the workgroup: lib/team.wgsl.
+// Prelude (docs/shaders.md): Stored4, load4, store4; StoredMask, mask4; D4 and V4, groups of 4 elements in a
+// key and in a value; MASK, SOFTCAP, TAIL (a key's last group is partly padding), SPLIT; StoredResult,
+// result4 and measures4, what is stored; WIDTH, TEAM (the same: a workgroup is one team), STRIDE.
 
-// Values that are read at a time: V4 is at most 64.
+// Values that are read at a time. V4 is at most 64 and WIDTH 128, so that there are two at least.
 const SLICES: u32 = WIDTH / V4;
 
 var<workgroup> query4: array<vec4<f32>, D4>;
+// Each key's product in four parts.
 var<workgroup> products: array<f32, 4u * WIDTH>;
 var<workgroup> weights: array<f32, WIDTH>;
 var<workgroup> totals: array<vec4<f32>, WIDTH>;
@@ -48,14 +52,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, at: Member) {
         for (var key = at.local / 4u; key < count; key += WIDTH / 4u) {
             let row = k_base + (start + key) * p.k_row;
             var product = 0.0;
-            for (var g = part; g < D4; g += 4u) { product += dot(query4[g], whole4(load4(keys[row + g]), g)); }
+            for (var g = part; g < D4; g += 4u) {
+                product += dot(query4[g], whole4(load4(keys[row + g]), g));
+            }
             products[key * 4u + part] = product;
         }
         workgroupBarrier();
         var score = p.nothing;
         if at.local < count {
             let first = at.local * 4u;
-            score = capped((products[first] + products[first + 1u]) + (products[first + 2u] + products[first + 3u]));
+            score = capped(
+                (products[first] + products[first + 1u]) + (products[first + 2u] + products[first + 3u]));
             let key = start + at.local;
             if MASK { score += mask4(mask[m_at + key / 4u])[key % 4u]; }
         }

@@ -1,18 +1,27 @@
-// softmax(scale · Q·Kᵀ + mask) · V without the scores in memory, for software adapters: an invocation makes
-// ROWS queries, two keys at a time, with the largest score and the sum of weights so far (Milakov and
-// Gimelshein, 2018).
+// Scaled dot-product attention without the scores in memory, for software adapters.
+//
+// Grid: an invocation makes ROWS queries of one head, WIDTH apart; x runs over blocks of ROWS × WIDTH
+// queries, y over heads, z over batches. Keys are taken two at a time, with the largest score and the sum of
+// weights so far (Milakov and Gimelshein, 2018).
 //
 // Every invocation reads the same keys and values: a uniform address is one scalar load and a broadcast; see
-// uniform_index. Where the translator is to unroll a loop, which makes an array's index a constant and an
-// address uniform, the loop is short. Prelude: Stored4, load4, store4, StoredMask, mask4, uniform_index, D4
-// and V4 (groups of a key and of a value), ROWS, WIDTH, MASK, SOFTCAP, TAIL (a key's last group is partly
-// padding), UNROLLED, kept; shaders/lib/attention.wgsl.
+// uniform_index. Where the driver's compiler is to unroll a loop, which makes an array's index a constant
+// and an address uniform, the loop is short: so heads are taken 4 groups to a function call.
+// Bindings and parameters: lib/attention.wgsl.
+// Prelude (docs/shaders.md): Stored4, load4, store4; StoredMask, mask4; uniform_index; D4 and V4, groups of
+// 4 elements in a key and in a value; ROWS, WIDTH; MASK, SOFTCAP, TAIL (a key's last group is partly
+// padding); KEY_CALLS and VALUE_CALLS, D4 and V4 in fours; UNROLLED, kept.
 
 alias Keys = array<array<vec4<f32>, D4>, ROWS>;
 alias Values = array<array<vec4<f32>, V4>, ROWS>;
 
 // Adds the products of 4 groups of each query and of 2 keys, at `rows`.
-fn add_scores(start: u32, rows: vec2<u32>, q: ptr<function, Keys>, score: ptr<function, array<vec2<f32>, ROWS>>) {
+fn add_scores(
+    start: u32,
+    rows: vec2<u32>,
+    q: ptr<function, Keys>,
+    score: ptr<function, array<vec2<f32>, ROWS>>
+) {
     for (var g = start; g < min(start + 4u, D4); g++) {
         let a = whole4(load4(keys[rows.x + g]), g);
         for (var r = 0u; r < ROWS; r++) { (*score)[r].x += dot((*q)[r][g], a); }
@@ -23,7 +32,12 @@ fn add_scores(start: u32, rows: vec2<u32>, q: ptr<function, Keys>, score: ptr<fu
 
 // Adds the weighted values of 2 keys, at `rows`, to 4 groups of each total, which it scales by the third
 // factor.
-fn add_values(start: u32, rows: vec2<u32>, total: ptr<function, Values>, weight: ptr<function, array<vec3<f32>, ROWS>>) {
+fn add_values(
+    start: u32,
+    rows: vec2<u32>,
+    total: ptr<function, Values>,
+    weight: ptr<function, array<vec3<f32>, ROWS>>
+) {
     for (var g = start; g < min(start + 4u, V4); g++) {
         let a = load4(values[rows.x + g]);
         let b = load4(values[rows.y + g]);
@@ -52,7 +66,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let all = select(p.rows, ROWS, UNROLLED);
     for (var r = 0u; r < all; r++) {
         let row = q_base + min(block + r * WIDTH + local, final_query) * p.q_row;
-        for (var g = 0u; g < depth4; g++) { q[kept(r)][kept(g)] = whole4(load4(queries[row + g]), g) * p.scale; }
+        for (var g = 0u; g < depth4; g++) {
+            q[kept(r)][kept(g)] = whole4(load4(queries[row + g]), g) * p.scale;
+        }
     }
     var total: Values;
     for (var r = 0u; r < ROWS; r++) {
@@ -82,22 +98,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var r = 0u; r < ROWS; r++) { score[r] = vec2(0.0); }
         let two = vec2(min(ahead, last), min(ahead + 1u, last));
         let k = vec2(k_base) + two * k_row;
-        add_scores(0u, k, &q, &score);
-        if D4 > 4u { add_scores(4u, k, &q, &score); }
-        if D4 > 8u { add_scores(8u, k, &q, &score); }
-        if D4 > 12u { add_scores(12u, k, &q, &score); }
-        if D4 > 16u { add_scores(16u, k, &q, &score); }
-        if D4 > 20u { add_scores(20u, k, &q, &score); }
-        if D4 > 24u { add_scores(24u, k, &q, &score); }
-        if D4 > 28u { add_scores(28u, k, &q, &score); }
-        if D4 > 32u { add_scores(32u, k, &q, &score); }
-        if D4 > 36u { add_scores(36u, k, &q, &score); }
-        if D4 > 40u { add_scores(40u, k, &q, &score); }
-        if D4 > 44u { add_scores(44u, k, &q, &score); }
-        if D4 > 48u { add_scores(48u, k, &q, &score); }
-        if D4 > 52u { add_scores(52u, k, &q, &score); }
-        if D4 > 56u { add_scores(56u, k, &q, &score); }
-        if D4 > 60u { add_scores(60u, k, &q, &score); }
+        // A call for each 4 of at most 64 groups (heads of 256), written out by the prelude.
+        for (var call = 0u; call < KEY_CALLS; call++) {
+            add_scores(4u * call, k, &q, &score);
+        }
         // A group of 4 mask elements serves two turns.
         let even = (key & 2u) == 0u;
         if MASK && even {
@@ -111,7 +115,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let query = min(block + r * WIDTH + local, final_query);
             var s = vec2(capped(score[r].x), capped(score[r].y)) + select(bias[r].zw, bias[r].xy, even);
             let place = vec2(i32(key), i32(key) + 1);
-            s = select(vec2(p.nothing), s, (place >= vec2(first_key(batch, query))) & (place < vec2(behind_keys(batch, query))));
+            s = select(
+                vec2(p.nothing),
+                s,
+                (place >= vec2(first_key(batch, query))) & (place < vec2(behind_keys(batch, query))));
             let larger = max(high[r], max(s.x, s.y));
             let shrink = exp_below(high[r] - larger);
             let w = vec2(exp_below(s.x - larger), exp_below(s.y - larger));
@@ -120,29 +127,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             weight[r] = vec3(w, shrink);
         }
         let v = vec2(v_base) + two * v_row;
-        add_values(0u, v, &total, &weight);
-        if V4 > 4u { add_values(4u, v, &total, &weight); }
-        if V4 > 8u { add_values(8u, v, &total, &weight); }
-        if V4 > 12u { add_values(12u, v, &total, &weight); }
-        if V4 > 16u { add_values(16u, v, &total, &weight); }
-        if V4 > 20u { add_values(20u, v, &total, &weight); }
-        if V4 > 24u { add_values(24u, v, &total, &weight); }
-        if V4 > 28u { add_values(28u, v, &total, &weight); }
-        if V4 > 32u { add_values(32u, v, &total, &weight); }
-        if V4 > 36u { add_values(36u, v, &total, &weight); }
-        if V4 > 40u { add_values(40u, v, &total, &weight); }
-        if V4 > 44u { add_values(44u, v, &total, &weight); }
-        if V4 > 48u { add_values(48u, v, &total, &weight); }
-        if V4 > 52u { add_values(52u, v, &total, &weight); }
-        if V4 > 56u { add_values(56u, v, &total, &weight); }
-        if V4 > 60u { add_values(60u, v, &total, &weight); }
+        for (var call = 0u; call < VALUE_CALLS; call++) {
+            add_values(4u * call, v, &total, &weight);
+        }
     }
 
     let y_base = p.y_offset + group.z * p.y_batch + head * p.y_head;
     for (var r = 0u; r < all; r++) {
         let query = block + r * WIDTH + local;
         for (var g = 0u; g < value4; g++) {
-            if query < p.queries { output[y_base + query * p.y_row + g] = store4(finished(total[kept(r)][kept(g)], sum[kept(r)])); }
+            if query < p.queries {
+                output[y_base + query * p.y_row + g] =
+                    store4(finished(total[kept(r)][kept(g)], sum[kept(r)]));
+            }
         }
     }
 }

@@ -1,14 +1,25 @@
-// Convolution in two dimensions on channels-last groups of 4: an invocation makes 4 output channels of PIXELS
-// neighbouring pixels of a row.
+// Convolution in two dimensions on channels-last groups of 4.
 //
-// Pixels come from workgroup_id alone, so that the loads of the input are uniform across the workgroup (which
-// a software adapter has to be told: see uniform_index); the weights are a matrix of (tap, input channel)
-// rows and output channel columns. Padding is a test in the load, not a copy; rows of it are left out, unless
-// ANY_WEIGHTS: 0 times an infinite weight is NaN. Prelude: Stored4, load4, store4, uniform_index,
-// uniform_small, UNROLLED, kept, PIXELS, WIDTH, GROUPED, TAIL, ANY_WEIGHTS, FEW_TAPS (64 in a row),
-// GENERATED, generated4, accumulate4, StoredB, b_column, b_group, b_rows.
+// Grid: an invocation makes 4 output channels of PIXELS neighbouring pixels of a row. WIDTH groups of
+// channels are a workgroup; with rows_first x runs over blocks of pixels and y over channels, else x over
+// channels and (z, y) over blocks.
+//
+// Pixels come from workgroup_id alone, so that the loads of the input are uniform across the workgroup
+// (which a software adapter has to be told: see uniform_index); the weights are a matrix of (tap, input
+// channel) rows and output channel columns. Padding is a test in the load, not a copy; rows of it are left
+// out, unless ANY_WEIGHTS: 0 times an infinite weight is NaN. The epilogue: lib/finish.wgsl. The weights:
+// lib/b_rows.wgsl or lib/b_panels.wgsl. Shared loads: lib/shared_*.wgsl.
+// Prelude (docs/shaders.md): Stored4, load4, store4; uniform_index, uniform_small; order4, ordered4_if,
+// QUADS; UNROLLED, kept; PIXELS, WIDTH; GROUPED, more than one group of channels; TAIL, the last group of
+// input channels is partly padding; ANY_WEIGHTS; FEW_TAPS, at most 64 in a row; GENERATED, generated4,
+// accumulate4; StoredB, b_column, b_group, b_ordered.
 
-// Channel counts ending in 4 are in groups of 4. in_group4: input channels that one output channel reads.
+// in_…, out_…: the input's and the output's sizes; names ending in 4 count groups of 4 channels.
+// in_group4, out_group4: channels of a group of the convolution, read and made; limit_w: columns of the
+// input that exist; rows: output rows of all images; row_groups, blocks_w: how blocks of pixels are
+// numbered; tail: valid lanes of the last input group; b_row: the step of lib/b_*.wgsl; flags, alpha, low,
+// high: lib/finish.wgsl; offset, step: where the output lies and how far apart its pixels are; zero, count:
+// lib/kept.wgsl.
 struct Params {
     in_h: u32, in_w: u32, in_c4: u32, out_h: u32,
     out_w: u32, out_c4: u32, rows: u32, kernel_h: u32,
@@ -33,7 +44,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let block = select(group.z * p.row_groups + group.y, group.x, p.rows_first != 0u);
     let own = select(group.x, group.y, p.rows_first != 0u) * WIDTH + local;
     if !QUADS && own >= p.out_c4 { return; }
-    let channel = min(own, p.out_c4 - 1u);                      // beyond the last it helps to load the input, and stores nothing
+    // Beyond the last group of channels an invocation helps to load the input, and stores nothing.
+    let channel = min(own, p.out_c4 - 1u);
     let row = block / p.blocks_w;                               // of all images' output rows
     if row >= p.rows { return; }
     let first = (block - row * p.blocks_w) * PIXELS;
@@ -58,7 +70,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if !ANY_WEIGHTS && padding { continue; }
         let there = !padding;
         let line = uniform_index((n * p.in_h + u32(clamp(y, 0, i32(p.in_h) - 1))) * p.in_w);
-        var b_next = ky * p.kernel_w * p.in_group4;             // the next group of 4 input channels among the weights'
+        // The next group of 4 input channels among the weights'.
+        var b_next = ky * p.kernel_w * p.in_group4;
         for (var kx = 0u; kx < p.kernel_w; kx++) {
             var ahead = i32(uniform_small(kx) * dilation);
             if !FEW_TAPS { ahead = i32(uniform_index(kx * p.dilation_w)); }
@@ -69,6 +82,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 inside[r] = (x >= 0) & (x < limit) & there;
                 base[r] = (line + u32(clamp(x, 0, last))) * in_c4 + first_in;
             }
+            // uniform_small takes numbers below 64.
             for (var part = 0u; part < p.in_group4; part += 64u) {
                 let from_part = uniform_index(part);
                 let count = min(64u, p.in_group4 - part);
@@ -93,11 +107,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if QUADS && own >= p.out_c4 { return; }
     let end = select(min(p.count, p.out_w - first), PIXELS, UNROLLED);
     let offset = bias4(channel);
-    var made = sum;                                             // indexed by a variable, which `sum` should not be
+    var made = sum;                             // indexed by a variable, which `sum` should not be
     for (var r = 0u; r < end; r++) {
         if !UNROLLED || first + r < p.out_w {
             let pixel = row * p.out_w + first + r;
-            output[p.offset + pixel * p.step + channel] = store4(finish(made[kept(r)], offset, pixel * p.out_c4 + channel));
+            output[p.offset + pixel * p.step + channel] =
+                store4(finish(made[kept(r)], offset, pixel * p.out_c4 + channel));
         }
     }
 }

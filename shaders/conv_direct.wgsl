@@ -1,10 +1,13 @@
-// Convolution in two dimensions, and its transpose, for groups of any number of channels: each of the 4
-// output channels that an invocation makes of one pixel finds its own input channels.
+// Convolution in two dimensions, and its transpose, in groups of any number of channels.
 //
-// The weights are [tap][input channel of a group][output channel].
-// Prelude: Stored4, load4, store4, TRANSPOSED, WIDTH, GENERATED, generated4, accumulate4.
+// Grid: an invocation makes 4 output channels of one pixel; each of the 4 finds its own input channels.
+// The weights are [tap][input channel of a group][output channel]. The epilogue: lib/finish.wgsl.
+// Prelude (docs/shaders.md): Stored4, load4, store4; TRANSPOSED; WIDTH, invocations of a workgroup;
+// GENERATED, generated4, accumulate4.
 
-// in_group, out_group: channels of a group; out_c4 in groups of 4.
+// in_…, out_…: the input's and the output's sizes; in_c4, out_c4 in groups of 4. pixels: of all output
+// images; in_group, out_group: channels of a group; flags, alpha, low, high: lib/finish.wgsl; offset, step:
+// where the output lies and how far apart its pixels are, in groups of 4.
 struct Params {
     in_h: u32, in_w: u32, in_c4: u32, out_h: u32,
     out_w: u32, out_c4: u32, pixels: u32, per_row: u32,
@@ -59,9 +62,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let weight = (ky * p.kernel_w + kx) * p.in_group * p.out_c4 + channel;
             for (var c = 0u; c < p.in_group; c++) {
                 let own = first_in + vec4(c);
-                let value = vec4(load4(input[base + (own.x >> 2u)])[own.x & 3u], load4(input[base + (own.y >> 2u)])[own.y & 3u],
-                                 load4(input[base + (own.z >> 2u)])[own.z & 3u], load4(input[base + (own.w >> 2u)])[own.w & 3u]);
-                sum = accumulate4(sum + select(vec4(0.0), value, inside) * load4(weights[weight + c * p.out_c4]));
+                let value = vec4(
+                    load4(input[base + (own.x >> 2u)])[own.x & 3u],
+                    load4(input[base + (own.y >> 2u)])[own.y & 3u],
+                    load4(input[base + (own.z >> 2u)])[own.z & 3u],
+                    load4(input[base + (own.w >> 2u)])[own.w & 3u]);
+                sum = accumulate4(
+                    sum + select(vec4(0.0), value, inside) * load4(weights[weight + c * p.out_c4]));
             }
         }
     }

@@ -1,13 +1,18 @@
-// Convolution of few input channels (an image network's first layer), read as planes: an invocation makes 4
-// output channels of PIXELS neighbouring pixels of a row.
+// Convolution of few input channels (an image network's first layer), read as planes.
+//
+// Grid: an invocation makes 4 output channels of PIXELS neighbouring pixels of a row; x runs over WIDTH
+// groups of channels, (z, y) over blocks of pixels.
 //
 // A row of the input that PIXELS outputs reach is read once, in groups of 4 along the row, for all taps of a
 // kernel's row. Pixels come from workgroup_id alone, so that these loads are uniform (see conv.wgsl). The
-// input holds its padding already. Prelude: Stored4, load4, store4, uniform_index, UNROLLED, kept, PIXELS,
-// WIDTH, KERNEL, STRIDE (along a row), SPAN4 (groups that PIXELS outputs reach), PARTS (groups of 4 taps),
-// GENERATED, generated4, accumulate4, StoredB, b_column, b_group, b_rows.
+// input holds its padding already. The epilogue: lib/finish.wgsl. The weights: lib/b_rows.wgsl or
+// lib/b_panels.wgsl. Shared loads: lib/shared_*.wgsl.
+// Prelude (docs/shaders.md): Stored4, load4, store4; uniform_index; uniform4, QUADS; UNROLLED, kept; PIXELS,
+// WIDTH; KERNEL and STRIDE, taps and stride along a row; SPAN4, groups of 4 inputs that PIXELS outputs
+// reach; PARTS, groups of 4 taps; GENERATED, generated4, accumulate4; StoredB, b_column, b_group, b_rows.
 
 // Rows of the weights: input channel, kernel row, tap padded to a multiple of 4. in_w4, out_c4: groups of 4.
+// The other members are those of conv.wgsl.
 struct Params {
     in_c: u32, in_h: u32, in_w4: u32, out_h: u32,
     out_w: u32, out_c4: u32, rows: u32, blocks_w: u32,
@@ -29,7 +34,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let block = group.z * p.row_groups + group.y;
     let own = group.x * WIDTH + local;
     if !QUADS && own >= p.out_c4 { return; }
-    let channel = min(own, p.out_c4 - 1u);                      // beyond the last it helps to load the input, and stores nothing
+    // Beyond the last group of channels an invocation helps to load the input, and stores nothing.
+    let channel = min(own, p.out_c4 - 1u);
     let row = block / p.blocks_w;                               // of all images' output rows
     if row >= p.rows { return; }
     let first = (block - row * p.blocks_w) * PIXELS;
@@ -65,11 +71,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if QUADS && own >= p.out_c4 { return; }
     let end = select(min(p.count, p.out_w - first), PIXELS, UNROLLED);
     let offset = bias4(channel);
-    var made = sum;                                             // indexed by a variable, which `sum` should not be
+    var made = sum;                             // indexed by a variable, which `sum` should not be
     for (var r = 0u; r < end; r++) {
         if !UNROLLED || first + r < p.out_w {
             let pixel = row * p.out_w + first + r;
-            output[p.offset + pixel * p.step + channel] = store4(finish(made[kept(r)], offset, pixel * p.out_c4 + channel));
+            output[p.offset + pixel * p.step + channel] =
+                store4(finish(made[kept(r)], offset, pixel * p.out_c4 + channel));
         }
     }
 }

@@ -1,11 +1,16 @@
-// Transposed convolution in two dimensions on channels-last groups of 4: an invocation gathers 4 output
-// channels of PIXELS pixels of a row that lie stride_w apart, so that the same taps reach all of them and a
-// tap's weights are loaded once.
+// Transposed convolution in two dimensions on channels-last groups of 4.
 //
-// The weights are [tap][input channel of a group][output channel].
-// Prelude: Stored4, load4, store4, PIXELS, WIDTH, GENERATED, generated4, accumulate4.
+// Grid: an invocation gathers 4 output channels of PIXELS pixels of a row that lie stride_w apart, so that
+// the same taps reach all of them and a tap's weights are loaded once; x runs over groups of channels, (z,
+// y) over blocks of pixels.
+// The weights are [tap][input channel of a group][output channel]. The epilogue: lib/finish.wgsl.
+// Prelude (docs/shaders.md): Stored4, load4, store4; PIXELS; WIDTH, invocations of a workgroup; GENERATED,
+// generated4, accumulate4.
 
-// Channel counts ending in 4 are in groups of 4. in_group: input channels that one output channel reads.
+// in_…, out_…: the input's and the output's sizes; names ending in 4 count groups of 4 channels.
+// in_group: input channels that one output channel reads; a phase is the pixels of a row with one remainder
+// by stride_w, in phase_blocks blocks; row_groups: how blocks are numbered; flags, alpha, low, high:
+// lib/finish.wgsl; offset, step: where the output lies and how far apart its pixels are.
 struct Params {
     in_h: u32, in_w: u32, in_c4: u32, out_h: u32,
     out_w: u32, out_c4: u32, blocks: u32, phase_blocks: u32,
@@ -68,7 +73,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
                     let w = load4(weights[weight]);
                     weight += p.out_c4;
                     for (var r = 0u; r < PIXELS; r++) {
-                        sum[r] = accumulate4(sum[r] + select(0.0, load4(input[base[r] + c])[lane], inside[r]) * w);
+                        sum[r] = accumulate4(
+                            sum[r] + select(0.0, load4(input[base[r] + c])[lane], inside[r]) * w);
                     }
                 }
             }
@@ -80,7 +86,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
         if x < p.out_w {
             let pixel = row * p.out_w + x;
             // The residual is contiguous, whatever the output is a part of.
-            output[p.offset + pixel * p.step + channel] = store4(finish(sum[r], offset, pixel * p.out_c4 + channel));
+            output[p.offset + pixel * p.step + channel] =
+                store4(finish(sum[r], offset, pixel * p.out_c4 + channel));
         }
     }
 }

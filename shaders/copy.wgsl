@@ -1,14 +1,16 @@
 // A strided box copy: Transpose, Slice, Split, Concat, Pad, Expand, Tile and every change of layout.
 //
-// An invocation makes one group of 4 elements of the target. Where its box covers only a part of a group
-// (Concat of 3 and 5 channels) it reads the group, replaces its lanes and stores.
-// Prelude: Stored4, Lane, lane_of, pack4; RANK; DENSE; ROWS_ALIGNED, the box's rows start at a group and end
-// at a group or in padding that is the box's own; WHOLE_GROUPS, the source's groups of 4 are the target's;
-// WIDTH.
+// Grid: an invocation makes one group of 4 elements of the target. Where its box covers only a part of a
+// group (Concat of 3 and 5 channels) it reads the group, replaces its lanes and stores.
+// Prelude (docs/shaders.md): Stored4, Lane, lane_of, pack4; RANK, the box's dimensions but the innermost;
+// DENSE, the target is dense and its rows don't fill groups; ROWS_ALIGNED, the box's rows start at a group
+// and end at a group or in padding that is the box's own; WHOLE_GROUPS, the source's groups of 4 are the
+// target's; WIDTH, invocations of a workgroup.
 
-// A box of `sizes` (the innermost in elements); the target's address is target_offset + Σ coordinate ·
-// target_stride, the source's likewise. The innermost target stride is 1; `lead` elements of the first group
-// of a row are not the box's.
+// A box of `sizes` and, innermost, `inner` elements; the target's address is target_offset + Σ coordinate
+// · target_stride, the source's likewise. The innermost target stride is 1; `lead` elements of the first
+// group of a row are not the box's; a row takes row_groups groups. With DENSE `inner` is the number of all
+// elements.
 struct Params {
     groups: u32, per_row: u32, row_groups: u32, lead: u32,
     inner: u32, target_offset: u32, source_offset: u32, source_inner: u32,
@@ -41,7 +43,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
             source_at[lane] = at;
         }
-        target_[index] = pack4(element(source_at[0]), element(source_at[1]), element(source_at[2]), element(source_at[3]));
+        target_[index] = pack4(
+            element(source_at[0]),
+            element(source_at[1]),
+            element(source_at[2]),
+            element(source_at[3]));
         return;
     }
     var rest = index / p.row_groups;

@@ -1,11 +1,14 @@
-// A strided box copy that turns two axes, as copy.wgsl, for hardware: what is innermost in the target isn't
-// in the source. A workgroup takes SIDE × SIDE elements through workgroup memory, so that neighbours read
-// neighbours and write neighbours. Prelude: Stored4, Lane, lane_of, pack4; RANK, dimensions but these two;
-// SIDE; WIDTH, SIDE · SIDE / 4.
+// A strided box copy that transposes two axes, for graphics cards: what is innermost in the target isn't in
+// the source. See copy.wgsl.
+//
+// Grid: a workgroup takes SIDE × SIDE elements through workgroup memory, so that neighbours read neighbours
+// and write neighbours; each invocation stores one group of 4.
+// Prelude (docs/shaders.md): Stored4, Lane, lane_of, pack4; RANK, the dimensions but these two; SIDE; WIDTH,
+// SIDE · SIDE / 4.
 
 // `inner` elements on the target's innermost axis, source_inner apart in the source; `rows` on the source's,
-// row_step apart in the target. The other dimensions are a box of `sizes`; the target's address is
-// target_offset + Σ coordinate · target_stride, the source's likewise.
+// row_step apart in the target; `along` and `down` tiles on these axes. The other dimensions are a box of
+// `sizes`; the target's address is target_offset + Σ coordinate · target_stride, the source's likewise.
 struct Params {
     tiles: u32, per_row: u32, along: u32, down: u32,
     inner: u32, target_offset: u32, source_offset: u32, source_inner: u32,
@@ -19,7 +22,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> target_: array<Stored4>;
 @group(1) @binding(0) var<uniform> p: Params;
 
-// One more to a line than it holds: lines then begin in different banks.
+// One more element to a line than it holds: lines then begin in different banks of workgroup memory.
 const LINE: u32 = SIDE + 1u;
 var<workgroup> tile: array<Lane, SIDE * LINE>;
 
@@ -57,6 +60,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if first_row + row < p.rows && first_inner + column < p.inner {
         let at = to + (first_row + row) * p.row_step + first_inner + column;
         let from_ = column * LINE + row;
-        target_[at >> 2u] = pack4(tile[from_], tile[from_ + LINE], tile[from_ + 2u * LINE], tile[from_ + 3u * LINE]);
+        target_[at >> 2u] =
+            pack4(tile[from_], tile[from_ + LINE], tile[from_ + 2u * LINE], tile[from_ + 3u * LINE]);
     }
 }

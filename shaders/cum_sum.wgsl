@@ -1,8 +1,10 @@
-// Running sums along one axis: an invocation walks a line.
+// CumSum: running sums along one axis.
 //
-// ACROSS: the axis is not the innermost; an invocation walks 4 neighbouring columns. Otherwise it walks a
-// row. Prelude: Stored4, Lane, lane_of, pack4; add(a, x), wrapping at the type's width; ACROSS, EXCLUSIVE,
-// REVERSE, WIDTH; shaders/lib/lines.wgsl.
+// Grid: an invocation walks one row of the axis, or, with ACROSS (the axis is not the innermost), 4
+// neighbouring columns.
+// Bindings and parameters: lib/lines.wgsl.
+// Prelude (docs/shaders.md): Stored4, Lane, lane_of, pack4; add(a, x), wrapping at the type's width; ACROSS,
+// EXCLUSIVE, REVERSE; WIDTH, invocations of a workgroup.
 
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {

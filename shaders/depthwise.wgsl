@@ -1,9 +1,14 @@
-// Depthwise convolution (one filter a channel) on channels-last groups of 4: an invocation makes 4 channels
-// of PIXELS neighbouring pixels of a row, so that a tap's weights are loaded once for all of them. With
-// BY_ROWS so are a row's inputs: the SPAN that PIXELS outputs of KERNEL taps with STRIDE reach, without
-// dilation. Prelude: Stored4, load4, store4, UNROLLED, kept, PIXELS, WIDTH, ANY_WEIGHTS (padding is
-// multiplied: see conv.wgsl), BY_ROWS, SPAN, KERNEL, STRIDE, GENERATED, generated4, accumulate4.
+// Depthwise convolution (one filter a channel) in two dimensions on channels-last groups of 4.
+//
+// Grid: an invocation makes 4 channels of PIXELS neighbouring pixels of a row, so that a tap's weights are
+// loaded once for all of them; x runs over groups of channels, (z, y) over blocks of pixels. With BY_ROWS a
+// row's inputs are loaded once too: the SPAN that PIXELS outputs of KERNEL taps with STRIDE reach, without
+// dilation.
+// The epilogue: lib/finish.wgsl.
+// Prelude (docs/shaders.md): Stored4, load4, store4; UNROLLED, kept; PIXELS, WIDTH; ANY_WEIGHTS, padding is
+// multiplied (see conv.wgsl); BY_ROWS, SPAN, KERNEL, STRIDE; GENERATED, generated4, accumulate4.
 
+// c4: groups of 4 channels. The other members are those of conv.wgsl.
 struct Params {
     in_h: u32, in_w: u32, c4: u32, out_h: u32,
     out_w: u32, blocks_w: u32, rows: u32, kernel_h: u32,
@@ -45,11 +50,16 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
             for (var i = 0u; i < SPAN; i++) {
                 let x = corner_x + i32(i);
                 let inside = (x >= 0) & (x < i32(p.limit_w)) & there;
-                window[i] = select(vec4(0.0), load4(input[select(0u, (line + u32(x)) * p.c4, inside) + channel]), inside);
+                window[i] = select(
+                    vec4(0.0),
+                    load4(input[select(0u, (line + u32(x)) * p.c4, inside) + channel]),
+                    inside);
             }
             for (var kx = 0u; kx < KERNEL; kx++) {
                 let w = load4(weights[(ky * KERNEL + kx) * p.c4 + channel]);
-                for (var r = 0u; r < PIXELS; r++) { sum[r] = accumulate4(sum[r] + window[r * STRIDE + kx] * w); }
+                for (var r = 0u; r < PIXELS; r++) {
+                    sum[r] = accumulate4(sum[r] + window[r * STRIDE + kx] * w);
+                }
             }
             continue;
         }
@@ -65,11 +75,12 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
     }
     let end = select(min(p.count, p.out_w - first), PIXELS, UNROLLED);
     let offset = bias4(channel);
-    var made = sum;                                             // indexed by a variable, which `sum` should not be
+    var made = sum;                             // indexed by a variable, which `sum` should not be
     for (var r = 0u; r < end; r++) {
         if !UNROLLED || first + r < p.out_w {
             let pixel = row * p.out_w + first + r;
-            output[p.offset + pixel * p.step + channel] = store4(finish(made[kept(r)], offset, pixel * p.c4 + channel));
+            output[p.offset + pixel * p.step + channel] =
+                store4(finish(made[kept(r)], offset, pixel * p.c4 + channel));
         }
     }
 }

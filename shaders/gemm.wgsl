@@ -1,12 +1,17 @@
-// C[b] = finish(A[b] · B[b]) by tiles in workgroup memory, for hardware adapters: a workgroup of TX × TY
-// invocations makes a tile of C, each invocation ROWS rows of COLUMNS groups of 4 columns.
+// Batched matrix product with epilogue, C[b] = finish(A[b] · B[b]), by tiles in workgroup memory, for
+// graphics cards.
+//
+// Grid: a workgroup of TX × TY invocations makes a tile of C, each invocation ROWS rows of COLUMNS groups
+// of 4 columns; (x, y) number the tiles, z the batches.
 //
 // A tile of A and one of B pass through workgroup memory, DEPTH groups of 4 along k at a time; the next ones
-// are on their way into registers while these are multiplied. With SLICES, as many such workgroups in one
-// take turns along k and add up at the end: where C is small and k long, they fill the device.
-// PIXELS: A is an image, read where it lies: its rows are output pixels, and k runs over taps and their input
-// channels. Prelude: Stored4, load4, store4, TX, TY, ROWS, COLUMNS, DEPTH, SLICES, PIXELS, TAIL (the last
-// group of k is partly padding), UNROLLED, upto, GENERATED, generated4, accumulate4; lib/tiles.wgsl.
+// are being loaded into registers while these are multiplied. With SLICES, as many such workgroups in one
+// take turns along k and add up at the end (split-K): where C is small and k long, they fill the device.
+// PIXELS: A is an image, read where it lies (implicit GEMM): its rows are output pixels, and k runs over
+// taps and their input channels.
+// Bindings, parameters, loads: lib/tiles.wgsl. The epilogue: lib/finish.wgsl.
+// Prelude (docs/shaders.md): Stored4, load4, store4; TX, TY, ROWS, COLUMNS, DEPTH, SLICES; PIXELS; TAIL, the
+// last group of k is partly padding; UNROLLED, upto; GENERATED, generated4, accumulate4.
 
 const THREADS: u32 = TX * TY;
 const TILE_M: u32 = TY * ROWS;
@@ -36,7 +41,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let b_mine = b_tile + id % TX;
 
     var rows: array<Row, A_LOADS>;
-    for (var i = 0u; i < A_LOADS; i++) { rows[i] = row_of(corner.row + (id + i * THREADS) / DEPTH, corner.a); }
+    for (var i = 0u; i < A_LOADS; i++) {
+        rows[i] = row_of(corner.row + (id + i * THREADS) / DEPTH, corner.a);
+    }
     let parts = (p.groups + DEPTH - 1u) / DEPTH;
     var steps = parts;
     if PIXELS { steps *= p.kernel_h * p.kernel_w; }
@@ -49,7 +56,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = 0u; i < SUMS; i++) { sum[i] = vec4(0.0); }
     for (var turn = 0u; turn <= turns; turn++) {
         if turn < turns {
-            for (var i = 0u; i < upto(A_LOADS); i++) { next_a[i] = load_a(rows[i], at, at.part * DEPTH + id % DEPTH); }
+            for (var i = 0u; i < upto(A_LOADS); i++) {
+                next_a[i] = load_a(rows[i], at, at.part * DEPTH + id % DEPTH);
+            }
             for (var i = 0u; i < upto(B_LOADS); i++) {
                 let item = id + i * THREADS;
                 next_b[i] = load_b(corner.b, at, item / TILE_N4, corner.column + item % TILE_N4);
@@ -87,7 +96,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         workgroupBarrier();
         if slice > 0u { return; }
         for (var i = 0u; i < SUMS; i++) {
-            for (var other = 1u; other < SLICES; other++) { sum[i] += shared4[i * (THREADS * SLICES) + other * THREADS + id]; }
+            for (var other = 1u; other < SLICES; other++) {
+                sum[i] += shared4[i * (THREADS * SLICES) + other * THREADS + id];
+            }
         }
     }
     for (var i = 0u; i < COLUMNS; i++) {

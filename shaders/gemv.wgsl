@@ -1,9 +1,12 @@
-// C[b] = finish(A[b] · B[b]) for few rows, on hardware adapters: what a vector or a handful of them takes is
-// the time to read B, so B is read once, by enough invocations to fill the device: COLUMNS groups of 4
-// columns a workgroup, and SLICES invocations that share k for each, whose sums are added in workgroup
-// memory. A workgroup makes ROWS rows, at most SLICES. Prelude: Stored4, load4, store4, ROWS, COLUMNS,
-// SLICES, TAIL (k % 4 ≠ 0), GENERATED, generated4, accumulate4, StoredB, b_group, b_rows, b_row;
-// shaders/lib/product.wgsl.
+// Batched product of few rows with a matrix, C[b] = finish(A[b] · B[b]), for graphics cards. What it takes
+// is the time to read B, so B is read once, by enough invocations to fill the device.
+//
+// Grid: a workgroup makes ROWS rows of COLUMNS groups of 4 columns; SLICES invocations share k for each
+// group, and their sums are added in workgroup memory. x runs over columns, y over rows, z over batches.
+// ROWS is at most SLICES.
+// Bindings and parameters: lib/product.wgsl. The loads of B: lib/b_rows.wgsl. The epilogue: lib/finish.wgsl.
+// Prelude (docs/shaders.md): Stored4, load4, store4; ROWS, COLUMNS, SLICES; TAIL, k % 4 ≠ 0; GENERATED,
+// generated4, accumulate4; StoredB, b_group, b_rows, b_row.
 
 const THREADS: u32 = COLUMNS * SLICES;
 

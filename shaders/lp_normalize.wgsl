@@ -1,8 +1,11 @@
-// LpNormalization along one axis, in float32: elements divided by their 1- or 2-norm; where that is 0 so is
-// the result.
+// LpNormalization along one axis, in float32, for software adapters: elements divided by their 1- or 2-norm;
+// where that is 0 so is the result.
 //
-// ACROSS: the axis is not the innermost; an invocation makes 4 neighbouring columns. Otherwise it makes a
-// row. Prelude: Stored4, load4, store4; ACROSS, SQUARES (the 2-norm), WIDTH; shaders/lib/lines.wgsl.
+// Grid: an invocation makes one row, or, with ACROSS (the axis is not the innermost), 4 neighbouring
+// columns.
+// Bindings and parameters: lib/lines.wgsl.
+// Prelude (docs/shaders.md): Stored4, load4, store4; ACROSS; SQUARES, the 2-norm; WIDTH, invocations of a
+// workgroup.
 
 fn term(x: vec4<f32>) -> vec4<f32> {
     if SQUARES { return x * x; }

@@ -1,10 +1,12 @@
-// LpNormalization along one axis, in float32, as lp_normalize.wgsl, for hardware: a team of invocations makes
-// a line and keeps it in registers, so that it is read once. STREAMED: a line is too long for that and is
-// read twice.
+// LpNormalization along one axis, in float32, for graphics cards: the same as lp_normalize.wgsl.
 //
-// ACROSS: the axis is not the innermost; a line is 4 neighbouring columns. Otherwise it is a row, and its
-// items are groups of 4. Prelude: Stored4, load4, store4; ACROSS, SQUARES (the 2-norm); STREAMED, HELD (items
-// of an invocation), WIDTH and TEAM with shaders/lib/team.wgsl; shaders/lib/lines.wgsl, team_lines.wgsl.
+// Grid: a team of TEAM invocations makes one row, whose items are groups of 4, or, with ACROSS (the axis is
+// not the innermost), 4 neighbouring columns; a workgroup has WIDTH / TEAM teams. An invocation keeps HELD
+// items in registers, so that the input is read once. STREAMED: a row or column is too long for that and is
+// read twice.
+// Bindings and parameters: lib/lines.wgsl. Sums over a team: lib/team.wgsl, lib/team_lines.wgsl.
+// Prelude (docs/shaders.md): Stored4, load4, store4; ACROSS; SQUARES, the 2-norm; STREAMED, HELD; WIDTH,
+// TEAM, STRIDE.
 
 // What item `i` adds; lanes beyond the line's end hold anything.
 fn term(x: vec4<f32>, i: u32) -> vec4<f32> {
@@ -28,7 +30,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, at: Member) {
     var held: array<vec4<f32>, HELD>;
     var sum = vec4(0.0);
     if STREAMED {
-        for (var i = first; i < line.items; i += TEAM) { sum += term(load4(input[line.base + i * line.step]), i); }
+        for (var i = first; i < line.items; i += TEAM) {
+            sum += term(load4(input[line.base + i * line.step]), i);
+        }
     } else {
         for (var k = 0u; k < HELD; k++) {
             let i = first + k * TEAM;
@@ -40,7 +44,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, at: Member) {
     let total = line_sum(sum, at);
     if index >= p.count { return; }
     if STREAMED {
-        for (var i = first; i < line.items; i += TEAM) { output[line.base + i * line.step] = store4(result4(load4(input[line.base + i * line.step]), total)); }
+        for (var i = first; i < line.items; i += TEAM) {
+            output[line.base + i * line.step] =
+                store4(result4(load4(input[line.base + i * line.step]), total));
+        }
     } else {
         for (var k = 0u; k < HELD; k++) {
             let i = first + k * TEAM;

@@ -1,6 +1,10 @@
-// Local response normalisation across channels on channels-last groups of 4: an invocation makes 4 channels
-// of a pixel. Prelude: Stored4, load4, store4, WIDTH.
+// Local response normalisation across channels (LRN) on channels-last groups of 4.
+//
+// Grid: an invocation makes 4 channels of a pixel.
+// Prelude (docs/shaders.md): Stored4, load4, store4; WIDTH, invocations of a workgroup.
 
+// c4: groups of 4 channels; before, behind: neighbouring channels on either side that count; alpha: ONNX's,
+// divided by the size.
 struct Params {
     groups: u32, per_row: u32, c4: u32, channels: u32,
     before: u32, behind: u32, alpha: f32, beta: f32,

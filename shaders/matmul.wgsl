@@ -1,11 +1,17 @@
-// C[b] = finish(A[b] · B[b]): an invocation makes a ROWS × 4 block of C.
+// Batched matrix product with epilogue, C[b] = finish(A[b] · B[b]).
 //
-// Rows come from workgroup_id alone, so that A's loads are uniform: one transaction on hardware; one scalar
-// load and a broadcast on a software adapter, which has to be told so: see uniform_index. B's groups of 4
-// columns lie side by side across the workgroup.
-// Prelude: Stored4, load4, store4, uniform_index, uniform_small, UNROLLED, kept, ROWS, WIDTH, TAIL (k % 4 ≠
-// 0), GENERATED, generated4, accumulate4, StoredB, b_column, b_group, b_rows, b_row;
-// shaders/lib/product.wgsl.
+// Grid: an invocation makes a block of ROWS rows × 4 columns of C. WIDTH groups of 4 columns are a
+// workgroup; with rows_first x runs over blocks of rows and y over columns, else the other way; z runs over
+// batches.
+//
+// Rows come from workgroup_id alone, so that A's loads are uniform: one transaction on a graphics card; one
+// scalar load and a broadcast on a software adapter, which has to be told so: see uniform_index. B's groups
+// of 4 columns lie side by side across the workgroup.
+// Bindings and parameters: lib/product.wgsl. The loads of B: lib/b_rows.wgsl or lib/b_panels.wgsl. The loads
+// of A: lib/shared_*.wgsl. The epilogue: lib/finish.wgsl.
+// Prelude (docs/shaders.md): Stored4, load4, store4; uniform_index, uniform_small; order4, ordered4,
+// uniform4, QUADS; UNROLLED, kept; ROWS, WIDTH; TAIL, k % 4 ≠ 0; GENERATED, generated4, accumulate4;
+// StoredB, b_column, b_group, b_ordered, b_row.
 
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -13,7 +19,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let row_block = select(group.y, group.x, p.rows_first != 0u);
     let own = select(group.x, group.y, p.rows_first != 0u) * WIDTH + local;
     if !QUADS && own >= p.n4 { return; }
-    let column = min(own, p.n4 - 1u);                            // beyond the last it helps to load A, and stores nothing
+    // Beyond the last group of columns an invocation helps to load A, and stores nothing.
+    let column = min(own, p.n4 - 1u);
     let outer = group.z / p.inner;
     let inner = group.z % p.inner;
     let b_start = p.b_offset + outer * p.b_outer + inner * p.b_inner + b_column(column, p.b_row);
@@ -26,10 +33,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var a_at: array<u32, ROWS>;
     for (var r = 0u; r < ROWS; r++) {
         sum[r] = vec4(0.0);
-        a_at[r] = a_base + min(first + r, last) * a_row;           // a row beyond the last repeats it and isn't stored
+        // A row beyond the last repeats it and isn't stored.
+        a_at[r] = a_base + min(first + r, last) * a_row;
     }
     let steps = order4(local) * p.b_row;
     let whole = p.k >> 2u;
+    // uniform_small takes numbers below 64.
     for (var block = 0u; block < whole; block += 64u) {
         let ahead = uniform_index(block);
         let count = min(64u, whole - block);
@@ -54,10 +63,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     if QUADS && own >= p.n4 { return; }
     let c_base = p.c_offset + group.z * p.c_batch + column;
-    let residual_base = group.z * p.m * p.n4 + column;               // contiguous, whatever C is a part of
+    let residual_base = group.z * p.m * p.n4 + column;  // contiguous, whatever C is a part of
     let end = select(min(p.count, p.m - row_block * ROWS), ROWS, UNROLLED);
     let offset = bias4(column);
-    var made = sum;                                                // indexed by a variable, which `sum` should not be
+    var made = sum;                             // indexed by a variable, which `sum` should not be
     for (var r = 0u; r < end; r++) {
         if !UNROLLED || row_block * ROWS + r < p.m {
             let row = row_block * ROWS + r;

@@ -1,4 +1,9 @@
-// to = from: what memory gives. Prelude: Word, 16 bytes.
+// Copies one buffer to another, to measure the bandwidth of memory (src/gpu/measure.rs).
+//
+// Grid: an invocation copies one Word; a workgroup has 256.
+// Prelude (docs/shaders.md): Word, a type of 16 bytes.
+
+// count: words of the buffers; row: workgroups in a row of the grid.
 struct Params { count: u32, row: u32 }
 
 @group(0) @binding(0) var<storage, read> source: array<Word>;

@@ -1,6 +1,10 @@
-// The mean of rows and their inverse deviation, 1/√(variance + epsilon), in float32: an invocation makes
-// those of 4 rows, each in two walks.
-// Prelude: Stored4, load4; MStored4, Mpack4 of the results; WIDTH; shaders/lib/moments.wgsl.
+// The mean of rows and their inverse standard deviation, 1/√(variance + epsilon), in float32, for software
+// adapters: the optional outputs of LayerNormalization.
+//
+// Grid: an invocation makes those of 4 rows, reading each twice.
+// Bindings and parameters: lib/moments.wgsl.
+// Prelude (docs/shaders.md): Stored4, load4; MStored4, Mpack4 of the results; WIDTH, invocations of a
+// workgroup.
 
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -18,7 +22,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let d = centred4(base, k, mean[lane]);
             squares += d * d;
         }
-        inverse[lane] = 1.0 / sqrt((squares.x + squares.y + squares.z + squares.w) / f32(p.length) + p.epsilon);
+        inverse[lane] =
+            1.0 / sqrt((squares.x + squares.y + squares.z + squares.w) / f32(p.length) + p.epsilon);
     }
     means[index] = Mpack4(mean.x, mean.y, mean.z, mean.w);
     inverses[index] = Mpack4(inverse.x, inverse.y, inverse.z, inverse.w);

@@ -1,8 +1,12 @@
-// The mean of rows and their inverse deviation, 1/√(variance + epsilon), in float32, as moments.wgsl, for
-// hardware: a team of invocations makes those of 4 rows, in two walks.
-// Prelude: Stored4, load4; MStored4, Mpack4 of the results; WIDTH and TEAM with shaders/lib/team.wgsl;
-// shaders/lib/moments.wgsl.
+// The mean of rows and their inverse standard deviation, 1/√(variance + epsilon), in float32, for graphics
+// cards: the same as moments.wgsl.
+//
+// Grid: a team of TEAM invocations makes those of 4 rows, reading each twice; a workgroup has WIDTH / TEAM
+// teams.
+// Bindings and parameters: lib/moments.wgsl. Sums over a team: lib/team.wgsl.
+// Prelude (docs/shaders.md): Stored4, load4; MStored4, Mpack4 of the results; WIDTH, TEAM, STRIDE.
 
+// Each row's sum over its 4 lanes.
 fn over_lanes(x: mat4x4<f32>) -> vec4<f32> {
     let lanes = transpose(x);
     return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
@@ -17,7 +21,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, at: Member) {
     let lane = team_lane(at);
     var sum = mat4x4<f32>();
     for (var k = lane; k < p.step; k += TEAM) {
-        sum += mat4x4<f32>(centred4(base.x, k, 0.0), centred4(base.y, k, 0.0), centred4(base.z, k, 0.0), centred4(base.w, k, 0.0));
+        sum += mat4x4<f32>(
+            centred4(base.x, k, 0.0),
+            centred4(base.y, k, 0.0),
+            centred4(base.z, k, 0.0),
+            centred4(base.w, k, 0.0));
     }
     let mean = team_sum4(over_lanes(sum), at) / f32(p.length);
     var squares = mat4x4<f32>();

@@ -1,13 +1,20 @@
-// Normalisation of runs of elements (layers, instances, groups), in float32, for software adapters: an
-// invocation makes one run in three walks over it: the mean, the variance around that mean, the result.
+// Normalisation of runs of elements (LayerNormalization, InstanceNormalization, GroupNormalization,
+// RMSNormalization), in float32, for software adapters.
+//
+// Grid: an invocation makes one run, reading it three times: for the mean, for the variance around that
+// mean, and for the result.
 //
 // A run is `items` groups of 4: item i lies at base + (i / inner) · step + i % inner.
-// Prelude: Stored4, load4, store4, CENTRED (else the mean is taken as 0), LANES (each lane is a run of its
-// own), GATHERED (scale and bias by element / scale_divisor, lane by lane), TAIL (the last group of each
-// `inner` is partly padding), FLAT (inner is items), WIDTH; shaders/lib/normalize.wgsl.
+// Bindings and parameters: lib/normalize.wgsl.
+// Prelude (docs/shaders.md): Stored4, load4, store4; CENTRED, else the mean is taken as 0 (RMS
+// normalisation); LANES, each lane is a run of its own; GATHERED, scale and bias are found by element /
+// scale_divisor, lane by lane; TAIL, the last group of each `inner` is partly padding; FLAT, inner is items;
+// WIDTH, invocations of a workgroup.
 
 // The sum over the lanes, unless they are runs of their own.
-fn total(value: vec4<f32>) -> vec4<f32> { return select(vec4(value.x + value.y + value.z + value.w), value, vec4(LANES)); }
+fn total(value: vec4<f32>) -> vec4<f32> {
+    return select(vec4(value.x + value.y + value.z + value.w), value, vec4(LANES));
+}
 
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -19,7 +26,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var mean = vec4(0.0);
     if CENTRED {
         var sum = vec4(0.0);
-        for (var i = 0u; i < p.items; i++) { sum += select(vec4(0.0), load4(input[address(base, i)]), valid(i)); }
+        for (var i = 0u; i < p.items; i++) {
+            sum += select(vec4(0.0), load4(input[address(base, i)]), valid(i));
+        }
         mean = total(sum) / p.count;
     }
     var squares = vec4(0.0);

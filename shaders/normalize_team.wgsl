@@ -1,12 +1,15 @@
-// Normalisation of runs of elements (layers, instances, groups), in float32, as normalize.wgsl, for hardware:
-// a team of invocations makes a run and keeps it in registers, so that it is read once for the mean, the
-// variance around that mean and the result. STREAMED: a run is too long for that and is read three times.
+// Normalisation of runs of elements, in float32, for graphics cards: the same as normalize.wgsl.
+//
+// Grid: a team of TEAM invocations makes one run and keeps it in registers, HELD items an invocation, so
+// that it is read once; a workgroup has WIDTH / TEAM teams. STREAMED: a run is too long for that and is read
+// three times, for the mean, the variance around that mean and the result.
 //
 // A run is `items` groups of 4: item i lies at base + (i / inner) · step + i % inner.
-// Prelude: Stored4, load4, store4, CENTRED (else the mean is taken as 0), LANES (each lane is a run of its
-// own), GATHERED (scale and bias by element / scale_divisor, lane by lane), TAIL (the last group of each
-// `inner` is partly padding), FLAT (inner is items); STREAMED, HELD (items of an invocation), WIDTH and TEAM
-// with shaders/lib/team.wgsl; shaders/lib/normalize.wgsl.
+// Bindings and parameters: lib/normalize.wgsl. Sums over a team: lib/team.wgsl.
+// Prelude (docs/shaders.md): Stored4, load4, store4; CENTRED, else the mean is taken as 0 (RMS
+// normalisation); LANES, each lane is a run of its own; GATHERED, scale and bias are found by element /
+// scale_divisor, lane by lane; TAIL, the last group of each `inner` is partly padding; FLAT, inner is items;
+// STREAMED, HELD; WIDTH, TEAM, STRIDE.
 
 // The sum over the team; over the lanes too unless they are runs of their own.
 fn total(value: vec4<f32>, at: Member) -> vec4<f32> {
@@ -32,7 +35,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, at: Member) {
     if STREAMED {
         if CENTRED {
             var sum = vec4(0.0);
-            for (var i = first; i < p.items; i += TEAM) { sum += centred(load4(input[address(base, i)]), mean, i); }
+            for (var i = first; i < p.items; i += TEAM) {
+                sum += centred(load4(input[address(base, i)]), mean, i);
+            }
             mean = total(sum, at) / p.count;
         }
         var squares = vec4(0.0);

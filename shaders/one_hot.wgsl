@@ -1,9 +1,14 @@
-// OneHot: along a new axis, "on" at the index and "off" elsewhere. An invocation makes 4 consecutive
-// elements. Prelude: Stored4, Lane, lane_of, pack4 of the values; IStored4, ILane, Ilane_of of the indices;
-// names(x, k), whether index x means place k; WIDTH.
+// OneHot: along a new axis, "on" at the index and "off" elsewhere.
+//
+// Grid: an invocation makes 4 consecutive elements of the output.
+// Prelude (docs/shaders.md): Stored4, Lane, lane_of, pack4 of the values; IStored4, ILane, Ilane_of of the
+// indices; names(x, k), whether index x means coordinate k; WIDTH, invocations of a workgroup.
 
 // The output is [outer, depth, inner], the indices [outer, inner]; values are off, on.
-struct Params { groups: u32, per_row: u32, elements: u32, depth: u32, inner: u32, spare0: u32, spare1: u32, spare2: u32 }
+struct Params {
+    groups: u32, per_row: u32, elements: u32, depth: u32,
+    inner: u32, spare0: u32, spare1: u32, spare2: u32
+}
 
 @group(0) @binding(0) var<storage, read> indices: array<IStored4>;
 @group(0) @binding(1) var<storage, read> values: array<Stored4>;

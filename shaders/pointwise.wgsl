@@ -1,9 +1,13 @@
-// An elementwise expression over up to 7 operands: an invocation makes one group of 4 elements of the output.
-// Prelude: the bindings, `evaluate(group)` and what it calls; RANK, the dimensions that broadcasting leaves
-// after neighbours are merged; WIDTH.
+// An elementwise expression over up to 7 operands with broadcasting.
+//
+// Grid: an invocation makes one group of 4 elements of the output.
+// The bindings, `evaluate(group)`, which makes a group, and what it calls are generated
+// (src/kernels/pointwise.rs, from the table in src/ops/pointwise).
+// Prelude (docs/shaders.md): these; RANK, the dimensions that broadcasting leaves after neighbours are
+// merged; WIDTH, invocations of a workgroup.
 
-// Sizes are the output's, in the order of its buffer; an operand's address is its offset plus Σ coordinate ·
-// stride.
+// Sizes are the output's, in the order of its buffer; an operand's address is its offset plus Σ coordinate
+// · stride. An operand's strides are two vectors of `strides`.
 struct Params {
     groups: u32, per_row: u32, spare0: u32, spare1: u32,
     sizes: array<vec4<u32>, 2>,

@@ -1,8 +1,13 @@
-// Pools in two dimensions on channels-last groups of 4: an invocation makes 4 channels of one output pixel.
-// Prelude: Stored4, load4, store4, WIDTH, MODE (0 maximum, 1 average, 2 p-norm).
+// MaxPool, AveragePool, LpPool and the global ones in two dimensions on channels-last groups of 4.
+//
+// Grid: an invocation makes 4 channels of one output pixel.
+// Prelude (docs/shaders.md): Stored4, load4, store4; WIDTH, invocations of a workgroup; MODE: 0 maximum, 1
+// average, 2 p-norm.
 
-// count_all: the divisor of an average counts the padding too (count_include_pad), limited to `limit`, the
-// padded input.
+// in_…, out_…: the input's and the output's sizes; c4: groups of 4 channels. count_all: the divisor of
+// an average counts the padding too (count_include_pad), within limit_h and limit_w, the padded input;
+// exponent: of a p-norm; offset, step: where the output lies and how far apart its pixels are, in groups of
+// 4.
 struct Params {
     in_h: u32, in_w: u32, c4: u32, out_h: u32,
     out_w: u32, groups: u32, per_row: u32, kernel_h: u32,
@@ -16,7 +21,9 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> output: array<Stored4>;
 @group(1) @binding(0) var<uniform> p: Params;
 
-fn power4(v: vec4<f32>, y: f32) -> vec4<f32> { return vec4(pow_(v.x, y), pow_(v.y, y), pow_(v.z, y), pow_(v.w, y)); }
+fn power4(v: vec4<f32>, y: f32) -> vec4<f32> {
+    return vec4(pow_(v.x, y), pow_(v.y, y), pow_(v.z, y), pow_(v.w, y));
+}
 
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {

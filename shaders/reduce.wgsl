@@ -1,7 +1,12 @@
-// Reductions over any axes, in float32: an invocation makes 4 neighbouring elements of the output and walks
-// the reduced dimensions, two of which are left after neighbours are merged.
-// Prelude: Stored4, load4, store4, first, next, last, prepare; RANK, kept dimensions; TWO_PASSES; TOGETHER,
-// the 4 elements lie in one group of the input at every step; WIDTH; shaders/lib/reduce.wgsl, address.wgsl.
+// Reductions over any axes, in float32, for software adapters.
+//
+// Grid: an invocation makes 4 neighbouring elements of the output and walks the reduced dimensions, two of
+// which are left after neighbours are merged.
+// Bindings and parameters: lib/reduce.wgsl. Addresses: lib/address.wgsl.
+// Prelude (docs/shaders.md): Stored4, load4, store4; first, next, prepare and last, the reduction's start,
+// step, what becomes of a term before it, and end (src/kernels/reduce.rs); RANK, the dimensions that are
+// kept; TWO_PASSES, a maximum comes first; TOGETHER, the 4 elements lie in one group of the input at every
+// step; WIDTH, invocations of a workgroup.
 
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -15,7 +20,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if TWO_PASSES {
         high = terms(start);
         for (var i = 0u; i < p.length0; i++) {
-            for (var j = 0u; j < p.length1; j++) { high = max(high, terms(start + vec4(i * p.step0 + j * p.step1))); }
+            for (var j = 0u; j < p.length1; j++) {
+                high = max(high, terms(start + vec4(i * p.step0 + j * p.step1)));
+            }
         }
         high = select(high, vec4(0.0), abs(high) > vec4(LARGEST));
     }

@@ -1,12 +1,15 @@
-// Reductions of integers and truth values over any axes, in 64 bits: an invocation makes 4 neighbouring
-// elements of the output and walks the reduced dimensions for each, two of which are left after neighbours
-// are merged.
+// Reductions of integers and truth values over any axes, in 64 bits. Sums of types up to 32 bits can't
+// overflow; those of 64 bits wrap, as does what is stored of any.
 //
-// Sums of types up to 32 bits can't overflow; those of 64 bits wrap, as does what is stored of any.
-// Prelude: Stored4, Lane, lane_of, pack4; wide(x), narrow(a); first, next, last; RANK, kept dimensions;
-// WIDTH; shaders/lib/address.wgsl.
+// Grid: an invocation makes 4 neighbouring elements of the output and walks the reduced dimensions for each,
+// two of which are left after neighbours are merged.
+// Addresses: lib/address.wgsl.
+// Prelude (docs/shaders.md): Stored4, Lane, lane_of, pack4; wide(x), narrow(a), a lane to 64 bits and back;
+// first, next and last, the reduction's start, step and end (src/kernels/reduce_integer.rs); RANK, the
+// dimensions that are kept; WIDTH, invocations of a workgroup.
 
-// The address of a term: base + Σ kept coordinate · stride + i · step0 + j · step1.
+// The address of a term: offset + Σ kept coordinate · stride + i · step0 + j · step1, in elements;
+// `terms`: their number. count and items serve the reductions of floats, which have the same block.
 struct Params {
     groups: u32, per_row: u32, elements: u32, offset: u32,
     length0: u32, step0: u32, length1: u32, step1: u32,

@@ -1,11 +1,14 @@
-// Reductions over any axes, in float32, as reduce.wgsl, for hardware: a team of invocations makes 4
-// neighbouring elements of the output, each walking a share of the terms.
+// Reductions over any axes, in float32, for graphics cards: the same as reduce.wgsl.
 //
-// ROWS: terms are neighbours in memory, so an invocation reads groups of 4 of them, for each of the 4
-// elements by itself; otherwise the elements are.
-// Prelude: Stored4, load4, store4, first, next, last, prepare; RANK, kept dimensions; TWO_PASSES; ADDS, next
-// is a sum; EXTREME, it is a choice; TOGETHER, the 4 elements lie in one group of the input at every step;
-// ROWS; WIDTH and TEAM with shaders/lib/team.wgsl; shaders/lib/reduce.wgsl, address.wgsl.
+// Grid: a team of TEAM invocations makes 4 neighbouring elements of the output, each invocation walking a
+// share of the terms; a workgroup has WIDTH / TEAM teams. ROWS: terms are neighbours in memory, so an
+// invocation reads groups of 4 of them, for each of the 4 elements by itself; otherwise the elements are
+// neighbours.
+// Bindings and parameters: lib/reduce.wgsl. Addresses: lib/address.wgsl. Sums over a team: lib/team.wgsl.
+// Prelude (docs/shaders.md): Stored4, load4, store4; first, next, prepare and last, the reduction's start,
+// step, what becomes of a term before it, and end (src/kernels/reduce.rs); RANK, the dimensions that are
+// kept; TWO_PASSES, a maximum comes first; ADDS, next is a sum; EXTREME, next is a choice; TOGETHER, the 4
+// elements lie in one group of the input at every step; ROWS; WIDTH, TEAM, STRIDE.
 
 // Steps of a walk whose terms are summed by themselves.
 const BLOCK: u32 = 32u;
@@ -45,7 +48,8 @@ fn walk(lane: u32, start: vec4<u32>, high: vec4<f32>, largest: bool) -> vec4<f32
                 part[2] = more_of_row(part[2], row.z, place.y, high.z, largest);
                 part[3] = more_of_row(part[3], row.w, place.y, high.w, largest);
             } else {
-                part[0] = more(part[0], terms(start + vec4(place.x * p.step0 + place.y * p.step1)), high, largest);
+                part[0] =
+                    more(part[0], terms(start + vec4(place.x * p.step0 + place.y * p.step1)), high, largest);
             }
             place += ahead;
             if place.y >= p.items { place = vec2(place.x + 1u, place.y - p.items); }
@@ -67,7 +71,7 @@ fn joined(a: vec4<f32>, b: vec4<f32>, largest: bool) -> vec4<f32> {
     return next(a, b);
 }
 
-// What a team has together.
+// The reduction of a team's parts.
 fn folded(value: vec4<f32>, at: Member) -> vec4<f32> {
     if ADDS { return team_sum4(value, at); }
     if TEAM == 1u { return value; }
@@ -75,7 +79,9 @@ fn folded(value: vec4<f32>, at: Member) -> vec4<f32> {
     team_memory4[at.local] = value;
     for (var width = TEAM / 2u; width > 0u; width /= 2u) {
         workgroupBarrier();
-        if lane < width { team_memory4[at.local] = next(team_memory4[at.local], team_memory4[at.local + width * STRIDE]); }
+        if lane < width {
+            team_memory4[at.local] = next(team_memory4[at.local], team_memory4[at.local + width * STRIDE]);
+        }
     }
     return team_memory4[at.local];
 }

@@ -1,7 +1,12 @@
-// Interpolation over the two spatial axes of channels-last groups of 4: an invocation makes 4 channels of one
-// pixel. Where it reads and with what weights, whatever the mode, stands in a table made with the plan.
-// Prelude: Stored4, load4, store4, WIDTH.
+// Resize: interpolation over the two spatial axes of channels-last groups of 4. Which pixels it reads and
+// with what weights, whatever the mode, is in a table made with the plan.
+//
+// Grid: an invocation makes 4 channels of one pixel.
+// Prelude (docs/shaders.md): Stored4, load4, store4; WIDTH, invocations of a workgroup.
 
+// in_…, out_…: the input's and the output's sizes; c4: groups of 4 channels; taps_h, taps_w: rows and
+// columns of the input that one of the output reads; extrapolation: the value of what lies outside the
+// input.
 struct Params {
     in_h: u32, in_w: u32, c4: u32, out_h: u32,
     out_w: u32, groups: u32, per_row: u32, taps_h: u32,

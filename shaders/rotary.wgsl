@@ -1,13 +1,16 @@
-// Rotary positions: pairs (a, b) of a head's elements become (a·cos − b·sin, b·cos + a·sin). An invocation
-// makes 4 elements.
+// RotaryEmbedding: pairs (a, b) of a head's elements become (a·cos − b·sin, b·cos + a·sin).
+//
+// Grid: an invocation makes 4 elements.
 //
 // Rows are (outer, middle, inner), of which each operand has its own strides.
-// Prelude: Stored4, load4, store4; Ilane_of, index_value and outside of positions; INTERLEAVED (pairs are
-// neighbours; else half of `dim` apart), ALIGNED (they lie in the same lane of another group), WHOLE (an
-// angle for each element, else for each pair), POSITIONS (rows of angles are looked up), WIDTH.
+// Prelude (docs/shaders.md): Stored4, load4, store4; IStored4, Ilane_of of positions; index_value and
+// outside (src/kernels/indices.rs); INTERLEAVED, pairs are neighbours, else half of `dim` apart; ALIGNED,
+// they lie in the same lane of another group; WHOLE, an angle for each element, else for each pair;
+// POSITIONS, rows of angles are looked up; WIDTH, invocations of a workgroup.
 
-// Strides and offsets in groups of 4, those of positions in elements; head4: groups of a row; angles: rows of
-// angles.
+// Strides and offsets in groups of 4, those of positions in elements; head4: groups of a row; dim: elements
+// of a row that are rotated; angles: rows of angles; report: the number by which outside() names this
+// dispatch.
 struct Params {
     groups: u32, per_row: u32, head4: u32, dim: u32,
     middle: u32, inner: u32, angles: i32, report: u32,
@@ -23,7 +26,9 @@ struct Rows { offset: u32, outer: u32, middle: u32, inner: u32 }
 @group(0) @binding(4) var<storage, read_write> output: array<Stored4>;
 @group(1) @binding(0) var<uniform> p: Params;
 
-fn begin(rows: Rows, row: vec3<u32>) -> u32 { return rows.offset + row.x * rows.outer + row.y * rows.middle + row.z * rows.inner; }
+fn begin(rows: Rows, row: vec3<u32>) -> u32 {
+    return rows.offset + row.x * rows.outer + row.y * rows.middle + row.z * rows.inner;
+}
 
 fn element(at: u32, k: u32) -> f32 { return load4(input[at + (k >> 2u)])[k & 3u]; }
 
@@ -46,7 +51,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let place = begin(p.positions, row);
         let position = Ilane_of(positions[place >> 2u], place & 3u);
         let id = index_value(position);
-        // A position outside is told, and clamped.
+        // A position outside the angles is reported, and clamped.
         if id < -p.angles || id >= p.angles { outside(0u, position); }
         let from_ = u32(clamp(select(id, id + p.angles, id < 0), 0, p.angles - 1));
         cos_at += from_ * p.cos_row;

@@ -1,14 +1,20 @@
 // ScatterND and ScatterElements: a tensor with slices replaced, found by indices. Of the updates that name
 // one slice the last counts, whatever order they run in: an integer maximum has no order.
 //
-// Three phases, a dispatch each: owners are cleared; each update claims its slice by its number; each element
-// of the output comes from the update that owns its slice, or from the data. A reduction by indices that may
-// repeat is one dispatch by itself: each element walks all updates in order, so that a sum is the same every
-// time. Prelude: Stored4, Lane, lane_of, pack4 of data and updates; IStored4, Ilane_of of the indices;
-// index_value and outside; combine(a, x); PHASE; RANK; TUPLE; WIDTH.
+// Grid: three dispatches, PHASE 0 to 2. 0: an invocation clears one slice's owner. 1: an invocation is one
+// update, which claims its slice by its number. 2: an invocation makes 4 elements of the output, each from
+// the update that owns its slice, or from the data. A reduction by indices that may repeat is one dispatch
+// by itself, PHASE 3: an invocation makes 4 elements, each of which walks all updates in order, so that a
+// sum is the same every time.
+// Prelude (docs/shaders.md): Stored4, Lane, lane_of, pack4 of data and updates; IStored4, Ilane_of of the
+// indices; index_value and outside (src/kernels/indices.rs); combine(a, x), what the reduction makes of an
+// element and an update; PHASE; RANK, dimensions of the updates' coordinates; TUPLE, indices of a tuple;
+// WIDTH, invocations of a workgroup.
 
-// Update k lies at slice Σ coordinate · slice_stride + Σ index_t · axis_stride_t, its coordinates those of k
-// in `sizes`. An index outside its axis is told, and claims nothing.
+// Update k lies at slice Σ coordinate · slice_stride + Σ index_t · axis_stride_t, its coordinates those
+// of k in `sizes`. An index outside its axis is reported, and claims nothing. count: slices, updates or
+// groups, by PHASE; slice: elements of a slice; claims: updates; report: the number by which outside() names
+// this dispatch.
 struct Params {
     count: u32, per_row: u32, elements: u32, slices: u32,
     slice: u32, claims: u32, report: u32, spare: u32,
@@ -77,7 +83,9 @@ fn reduced(index: u32) -> Stored4 {
         let slice = slice_of(k);
         for (var lane = 0u; lane < 4u; lane++) {
             let at = index * 4u + lane;
-            if slices[lane] == slice && at < p.elements { lanes[lane] = combine(lanes[lane], update(k, slice, at)); }
+            if slices[lane] == slice && at < p.elements {
+                lanes[lane] = combine(lanes[lane], update(k, slice, at));
+            }
         }
     }
     return pack4(lanes[0], lanes[1], lanes[2], lanes[3]);
@@ -96,6 +104,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         output[index] = reduced(index);
     } else {
         let last = p.elements - 1u;
-        output[index] = pack4(element(index * 4u), element(min(index * 4u + 1u, last)), element(min(index * 4u + 2u, last)), element(min(index * 4u + 3u, last)));
+        output[index] = pack4(
+            element(index * 4u),
+            element(min(index * 4u + 1u, last)),
+            element(min(index * 4u + 2u, last)),
+            element(min(index * 4u + 3u, last)));
     }
 }

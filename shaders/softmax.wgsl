@@ -1,7 +1,9 @@
-// Softmax and LogSoftmax along one axis, in float32: maximum, sum, result.
+// Softmax and LogSoftmax along one axis, in float32, for software adapters.
 //
-// ACROSS: the axis is not the innermost; an invocation makes 4 neighbouring columns. Otherwise an invocation
-// makes a row. Prelude: Stored4, load4, store4, ACROSS, LOGARITHM, WIDTH; shaders/lib/lines.wgsl.
+// Grid: an invocation makes one row, or, with ACROSS (the axis is not the innermost), 4 neighbouring
+// columns, reading it three times: for the maximum, the sum and the result.
+// Bindings and parameters: lib/lines.wgsl.
+// Prelude (docs/shaders.md): Stored4, load4, store4; ACROSS, LOGARITHM; WIDTH, invocations of a workgroup.
 
 // Group `k` of a row, lanes beyond the row's end replaced.
 fn row4(base: u32, k: u32, otherwise: f32) -> vec4<f32> {
@@ -40,6 +42,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             sum4 += select(vec4(0.0), exp_below4(row4(base, k, lowest) - high), lanes);
         }
         let sum = vec4(sum4.x + sum4.y + sum4.z + sum4.w);
-        for (var k = 0u; k < groups; k++) { output[base + k] = store4(result4(row4(base, k, 0.0), high, sum)); }
+        for (var k = 0u; k < groups; k++) {
+            output[base + k] = store4(result4(row4(base, k, 0.0), high, sum));
+        }
     }
 }

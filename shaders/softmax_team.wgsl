@@ -1,11 +1,13 @@
-// Softmax and LogSoftmax along one axis, in float32, as softmax.wgsl, for hardware: a team of invocations
-// makes a line and keeps it in registers, so that it is read once. STREAMED: a line is too long for that; it
-// is read twice, the first time with the largest element and the sum so far (Milakov and Gimelshein, 2018).
+// Softmax and LogSoftmax along one axis, in float32, for graphics cards: the same as softmax.wgsl.
 //
-// ACROSS: the axis is not the innermost; a line is 4 neighbouring columns. Otherwise it is a row, and its
-// items are groups of 4. Prelude: Stored4, load4, store4, ACROSS, LOGARITHM; STREAMED, HELD (items of an
-// invocation), WIDTH and TEAM with shaders/lib/team.wgsl; shaders/lib/lines.wgsl, team_lines.wgsl.
+// Grid: a team of TEAM invocations makes one row, whose items are groups of 4, or, with ACROSS (the axis is
+// not the innermost), 4 neighbouring columns; a workgroup has WIDTH / TEAM teams. An invocation keeps HELD
+// items in registers, so that the input is read once. STREAMED: a row or column is too long for that and is
+// read twice, the first time with the largest element and the sum so far (Milakov and Gimelshein, 2018).
+// Bindings and parameters: lib/lines.wgsl. Sums over a team: lib/team.wgsl, lib/team_lines.wgsl.
+// Prelude (docs/shaders.md): Stored4, load4, store4; ACROSS, LOGARITHM; STREAMED, HELD; WIDTH, TEAM, STRIDE.
 
+// Below every finite element, yet finite.
 const LOWEST: f32 = -LARGEST;
 
 fn highest(x: vec4<f32>, at: Member) -> vec4<f32> {
@@ -36,7 +38,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, at: Member) {
             for (var i = first; i < line.items; i += TEAM) {
                 let at_item = line.base + i * line.step;
                 let distance = load4(input[at_item]) - top;
-                if LOGARITHM { output[at_item] = store4(distance - log4(total)); } else { output[at_item] = store4(shares4(exp_below4(distance), total)); }
+                if LOGARITHM {
+                    output[at_item] = store4(distance - log4(total));
+                } else {
+                    output[at_item] = store4(shares4(exp_below4(distance), total));
+                }
             }
         }
         return;
@@ -47,7 +53,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, at: Member) {
     for (var k = 0u; k < HELD; k++) {
         let i = first + k * TEAM;
         held[k] = vec4(LOWEST);
-        if i < line.items { held[k] = select(vec4(LOWEST), load4(input[line.base + i * line.step]), line_lanes(i)); }
+        if i < line.items {
+            held[k] = select(vec4(LOWEST), load4(input[line.base + i * line.step]), line_lanes(i));
+        }
         high = max(high, held[k]);
     }
     let top = highest(high, at);
@@ -63,7 +71,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, at: Member) {
     for (var k = 0u; k < HELD; k++) {
         let i = first + k * TEAM;
         if i < line.items {
-            if LOGARITHM { output[line.base + i * line.step] = store4(held[k] - log4(total)); } else { output[line.base + i * line.step] = store4(shares4(held[k], total)); }
+            if LOGARITHM {
+                output[line.base + i * line.step] = store4(held[k] - log4(total));
+            } else {
+                output[line.base + i * line.step] = store4(shares4(held[k], total));
+            }
         }
     }
 }

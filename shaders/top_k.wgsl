@@ -1,9 +1,15 @@
-// TopK along rows: the first elements in order and their int64 indices. An invocation makes a row: of what
-// comes after the element it took last it takes the first in order, so that nothing is sorted or kept.
-// Prelude: Stored4, Lane, lane_of, pack4; before(a, b), whether a comes before b; WIDTH.
+// TopK along rows: the first elements in order and their int64 indices.
+//
+// Grid: an invocation makes a row: of the elements that come after the one it took last it takes the first
+// in order, so that nothing is sorted or kept.
+// Prelude (docs/shaders.md): Stored4, Lane, lane_of, pack4; before(a, b), whether a comes before b; WIDTH,
+// invocations of a workgroup.
 
-// Steps in groups of 4.
-struct Params { rows: u32, per_row: u32, length: u32, wanted: u32, step: u32, output_step: u32, spare0: u32, spare1: u32 }
+// length: elements of a row; wanted: k; step, output_step: from one row to the next, in groups of 4.
+struct Params {
+    rows: u32, per_row: u32, length: u32, wanted: u32,
+    step: u32, output_step: u32, spare0: u32, spare1: u32
+}
 
 @group(0) @binding(0) var<storage, read> input: array<Stored4>;
 @group(0) @binding(1) var<storage, read_write> values: array<Stored4>;

@@ -1,7 +1,12 @@
-// Trilu: the triangle of matrices on one side of a diagonal, zeros elsewhere. An invocation makes 4
-// consecutive elements. Prelude: Stored4, Lane, lane_of, pack4; UPPER; WIDTH.
+// Trilu: the triangle of matrices on one side of a diagonal, zeros elsewhere.
+//
+// Grid: an invocation makes 4 consecutive elements.
+// Prelude (docs/shaders.md): Stored4, Lane, lane_of, pack4; UPPER; WIDTH, invocations of a workgroup.
 
-struct Params { groups: u32, per_row: u32, rows: u32, columns: u32, diagonal: i32, spare0: u32, spare1: u32, spare2: u32 }
+struct Params {
+    groups: u32, per_row: u32, rows: u32, columns: u32,
+    diagonal: i32, spare0: u32, spare1: u32, spare2: u32
+}
 
 @group(0) @binding(0) var<storage, read> input: array<Stored4>;
 @group(0) @binding(1) var<storage, read_write> output: array<Stored4>;

@@ -1,12 +1,15 @@
-// Winograd's F(m×m, 3×3), first of three steps: tiles of IN × IN inputs, OUT = m apart, taken through Bᵀ d B.
-// Then IN² matrix products with the weights, taken through G w Gᵀ when they were packed, and
+// Winograd's minimal filtering F(m×m, 3×3), first of three steps (Lavin and Gray, "Fast Algorithms for
+// Convolutional Neural Networks", 2015): tiles of IN × IN inputs, OUT = m apart, transformed by Bᵀ d B.
+// Then IN² matrix products with the weights, which were transformed by G w Gᵀ when they were packed, and
 // winograd_output.wgsl.
 //
-// Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015).
-// Prelude: Stored4, load4, store4, UNROLLED, kept, WIDTH; IN, OUT, Line and input_transform of
-// shaders/lib/winograd_2.wgsl or winograd_4.wgsl.
+// Grid: an invocation makes 4 channels of one tile.
+// The transforms: lib/winograd_2.wgsl or lib/winograd_4.wgsl.
+// Prelude (docs/shaders.md): Stored4, load4, store4; UNROLLED, kept; WIDTH, invocations of a workgroup; IN,
+// OUT; Line, input_transform.
 
-// Channel counts in groups of 4. An invocation makes one group of one tile.
+// in_…: the input's sizes, in_c4 in groups of 4 channels; tiles_h, tiles_w: tiles of an image; tiles: of
+// all; zero: lib/kept.wgsl; count: IN, as a number that the driver's compiler doesn't know.
 struct Params {
     in_h: i32, in_w: i32, in_c4: u32, tiles_h: u32,
     tiles_w: u32, tiles: u32, pad_h: i32, pad_w: i32,
@@ -40,7 +43,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         var d: Line;
         for (var j = 0; j < i32(IN); j++) {
             let inside = inside_y & (x + j >= 0) & (x + j < p.in_w);
-            d[j] = select(vec4(0.0), load4(input[(line + u32(select(0, x + j, inside))) * p.in_c4 + channel]), inside);
+            d[j] = select(
+                vec4(0.0),
+                load4(input[(line + u32(select(0, x + j, inside))) * p.in_c4 + channel]),
+                inside);
         }
         rows[kept(row)] = input_transform(d);
     }

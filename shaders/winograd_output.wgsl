@@ -1,9 +1,15 @@
-// Winograd's F(m×m, 3×3), last of three steps: each tile's IN² products taken through Aᵀ m A to OUT × OUT
-// outputs, and the epilogue. See winograd_input.wgsl.
-// Prelude: Stored4, load4, store4, UNROLLED, kept, WIDTH, GENERATED, generated4; IN, OUT, Line, Made and
-// output_transform of shaders/lib/winograd_2.wgsl or winograd_4.wgsl.
+// Winograd's minimal filtering F(m×m, 3×3), last of three steps: each tile's IN² products transformed by
+// Aᵀ m A to OUT × OUT outputs, and the epilogue. See winograd_input.wgsl.
+//
+// Grid: an invocation makes 4 channels of one tile.
+// The transforms: lib/winograd_2.wgsl or lib/winograd_4.wgsl. The epilogue: lib/finish.wgsl.
+// Prelude (docs/shaders.md): Stored4, load4, store4; UNROLLED, kept; WIDTH, invocations of a workgroup;
+// GENERATED, generated4; IN, OUT; Line, Made, output_transform.
 
-// Channel counts in groups of 4. An invocation makes one group of one tile.
+// out_…: the output's sizes, out_c4 in groups of 4 channels; tiles_h, tiles_w: tiles of an image; tiles:
+// of all; flags, alpha, low, high: lib/finish.wgsl; offset, step: where the output lies and how far apart
+// its pixels are; zero: lib/kept.wgsl; count, transform_rows, transform_columns: OUT², IN and OUT, as
+// numbers that the driver's compiler doesn't know.
 struct Params {
     out_h: u32, out_w: u32, out_c4: u32, tiles_h: u32,
     tiles_w: u32, tiles: u32, flags: u32, alpha: f32,
@@ -55,7 +61,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let out_x = x + r % OUT;
         if out_y < p.out_h && out_x < p.out_w {
             let pixel = (n * p.out_h + out_y) * p.out_w + out_x;
-            output[p.offset + pixel * p.step + channel] = store4(finish(made[kept(r)], offset, pixel * p.out_c4 + channel));
+            output[p.offset + pixel * p.step + channel] =
+                store4(finish(made[kept(r)], offset, pixel * p.out_c4 + channel));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! docs/operators.md is made from the register and its cases; `UPDATE_DOCS=1 cargo test --test docs` writes
-//! it anew.
+//! docs/operators.md is made from the registry of operators and their cases; `UPDATE_DOCS=1 cargo test --test
+//! docs` writes it anew.
 
 use sardonyx::ops::operators;
 use std::collections::BTreeSet;
@@ -7,9 +7,11 @@ use std::fmt::Write;
 
 fn page() -> String {
     let mut text = String::from(
-        "# Operators\n\nMade from the register by `UPDATE_DOCS=1 cargo test --test docs`; a test holds it to that.\n\n\
-         Where an operator runs when a GPU is there is what its cases show: `gpu` a kernel, `view` nothing moves, `plan` computed when\n\
-         the plan is made, `cpu` a form that falls back (said in every report, refused by `--strict`).\n\n\
+        "# Operators\n\n\
+         Made from the registry by `UPDATE_DOCS=1 cargo test --test docs`; a test keeps it up to date.\n\n\
+         The last column says where an operator's test cases run when there is a GPU: `gpu` by a kernel, `view`\n\
+         without moving an element, `plan` while the plan is made, `cpu` as a fallback, which every report says\n\
+         and `--strict` refuses.\n\n\
          | operator | from version | runs |\n| --- | --- | --- |\n",
     );
     let mut rows: Vec<_> = operators().collect();
@@ -25,7 +27,10 @@ fn page() -> String {
             runs.into_iter().collect::<Vec<_>>().join(", ")
         );
     }
-    text += "\n## onnxruntime's own operators\n\nWhat its optimiser leaves in models is taken apart into standard operators (`src/onnx/contrib`), which run as above.\n\n| operator |\n| --- |\n";
+    text += "\n## onnxruntime's own operators\n\n\
+             onnxruntime's optimiser leaves these in models. They are replaced by standard operators\n\
+             (`src/onnx/contrib`), which run as above.\n\n\
+             | operator |\n| --- |\n";
     for (domain, name) in sardonyx::onnx::contrib::names() {
         let domain = if domain.is_empty() { String::new() } else { format!("{domain}::") };
         let _ = writeln!(text, "| {domain}{name} |");

@@ -1,7 +1,8 @@
-// Where an element of what is kept of a tensor begins: a function of a shader's parameters.
+// The address of an element of the dimensions that a reduction keeps, from a shader's parameters. Taken by
+// the prelude where a shader calls it; the shader defines p and RANK.
 
-// p.offset + Σ coordinate · stride over the RANK dimensions of p.sizes and p.strides, of which `index` counts
-// the elements.
+// p.offset + Σ coordinate · stride over the RANK dimensions of p.sizes and p.strides, of which `index`
+// counts the elements in row-major order. Dimension d lies in lane d & 3 of vector d >> 2.
 fn base_address(index: u32) -> u32 {
     var rest = index;
     var at = p.offset;
@@ -16,5 +17,9 @@ fn base_address(index: u32) -> u32 {
 
 // That of each of the 4 elements from `index` on; those beyond `end` repeat it.
 fn base_addresses(index: u32, end: u32) -> vec4<u32> {
-    return vec4(base_address(index), base_address(min(index + 1u, end)), base_address(min(index + 2u, end)), base_address(min(index + 3u, end)));
+    return vec4(
+        base_address(index),
+        base_address(min(index + 1u, end)),
+        base_address(min(index + 2u, end)),
+        base_address(min(index + 3u, end)));
 }

@@ -1,6 +1,7 @@
-// What both searches for an extreme begin with: the buffers and the parameters.
+// Buffers and parameters of arg_reduce.wgsl and arg_reduce_team.wgsl.
 
-// The address of a term: offset + Σ kept coordinate · stride + k · step.
+// The address of element k of the reduced axis, which has `length`: offset + Σ kept coordinate · stride +
+// k · step. `groups`, `elements`: of the output.
 struct Params {
     groups: u32, per_row: u32, elements: u32, offset: u32,
     length: u32, step: u32, spare0: u32, spare1: u32,

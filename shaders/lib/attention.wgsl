@@ -1,10 +1,12 @@
-// What both attention shaders begin with: the buffers, the parameters, and which keys a query may see.
+// Buffers and parameters of attention.wgsl, attention_keys.wgsl and attention_rows.wgsl, and which keys a
+// query sees.
 
-// Strides and offsets in groups of 4 elements. `keys`: those that anything may see; `group`: heads of Q to
-// one of K; `tail`: valid lanes of the last group of a query; `offset`: the key that query 0 is at; `left`,
-// `right`: how far from its own a query sees; `depth4`, `value4`, `rows`, `zero`: D4, V4, ROWS and 0, where a
-// loop is to stay one; `nothing`: −∞, which WGSL can't write. Where keys are split, `chunk`: keys of a split,
-// and `rows`: queries of all heads.
+// Strides and offsets in groups of 4 elements. `queries`, `keys`: their numbers; `group`: heads of Q to one
+// of K (grouped-query attention); `flags`: HAS_LENGTHS, ZERO_UNSEEN; `offset`: the key that query 0 is at;
+// `left`, `right`: how many keys before and behind its own a query sees; `tail`: valid lanes of the last
+// group of a query; `scale`, `softcap`: ONNX's; `nothing`: −∞, which WGSL can't write; `depth4`,
+// `value4`, `rows`, `zero`: D4, V4, ROWS and 0 as numbers that the driver's compiler doesn't know, where a
+// loop is to stay one. Where keys are split, `chunk`: keys of a split, and `rows`: queries of all heads.
 struct Params {
     queries: u32, keys: u32, group: u32, flags: u32,
     q_offset: u32, q_batch: u32, q_head: u32, q_row: u32,
@@ -17,8 +19,11 @@ struct Params {
     value4: u32, rows: u32, zero: u32, chunk: u32,
 }
 
+// 2²⁹: a number of keys that stands for no end.
 const FAR: i32 = 536870912;
+// Each batch has a number of valid keys of its own, in `lengths`.
 const HAS_LENGTHS: u32 = 1u;
+// A query that sees nothing gives 0 rather than NaN.
 const ZERO_UNSEEN: u32 = 2u;
 // Below every score, yet finite: what the largest score begins with.
 const LOWEST: f32 = -LARGEST;
@@ -47,12 +52,16 @@ fn batch_of(index: u32) -> Batch {
 
 // The first key that a query sees, and the one behind the last.
 fn first_key(batch: Batch, query: u32) -> i32 { return max(batch.offset + i32(query) - p.left, 0); }
-fn behind_keys(batch: Batch, query: u32) -> i32 { return min(batch.offset + i32(query) + p.right + 1, batch.keys); }
+fn behind_keys(batch: Batch, query: u32) -> i32 {
+    return min(batch.offset + i32(query) + p.right + 1, batch.keys);
+}
 
 // A group of elements along a head; its last one is partly padding, which may hold anything.
 fn whole4(x: vec4<f32>, group: u32) -> vec4<f32> {
     var whole = x;
-    if TAIL { whole = select(vec4(0.0), x, vec4(0u, 1u, 2u, 3u) < vec4(select(4u, p.tail, group + 1u == D4))); }
+    if TAIL {
+        whole = select(vec4(0.0), x, vec4(0u, 1u, 2u, 3u) < vec4(select(4u, p.tail, group + 1u == D4)));
+    }
     return whole;
 }
 

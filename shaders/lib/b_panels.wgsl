@@ -1,6 +1,8 @@
-// The right-hand matrix of a contraction packed for a software adapter: panels of 8 groups of 4 columns, each
+// The right-hand matrix of a product packed for a software adapter: panels of 8 groups of 4 columns, each
 // panel from its first row to its last, two rows of a group side by side, so that an invocation reads 8
-// elements at once. `step`: pairs from one panel to the next.
+// elements (a Stored8) at once. A group of 4 rows of a panel is thus 16 of them: 8 of rows 0 and 1, and 8 of
+// rows 2 and 3. `step`: Stored8s from one panel to the next. The same functions as b_rows.wgsl; the buffer
+// `b` is the shader's.
 alias StoredB = Stored8;
 
 fn b_column(column: u32, step: u32) -> u32 { return (column >> 3u) * step + (column & 7u); }

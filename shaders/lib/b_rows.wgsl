@@ -1,9 +1,9 @@
-// The right-hand matrix of a contraction as it lies in memory: row after row, groups of 4 columns side by
-// side. `step`: groups from one row to the next. See b_panels.wgsl, which has the same functions for packed
-// weights.
+// The right-hand matrix of a product as it lies in memory: row after row, groups of 4 columns side by side.
+// `step`: groups from one row to the next. b_panels.wgsl has the same functions for packed weights; the
+// buffer `b` is the shader's.
 alias StoredB = Stored4;
 
-// Where a group of columns begins, and where 4 rows of it lie.
+// Where a group of columns begins, and where group `group` of 4 rows of it lies.
 fn b_column(column: u32, step: u32) -> u32 { return column; }
 fn b_group(start: u32, group: u32, step: u32) -> u32 { return start + 4u * group * step; }
 
@@ -11,8 +11,12 @@ fn b_group(start: u32, group: u32, step: u32) -> u32 { return start + 4u * group
 fn b_rows(at: u32, step: u32) -> mat4x4<f32> {
     return mat4x4<f32>(load4(b[at]), load4(b[at + step]), load4(b[at + 2u * step]), load4(b[at + 3u * step]));
 }
-// Those that lie `steps` further, which is p.b_row times the rows' numbers.
+// 4 rows in an order of the caller's: `steps` is p.b_row times the rows' numbers (see order4).
 fn b_ordered(at: u32, steps: vec4<u32>) -> mat4x4<f32> {
-    return mat4x4<f32>(load4(b[at + steps.x]), load4(b[at + steps.y]), load4(b[at + steps.z]), load4(b[at + steps.w]));
+    return mat4x4<f32>(
+        load4(b[at + steps.x]),
+        load4(b[at + steps.y]),
+        load4(b[at + steps.z]),
+        load4(b[at + steps.w]));
 }
 fn b_row(at: u32, step: u32, row: u32) -> vec4<f32> { return load4(b[at + row * step]); }

@@ -1,19 +1,24 @@
-// What every contraction does with its sum, in this order: scale, bias, then either the standard epilogue
-// (residual, clamp; switched by flags, so that they make no variant) or a generated one.
+// The epilogue of every product and convolution. It takes the sum through, in this order: scale, bias, then
+// either the standard epilogue (residual, clamp; switched by flags, so that they make no variant) or a
+// generated one. It reads p.flags, p.alpha, p.low and p.high, and the buffers bias and residual, of the
+// shader that calls it.
 
+// Bits of p.flags.
 const HAS_BIAS: u32 = 1u;
 const HAS_RESIDUAL: u32 = 2u;
 const HAS_CLAMP: u32 = 4u;
 const WITHIN_F16: u32 = 8u;
 
+// The bias of a group of 4 columns (output channels), 0 where there is none.
 fn bias4(column: u32) -> vec4<f32> {
     var value = vec4(0.0);
     if (p.flags & HAS_BIAS) != 0u { value = load4(bias[column]); }
     return value;
 }
 
-// `offset` is the column's bias4, read once for all rows. One way out: an early return costs a driver's
-// translator dear.
+// What is stored of a group of 4 sums. `offset` is the column's bias4, read once for all rows; `at`: where
+// the residual lies, in groups of 4. One return at the end: an early one makes lavapipe's compiler much
+// slower.
 fn finish(sum: vec4<f32>, offset: vec4<f32>, at: u32) -> vec4<f32> {
     var value = sum * p.alpha + offset;
     // A sum that is declared float16 is one before it meets the rest.

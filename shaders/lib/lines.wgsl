@@ -1,10 +1,16 @@
-// What kernels that go along one axis begin with: the buffers, the parameters, and where a line lies.
+// Buffers and parameters of the kernels that go along one axis (softmax, cum_sum, lp_normalize), and where a
+// line lies.
 //
-// ACROSS: the axis is not the innermost; a line is 4 neighbouring columns. Otherwise it is a row, and its
-// items are groups of 4.
+// A line is a row, whose items are groups of 4; or, with ACROSS (the axis is not the innermost), 4
+// neighbouring columns, whose items are theirs at one coordinate of the axis.
 
-// Strides in groups of 4. `count` lines: rows, or (outer, column group) pairs; `length` elements on the axis.
-struct Params { count: u32, per_row: u32, length: u32, columns: u32, outer: u32, step: u32, spare0: u32, spare1: u32 }
+// Strides in groups of 4. `count` lines: rows, or (outer, column group) pairs of `columns` column groups;
+// `length` elements on the axis; `outer`, `step`: from one outer coordinate, and from one row or one
+// coordinate of the axis, to the next.
+struct Params {
+    count: u32, per_row: u32, length: u32, columns: u32,
+    outer: u32, step: u32, spare0: u32, spare1: u32
+}
 
 @group(0) @binding(0) var<storage, read> input: array<Stored4>;
 @group(0) @binding(1) var<storage, read_write> output: array<Stored4>;

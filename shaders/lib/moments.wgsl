@@ -1,7 +1,10 @@
-// What both moments begin with: the buffers, the parameters, and the terms.
+// Buffers, parameters and terms of moments.wgsl and moments_team.wgsl.
 
-// Rows are `step` groups of 4 apart and hold `length` elements.
-struct Params { groups: u32, per_row: u32, rows: u32, length: u32, step: u32, epsilon: f32, spare0: u32, spare1: u32 }
+// `rows` rows are `step` groups of 4 apart and hold `length` elements; `groups`: of 4 rows.
+struct Params {
+    groups: u32, per_row: u32, rows: u32, length: u32,
+    step: u32, epsilon: f32, spare0: u32, spare1: u32
+}
 
 @group(0) @binding(0) var<storage, read> input: array<Stored4>;
 @group(0) @binding(1) var<storage, read_write> means: array<MStored4>;

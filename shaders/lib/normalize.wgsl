@@ -1,7 +1,9 @@
-// What both normalisations begin with: the buffers, the parameters, where the items of a run lie, and what
+// Buffers and parameters of normalize.wgsl and normalize_team.wgsl, where the items of a run lie, and what
 // scales them.
 
-// Strides in groups of 4. `tail`: valid lanes of the last group; `count`: elements of a run.
+// Strides in groups of 4. A run is found by (outer, column) of `columns` columns, which are `column` apart,
+// and has `items` groups, `inner` of them contiguous, these `step` apart. `tail`: valid lanes of the last of
+// `inner`; `count`: elements of a run; scale_step: from one column's scale to the next's.
 struct Params {
     runs: u32, per_row: u32, columns: u32, outer: u32,
     column: u32, items: u32, inner: u32, step: u32,

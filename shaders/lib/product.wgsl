@@ -1,7 +1,9 @@
-// What matmul.wgsl and gemv.wgsl begin with: the buffers and the parameters.
+// Buffers and parameters of matmul.wgsl and gemv.wgsl.
 
-// Strides and offsets in groups of 4 elements (b_row: what b_rows takes as its step); k in elements. A batch
-// is (outer, inner) with strides for each operand.
+// C is m rows of n4 groups of columns; k in elements. Strides and offsets in groups of 4 elements (b_row:
+// the step of lib/b_*.wgsl). A batch is (outer, inner), of `inner`, with strides for each operand; c_row,
+// c_batch, c_offset: C's. flags, alpha, low, high: lib/finish.wgsl; zero, count: 0 and ROWS, see
+// lib/kept.wgsl.
 struct Params {
     m: u32, n4: u32, k: u32, inner: u32,
     a_offset: u32, a_row: u32, a_outer: u32, a_inner: u32,

@@ -1,7 +1,9 @@
-// What both reductions of floats begin with: the buffers, the parameters, and the terms.
+// Buffers, parameters and terms of reduce.wgsl and reduce_team.wgsl.
 
-// The address of a term: base + Σ kept coordinate · stride + i · step0 + j · step1. `items`: what a walk over
-// j takes, terms or groups.
+// The address of a term: offset + Σ kept coordinate · stride + i · step0 + j · step1, in elements, i
+// below length0 and j below length1. `groups`, `elements`: of the output; `count`: the number of terms;
+// `items`: what a walk over j takes, terms or groups of 4; `terms`: the count again, for
+// reduce_integer.wgsl, which has the same block.
 struct Params {
     groups: u32, per_row: u32, elements: u32, offset: u32,
     length0: u32, step0: u32, length1: u32, step1: u32,

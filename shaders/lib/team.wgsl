@@ -1,12 +1,13 @@
 // Sums and maxima over a team: TEAM invocations of a workgroup, STRIDE apart in their index, each of which
 // has a part. Every invocation of the workgroup calls them, and every one gets its team's result. The parts
-// meet in workgroup memory, as a tree.
+// meet in workgroup memory, as a tree. team_subgroups.wgsl has the same functions for a team that is a whole
+// workgroup, by subgroups.
 
 struct Member {
     @builtin(local_invocation_index) local: u32,
 }
 
-// An invocation's place in its team, and its team's in the workgroup.
+// An invocation's index in its team, and its team's in the workgroup.
 fn team_lane(at: Member) -> u32 { return (at.local / STRIDE) % TEAM; }
 fn team_index(at: Member) -> u32 { return (at.local / (STRIDE * TEAM)) * STRIDE + at.local % STRIDE; }
 
@@ -25,7 +26,11 @@ fn team_tree(value: f32, at: Member, largest: bool) -> f32 {
         workgroupBarrier();
         if lane < width {
             let other = team_memory[at.local + width * STRIDE];
-            if largest { team_memory[at.local] = max(team_memory[at.local], other); } else { team_memory[at.local] += other; }
+            if largest {
+                team_memory[at.local] = max(team_memory[at.local], other);
+            } else {
+                team_memory[at.local] += other;
+            }
         }
     }
     workgroupBarrier();
@@ -43,7 +48,11 @@ fn team_tree4(value: vec4<f32>, at: Member, largest: bool) -> vec4<f32> {
         workgroupBarrier();
         if lane < width {
             let other = team_memory4[at.local + width * STRIDE];
-            if largest { team_memory4[at.local] = max(team_memory4[at.local], other); } else { team_memory4[at.local] += other; }
+            if largest {
+                team_memory4[at.local] = max(team_memory4[at.local], other);
+            } else {
+                team_memory4[at.local] += other;
+            }
         }
     }
     workgroupBarrier();

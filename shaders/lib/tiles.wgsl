@@ -1,10 +1,13 @@
-// What gemm.wgsl and gemm_cooperative.wgsl share: the buffers and parameters, which tile of C a workgroup
-// makes, and how they walk along k and read A and B. A tile has TILE_M rows and TILE_N4 groups of columns; a
-// step along k is DEPTH groups. Held4, held4: a group of 4 as it is held on its way to workgroup memory, and
-// what makes it of a stored one.
+// Buffers and parameters of gemm.wgsl and gemm_cooperative.wgsl, which tile of C a workgroup makes, and how
+// the two walk along k and read A and B. A tile has TILE_M rows and TILE_N4 groups of columns; a step along
+// k is DEPTH groups. The shader defines Held4, a group of 4 as it is on its way to workgroup memory, and
+// held4, which makes it of a stored one.
 
-// Strides and offsets in groups of 4 elements. groups: of 4 along k, with PIXELS in each tap; b_rows: rows of
-// B likewise.
+// C is m rows of n4 groups of columns, tiles_m × tiles_n tiles. Strides and offsets in groups of 4
+// elements. groups: of 4 along k, with PIXELS in each tap; b_rows: rows of B likewise; tail: valid lanes of
+// the last group along k. A batch is (outer, inner), of `inner`; flags, alpha, low, high: lib/finish.wgsl;
+// zero: lib/kept.wgsl. From in_h on, with PIXELS: the image's sizes (limit_w: its columns that exist;
+// out_pixels: output pixels of an image) and the convolution's attributes.
 struct Params {
     m: u32, n4: u32, groups: u32, tail: u32,
     a_offset: u32, a_row: u32, a_outer: u32, a_inner: u32,
@@ -26,7 +29,8 @@ struct Params {
 @group(1) @binding(0) var<uniform> p: Params;
 
 // The tile that a workgroup makes: its first row and first group of columns, and where its batch's operands
-// begin. Neighbouring workgroups share columns of 4 tiles of rows, so that what they read stays in a cache.
+// begin. Workgroups are numbered in bands of 4 tiles of rows, down each column of a band, so that what
+// neighbouring ones read stays in a cache.
 struct Corner { row: u32, column: u32, a: u32, b: u32 }
 
 fn corner_of(index: u32, batch: u32) -> Corner {
@@ -68,7 +72,10 @@ fn row_of(index: u32, base: u32) -> Row {
     let image = row / p.out_pixels;
     let pixel = row - image * p.out_pixels;
     let line = pixel / p.out_w;
-    return Row(image * u32(p.in_h), i32(line * p.stride_h) - p.pad_h, i32((pixel - line * p.out_w) * p.stride_w) - p.pad_w);
+    return Row(
+        image * u32(p.in_h),
+        i32(line * p.stride_h) - p.pad_h,
+        i32((pixel - line * p.out_w) * p.stride_w) - p.pad_w);
 }
 
 fn load_a(row: Row, at: Place, group: u32) -> Held4 {
@@ -84,7 +91,10 @@ fn load_a(row: Row, at: Place, group: u32) -> Held4 {
     if inside { value = held4(a[index]); }
     if TAIL {
         // The lanes behind the last element are padding, which may hold anything.
-        value = select(Held4(), value, vec4(0u, 1u, 2u, 3u) < vec4(select(4u, p.tail, group + 1u == p.groups)));
+        value = select(
+            Held4(),
+            value,
+            vec4(0u, 1u, 2u, 3u) < vec4(select(4u, p.tail, group + 1u == p.groups)));
     }
     return value;
 }

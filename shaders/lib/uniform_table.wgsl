@@ -4,6 +4,9 @@ struct UniformTable { entries: array<u32, 64> }
 var<immediate> uniform_table: UniformTable;
 fn uniform_small(x: u32) -> u32 { return uniform_table.entries[x & 63u]; }
 fn uniform_index(x: u32) -> u32 {
-    return uniform_small(x) + (uniform_small(x >> 6u) << 6u) + (uniform_small(x >> 12u) << 12u) + (uniform_small(x >> 18u) << 18u)
+    return uniform_small(x)
+        + (uniform_small(x >> 6u) << 6u)
+        + (uniform_small(x >> 12u) << 12u)
+        + (uniform_small(x >> 18u) << 18u)
         + (uniform_small(x >> 24u) << 24u);
 }

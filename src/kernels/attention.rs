@@ -175,7 +175,8 @@ fn tiled(storage: Storage, v: Variant) -> Prelude {
 }
 
 fn by_rows(storage: Storage, v: Variant, rows: u32) -> Prelude {
-    prelude(storage, v).code(RESULT).constant("WIDTH", NARROW).constant("ROWS", rows)
+    let base = prelude(storage, v).code(RESULT).constant("WIDTH", NARROW).constant("ROWS", rows);
+    base.turns("KEY_CALLS", v.depth4.div_ceil(4)).turns("VALUE_CALLS", v.value4.div_ceil(4))
 }
 
 fn samples() -> Vec<(Storage, Variant)> {

@@ -75,6 +75,8 @@ pub struct Prelude {
     shared: Option<(&'static str, Storage, bool)>,
     /// Where the run's status is bound, by a kernel that may tell of something.
     status: Option<u32>,
+    /// Constants at which end loops that every dialect has written out.
+    written_out: Vec<&'static str>,
 }
 
 /// `uniform_small` and `uniform_index` where nothing is to be said of them.
@@ -127,6 +129,11 @@ impl Prelude {
     pub fn constant(mut self, name: &str, value: u32) -> Self {
         let _ = writeln!(self.text, "const {name}: u32 = {value}u;");
         self
+    }
+    /// The same, at most 16, as the end of loops that are written out whatever the dialect.
+    pub(super) fn turns(mut self, name: &'static str, value: u32) -> Self {
+        self.written_out.push(name);
+        self.constant(name, value)
     }
     /// `const NAME: bool = value;`
     pub fn flag(mut self, name: &str, value: bool) -> Self {
@@ -211,11 +218,8 @@ impl Prelude {
             }
         }
         let prelude_lines = whole.lines().count();
-        whole += &if form.written_out {
-            unroll::unrolled(shader, &|end| self.value(end)).into()
-        } else {
-            std::borrow::Cow::Borrowed(shader)
-        };
+        let written_out = |end: &str| form.written_out || self.written_out.contains(&end);
+        whole += &unroll::unrolled(shader, &|end| self.value(end).filter(|_| written_out(end)));
         Source { text: whole.into(), prelude_lines, needs }
     }
 

@@ -1,6 +1,6 @@
 //! Loops written out, for drivers whose compiler leaves every loop a loop: what an invocation keeps in an
 //! array is then found by constant indices, and so in registers rather than lane by lane in memory
-//! (docs/performance.md).
+//! (docs/performance.md). A kernel may ask for it for some loops whatever the driver (`Prelude::turns`).
 
 /// The most turns of a loop that is written out.
 const MOST: u32 = 16;
