@@ -120,6 +120,42 @@ fn same(
     }
 }
 
+/// A number changed by a fortieth of the largest beside it: more than any rounding of a small case's.
+fn spoilt(text: &str, output: &Output) -> String {
+    let number = |text: &String| text.parse().ok().filter(|x: &f64| x.is_finite());
+    let largest =
+        output.elements.iter().flatten().filter_map(number).fold(0.0, |most: f64, x| most.max(x.abs()));
+    match text.parse::<f64>() {
+        _ if !output.dtype.starts_with("float") => if text == "0" { "1" } else { "0" }.to_string(),
+        Ok(x) if x.is_finite() => (x + if largest > 0.0 { largest / 40.0 } else { 1.0 }).to_string(),
+        _ => "0".to_string(),
+    }
+}
+
+/// The comparison bites: an element that is made wrong is found, in every case of every operator.
+#[test]
+fn one_wrong_element_is_found() {
+    let (mut missed, mut tried) = (vec![], 0);
+    for (def, case, label) in cases() {
+        let mut all = entries(def);
+        let Some(entry) = all.get_mut(&key(case)) else { continue };
+        for k in 0..entry.outputs.len() {
+            let places = entry.outputs[k].elements.iter().enumerate().filter(|(_, text)| text.is_some());
+            let places: Vec<usize> = places.map(|(at, _)| at).collect();
+            let Some(&at) = places.get(places.len() / 2) else { continue };
+            let right = entry.outputs[k].elements[at].clone();
+            entry.outputs[k].elements[at] = right.as_ref().map(|text| spoilt(text, &entry.outputs[k]));
+            tried += 1;
+            if check(def, case, entry).is_ok() {
+                missed.push(format!("{label}: element {at} of y{k}"));
+            }
+            entry.outputs[k].elements[at] = right;
+        }
+    }
+    println!("{tried} tried");
+    assert!(missed.is_empty(), "{} of {tried}:\n{}", missed.len(), missed.join("\n"));
+}
+
 /// No file and no entry is of what isn't there any more.
 #[test]
 fn no_expected_values_are_left_over() {
