@@ -11,24 +11,14 @@ use sardonyx::ops::operators;
 use sardonyx::plan::Precision;
 use sardonyx::tensor::{DType, cast};
 use sardonyx::{Session, Tensor, cpu, ops};
-use support::{build, cases};
+use support::{build, cases, operands};
 
 #[test]
 fn infer_says_what_eval_makes() {
     for (def, case, label) in cases() {
         let (graph, given) = build(def, case, 1);
         let node = &graph.nodes[0];
-        let tensors: Vec<Option<&Tensor>> = node
-            .inputs
-            .iter()
-            .map(|id| {
-                id.map(|id| {
-                    graph.constant(id).unwrap_or_else(|| {
-                        &given.iter().find(|(name, _)| *name == graph.value(id).name).unwrap().1
-                    })
-                })
-            })
-            .collect();
+        let tensors = operands(&graph, &given);
         let facts: Vec<Option<Fact>> = tensors.iter().map(|tensor| tensor.map(Fact::of)).collect();
         let refs: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
         let inferred =

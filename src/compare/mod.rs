@@ -20,6 +20,7 @@ mod measure;
 mod normalization;
 mod outcome;
 mod range;
+mod recorded;
 mod reference;
 mod report;
 mod run;
@@ -32,6 +33,8 @@ pub use crate::base::{Bound, UNIT_F16, UNIT_F32};
 pub use accuracy::rounding;
 pub use fault::{Fault, Planted};
 pub use measure::{Measure, Tolerance};
+#[doc(hidden)]
+pub use recorded::tolerances;
 pub use reference::Reference;
 pub use report::{Fallback, FirstDifferent, FusedPlan, NodeRow, OutputRow, Report, Verdict};
 pub use run::{Options, compare};

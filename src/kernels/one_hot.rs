@@ -27,12 +27,12 @@ parameters! {
 
 fn prelude(values: Storage, indices: Storage) -> Prelude {
     // Negative indices count from the end. An unsigned one can't be mistaken for a negative one: depths are
-    // below 2³¹.
+    // below 2³¹. Floats are truncated, as a cast to int64 does.
     let names = match indices {
         Storage::I32 => "x == i32(k) || x == i32(k) - i32(p.depth)",
         Storage::U32 => "x == k",
         Storage::I64 => "all(x == vec2<u32>(k, 0u)) || all(x == widen64(i32(k) - i32(p.depth)))",
-        _ => "x == f32(k) || x == f32(i32(k) - i32(p.depth))",
+        _ => "trunc(x) == f32(k) || trunc(x) == f32(i32(k) - i32(p.depth))",
     };
     let code = format!("fn names(x: ILane, k: u32) -> bool {{ return {names}; }}\n");
     Prelude::new().movable(values).typed("I", indices).code(&code).constant("WIDTH", WIDTH)

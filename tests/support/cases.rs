@@ -1,23 +1,29 @@
 //! The graph of one case of one operator, for the tests that go through all of them.
 
-use sardonyx::ops::case::Case;
+use sardonyx::ops::case::{Case, Operand};
 use sardonyx::ops::{Input, NodeView, OpDef, operators};
 use sardonyx::{Tensor, graph};
 use std::collections::HashMap;
 
 const NEWEST: i64 = 24;
 
+/// The version of ONNX that a case is written for.
+pub fn version(case: &Case) -> i64 {
+    if case.version == 0 { NEWEST } else { case.version }
+}
+
+/// The tensors of a case's inputs, from a seed.
+pub fn tensors(case: &Case, seed: u64) -> Vec<Option<Tensor>> {
+    let tensor = |(k, operand): (usize, &Operand)| operand.tensor(seed + 100 * k as u64).unwrap();
+    case.inputs.iter().enumerate().map(tensor).collect()
+}
+
 /// A graph of the one node, and its inputs that a run gives.
 pub fn build(def: &OpDef, case: &Case, seed: u64) -> (graph::Graph, Vec<(String, Tensor)>) {
-    let version = if case.version == 0 { NEWEST } else { case.version };
+    let version = version(case);
     let attributes =
         case.attributes.iter().map(|(name, value)| (name.to_string(), value.attribute())).collect();
-    let tensors: Vec<Option<Tensor>> = case
-        .inputs
-        .iter()
-        .enumerate()
-        .map(|(k, operand)| operand.tensor(seed + 100 * k as u64).unwrap())
-        .collect();
+    let tensors = tensors(case, seed);
     let inputs = tensors
         .iter()
         .enumerate()
@@ -62,6 +68,16 @@ pub fn build(def: &OpDef, case: &Case, seed: u64) -> (graph::Graph, Vec<(String,
     graph.nodes.push(node);
     graph.verify().unwrap();
     (graph, given)
+}
+
+/// What the graph's node reads: constants, and what a run gives.
+#[allow(dead_code)] // compare_operators.rs runs sessions alone
+pub fn operands<'a>(graph: &'a graph::Graph, given: &'a [(String, Tensor)]) -> Vec<Option<&'a Tensor>> {
+    let of = |id: graph::ValueId| {
+        let given = || &given.iter().find(|(name, _)| *name == graph.value(id).name).unwrap().1;
+        graph.constant(id).unwrap_or_else(given)
+    };
+    graph.nodes[0].inputs.iter().map(|id| id.map(of)).collect()
 }
 
 pub fn cases() -> impl Iterator<Item = (&'static OpDef, &'static Case, String)> {

@@ -62,7 +62,8 @@ impl Operator for OneHot {
         let inner: usize = indices.shape()[axis..].iter().product();
         let picked = values.pick(shape, |at| {
             let (outer, rest) = (at / (depth * inner), at % (depth * inner));
-            let hot = list[outer * inner + rest % inner];
+            // Indices that are no integers are cast to int64 before use: truncated.
+            let hot = list[outer * inner + rest % inner].trunc();
             let hot = if hot < 0.0 { hot + depth as f64 } else { hot };
             Some((hot == (rest / inner) as f64) as usize)
         })?;

@@ -1,0 +1,124 @@
+"""Arithmetic from ONNX's text for cases that neither onnxruntime nor the reference evaluator answers, and
+which elements of an answer the text leaves open. tools/expected_values.py uses it.
+
+A function takes a node's inputs (None: left out) and its attributes, and gives the outputs; elements that it
+masks are open.
+"""
+import decimal
+import math
+
+import numpy
+
+decimal.getcontext().prec = 80
+
+
+def wrapped(number, dtype):
+    """An integer taken into a type as two's complement does, which is what numpy's integers do."""
+    bits = 8 * dtype.itemsize
+    number %= 1 << bits
+    return number - (1 << bits) if dtype.kind == "i" and number >> (bits - 1) else number
+
+
+def each(function, x, *others):
+    """A function of exact numbers, element by element: what it gives as None is open."""
+    spread = numpy.broadcast_arrays(x, *others)
+    results = [function(*numbers) for numbers in zip(*(part.ravel().tolist() for part in spread))]
+    numbers = numpy.array([wrapped(number or 0, x.dtype) for number in results], x.dtype)
+    open_ = numpy.array([number is None for number in results], bool)
+    return numpy.ma.masked_array(numbers.reshape(spread[0].shape), open_.reshape(spread[0].shape))
+
+
+def power(x, exponent):
+    """Integers to integers exactly, then wrapped; what is no whole number is truncated. Integers to floats by
+    80 digits, rounded to float64 and truncated; open where there is no power or the type doesn't hold it."""
+    ends = numpy.iinfo(x.dtype)
+
+    def of(base, to):
+        if base == 0 and to < 0:
+            return None
+        if isinstance(to, int) and to < 0:
+            return {1: 1, -1: 1 - 2 * (to % 2)}.get(base, 0)
+        if isinstance(to, int):
+            return pow(base, to, 1 << 64)
+        if base < 0 and to != int(to):
+            return None
+        number = int(float(decimal.Decimal(base) ** decimal.Decimal(to)))
+        return number if ends.min <= number <= ends.max else None
+
+    return [each(of, x, exponent)]
+
+
+def reduce(of):
+    """Reductions of integers: exact, then wrapped; the output's type is the input's."""
+
+    def reduced(x, axes=None, keepdims=1):
+        axes = range(x.ndim) if axes is None else axes
+        axes = sorted(int(axis) % x.ndim for axis in axes)
+        left = [axis for axis in range(x.ndim) if axis not in axes]
+        rows = x.transpose(left + axes).reshape([x.shape[axis] for axis in left] + [-1])
+        results = [wrapped(of(row.tolist()), x.dtype) for row in rows.reshape(-1, rows.shape[-1])]
+        shape = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
+        shape = shape if keepdims else [x.shape[axis] for axis in left]
+        return [numpy.array(results, x.dtype).reshape(shape)]
+
+    return reduced
+
+
+def mean(row):
+    """Truncated towards 0, as a division of integers is."""
+    total = abs(sum(row)) // len(row)
+    return -total if sum(row) < 0 else total
+
+
+def one_hot(indices, depth, values, axis=-1):
+    depth = int(depth.ravel()[0])
+    indices = indices.astype(numpy.int64)
+    places = numpy.where(indices < 0, indices + depth, indices)
+    on = numpy.expand_dims(places, axis if axis >= 0 else indices.ndim + 1 + axis)
+    counted = [1] * on.ndim
+    counted[axis] = depth
+    hot = (on == numpy.arange(depth).reshape(counted)) & (on >= 0)
+    return [numpy.where(hot, values[1], values[0])]
+
+
+def cum_sum(x, axis, exclusive=0, reverse=0):
+    axis = int(axis.ravel()[0]) % x.ndim
+    ordered = numpy.flip(x, axis) if reverse else x
+    sums = numpy.cumsum(ordered, axis, dtype=x.dtype)
+    sums = sums - ordered if exclusive else sums
+    return [numpy.flip(sums, axis) if reverse else sums]
+
+
+def lrn(x, size, alpha=1e-4, beta=0.75, bias=1.0):
+    wide, channels = x.astype(numpy.float64), x.shape[1]
+    y = numpy.empty_like(wide)
+    for c in range(channels):
+        first, last = max(0, c - (size - 1) // 2), min(channels - 1, c + math.ceil((size - 1) / 2))
+        squares = (wide[:, first : last + 1] ** 2).sum(axis=1)
+        y[:, c] = wide[:, c] / (bias + alpha / size * squares) ** beta
+    return [y.astype(x.dtype)]
+
+
+TEXT = {
+    "CumSum": cum_sum,
+    "LRN": lrn,
+    "OneHot": one_hot,
+    "Pow": power,
+    "ReduceMean": reduce(mean),
+    "ReduceSumSquare": reduce(lambda row: sum(x * x for x in row)),
+}
+
+
+def beyond(x, to):
+    """Floats that an integer type doesn't hold: "undefined if OOR" in Cast's text."""
+    bits = int("".join(filter(str.isdigit, to.name)) or 0)
+    low, high = (0, 1 << bits) if to.name.startswith("u") else (-(1 << (bits - 1)), 1 << (bits - 1))
+    whole = numpy.trunc(x.astype(numpy.float64))
+    return ~((whole >= low) & (whole < high))
+
+
+def with_open(operator, inputs, outputs):
+    """The outputs with what the text leaves open masked."""
+    if operator in ("Cast", "CastLike") and inputs[0].dtype.kind == "f" and "int" in outputs[0].dtype.name:
+        return [numpy.ma.masked_array(outputs[0], beyond(inputs[0], outputs[0].dtype))]
+    return outputs
