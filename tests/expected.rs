@@ -12,9 +12,10 @@ mod files;
 mod support;
 
 use files::{ANEW, Entry, Output, entries, folder, hash, kept, key, path};
+use sardonyx::base::Mode;
 use sardonyx::compare::tolerances;
 use sardonyx::ops::case::{Case, Given};
-use sardonyx::ops::{Mode, OpDef, operators};
+use sardonyx::ops::{OpDef, operators};
 use sardonyx::tensor::{Tensor, cast};
 use sardonyx::{cpu, graph};
 use serde_json::{Value, json};

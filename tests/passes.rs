@@ -5,7 +5,7 @@
 mod shared;
 
 use sardonyx::plan::{Capabilities, Inference, Placement, PlanRequest, Precision, infer, plan};
-use sardonyx::{Session, Tensor, cpu, ops, passes};
+use sardonyx::{Session, Tensor, cpu, passes};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 

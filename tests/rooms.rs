@@ -10,7 +10,7 @@ use sardonyx::onnx::{Model, ModelInfo};
 use sardonyx::ops::operators;
 use sardonyx::plan::Precision;
 use sardonyx::tensor::{DType, cast};
-use sardonyx::{Session, Tensor, cpu, ops};
+use sardonyx::{Session, Tensor, cpu};
 use support::{build, cases, operands};
 
 #[test]

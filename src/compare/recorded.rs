@@ -1,10 +1,10 @@
 //! What a recorded answer of another implementation is held to.
 
 use super::bounds::{Input, Made, Own, allowed, unit, widened};
+use crate::base::Operands;
 use crate::base::{Bound, Fact, Precision};
 use crate::error::{Error, Result};
 use crate::graph::Node;
-use crate::ops::Operands;
 use crate::tensor::Tensor;
 
 /// How far each element of output `index` of a node may lie from `want`, another implementation's answer on
