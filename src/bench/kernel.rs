@@ -202,7 +202,7 @@ impl Ready {
             needed: needed.reduce(f64::max),
         };
         let candidates = chosen.map(|chosen| chosen.candidates.clone()).unwrap_or_default();
-        let execution = session.lease(&prepared, &plan)?;
+        let execution = session.lease(&prepared)?;
         let mut ready = Self { execution, inputs, mode: session.mode(), own, repeat: 1, row, candidates };
         let once = ready.by_the_clock()?;
         ready.repeat = (5.0 / once.max(1e-3)).clamp(1.0, 100.0) as u32;

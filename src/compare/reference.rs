@@ -140,7 +140,7 @@ pub fn on_adapter(session: &Session, device: &Device, inputs: &Values) -> Result
     let prepared = other.prepare(inputs)?;
     let mut all = inputs.clone();
     if let Some(plan) = &prepared.plan {
-        let mut execution = other.lease(&prepared, plan)?;
+        let mut execution = other.lease(&prepared)?;
         let mode = other.mode();
         let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_step(op, operands, mode);
         let made = execution.run_probed(inputs, &evaluate, &mut |_, written| {

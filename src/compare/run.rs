@@ -106,8 +106,8 @@ impl Judge<'_> {
     /// Runs the plan and each of its steps.
     fn plan(&mut self, prepared: &Prepared, plan: &Arc<Plan>, inputs: &Values) -> Result<(Rows, Values)> {
         let mode = self.session.mode();
-        let mut whole = self.session.lease(prepared, plan)?;
-        let mut single = if self.options.per_node { Some(self.session.lease(prepared, plan)?) } else { None };
+        let mut whole = self.session.lease(prepared)?;
+        let mut single = if self.options.per_node { Some(self.session.lease(prepared)?) } else { None };
         let mut carried: HashMap<PlaceId, Vec<u8>> = HashMap::new();
         let mut rows: Rows = vec![];
         // What a CPU step has just made.

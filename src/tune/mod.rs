@@ -100,7 +100,7 @@ impl Session {
         let mut executions: Vec<(Arc<Plan>, Execution, HashMap<usize, u64>)> = vec![];
         for prepared in all {
             let plan = prepared.plan.clone().ok_or_else(|| Error::internal("a candidate has no plan"))?;
-            let mut execution = self.lease(prepared, &plan)?;
+            let mut execution = self.lease(prepared)?;
             execution.run(inputs, &evaluate)?;
             executions.push((plan, execution, HashMap::new()));
         }

@@ -1,0 +1,178 @@
+//! A model ready to run: the library's front door.
+
+mod builder;
+mod plans;
+mod runs;
+
+pub use builder::{SessionBuilder, Stages};
+pub use runs::{Prepared, Warmed};
+
+use crate::base::Precision;
+use crate::compiled::Packed;
+use crate::cpu::program::Weights;
+use crate::error::{Error, Result};
+use crate::gpu::{Constants, Device};
+use crate::graph::{Dim, Graph, ValueId};
+use crate::onnx;
+use crate::ops::Mode;
+use crate::plan::mode_of;
+use crate::tensor::{DType, Tensor};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// What a caller must know of an input or output.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Port {
+    pub name: String,
+    pub dtype: DType,
+    /// `None` where the model leaves even the rank open.
+    pub dims: Option<Vec<Dim>>,
+}
+
+/// A model on a device. `run` may be called from several threads at once.
+pub struct Session {
+    options: SessionBuilder,
+    info: onnx::ModelInfo,
+    original: Arc<Graph>,
+    graph: Graph,
+    /// The graph that plans are made of, once there is one.
+    planned: OnceLock<Graph>,
+    constants: Constants,
+    /// The weights that a compiled file holds packed.
+    packed: Option<Arc<Packed>>,
+    weights: Weights,
+    plans: Mutex<Vec<Arc<Prepared>>>,
+    by_value: Mutex<HashSet<ValueId>>,
+    stages: Stages,
+    /// Which session this is: what it prepared holds the same.
+    identity: Arc<()>,
+}
+
+impl Session {
+    pub fn builder() -> SessionBuilder {
+        SessionBuilder::default()
+    }
+    pub fn device(&self) -> Option<&Device> {
+        self.options.device.as_ref()
+    }
+    pub fn precision(&self) -> Precision {
+        self.options.precision
+    }
+    pub fn info(&self) -> &onnx::ModelInfo {
+        &self.info
+    }
+    pub fn stages(&self) -> Stages {
+        self.stages
+    }
+    /// Whether the graph is rewritten before it runs.
+    pub fn rewrites(&self) -> bool {
+        !self.options.plain
+    }
+    /// The graph as read.
+    pub fn original(&self) -> &Arc<Graph> {
+        &self.original
+    }
+    /// The graph after the rewrites that need no shapes. Its values keep the ids they have in the original.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+    /// The graph that plans are made of: with rewrites that the CPU has nothing of.
+    pub fn planned(&self) -> &Graph {
+        self.planned.get_or_init(|| builder::for_plans(&self.graph, self.options.plain))
+    }
+    pub fn inputs(&self) -> Vec<Port> {
+        self.ports(&self.original.inputs)
+    }
+    pub fn outputs(&self) -> Vec<Port> {
+        self.ports(&self.original.outputs)
+    }
+    fn ports(&self, ids: &[ValueId]) -> Vec<Port> {
+        let port = |&id: &ValueId| {
+            let value = self.original.value(id);
+            let declared = value.declared.clone();
+            Port {
+                name: value.name.clone(),
+                dtype: declared.as_ref().map_or(DType::F32, |d| d.dtype),
+                dims: declared.and_then(|d| d.dims),
+            }
+        };
+        ids.iter().map(port).collect()
+    }
+
+    /// Runs the model on inputs by name. The outputs come in the model's order, by name.
+    pub fn run(&self, inputs: &[(&str, Tensor)]) -> Result<Vec<(String, Tensor)>> {
+        let values = self.bind(inputs)?;
+        let prepared = self.prepare(&values)?;
+        self.run_prepared(&prepared, &values)
+    }
+
+    /// Matches inputs by name and checks types and shapes against the model's declarations.
+    pub fn bind(&self, inputs: &[(&str, Tensor)]) -> Result<HashMap<ValueId, Tensor>> {
+        let names = || self.inputs().iter().map(|port| port.name.clone()).collect::<Vec<_>>().join(", ");
+        let mut values = HashMap::new();
+        let mut symbols: HashMap<String, usize> = HashMap::new();
+        for (name, tensor) in inputs {
+            let id = self.graph.inputs.iter().copied().find(|&id| self.graph.value(id).name == *name);
+            let id = id.ok_or_else(|| {
+                Error::input("the model has no such input")
+                    .at_tensor(*name)
+                    .remedy(format!("its inputs are: {}", names()))
+            })?;
+            self.check_input(id, tensor, &mut symbols).map_err(|error| error.at_tensor(*name))?;
+            values.insert(id, tensor.clone());
+        }
+        match self.graph.inputs.iter().find(|id| !values.contains_key(id)) {
+            Some(&id) => Err(Error::input("this input is missing")
+                .at_tensor(&self.graph.value(id).name)
+                .remedy("give it with -i NAME=FILE or --inputs DIR")),
+            None => Ok(values),
+        }
+    }
+
+    fn check_input(&self, id: ValueId, tensor: &Tensor, symbols: &mut HashMap<String, usize>) -> Result<()> {
+        let Some(declared) = &self.original.value(id).declared else { return Ok(()) };
+        if declared.dtype != tensor.dtype() {
+            return Err(Error::input(format!(
+                "found type {}, the model takes {}",
+                tensor.dtype(),
+                declared.dtype
+            ))
+            .remedy("convert the input"));
+        }
+        let Some(dims) = &declared.dims else { return Ok(()) };
+        if dims.len() != tensor.rank() {
+            return Err(Error::input(format!(
+                "found shape {:?}, the model takes rank {}",
+                tensor.shape(),
+                dims.len()
+            ))
+            .remedy("reshape the input"));
+        }
+        for (axis, (dim, &size)) in dims.iter().zip(tensor.shape()).enumerate() {
+            match dim {
+                Dim::Known(known) if *known != size => {
+                    return Err(Error::input(format!(
+                        "found size {size} on axis {axis}, the model takes {known}"
+                    ))
+                    .remedy("resize the input"));
+                }
+                Dim::Symbol(symbol) => {
+                    let bound = *symbols.entry(symbol.clone()).or_insert(size);
+                    if bound != size {
+                        return Err(Error::input(format!(
+                            "found size {size} on axis {axis}, but '{symbol}' is {bound} elsewhere"
+                        ))
+                        .remedy("make the inputs agree"));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The mode in which the CPU computes what this session's device should.
+    pub fn mode(&self) -> Mode {
+        mode_of(self.precision())
+    }
+}
