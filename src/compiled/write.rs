@@ -3,9 +3,9 @@
 use super::packed::{is_kept, sources};
 use super::{ALIGNMENT, Blob, Entry, FORMAT, FRONT, HERE, Header, Key, MAGIC, PACKINGS, SMALL};
 use crate::error::{Error, Result};
+use crate::graph::Graph;
 use crate::onnx::{self, ExternalFiles};
 use crate::plan::{Plan, encode};
-use crate::session::Session;
 use onnx_protobuf::{Message, ModelProto, StringStringEntryProto, TensorProto, tensor_proto::DataLocation};
 use serde::Serialize;
 use std::fs::File;
@@ -23,12 +23,13 @@ pub struct Written {
     pub packed_bytes: u64,
 }
 
-/// Writes the model file `model`, which `session` was loaded from, with the constants of a plan packed;
-/// without a plan only laid out to be mapped.
+/// Writes the model file `model` with the constants of a plan packed; without a plan only laid out to be
+/// mapped. `graph` is the one that plans of the model are made of: what it holds by a constant's name is what
+/// a session that loads the file will find.
 ///
 /// The file is written beside its place and renamed. Errors: a model that is compiled already, what reading
 /// and packing give, a disk that is full.
-pub fn write(session: &Session, model: &Path, plan: Option<&Plan>, to: &Path) -> Result<Written> {
+pub fn write(graph: &Graph, model: &Path, plan: Option<&Plan>, to: &Path) -> Result<Written> {
     if super::is_compiled(model) {
         return Err(Error::usage("is compiled already")
             .in_file(model)
@@ -40,7 +41,7 @@ pub fn write(session: &Session, model: &Path, plan: Option<&Plan>, to: &Path) ->
             .remedy("give -o a file's name"));
     }
     let beside = crate::replace::beside(to)?;
-    let written = write_beside(session, model, plan, &beside, to);
+    let written = write_beside(graph, model, plan, &beside, to);
     let done = written.and_then(|written| {
         std::fs::rename(&beside, to).map(|()| written).map_err(|problem| failed(to, &problem))
     });
@@ -57,7 +58,7 @@ fn failed(to: &Path, problem: &std::io::Error) -> Error {
 }
 
 fn write_beside(
-    session: &Session,
+    graph: &Graph,
     model: &Path,
     plan: Option<&Plan>,
     beside: &Path,
@@ -69,12 +70,12 @@ fn write_beside(
     let mut proto = onnx::read_proto(model)?;
     let mut files = ExternalFiles::new(Some(onnx::folder_of(model)));
     let mut weights = 0;
-    if let Some(graph) = proto.graph.as_mut() {
-        for tensor in &mut graph.initializer {
+    if let Some(read) = proto.graph.as_mut() {
+        for tensor in &mut read.initializer {
             weights += lay_out(tensor, &mut files, &mut out).map_err(|error| error.in_file(model))? as usize;
         }
     }
-    let (packed, packed_bytes) = pack(session, plan, &mut out)?;
+    let (packed, packed_bytes) = pack(graph, plan, &mut out)?;
     let header = Header {
         sardonyx: env!("CARGO_PKG_VERSION").to_string(),
         model: out.blob(&bytes_of(&proto)?)?,
@@ -129,8 +130,8 @@ fn inline(proto: &mut TensorProto, tensor: &crate::Tensor) -> Result<()> {
 }
 
 /// Packs the plan's constants that files keep.
-fn pack(session: &Session, plan: Option<&Plan>, out: &mut Out) -> Result<(Vec<Entry>, u64)> {
-    let sources = sources(session.planned());
+fn pack(graph: &Graph, plan: Option<&Plan>, out: &mut Out) -> Result<(Vec<Entry>, u64)> {
+    let sources = sources(graph);
     let (mut entries, mut total) = (vec![], 0);
     for constant in
         plan.map_or(&[][..], |plan| &plan.constants).iter().filter(|constant| is_kept(constant, &sources))

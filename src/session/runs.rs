@@ -2,6 +2,7 @@
 
 use super::Session;
 use super::plans::Key;
+use crate::compiled;
 use crate::cpu;
 use crate::cpu::program::{NodeTime, Program};
 use crate::error::{Error, ErrorKind, Result};
@@ -11,6 +12,7 @@ use crate::ops::Operator;
 use crate::plan::{Plan, mode_of};
 use crate::tensor::Tensor;
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -106,6 +108,21 @@ impl Session {
             "it was compiled for another form of device or precision"
         };
         (found < all).then(|| format!("{} of {all} weights are packed anew: {why}", all - found))
+    }
+
+    /// Writes a compiled file ([`compiled`]) of the model file `model`, which this session was loaded from, with
+    /// the weights as the kernels of a prepared plan read them; without a plan they are only laid out to be
+    /// mapped.
+    ///
+    /// Errors: a model that is compiled already, what reading and packing give, a disk that is full.
+    pub fn write_compiled(
+        &self,
+        model: &Path,
+        prepared: Option<&Prepared>,
+        to: &Path,
+    ) -> Result<compiled::Written> {
+        let plan = prepared.and_then(|prepared| prepared.plan.as_deref());
+        compiled::write(self.planned(), model, plan, to)
     }
 
     /// Errors where this session didn't prepare the run.
