@@ -6,7 +6,7 @@
 // rows and output channel columns. Padding is a test in the load, not a copy; rows of it are left out, unless
 // ANY_WEIGHTS: 0 times an infinite weight is NaN. Prelude: Stored4, load4, store4, uniform_index,
 // uniform_small, UNROLLED, kept, PIXELS, WIDTH, GROUPED, TAIL, ANY_WEIGHTS, FEW_TAPS (64 in a row),
-// GENERATED, generated4, accumulate4, StoredB, b_column, b_group, b_rows.
+// GENERATED, generated4, StoredB, b_column, b_group, b_rows.
 
 // Channel counts ending in 4 are in groups of 4. in_group4: input channels that one output channel reads.
 struct Params {
@@ -84,7 +84,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                             let valid = select(4u, p.tail, part + k + 1u == p.in_group4);
                             x = select(vec4(0.0), x, order4(local) < vec4(valid));
                         }
-                        sum[r] = accumulate4(sum[r] + (x.x * w[0] + x.y * w[1] + (x.z * w[2] + x.w * w[3])));
+                        sum[r] += x.x * w[0] + x.y * w[1] + (x.z * w[2] + x.w * w[3]);
                     }
                 }
             }

@@ -2,7 +2,7 @@
 // output channels that an invocation makes of one pixel finds its own input channels.
 //
 // The weights are [tap][input channel of a group][output channel].
-// Prelude: Stored4, load4, store4, TRANSPOSED, WIDTH, GENERATED, generated4, accumulate4.
+// Prelude: Stored4, load4, store4, TRANSPOSED, WIDTH, GENERATED, generated4.
 
 // in_group, out_group: channels of a group; out_c4 in groups of 4.
 struct Params {
@@ -61,7 +61,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 let own = first_in + vec4(c);
                 let value = vec4(load4(input[base + (own.x >> 2u)])[own.x & 3u], load4(input[base + (own.y >> 2u)])[own.y & 3u],
                                  load4(input[base + (own.z >> 2u)])[own.z & 3u], load4(input[base + (own.w >> 2u)])[own.w & 3u]);
-                sum = accumulate4(sum + select(vec4(0.0), value, inside) * load4(weights[weight + c * p.out_c4]));
+                sum += select(vec4(0.0), value, inside) * load4(weights[weight + c * p.out_c4]);
             }
         }
     }

@@ -5,7 +5,7 @@
 // kernel's row. Pixels come from workgroup_id alone, so that these loads are uniform (see conv.wgsl). The
 // input holds its padding already. Prelude: Stored4, load4, store4, uniform_index, UNROLLED, kept, PIXELS,
 // WIDTH, KERNEL, STRIDE (along a row), SPAN4 (groups that PIXELS outputs reach), PARTS (groups of 4 taps),
-// GENERATED, generated4, accumulate4, StoredB, b_column, b_group, b_rows.
+// GENERATED, generated4, StoredB, b_column, b_group, b_rows.
 
 // Rows of the weights: input channel, kernel row, tap padded to a multiple of 4. in_w4, out_c4: groups of 4.
 struct Params {
@@ -55,7 +55,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                     if part * 4u + tap < KERNEL {
                         for (var r = 0u; r < PIXELS; r++) {
                             let at = r * STRIDE + part * 4u + tap;
-                            sum[r] = accumulate4(sum[r] + span[at / 4u][at % 4u] * w[tap]);
+                            sum[r] += span[at / 4u][at % 4u] * w[tap];
                         }
                     }
                 }

@@ -3,7 +3,7 @@
 // tap's weights are loaded once.
 //
 // The weights are [tap][input channel of a group][output channel].
-// Prelude: Stored4, load4, store4, PIXELS, WIDTH, GENERATED, generated4, accumulate4.
+// Prelude: Stored4, load4, store4, PIXELS, WIDTH, GENERATED, generated4.
 
 // Channel counts ending in 4 are in groups of 4. in_group: input channels that one output channel reads.
 struct Params {
@@ -68,7 +68,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
                     let w = load4(weights[weight]);
                     weight += p.out_c4;
                     for (var r = 0u; r < PIXELS; r++) {
-                        sum[r] = accumulate4(sum[r] + select(0.0, load4(input[base[r] + c])[lane], inside[r]) * w);
+                        sum[r] += select(0.0, load4(input[base[r] + c])[lane], inside[r]) * w;
                     }
                 }
             }

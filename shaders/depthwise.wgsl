@@ -2,7 +2,7 @@
 // of PIXELS neighbouring pixels of a row, so that a tap's weights are loaded once for all of them. With
 // BY_ROWS so are a row's inputs: the SPAN that PIXELS outputs of KERNEL taps with STRIDE reach, without
 // dilation. Prelude: Stored4, load4, store4, UNROLLED, kept, PIXELS, WIDTH, ANY_WEIGHTS (padding is
-// multiplied: see conv.wgsl), BY_ROWS, SPAN, KERNEL, STRIDE, GENERATED, generated4, accumulate4.
+// multiplied: see conv.wgsl), BY_ROWS, SPAN, KERNEL, STRIDE, GENERATED, generated4.
 
 struct Params {
     in_h: u32, in_w: u32, c4: u32, out_h: u32,
@@ -49,7 +49,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
             }
             for (var kx = 0u; kx < KERNEL; kx++) {
                 let w = load4(weights[(ky * KERNEL + kx) * p.c4 + channel]);
-                for (var r = 0u; r < PIXELS; r++) { sum[r] = accumulate4(sum[r] + window[r * STRIDE + kx] * w); }
+                for (var r = 0u; r < PIXELS; r++) { sum[r] += window[r * STRIDE + kx] * w; }
             }
             continue;
         }
@@ -59,7 +59,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
                 let x = i32((first + r) * p.stride_w + kx * p.dilation_w) - p.pad_w;
                 let inside = (x >= 0) & (x < i32(p.limit_w)) & there;
                 let value = load4(input[select(0u, (line + u32(x)) * p.c4, inside) + channel]);
-                sum[r] = accumulate4(sum[r] + select(vec4(0.0), value, inside) * w);
+                sum[r] += select(vec4(0.0), value, inside) * w;
             }
         }
     }

@@ -6,7 +6,7 @@
 // take turns along k and add up at the end: where C is small and k long, they fill the device.
 // PIXELS: A is an image, read where it lies: its rows are output pixels, and k runs over taps and their input
 // channels. Prelude: Stored4, load4, store4, TX, TY, ROWS, COLUMNS, DEPTH, SLICES, PIXELS, TAIL (the last
-// group of k is partly padding), UNROLLED, upto, GENERATED, generated4, accumulate4; lib/tiles.wgsl.
+// group of k is partly padding), UNROLLED, upto, GENERATED, generated4; lib/tiles.wgsl.
 
 const THREADS: u32 = TX * TY;
 const TILE_M: u32 = TY * ROWS;
@@ -72,7 +72,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                         s = fma(vec4(x[r].x), w0, s);
                         s = fma(vec4(x[r].y), w1, s);
                         s = fma(vec4(x[r].z), w2, s);
-                        sum[r * COLUMNS + i] = accumulate4(fma(vec4(x[r].w), w3, s));
+                        sum[r * COLUMNS + i] = fma(vec4(x[r].w), w3, s);
                     }
                 }
             }

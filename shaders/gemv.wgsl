@@ -2,7 +2,7 @@
 // the time to read B, so B is read once, by enough invocations to fill the device: COLUMNS groups of 4
 // columns a workgroup, and SLICES invocations that share k for each, whose sums are added in workgroup
 // memory. A workgroup makes ROWS rows, at most SLICES. Prelude: Stored4, load4, store4, ROWS, COLUMNS,
-// SLICES, TAIL (k % 4 ≠ 0), GENERATED, generated4, accumulate4, StoredB, b_group, b_rows, b_row;
+// SLICES, TAIL (k % 4 ≠ 0), GENERATED, generated4, StoredB, b_group, b_rows, b_row;
 // shaders/lib/product.wgsl.
 
 const THREADS: u32 = COLUMNS * SLICES;
@@ -33,7 +33,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             var s = fma(vec4(x.x), w[0], sum[r]);
             s = fma(vec4(x.y), w[1], s);
             s = fma(vec4(x.z), w[2], s);
-            sum[r] = accumulate4(fma(vec4(x.w), w[3], s));
+            sum[r] = fma(vec4(x.w), w[3], s);
         }
     }
     if TAIL && whole % SLICES == slice {
@@ -41,7 +41,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var k = whole * 4u; k < p.k; k++) {
             let w = b_row(b_group(b_start, whole, p.b_row), p.b_row, k & 3u);
             for (var r = 0u; r < ROWS; r++) {
-                sum[r] = accumulate4(sum[r] + load4(a[a_at[r] + whole])[k & 3u] * w);
+                sum[r] += load4(a[a_at[r] + whole])[k & 3u] * w;
             }
         }
     }

@@ -3,7 +3,7 @@
 #[path = "support/shared.rs"]
 mod shared;
 
-use sardonyx::compare::{Options, Reference, Report, Verdict, compare};
+use sardonyx::compare::{Options, Planter, Reference, Report, Verdict, compare};
 use sardonyx::gpu::{Device, LimitsOption, Selection, test_device};
 use sardonyx::plan::Precision;
 use sardonyx::{Session, Tensor};
@@ -69,13 +69,17 @@ fn report(
     reference: Reference,
 ) -> Report {
     let builder = Session::builder().device(device).precision(precision);
-    let builder = if let Some(seed) = fault { builder.plant_fault(seed) } else { builder };
+    let planter = fault.map(Planter::new);
+    let builder = planter.iter().fold(builder, |builder, planter| planter.applied(builder));
     let session = builder.load(model(folder)).unwrap();
     let inputs = inputs(&session, folder);
     let named: Vec<(&str, Tensor)> =
         inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
     let values = session.bind(&named).unwrap();
-    compare(&session, &values, &Options { reference, per_node: true, tolerance: None }).unwrap()
+    let mut report =
+        compare(&session, &values, &Options { reference, per_node: true, tolerance: None }).unwrap();
+    report.planted = planter.and_then(|planter| planter.planted());
+    report
 }
 
 /// A table of what was measured, for a failure's message.

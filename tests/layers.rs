@@ -28,7 +28,6 @@ const BACK: &[(&str, &str, &str)] = &[
     ("kernels", "ops", "the expressions of epilogues, and operators that kernels read for their sizes"),
     ("cpu", "ops", "the CPU runs whole graphs beside the engine that operators stand on"),
     ("cpu", "graph", "the same"),
-    ("session", "compare", "faults are planted while a session plans"),
 ];
 
 /// What is no module of the library.

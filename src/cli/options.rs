@@ -2,6 +2,7 @@
 
 use super::emit::say;
 use clap::{Args, ValueEnum};
+use sardonyx::compare::Planter;
 use sardonyx::error::{Error, Result};
 use sardonyx::gpu::{self, Device, LimitsOption, Selection};
 use sardonyx::graph::ValueId;
@@ -101,16 +102,16 @@ pub struct RunOptions {
     #[arg(long)]
     pub strict: bool,
     /// Plant a fault, for tests of the comparison
-    #[arg(long, hide = true, value_name = "SEED")]
-    pub plant_fault: Option<u64>,
+    #[arg(long, hide = true, value_name = "SEED", value_parser = planter)]
+    pub plant_fault: Option<Planter>,
 }
 
 impl RunOptions {
     /// What makes a session on this device.
     pub fn builder(&self, device: Option<Device>) -> SessionBuilder {
         let builder = Session::builder().device(device).precision(self.precision.into()).strict(self.strict);
-        match self.plant_fault {
-            Some(seed) => builder.plant_fault(seed),
+        match &self.plant_fault {
+            Some(planter) => planter.applied(builder),
             None => builder,
         }
     }
@@ -124,6 +125,11 @@ impl RunOptions {
         say_newer(&session);
         Ok(session)
     }
+}
+
+/// `--plant-fault`: what is parsed here is shared by the option's clones, so that a verb can ask it later.
+fn planter(seed: &str) -> std::result::Result<Planter, std::num::ParseIntError> {
+    seed.parse().map(Planter::new)
 }
 
 /// `--tune`.

@@ -3,13 +3,14 @@
 
 use super::bounds::{Input, Made, Own, allowed, unit, widened};
 use super::reference::{self, Values};
+use super::shader_edit::{parameter_at, with_half_sums};
 use super::winograd;
 use super::{C, clobber};
 use crate::base::PlaceId;
 use crate::error::{Error, Result};
 use crate::graph::Node;
-use crate::kernels::epilogue::{FULL_SUMS, HALF_SUMS, HAS_BIAS};
-use crate::kernels::{Dispatch, Packing, conv, conv_stem, gemm, matmul};
+use crate::kernels::epilogue::HAS_BIAS;
+use crate::kernels::{Dispatch, Packing};
 use crate::ops::matrix::{gemm::Gemm, matmul::MatMul};
 use crate::ops::nn::conv::Conv;
 use crate::ops::pointwise::Pointwise;
@@ -17,9 +18,11 @@ use crate::ops::{Mode, Operator};
 use crate::passes::{epilogue_of, set_epilogue};
 use crate::plan::{Constant, Home, Plan, StepKind, mode_of};
 use crate::random::SplitMix64;
+use crate::session::SessionBuilder;
 use crate::tensor::{DType, Tensor, cast, round_f16};
 use crate::{cpu, graph::ValueId};
 use serde::Serialize;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A fault that was planted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -56,11 +59,40 @@ const FAULTS: [Fault; 5] = [
 /// How far beyond its tolerance an element must be for a fault to count as one that shows.
 const CLEARLY: f64 = 2.0;
 
+/// Plants a fault in each plan of the sessions that are made with it, and knows which one it was.
+#[derive(Debug, Clone)]
+pub struct Planter {
+    seed: u64,
+    last: Arc<Mutex<Option<Planted>>>,
+}
+
+impl Planter {
+    pub fn new(seed: u64) -> Self {
+        Self { seed, last: Arc::default() }
+    }
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+    /// The builder of a session whose plans get the fault.
+    pub fn applied(&self, builder: SessionBuilder) -> SessionBuilder {
+        let planter = self.clone();
+        builder.transform_plans(move |plan, inputs| {
+            let planted = plant(plan, inputs, planter.seed)?;
+            *planter.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(planted);
+            Ok(())
+        })
+    }
+    /// What the last plan got.
+    pub fn planted(&self) -> Option<Planted> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// Plants the fault that a seed draws: first its kind, then its place, among those that show with these
 /// inputs.
 ///
 /// Errors: no fault shows anywhere in this plan.
-pub fn plant(plan: &mut Plan, inputs: &Values, seed: u64) -> Result<Planted> {
+fn plant(plan: &mut Plan, inputs: &Values, seed: u64) -> Result<Planted> {
     let values = reference::values(&plan.graph, inputs, Mode::Oracle)?;
     let near = reference::values(&plan.graph, inputs, mode_of(plan.precision))?;
     let seen = Seen { values, near };
@@ -176,21 +208,15 @@ fn param(dispatch: &Dispatch, at: usize) -> Option<u32> {
 
 /// Where the parameter that a fault changes lies in the block.
 fn changed_param(dispatch: &Dispatch, kind: Fault) -> Option<usize> {
-    match (kind, dispatch.kernel) {
-        (Fault::LastElementDropped, "gemm" | "gemm_cooperative") => Some(gemm::TAIL_AT),
-        (Fault::RightEdgeOffByOne, "gemm" | "gemm_cooperative") => Some(gemm::LIMIT_W_AT),
-        (Fault::LastBiasDropped, "gemm" | "gemm_cooperative") => Some(gemm::FLAGS_AT),
-        (Fault::LastElementDropped, "matmul" | "gemv") => Some(matmul::K_AT),
-        (Fault::LastElementDropped, "conv") => Some(conv::TAIL_AT),
-        (Fault::LastElementDropped, "conv_stem") => Some(conv_stem::IN_C_AT),
-        (Fault::RightEdgeOffByOne, "conv") => Some(conv::LIMIT_W_AT),
-        (Fault::RightEdgeOffByOne, "depthwise") => Some(conv::DEPTHWISE_LIMIT_W_AT),
-        (Fault::LastBiasDropped, "matmul" | "gemv") => Some(matmul::FLAGS_AT),
-        (Fault::LastBiasDropped, "conv") => Some(conv::FLAGS_AT),
-        (Fault::LastBiasDropped, "conv_stem") => Some(conv_stem::FLAGS_AT),
-        (Fault::LastBiasDropped, "depthwise") => Some(conv::DEPTHWISE_FLAGS_AT),
-        _ => None,
-    }
+    let name = match (kind, dispatch.kernel) {
+        (Fault::LastElementDropped, "gemm" | "gemm_cooperative" | "conv") => "tail",
+        (Fault::LastElementDropped, "matmul" | "gemv") => "k",
+        (Fault::LastElementDropped, "conv_stem") => "in_c",
+        (Fault::RightEdgeOffByOne, "gemm" | "gemm_cooperative" | "conv" | "depthwise") => "limit_w",
+        (Fault::LastBiasDropped, _) => "flags",
+        _ => return None,
+    };
+    parameter_at(&dispatch.source, name)
 }
 
 /// The binding of the bias in every contraction.
@@ -234,10 +260,8 @@ fn sites(plan: &Plan, kind: Fault) -> Vec<Site> {
                 value.is_some_and(|width| width > 1)
                     && plan.graph.nodes.get(node).is_some_and(|node| reads_right_padding(plan, node))
             }
-            // Declared is not yet called: cooperative matrices add up by themselves.
-            Fault::HalfAccumulator => {
-                dispatch.source.contains(FULL_SUMS) && dispatch.source.matches("accumulate4(").count() > 1
-            }
+            // Cooperative matrices add up by themselves.
+            Fault::HalfAccumulator => dispatch.kernel != "gemm_cooperative",
             Fault::BufferReusedEarly => false,
         };
         if possible {
@@ -364,7 +388,7 @@ impl Site {
                     return Err(gone());
                 };
                 let dispatch = dispatches.get_mut(self.dispatch).ok_or_else(gone)?;
-                dispatch.source = dispatch.source.replace(FULL_SUMS, HALF_SUMS).into();
+                dispatch.source = with_half_sums(&dispatch.source)?.into();
             }
             _ => {
                 let place = plan

@@ -12,7 +12,7 @@ mod bounds;
 mod choice;
 mod clobber;
 mod expression;
-pub mod fault;
+mod fault;
 mod judge;
 mod lp_normalization;
 mod mean_variance;
@@ -24,13 +24,15 @@ mod reference;
 mod report;
 mod run;
 mod sets;
+mod shader_edit;
 mod sums;
 mod winograd;
 
 pub use crate::base::{Bound, UNIT_F16, UNIT_F32};
 #[doc(hidden)]
 pub use accuracy::rounding;
-pub use fault::{Fault, Planted};
+#[doc(hidden)]
+pub use fault::{Fault, Planted, Planter};
 pub use measure::{Measure, Tolerance};
 pub use reference::Reference;
 pub use report::{Fallback, FirstDifferent, FusedPlan, NodeRow, OutputRow, Report, Verdict};

@@ -92,7 +92,8 @@ pub struct Report {
     pub fused_plan: Option<FusedPlan>,
     pub nodes: Vec<NodeRow>,
     pub fallbacks: Vec<Fallback>,
-    /// A fault that was planted on purpose.
+    /// A fault that was planted on purpose, filled in by who planted it.
+    #[doc(hidden)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub planted: Option<Planted>,
 }

@@ -98,7 +98,7 @@ pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<
             .into_iter()
             .map(|(node, op, reason)| Fallback { node, op, reason })
             .collect(),
-        planted: prepared.planted.clone(),
+        planted: None,
     })
 }
 

@@ -64,11 +64,6 @@ parameters! {
     }
 }
 
-/// Where the parameters that a planted fault changes lie in the block.
-pub(crate) const TAIL_AT: usize = std::mem::offset_of!(Params, tail);
-pub(crate) const FLAGS_AT: usize = std::mem::offset_of!(Params, flags);
-pub(crate) const LIMIT_W_AT: usize = std::mem::offset_of!(Params, limit_w);
-
 /// Groups of 4 along k that pass through workgroup memory at a time.
 const DEPTH: u32 = 4;
 

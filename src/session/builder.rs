@@ -6,12 +6,17 @@ use crate::compiled::{self, Packed};
 use crate::cpu::program::Weights;
 use crate::error::Result;
 use crate::gpu::{Constants, Device};
-use crate::graph::Graph;
+use crate::graph::{Graph, ValueId};
 use crate::onnx;
-use crate::plan::Choices;
+use crate::plan::{Choices, Plan};
+use crate::tensor::Tensor;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
+
+/// Changes a plan after it was made, knowing the inputs that it was made for.
+pub(super) type Transform = dyn Fn(&mut Plan, &HashMap<ValueId, Tensor>) -> Result<()> + Send + Sync;
 
 /// How a session is to be made.
 #[derive(Default, Clone)]
@@ -21,7 +26,7 @@ pub struct SessionBuilder {
     pub(super) precision: Precision,
     pub(super) strict: bool,
     pub(super) plain: bool,
-    pub(super) fault: Option<u64>,
+    pub(super) transform: Option<Arc<Transform>>,
     pub(super) choices: Choices,
 }
 
@@ -57,10 +62,13 @@ impl SessionBuilder {
         self.choices = choices;
         self
     }
-    /// Plants a fault, for tests of the comparison: see [`crate::compare`].
+    /// Has every plan changed after it was made, before it is kept: for tests, which make it wrong on purpose.
     #[doc(hidden)]
-    pub fn plant_fault(mut self, seed: u64) -> Self {
-        self.fault = Some(seed);
+    pub fn transform_plans(
+        mut self,
+        transform: impl Fn(&mut Plan, &HashMap<ValueId, Tensor>) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.transform = Some(Arc::new(transform));
         self
     }
 

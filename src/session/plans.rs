@@ -181,13 +181,11 @@ impl Session {
             choices: choices.clone(),
         };
         let mut plan = plan::plan(request)?;
-        let planted = self
-            .options
-            .fault
-            .map(|seed| crate::compare::fault::plant(&mut plan, inputs, seed))
-            .transpose()?;
+        if let Some(transform) = &self.options.transform {
+            transform(&mut plan, inputs)?;
+        }
         let plan = Some(Arc::new(plan));
-        self.allow(Prepared { plan, planted, ..Prepared::new(&self.identity, made_for) }).map(Ok)
+        self.allow(Prepared { plan, ..Prepared::new(&self.identity, made_for) }).map(Ok)
     }
 
     /// Refuses a plan with fallbacks where the session is strict.

@@ -32,8 +32,6 @@ pub struct Prepared {
     pub plan: Option<Arc<Plan>>,
     /// Why a session with a GPU runs on the CPU alone: (node, operator, reason).
     pub whole_cpu: Option<(String, String, String)>,
-    /// The fault that was planted on purpose, if one was asked for.
-    pub planted: Option<crate::compare::Planted>,
     /// What the CPU runs where there is no plan and types are as declared.
     pub(super) program: Option<Program>,
     pub(super) made_for: Key,
@@ -48,7 +46,6 @@ impl Prepared {
         Self {
             plan: None,
             whole_cpu: None,
-            planted: None,
             program: None,
             made_for,
             owner: Some(owner.clone()),
