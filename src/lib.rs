@@ -6,6 +6,7 @@ pub mod bench;
 pub mod compare;
 pub mod compiled;
 pub mod cpu;
+pub mod device;
 pub mod error;
 pub mod gpu;
 pub mod graph;
@@ -24,6 +25,7 @@ pub mod tensor;
 mod threads;
 pub mod tune;
 
+pub use device::Device;
 pub use error::{Error, ErrorKind, Result};
 pub use session::Session;
 pub use tensor::{DType, Tensor};

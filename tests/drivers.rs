@@ -5,7 +5,7 @@ mod axpy;
 
 use axpy::*;
 use sardonyx::ErrorKind;
-use sardonyx::gpu::{self, Constants, Device, Execution, LimitsOption, Selection, TimeLimits};
+use sardonyx::gpu::{self, Constants, Execution, GpuDevice, LimitsOption, Selection, TimeLimits};
 use sardonyx::tensor::Tensor;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,12 +24,12 @@ fn slow(work: &str) -> String {
     )
 }
 
-fn open() -> Device {
-    Device::open(&Selection::Gpu, &LimitsOption::Adapter).unwrap().unwrap()
+fn open() -> GpuDevice {
+    GpuDevice::open(&Selection::Gpu, &LimitsOption::Adapter).unwrap().unwrap()
 }
 
 /// The digits' probabilities on a device: what a process can still do.
-fn digits(device: Option<Device>) -> Vec<f64> {
+fn digits(device: Option<GpuDevice>) -> Vec<f64> {
     let session = sardonyx::Session::builder()
         .device(device)
         .load(concat!(env!("CARGO_MANIFEST_DIR"), "/models/digits/digits.onnx"))

@@ -18,6 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["onnx"],
     &["compiled"],
     &["gpu"],
+    &["device"],
     &["session"],
     &["compare", "tune"],
     &["bench"],

@@ -6,7 +6,7 @@ use crate::base::{Precision, Variant};
 use crate::compare::{self, Verdict};
 use crate::cpu;
 use crate::error::{Error, ErrorKind, Result};
-use crate::gpu::{Device, Execution, Measured};
+use crate::gpu::{Execution, GpuDevice, Measured};
 use crate::graph::ValueId;
 use crate::onnx::{Model, ModelInfo};
 use crate::ops::{Mode, Operator};
@@ -114,7 +114,7 @@ pub struct Ready {
 /// Errors: a result that isn't within the CPU's bound (no time is given for a wrong one), a shape that no
 /// kernel serves, a variant that the kernel doesn't have, and what the device refuses.
 pub fn prepare(
-    device: &Device,
+    device: &GpuDevice,
     precision: Precision,
     subject: &Subject,
     which: Which,
@@ -139,15 +139,14 @@ pub fn prepare(
 
 impl Ready {
     fn new(
-        device: &Device,
+        device: &GpuDevice,
         precision: Precision,
         (family, subject): (&Family, &Subject),
         choices: Choices,
         seed: u64,
     ) -> Result<Self> {
         let (graph, inputs) = family.graph(&subject.sizes, seed)?;
-        let builder =
-            Session::builder().device(Some(device.clone())).precision(precision).choices(choices.clone());
+        let builder = Session::builder().device(device.clone()).precision(precision).choices(choices.clone());
         let session = builder.build(Model { graph, info: ModelInfo::default() })?;
         let prepared = session.prepare(&inputs)?;
         let plan = prepared.plan.clone().ok_or_else(|| Error::unsupported("runs on the CPU"))?;
@@ -219,7 +218,7 @@ impl Ready {
 
     /// Times it for a while; the least of all times counts. Several kernels are best timed in turn, again and
     /// again, since a machine's clock may change from one second to the next.
-    pub fn time(&mut self, device: &Device) -> Result<()> {
+    pub fn time(&mut self, device: &GpuDevice) -> Result<()> {
         let start = Instant::now();
         while start.elapsed() < DURATION || !self.row.wall_ms.is_finite() {
             self.row.wall_ms = self.row.wall_ms.min(self.by_the_clock()?);

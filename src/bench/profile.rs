@@ -52,7 +52,7 @@ pub fn time_steps(
     inputs: &HashMap<ValueId, Tensor>,
     runs: usize,
 ) -> Result<Option<Vec<RunTimes>>> {
-    let (Some(_), Some(device)) = (&prepared.plan, session.device()) else { return Ok(None) };
+    let (Some(_), Some(device)) = (&prepared.plan, session.gpu()) else { return Ok(None) };
     if !device.has_timestamps() {
         return Ok(None);
     }

@@ -7,7 +7,7 @@ use super::options::{Fallback, RunOptions, say_fallbacks};
 use clap::Args;
 use sardonyx::compare::{Measure, Options, Planter, Reference, Report, Verdict, compare};
 use sardonyx::error::{Error, Result};
-use sardonyx::gpu::{Device, LimitsOption, Selection};
+use sardonyx::gpu::{GpuDevice, LimitsOption, Selection};
 use sardonyx::onnx;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -81,7 +81,7 @@ fn reference(text: &str) -> Result<Reference> {
         file if file.to_lowercase().ends_with(".npz") => {
             Ok(Reference::Outputs(onnx::read_npz(Path::new(file))?))
         }
-        name => match Device::open(&Selection::from_str(name)?, &LimitsOption::Adapter)? {
+        name => match GpuDevice::open(&Selection::from_str(name)?, &LimitsOption::Adapter)? {
             Some(device) => Ok(Reference::Adapter(device)),
             None => Err(Error::usage(format!("'{name}' is no GPU here"))
                 .remedy("use cpu, cpu-f64, cpu-f16, an adapter's name or FILE.npz")),

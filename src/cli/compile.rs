@@ -61,7 +61,7 @@ impl Compile {
         let written = session.write_compiled(&self.model, Some(&prepared), &self.output)?;
         let (model, file) = (self.model.display().to_string(), self.output.display().to_string());
         let document =
-            Document { schema: SCHEMA, model, file, device: DeviceFields::of(session.device()), written };
+            Document { schema: SCHEMA, model, file, device: DeviceFields::of(session.gpu()), written };
         self.json.emit(&document, || {
             let mebibytes = |bytes: u64| bytes as f64 / (1 << 20) as f64;
             let Written { file_bytes, weights, packed, packed_bytes } = written;

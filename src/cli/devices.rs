@@ -5,7 +5,7 @@ use super::emit::{JsonOption, SCHEMA};
 use clap::Args;
 use comfy_table::{Table, presets};
 use sardonyx::error::Result;
-use sardonyx::gpu::{self, AdapterInfo, Device, LimitsOption, Measured, Selection};
+use sardonyx::gpu::{self, AdapterInfo, GpuDevice, LimitsOption, Measured, Selection};
 use serde::Serialize;
 
 /// List the adapters with backend, driver, limits, features, measured bandwidth and FLOP/s
@@ -70,7 +70,7 @@ impl Devices {
         if self.no_measure {
             return Row { info, measured: None, problem: None };
         }
-        let opened = Device::open(&Selection::Index(info.index), &LimitsOption::Adapter);
+        let opened = GpuDevice::open(&Selection::Index(info.index), &LimitsOption::Adapter);
         let measured = opened.and_then(|device| device.as_ref().map(gpu::measure).transpose());
         match measured {
             Ok(measured) => Row { info, measured, problem: None },

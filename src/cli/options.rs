@@ -4,7 +4,7 @@ use super::emit::say;
 use clap::{Args, ValueEnum};
 use sardonyx::compare::Planter;
 use sardonyx::error::{Error, Result};
-use sardonyx::gpu::{self, Device, LimitsOption, Selection};
+use sardonyx::gpu::{self, GpuDevice, LimitsOption, Selection};
 use sardonyx::graph::ValueId;
 use sardonyx::plan;
 use sardonyx::session::{Prepared, Session, SessionBuilder};
@@ -39,9 +39,9 @@ pub struct DeviceOptions {
 
 impl DeviceOptions {
     /// Opens the device; `None` is the CPU.
-    pub fn open(&self) -> Result<Option<Device>> {
+    pub fn open(&self) -> Result<Option<GpuDevice>> {
         let limits = self.limits.as_deref().map_or(Ok(LimitsOption::Adapter), LimitsOption::parse)?;
-        let device = Device::open(&Selection::from_str(&self.device)?, &limits)?;
+        let device = GpuDevice::open(&Selection::from_str(&self.device)?, &limits)?;
         let device = if self.kernels == Kernels::Hardware {
             device.map(|device| device.with_hardware_form())
         } else {
@@ -55,7 +55,7 @@ impl DeviceOptions {
     }
 
     /// Opens the device and says on standard error which one it is.
-    pub fn open_aloud(&self) -> Result<Option<Device>> {
+    pub fn open_aloud(&self) -> Result<Option<GpuDevice>> {
         let device = self.open()?;
         self.announce(&DeviceFields::of(device.as_ref()));
         Ok(device)
@@ -108,7 +108,7 @@ pub struct RunOptions {
 
 impl RunOptions {
     /// What makes a session on this device.
-    pub fn builder(&self, device: Option<Device>) -> SessionBuilder {
+    pub fn builder(&self, device: Option<GpuDevice>) -> SessionBuilder {
         let builder = Session::builder().device(device).precision(self.precision.into()).strict(self.strict);
         match &self.plant_fault {
             Some(planter) => planter.applied(builder),
@@ -144,7 +144,7 @@ pub struct TuneOption {
 impl TuneOption {
     /// Has the session choose by what was measured, if that is wanted.
     pub fn apply(&self, session: &mut Session, inputs: &HashMap<ValueId, Tensor>) -> Result<()> {
-        let Some(device) = session.device().filter(|_| self.tune).cloned() else { return Ok(()) };
+        let Some(device) = session.gpu().filter(|_| self.tune).cloned() else { return Ok(()) };
         let folder = tune::cache_folder().ok_or_else(|| {
             Error::usage("no cache folder is known").remedy("set XDG_CACHE_HOME, or leave --tune out")
         })?;
@@ -196,15 +196,15 @@ pub struct DeviceFields {
 }
 
 impl DeviceFields {
-    pub fn of(device: Option<&Device>) -> Self {
-        let info = device.map(Device::info);
+    pub fn of(device: Option<&GpuDevice>) -> Self {
+        let info = device.map(GpuDevice::info);
         let part = |part: fn(&gpu::AdapterInfo) -> &String| info.map(|info| part(info).clone());
         Self {
             device: if info.is_some() { "gpu" } else { "cpu" }.to_string(),
             adapter: part(|info| &info.name),
             backend: part(|info| &info.backend),
             driver: part(|info| &info.driver),
-            checks: device.map(Device::checks),
+            checks: device.map(GpuDevice::checks),
         }
     }
 }

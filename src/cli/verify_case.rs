@@ -2,7 +2,7 @@
 
 use super::options::RunOptions;
 use sardonyx::error::{Error, ErrorKind, Result};
-use sardonyx::gpu::Device;
+use sardonyx::gpu::GpuDevice;
 use sardonyx::plan::Placement;
 use sardonyx::session::{Prepared, Session};
 use sardonyx::{Tensor, onnx};
@@ -55,7 +55,7 @@ impl CaseResult {
 }
 
 /// Runs a case on a device.
-pub fn run(case: &Case, options: &RunOptions, device: Option<Device>) -> CaseResult {
+pub fn run(case: &Case, options: &RunOptions, device: Option<GpuDevice>) -> CaseResult {
     let mut result = CaseResult::new(&case.path, Status::Passed, None);
     match check(case, options, device, &mut result) {
         Ok(None) => {}
@@ -73,7 +73,7 @@ pub fn run(case: &Case, options: &RunOptions, device: Option<Device>) -> CaseRes
 fn check(
     case: &Case,
     options: &RunOptions,
-    device: Option<Device>,
+    device: Option<GpuDevice>,
     result: &mut CaseResult,
 ) -> Result<Option<(Status, String)>> {
     let session = options.builder(device).load(case.path.join("model.onnx"))?;

@@ -152,7 +152,7 @@ impl Worker {
         let mut worker = Self { stdin: child.stdin.take(), child, lines, talk, fields, lost: false };
         let ready = worker.lines.recv_timeout(OPENING).ok().and_then(|line| serde_json::from_str(&line).ok());
         match ready {
-            Some(Ready::Device(fields)) => {
+            Some(Ready::GpuDevice(fields)) => {
                 worker.fields = fields;
                 Ok(worker)
             }

@@ -26,7 +26,7 @@ pub struct VerifyWorker {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Ready {
-    Device(DeviceFields),
+    GpuDevice(DeviceFields),
     Failed(String),
 }
 
@@ -52,7 +52,7 @@ impl VerifyWorker {
                 return Err(error);
             }
         };
-        say(&Ready::Device(DeviceFields::of(device.as_ref())))?;
+        say(&Ready::GpuDevice(DeviceFields::of(device.as_ref())))?;
         std::panic::set_hook(Box::new(|panic| PANIC.set(one_line(&panic.to_string()))));
         for line in std::io::stdin().lock().lines() {
             let line = line.map_err(|problem| {

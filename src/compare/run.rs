@@ -78,7 +78,7 @@ pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<
     let same =
         outputs.iter().all(|row| row.measure.same) && fused_plan.same && nodes.iter().all(|row| row.same);
     let first = if options.per_node { judge.first_different() } else { None };
-    let info = session.device().map(|device| device.info());
+    let info = session.gpu().map(|device| device.info());
     Ok(Report {
         schema: 1,
         verdict: Verdict::from(same),

@@ -25,7 +25,7 @@ const DEFAULT_MEMORY_BUDGET: u64 = 16 << 30;
 
 /// An open device. Cloning shares it; it may be used from several threads.
 #[derive(Clone)]
-pub struct Device {
+pub struct GpuDevice {
     inner: Arc<Inner>,
     capabilities: Arc<Capabilities>,
     time_limits: TimeLimits,
@@ -73,7 +73,7 @@ impl Memory {
     }
 }
 
-impl Device {
+impl GpuDevice {
     /// Opens the device that a selection means; `None` is the CPU.
     ///
     /// Errors: no adapter or several match; it lacks what `limits` asks for, or what any kernel needs; the
@@ -355,9 +355,9 @@ impl Device {
     }
 }
 
-impl std::fmt::Debug for Device {
+impl std::fmt::Debug for GpuDevice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Device({} by {})", self.info().name, self.info().backend)
+        write!(f, "GpuDevice({} by {})", self.info().name, self.info().backend)
     }
 }
 
@@ -452,7 +452,7 @@ mod tests {
         if crate::gpu::test_device().is_none() {
             return;
         }
-        let device = Device::open(&Selection::Gpu, &LimitsOption::Adapter).unwrap().unwrap();
+        let device = GpuDevice::open(&Selection::Gpu, &LimitsOption::Adapter).unwrap().unwrap();
         device.destroy();
         let error = device
             .poll(wgpu::PollType::Poll, || "kernel 'conv' of node 'stem' (Conv)".to_string())

@@ -4,8 +4,9 @@ use super::Session;
 use crate::base::Precision;
 use crate::compiled::{self, Packed};
 use crate::cpu::program::Weights;
+use crate::device::Device;
 use crate::error::Result;
-use crate::gpu::{Constants, Device};
+use crate::gpu::Constants;
 use crate::graph::{Graph, ValueId};
 use crate::onnx;
 use crate::plan::{Choices, Plan};
@@ -21,7 +22,7 @@ pub(super) type Transform = dyn Fn(&mut Plan, &HashMap<ValueId, Tensor>) -> Resu
 /// How a session is to be made.
 #[derive(Default, Clone)]
 pub struct SessionBuilder {
-    pub(super) device: Option<Device>,
+    pub(super) device: Device,
     pub(super) checks: Option<bool>,
     pub(super) precision: Precision,
     pub(super) strict: bool,
@@ -31,12 +32,12 @@ pub struct SessionBuilder {
 }
 
 impl SessionBuilder {
-    /// The GPU to run on; without one, or with `None`, the CPU.
-    pub fn device(mut self, device: Option<Device>) -> Self {
-        self.device = device;
+    /// What to run on: the CPU unless said here.
+    pub fn device(mut self, device: impl Into<Device>) -> Self {
+        self.device = device.into();
         self
     }
-    /// Whether the GPU's shaders check their indices: see [`Device::with_checks`]. As the device says unless said
+    /// Whether the GPU's shaders check their indices: see [`GpuDevice::with_checks`]. As the device says unless said
     /// here.
     pub fn checks(mut self, checks: bool) -> Self {
         self.checks = Some(checks);
@@ -96,8 +97,8 @@ impl SessionBuilder {
 
     fn build_with(mut self, model: onnx::Model, mut packed: Option<Packed>) -> Result<Session> {
         let start = Instant::now();
-        if let Some(checks) = self.checks {
-            self.device = self.device.map(|device| device.with_checks(checks));
+        if let (Device::Gpu(device), Some(checks)) = (&self.device, self.checks) {
+            self.device = device.with_checks(checks).into();
         }
         let original = Arc::new(model.graph);
         let mut graph = (*original).clone();
@@ -105,7 +106,7 @@ impl SessionBuilder {
             crate::passes::at_load(&mut graph)?;
         }
         let planned = OnceLock::new();
-        if self.device.is_some() {
+        if self.device.as_gpu().is_some() {
             planned.get_or_init(|| for_plans(&graph, self.plain));
         }
         if let Some(packed) = &mut packed {

@@ -10,8 +10,9 @@ pub use runs::{Prepared, Warmed};
 use crate::base::Precision;
 use crate::compiled::Packed;
 use crate::cpu::program::Weights;
+use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::gpu::{Constants, Device};
+use crate::gpu::{Constants, GpuDevice};
 use crate::graph::{Dim, Graph, ValueId};
 use crate::onnx;
 use crate::ops::Mode;
@@ -52,8 +53,13 @@ impl Session {
     pub fn builder() -> SessionBuilder {
         SessionBuilder::default()
     }
-    pub fn device(&self) -> Option<&Device> {
-        self.options.device.as_ref()
+    /// What the session runs on.
+    pub fn device(&self) -> &Device {
+        &self.options.device
+    }
+    /// The GPU that the session runs on, if it is one.
+    pub fn gpu(&self) -> Option<&GpuDevice> {
+        self.options.device.as_gpu()
     }
     pub fn precision(&self) -> Precision {
         self.options.precision

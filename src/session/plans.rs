@@ -40,7 +40,7 @@ impl Session {
                 return Ok(found);
             }
             drop(plans);
-            let made = match self.device() {
+            let made = match self.gpu() {
                 Some(device) => {
                     self.make_plan(inputs, &by_value, device.capabilities(), &self.options.choices)?
                 }
@@ -93,7 +93,7 @@ impl Session {
         inputs: &HashMap<ValueId, Tensor>,
         choices: Choices,
     ) -> Result<Prepared> {
-        let device = self.device().ok_or_else(|| Error::internal("a plan without a device"))?;
+        let device = self.gpu().ok_or_else(|| Error::internal("a plan without a device"))?;
         self.plan_with(inputs, device.capabilities(), &choices)
     }
 

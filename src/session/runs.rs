@@ -177,7 +177,7 @@ impl Session {
         if let Some(execution) = prepared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop() {
             return Ok(execution);
         }
-        let device = self.device().ok_or_else(|| Error::internal("a plan without a device"))?;
+        let device = self.gpu().ok_or_else(|| Error::internal("a plan without a device"))?;
         Execution::new(device, plan, &self.constants)
     }
 

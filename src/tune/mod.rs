@@ -45,7 +45,7 @@ impl Session {
     /// On the CPU there is nothing to choose. Errors: a device without timestamps, if something had to be
     /// measured; what running the model gives.
     pub fn tune(&mut self, inputs: &HashMap<ValueId, Tensor>, store: &mut Store) -> Result<Tuned> {
-        let Some(device) = self.device().cloned() else { return Ok(Tuned::default()) };
+        let Some(device) = self.gpu().cloned() else { return Ok(Tuned::default()) };
         let rule = self.plan_choosing(inputs, Choices::Rule)?;
         let Some(plan) = &rule.plan else { return Ok(Tuned::default()) };
         let open: BTreeMap<&str, &[Variant]> = plan

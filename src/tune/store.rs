@@ -6,7 +6,7 @@
 
 use crate::base::Variant;
 use crate::error::{Error, Result};
-use crate::gpu::Device;
+use crate::gpu::GpuDevice;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -35,7 +35,7 @@ pub struct Store {
 
 impl Store {
     /// What is known of a device, from a folder. The second part says why a file that is there was ignored.
-    pub fn open(device: &Device, folder: &Path) -> (Self, Option<String>) {
+    pub fn open(device: &GpuDevice, folder: &Path) -> (Self, Option<String>) {
         let info = device.info();
         let form = device.capabilities().form();
         let of = format!(
