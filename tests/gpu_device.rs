@@ -267,7 +267,7 @@ fn a_lost_device_is_named_and_can_be_replaced() {
             error.message().contains(") was lost: ") && error.to_string().contains("; make a new session"),
             "{error}"
         );
-        assert!(error.to_string().ends_with("use --device cpu, or another backend or driver"), "{error}");
+        assert!(error.to_string().ends_with("use the CPU, or another backend or driver"), "{error}");
     }
     let device = open();
     let mut execution = Execution::new(&device, &plan, &Constants::new()).unwrap();

@@ -61,7 +61,7 @@ fn a_limit_that_no_kernel_can_keep_is_an_error() {
         );
         assert!(
             error.message().contains(&format!("its {limit} is 0; at least"))
-                && error.to_string().contains("--device cpu"),
+                && error.to_string().contains("use the CPU"),
             "{limit}: {error}"
         );
     }

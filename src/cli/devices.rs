@@ -1,7 +1,7 @@
 //! `devices`: the adapters of this machine.
 
 use super::Outcome;
-use super::emit::{JsonOption, SCHEMA};
+use super::emit::{JsonOption, SCHEMA, told};
 use clap::Args;
 use comfy_table::{Table, presets};
 use sardonyx::error::Result;
@@ -75,7 +75,7 @@ impl Devices {
         match measured {
             Ok(measured) => Row { info, measured, problem: None },
             // One broken adapter leaves the others to be listed.
-            Err(error) => Row { info, measured: None, problem: Some(error.to_string()) },
+            Err(error) => Row { info, measured: None, problem: Some(told(&error)) },
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The options that verbs share, and the devices and sessions that they mean.
 
-use super::emit::say;
+use super::emit::{say, told};
 use clap::{Args, ValueEnum};
 use sardonyx::compare::Planter;
 use sardonyx::error::{Error, Result};
@@ -160,7 +160,7 @@ impl TuneOption {
         ));
         // What can't be kept is used all the same.
         if let Err(error) = if measured > 0 { store.save() } else { Ok(()) } {
-            say(format_args!("note: {error}"));
+            say(format_args!("note: {}", told(&error)));
         }
         Ok(())
     }

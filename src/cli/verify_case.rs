@@ -1,5 +1,6 @@
 //! One ONNX test case: a folder with `model.onnx` and `test_data_set_N/{input,output}_K.pb`.
 
+use super::emit::told;
 use super::options::RunOptions;
 use sardonyx::error::{Error, ErrorKind, Result};
 use sardonyx::gpu::GpuDevice;
@@ -63,7 +64,7 @@ pub fn run(case: &Case, options: &RunOptions, device: Option<GpuDevice>) -> Case
         Err(error) => {
             result.status =
                 if error.kind() == ErrorKind::Unsupported { Status::Unsupported } else { Status::Error };
-            result.reason = Some(error.to_string());
+            result.reason = Some(told(&error));
         }
     }
     result

@@ -5,7 +5,7 @@
 //! each.
 
 use super::Outcome;
-use super::emit::{one_line, stdout};
+use super::emit::{one_line, stdout, told};
 use super::options::{DeviceFields, RunOptions};
 use super::verify_case::{self, Case, CaseResult, Status};
 use clap::Args;
@@ -48,7 +48,7 @@ impl VerifyWorker {
         let device = match self.options.device.open() {
             Ok(device) => device,
             Err(error) => {
-                say(&Ready::Failed(error.to_string()))?;
+                say(&Ready::Failed(told(&error)))?;
                 return Err(error);
             }
         };

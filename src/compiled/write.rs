@@ -2,7 +2,7 @@
 
 use super::packed::{is_kept, sources};
 use super::{ALIGNMENT, Blob, Entry, FORMAT, FRONT, HERE, Header, Key, MAGIC, PACKINGS, SMALL};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Setting};
 use crate::graph::Graph;
 use crate::onnx::{self, ExternalFiles};
 use crate::plan::{Plan, encode};
@@ -15,11 +15,13 @@ use std::path::{Path, PathBuf};
 /// What was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Written {
+    /// Bytes of the whole file.
     pub file_bytes: u64,
     /// Weights that are mapped when the file is loaded.
     pub weights: usize,
     /// Weights as kernels read them.
     pub packed: usize,
+    /// Bytes of those.
     pub packed_bytes: u64,
 }
 
@@ -38,12 +40,12 @@ pub fn write(graph: &Graph, model: &Path, plan: Option<&Plan>, to: &Path) -> Res
     if crate::replace::is_special(to) {
         return Err(Error::usage("is a device or a pipe; a compiled model needs a file")
             .in_file(to)
-            .remedy("give -o a file's name"));
+            .remedy_by("give {} a file's name", &[Setting::Output]));
     }
     let beside = crate::replace::beside(to)?;
     let written = write_beside(graph, model, plan, &beside, to);
     let done = written.and_then(|written| {
-        std::fs::rename(&beside, to).map(|()| written).map_err(|problem| failed(to, &problem))
+        std::fs::rename(&beside, to).map(|()| written).map_err(|problem| failed(to, problem))
     });
     if done.is_err() {
         // The first failure is the one to report.
@@ -52,9 +54,10 @@ pub fn write(graph: &Graph, model: &Path, plan: Option<&Plan>, to: &Path) -> Res
     done
 }
 
-fn failed(to: &Path, problem: &std::io::Error) -> Error {
+fn failed(to: &Path, problem: std::io::Error) -> Error {
     Error::file(to, format!("can't be written: {problem}"))
         .remedy("check the folder and the space left on the disk")
+        .caused_by(problem)
 }
 
 fn write_beside(
@@ -64,7 +67,7 @@ fn write_beside(
     beside: &Path,
     to: &Path,
 ) -> Result<Written> {
-    let file = File::create(beside).map_err(|problem| failed(to, &problem))?;
+    let file = File::create(beside).map_err(|problem| failed(to, problem))?;
     let mut out = Out { file: BufWriter::with_capacity(1 << 20, file), at: 0, path: to.to_path_buf() };
     out.put(&[0; FRONT])?;
     let mut proto = onnx::read_proto(model)?;
@@ -154,7 +157,7 @@ struct Out {
 
 impl Out {
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(|problem| failed(&self.path, &problem))?;
+        self.file.write_all(bytes).map_err(|problem| failed(&self.path, problem))?;
         self.at += bytes.len() as u64;
         Ok(())
     }
@@ -177,6 +180,6 @@ impl Out {
             .flush()
             .and_then(|()| self.file.seek(SeekFrom::Start(0)))
             .and_then(|_| self.file.write_all(&front));
-        done.and_then(|()| self.file.flush()).map_err(|problem| failed(&path, &problem))
+        done.and_then(|()| self.file.flush()).map_err(|problem| failed(&path, problem))
     }
 }

@@ -1,7 +1,7 @@
 //! Buffers that count against the device's memory budget.
 
 use super::device::{GpuDevice, Memory};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Setting};
 use std::sync::Arc;
 
 /// A device buffer; its bytes are given back to the budget when it is dropped.
@@ -47,7 +47,7 @@ impl Buffer {
             );
             return Err(Error::memory(message)
                 .at_tensor(label)
-                .remedy("use a smaller input or --device cpu"));
+                .remedy_by("use a smaller input or {}", &[Setting::Cpu]));
         }
         let memory = device.memory().clone();
         memory.reserve(bytes, capabilities.memory_budget).map_err(|used| {
@@ -57,7 +57,7 @@ impl Buffer {
             );
             Error::memory(message)
                 .at_tensor(label)
-                .remedy("use --precision f16, a smaller input, or --device cpu")
+                .remedy_by("use {}, a smaller input, or {}", &[Setting::Float16, Setting::Cpu])
         })?;
         let descriptor =
             wgpu::BufferDescriptor { label: Some(label), size: bytes, usage, mapped_at_creation: false };

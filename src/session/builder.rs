@@ -37,7 +37,8 @@ impl SessionBuilder {
         self.device = device.into();
         self
     }
-    /// Whether the GPU's shaders check their indices: see [`GpuDevice::with_checks`]. As the device says unless said
+    /// Whether the GPU's shaders check their indices: see
+    /// [`GpuDevice::with_checks`](crate::device::GpuDevice::with_checks). As the device says unless said
     /// here.
     pub fn checks(mut self, checks: bool) -> Self {
         self.checks = Some(checks);
@@ -63,7 +64,8 @@ impl SessionBuilder {
         self.choices = choices;
         self
     }
-    /// Has every plan changed after it was made, before it is kept: for tests, which make it wrong on purpose.
+    /// Has every plan changed after it was made, before it is kept: for tests, which make it wrong on
+    /// purpose.
     #[doc(hidden)]
     pub fn transform_plans(
         mut self,
@@ -133,7 +135,9 @@ impl SessionBuilder {
 /// How long the stages before the first result took.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Stages {
+    /// Reading the file: decoding, and bringing operators to their newest form.
     pub parse: Duration,
+    /// Rewriting the graph.
     pub optimise: Duration,
 }
 

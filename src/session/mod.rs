@@ -1,4 +1,4 @@
-//! A model ready to run: the library's front door.
+//! A model ready to run: loading it, running it, and looking at what will run.
 
 mod builder;
 mod plans;
@@ -11,7 +11,7 @@ use crate::base::Precision;
 use crate::compiled::Packed;
 use crate::cpu::program::Weights;
 use crate::device::Device;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Setting};
 use crate::gpu::{Constants, GpuDevice};
 use crate::graph::{Dim, Graph, ValueId};
 use crate::onnx;
@@ -24,13 +24,38 @@ use std::sync::{Arc, Mutex, OnceLock};
 /// What a caller must know of an input or output.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Port {
+    /// By which it is given to a run, or comes out of one.
     pub name: String,
+    /// The type of its elements.
     pub dtype: DType,
     /// `None` where the model leaves even the rank open.
     pub dims: Option<Vec<Dim>>,
 }
 
 /// A model on a device. `run` may be called from several threads at once.
+///
+/// [`Session::run`] does all at once. Its parts are there for who wants to look between them, or to run again
+/// without asking anew what to run:
+///
+/// ```
+/// use sardonyx::{Session, Tensor};
+///
+/// # fn main() -> sardonyx::Result<()> {
+/// let session = Session::builder().load("models/digits/digits.onnx")?;
+/// for port in session.inputs() {
+///     println!("{}: {} {:?}", port.name, port.dtype, port.dims);
+/// }
+/// let inputs = session.bind(&[("image", Tensor::new([1, 1, 8, 8], vec![0.5f32; 64])?)])?;
+/// let prepared = session.prepare(&inputs)?;
+/// for (node, op, reason) in prepared.fallbacks() {
+///     println!("on the CPU: {node} ({op}): {reason}");
+/// }
+/// session.warm(&prepared)?; // compiles the kernels and uploads the weights
+/// let outputs = session.run_prepared(&prepared, &inputs)?;
+/// assert_eq!(outputs[0].1.shape(), [1, 10]);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Session {
     options: SessionBuilder,
     info: onnx::ModelInfo,
@@ -50,6 +75,7 @@ pub struct Session {
 }
 
 impl Session {
+    /// Begins a session: says how it is to be, then reads a model.
     pub fn builder() -> SessionBuilder {
         SessionBuilder::default()
     }
@@ -61,12 +87,15 @@ impl Session {
     pub fn gpu(&self) -> Option<&GpuDevice> {
         self.options.device.as_gpu()
     }
+    /// How float32 tensors are stored.
     pub fn precision(&self) -> Precision {
         self.options.precision
     }
+    /// What the model says of itself.
     pub fn info(&self) -> &onnx::ModelInfo {
         &self.info
     }
+    /// How long loading took.
     pub fn stages(&self) -> Stages {
         self.stages
     }
@@ -75,20 +104,25 @@ impl Session {
         !self.options.plain
     }
     /// The graph as read.
+    #[doc(hidden)]
     pub fn original(&self) -> &Arc<Graph> {
         &self.original
     }
     /// The graph after the rewrites that need no shapes. Its values keep the ids they have in the original.
+    #[doc(hidden)]
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
     /// The graph that plans are made of: with rewrites that the CPU has nothing of.
+    #[doc(hidden)]
     pub fn planned(&self) -> &Graph {
         self.planned.get_or_init(|| builder::for_plans(&self.graph, self.options.plain))
     }
+    /// The inputs that a run takes, in the model's order.
     pub fn inputs(&self) -> Vec<Port> {
         self.ports(&self.original.inputs)
     }
+    /// The outputs that a run gives, in the model's order.
     pub fn outputs(&self) -> Vec<Port> {
         self.ports(&self.original.outputs)
     }
@@ -130,7 +164,7 @@ impl Session {
         match self.graph.inputs.iter().find(|id| !values.contains_key(id)) {
             Some(&id) => Err(Error::input("this input is missing")
                 .at_tensor(&self.graph.value(id).name)
-                .remedy("give it with -i NAME=FILE or --inputs DIR")),
+                .remedy_by("give it {}", &[Setting::Inputs])),
             None => Ok(values),
         }
     }
@@ -178,6 +212,7 @@ impl Session {
     }
 
     /// The mode in which the CPU computes what this session's device should.
+    #[doc(hidden)]
     pub fn mode(&self) -> Mode {
         mode_of(self.precision())
     }

@@ -3,7 +3,7 @@
 use super::{Prepared, Session};
 use crate::base::{Capabilities, Fact};
 use crate::cpu::program::Program;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Setting};
 use crate::graph::ValueId;
 use crate::ops::Mode;
 use crate::plan::{self, Choices, Inference, PlanRequest};
@@ -79,6 +79,7 @@ impl Session {
 
     /// The plan for a device of these capabilities, to look at: no device is touched, and it isn't kept, nor
     /// can it be run.
+    #[doc(hidden)]
     pub fn plan_for(
         &self,
         inputs: &HashMap<ValueId, Tensor>,
@@ -194,7 +195,7 @@ impl Session {
             Some((node, op, reason)) => Err(Error::unsupported(format!("would run on the CPU: {reason}"))
                 .at_node(node)
                 .at_operator(op)
-                .remedy("leave --strict out, or use --device cpu")),
+                .remedy_by("leave {} out, or use {}", &[Setting::Strict, Setting::Cpu])),
             None => Ok(prepared),
         }
     }

@@ -29,6 +29,7 @@ pub struct Warmed {
 ///
 /// The session that prepared it runs it, with inputs as it was prepared for: anything else is an error.
 pub struct Prepared {
+    /// What the GPU runs; `None` where the CPU runs it all. `Plan::summary` shows it as text.
     pub plan: Option<Arc<Plan>>,
     /// Why a session with a GPU runs on the CPU alone: (node, operator, reason).
     pub whole_cpu: Option<(String, String, String)>,
@@ -107,9 +108,9 @@ impl Session {
         (found < all).then(|| format!("{} of {all} weights are packed anew: {why}", all - found))
     }
 
-    /// Writes a compiled file ([`compiled`]) of the model file `model`, which this session was loaded from, with
-    /// the weights as the kernels of a prepared plan read them; without a plan they are only laid out to be
-    /// mapped.
+    /// Writes a compiled file ([`compiled`]) of the model file `model`, which this session was loaded from,
+    /// with the weights as the kernels of a prepared plan read them; without a plan they are only laid out to
+    /// be mapped.
     ///
     /// Errors: a model that is compiled already, what reading and packing give, a disk that is full.
     pub fn write_compiled(
@@ -171,6 +172,7 @@ impl Session {
     }
 
     /// An execution of the prepared plan: one that waits, or a new one.
+    #[doc(hidden)]
     pub fn lease(&self, prepared: &Prepared) -> Result<Execution> {
         self.check_own(prepared)?;
         let plan = prepared.plan.as_ref().ok_or_else(|| Error::internal("an execution without a plan"))?;
@@ -197,6 +199,7 @@ impl Session {
     }
 
     /// A run of a session on the CPU, with the time that each node took; `None` where there is no program.
+    #[doc(hidden)]
     pub fn run_timed(
         &self,
         prepared: &Prepared,

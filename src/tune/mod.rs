@@ -10,7 +10,7 @@ pub use store::{Store, cache_folder};
 
 use crate::base::Variant;
 use crate::cpu;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Setting};
 use crate::gpu::Execution;
 use crate::graph::ValueId;
 use crate::ops::Operator;
@@ -67,7 +67,7 @@ impl Session {
                     "'{}' has no timestamps to tune by",
                     device.info().name
                 ))
-                .remedy("leave --tune out"));
+                .remedy_by("leave {} out", &[Setting::Tuning]));
             }
             let most = open.values().map(|candidates| candidates.len()).max().unwrap_or(1);
             let others = (1..most).map(|index| self.plan_choosing(inputs, Choices::Candidate(index)));
