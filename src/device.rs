@@ -1,13 +1,4 @@
 //! What a model runs on: the CPU, or a GPU that wgpu reaches.
-//!
-//! ```no_run
-//! use sardonyx::Device;
-//!
-//! let device = Device::auto()?; // a discrete GPU, then an integrated one, else the CPU
-//! let named = Device::named("gpu:1")?; // or "cpu", "gpu", a part of an adapter's name
-//! println!("{device} and {named}");
-//! # Ok::<(), sardonyx::Error>(())
-//! ```
 
 pub use crate::gpu::{
     AdapterInfo, DeviceType, GpuDevice, LimitsOption, Measured, Selection, TimeLimits, adapters, measure,
@@ -17,6 +8,19 @@ use crate::error::Result;
 use std::fmt;
 
 /// What a model runs on. Cloning shares it; several sessions may use it at once, from several threads.
+///
+/// ```
+/// use sardonyx::Device;
+/// use sardonyx::device::adapters;
+///
+/// for adapter in adapters() {
+///     println!("gpu:{} {} ({})", adapter.index, adapter.name, adapter.driver);
+/// }
+/// let device = Device::auto()?; // a discrete GPU, then an integrated one, else the CPU
+/// let named = Device::named("cpu")?; // or "gpu", "gpu:1", a part of an adapter's name
+/// println!("{device} and {named}");
+/// # Ok::<(), sardonyx::Error>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub enum Device {
     /// The CPU, by the crate's own kernels.
@@ -41,8 +45,8 @@ impl Device {
         Self::open(&Selection::Gpu, &LimitsOption::Adapter)
     }
 
-    /// The device that a text names: `auto`, `cpu`, `gpu`, `gpu:N` (the N of [`AdapterInfo::index`]), or a part
-    /// of an adapter's name, in any case.
+    /// The device that a text names: `auto`, `cpu`, `gpu`, `gpu:N` (the N of [`AdapterInfo::index`]), or a
+    /// part of an adapter's name, in any case.
     ///
     /// Errors: no adapter or several match, with the list of them; the adapter doesn't open.
     pub fn named(text: &str) -> Result<Self> {

@@ -18,6 +18,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 /// What is to be measured.
+#[doc(hidden)]
 #[derive(Debug, Clone, PartialEq)]
 pub struct Subject {
     pub family: &'static str,
@@ -51,6 +52,7 @@ impl Subject {
 }
 
 /// What was measured of one variant of one kernel at one shape.
+#[doc(hidden)]
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct KernelTime {
     pub kernel: &'static str,
@@ -89,6 +91,7 @@ pub struct KernelTime {
 const DURATION: Duration = Duration::from_millis(50);
 
 /// Which variants to measure.
+#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Which {
     Rule,

@@ -17,6 +17,7 @@ use std::collections::HashMap;
 pub struct StepTime {
     /// The node by whose name the step goes, or the value that a copy moves.
     pub node: String,
+    /// Its operator.
     pub op: String,
     /// The kernels that it dispatches, in order, by stem.
     pub kernels: Vec<&'static str>,

@@ -29,6 +29,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Planted {
     /// The node by whose name the faulty step goes.
     pub node: String,
+    /// What was done wrong.
     pub kind: Fault,
 }
 
@@ -67,9 +68,11 @@ pub struct Planter {
 }
 
 impl Planter {
+    /// For the fault that this seed draws.
     pub fn new(seed: u64) -> Self {
         Self { seed, last: Arc::default() }
     }
+    /// What the fault is drawn by.
     pub fn seed(&self) -> u64 {
         self.seed
     }

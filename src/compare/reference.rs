@@ -30,6 +30,7 @@ pub enum Reference {
 }
 
 impl Reference {
+    /// What reports call it: `cpu-f64`, an adapter's name.
     pub fn name(&self) -> String {
         match self {
             Reference::Cpu => "cpu".into(),

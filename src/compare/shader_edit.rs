@@ -94,7 +94,8 @@ mod tests {
 
     #[test]
     fn a_parameter_is_found_by_its_name() {
-        let shader = "struct Inner { a: u32, flags: u32 }\nstruct Params { m: vec3<u32>, inner: Inner, k: u32 }\n\
+        let shader = "struct Inner { a: u32, flags: u32 }\n\
+            struct Params { m: vec3<u32>, inner: Inner, k: u32 }\n\
             @group(1) @binding(0) var<uniform> p: Params;";
         assert_eq!(parameter_at(shader, "flags"), Some(16));
         assert_eq!(parameter_at(shader, "k"), Some(20));
