@@ -18,11 +18,9 @@ use crate::ops::{Mode, Operator};
 use crate::passes::{epilogue_of, set_epilogue};
 use crate::plan::{Constant, Home, Plan, StepKind, mode_of};
 use crate::random::SplitMix64;
-use crate::session::SessionBuilder;
 use crate::tensor::{DType, Tensor, cast, round_f16};
 use crate::{cpu, graph::ValueId};
 use serde::Serialize;
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// A fault that was planted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -60,42 +58,11 @@ const FAULTS: [Fault; 5] = [
 /// How far beyond its tolerance an element must be for a fault to count as one that shows.
 const CLEARLY: f64 = 2.0;
 
-/// Plants a fault in each plan of the sessions that are made with it, and knows which one it was.
-#[derive(Debug, Clone)]
-pub struct Planter {
-    seed: u64,
-    last: Arc<Mutex<Option<Planted>>>,
-}
-
-impl Planter {
-    /// For the fault that this seed draws.
-    pub fn new(seed: u64) -> Self {
-        Self { seed, last: Arc::default() }
-    }
-    /// What the fault is drawn by.
-    pub fn seed(&self) -> u64 {
-        self.seed
-    }
-    /// The builder of a session whose plans get the fault.
-    pub fn applied(&self, builder: SessionBuilder) -> SessionBuilder {
-        let planter = self.clone();
-        builder.transform_plans(move |plan, inputs| {
-            let planted = plant(plan, inputs, planter.seed)?;
-            *planter.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(planted);
-            Ok(())
-        })
-    }
-    /// What the last plan got.
-    pub fn planted(&self) -> Option<Planted> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
 /// Plants the fault that a seed draws: first its kind, then its place, among those that show with these
 /// inputs.
 ///
 /// Errors: no fault shows anywhere in this plan.
-fn plant(plan: &mut Plan, inputs: &Values, seed: u64) -> Result<Planted> {
+pub(super) fn plant(plan: &mut Plan, inputs: &Values, seed: u64) -> Result<Planted> {
     let values = reference::values(&plan.graph, inputs, Mode::Oracle)?;
     let near = reference::values(&plan.graph, inputs, mode_of(plan.precision))?;
     let seen = Seen { values, near };

@@ -19,6 +19,7 @@ mod mean_variance;
 mod measure;
 mod normalization;
 mod outcome;
+mod planter;
 mod range;
 mod reference;
 mod report;
@@ -32,8 +33,10 @@ pub use crate::base::{Bound, UNIT_F16, UNIT_F32};
 #[doc(hidden)]
 pub use accuracy::rounding;
 #[doc(hidden)]
-pub use fault::{Fault, Planted, Planter};
+pub use fault::{Fault, Planted};
 pub use measure::{Measure, Tolerance};
+#[doc(hidden)]
+pub use planter::Planter;
 pub use reference::Reference;
 pub use report::{Fallback, FirstDifferent, FusedPlan, NodeRow, OutputRow, Report, Verdict};
 pub use run::{Options, compare};

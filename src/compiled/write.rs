@@ -31,7 +31,7 @@ pub struct Written {
 ///
 /// The file is written beside its place and renamed. Errors: a model that is compiled already, what reading
 /// and packing give, a disk that is full.
-pub fn write(graph: &Graph, model: &Path, plan: Option<&Plan>, to: &Path) -> Result<Written> {
+pub(crate) fn write(graph: &Graph, model: &Path, plan: Option<&Plan>, to: &Path) -> Result<Written> {
     if super::is_compiled(model) {
         return Err(Error::usage("is compiled already")
             .in_file(model)

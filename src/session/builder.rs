@@ -92,7 +92,9 @@ impl SessionBuilder {
         Ok(session)
     }
 
-    /// Makes a session of a model that was read already.
+    /// Makes a session of a model that was read already, by [`onnx::read_bytes`] for one in memory.
+    ///
+    /// Errors: a rewrite that fails, which names the node.
     pub fn build(self, model: onnx::Model) -> Result<Session> {
         self.build_with(model, None)
     }

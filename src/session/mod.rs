@@ -4,6 +4,7 @@ mod builder;
 mod plans;
 mod runs;
 
+pub use crate::compiled::Written;
 pub use builder::{SessionBuilder, Stages};
 pub use runs::{Prepared, Warmed};
 
@@ -140,6 +141,9 @@ impl Session {
     }
 
     /// Runs the model on inputs by name. The outputs come in the model's order, by name.
+    ///
+    /// Errors: those of [`Session::bind`] (inputs), of [`Session::prepare`] (what can't be planned), and of
+    /// the device while it runs.
     pub fn run(&self, inputs: &[(&str, Tensor)]) -> Result<Vec<(String, Tensor)>> {
         let values = self.bind(inputs)?;
         let prepared = self.prepare(&values)?;
@@ -147,6 +151,9 @@ impl Session {
     }
 
     /// Matches inputs by name and checks types and shapes against the model's declarations.
+    ///
+    /// Errors ([`ErrorKind::Input`](crate::ErrorKind::Input)), with the input's name: one that the model
+    /// doesn't have, one that is missing, another type, rank or fixed size, a symbol that has two sizes.
     pub fn bind(&self, inputs: &[(&str, Tensor)]) -> Result<HashMap<ValueId, Tensor>> {
         let names = || self.inputs().iter().map(|port| port.name.clone()).collect::<Vec<_>>().join(", ");
         let mut values = HashMap::new();

@@ -28,7 +28,11 @@ pub(super) struct Given {
 }
 
 impl Session {
-    /// The plan for these inputs, made now or kept from before.
+    /// What is to run for inputs of these shapes, made now or kept from before: the eight that were used last
+    /// are kept.
+    ///
+    /// Errors: shapes that an operator doesn't take, a session that is strict and would run something on the
+    /// CPU, more memory than the device may use.
     pub fn prepare(&self, inputs: &HashMap<ValueId, Tensor>) -> Result<Arc<Prepared>> {
         let mut by_value = self.by_value.lock().unwrap_or_else(PoisonError::into_inner).clone();
         loop {
@@ -85,7 +89,7 @@ impl Session {
         inputs: &HashMap<ValueId, Tensor>,
         capabilities: &Capabilities,
     ) -> Result<Prepared> {
-        self.plan_with(inputs, capabilities, &self.options.choices).map(Prepared::to_look_at)
+        self.plan_with(inputs, capabilities, &self.options.choices).map(Prepared::only_shown)
     }
 
     /// The plan for this session's device in which others answer for the kernels' variants. It isn't kept.

@@ -55,7 +55,7 @@ impl Prepared {
     }
 
     /// The same, which no session runs.
-    pub(super) fn to_look_at(self) -> Self {
+    pub(super) fn only_shown(self) -> Self {
         Self { owner: None, ..self }
     }
 
@@ -184,7 +184,9 @@ impl Session {
     }
 
     /// Does before the first run what it would do: compiles the kernels, uploads the constants, makes the
-    /// buffers. Returns how long the uploads and the kernels took.
+    /// buffers. Returns how long the uploads and the kernels took; on the CPU there is nothing to do.
+    ///
+    /// Errors: another session prepared it; the device is lost, out of memory, or refuses a kernel.
     pub fn warm(&self, prepared: &Prepared) -> Result<Warmed> {
         self.check_own(prepared)?;
         if prepared.plan.is_none() {
