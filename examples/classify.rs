@@ -1,14 +1,12 @@
 //! A picture through a classifier, with the library: `cargo run --example classify`.
 
-use sardonyx::gpu::{Device, LimitsOption, Selection};
 use sardonyx::image::{self, Preprocess};
-use sardonyx::{Result, Session};
+use sardonyx::{Device, Result, Session};
 
 fn main() -> Result<()> {
     let model = "models/digits/digits.onnx";
     // A GPU if there is one, else the CPU.
-    let device = Device::open(&Selection::Auto, &LimitsOption::Adapter)?;
-    let session = Session::builder().device(device).load(model)?;
+    let session = Session::builder().device(Device::auto()?).load(model)?;
 
     let (preprocess, _) = Preprocess::for_model(model, None)?;
     let input = preprocess.apply(&image::load("models/digits/7.png")?, &[None, Some(1), Some(8), Some(8)])?;

@@ -3,13 +3,11 @@
 //! from a shell.
 
 use sardonyx::compare::{Options, Reference, Verdict, compare};
-use sardonyx::gpu::{Device, LimitsOption, Selection};
-use sardonyx::{Result, Session, Tensor};
+use sardonyx::{Device, Result, Session, Tensor};
 use std::process::ExitCode;
 
 fn check(model: &str) -> Result<bool> {
-    let device = Device::open(&Selection::Gpu, &LimitsOption::Adapter)?;
-    let session = Session::builder().device(device).load(model)?;
+    let session = Session::builder().device(Device::gpu()?).load(model)?;
 
     // One picture of ramps for a model with fixed sizes; a real job compares over recorded inputs.
     let ports = session.inputs();

@@ -1,14 +1,13 @@
 //! A model on the best GPU, a software one included, with what the plan decided: `cargo run --example gpu`.
 
-use sardonyx::gpu::{self, Device, LimitsOption, Selection};
-use sardonyx::{Result, Session, Tensor, onnx};
+use sardonyx::device::adapters;
+use sardonyx::{Device, Result, Session, Tensor, onnx};
 
 fn main() -> Result<()> {
-    for adapter in gpu::adapters() {
+    for adapter in adapters() {
         println!("gpu:{}  {} ({}, {})", adapter.index, adapter.name, adapter.backend, adapter.driver);
     }
-    let device = Device::open(&Selection::Gpu, &LimitsOption::Adapter)?;
-    let session = Session::builder().device(device).load("models/tiny/conv_odd/model.onnx")?;
+    let session = Session::builder().device(Device::gpu()?).load("models/tiny/conv_odd/model.onnx")?;
 
     // Inputs go by name; this one was recorded with the model.
     let (_, input) = onnx::read_pb("models/tiny/conv_odd/test_data_set_0/input_0.pb".as_ref())?;

@@ -12,7 +12,7 @@
 // Prelude (docs/shaders.md): Stored4, load4, store4; uniform_index, uniform_small; order4, ordered4_if,
 // QUADS; UNROLLED, kept; PIXELS, WIDTH; GROUPED, more than one group of channels; TAIL, the last group of
 // input channels is partly padding; ANY_WEIGHTS; FEW_TAPS, at most 64 in a row; GENERATED, generated4,
-// accumulate4; StoredB, b_column, b_group, b_ordered.
+// StoredB, b_column, b_group, b_ordered.
 
 // in_…, out_…: the input's and the output's sizes; names ending in 4 count groups of 4 channels.
 // in_group4, out_group4: channels of a group of the convolution, read and made; limit_w: columns of the
@@ -98,7 +98,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                             let valid = select(4u, p.tail, part + k + 1u == p.in_group4);
                             x = select(vec4(0.0), x, order4(local) < vec4(valid));
                         }
-                        sum[r] = accumulate4(sum[r] + (x.x * w[0] + x.y * w[1] + (x.z * w[2] + x.w * w[3])));
+                        sum[r] += x.x * w[0] + x.y * w[1] + (x.z * w[2] + x.w * w[3]);
                     }
                 }
             }

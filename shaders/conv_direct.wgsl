@@ -3,7 +3,7 @@
 // Grid: an invocation makes 4 output channels of one pixel; each of the 4 finds its own input channels.
 // The weights are [tap][input channel of a group][output channel]. The epilogue: lib/finish.wgsl.
 // Prelude (docs/shaders.md): Stored4, load4, store4; TRANSPOSED; WIDTH, invocations of a workgroup;
-// GENERATED, generated4, accumulate4.
+// GENERATED, generated4.
 
 // in_…, out_…: the input's and the output's sizes; in_c4, out_c4 in groups of 4. pixels: of all output
 // images; in_group, out_group: channels of a group; flags, alpha, low, high: lib/finish.wgsl; offset, step:
@@ -67,8 +67,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                     load4(input[base + (own.y >> 2u)])[own.y & 3u],
                     load4(input[base + (own.z >> 2u)])[own.z & 3u],
                     load4(input[base + (own.w >> 2u)])[own.w & 3u]);
-                sum = accumulate4(
-                    sum + select(vec4(0.0), value, inside) * load4(weights[weight + c * p.out_c4]));
+                sum += select(vec4(0.0), value, inside) * load4(weights[weight + c * p.out_c4]);
             }
         }
     }

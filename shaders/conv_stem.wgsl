@@ -9,7 +9,7 @@
 // lib/b_panels.wgsl. Shared loads: lib/shared_*.wgsl.
 // Prelude (docs/shaders.md): Stored4, load4, store4; uniform_index; uniform4, QUADS; UNROLLED, kept; PIXELS,
 // WIDTH; KERNEL and STRIDE, taps and stride along a row; SPAN4, groups of 4 inputs that PIXELS outputs
-// reach; PARTS, groups of 4 taps; GENERATED, generated4, accumulate4; StoredB, b_column, b_group, b_rows.
+// reach; PARTS, groups of 4 taps; GENERATED, generated4; StoredB, b_column, b_group, b_rows.
 
 // Rows of the weights: input channel, kernel row, tap padded to a multiple of 4. in_w4, out_c4: groups of 4.
 // The other members are those of conv.wgsl.
@@ -61,7 +61,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                     if part * 4u + tap < KERNEL {
                         for (var r = 0u; r < PIXELS; r++) {
                             let at = r * STRIDE + part * 4u + tap;
-                            sum[r] = accumulate4(sum[r] + span[at / 4u][at % 4u] * w[tap]);
+                            sum[r] += span[at / 4u][at % 4u] * w[tap];
                         }
                     }
                 }

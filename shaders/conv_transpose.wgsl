@@ -5,7 +5,7 @@
 // y) over blocks of pixels.
 // The weights are [tap][input channel of a group][output channel]. The epilogue: lib/finish.wgsl.
 // Prelude (docs/shaders.md): Stored4, load4, store4; PIXELS; WIDTH, invocations of a workgroup; GENERATED,
-// generated4, accumulate4.
+// generated4.
 
 // in_…, out_…: the input's and the output's sizes; names ending in 4 count groups of 4 channels.
 // in_group: input channels that one output channel reads; a phase is the pixels of a row with one remainder
@@ -73,8 +73,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
                     let w = load4(weights[weight]);
                     weight += p.out_c4;
                     for (var r = 0u; r < PIXELS; r++) {
-                        sum[r] = accumulate4(
-                            sum[r] + select(0.0, load4(input[base[r] + c])[lane], inside[r]) * w);
+                        sum[r] += select(0.0, load4(input[base[r] + c])[lane], inside[r]) * w;
                     }
                 }
             }

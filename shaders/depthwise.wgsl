@@ -6,7 +6,7 @@
 // dilation.
 // The epilogue: lib/finish.wgsl.
 // Prelude (docs/shaders.md): Stored4, load4, store4; UNROLLED, kept; PIXELS, WIDTH; ANY_WEIGHTS, padding is
-// multiplied (see conv.wgsl); BY_ROWS, SPAN, KERNEL, STRIDE; GENERATED, generated4, accumulate4.
+// multiplied (see conv.wgsl); BY_ROWS, SPAN, KERNEL, STRIDE; GENERATED, generated4.
 
 // c4: groups of 4 channels. The other members are those of conv.wgsl.
 struct Params {
@@ -58,7 +58,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
             for (var kx = 0u; kx < KERNEL; kx++) {
                 let w = load4(weights[(ky * KERNEL + kx) * p.c4 + channel]);
                 for (var r = 0u; r < PIXELS; r++) {
-                    sum[r] = accumulate4(sum[r] + window[r * STRIDE + kx] * w);
+                    sum[r] += window[r * STRIDE + kx] * w;
                 }
             }
             continue;
@@ -69,7 +69,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
                 let x = i32((first + r) * p.stride_w + kx * p.dilation_w) - p.pad_w;
                 let inside = (x >= 0) & (x < i32(p.limit_w)) & there;
                 let value = load4(input[select(0u, (line + u32(x)) * p.c4, inside) + channel]);
-                sum[r] = accumulate4(sum[r] + select(vec4(0.0), value, inside) * w);
+                sum[r] += select(vec4(0.0), value, inside) * w;
             }
         }
     }

@@ -11,7 +11,7 @@
 // taps and their input channels.
 // Bindings, parameters, loads: lib/tiles.wgsl. The epilogue: lib/finish.wgsl.
 // Prelude (docs/shaders.md): Stored4, load4, store4; TX, TY, ROWS, COLUMNS, DEPTH, SLICES; PIXELS; TAIL, the
-// last group of k is partly padding; UNROLLED, upto; GENERATED, generated4, accumulate4.
+// last group of k is partly padding; UNROLLED, upto; GENERATED, generated4.
 
 const THREADS: u32 = TX * TY;
 const TILE_M: u32 = TY * ROWS;
@@ -81,7 +81,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                         s = fma(vec4(x[r].x), w0, s);
                         s = fma(vec4(x[r].y), w1, s);
                         s = fma(vec4(x[r].z), w2, s);
-                        sum[r * COLUMNS + i] = accumulate4(fma(vec4(x[r].w), w3, s));
+                        sum[r * COLUMNS + i] = fma(vec4(x[r].w), w3, s);
                     }
                 }
             }

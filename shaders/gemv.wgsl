@@ -6,7 +6,7 @@
 // ROWS is at most SLICES.
 // Bindings and parameters: lib/product.wgsl. The loads of B: lib/b_rows.wgsl. The epilogue: lib/finish.wgsl.
 // Prelude (docs/shaders.md): Stored4, load4, store4; ROWS, COLUMNS, SLICES; TAIL, k % 4 ≠ 0; GENERATED,
-// generated4, accumulate4; StoredB, b_group, b_rows, b_row.
+// generated4; StoredB, b_group, b_rows, b_row.
 
 const THREADS: u32 = COLUMNS * SLICES;
 
@@ -36,7 +36,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             var s = fma(vec4(x.x), w[0], sum[r]);
             s = fma(vec4(x.y), w[1], s);
             s = fma(vec4(x.z), w[2], s);
-            sum[r] = accumulate4(fma(vec4(x.w), w[3], s));
+            sum[r] = fma(vec4(x.w), w[3], s);
         }
     }
     if TAIL && whole % SLICES == slice {
@@ -44,7 +44,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var k = whole * 4u; k < p.k; k++) {
             let w = b_row(b_group(b_start, whole, p.b_row), p.b_row, k & 3u);
             for (var r = 0u; r < ROWS; r++) {
-                sum[r] = accumulate4(sum[r] + load4(a[a_at[r] + whole])[k & 3u] * w);
+                sum[r] += load4(a[a_at[r] + whole])[k & 3u] * w;
             }
         }
     }

@@ -10,7 +10,7 @@
 // Bindings and parameters: lib/product.wgsl. The loads of B: lib/b_rows.wgsl or lib/b_panels.wgsl. The loads
 // of A: lib/shared_*.wgsl. The epilogue: lib/finish.wgsl.
 // Prelude (docs/shaders.md): Stored4, load4, store4; uniform_index, uniform_small; order4, ordered4,
-// uniform4, QUADS; UNROLLED, kept; ROWS, WIDTH; TAIL, k % 4 ≠ 0; GENERATED, generated4, accumulate4;
+// uniform4, QUADS; UNROLLED, kept; ROWS, WIDTH; TAIL, k % 4 ≠ 0; GENERATED, generated4;
 // StoredB, b_column, b_group, b_ordered, b_row.
 
 @compute @workgroup_size(WIDTH)
@@ -47,7 +47,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let w = b_ordered(b_group(b_start, block + k, p.b_row), steps);
             for (var r = 0u; r < ROWS; r++) {
                 let x = ordered4(a_at[r] + a_k, local);
-                sum[r] = accumulate4(sum[r] + (x.x * w[0] + x.y * w[1] + (x.z * w[2] + x.w * w[3])));
+                sum[r] += x.x * w[0] + x.y * w[1] + (x.z * w[2] + x.w * w[3]);
             }
         }
     }
@@ -57,7 +57,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var k = whole * 4u; k < p.k; k++) {
             let w = b_row(b_group(b_start, whole, p.b_row), p.b_row, k & 3u);
             for (var r = 0u; r < ROWS; r++) {
-                sum[r] = accumulate4(sum[r] + uniform4(a_at[r] + behind, local)[k & 3u] * w);
+                sum[r] += uniform4(a_at[r] + behind, local)[k & 3u] * w;
             }
         }
     }

@@ -31,6 +31,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         let _ = std::fs::remove_file(&beside);
         Error::file(path, format!("can't be written: {problem}"))
             .remedy("check the folder and the space left on the disk")
+            .caused_by(problem)
     })
 }
 

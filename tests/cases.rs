@@ -6,7 +6,7 @@
 mod shared;
 
 use sardonyx::compare::{Options, Reference, Verdict, compare};
-use sardonyx::gpu::{Device, test_device};
+use sardonyx::gpu::{GpuDevice, test_device};
 use sardonyx::{Session, Tensor};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -65,7 +65,7 @@ fn verified(device: &str) {
 }
 
 /// `compare --per-node` of every case that runs.
-fn compared(device: Option<Device>) {
+fn compared(device: Option<GpuDevice>) {
     let mut wrong = vec![];
     for folder in folders().iter().filter(|folder| error_of(folder).is_none()) {
         let session = Session::builder().device(device.clone()).load(folder.join("model.onnx")).unwrap();

@@ -3,8 +3,8 @@
 #[path = "support/shared.rs"]
 mod shared;
 
-use sardonyx::compare::{Options, Reference, Report, Verdict, compare};
-use sardonyx::gpu::{Device, LimitsOption, Selection, test_device};
+use sardonyx::compare::{Options, Planter, Reference, Report, Verdict, compare};
+use sardonyx::gpu::{GpuDevice, LimitsOption, Selection, test_device};
 use sardonyx::plan::Precision;
 use sardonyx::{Session, Tensor};
 use std::path::{Path, PathBuf};
@@ -63,19 +63,23 @@ fn model(folder: &Path) -> PathBuf {
 
 fn report(
     folder: &Path,
-    device: Option<Device>,
+    device: Option<GpuDevice>,
     precision: Precision,
     fault: Option<u64>,
     reference: Reference,
 ) -> Report {
     let builder = Session::builder().device(device).precision(precision);
-    let builder = if let Some(seed) = fault { builder.plant_fault(seed) } else { builder };
+    let planter = fault.map(Planter::new);
+    let builder = planter.iter().fold(builder, |builder, planter| planter.applied(builder));
     let session = builder.load(model(folder)).unwrap();
     let inputs = inputs(&session, folder);
     let named: Vec<(&str, Tensor)> =
         inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
     let values = session.bind(&named).unwrap();
-    compare(&session, &values, &Options { reference, per_node: true, tolerance: None }).unwrap()
+    let mut report =
+        compare(&session, &values, &Options { reference, per_node: true, tolerance: None }).unwrap();
+    report.planted = planter.and_then(|planter| planter.planted());
+    report
 }
 
 /// A table of what was measured, for a failure's message.
@@ -99,7 +103,7 @@ fn table(report: &Report) -> String {
     text + &format!("fused: {:?}\n", report.fused_plan)
 }
 
-fn green(folder: &Path, device: Option<Device>, precision: Precision) {
+fn green(folder: &Path, device: Option<GpuDevice>, precision: Precision) {
     let report = report(folder, device, precision, None, Reference::CpuF64);
     if std::env::var_os("SHOW").is_some() {
         println!("{}", table(&report));
@@ -130,9 +134,9 @@ fn and_in_f16_stored_natively_and_packed_and_as_hardware_reads_it() {
 }
 
 /// The same adapter with no optional feature and the limits that WebGPU promises everywhere.
-fn webgpu_device() -> Option<Device> {
+fn webgpu_device() -> Option<GpuDevice> {
     test_device()?;
-    Device::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap().map(|device| device.with_hardware_form())
+    GpuDevice::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap().map(|device| device.with_hardware_form())
 }
 
 #[test]
@@ -164,7 +168,7 @@ fn and_under_the_limits_of_webgpu_with_the_kernels_of_hardware_too() {
 }
 
 /// Each seed's fault is found, first, at the node where it was planted. Returns the kinds that were drawn.
-fn faults(folder: &Path, device: &Device, seeds: std::ops::Range<u64>) -> Vec<String> {
+fn faults(folder: &Path, device: &GpuDevice, seeds: std::ops::Range<u64>) -> Vec<String> {
     let mut drawn = vec![];
     for seed in seeds {
         let report = report(folder, Some(device.clone()), Precision::F32, Some(seed), Reference::CpuF64);
@@ -220,7 +224,7 @@ fn and_in_real_models() {
 fn every_reference_and_the_shape_of_the_json() {
     let Some(device) = test_device() else { return };
     let folder = own("tiny/conv_odd");
-    let other = Device::open(&Selection::Gpu, &LimitsOption::Adapter).unwrap().unwrap();
+    let other = GpuDevice::open(&Selection::Gpu, &LimitsOption::Adapter).unwrap().unwrap();
     for reference in [Reference::Cpu, Reference::CpuF16, Reference::Adapter(other)] {
         let precision = if matches!(reference, Reference::CpuF16) { Precision::F16 } else { Precision::F32 };
         let report = report(&folder, Some(device.clone()), precision, None, reference.clone());

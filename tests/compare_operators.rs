@@ -6,7 +6,7 @@
 mod support;
 
 use sardonyx::compare::{Options, Reference, Report, Verdict, compare};
-use sardonyx::gpu::{Device, test_device};
+use sardonyx::gpu::{GpuDevice, test_device};
 use sardonyx::graph::Graph;
 use sardonyx::onnx::{Model, ModelInfo};
 use sardonyx::plan::Precision;
@@ -96,7 +96,7 @@ impl Trial {
     }
     fn judged(
         &self,
-        device: Option<Device>,
+        device: Option<GpuDevice>,
         precision: Precision,
         reference: Reference,
     ) -> Result<Report, String> {
@@ -124,7 +124,7 @@ fn trials(all: &'static [Values]) -> impl Iterator<Item = Trial> {
 }
 
 /// Expects *same* of every case that the CPU runs.
-fn all_the_same(device: Option<Device>, precision: Precision) {
+fn all_the_same(device: Option<GpuDevice>, precision: Precision) {
     let (mut wrong, mut tried, mut refused) = (vec![], 0, 0);
     for trial in trials(ALL) {
         if trial.outputs().is_none() {

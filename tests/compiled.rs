@@ -54,7 +54,7 @@ fn outputs(session: &Session) -> sardonyx::Result<Vec<(String, Tensor)>> {
 fn compile(model: &str, capabilities: &Capabilities, precision: Precision, to: &Path) -> compiled::Written {
     let session = Session::builder().precision(precision).load(path(model)).unwrap();
     let plan = session.plan_for(&inputs(&session), capabilities).unwrap();
-    compiled::write(&session, &path(model), plan.plan.as_deref(), to).unwrap()
+    session.write_compiled(&path(model), Some(&plan), to).unwrap()
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_compiled_file_is_not_compiled_again() {
     let (file, again) = (target("once.sdx"), target("twice.sdx"));
     compile("tiny/mlp/model.onnx", &Capabilities::webgpu(), Precision::F32, &file);
     let session = Session::builder().load(&file).unwrap();
-    let error = compiled::write(&session, &file, None, &again).unwrap_err().to_string();
+    let error = session.write_compiled(&file, None, &again).unwrap_err().to_string();
     assert!(error.contains("once.sdx") && error.contains("compiled already"), "{error}");
     assert!(!again.exists());
 }
@@ -191,7 +191,7 @@ fn external_data_come_into_the_file() {
     let session = Session::builder().load(&onnx).unwrap();
     let expected = outputs(&session).unwrap();
     // The weights are large enough to be laid out; the bias comes into the model's own message.
-    assert_eq!(compiled::write(&session, &onnx, None, &file).unwrap().weights, 1);
+    assert_eq!(session.write_compiled(&onnx, None, &file).unwrap().weights, 1);
     drop(session);
     std::fs::remove_file(folder.join("w.bin")).unwrap();
     assert!(Session::builder().load(&onnx).is_err());
@@ -263,8 +263,8 @@ fn what_is_packed_is_what_this_version_promises() {
         for capabilities in [&Capabilities::webgpu(), &software] {
             let file = target("sum.sdx");
             let session = Session::builder().load(path(model)).unwrap();
-            let plan = session.plan_for(&inputs(&session), capabilities).unwrap().plan.unwrap();
-            let written = compiled::write(&session, &path(model), Some(&plan), &file).unwrap();
+            let plan = session.plan_for(&inputs(&session), capabilities).unwrap();
+            let written = session.write_compiled(&path(model), Some(&plan), &file).unwrap();
             let bytes = std::fs::read(&file).unwrap();
             // All but the front and the header, which names the version: FNV-1a.
             let end = u64::from_le_bytes(bytes[16..24].try_into().unwrap()) as usize;

@@ -2,7 +2,7 @@
 //! (`.ci/cooperative.sh`).
 
 use sardonyx::bench::{Subject, Which, prepare};
-use sardonyx::gpu::{Device, Measured, test_device};
+use sardonyx::gpu::{GpuDevice, Measured, test_device};
 use sardonyx::kernels::gemm_cooperative::variants_for;
 use sardonyx::plan::{Precision, Storage};
 
@@ -14,7 +14,7 @@ const ONES: Measured = Measured { fma_gflops: 1.0, copy_gb_per_s: 1.0 };
 ///
 /// # Panics
 /// With `SARDONYX_REQUIRE_COOPERATIVE=1` where there is none: a test that must not be skipped fails.
-fn device() -> Option<Device> {
+fn device() -> Option<GpuDevice> {
     let found = test_device().filter(|device| device.capabilities().cooperative.is_some());
     let required = std::env::var("SARDONYX_REQUIRE_COOPERATIVE").is_ok_and(|value| value == "1");
     assert!(found.is_some() || !required, "no cooperative matrices, and SARDONYX_REQUIRE_COOPERATIVE=1");

@@ -4,7 +4,7 @@ mod axpy;
 
 use axpy::*;
 use sardonyx::base::{Fact, Infer, Mode, Operands};
-use sardonyx::gpu::{self, Constants, Device, Execution, LimitsOption, POISON, Selection};
+use sardonyx::gpu::{self, Constants, Execution, GpuDevice, LimitsOption, POISON, Selection};
 use sardonyx::ops::Operator;
 use sardonyx::plan::{Capabilities, Home, Layout, PlaceId, Plan, StepKind};
 use sardonyx::tensor::Tensor;
@@ -244,7 +244,7 @@ fn a_lost_device_is_named_and_can_be_replaced() {
     if gpu::test_device().is_none() {
         return;
     }
-    let open = || Device::open(&Selection::Gpu, &LimitsOption::Adapter).unwrap().unwrap();
+    let open = || GpuDevice::open(&Selection::Gpu, &LimitsOption::Adapter).unwrap().unwrap();
     let device = open();
     let plan = Arc::new(axpy_plan(&device, AXPY, &[6]));
     let mut execution = Execution::new(&device, &plan, &Constants::new()).unwrap();
@@ -267,7 +267,7 @@ fn a_lost_device_is_named_and_can_be_replaced() {
             error.message().contains(") was lost: ") && error.to_string().contains("; make a new session"),
             "{error}"
         );
-        assert!(error.to_string().ends_with("use --device cpu, or another backend or driver"), "{error}");
+        assert!(error.to_string().ends_with("use the CPU, or another backend or driver"), "{error}");
     }
     let device = open();
     let mut execution = Execution::new(&device, &plan, &Constants::new()).unwrap();
@@ -279,7 +279,7 @@ fn a_device_lost_in_the_middle_of_a_run_is_an_error() {
     if gpu::test_device().is_none() {
         return;
     }
-    let device = Device::open(&Selection::Gpu, &LimitsOption::Adapter).unwrap().unwrap();
+    let device = GpuDevice::open(&Selection::Gpu, &LimitsOption::Adapter).unwrap().unwrap();
     let mut execution = execution(&device, axpy_plan(&device, AXPY, &[6])).unwrap();
     let result = execution.run_probed(&input(&[6]).0, &no_cpu, &mut |index, _| {
         if index == 1 {
@@ -295,7 +295,7 @@ fn webgpu_limits_are_what_webgpu_promises() {
     if gpu::test_device().is_none() {
         return;
     }
-    let device = Device::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap().unwrap();
+    let device = GpuDevice::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap().unwrap();
     // What the driver's compiler does is no matter of limits.
     let own = device.capabilities();
     let wanted = Capabilities {
@@ -309,7 +309,7 @@ fn webgpu_limits_are_what_webgpu_promises() {
     let (inputs, _, z) = input(&[6]);
     assert_eq!(execution.run(&inputs, &no_cpu).unwrap()[&Z].as_slice::<f32>().unwrap(), z);
     let limits = LimitsOption::from_json(r#"{"limits": {"max_buffer_size": 1000000000000000000}}"#).unwrap();
-    assert_eq!(Device::open(&Selection::Gpu, &limits).unwrap_err().kind(), ErrorKind::Device);
+    assert_eq!(GpuDevice::open(&Selection::Gpu, &limits).unwrap_err().kind(), ErrorKind::Device);
 }
 
 /// One source has a pipeline with checks and one without, and both make the same.

@@ -1,7 +1,7 @@
 //! Devices that bind less than a model's largest weights.
 
 use sardonyx::bench::{Subject, Which, prepare};
-use sardonyx::gpu::{Device, LimitsOption, Measured, Selection, test_device};
+use sardonyx::gpu::{GpuDevice, LimitsOption, Measured, Selection, test_device};
 use sardonyx::plan::Precision;
 use sardonyx::{ErrorKind, Session, Tensor};
 
@@ -22,7 +22,7 @@ fn weights_beyond_a_binding_are_taken_by_columns() {
         LIMITS.iter().flat_map(|&limits| [(Precision::F32, 5), (Precision::F16, 3)].map(|all| (limits, all)))
     {
         let open =
-            || Device::open(&Selection::Gpu, &LimitsOption::from_json(limits).unwrap()).unwrap().unwrap();
+            || GpuDevice::open(&Selection::Gpu, &LimitsOption::from_json(limits).unwrap()).unwrap().unwrap();
         for device in [open(), open().with_hardware_form()] {
             for rows in [1, 3, 12] {
                 let subject = Subject { family: "matmul", sizes: vec![rows, 62, 4100], from: "" };
@@ -53,7 +53,7 @@ fn a_limit_that_no_kernel_can_keep_is_an_error() {
         "max_bind_groups",
     ] {
         let limits = LimitsOption::from_json(&format!(r#"{{"limits": {{"{limit}": 0}}}}"#)).unwrap();
-        let error = Device::open(&Selection::Gpu, &limits).unwrap_err();
+        let error = GpuDevice::open(&Selection::Gpu, &limits).unwrap_err();
         let adapter = test_device().unwrap().info().name.clone();
         assert!(
             error.kind() == ErrorKind::Device && error.message().starts_with(&format!("'{adapter}' (")),
@@ -61,7 +61,7 @@ fn a_limit_that_no_kernel_can_keep_is_an_error() {
         );
         assert!(
             error.message().contains(&format!("its {limit} is 0; at least"))
-                && error.to_string().contains("--device cpu"),
+                && error.to_string().contains("use the CPU"),
             "{limit}: {error}"
         );
     }
@@ -75,7 +75,8 @@ fn a_small_adapter_gives_what_the_cpu_gives() {
         return;
     }
     let limits = r#"{"limits": {"max_compute_invocations_per_workgroup": 64, "max_compute_workgroup_storage_size": 1024}}"#;
-    let device = Device::open(&Selection::Gpu, &LimitsOption::from_json(limits).unwrap()).unwrap().unwrap();
+    let device =
+        GpuDevice::open(&Selection::Gpu, &LimitsOption::from_json(limits).unwrap()).unwrap().unwrap();
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/models/digits/digits.onnx");
     let input =
         Tensor::new([1, 1, 8, 8], (0..64).map(|i| (i % 17) as f32 / 16.0).collect::<Vec<_>>()).unwrap();

@@ -5,7 +5,7 @@
 #[path = "support/shared.rs"]
 mod shared;
 
-use sardonyx::gpu::{Device, LimitsOption, Selection, test_device};
+use sardonyx::gpu::{GpuDevice, LimitsOption, Selection, test_device};
 use sardonyx::plan::Precision;
 use sardonyx::{Session, Tensor};
 use std::path::PathBuf;
@@ -32,19 +32,19 @@ fn case(name: &str) -> Option<Recorded> {
 }
 
 /// The same adapter with no optional feature and the limits that WebGPU promises everywhere.
-fn webgpu_device() -> Option<Device> {
-    static DEVICE: std::sync::OnceLock<Option<Device>> = std::sync::OnceLock::new();
+fn webgpu_device() -> Option<GpuDevice> {
+    static DEVICE: std::sync::OnceLock<Option<GpuDevice>> = std::sync::OnceLock::new();
     test_device()?;
     DEVICE
         .get_or_init(|| {
-            Device::open(&Selection::Gpu, &LimitsOption::WebGpu)
+            GpuDevice::open(&Selection::Gpu, &LimitsOption::WebGpu)
                 .unwrap()
                 .map(|device| device.with_hardware_form())
         })
         .clone()
 }
 
-fn check(name: &str, device: Option<Device>) {
+fn check(name: &str, device: Option<GpuDevice>) {
     let Some((path, inputs, outputs, rtol, atol)) = case(name) else { return };
     let session = Session::builder().device(device).precision(Precision::F32).load(&path).unwrap();
     let ports = session.inputs();

@@ -5,7 +5,7 @@
 //! inputs change their rank and type or go missing. Sizes are small or beyond counting, so that nothing is
 //! allocated that a machine could hold but shouldn't.
 
-use sardonyx::gpu::{Device, LimitsOption, Selection, test_device};
+use sardonyx::gpu::{GpuDevice, LimitsOption, Selection, test_device};
 use sardonyx::graph::{Declared, Graph, Node, ValueId};
 use sardonyx::onnx::{Model, ModelInfo};
 use sardonyx::ops::case::{Case, Operand};
@@ -262,12 +262,12 @@ fn the_gpu_gives_the_cpus_answer() {
 #[test]
 fn and_under_the_limits_of_webgpu() {
     if test_device().is_some() {
-        on_device(&Device::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap().unwrap(), 2);
+        on_device(&GpuDevice::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap().unwrap(), 2);
     }
 }
 
 /// Each seed draws other cases.
-fn on_device(device: &Device, seed: u64) {
+fn on_device(device: &GpuDevice, seed: u64) {
     let (mut ran, mut wrong) = (0, vec![]);
     for (index, def) in operators().enumerate() {
         for (k, case) in def.cases.iter().enumerate() {

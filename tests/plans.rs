@@ -5,7 +5,7 @@
 //! then read the diff.
 
 use proptest::prelude::*;
-use sardonyx::gpu::{Device, LimitsOption, Selection};
+use sardonyx::gpu::{GpuDevice, LimitsOption, Selection};
 use sardonyx::graph::{Dim, ValueId};
 use sardonyx::plan::{Capabilities, Plan, Precision};
 use sardonyx::{Session, Tensor};
@@ -113,7 +113,7 @@ fn the_capabilities_of_webgpu_are_those_of_a_device_under_its_limits() {
     if sardonyx::gpu::test_device().is_none() {
         return;
     }
-    let device = Device::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap().unwrap();
+    let device = GpuDevice::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap().unwrap();
     let opened = device.capabilities();
     // Alignment, budget and the kind of adapter are the device's own.
     let same = Capabilities {

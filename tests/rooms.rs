@@ -5,7 +5,7 @@
 mod support;
 
 use sardonyx::base::{Fact, Operands};
-use sardonyx::gpu::{Device, test_device};
+use sardonyx::gpu::{GpuDevice, test_device};
 use sardonyx::onnx::{Model, ModelInfo};
 use sardonyx::ops::operators;
 use sardonyx::plan::Precision;
@@ -32,7 +32,7 @@ fn infer_says_what_eval_makes() {
 }
 
 /// Runs every case on a device and compares with the CPU at the same precision.
-fn on_device(device: Device, precision: Precision, check_placement: bool) {
+fn on_device(device: GpuDevice, precision: Precision, check_placement: bool) {
     let mut wrong = vec![];
     for (def, case, label) in cases() {
         let (graph, given) = build(def, case, 2);
@@ -138,7 +138,7 @@ fn the_gpu_agrees_under_webgpu_limits() {
     use sardonyx::gpu::{LimitsOption, Selection};
     if test_device().is_some() {
         let device =
-            Device::open(&"gpu".parse::<Selection>().unwrap(), &LimitsOption::WebGpu).unwrap().unwrap();
+            GpuDevice::open(&"gpu".parse::<Selection>().unwrap(), &LimitsOption::WebGpu).unwrap().unwrap();
         on_device(device, Precision::F32, true);
     }
 }
@@ -150,7 +150,7 @@ fn the_gpu_agrees_with_the_kernels_of_hardware() {
     if let Some(device) = test_device() {
         on_device(device.with_hardware_form(), Precision::F32, true);
         let device =
-            Device::open(&"gpu".parse::<Selection>().unwrap(), &LimitsOption::WebGpu).unwrap().unwrap();
+            GpuDevice::open(&"gpu".parse::<Selection>().unwrap(), &LimitsOption::WebGpu).unwrap().unwrap();
         on_device(device.with_hardware_form(), Precision::F32, true);
     }
 }

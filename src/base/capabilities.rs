@@ -1,15 +1,17 @@
 //! What a plan needs to know of a device: plain data, so that plans are made and tested without one.
 
 use super::dialect::{Form, UNIFORM_TABLE};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Setting};
 use serde::{Deserialize, Serialize};
 
 /// How float32 tensors are stored on the device. Sums are float32 either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
+    /// As declared.
     #[default]
     F32,
+    /// As float16; what is finite and beyond its range is stored as ±65,504.
     F16,
 }
 
@@ -72,11 +74,13 @@ pub(crate) fn within(adapter: &str, (limit, says): (&str, u64), least: u64, most
     } else {
         return Ok(());
     };
-    Err(Error::device(format!("{adapter} says that its {limit} is {says}; {needed}")).remedy(WRONG_LIMIT))
+    Err(Error::device(format!("{adapter} says that its {limit} is {says}; {needed}"))
+        .remedy_by(WRONG_LIMIT.0, &WRONG_LIMIT.1))
 }
 
 /// What to try where a limit is wrong.
-const WRONG_LIMIT: &str = "use --device cpu, or another --device, backend, driver or --limits";
+const WRONG_LIMIT: (&str, [Setting; 3]) =
+    ("use {}, or another {}, backend, driver or {}", [Setting::Cpu, Setting::Device, Setting::Limits]);
 
 impl Capabilities {
     /// These, where kernels can be planned with them: a driver may say anything of itself, 0 and 2³² − 1
@@ -101,7 +105,7 @@ impl Capabilities {
                 "{adapter} says that its min_uniform_buffer_offset_alignment is {}; a power of two is needed",
                 self.uniform_alignment
             );
-            return Err(Error::device(message).remedy(WRONG_LIMIT));
+            return Err(Error::device(message).remedy_by(WRONG_LIMIT.0, &WRONG_LIMIT.1));
         }
         // An optional feature, which can be done without.
         let cooperative = self
@@ -192,10 +196,7 @@ mod tests {
                     && error.message().starts_with("'A' (vulkan) says that its "),
                 "{error}"
             );
-            assert!(
-                error.message().contains(says) && error.to_string().contains("; use --device cpu"),
-                "{error}"
-            );
+            assert!(error.message().contains(says) && error.to_string().contains("; use the CPU"), "{error}");
         }
         let cooperative = Some(Cooperative { side: 16, subgroup: 0 });
         assert_eq!(Capabilities { cooperative, ..fine.clone() }.checked("'A'").unwrap(), fine);

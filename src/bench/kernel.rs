@@ -6,7 +6,7 @@ use crate::base::{Mode, Precision, Variant};
 use crate::compare::{self, Verdict};
 use crate::cpu;
 use crate::error::{Error, ErrorKind, Result};
-use crate::gpu::{Device, Execution, Measured};
+use crate::gpu::{Execution, GpuDevice, Measured};
 use crate::graph::ValueId;
 use crate::onnx::{Model, ModelInfo};
 use crate::ops::Operator;
@@ -18,6 +18,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 /// What is to be measured.
+#[doc(hidden)]
 #[derive(Debug, Clone, PartialEq)]
 pub struct Subject {
     pub family: &'static str,
@@ -51,6 +52,7 @@ impl Subject {
 }
 
 /// What was measured of one variant of one kernel at one shape.
+#[doc(hidden)]
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct KernelTime {
     pub kernel: &'static str,
@@ -89,6 +91,7 @@ pub struct KernelTime {
 const DURATION: Duration = Duration::from_millis(50);
 
 /// Which variants to measure.
+#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Which {
     Rule,
@@ -114,7 +117,7 @@ pub struct Ready {
 /// Errors: a result that isn't within the CPU's bound (no time is given for a wrong one), a shape that no
 /// kernel serves, a variant that the kernel doesn't have, and what the device refuses.
 pub fn prepare(
-    device: &Device,
+    device: &GpuDevice,
     precision: Precision,
     subject: &Subject,
     which: Which,
@@ -139,15 +142,14 @@ pub fn prepare(
 
 impl Ready {
     fn new(
-        device: &Device,
+        device: &GpuDevice,
         precision: Precision,
         (family, subject): (&Family, &Subject),
         choices: Choices,
         seed: u64,
     ) -> Result<Self> {
         let (graph, inputs) = family.graph(&subject.sizes, seed)?;
-        let builder =
-            Session::builder().device(Some(device.clone())).precision(precision).choices(choices.clone());
+        let builder = Session::builder().device(device.clone()).precision(precision).choices(choices.clone());
         let session = builder.build(Model { graph, info: ModelInfo::default() })?;
         let prepared = session.prepare(&inputs)?;
         let plan = prepared.plan.clone().ok_or_else(|| Error::unsupported("runs on the CPU"))?;
@@ -202,7 +204,7 @@ impl Ready {
             needed: needed.reduce(f64::max),
         };
         let candidates = chosen.map(|chosen| chosen.candidates.clone()).unwrap_or_default();
-        let execution = session.lease(&prepared, &plan)?;
+        let execution = session.lease(&prepared)?;
         let mut ready = Self { execution, inputs, mode: session.mode(), own, repeat: 1, row, candidates };
         let once = ready.by_the_clock()?;
         ready.repeat = (5.0 / once.max(1e-3)).clamp(1.0, 100.0) as u32;
@@ -219,7 +221,7 @@ impl Ready {
 
     /// Times it for a while; the least of all times counts. Several kernels are best timed in turn, again and
     /// again, since a machine's clock may change from one second to the next.
-    pub fn time(&mut self, device: &Device) -> Result<()> {
+    pub fn time(&mut self, device: &GpuDevice) -> Result<()> {
         let start = Instant::now();
         while start.elapsed() < DURATION || !self.row.wall_ms.is_finite() {
             self.row.wall_ms = self.row.wall_ms.min(self.by_the_clock()?);

@@ -1,10 +1,28 @@
 //! Measurement: repeated runs of a prepared session, and what their times come to.
+//!
+//! ```
+//! use sardonyx::bench::{Extent, Statistics, time};
+//! use sardonyx::{Session, Tensor};
+//!
+//! # fn main() -> sardonyx::Result<()> {
+//! let session = Session::builder().load("models/digits/digits.onnx")?;
+//! let inputs = session.bind(&[("image", Tensor::new([1, 1, 8, 8], vec![0.5f32; 64])?)])?;
+//! let prepared = session.prepare(&inputs)?;
+//! session.warm(&prepared)?;
+//! let (times, _) = time(&session, &prepared, &inputs, Extent { runs: 10, duration: None })?;
+//! println!("{:.3} ms at the median", Statistics::of(&times).map_or(0.0, |times| times.median));
+//! # Ok(())
+//! # }
+//! ```
 
+#[doc(hidden)]
 pub mod families;
 mod kernel;
 mod profile;
+#[doc(hidden)]
 pub mod shapes;
 
+#[doc(hidden)]
 pub use kernel::{KernelTime, Ready, Subject, Which, prepare};
 pub use profile::{StepTime, host_us_per_dispatch, profile, profile_cpu, time_steps};
 
@@ -21,12 +39,19 @@ use std::time::{Duration, Instant};
 /// What a list of times comes to, in the unit of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Statistics {
+    /// The least.
     pub min: f64,
+    /// The arithmetic mean.
     pub mean: f64,
+    /// The 50th percentile.
     pub median: f64,
+    /// The 90th percentile.
     pub p90: f64,
+    /// The 95th percentile.
     pub p95: f64,
+    /// The 99th percentile.
     pub p99: f64,
+    /// The largest.
     pub max: f64,
 }
 
@@ -58,7 +83,9 @@ impl Statistics {
 /// When to stop: after so many runs, or, if a duration is given, once it is over.
 #[derive(Debug, Clone, Copy)]
 pub struct Extent {
+    /// How many runs, where no duration is given.
     pub runs: usize,
+    /// How long to run altogether: the run in which that is over is the last.
     pub duration: Option<Duration>,
 }
 

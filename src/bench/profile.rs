@@ -17,6 +17,7 @@ use std::collections::HashMap;
 pub struct StepTime {
     /// The node by whose name the step goes, or the value that a copy moves.
     pub node: String,
+    /// Its operator.
     pub op: String,
     /// The kernels that it dispatches, in order, by stem.
     pub kernels: Vec<&'static str>,
@@ -52,12 +53,12 @@ pub fn time_steps(
     inputs: &HashMap<ValueId, Tensor>,
     runs: usize,
 ) -> Result<Option<Vec<RunTimes>>> {
-    let (Some(plan), Some(device)) = (&prepared.plan, session.device()) else { return Ok(None) };
+    let (Some(_), Some(device)) = (&prepared.plan, session.gpu()) else { return Ok(None) };
     if !device.has_timestamps() {
         return Ok(None);
     }
     let mode = session.mode();
-    let mut execution = session.lease(prepared, plan)?;
+    let mut execution = session.lease(prepared)?;
     let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_step(op, operands, mode);
     let milliseconds = |steps: Vec<(usize, u64)>| {
         steps.into_iter().map(|(step, nanoseconds)| (step, nanoseconds as f64 / 1e6)).collect()
@@ -76,7 +77,7 @@ pub fn host_us_per_dispatch(session: &Session, prepared: &Prepared) -> Result<Op
     if dispatches == 0 {
         return Ok(None);
     }
-    let execution = session.lease(prepared, plan)?;
+    let execution = session.lease(prepared)?;
     let mut least = f64::INFINITY;
     for _ in 0..RECORDINGS {
         least = least.min(execution.time_recording()?.as_secs_f64());

@@ -257,7 +257,7 @@ impl Bench {
         let (runs_ms, results) = time(&session, &prepared, &inputs, extent)?;
         let latency_ms = Statistics::of(&runs_ms).ok_or_else(|| Error::internal("nothing was timed"))?;
         let (peak_host, peak_device) =
-            (peak_host_bytes(), session.device().map(|device| device.memory_in_use().1));
+            (peak_host_bytes(), session.gpu().map(|device| device.memory_in_use().1));
         // What follows takes memory of its own.
         let steps_ms = time_steps(&session, &prepared, &inputs, GPU_RUNS)?.unwrap_or_default();
         let host_us = host_us_per_dispatch(&session, &prepared)?;
@@ -279,7 +279,7 @@ impl Bench {
         let batch = shapes.first().and_then(|(_, tensor)| tensor.shape().first().copied()).unwrap_or(1);
         Ok(Measurement {
             model: model.display().to_string(),
-            device: DeviceFields::of(session.device()),
+            device: DeviceFields::of(session.gpu()),
             precision: self.options.precision,
             batch,
             inputs: shapes

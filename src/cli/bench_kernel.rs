@@ -2,7 +2,7 @@
 
 use super::Outcome;
 use super::devices::Cpu;
-use super::emit::{JsonOption, SCHEMA, say};
+use super::emit::{JsonOption, SCHEMA, say, told};
 use super::options::{DeviceFields, RunOptions};
 use comfy_table::{Table, presets};
 use sardonyx::bench::{KernelTime, Subject, Which, prepare};
@@ -75,7 +75,7 @@ impl Laboratory<'_> {
                 Ok(more) => ready.extend(more),
                 // The others of a list are measured all the same.
                 Err(error) if subjects.len() > 1 && error.kind() == ErrorKind::Unsupported => {
-                    say(format_args!("note: not measured: {error}"));
+                    say(format_args!("note: not measured: {}", told(&error)));
                     not_served.push(NotServed {
                         kernel: subject.family,
                         shape: subject.shape(),
@@ -84,7 +84,7 @@ impl Laboratory<'_> {
                 }
                 Err(error) if subjects.len() > 1 => {
                     wrong += 1;
-                    say(format_args!("error: {error}"));
+                    say(format_args!("error: {}", told(&error)));
                 }
                 Err(error) => return Err(error),
             }

@@ -103,7 +103,7 @@ impl Classify {
                 .collect();
             answers.push(Answer {
                 image: path.display().to_string(),
-                device: DeviceFields::of(session.device()),
+                device: DeviceFields::of(session.gpu()),
                 top,
             });
         }

@@ -5,9 +5,9 @@ use super::emit::JsonOption;
 use super::inputs::InputOptions;
 use super::options::{Fallback, RunOptions, say_fallbacks};
 use clap::Args;
-use sardonyx::compare::{Measure, Options, Reference, Report, Verdict, compare};
+use sardonyx::compare::{Measure, Options, Planter, Reference, Report, Verdict, compare};
 use sardonyx::error::{Error, Result};
-use sardonyx::gpu::{Device, LimitsOption, Selection};
+use sardonyx::gpu::{GpuDevice, LimitsOption, Selection};
 use sardonyx::onnx;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -49,8 +49,9 @@ impl Compare {
         let session = self.options.load(&self.model)?;
         let named = |error: Error| error.in_file(&self.model);
         let inputs = self.inputs.bind(&session, &self.model).map_err(named)?;
-        let report = compare(&session, &inputs, &Options { reference, per_node: self.per_node, tolerance })
-            .map_err(named)?;
+        let options = Options { reference, per_node: self.per_node, tolerance };
+        let mut report = compare(&session, &inputs, &options).map_err(named)?;
+        report.planted = self.options.plant_fault.as_ref().and_then(Planter::planted);
         let fallbacks = report.fallbacks.iter().map(|one| Fallback {
             node: one.node.clone(),
             op: one.op.clone(),
@@ -80,7 +81,7 @@ fn reference(text: &str) -> Result<Reference> {
         file if file.to_lowercase().ends_with(".npz") => {
             Ok(Reference::Outputs(onnx::read_npz(Path::new(file))?))
         }
-        name => match Device::open(&Selection::from_str(name)?, &LimitsOption::Adapter)? {
+        name => match GpuDevice::open(&Selection::from_str(name)?, &LimitsOption::Adapter)? {
             Some(device) => Ok(Reference::Adapter(device)),
             None => Err(Error::usage(format!("'{name}' is no GPU here"))
                 .remedy("use cpu, cpu-f64, cpu-f16, an adapter's name or FILE.npz")),

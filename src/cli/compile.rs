@@ -5,7 +5,7 @@ use super::emit::{JsonOption, SCHEMA, say};
 use super::inputs::InputOptions;
 use super::options::{DeviceFields, RunOptions};
 use clap::Args;
-use sardonyx::compiled::{self, Written};
+use sardonyx::compiled::Written;
 use sardonyx::error::{Error, Result};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -58,10 +58,10 @@ impl Compile {
         if prepared.plan.is_none() {
             say("note: nothing is packed, as the CPU runs this: the weights are laid out to be mapped");
         }
-        let written = compiled::write(&session, &self.model, prepared.plan.as_deref(), &self.output)?;
+        let written = session.write_compiled(&self.model, Some(&prepared), &self.output)?;
         let (model, file) = (self.model.display().to_string(), self.output.display().to_string());
         let document =
-            Document { schema: SCHEMA, model, file, device: DeviceFields::of(session.device()), written };
+            Document { schema: SCHEMA, model, file, device: DeviceFields::of(session.gpu()), written };
         self.json.emit(&document, || {
             let mebibytes = |bytes: u64| bytes as f64 / (1 << 20) as f64;
             let Written { file_bytes, weights, packed, packed_bytes } = written;

@@ -1,11 +1,11 @@
 //! `devices`: the adapters of this machine.
 
 use super::Outcome;
-use super::emit::{JsonOption, SCHEMA};
+use super::emit::{JsonOption, SCHEMA, told};
 use clap::Args;
 use comfy_table::{Table, presets};
 use sardonyx::error::Result;
-use sardonyx::gpu::{self, AdapterInfo, Device, LimitsOption, Measured, Selection};
+use sardonyx::gpu::{self, AdapterInfo, GpuDevice, LimitsOption, Measured, Selection};
 use serde::Serialize;
 
 /// List the adapters with backend, driver, limits, features, measured bandwidth and FLOP/s
@@ -70,12 +70,12 @@ impl Devices {
         if self.no_measure {
             return Row { info, measured: None, problem: None };
         }
-        let opened = Device::open(&Selection::Index(info.index), &LimitsOption::Adapter);
+        let opened = GpuDevice::open(&Selection::Index(info.index), &LimitsOption::Adapter);
         let measured = opened.and_then(|device| device.as_ref().map(gpu::measure).transpose());
         match measured {
             Ok(measured) => Row { info, measured, problem: None },
             // One broken adapter leaves the others to be listed.
-            Err(error) => Row { info, measured: None, problem: Some(error.to_string()) },
+            Err(error) => Row { info, measured: None, problem: Some(told(&error)) },
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Standard output and JSON files.
 
 use clap::Args;
-use sardonyx::error::{Error, Result};
+use sardonyx::error::{Error, Result, Setting};
 use sardonyx::replace::write_whole;
 use serde::Serialize;
 use std::io::Write;
@@ -53,6 +53,27 @@ pub fn stdout(text: &str) -> Result<()> {
 /// Writes a line of talk to standard error; where nobody listens it is lost.
 pub fn say(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// An error's line with the remedy's settings as this command's options.
+pub fn told(error: &Error) -> String {
+    error.text_with(|setting| {
+        match setting {
+            Setting::Cpu => "--device cpu",
+            Setting::Device => "--device",
+            Setting::Limits => "--limits",
+            Setting::Float32 => "--precision f32",
+            Setting::Float16 => "--precision f16",
+            Setting::Strict => "--strict",
+            Setting::Tuning => "--tune",
+            Setting::Inputs => "with -i NAME=FILE or --inputs DIR",
+            Setting::Preset => "--preset",
+            Setting::Output => "-o",
+            // What this command doesn't know yet goes by the library's word.
+            other => return other.to_string(),
+        }
+        .to_string()
+    })
 }
 
 /// Text without line breaks.

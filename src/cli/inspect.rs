@@ -1,7 +1,7 @@
 //! `inspect`: what a model is, and how it would run.
 
 use super::Outcome;
-use super::emit::{JsonOption, SCHEMA, say};
+use super::emit::{JsonOption, SCHEMA, say, told};
 use super::inputs::InputOptions;
 use super::options::{DeviceFields, Fallback, RunOptions, fallbacks, say_newer};
 use clap::Args;
@@ -87,7 +87,8 @@ impl Inspect {
         // Sizes that nobody gave are 1, which a model need not take.
         let flops = flops(&session, &inputs).unwrap_or_else(|error| {
             say(format_args!(
-                "note: FLOPs are unknown at these sizes: {error}; give others with --set or an input"
+                "note: FLOPs are unknown at these sizes: {}; give others with --set or an input",
+                told(&error)
             ));
             None
         });

@@ -86,7 +86,7 @@ pub fn main(start: Instant) -> ExitCode {
         Ok(Ok(Outcome::Good)) => ExitCode::SUCCESS,
         Ok(Ok(Outcome::NotGood)) => ExitCode::from(1),
         Ok(Err(error)) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", emit::told(&error));
             ExitCode::from(2)
         }
         // The hook has said why.

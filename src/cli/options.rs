@@ -1,9 +1,10 @@
 //! The options that verbs share, and the devices and sessions that they mean.
 
-use super::emit::say;
+use super::emit::{say, told};
 use clap::{Args, ValueEnum};
+use sardonyx::compare::Planter;
 use sardonyx::error::{Error, Result};
-use sardonyx::gpu::{self, Device, LimitsOption, Selection};
+use sardonyx::gpu::{self, GpuDevice, LimitsOption, Selection};
 use sardonyx::graph::ValueId;
 use sardonyx::plan;
 use sardonyx::session::{Prepared, Session, SessionBuilder};
@@ -38,9 +39,9 @@ pub struct DeviceOptions {
 
 impl DeviceOptions {
     /// Opens the device; `None` is the CPU.
-    pub fn open(&self) -> Result<Option<Device>> {
+    pub fn open(&self) -> Result<Option<GpuDevice>> {
         let limits = self.limits.as_deref().map_or(Ok(LimitsOption::Adapter), LimitsOption::parse)?;
-        let device = Device::open(&Selection::from_str(&self.device)?, &limits)?;
+        let device = GpuDevice::open(&Selection::from_str(&self.device)?, &limits)?;
         let device = if self.kernels == Kernels::Hardware {
             device.map(|device| device.with_hardware_form())
         } else {
@@ -54,7 +55,7 @@ impl DeviceOptions {
     }
 
     /// Opens the device and says on standard error which one it is.
-    pub fn open_aloud(&self) -> Result<Option<Device>> {
+    pub fn open_aloud(&self) -> Result<Option<GpuDevice>> {
         let device = self.open()?;
         self.announce(&DeviceFields::of(device.as_ref()));
         Ok(device)
@@ -101,16 +102,16 @@ pub struct RunOptions {
     #[arg(long)]
     pub strict: bool,
     /// Plant a fault, for tests of the comparison
-    #[arg(long, hide = true, value_name = "SEED")]
-    pub plant_fault: Option<u64>,
+    #[arg(long, hide = true, value_name = "SEED", value_parser = planter)]
+    pub plant_fault: Option<Planter>,
 }
 
 impl RunOptions {
     /// What makes a session on this device.
-    pub fn builder(&self, device: Option<Device>) -> SessionBuilder {
+    pub fn builder(&self, device: Option<GpuDevice>) -> SessionBuilder {
         let builder = Session::builder().device(device).precision(self.precision.into()).strict(self.strict);
-        match self.plant_fault {
-            Some(seed) => builder.plant_fault(seed),
+        match &self.plant_fault {
+            Some(planter) => planter.applied(builder),
             None => builder,
         }
     }
@@ -126,6 +127,11 @@ impl RunOptions {
     }
 }
 
+/// `--plant-fault`: what is parsed here is shared by the option's clones, so that a verb can ask it later.
+fn planter(seed: &str) -> std::result::Result<Planter, std::num::ParseIntError> {
+    seed.parse().map(Planter::new)
+}
+
 /// `--tune`.
 #[derive(Args, Debug, Clone, Default)]
 pub struct TuneOption {
@@ -138,7 +144,7 @@ pub struct TuneOption {
 impl TuneOption {
     /// Has the session choose by what was measured, if that is wanted.
     pub fn apply(&self, session: &mut Session, inputs: &HashMap<ValueId, Tensor>) -> Result<()> {
-        let Some(device) = session.device().filter(|_| self.tune).cloned() else { return Ok(()) };
+        let Some(device) = session.gpu().filter(|_| self.tune).cloned() else { return Ok(()) };
         let folder = tune::cache_folder().ok_or_else(|| {
             Error::usage("no cache folder is known").remedy("set XDG_CACHE_HOME, or leave --tune out")
         })?;
@@ -154,7 +160,7 @@ impl TuneOption {
         ));
         // What can't be kept is used all the same.
         if let Err(error) = if measured > 0 { store.save() } else { Ok(()) } {
-            say(format_args!("note: {error}"));
+            say(format_args!("note: {}", told(&error)));
         }
         Ok(())
     }
@@ -190,15 +196,15 @@ pub struct DeviceFields {
 }
 
 impl DeviceFields {
-    pub fn of(device: Option<&Device>) -> Self {
-        let info = device.map(Device::info);
+    pub fn of(device: Option<&GpuDevice>) -> Self {
+        let info = device.map(GpuDevice::info);
         let part = |part: fn(&gpu::AdapterInfo) -> &String| info.map(|info| part(info).clone());
         Self {
             device: if info.is_some() { "gpu" } else { "cpu" }.to_string(),
             adapter: part(|info| &info.name),
             backend: part(|info| &info.backend),
             driver: part(|info| &info.driver),
-            checks: device.map(Device::checks),
+            checks: device.map(GpuDevice::checks),
         }
     }
 }

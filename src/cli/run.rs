@@ -65,7 +65,7 @@ impl Run {
         let document = Document {
             schema: SCHEMA,
             model: self.model.display().to_string(),
-            device: &DeviceFields::of(session.device()),
+            device: &DeviceFields::of(session.gpu()),
             precision: self.options.precision,
             fallbacks: &fallbacks,
             outputs: &outputs,

@@ -1,8 +1,9 @@
 //! One ONNX test case: a folder with `model.onnx` and `test_data_set_N/{input,output}_K.pb`.
 
+use super::emit::told;
 use super::options::RunOptions;
 use sardonyx::error::{Error, ErrorKind, Result};
-use sardonyx::gpu::Device;
+use sardonyx::gpu::GpuDevice;
 use sardonyx::plan::Placement;
 use sardonyx::session::{Prepared, Session};
 use sardonyx::{Tensor, onnx};
@@ -55,7 +56,7 @@ impl CaseResult {
 }
 
 /// Runs a case on a device.
-pub fn run(case: &Case, options: &RunOptions, device: Option<Device>) -> CaseResult {
+pub fn run(case: &Case, options: &RunOptions, device: Option<GpuDevice>) -> CaseResult {
     let mut result = CaseResult::new(&case.path, Status::Passed, None);
     match check(case, options, device, &mut result) {
         Ok(None) => {}
@@ -63,7 +64,7 @@ pub fn run(case: &Case, options: &RunOptions, device: Option<Device>) -> CaseRes
         Err(error) => {
             result.status =
                 if error.kind() == ErrorKind::Unsupported { Status::Unsupported } else { Status::Error };
-            result.reason = Some(error.to_string());
+            result.reason = Some(told(&error));
         }
     }
     result
@@ -73,7 +74,7 @@ pub fn run(case: &Case, options: &RunOptions, device: Option<Device>) -> CaseRes
 fn check(
     case: &Case,
     options: &RunOptions,
-    device: Option<Device>,
+    device: Option<GpuDevice>,
     result: &mut CaseResult,
 ) -> Result<Option<(Status, String)>> {
     let session = options.builder(device).load(case.path.join("model.onnx"))?;

@@ -92,8 +92,8 @@ impl Pool<'_> {
         command.args((self.options.device.kernels == Kernels::Hardware).then_some("--kernels=hardware"));
         command.args(self.options.device.packed_f16.then_some("--packed-f16"));
         command.args(self.options.strict.then_some("--strict"));
-        if let Some(seed) = self.options.plant_fault {
-            command.args(["--plant-fault", &seed.to_string()]);
+        if let Some(planter) = &self.options.plant_fault {
+            command.args(["--plant-fault", &planter.seed().to_string()]);
         }
         // The processes share the cores.
         let threads = std::thread::available_parallelism().map_or(1, usize::from) / self.jobs.max(1);
@@ -152,7 +152,7 @@ impl Worker {
         let mut worker = Self { stdin: child.stdin.take(), child, lines, talk, fields, lost: false };
         let ready = worker.lines.recv_timeout(OPENING).ok().and_then(|line| serde_json::from_str(&line).ok());
         match ready {
-            Some(Ready::Device(fields)) => {
+            Some(Ready::GpuDevice(fields)) => {
                 worker.fields = fields;
                 Ok(worker)
             }

@@ -5,7 +5,7 @@
 //! each.
 
 use super::Outcome;
-use super::emit::{one_line, stdout};
+use super::emit::{one_line, stdout, told};
 use super::options::{DeviceFields, RunOptions};
 use super::verify_case::{self, Case, CaseResult, Status};
 use clap::Args;
@@ -26,7 +26,7 @@ pub struct VerifyWorker {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Ready {
-    Device(DeviceFields),
+    GpuDevice(DeviceFields),
     Failed(String),
 }
 
@@ -48,11 +48,11 @@ impl VerifyWorker {
         let device = match self.options.device.open() {
             Ok(device) => device,
             Err(error) => {
-                say(&Ready::Failed(error.to_string()))?;
+                say(&Ready::Failed(told(&error)))?;
                 return Err(error);
             }
         };
-        say(&Ready::Device(DeviceFields::of(device.as_ref())))?;
+        say(&Ready::GpuDevice(DeviceFields::of(device.as_ref())))?;
         std::panic::set_hook(Box::new(|panic| PANIC.set(one_line(&panic.to_string()))));
         for line in std::io::stdin().lock().lines() {
             let line = line.map_err(|problem| {

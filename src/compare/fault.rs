@@ -3,14 +3,15 @@
 
 use super::bounds::{Input, Made, Own, allowed, unit, widened};
 use super::reference::{self, Values};
+use super::shader_edit::{parameter_at, with_half_sums};
 use super::winograd;
 use super::{C, clobber};
 use crate::base::{Mode, PlaceId};
 use crate::error::{Error, Result};
 use crate::expression::Pointwise;
 use crate::graph::Node;
-use crate::kernels::epilogue::{FULL_SUMS, HALF_SUMS, HAS_BIAS};
-use crate::kernels::{Dispatch, Packing, conv, conv_stem, gemm, matmul};
+use crate::kernels::epilogue::HAS_BIAS;
+use crate::kernels::{Dispatch, Packing};
 use crate::ops::Operator;
 use crate::ops::matrix::{gemm::Gemm, matmul::MatMul};
 use crate::ops::nn::conv::Conv;
@@ -26,6 +27,7 @@ use serde::Serialize;
 pub struct Planted {
     /// The node by whose name the faulty step goes.
     pub node: String,
+    /// What was done wrong.
     pub kind: Fault,
 }
 
@@ -60,7 +62,7 @@ const CLEARLY: f64 = 2.0;
 /// inputs.
 ///
 /// Errors: no fault shows anywhere in this plan.
-pub fn plant(plan: &mut Plan, inputs: &Values, seed: u64) -> Result<Planted> {
+pub(super) fn plant(plan: &mut Plan, inputs: &Values, seed: u64) -> Result<Planted> {
     let values = reference::values(&plan.graph, inputs, Mode::Oracle)?;
     let near = reference::values(&plan.graph, inputs, mode_of(plan.precision))?;
     let seen = Seen { values, near };
@@ -176,21 +178,15 @@ fn param(dispatch: &Dispatch, at: usize) -> Option<u32> {
 
 /// Where the parameter that a fault changes lies in the block.
 fn changed_param(dispatch: &Dispatch, kind: Fault) -> Option<usize> {
-    match (kind, dispatch.kernel) {
-        (Fault::LastElementDropped, "gemm" | "gemm_cooperative") => Some(gemm::TAIL_AT),
-        (Fault::RightEdgeOffByOne, "gemm" | "gemm_cooperative") => Some(gemm::LIMIT_W_AT),
-        (Fault::LastBiasDropped, "gemm" | "gemm_cooperative") => Some(gemm::FLAGS_AT),
-        (Fault::LastElementDropped, "matmul" | "gemv") => Some(matmul::K_AT),
-        (Fault::LastElementDropped, "conv") => Some(conv::TAIL_AT),
-        (Fault::LastElementDropped, "conv_stem") => Some(conv_stem::IN_C_AT),
-        (Fault::RightEdgeOffByOne, "conv") => Some(conv::LIMIT_W_AT),
-        (Fault::RightEdgeOffByOne, "depthwise") => Some(conv::DEPTHWISE_LIMIT_W_AT),
-        (Fault::LastBiasDropped, "matmul" | "gemv") => Some(matmul::FLAGS_AT),
-        (Fault::LastBiasDropped, "conv") => Some(conv::FLAGS_AT),
-        (Fault::LastBiasDropped, "conv_stem") => Some(conv_stem::FLAGS_AT),
-        (Fault::LastBiasDropped, "depthwise") => Some(conv::DEPTHWISE_FLAGS_AT),
-        _ => None,
-    }
+    let name = match (kind, dispatch.kernel) {
+        (Fault::LastElementDropped, "gemm" | "gemm_cooperative" | "conv") => "tail",
+        (Fault::LastElementDropped, "matmul" | "gemv") => "k",
+        (Fault::LastElementDropped, "conv_stem") => "in_c",
+        (Fault::RightEdgeOffByOne, "gemm" | "gemm_cooperative" | "conv" | "depthwise") => "limit_w",
+        (Fault::LastBiasDropped, _) => "flags",
+        _ => return None,
+    };
+    parameter_at(&dispatch.source, name)
 }
 
 /// The binding of the bias in every contraction.
@@ -234,10 +230,8 @@ fn sites(plan: &Plan, kind: Fault) -> Vec<Site> {
                 value.is_some_and(|width| width > 1)
                     && plan.graph.nodes.get(node).is_some_and(|node| reads_right_padding(plan, node))
             }
-            // Declared is not yet called: cooperative matrices add up by themselves.
-            Fault::HalfAccumulator => {
-                dispatch.source.contains(FULL_SUMS) && dispatch.source.matches("accumulate4(").count() > 1
-            }
+            // Cooperative matrices add up by themselves.
+            Fault::HalfAccumulator => dispatch.kernel != "gemm_cooperative",
             Fault::BufferReusedEarly => false,
         };
         if possible {
@@ -364,7 +358,7 @@ impl Site {
                     return Err(gone());
                 };
                 let dispatch = dispatches.get_mut(self.dispatch).ok_or_else(gone)?;
-                dispatch.source = dispatch.source.replace(FULL_SUMS, HALF_SUMS).into();
+                dispatch.source = with_half_sums(&dispatch.source)?.into();
             }
             _ => {
                 let place = plan

@@ -43,18 +43,22 @@ impl Allowed {
 pub struct Tolerance {
     /// The tolerance of the element that came nearest to it, or furthest beyond.
     pub value: f64,
+    /// How it was derived, in words.
     pub formula: String,
 }
 
 /// How far two tensors are apart.
 #[derive(Debug, Clone, Serialize)]
 pub struct Measure {
+    /// The largest difference of two elements.
     pub max_abs: f64,
     /// Relative to the reference's element, where that isn't 0.
     pub max_rel: f64,
+    /// The mean of all differences.
     pub mean_abs: f64,
     /// 1 where both are zero.
     pub cosine: f64,
+    /// What the elements were held to.
     pub tolerance: Tolerance,
     /// The smallest C with which every element would have passed; `null` where none would.
     pub needed: Option<f64>,
@@ -64,6 +68,7 @@ pub struct Measure {
     /// Elements on whose way a value left its type's range, so that more than one answer is right.
     #[serde(skip_serializing_if = "is_zero")]
     pub beyond_range: usize,
+    /// Whether every element lies within its tolerance.
     pub same: bool,
 }
 

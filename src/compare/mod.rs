@@ -12,27 +12,32 @@ mod bounds;
 mod choice;
 mod clobber;
 mod expression;
-pub mod fault;
+mod fault;
 mod judge;
 mod lp_normalization;
 mod mean_variance;
 mod measure;
 mod normalization;
 mod outcome;
+mod planter;
 mod range;
 mod recorded;
 mod reference;
 mod report;
 mod run;
 mod sets;
+mod shader_edit;
 mod sums;
 mod winograd;
 
 pub use crate::base::{Bound, UNIT_F16, UNIT_F32};
 #[doc(hidden)]
 pub use accuracy::rounding;
+#[doc(hidden)]
 pub use fault::{Fault, Planted};
 pub use measure::{Measure, Tolerance};
+#[doc(hidden)]
+pub use planter::Planter;
 #[doc(hidden)]
 pub use recorded::tolerances;
 pub use reference::Reference;

@@ -4,7 +4,7 @@ use super::bounds::{Own, unit};
 use crate::base::{Mode, Precision, held};
 use crate::cpu;
 use crate::error::{Error, Result};
-use crate::gpu::Device;
+use crate::gpu::GpuDevice;
 use crate::graph::{Graph, ValueId};
 use crate::ops::Operator;
 use crate::plan::Plan;
@@ -24,12 +24,13 @@ pub enum Reference {
     /// The CPU with every stored float32 rounded to float16.
     CpuF16,
     /// Another adapter, which runs the graph as read.
-    Adapter(Device),
+    Adapter(GpuDevice),
     /// Recorded outputs by name. Nodes are compared with the oracle.
     Outputs(Vec<(String, Tensor)>),
 }
 
 impl Reference {
+    /// What reports call it: `cpu-f64`, an adapter's name.
     pub fn name(&self) -> String {
         match self {
             Reference::Cpu => "cpu".into(),
@@ -130,17 +131,17 @@ pub fn extend(all: &mut Values, graph: &Graph, mode: Mode, store: &Stored) -> Re
 }
 
 /// Runs the graph as read on another adapter, and computes on the CPU what that has only as a view.
-pub fn on_adapter(session: &Session, device: &Device, inputs: &Values) -> Result<Values> {
+pub fn on_adapter(session: &Session, device: &GpuDevice, inputs: &Values) -> Result<Values> {
     let model = crate::onnx::Model { graph: (**session.original()).clone(), info: session.info().clone() };
     let other = Session::builder()
-        .device(Some(device.clone()))
+        .device(device.clone())
         .precision(session.precision())
         .without_rewrites()
         .build(model)?;
     let prepared = other.prepare(inputs)?;
     let mut all = inputs.clone();
     if let Some(plan) = &prepared.plan {
-        let mut execution = other.lease(&prepared, plan)?;
+        let mut execution = other.lease(&prepared)?;
         let mode = other.mode();
         let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_step(op, operands, mode);
         let made = execution.run_probed(inputs, &evaluate, &mut |_, written| {

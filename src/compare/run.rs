@@ -23,6 +23,7 @@ use std::sync::Arc;
 /// How to compare.
 #[derive(Clone, Default)]
 pub struct Options {
+    /// What to compare with.
     pub reference: Reference,
     /// Measures every step by itself, and lists the nodes.
     pub per_node: bool,
@@ -33,6 +34,23 @@ pub struct Options {
 /// Compares a session's device with a reference on these inputs.
 ///
 /// Errors: what reading back, running or planning the model gives. A difference is a verdict, not an error.
+///
+/// A report says which output or node differs, by how much and what was allowed:
+///
+/// ```
+/// use sardonyx::compare::{Options, Reference, compare};
+/// use sardonyx::{Precision, Session, Tensor};
+///
+/// # fn main() -> sardonyx::Result<()> {
+/// let session = Session::builder().precision(Precision::F16).load("models/digits/digits.onnx")?;
+/// let inputs = session.bind(&[("image", Tensor::new([1, 1, 8, 8], vec![0.5f32; 64])?)])?;
+/// let options = Options { reference: Reference::CpuF64, per_node: true, tolerance: None };
+/// for row in compare(&session, &inputs, &options)?.outputs {
+///     println!("{}: off by {:.1e} of {:.1e}", row.name, row.measure.max_abs, row.measure.tolerance.value);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<Report> {
     let prepared = session.prepare(inputs)?;
     let graph = session.original();
@@ -78,7 +96,7 @@ pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<
     let same =
         outputs.iter().all(|row| row.measure.same) && fused_plan.same && nodes.iter().all(|row| row.same);
     let first = if options.per_node { judge.first_different() } else { None };
-    let info = session.device().map(|device| device.info());
+    let info = session.gpu().map(|device| device.info());
     Ok(Report {
         schema: 1,
         verdict: Verdict::from(same),
@@ -98,7 +116,7 @@ pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<
             .into_iter()
             .map(|(node, op, reason)| Fallback { node, op, reason })
             .collect(),
-        planted: prepared.planted.clone(),
+        planted: None,
     })
 }
 
@@ -106,8 +124,8 @@ impl Judge<'_> {
     /// Runs the plan and each of its steps.
     fn plan(&mut self, prepared: &Prepared, plan: &Arc<Plan>, inputs: &Values) -> Result<(Rows, Values)> {
         let mode = self.session.mode();
-        let mut whole = self.session.lease(prepared, plan)?;
-        let mut single = if self.options.per_node { Some(self.session.lease(prepared, plan)?) } else { None };
+        let mut whole = self.session.lease(prepared)?;
+        let mut single = if self.options.per_node { Some(self.session.lease(prepared)?) } else { None };
         let mut carried: HashMap<PlaceId, Vec<u8>> = HashMap::new();
         let mut rows: Rows = vec![];
         // What a CPU step has just made.

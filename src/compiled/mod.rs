@@ -12,7 +12,8 @@ mod write;
 
 pub use packed::Packed;
 pub use read::{Compiled, is_compiled, open};
-pub use write::{Written, write};
+pub use write::Written;
+pub(crate) use write::write;
 
 use crate::base::{Layout, Storage};
 use crate::onnx::HERE;

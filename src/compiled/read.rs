@@ -56,7 +56,7 @@ fn open_map(path: &Path) -> Result<Compiled> {
         })
     };
     let header: Header = serde_json::from_slice(part(u64_at(16), u64_at(24))?)
-        .map_err(|problem| damaged(format!("the header can't be read: {problem}")))?;
+        .map_err(|problem| damaged(format!("the header can't be read: {problem}")).caused_by(problem))?;
     let model = onnx::read_inside(part(header.model.start, header.model.bytes)?, map.clone())?;
     let outdated = u32_at(12) != PACKINGS || header.sardonyx != env!("CARGO_PKG_VERSION");
     let packed = Packed::new(map.clone(), header, outdated);

@@ -2,10 +2,10 @@
 
 use super::packed::{is_kept, sources};
 use super::{ALIGNMENT, Blob, Entry, FORMAT, FRONT, HERE, Header, Key, MAGIC, PACKINGS, SMALL};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Setting};
+use crate::graph::Graph;
 use crate::onnx::{self, ExternalFiles};
 use crate::plan::{Plan, encode};
-use crate::session::Session;
 use onnx_protobuf::{Message, ModelProto, StringStringEntryProto, TensorProto, tensor_proto::DataLocation};
 use serde::Serialize;
 use std::fs::File;
@@ -15,20 +15,23 @@ use std::path::{Path, PathBuf};
 /// What was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Written {
+    /// Bytes of the whole file.
     pub file_bytes: u64,
     /// Weights that are mapped when the file is loaded.
     pub weights: usize,
     /// Weights as kernels read them.
     pub packed: usize,
+    /// Bytes of those.
     pub packed_bytes: u64,
 }
 
-/// Writes the model file `model`, which `session` was loaded from, with the constants of a plan packed;
-/// without a plan only laid out to be mapped.
+/// Writes the model file `model` with the constants of a plan packed; without a plan only laid out to be
+/// mapped. `graph` is the one that plans of the model are made of: what it holds by a constant's name is what
+/// a session that loads the file will find.
 ///
 /// The file is written beside its place and renamed. Errors: a model that is compiled already, what reading
 /// and packing give, a disk that is full.
-pub fn write(session: &Session, model: &Path, plan: Option<&Plan>, to: &Path) -> Result<Written> {
+pub(crate) fn write(graph: &Graph, model: &Path, plan: Option<&Plan>, to: &Path) -> Result<Written> {
     if super::is_compiled(model) {
         return Err(Error::usage("is compiled already")
             .in_file(model)
@@ -37,12 +40,12 @@ pub fn write(session: &Session, model: &Path, plan: Option<&Plan>, to: &Path) ->
     if crate::replace::is_special(to) {
         return Err(Error::usage("is a device or a pipe; a compiled model needs a file")
             .in_file(to)
-            .remedy("give -o a file's name"));
+            .remedy_by("give {} a file's name", &[Setting::Output]));
     }
     let beside = crate::replace::beside(to)?;
-    let written = write_beside(session, model, plan, &beside, to);
+    let written = write_beside(graph, model, plan, &beside, to);
     let done = written.and_then(|written| {
-        std::fs::rename(&beside, to).map(|()| written).map_err(|problem| failed(to, &problem))
+        std::fs::rename(&beside, to).map(|()| written).map_err(|problem| failed(to, problem))
     });
     if done.is_err() {
         // The first failure is the one to report.
@@ -51,30 +54,31 @@ pub fn write(session: &Session, model: &Path, plan: Option<&Plan>, to: &Path) ->
     done
 }
 
-fn failed(to: &Path, problem: &std::io::Error) -> Error {
+fn failed(to: &Path, problem: std::io::Error) -> Error {
     Error::file(to, format!("can't be written: {problem}"))
         .remedy("check the folder and the space left on the disk")
+        .caused_by(problem)
 }
 
 fn write_beside(
-    session: &Session,
+    graph: &Graph,
     model: &Path,
     plan: Option<&Plan>,
     beside: &Path,
     to: &Path,
 ) -> Result<Written> {
-    let file = File::create(beside).map_err(|problem| failed(to, &problem))?;
+    let file = File::create(beside).map_err(|problem| failed(to, problem))?;
     let mut out = Out { file: BufWriter::with_capacity(1 << 20, file), at: 0, path: to.to_path_buf() };
     out.put(&[0; FRONT])?;
     let mut proto = onnx::read_proto(model)?;
     let mut files = ExternalFiles::new(Some(onnx::folder_of(model)));
     let mut weights = 0;
-    if let Some(graph) = proto.graph.as_mut() {
-        for tensor in &mut graph.initializer {
+    if let Some(read) = proto.graph.as_mut() {
+        for tensor in &mut read.initializer {
             weights += lay_out(tensor, &mut files, &mut out).map_err(|error| error.in_file(model))? as usize;
         }
     }
-    let (packed, packed_bytes) = pack(session, plan, &mut out)?;
+    let (packed, packed_bytes) = pack(graph, plan, &mut out)?;
     let header = Header {
         sardonyx: env!("CARGO_PKG_VERSION").to_string(),
         model: out.blob(&bytes_of(&proto)?)?,
@@ -129,8 +133,8 @@ fn inline(proto: &mut TensorProto, tensor: &crate::Tensor) -> Result<()> {
 }
 
 /// Packs the plan's constants that files keep.
-fn pack(session: &Session, plan: Option<&Plan>, out: &mut Out) -> Result<(Vec<Entry>, u64)> {
-    let sources = sources(session.planned());
+fn pack(graph: &Graph, plan: Option<&Plan>, out: &mut Out) -> Result<(Vec<Entry>, u64)> {
+    let sources = sources(graph);
     let (mut entries, mut total) = (vec![], 0);
     for constant in
         plan.map_or(&[][..], |plan| &plan.constants).iter().filter(|constant| is_kept(constant, &sources))
@@ -153,7 +157,7 @@ struct Out {
 
 impl Out {
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(|problem| failed(&self.path, &problem))?;
+        self.file.write_all(bytes).map_err(|problem| failed(&self.path, problem))?;
         self.at += bytes.len() as u64;
         Ok(())
     }
@@ -176,6 +180,6 @@ impl Out {
             .flush()
             .and_then(|()| self.file.seek(SeekFrom::Start(0)))
             .and_then(|_| self.file.write_all(&front));
-        done.and_then(|()| self.file.flush()).map_err(|problem| failed(&path, &problem))
+        done.and_then(|()| self.file.flush()).map_err(|problem| failed(&path, problem))
     }
 }

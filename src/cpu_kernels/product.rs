@@ -2,7 +2,7 @@
 //! panels.
 //!
 //! The result is cut into blocks of rows, or of panels where there are few rows; threads take them in turn.
-//! Within a block k goes in steps of [`STEP`], whose sums are added up: the order of every sum is fixed,
+//! Within a block k goes in steps of `STEP`, whose sums are added up: the order of every sum is fixed,
 //! whatever the threads do.
 
 use super::panels::Panels;

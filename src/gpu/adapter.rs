@@ -1,7 +1,7 @@
-//! The adapters of this machine, and the choice of one: `--device auto|cpu|gpu|gpu:N|NAME`.
+//! The adapters of this machine, and the choice of one: `auto`, `cpu`, `gpu`, `gpu:N` or a part of its name.
 
 use super::limits;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Setting};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -9,9 +9,13 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceType {
+    /// A card with memory of its own.
     Discrete,
+    /// A GPU that shares the CPU's memory.
     Integrated,
+    /// A GPU that a virtual machine was given.
     Virtual,
+    /// What the driver doesn't say.
     Other,
     /// A CPU that plays a GPU: lavapipe, WARP.
     Software,
@@ -22,26 +26,33 @@ pub enum DeviceType {
 pub struct AdapterInfo {
     /// The N of `gpu:N`. The best adapter is 0.
     pub index: usize,
+    /// The device's name, as its driver says it.
     pub name: String,
     /// `vulkan`, `metal` or `dx12`.
     pub backend: String,
     /// The driver's name and version.
     pub driver: String,
+    /// What kind of device it is.
     pub device_type: DeviceType,
     /// PCI's number of the vendor, or the backend's.
     pub vendor: u32,
     /// The backend's number of the device.
     pub device: u32,
+    /// Whether a CPU plays the GPU.
     pub software: bool,
+    /// Arithmetic of float16 in shaders.
     pub shader_f16: bool,
+    /// Arithmetic of int64 in shaders.
     pub shader_int64: bool,
+    /// Exchange between the invocations of a subgroup.
     pub subgroup: bool,
     /// The least and the most invocations of one.
     pub subgroup_sizes: [u32; 2],
+    /// Products of small matrices by a whole subgroup.
     pub cooperative_matrix: bool,
-    /// wgpu's names.
+    /// The optional features, by wgpu's names.
     pub features: Vec<String>,
-    /// wgpu's names.
+    /// The limits, by wgpu's names.
     pub limits: BTreeMap<&'static str, u64>,
 }
 
@@ -114,12 +125,13 @@ fn device_type(info: &wgpu::AdapterInfo) -> DeviceType {
     }
 }
 
-/// Which device is wanted, by `--device`.
+/// Which device is wanted; [`FromStr`](std::str::FromStr) reads what the variants say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Selection {
     /// A discrete GPU, then an integrated one, else the CPU; never a software adapter.
     #[default]
     Auto,
+    /// The CPU, whatever adapters there are.
     Cpu,
     /// The best adapter, a software one if there is no other.
     Gpu,
@@ -197,12 +209,12 @@ pub fn select(selection: &Selection) -> Result<Option<Found>> {
 fn choose(selection: &Selection, adapters: &[&AdapterInfo]) -> Result<Option<usize>> {
     let list = |of: &[&AdapterInfo]| of.iter().map(|info| info.line()).collect::<Vec<_>>().join(", ");
     let missing = |message: String| {
-        let remedy = if adapters.is_empty() {
-            "use --device cpu, or install a Vulkan driver".into()
+        let error = Error::device(message);
+        if adapters.is_empty() {
+            error.remedy_by("use {}, or install a Vulkan driver", &[Setting::Cpu])
         } else {
-            format!("choose one of {}", list(adapters))
-        };
-        Error::device(message).remedy(remedy)
+            error.remedy(format!("choose one of {}", list(adapters)))
+        }
     };
     match selection {
         Selection::Cpu => Ok(None),
@@ -297,7 +309,7 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Device);
             assert!(error.to_string().contains("Radeon BC"), "{error}");
         }
-        assert!(chosen("gpu", &[]).unwrap_err().to_string().contains("--device cpu"));
+        assert!(chosen("gpu", &[]).unwrap_err().to_string().contains("use the CPU"));
         assert_eq!(chosen("gpu:x", &all).unwrap_err().kind(), ErrorKind::Usage);
         assert_eq!(chosen(" ", &all).unwrap_err().kind(), ErrorKind::Usage);
     }

@@ -1,7 +1,7 @@
 //! Buffers that count against the device's memory budget.
 
-use super::device::{Device, Memory};
-use crate::error::{Error, Result};
+use super::device::{GpuDevice, Memory};
+use crate::error::{Error, Result, Setting};
 use std::sync::Arc;
 
 /// A device buffer; its bytes are given back to the budget when it is dropped.
@@ -15,20 +15,20 @@ impl Buffer {
     /// A buffer of at least `bytes`, zeroed, that shaders read and write and that copies go to and from.
     ///
     /// Errors where it exceeds the device's largest buffer or the budget.
-    pub(super) fn storage(device: &Device, label: &str, bytes: u64) -> Result<Self> {
+    pub(super) fn storage(device: &GpuDevice, label: &str, bytes: u64) -> Result<Self> {
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         Self::new(device, label, bytes, usage)
     }
     /// A buffer for parameter blocks.
-    pub(super) fn uniform(device: &Device, label: &str, bytes: u64) -> Result<Self> {
+    pub(super) fn uniform(device: &GpuDevice, label: &str, bytes: u64) -> Result<Self> {
         Self::new(device, label, bytes, wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST)
     }
     /// A buffer that the host reads.
-    pub(super) fn staging(device: &Device, bytes: u64) -> Result<Self> {
+    pub(super) fn staging(device: &GpuDevice, bytes: u64) -> Result<Self> {
         Self::new(device, "staging", bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)
     }
     /// A buffer that timestamps are resolved into.
-    pub(super) fn queries(device: &Device, bytes: u64) -> Result<Self> {
+    pub(super) fn queries(device: &GpuDevice, bytes: u64) -> Result<Self> {
         Self::new(
             device,
             "timestamps",
@@ -37,7 +37,7 @@ impl Buffer {
         )
     }
 
-    fn new(device: &Device, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<Self> {
+    fn new(device: &GpuDevice, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<Self> {
         let capabilities = device.capabilities();
         let bytes = bytes.max(16).checked_next_multiple_of(16).unwrap_or(u64::MAX);
         if bytes > capabilities.max_buffer_bytes {
@@ -47,7 +47,7 @@ impl Buffer {
             );
             return Err(Error::memory(message)
                 .at_tensor(label)
-                .remedy("use a smaller input or --device cpu"));
+                .remedy_by("use a smaller input or {}", &[Setting::Cpu]));
         }
         let memory = device.memory().clone();
         memory.reserve(bytes, capabilities.memory_budget).map_err(|used| {
@@ -57,7 +57,7 @@ impl Buffer {
             );
             Error::memory(message)
                 .at_tensor(label)
-                .remedy("use --precision f16, a smaller input, or --device cpu")
+                .remedy_by("use {}, a smaller input, or {}", &[Setting::Float16, Setting::Cpu])
         })?;
         let descriptor =
             wgpu::BufferDescriptor { label: Some(label), size: bytes, usage, mapped_at_creation: false };
@@ -79,7 +79,7 @@ impl Buffer {
 
     /// Writes from the start of the buffer, before whatever is submitted next. Errors where `data` is too
     /// long.
-    pub(super) fn write(&self, device: &Device, data: &[u8]) -> Result<()> {
+    pub(super) fn write(&self, device: &GpuDevice, data: &[u8]) -> Result<()> {
         if data.len() as u64 > self.bytes {
             return Err(Error::internal(format!(
                 "{} bytes were written to a buffer of {}",

@@ -1,7 +1,7 @@
 //! Weights on the device: packed once for a kernel and shared by every execution that reads them.
 
 use super::buffers::Buffer;
-use super::device::Device;
+use super::device::GpuDevice;
 use super::time_limits::Task;
 use crate::base::{Layout, Storage};
 use crate::compiled::Packed;
@@ -68,7 +68,7 @@ impl Constants {
     }
 
     /// The buffers of a plan's constants, in order; what isn't on the device yet is packed and uploaded.
-    pub(super) fn upload(&self, device: &Device, constants: &[Constant]) -> Result<Vec<Arc<Resident>>> {
+    pub(super) fn upload(&self, device: &GpuDevice, constants: &[Constant]) -> Result<Vec<Arc<Resident>>> {
         // Held throughout: a second execution of the same plan waits for the first's uploads instead of
         // repeating them.
         let mut known = self.resident.lock().unwrap_or_else(PoisonError::into_inner);
@@ -103,7 +103,7 @@ impl Constants {
         known.values().filter_map(Weak::upgrade).map(|resident| resident.buffer.bytes()).sum()
     }
 
-    fn pack(&self, device: &Device, constant: &Constant) -> Result<Resident> {
+    fn pack(&self, device: &GpuDevice, constant: &Constant) -> Result<Resident> {
         match self.packed.as_ref().and_then(|packed| packed.find(constant)) {
             Some(bytes) => resident(device, constant, bytes),
             None => {
@@ -130,7 +130,7 @@ fn pack(constant: &Constant) -> Result<Tensor> {
     Ok(packed)
 }
 
-fn resident(device: &Device, constant: &Constant, bytes: &[u8]) -> Result<Resident> {
+fn resident(device: &GpuDevice, constant: &Constant, bytes: &[u8]) -> Result<Resident> {
     let buffer = Buffer::storage(device, &constant.label, constant.bytes.max(bytes.len() as u64))?;
     buffer.write(device, bytes)?;
     Ok(Resident { buffer, _source: constant.tensor.clone() })

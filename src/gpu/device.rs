@@ -5,7 +5,7 @@ use super::limits::LimitsOption;
 use super::pipelines::Pipelines;
 use super::time_limits::{Task, TimeLimits};
 use crate::base::{Capabilities, Cooperative, within};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result, Setting};
 use crate::kernels::PARAMS_WINDOW;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +25,7 @@ const DEFAULT_MEMORY_BUDGET: u64 = 16 << 30;
 
 /// An open device. Cloning shares it; it may be used from several threads.
 #[derive(Clone)]
-pub struct Device {
+pub struct GpuDevice {
     inner: Arc<Inner>,
     capabilities: Arc<Capabilities>,
     time_limits: TimeLimits,
@@ -73,7 +73,7 @@ impl Memory {
     }
 }
 
-impl Device {
+impl GpuDevice {
     /// Opens the device that a selection means; `None` is the CPU.
     ///
     /// Errors: no adapter or several match; it lacks what `limits` asks for, or what any kernel needs; the
@@ -99,7 +99,8 @@ impl Device {
         };
         let refused = |problem: wgpu::RequestDeviceError| {
             Error::device(format!("'{}' could not be opened: {problem}", info.name))
-                .remedy("try another --device, or --device cpu")
+                .remedy_by("try another {}, or {}", &[Setting::Device, Setting::Cpu])
+                .caused_by(problem)
         };
         let (raw, queue) = pollster::block_on(adapter.request_device(&descriptor)).map_err(refused)?;
         let faults = Arc::<Mutex<Faults>>::default();
@@ -150,9 +151,11 @@ impl Device {
     }
 
     /// What planning needs to know.
+    #[doc(hidden)]
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
     }
+    /// What is known of the adapter.
     pub fn info(&self) -> &AdapterInfo {
         &self.inner.found.info
     }
@@ -162,6 +165,7 @@ impl Device {
         Ok(twin.with_checks(self.checks))
     }
     /// The compiled kernels, shared by every clone.
+    #[doc(hidden)]
     pub fn pipelines(&self) -> &Pipelines {
         &self.inner.pipelines
     }
@@ -223,8 +227,10 @@ impl Device {
 
     fn lost(&self, why: &str) -> Error {
         let message = format!("the device {} was lost: {why}", self.info().named());
-        Error::device(message)
-            .remedy("make a new session; if that is lost too, use --device cpu, or another backend or driver")
+        Error::device(message).remedy_by(
+            "make a new session; if that is lost too, use {}, or another backend or driver",
+            &[Setting::Cpu],
+        )
     }
 
     /// Gives the device up, as a driver's reset would: every later call errs.
@@ -263,11 +269,11 @@ impl Device {
             None => Ok(result),
             Some(wgpu::Error::OutOfMemory { .. }) => {
                 Err(Error::memory(format!("{what}: the device is out of memory"))
-                    .remedy("use --precision f16, a smaller input, or --device cpu"))
+                    .remedy_by("use {}, a smaller input, or {}", &[Setting::Float16, Setting::Cpu]))
             }
             Some(error @ wgpu::Error::Internal { .. }) => {
                 let message = format!("{}: {what}: {}", self.info().named(), describe(&error));
-                Err(Error::device(message).remedy("use --device cpu, or another backend or driver"))
+                Err(Error::device(message).remedy_by("use {}, or another backend or driver", &[Setting::Cpu]))
             }
             Some(error) => Err(Error::internal(format!("{what}: {}", describe(&error)))),
         }
@@ -304,10 +310,9 @@ impl Device {
         let reason = format!("it didn't {} {what} within {:?}", task.verb(), task.limit(self.time_limits));
         let message = format!("the device {} is given up: {reason}", self.info().named());
         self.abandon(reason);
-        Error::device(message).remedy(format!(
-            "use --device cpu, or another backend or driver, or give it more seconds with {}",
-            task.variable()
-        ))
+        let more = format!("or give it more seconds with {}", task.variable());
+        Error::new(ErrorKind::Timeout, message)
+            .remedy_by(format!("use {{}}, or another backend or driver, {more}"), &[Setting::Cpu])
     }
 
     /// Gives up a device whose driver doesn't answer: every later call errs.
@@ -348,16 +353,17 @@ impl Device {
         match polled {
             Ok(Err(wgpu::PollError::Timeout)) => Ok(false),
             Ok(Err(problem)) => {
-                Err(Error::device(format!("waiting for {} failed: {problem}", self.info().named())))
+                let message = format!("waiting for {} failed: {problem}", self.info().named());
+                Err(Error::device(message).caused_by(problem))
             }
             _ => Ok(true),
         }
     }
 }
 
-impl std::fmt::Debug for Device {
+impl std::fmt::Debug for GpuDevice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Device({} by {})", self.info().name, self.info().backend)
+        write!(f, "GpuDevice({} by {})", self.info().name, self.info().backend)
     }
 }
 
@@ -452,7 +458,7 @@ mod tests {
         if crate::gpu::test_device().is_none() {
             return;
         }
-        let device = Device::open(&Selection::Gpu, &LimitsOption::Adapter).unwrap().unwrap();
+        let device = GpuDevice::open(&Selection::Gpu, &LimitsOption::Adapter).unwrap().unwrap();
         device.destroy();
         let error = device
             .poll(wgpu::PollType::Poll, || "kernel 'conv' of node 'stem' (Conv)".to_string())

@@ -2,7 +2,7 @@
 
 use super::buffers::Buffer;
 use super::constants::{Constants, Resident};
-use super::device::Device;
+use super::device::GpuDevice;
 use super::readback;
 use super::time_limits::Task;
 use super::timing::Timer;
@@ -34,7 +34,7 @@ pub type After<'a> = dyn FnMut(usize, &[PlaceBytes]) -> Result<()> + 'a;
 /// What one run of one plan needs on a device. Several executions of a plan may run at once; one runs once at
 /// a time.
 pub struct Execution {
-    pub(super) device: Device,
+    pub(super) device: GpuDevice,
     pub(super) plan: Arc<Plan>,
     slots: Vec<Buffer>,
     constants: Vec<Arc<Resident>>,
@@ -72,7 +72,7 @@ impl Execution {
     /// aren't there yet.
     ///
     /// Errors: the memory budget or a buffer limit exceeded, a kernel refused, the device lost.
-    pub fn new(device: &Device, plan: &Arc<Plan>, constants: &Constants) -> Result<Self> {
+    pub fn new(device: &GpuDevice, plan: &Arc<Plan>, constants: &Constants) -> Result<Self> {
         let fresh = device.pipelines().prepare_plan(device, plan)?;
         let (constants, uploading) = translate::meanwhile(device, fresh, || {
             let start = Instant::now();

@@ -1,6 +1,6 @@
-//! `--limits`: what is asked of an adapter, so that a smaller machine can be tried on a larger one.
+//! What is asked of an adapter, so that a smaller machine can be tried on a larger one.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Setting};
 use std::collections::BTreeMap;
 
 /// Which optional features and which limits a device is opened with.
@@ -16,7 +16,7 @@ pub enum LimitsOption {
 }
 
 impl LimitsOption {
-    /// Reads the value of `--limits`: `webgpu`, or the path of a JSON file.
+    /// Reads `webgpu`, or the path of a JSON file.
     ///
     /// Errors: a file that can't be read ([`ErrorKind::File`](crate::ErrorKind::File)), or see
     /// [`LimitsOption::from_json`].
@@ -26,7 +26,8 @@ impl LimitsOption {
         }
         let json = std::fs::read_to_string(text).map_err(|problem| {
             Error::file(text, format!("cannot be read: {problem}"))
-                .remedy("--limits takes 'webgpu' or a JSON file")
+                .remedy_by("give {} as 'webgpu' or a JSON file", &[Setting::Limits])
+                .caused_by(problem)
         })?;
         Self::from_json(&json).map_err(|error| error.in_file(text))
     }
@@ -96,7 +97,7 @@ impl LimitsOption {
         let missing = names(wanted - features);
         if !missing.is_empty() {
             return Err(Error::device(format!("the adapter lacks {}", missing.join(", ")))
-                .remedy("ask for less with --limits, or choose another --device"));
+                .remedy_by("ask for lower {}, or choose another {}", &[Setting::Limits, Setting::Device]));
         }
         let mut beyond = vec![];
         asked.check_limits_with_fail_fn(limits, false, |name, asked, has| {
@@ -104,7 +105,7 @@ impl LimitsOption {
         });
         if !beyond.is_empty() {
             return Err(Error::device(format!("the adapter doesn't reach {}", beyond.join(", ")))
-                .remedy("ask for less with --limits, or choose another --device"));
+                .remedy_by("ask for lower {}, or choose another {}", &[Setting::Limits, Setting::Device]));
         }
         Ok((wanted, asked))
     }

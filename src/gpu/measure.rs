@@ -1,7 +1,7 @@
 //! What a device measures: the bandwidth of a copy and the rate of float32 multiply-adds.
 
 use super::constants::Constants;
-use super::device::Device;
+use super::device::GpuDevice;
 use super::execution::Execution;
 use super::time_limits::Task;
 use crate::base::{Access, Fact, Layout, PlaceId, Precision, Storage};
@@ -27,7 +27,7 @@ pub struct Measured {
 const DURATION: Duration = Duration::from_millis(200);
 
 /// Measures an open device: well under a second.
-pub fn measure(device: &Device) -> Result<Measured> {
+pub fn measure(device: &GpuDevice) -> Result<Measured> {
     // Larger than a cache, and small enough for every device.
     let floats: u32 = if device.capabilities().software { 4 << 20 } else { 16 << 20 };
     let vectors = floats / 4;
@@ -56,7 +56,7 @@ pub fn measure(device: &Device) -> Result<Measured> {
 }
 
 /// Seconds that the plan's dispatch takes: the least over repeated runs of many.
-fn best(device: &Device, plan: Plan) -> Result<f64> {
+fn best(device: &GpuDevice, plan: Plan) -> Result<f64> {
     let repeat = plan.steps.len() as f64;
     let mut execution = Execution::new(device, &Arc::new(plan), &Constants::new())?;
     let mut run = || {

@@ -1,8 +1,9 @@
 //! Everything that touches wgpu: adapters and limits, pipelines and their cache, buffers, encoding,
 //! timestamps, readback, errors.
 //!
-//! No other room names wgpu. A [`Device`] is opened by a [`Selection`] and [`LimitsOption`]; an [`Execution`]
-//! holds what one run of one plan needs on it; [`Constants`] are packed weights that executions share.
+//! No other room names wgpu. A [`GpuDevice`] is opened by a [`Selection`] and [`LimitsOption`]; an
+//! [`Execution`] holds what one run of one plan needs on it; [`Constants`] are packed weights that executions
+//! share.
 
 mod adapter;
 mod buffers;
@@ -21,7 +22,7 @@ mod translate;
 
 pub use adapter::{AdapterInfo, DeviceType, Found, Selection, adapters, select};
 pub use constants::Constants;
-pub use device::Device;
+pub use device::GpuDevice;
 pub use execution::{After, Evaluate, Execution, PlaceBytes, Values};
 pub use limits::LimitsOption;
 pub use measure::{Measured, measure};
@@ -31,7 +32,7 @@ pub use time_limits::TimeLimits;
 
 const _: () = {
     const fn shared<T: Send + Sync>() {}
-    shared::<Device>();
+    shared::<GpuDevice>();
     shared::<Execution>();
     shared::<Constants>();
 };
@@ -44,9 +45,9 @@ const _: () = {
 /// # Panics
 /// With `SARDONYX_REQUIRE_GPU=1` where no device opens: a test that must not be skipped fails.
 #[doc(hidden)]
-pub fn test_device() -> Option<Device> {
+pub fn test_device() -> Option<GpuDevice> {
     use std::sync::OnceLock;
-    static DEVICE: OnceLock<Result<Option<Device>, String>> = OnceLock::new();
+    static DEVICE: OnceLock<Result<Option<GpuDevice>, String>> = OnceLock::new();
     let opened = DEVICE.get_or_init(|| {
         let limits = std::env::var("SARDONYX_TEST_LIMITS")
             .map_or(Ok(LimitsOption::Adapter), |text| LimitsOption::parse(&text));
@@ -54,7 +55,7 @@ pub fn test_device() -> Option<Device> {
         if found.is_empty() {
             return Ok(None);
         }
-        limits.and_then(|limits| Device::open(&Selection::Gpu, &limits)).map_err(|error| error.to_string())
+        limits.and_then(|limits| GpuDevice::open(&Selection::Gpu, &limits)).map_err(|error| error.to_string())
     });
     let required = std::env::var("SARDONYX_REQUIRE_GPU").is_ok_and(|value| value == "1");
     match opened {

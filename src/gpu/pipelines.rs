@@ -1,7 +1,7 @@
 //! Compute pipelines, compiled once for a device and kept by their source.
 
 use super::detached::{self, Unfinished};
-use super::device::Device;
+use super::device::GpuDevice;
 use super::time_limits::Task;
 use super::translate::Kernel;
 use crate::base::{Access, UNIFORM_TABLE};
@@ -56,7 +56,7 @@ impl Pipelines {
 
     /// Compiles the kernels of a plan that are missing, and returns them. Errors as [`Pipelines::prepare`]
     /// does.
-    pub(super) fn prepare_plan(&self, device: &Device, plan: &Plan) -> Result<Vec<Kernel>> {
+    pub(super) fn prepare_plan(&self, device: &GpuDevice, plan: &Plan) -> Result<Vec<Kernel>> {
         let kernels: Vec<_> = plan
             .dispatches()
             .map(|(_, dispatch)| (dispatch.source.clone(), dispatch.accesses(), dispatch.kernel))
@@ -68,7 +68,7 @@ impl Pipelines {
     ///
     /// Errors, by name, where WGSL or a driver refuses a kernel, or a driver takes too long for one: that is
     /// left behind, on a thread of its own, and the device given up.
-    pub(super) fn prepare(&self, device: &Device, wanted: &[Kernel]) -> Result<Vec<Kernel>> {
+    pub(super) fn prepare(&self, device: &GpuDevice, wanted: &[Kernel]) -> Result<Vec<Kernel>> {
         let missing: Vec<Kernel> = {
             let known = self.pipelines.read().unwrap_or_else(PoisonError::into_inner);
             let mut seen = HashSet::new();
@@ -105,7 +105,7 @@ impl Pipelines {
     /// A pipeline that was prepared.
     pub(super) fn get(
         &self,
-        device: &Device,
+        device: &GpuDevice,
         source: &Arc<str>,
         accesses: Vec<Access>,
     ) -> Result<wgpu::ComputePipeline> {
@@ -122,7 +122,7 @@ impl Pipelines {
     }
 
     /// The layout of storage buffers bound in these ways.
-    pub(super) fn layout(&self, device: &Device, accesses: &[Access]) -> Result<wgpu::BindGroupLayout> {
+    pub(super) fn layout(&self, device: &GpuDevice, accesses: &[Access]) -> Result<wgpu::BindGroupLayout> {
         if let Some(layout) = self.layouts.read().unwrap_or_else(PoisonError::into_inner).get(accesses) {
             return Ok(layout.clone());
         }
@@ -149,7 +149,7 @@ impl Pipelines {
 
     fn compile(
         &self,
-        device: &Device,
+        device: &GpuDevice,
         (source, accesses, checks): &Key,
         label: &str,
     ) -> Result<wgpu::ComputePipeline> {

@@ -1,13 +1,13 @@
 //! From the device to the host: copies into a staging buffer, one submission, one map.
 
 use super::buffers::Buffer;
-use super::device::Device;
+use super::device::GpuDevice;
 use super::time_limits::Task;
 use crate::error::{Error, Result};
 use std::sync::mpsc::{self, RecvTimeoutError};
 
 /// Submits what was recorded, if anything.
-pub(super) fn submit(device: &Device, pending: Option<wgpu::CommandEncoder>) -> Result<()> {
+pub(super) fn submit(device: &GpuDevice, pending: Option<wgpu::CommandEncoder>) -> Result<()> {
     match pending {
         Some(encoder) => {
             device.capture("a submission", || device.queue().submit([encoder.finish()])).map(|_| ())
@@ -17,7 +17,7 @@ pub(super) fn submit(device: &Device, pending: Option<wgpu::CommandEncoder>) -> 
 }
 
 /// An encoder for commands, as the one that is `pending` or new.
-pub(super) fn encoder(device: &Device, pending: Option<wgpu::CommandEncoder>) -> wgpu::CommandEncoder {
+pub(super) fn encoder(device: &GpuDevice, pending: Option<wgpu::CommandEncoder>) -> wgpu::CommandEncoder {
     pending.unwrap_or_else(|| device.raw().create_command_encoder(&Default::default()))
 }
 
@@ -27,7 +27,7 @@ pub(super) fn encoder(device: &Device, pending: Option<wgpu::CommandEncoder>) ->
 /// The counts are multiples of 4, within their buffers, and their sum within `staging`. `what` names in an
 /// error what is waited for.
 pub(super) fn read(
-    device: &Device,
+    device: &GpuDevice,
     pending: Option<wgpu::CommandEncoder>,
     sources: &[(&Buffer, u64)],
     staging: &Buffer,

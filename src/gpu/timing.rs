@@ -1,7 +1,7 @@
 //! The time that each step takes on the device, by timestamps around its pass.
 
 use super::buffers::Buffer;
-use super::device::Device;
+use super::device::GpuDevice;
 use super::execution::{Evaluate, Execution, Values, Watch};
 use super::readback;
 use super::time_limits::Task;
@@ -20,7 +20,7 @@ const STEPS_PER_SET: usize = wgpu::QUERY_SET_MAX_QUERIES as usize / 2;
 
 impl Timer {
     /// The query set and the first of two indices for the next step.
-    pub(super) fn next(&mut self, device: &Device, step: usize) -> Result<(wgpu::QuerySet, u32)> {
+    pub(super) fn next(&mut self, device: &GpuDevice, step: usize) -> Result<(wgpu::QuerySet, u32)> {
         let within = self.steps.len() % STEPS_PER_SET;
         if within == 0 {
             let descriptor = wgpu::QuerySetDescriptor {
@@ -36,7 +36,7 @@ impl Timer {
     }
 
     /// The nanoseconds of each step that was timed, once what was recorded has been submitted.
-    fn finish(&self, device: &Device) -> Result<Vec<(usize, u64)>> {
+    fn finish(&self, device: &GpuDevice) -> Result<Vec<(usize, u64)>> {
         let period = device.queue().get_timestamp_period() as f64;
         let mut all = Vec::with_capacity(self.steps.len());
         for (set, steps) in self.sets.iter().zip(self.steps.chunks(STEPS_PER_SET)) {
@@ -105,7 +105,7 @@ impl Execution {
     /// Runs as [`Execution::run`] does, each GPU step in a pass of its own, and returns the nanoseconds of
     /// each, by step, too.
     ///
-    /// Errors: those of `run`, and an adapter without timestamps ([`Device::has_timestamps`]).
+    /// Errors: those of `run`, and an adapter without timestamps ([`GpuDevice::has_timestamps`]).
     pub fn run_timed(&mut self, inputs: &Values, evaluate: &Evaluate) -> Result<(Values, Vec<(usize, u64)>)> {
         if !self.device.has_timestamps() {
             return Err(Error::unsupported(format!("'{}' has no timestamps", self.device.info().name))

@@ -6,7 +6,7 @@
 //! kernel takes 2 ms. So kernels that are new are dispatched over nothing on helper devices too, while
 //! constants are packed.
 
-use super::device::Device;
+use super::device::GpuDevice;
 use super::readback;
 use super::time_limits::Task;
 use crate::base::{Access, UNIFORM_TABLE};
@@ -48,7 +48,7 @@ struct Told {
 /// On adapters that translate when a pipeline is made, it only does the work. Errors: those of `work`, a lost
 /// device, a kernel that takes too long: the threads are left behind then, and own what they use.
 pub(super) fn meanwhile<T>(
-    device: &Device,
+    device: &GpuDevice,
     mut kernels: Vec<Kernel>,
     work: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
@@ -91,7 +91,7 @@ pub(super) fn meanwhile<T>(
 
 /// Hears the threads out, and returns the kernels that helpers took.
 fn finish(
-    device: &Device,
+    device: &GpuDevice,
     queue: &Mutex<Vec<Kernel>>,
     told: &mpsc::Receiver<Told>,
     threads: Vec<thread::JoinHandle<()>>,
@@ -137,7 +137,7 @@ fn clear(queue: &Mutex<Vec<Kernel>>) {
 }
 
 /// Takes kernels until there are none, on a device of its own.
-fn help(device: Device, queue: &Mutex<Vec<Kernel>>, sender: mpsc::Sender<Told>) {
+fn help(device: GpuDevice, queue: &Mutex<Vec<Kernel>>, sender: mpsc::Sender<Told>) {
     thread::sleep(HEAD_START);
     if queue.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
         return;
@@ -149,7 +149,7 @@ fn help(device: Device, queue: &Mutex<Vec<Kernel>>, sender: mpsc::Sender<Told>) 
 }
 
 /// Has one device translate kernels until there are none, or one fails.
-fn drain(device: &Device, queue: &Mutex<Vec<Kernel>>, sender: &mpsc::Sender<Told>, helper: bool) {
+fn drain(device: &GpuDevice, queue: &Mutex<Vec<Kernel>>, sender: &mpsc::Sender<Told>, helper: bool) {
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
     while let Some(kernel) = next() {
         let done = translate(device, &kernel);
@@ -161,7 +161,7 @@ fn drain(device: &Device, queue: &Mutex<Vec<Kernel>>, sender: &mpsc::Sender<Told
 }
 
 /// Dispatches a kernel over no workgroups at all, and waits.
-fn translate(device: &Device, kernel: &Kernel) -> Result<()> {
+fn translate(device: &GpuDevice, kernel: &Kernel) -> Result<()> {
     let start = Instant::now();
     let (source, accesses, name) = kernel;
     let pipelines = device.pipelines();

@@ -17,15 +17,18 @@ use crate::tensor::{DType, Tensor};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Names a value of one graph.
+/// Names a value of one graph: what a session's inputs go by once they are matched by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueId(pub u32);
 
 /// A dimension as a model declares it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Dim {
+    /// A fixed size.
     Known(usize),
+    /// A size by name: the same wherever the name stands in the model's inputs.
     Symbol(String),
+    /// Any size.
     Unknown,
 }
 

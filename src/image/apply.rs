@@ -3,7 +3,7 @@
 use super::picture::{MAX_SIDE, Picture};
 use super::preprocess::{Channels, Crop, Layout, Preprocess, Resize};
 use super::resize::resize;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Setting};
 use crate::tensor::{Tensor, allocate, element_count, zeros};
 
 /// The most pixels of a picture on its way to a model.
@@ -153,7 +153,7 @@ impl Preprocess {
                 };
                 found.copied().ok_or_else(|| {
                     Error::input(format!("{} values of mean or std for {planes} channels", values.len()))
-                        .remedy("name a fitting --preset")
+                        .remedy_by("name a fitting {}", &[Setting::Preset])
                 })
             };
             let (mean, std) = (of(&self.mean)?, of(&self.std)?);

@@ -1,6 +1,6 @@
 //! Labels and the best of a classifier's output.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Setting};
 use crate::tensor::Tensor;
 use std::path::Path;
 
@@ -15,6 +15,7 @@ pub fn labels(path: impl AsRef<Path>) -> Result<Vec<String>> {
     let unreadable = |problem: std::io::Error| {
         Error::file(path, format!("the labels cannot be read: {problem}"))
             .remedy("give a UTF-8 text file with a label a line")
+            .caused_by(problem)
     };
     if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_BYTES {
         return Err(Error::file(path, "a file of labels takes 16 MiB at most")
@@ -60,7 +61,7 @@ pub fn top_k(output: &Tensor, k: usize, softmax: Option<bool>) -> Result<Vec<(us
     let mut values = output.to_f64s()?;
     if values.iter().any(|value| value.is_nan() || *value == f64::INFINITY) {
         return Err(Error::input("the output holds NaN or infinity")
-            .remedy("try --precision f32, and `compare` to find the node that it comes from"));
+            .remedy_by("try {}, and `compare` to find the node that it comes from", &[Setting::Float32]));
     }
     let distribution = values.iter().all(|value| (0.0..=1.0).contains(value))
         && (values.iter().sum::<f64>() - 1.0).abs() <= 0.01;

@@ -2,6 +2,21 @@
 //!
 //! What happens to the pixels is stated by a [`Preprocess`]: a preset's, or that of the sidecar `MODEL.toml`
 //! beside `MODEL.onnx`. `docs/image.md` describes the keys and where the result differs from Pillow's.
+//!
+//! ```
+//! use sardonyx::{Session, image};
+//!
+//! # fn main() -> sardonyx::Result<()> {
+//! let model = "models/digits/digits.onnx";
+//! let (preprocess, _) = image::Preprocess::for_model(model, None)?;
+//! let picture = image::load("models/digits/7.png")?;
+//! let input = preprocess.apply(&picture, &[None, Some(1), Some(8), Some(8)])?;
+//! let outputs = Session::builder().load(model)?.run(&[("image", input)])?;
+//! let best = image::top_k(&outputs[0].1, 3, preprocess.softmax)?;
+//! assert_eq!(best[0].0, 7);
+//! # Ok(())
+//! # }
+//! ```
 
 mod apply;
 mod labels;

@@ -67,6 +67,7 @@ pub fn load(path: impl AsRef<Path>) -> Result<Picture> {
     let unreadable = |problem: std::io::Error| {
         Error::file(path, format!("the picture cannot be read: {problem}"))
             .remedy("check the path and its permissions")
+            .caused_by(problem)
     };
     let mut reader =
         ImageReader::open(path).map_err(unreadable)?.with_guessed_format().map_err(unreadable)?;

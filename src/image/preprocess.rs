@@ -2,7 +2,7 @@
 
 use super::picture::MAX_SIDE;
 use super::resize::Filter;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Setting};
 use serde::Deserialize;
 use std::path::{Component, Path, PathBuf};
 
@@ -35,12 +35,16 @@ pub enum Crop {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Channels {
+    /// Red, green, blue.
     Rgb,
+    /// Blue, green, red.
     Bgr,
+    /// Luma alone.
     Gray,
 }
 
 impl Channels {
+    /// How many they are.
     pub fn count(self) -> usize {
         if self == Channels::Gray { 1 } else { 3 }
     }
@@ -50,7 +54,9 @@ impl Channels {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Layout {
+    /// Channels before height and width.
     Nchw,
+    /// Channels innermost.
     Nhwc,
 }
 
@@ -62,8 +68,11 @@ pub struct Preprocess {
     /// `[width, height]` in pixels, for models that take any size; a fixed size of the model's input comes
     /// first.
     pub size: Option<[usize; 2]>,
+    /// How the picture is brought to the wanted size.
     pub resize: Resize,
+    /// How pixels between pixels are made.
     pub filter: Filter,
+    /// What happens to what sticks out.
     pub crop: Crop,
     /// The part of the resized picture's side that the crop keeps: 0.875 resizes to 256 for a crop of 224.
     pub crop_fraction: f64,
@@ -74,6 +83,7 @@ pub struct Preprocess {
     /// One for each channel in the model's order, or one for all.
     #[serde(deserialize_with = "one_or_more")]
     pub mean: Vec<f64>,
+    /// One for each channel in the model's order, or one for all.
     #[serde(deserialize_with = "one_or_more")]
     pub std: Vec<f64>,
     /// By default RGB, or grey where the model takes one channel.
@@ -124,6 +134,7 @@ fn one_or_more<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<f64>, D:
 
 /// Settings that many models share.
 pub struct Preset {
+    /// By which it is asked for.
     pub name: &'static str,
     /// Whose models it is for, and what it does.
     pub about: &'static str,
@@ -203,7 +214,8 @@ impl Preprocess {
             }
             Err(problem) => {
                 return Err(Error::file(&path, format!("the sidecar cannot be read: {problem}"))
-                    .remedy("check its permissions, or give --preset"));
+                    .remedy_by("check its permissions, or give a {}", &[Setting::Preset])
+                    .caused_by(problem));
             }
         };
         let mut found = Self::parse(&text).map_err(|error| error.in_file(&path))?;

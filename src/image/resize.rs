@@ -13,7 +13,9 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Filter {
+    /// The nearest old pixel.
     Nearest,
+    /// A triangle: linear between two old pixels.
     #[default]
     Bilinear,
     /// Keys' cubic with a = −0.5.

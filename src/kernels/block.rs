@@ -1,6 +1,6 @@
 //! Parameter blocks: the Rust struct says what its WGSL twin has to be, member by member.
 //!
-//! [`parameters!`] declares a block's struct and lists its members; `tests/kernels.rs` holds every shader's
+//! `parameters!` declares a block's struct and lists its members; `tests/kernels.rs` holds every shader's
 //! uniform struct to that list, by name, type and offset. All members are 32 bits wide, alone or in arrays.
 
 /// The type of a member's words.

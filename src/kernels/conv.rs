@@ -98,13 +98,6 @@ parameters! {
     }
 }
 
-/// Where the parameters that a planted fault changes lie in the block.
-pub(crate) const TAIL_AT: usize = std::mem::offset_of!(Params, tail);
-pub(crate) const FLAGS_AT: usize = std::mem::offset_of!(Params, flags);
-pub(crate) const LIMIT_W_AT: usize = std::mem::offset_of!(Params, limit_w);
-pub(crate) const DEPTHWISE_FLAGS_AT: usize = std::mem::offset_of!(DepthwiseParams, flags);
-pub(crate) const DEPTHWISE_LIMIT_W_AT: usize = std::mem::offset_of!(DepthwiseParams, limit_w);
-
 /// Pixels of a row that an invocation makes: the count that wastes the fewest, of those that fit registers.
 /// Image networks halve 224 again and again, so their rows are multiples of 7 or little less.
 fn pixels(out_w: usize, counts: &[usize]) -> u32 {

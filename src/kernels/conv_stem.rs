@@ -46,10 +46,6 @@ parameters! {
     }
 }
 
-/// Where the parameters that a planted fault changes lie in the block.
-pub(crate) const FLAGS_AT: usize = std::mem::offset_of!(Params, flags);
-pub(crate) const IN_C_AT: usize = std::mem::offset_of!(Params, in_c);
-
 /// What shapes the code: taps and stride along a row, output pixels of an invocation.
 #[derive(Debug, Clone, Copy)]
 struct Row {

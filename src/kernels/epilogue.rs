@@ -15,10 +15,6 @@ const HAS_RESIDUAL: u32 = 2;
 const HAS_CLAMP: u32 = 4;
 const WITHIN_F16: u32 = 8;
 
-/// What the sum goes through after each step: nothing, or, for a fault planted on purpose, float16.
-pub(crate) const FULL_SUMS: &str = "fn accumulate4(v: vec4<f32>) -> vec4<f32> { return v; }\n";
-pub(crate) const HALF_SUMS: &str = "fn accumulate4(v: vec4<f32>) -> vec4<f32> { return vec4(unpack2x16float(pack2x16float(v.xy)), unpack2x16float(pack2x16float(v.zw))); }\n";
-
 /// An epilogue as flags and bounds, and as the text of its variant.
 #[derive(Debug, Clone)]
 pub struct Epilogue {
@@ -71,7 +67,6 @@ impl Epilogue {
         prelude
             .flag("GENERATED", self.generated.is_some())
             .code(self.generated.as_deref().unwrap_or(none))
-            .code(FULL_SUMS)
             .code(FINISH)
     }
 }

@@ -1,7 +1,7 @@
 //! Products and convolutions by tiles in workgroup memory, for hardware adapters: `shaders/gemm.wgsl`.
 //!
 //! A register of A or B is used as often as a tile is wide or high, so a large tile needs little of the
-//! caches; a small one makes more workgroups. [`rule`] takes the largest that fills a device; `--tune`
+//! caches; a small one makes more workgroups. `rule` takes the largest that fills a device; `--tune`
 //! measures the others (Nath, Tomov and Dongarra, *An Improved MAGMA GEMM for Fermi Graphics Processing
 //! Units*, 2010, has the two levels of tiles).
 
@@ -63,11 +63,6 @@ parameters! {
         spare: [u32; 2],
     }
 }
-
-/// Where the parameters that a planted fault changes lie in the block.
-pub(crate) const TAIL_AT: usize = std::mem::offset_of!(Params, tail);
-pub(crate) const FLAGS_AT: usize = std::mem::offset_of!(Params, flags);
-pub(crate) const LIMIT_W_AT: usize = std::mem::offset_of!(Params, limit_w);
 
 /// Groups of 4 along k that pass through workgroup memory at a time.
 const DEPTH: u32 = 4;

@@ -44,10 +44,6 @@ parameters! {
     }
 }
 
-/// Where the parameters that a planted fault changes lie in the block.
-pub(crate) const K_AT: usize = std::mem::offset_of!(Params, k);
-pub(crate) const FLAGS_AT: usize = std::mem::offset_of!(Params, flags);
-
 /// An operand as the kernel reads it, in groups of 4 elements.
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix {

@@ -20,7 +20,7 @@ pub fn map_file(path: &Path) -> Result<Mmap> {
         } else {
             "check that the file is readable"
         };
-        Error::file(path, format!("can't be read: {problem}")).remedy(remedy)
+        Error::file(path, format!("can't be read: {problem}")).remedy(remedy).caused_by(problem)
     };
     let file = File::open(path).map_err(failed)?;
     if !file.metadata().map_err(failed)?.is_file() {

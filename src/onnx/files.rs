@@ -78,7 +78,9 @@ pub fn write_npy(path: &Path, tensor: &Tensor) -> Result<()> {
 
 /// Writes an `.npz` file of named arrays, compressed.
 pub fn write_npz(path: &Path, arrays: &[(String, Tensor)]) -> Result<()> {
-    let failed = |problem: std::io::Error| Error::file(path, format!("can't be written: {problem}"));
+    let failed = |problem: std::io::Error| {
+        Error::file(path, format!("can't be written: {problem}")).caused_by(problem)
+    };
     let mut zip = ZipWriter::new(Cursor::new(vec![]));
     for (name, tensor) in arrays {
         let content = npy::encode(tensor).map_err(|error| error.at_tensor(name).in_file(path))?;

@@ -1,11 +1,12 @@
-//! Reading ONNX: a file's bytes to a verified [`Graph`], and tensor files (`.npy`, `.npz`, `.pb`).
+//! Reading ONNX: a file's bytes to a verified graph, and tensor files (`.npy`, `.npz`, `.pb`).
 //!
-//! bytes → [`wire`] (well-formed?) → protobuf's messages → `functions` (inlined) → `order` (sorted) → `build`
+//! bytes → `wire` (well-formed?) → protobuf's messages → `functions` (inlined) → `order` (sorted) → `build`
 //! (each node through its room). Nothing here panics on a file, and sizes are checked before anything is
 //! allocated for them.
 
 mod attributes;
 mod build;
+#[doc(hidden)]
 pub mod contrib;
 mod external;
 mod files;
@@ -33,7 +34,9 @@ type Find = fn(&str, &str) -> Option<&'static OpDef>;
 /// A model as read: nothing rewritten yet but older forms of operators.
 #[derive(Debug, Clone)]
 pub struct Model {
+    /// The nodes and values.
     pub graph: Graph,
+    /// What the file says of itself.
     pub info: ModelInfo,
 }
 

@@ -2,7 +2,7 @@
 
 use super::planner::Builder;
 use super::*;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Setting};
 use crate::graph::ValueId;
 use crate::kernels::PARAMS_WINDOW;
 use std::collections::{HashMap, HashSet};
@@ -59,7 +59,7 @@ impl Builder {
                 "the plan takes {total} bytes on the device; the budget is {}",
                 self.capabilities.memory_budget
             ))
-            .remedy("use a smaller input, --precision f16 or --device cpu"));
+            .remedy_by("use a smaller input, {} or {}", &[Setting::Float16, Setting::Cpu]));
         }
         let mut params = vec![];
         let align = self.capabilities.uniform_alignment.max(16) as usize;
@@ -78,7 +78,7 @@ impl Builder {
                         Error::memory(format!(
                             "the parameters of {count} steps, {align} bytes apart, exceed a buffer"
                         ))
-                        .remedy("use --device cpu, or another --device or driver")
+                        .remedy_by("use {}, or another {} or driver", &[Setting::Cpu, Setting::Device])
                     })?;
                     params.resize(end, 0);
                 }

@@ -19,7 +19,9 @@ pub trait Real:
     + std::iter::Sum
     + 'static
 {
+    /// The nearest value of the type.
     fn of(value: f64) -> Self;
+    /// The value, widened.
     fn f64(self) -> f64;
 }
 impl Real for f32 {

@@ -10,29 +10,53 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum DType {
+    /// `float32`.
     F32,
+    /// `uint8`.
     U8,
+    /// `int8`.
     I8,
+    /// `uint16`.
     U16,
+    /// `int16`.
     I16,
+    /// `int32`.
     I32,
+    /// `int64`.
     I64,
+    /// Text, UTF-8.
     String,
+    /// bool, a byte of 0 or 1.
     Bool,
+    /// `float16`.
     F16,
+    /// `float64`.
     F64,
+    /// `uint32`.
     U32,
+    /// `uint64`.
     U64,
+    /// bfloat16: float32's range with 8 bits of precision.
     BF16,
+    /// 8-bit float with 4 bits of exponent, without infinities.
     F8E4M3FN,
+    /// The same without a negative zero.
     F8E4M3FNUZ,
+    /// 8-bit float with 5 bits of exponent.
     F8E5M2,
+    /// The same without infinities and a negative zero.
     F8E5M2FNUZ,
+    /// `uint4`.
     U4,
+    /// `int4`.
     I4,
+    /// 4-bit float with 2 bits of exponent.
     F4E2M1,
+    /// A power of two as its 8 bits of exponent.
     F8E8M0,
+    /// `uint2`.
     U2,
+    /// `int2`.
     I2,
 }
 
@@ -101,6 +125,7 @@ impl DType {
         use DType::*;
         matches!(self, I8 | I16 | I32 | I64 | U8 | U16 | U32 | U64)
     }
+    /// Floats and integers as above.
     pub fn is_number(self) -> bool {
         self.is_float() || self.is_integer()
     }
@@ -133,6 +158,7 @@ impl From<bool> for Boolean {
     }
 }
 impl Boolean {
+    /// The bool that it is.
     pub fn get(self) -> bool {
         self.0 != 0
     }
@@ -140,6 +166,7 @@ impl Boolean {
 
 /// A Rust type that is the element of a host tensor.
 pub trait Element: bytemuck::Pod + Default + PartialEq + Send + Sync + fmt::Debug {
+    /// The element type that it holds.
     const DTYPE: DType;
 }
 

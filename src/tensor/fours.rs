@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Where 4 elements come from: `count` of them, `stride` apart from `start`; the others are 0.
 #[derive(Debug, Clone, Copy)]
 pub struct Run {
+    /// The first one's index.
     pub start: usize,
     /// May be negative, wrapped.
     pub stride: usize,
+    /// How many there are.
     pub count: usize,
 }
 

@@ -4,13 +4,19 @@ mod convert;
 mod dtype;
 mod fours;
 mod half_store;
+#[doc(hidden)]
 pub mod index;
 mod moves;
+#[doc(hidden)]
 pub mod pool;
 
-pub use convert::{Real, cast};
+#[doc(hidden)]
+pub use convert::Real;
+pub use convert::cast;
 pub use dtype::{Boolean, DType, Element};
+#[doc(hidden)]
 pub use fours::Run;
+#[doc(hidden)]
 pub use half_store::{count_saturated, round_f16, to_f16};
 
 use crate::error::{Error, Result};
@@ -69,6 +75,20 @@ enum Data {
 }
 
 /// An n-dimensional array on the host. Cloning shares the elements.
+///
+/// ```
+/// use sardonyx::{DType, Tensor};
+/// use sardonyx::tensor::cast;
+///
+/// # fn main() -> sardonyx::Result<()> {
+/// let tensor = Tensor::new([2, 3], vec![1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0])?;
+/// assert_eq!((tensor.dtype(), tensor.shape()), (DType::F32, [2, 3].as_slice()));
+/// assert_eq!(tensor.as_slice::<f32>()?[3], 4.0);
+/// let halves = cast(&tensor, DType::F16, true)?;
+/// assert_eq!(halves.to_f64s()?, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Tensor {
     dtype: DType,
@@ -209,12 +229,15 @@ impl Tensor {
         }
     }
 
+    /// The type of the elements.
     pub fn dtype(&self) -> DType {
         self.dtype
     }
+    /// The sizes of the dimensions, the outermost first.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
+    /// The number of dimensions.
     pub fn rank(&self) -> usize {
         self.shape.len()
     }
@@ -225,6 +248,7 @@ impl Tensor {
             Data::Strings(strings) => strings.len(),
         }
     }
+    /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -256,6 +280,7 @@ impl Tensor {
         bytemuck::try_cast_slice(self.bytes())
             .map_err(|problem| Error::internal(format!("elements are not aligned: {problem}")))
     }
+    /// The elements, if they are strings.
     pub fn as_strings(&self) -> Result<&[String]> {
         match &self.data {
             Data::Strings(strings) => Ok(strings),

@@ -10,7 +10,7 @@ pub use store::{Store, cache_folder};
 
 use crate::base::Variant;
 use crate::cpu;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Setting};
 use crate::gpu::Execution;
 use crate::graph::ValueId;
 use crate::ops::Operator;
@@ -45,7 +45,7 @@ impl Session {
     /// On the CPU there is nothing to choose. Errors: a device without timestamps, if something had to be
     /// measured; what running the model gives.
     pub fn tune(&mut self, inputs: &HashMap<ValueId, Tensor>, store: &mut Store) -> Result<Tuned> {
-        let Some(device) = self.device().cloned() else { return Ok(Tuned::default()) };
+        let Some(device) = self.gpu().cloned() else { return Ok(Tuned::default()) };
         let rule = self.plan_choosing(inputs, Choices::Rule)?;
         let Some(plan) = &rule.plan else { return Ok(Tuned::default()) };
         let open: BTreeMap<&str, &[Variant]> = plan
@@ -67,7 +67,7 @@ impl Session {
                     "'{}' has no timestamps to tune by",
                     device.info().name
                 ))
-                .remedy("leave --tune out"));
+                .remedy_by("leave {} out", &[Setting::Tuning]));
             }
             let most = open.values().map(|candidates| candidates.len()).max().unwrap_or(1);
             let others = (1..most).map(|index| self.plan_choosing(inputs, Choices::Candidate(index)));
@@ -100,7 +100,7 @@ impl Session {
         let mut executions: Vec<(Arc<Plan>, Execution, HashMap<usize, u64>)> = vec![];
         for prepared in all {
             let plan = prepared.plan.clone().ok_or_else(|| Error::internal("a candidate has no plan"))?;
-            let mut execution = self.lease(prepared, &plan)?;
+            let mut execution = self.lease(prepared)?;
             execution.run(inputs, &evaluate)?;
             executions.push((plan, execution, HashMap::new()));
         }

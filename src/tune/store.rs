@@ -6,7 +6,7 @@
 
 use crate::base::Variant;
 use crate::error::{Error, Result};
-use crate::gpu::Device;
+use crate::gpu::GpuDevice;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -35,7 +35,7 @@ pub struct Store {
 
 impl Store {
     /// What is known of a device, from a folder. The second part says why a file that is there was ignored.
-    pub fn open(device: &Device, folder: &Path) -> (Self, Option<String>) {
+    pub fn open(device: &GpuDevice, folder: &Path) -> (Self, Option<String>) {
         let info = device.info();
         let form = device.capabilities().form();
         let of = format!(
@@ -61,12 +61,15 @@ impl Store {
         (Self { path, of, choices }, problem)
     }
 
+    /// What was measured: the faster variant by the key of kernel and sizes.
     pub fn choices(&self) -> &BTreeMap<String, Variant> {
         &self.choices
     }
+    /// Keeps a variant as the faster one of a key.
     pub fn insert(&mut self, key: impl Into<String>, variant: Variant) {
         self.choices.insert(key.into(), variant);
     }
+    /// The file that [`Store::save`] writes.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -82,6 +85,7 @@ impl Store {
         let failed = |problem: std::io::Error| {
             Error::file(&self.path, format!("can't be written: {problem}"))
                 .remedy("set XDG_CACHE_HOME to a writable folder")
+                .caused_by(problem)
         };
         std::fs::create_dir_all(self.path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
         let beside = self.path.with_extension(format!("{}.part", std::process::id()));

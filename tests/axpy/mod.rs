@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses some of it")]
 
 use sardonyx::base::Fact;
-use sardonyx::gpu::{Constants, Device, Execution};
+use sardonyx::gpu::{Constants, Execution, GpuDevice};
 use sardonyx::graph::{Graph, ValueId};
 use sardonyx::kernels::{Access, Dispatch, Packing};
 use sardonyx::ops::Operator;
@@ -75,7 +75,7 @@ impl Maker<'_> {
 
 /// y = x · 2 + w, z = y · 3 + x, then 2z in x's buffer; reads 2z (as Y) and z back. Places: 0 x, 1 w, 2 y, 3
 /// z, 4 2z.
-pub fn axpy_plan(device: &Device, source: &str, shape: &[usize]) -> Plan {
+pub fn axpy_plan(device: &GpuDevice, source: &str, shape: &[usize]) -> Plan {
     let count: usize = shape.iter().product();
     let tensor = Tensor::new(shape, (0..count).map(|i| i as f32 * 0.5).collect()).unwrap();
     let mut graph = Graph::default();
@@ -136,7 +136,7 @@ pub fn axpy_plan(device: &Device, source: &str, shape: &[usize]) -> Plan {
     }
 }
 
-pub fn execution(device: &Device, plan: Plan) -> Result<Execution> {
+pub fn execution(device: &GpuDevice, plan: Plan) -> Result<Execution> {
     Execution::new(device, &Arc::new(plan), &Constants::new())
 }
 

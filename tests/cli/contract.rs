@@ -383,6 +383,7 @@ fn compare_answers_by_its_exit_code() {
     assert_eq!(planted.status.code(), Some(1), "{}", text(&planted.stderr));
     let document: Value = serde_json::from_slice(&planted.stdout).unwrap();
     has(&document["first_different"], &["node", "op", "output"]);
+    has(&document["planted"], &["node", "kind"]);
     for row in document["nodes"].as_array().unwrap() {
         has(row, &["node", "op", "output", "ran_on", "fused_into", "local", "cumulative", "same"]);
     }

@@ -13,11 +13,11 @@ mod view;
 use array::Trial;
 use proptest::prelude::*;
 use sardonyx::Session;
-use sardonyx::gpu::{Device, LimitsOption, Selection, test_device};
+use sardonyx::gpu::{GpuDevice, LimitsOption, Selection, test_device};
 use sardonyx::onnx::{Model, ModelInfo};
 
 /// Runs a trial on a device and holds it to what brute force made.
-fn check(trial: &Trial, device: Option<Device>) -> Result<(), TestCaseError> {
+fn check(trial: &Trial, device: Option<GpuDevice>) -> Result<(), TestCaseError> {
     let place = if device.is_some() { "GPU" } else { "CPU" };
     let (graph, given) = trial.build();
     let model = Model { graph, info: ModelInfo::default() };
@@ -39,10 +39,10 @@ fn check(trial: &Trial, device: Option<Device>) -> Result<(), TestCaseError> {
 }
 
 /// The same adapter with no optional feature and the limits that WebGPU promises everywhere.
-fn webgpu_device() -> Option<Device> {
-    static DEVICE: std::sync::OnceLock<Option<Device>> = std::sync::OnceLock::new();
+fn webgpu_device() -> Option<GpuDevice> {
+    static DEVICE: std::sync::OnceLock<Option<GpuDevice>> = std::sync::OnceLock::new();
     test_device()?;
-    DEVICE.get_or_init(|| Device::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap()).clone()
+    DEVICE.get_or_init(|| GpuDevice::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap()).clone()
 }
 
 fn config(cases: u32) -> ProptestConfig {
@@ -61,7 +61,7 @@ macro_rules! properties {
                 });
             }
 
-            fn on(device: Option<Device>) {
+            fn on(device: Option<GpuDevice>) {
                 let Some(device) = device else { return };
                 proptest!(super::config(24), |(tape in prop::collection::vec(any::<u16>(), 64))| {
                     check(&draw::$name(&mut draw::Tape::new(&tape)), Some(device.clone()))?;

@@ -15,7 +15,7 @@ mod rows;
 mod tally;
 mod values;
 
-use sardonyx::gpu::{Device, LimitsOption, Selection, test_device};
+use sardonyx::gpu::{GpuDevice, LimitsOption, Selection, test_device};
 use sardonyx::graph::{Declared, Graph, Node};
 use sardonyx::onnx::{Model, ModelInfo};
 use sardonyx::ops::Operator;
@@ -27,7 +27,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Place {
     pub name: &'static str,
-    pub device: Option<Device>,
+    pub device: Option<GpuDevice>,
 }
 
 /// The CPU, and the adapter as it is, with packed float16, as hardware, and under WebGPU's limits as
@@ -35,7 +35,7 @@ pub struct Place {
 fn places() -> Vec<Place> {
     let mut list = vec![Place { name: "CPU", device: None }];
     if let Some(device) = test_device() {
-        let webgpu = Device::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap().unwrap();
+        let webgpu = GpuDevice::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap().unwrap();
         list.push(Place { name: "packed float16", device: Some(device.with_packed_f16()) });
         list.push(Place { name: "hardware's kernels", device: Some(device.with_hardware_form()) });
         list.push(Place { name: "WebGPU's limits", device: Some(webgpu.with_hardware_form()) });

@@ -85,7 +85,7 @@ const UNIFORM: &str =
 /// The same by [`UNIFORM_TABLE`].
 const UNIFORM_BY_TABLE: &str = include_str!("../../../shaders/lib/uniform_table.wgsl");
 
-/// Whether a source reads [`UNIFORM_TABLE`], so that its pipeline takes immediates.
+/// Whether a source reads `UNIFORM_TABLE`, so that its pipeline takes immediates.
 pub fn reads_uniform_table(source: &str) -> bool {
     source.contains(UNIFORM_BY_TABLE)
 }

@@ -1,0 +1,153 @@
+//! How a session is made of a model.
+
+use super::Session;
+use crate::base::Precision;
+use crate::compiled::{self, Packed};
+use crate::cpu::program::Weights;
+use crate::device::Device;
+use crate::error::Result;
+use crate::gpu::Constants;
+use crate::graph::{Graph, ValueId};
+use crate::onnx;
+use crate::plan::{Choices, Plan};
+use crate::tensor::Tensor;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+/// Changes a plan after it was made, knowing the inputs that it was made for.
+pub(super) type Transform = dyn Fn(&mut Plan, &HashMap<ValueId, Tensor>) -> Result<()> + Send + Sync;
+
+/// How a session is to be made.
+#[derive(Default, Clone)]
+pub struct SessionBuilder {
+    pub(super) device: Device,
+    pub(super) checks: Option<bool>,
+    pub(super) precision: Precision,
+    pub(super) strict: bool,
+    pub(super) plain: bool,
+    pub(super) transform: Option<Arc<Transform>>,
+    pub(super) choices: Choices,
+}
+
+impl SessionBuilder {
+    /// What to run on: the CPU unless said here.
+    pub fn device(mut self, device: impl Into<Device>) -> Self {
+        self.device = device.into();
+        self
+    }
+    /// Whether the GPU's shaders check their indices: see
+    /// [`GpuDevice::with_checks`](crate::device::GpuDevice::with_checks). As the device says unless said
+    /// here.
+    pub fn checks(mut self, checks: bool) -> Self {
+        self.checks = Some(checks);
+        self
+    }
+    /// How float32 tensors are stored.
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+    /// Makes a fallback to the CPU an error.
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+    /// Leaves out every rewrite: the graph runs as read.
+    pub fn without_rewrites(mut self) -> Self {
+        self.plain = true;
+        self
+    }
+    /// Who answers where a kernel has several variants: each kernel's own rule unless said here.
+    pub fn choices(mut self, choices: Choices) -> Self {
+        self.choices = choices;
+        self
+    }
+    /// Has every plan changed after it was made, before it is kept: for tests, which make it wrong on
+    /// purpose.
+    #[doc(hidden)]
+    pub fn transform_plans(
+        mut self,
+        transform: impl Fn(&mut Plan, &HashMap<ValueId, Tensor>) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.transform = Some(Arc::new(transform));
+        self
+    }
+
+    /// Reads a model file, ONNX or compiled ([`compiled`]). Errors name the file, and the node where one is
+    /// at fault.
+    pub fn load(self, path: impl AsRef<Path>) -> Result<Session> {
+        let start = Instant::now();
+        let path = path.as_ref();
+        let (model, packed) = if compiled::is_compiled(path) {
+            let compiled::Compiled { model, packed } = compiled::open(path)?;
+            (model, Some(packed))
+        } else {
+            (onnx::read(path)?, None)
+        };
+        let parsed = start.elapsed();
+        let mut session = self.build_with(model, packed).map_err(|error| error.in_file(path))?;
+        session.stages.parse = parsed;
+        Ok(session)
+    }
+
+    /// Makes a session of a model that was read already, by [`onnx::read_bytes`] for one in memory.
+    ///
+    /// Errors: a rewrite that fails, which names the node.
+    pub fn build(self, model: onnx::Model) -> Result<Session> {
+        self.build_with(model, None)
+    }
+
+    fn build_with(mut self, model: onnx::Model, mut packed: Option<Packed>) -> Result<Session> {
+        let start = Instant::now();
+        if let (Device::Gpu(device), Some(checks)) = (&self.device, self.checks) {
+            self.device = device.with_checks(checks).into();
+        }
+        let original = Arc::new(model.graph);
+        let mut graph = (*original).clone();
+        if !self.plain {
+            crate::passes::at_load(&mut graph)?;
+        }
+        let planned = OnceLock::new();
+        if self.device.as_gpu().is_some() {
+            planned.get_or_init(|| for_plans(&graph, self.plain));
+        }
+        if let Some(packed) = &mut packed {
+            packed.bind(planned.get().unwrap_or(&graph));
+        }
+        let packed = packed.map(Arc::new);
+        Ok(Session {
+            options: self,
+            info: model.info,
+            original,
+            graph,
+            planned,
+            constants: Constants::packed(packed.clone()),
+            packed,
+            weights: Weights::default(),
+            plans: Mutex::default(),
+            by_value: Mutex::default(),
+            stages: Stages { optimise: start.elapsed(), ..Stages::default() },
+            identity: Arc::default(),
+        })
+    }
+}
+
+/// How long the stages before the first result took.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Stages {
+    /// Reading the file: decoding, and bringing operators to their newest form.
+    pub parse: Duration,
+    /// Rewriting the graph.
+    pub optimise: Duration,
+}
+
+/// The graph for plans: as it is, where a rewrite of it has no memory.
+pub(super) fn for_plans(graph: &Graph, plain: bool) -> Graph {
+    let mut planned = graph.clone();
+    match plain || crate::passes::for_plans(&mut planned).is_ok() {
+        true => planned,
+        false => graph.clone(),
+    }
+}

@@ -1,0 +1,226 @@
+//! A model ready to run: loading it, running it, and looking at what will run.
+
+mod builder;
+mod plans;
+mod runs;
+
+pub use crate::compiled::Written;
+pub use builder::{SessionBuilder, Stages};
+pub use runs::{Prepared, Warmed};
+
+use crate::base::Mode;
+use crate::base::Precision;
+use crate::compiled::Packed;
+use crate::cpu::program::Weights;
+use crate::device::Device;
+use crate::error::{Error, Result, Setting};
+use crate::gpu::{Constants, GpuDevice};
+use crate::graph::{Dim, Graph, ValueId};
+use crate::onnx;
+use crate::plan::mode_of;
+use crate::tensor::{DType, Tensor};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// What a caller must know of an input or output.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Port {
+    /// By which it is given to a run, or comes out of one.
+    pub name: String,
+    /// The type of its elements.
+    pub dtype: DType,
+    /// `None` where the model leaves even the rank open.
+    pub dims: Option<Vec<Dim>>,
+}
+
+/// A model on a device. `run` may be called from several threads at once.
+///
+/// [`Session::run`] does all at once. Its parts are there for who wants to look between them, or to run again
+/// without asking anew what to run:
+///
+/// ```
+/// use sardonyx::{Session, Tensor};
+///
+/// # fn main() -> sardonyx::Result<()> {
+/// let session = Session::builder().load("models/digits/digits.onnx")?;
+/// for port in session.inputs() {
+///     println!("{}: {} {:?}", port.name, port.dtype, port.dims);
+/// }
+/// let inputs = session.bind(&[("image", Tensor::new([1, 1, 8, 8], vec![0.5f32; 64])?)])?;
+/// let prepared = session.prepare(&inputs)?;
+/// for (node, op, reason) in prepared.fallbacks() {
+///     println!("on the CPU: {node} ({op}): {reason}");
+/// }
+/// session.warm(&prepared)?; // compiles the kernels and uploads the weights
+/// let outputs = session.run_prepared(&prepared, &inputs)?;
+/// assert_eq!(outputs[0].1.shape(), [1, 10]);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Session {
+    options: SessionBuilder,
+    info: onnx::ModelInfo,
+    original: Arc<Graph>,
+    graph: Graph,
+    /// The graph that plans are made of, once there is one.
+    planned: OnceLock<Graph>,
+    constants: Constants,
+    /// The weights that a compiled file holds packed.
+    packed: Option<Arc<Packed>>,
+    weights: Weights,
+    plans: Mutex<Vec<Arc<Prepared>>>,
+    by_value: Mutex<HashSet<ValueId>>,
+    stages: Stages,
+    /// Which session this is: what it prepared holds the same.
+    identity: Arc<()>,
+}
+
+impl Session {
+    /// Begins a session: says how it is to be, then reads a model.
+    pub fn builder() -> SessionBuilder {
+        SessionBuilder::default()
+    }
+    /// What the session runs on.
+    pub fn device(&self) -> &Device {
+        &self.options.device
+    }
+    /// The GPU that the session runs on, if it is one.
+    pub fn gpu(&self) -> Option<&GpuDevice> {
+        self.options.device.as_gpu()
+    }
+    /// How float32 tensors are stored.
+    pub fn precision(&self) -> Precision {
+        self.options.precision
+    }
+    /// What the model says of itself.
+    pub fn info(&self) -> &onnx::ModelInfo {
+        &self.info
+    }
+    /// How long loading took.
+    pub fn stages(&self) -> Stages {
+        self.stages
+    }
+    /// Whether the graph is rewritten before it runs.
+    pub fn rewrites(&self) -> bool {
+        !self.options.plain
+    }
+    /// The graph as read.
+    #[doc(hidden)]
+    pub fn original(&self) -> &Arc<Graph> {
+        &self.original
+    }
+    /// The graph after the rewrites that need no shapes. Its values keep the ids they have in the original.
+    #[doc(hidden)]
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+    /// The graph that plans are made of: with rewrites that the CPU has nothing of.
+    #[doc(hidden)]
+    pub fn planned(&self) -> &Graph {
+        self.planned.get_or_init(|| builder::for_plans(&self.graph, self.options.plain))
+    }
+    /// The inputs that a run takes, in the model's order.
+    pub fn inputs(&self) -> Vec<Port> {
+        self.ports(&self.original.inputs)
+    }
+    /// The outputs that a run gives, in the model's order.
+    pub fn outputs(&self) -> Vec<Port> {
+        self.ports(&self.original.outputs)
+    }
+    fn ports(&self, ids: &[ValueId]) -> Vec<Port> {
+        let port = |&id: &ValueId| {
+            let value = self.original.value(id);
+            let declared = value.declared.clone();
+            Port {
+                name: value.name.clone(),
+                dtype: declared.as_ref().map_or(DType::F32, |d| d.dtype),
+                dims: declared.and_then(|d| d.dims),
+            }
+        };
+        ids.iter().map(port).collect()
+    }
+
+    /// Runs the model on inputs by name. The outputs come in the model's order, by name.
+    ///
+    /// Errors: those of [`Session::bind`] (inputs), of [`Session::prepare`] (what can't be planned), and of
+    /// the device while it runs.
+    pub fn run(&self, inputs: &[(&str, Tensor)]) -> Result<Vec<(String, Tensor)>> {
+        let values = self.bind(inputs)?;
+        let prepared = self.prepare(&values)?;
+        self.run_prepared(&prepared, &values)
+    }
+
+    /// Matches inputs by name and checks types and shapes against the model's declarations.
+    ///
+    /// Errors ([`ErrorKind::Input`](crate::ErrorKind::Input)), with the input's name: one that the model
+    /// doesn't have, one that is missing, another type, rank or fixed size, a symbol that has two sizes.
+    pub fn bind(&self, inputs: &[(&str, Tensor)]) -> Result<HashMap<ValueId, Tensor>> {
+        let names = || self.inputs().iter().map(|port| port.name.clone()).collect::<Vec<_>>().join(", ");
+        let mut values = HashMap::new();
+        let mut symbols: HashMap<String, usize> = HashMap::new();
+        for (name, tensor) in inputs {
+            let id = self.graph.inputs.iter().copied().find(|&id| self.graph.value(id).name == *name);
+            let id = id.ok_or_else(|| {
+                Error::input("the model has no such input")
+                    .at_tensor(*name)
+                    .remedy(format!("its inputs are: {}", names()))
+            })?;
+            self.check_input(id, tensor, &mut symbols).map_err(|error| error.at_tensor(*name))?;
+            values.insert(id, tensor.clone());
+        }
+        match self.graph.inputs.iter().find(|id| !values.contains_key(id)) {
+            Some(&id) => Err(Error::input("this input is missing")
+                .at_tensor(&self.graph.value(id).name)
+                .remedy_by("give it {}", &[Setting::Inputs])),
+            None => Ok(values),
+        }
+    }
+
+    fn check_input(&self, id: ValueId, tensor: &Tensor, symbols: &mut HashMap<String, usize>) -> Result<()> {
+        let Some(declared) = &self.original.value(id).declared else { return Ok(()) };
+        if declared.dtype != tensor.dtype() {
+            return Err(Error::input(format!(
+                "found type {}, the model takes {}",
+                tensor.dtype(),
+                declared.dtype
+            ))
+            .remedy("convert the input"));
+        }
+        let Some(dims) = &declared.dims else { return Ok(()) };
+        if dims.len() != tensor.rank() {
+            return Err(Error::input(format!(
+                "found shape {:?}, the model takes rank {}",
+                tensor.shape(),
+                dims.len()
+            ))
+            .remedy("reshape the input"));
+        }
+        for (axis, (dim, &size)) in dims.iter().zip(tensor.shape()).enumerate() {
+            match dim {
+                Dim::Known(known) if *known != size => {
+                    return Err(Error::input(format!(
+                        "found size {size} on axis {axis}, the model takes {known}"
+                    ))
+                    .remedy("resize the input"));
+                }
+                Dim::Symbol(symbol) => {
+                    let bound = *symbols.entry(symbol.clone()).or_insert(size);
+                    if bound != size {
+                        return Err(Error::input(format!(
+                            "found size {size} on axis {axis}, but '{symbol}' is {bound} elsewhere"
+                        ))
+                        .remedy("make the inputs agree"));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The mode in which the CPU computes what this session's device should.
+    #[doc(hidden)]
+    pub fn mode(&self) -> Mode {
+        mode_of(self.precision())
+    }
+}

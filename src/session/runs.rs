@@ -1,0 +1,252 @@
+//! Runs of what a session prepared.
+
+use super::Session;
+use super::plans::Key;
+use crate::compiled;
+use crate::cpu;
+use crate::cpu::program::{NodeTime, Program};
+use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::Execution;
+use crate::graph::ValueId;
+use crate::ops::Operator;
+use crate::plan::{Plan, mode_of};
+use crate::tensor::Tensor;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long [`Session::warm`] took.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Warmed {
+    /// Packing and uploading constants, making buffers and bind groups.
+    pub upload: Duration,
+    /// Compiling the kernels, beyond what was done during the uploads.
+    pub shaders: Duration,
+}
+
+/// A plan and the executions that wait for the next run of it; without a plan the CPU runs the graph.
+///
+/// The session that prepared it runs it, with inputs as it was prepared for: anything else is an error.
+pub struct Prepared {
+    /// What the GPU runs; `None` where the CPU runs it all. `Plan::summary` shows it as text.
+    pub plan: Option<Arc<Plan>>,
+    /// Why a session with a GPU runs on the CPU alone: (node, operator, reason).
+    pub whole_cpu: Option<(String, String, String)>,
+    /// What the CPU runs where there is no plan and types are as declared.
+    pub(super) program: Option<Program>,
+    pub(super) made_for: Key,
+    /// The session that runs it; `None` for what is to be looked at alone.
+    pub(super) owner: Option<Arc<()>>,
+    pub(super) idle: Mutex<Vec<Execution>>,
+}
+
+impl Prepared {
+    /// Nothing to run yet, of the session of this identity.
+    pub(super) fn new(owner: &Arc<()>, made_for: Key) -> Self {
+        Self {
+            plan: None,
+            whole_cpu: None,
+            program: None,
+            made_for,
+            owner: Some(owner.clone()),
+            idle: Mutex::default(),
+        }
+    }
+
+    /// The same, which no session runs.
+    pub(super) fn only_shown(self) -> Self {
+        Self { owner: None, ..self }
+    }
+
+    /// Errors where these inputs aren't such as it was prepared for.
+    fn check_inputs(
+        &self,
+        name: impl Fn(ValueId) -> String,
+        inputs: &HashMap<ValueId, Tensor>,
+    ) -> Result<()> {
+        for given in &self.made_for {
+            let tensor = inputs
+                .get(&given.id)
+                .ok_or_else(|| Error::input("this input is missing").at_tensor(name(given.id)))?;
+            let what = if tensor.dtype() != given.dtype {
+                format!("found type {}, the run was prepared for {}", tensor.dtype(), given.dtype)
+            } else if tensor.shape() != given.shape {
+                format!("found shape {:?}, the run was prepared for {:?}", tensor.shape(), given.shape)
+            } else if given.bytes.as_ref().is_some_and(|bytes| tensor.bytes() != bytes) {
+                "the run was prepared for other elements, and shapes depend on them".to_string()
+            } else {
+                continue;
+            };
+            return Err(Error::input(what)
+                .at_tensor(name(given.id))
+                .remedy("prepare a run for these inputs"));
+        }
+        Ok(())
+    }
+
+    /// The nodes that run on the CPU though a GPU was asked for: (node, operator, reason).
+    pub fn fallbacks(&self) -> Vec<(String, String, String)> {
+        self.plan
+            .as_ref()
+            .map(|plan| plan.fallbacks())
+            .or_else(|| self.whole_cpu.clone().map(|one| vec![one]))
+            .unwrap_or_default()
+    }
+}
+
+impl Session {
+    /// Of a compiled file: why some of a plan's constants are packed anew, if any are.
+    pub fn packed_anew(&self, prepared: &Prepared) -> Option<String> {
+        let (packed, plan) = (self.packed.as_ref()?, prepared.plan.as_ref()?);
+        let (all, found) = packed.found(&plan.constants);
+        let why = if packed.outdated {
+            "another version of sardonyx compiled it"
+        } else {
+            "it was compiled for another form of device or precision"
+        };
+        (found < all).then(|| format!("{} of {all} weights are packed anew: {why}", all - found))
+    }
+
+    /// Writes a compiled file ([`compiled`]) of the model file `model`, which this session was loaded from,
+    /// with the weights as the kernels of a prepared plan read them; without a plan they are only laid out to
+    /// be mapped.
+    ///
+    /// Errors: a model that is compiled already, what reading and packing give, a disk that is full.
+    pub fn write_compiled(
+        &self,
+        model: &Path,
+        prepared: Option<&Prepared>,
+        to: &Path,
+    ) -> Result<compiled::Written> {
+        let plan = prepared.and_then(|prepared| prepared.plan.as_deref());
+        compiled::write(self.planned(), model, plan, to)
+    }
+
+    /// Errors where this session didn't prepare the run.
+    fn check_own(&self, prepared: &Prepared) -> Result<()> {
+        match &prepared.owner {
+            Some(owner) if Arc::ptr_eq(owner, &self.identity) => Ok(()),
+            Some(_) => Err(Error::usage("another session prepared this run")
+                .remedy("let the session that prepared a run do it")),
+            None => Err(Error::usage("this plan was made to be looked at, not to be run")
+                .remedy("prepare a run with the session")),
+        }
+    }
+
+    /// Runs what this session prepared, with inputs of the same types and shapes. The outputs come in the
+    /// model's order, by name.
+    ///
+    /// Errors: another session prepared it; inputs of other types or shapes; what running the model gives.
+    pub fn run_prepared(
+        &self,
+        prepared: &Prepared,
+        inputs: &HashMap<ValueId, Tensor>,
+    ) -> Result<Vec<(String, Tensor)>> {
+        self.check_own(prepared)?;
+        prepared.check_inputs(|id| self.graph.value(id).name.clone(), inputs)?;
+        let mode = mode_of(self.precision());
+        let named = |(id, tensor): (&ValueId, Tensor)| (self.graph.value(*id).name.clone(), tensor);
+        let Some(plan) = &prepared.plan else {
+            let outputs = match &prepared.program {
+                Some(program) => program.run(inputs, None)?,
+                None => cpu::run(&self.graph, inputs, mode, &mut |_, _| {})?,
+            };
+            return Ok(self.graph.outputs.iter().zip(outputs).map(named).collect());
+        };
+        let mut execution = self.lease(prepared)?;
+        let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_step(op, operands, mode);
+        let values = execution.run(inputs, &evaluate);
+        // An input that is wrong leaves the device as it was.
+        if values.as_ref().map_or_else(|error| error.kind() == ErrorKind::Input, |_| true) {
+            prepared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(execution);
+        }
+        let values = values?;
+        let output = |&id: &ValueId| {
+            let known = || plan.facts.get(id.0 as usize).cloned().flatten().and_then(|fact| fact.value);
+            values.get(&id).or_else(|| inputs.get(&id)).cloned().or_else(known).ok_or_else(|| {
+                Error::internal("an output was not made").at_tensor(&self.graph.value(id).name)
+            })
+        };
+        self.graph.outputs.iter().map(|id| output(id).map(|tensor| named((id, tensor)))).collect()
+    }
+
+    /// An execution of the prepared plan: one that waits, or a new one.
+    #[doc(hidden)]
+    pub fn lease(&self, prepared: &Prepared) -> Result<Execution> {
+        self.check_own(prepared)?;
+        let plan = prepared.plan.as_ref().ok_or_else(|| Error::internal("an execution without a plan"))?;
+        if let Some(execution) = prepared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            return Ok(execution);
+        }
+        let device = self.gpu().ok_or_else(|| Error::internal("a plan without a device"))?;
+        Execution::new(device, plan, &self.constants)
+    }
+
+    /// Does before the first run what it would do: compiles the kernels, uploads the constants, makes the
+    /// buffers. Returns how long the uploads and the kernels took; on the CPU there is nothing to do.
+    ///
+    /// Errors: another session prepared it; the device is lost, out of memory, or refuses a kernel.
+    pub fn warm(&self, prepared: &Prepared) -> Result<Warmed> {
+        self.check_own(prepared)?;
+        if prepared.plan.is_none() {
+            return Ok(Warmed::default());
+        }
+        let start = Instant::now();
+        let mut execution = self.lease(prepared)?;
+        execution.warm()?;
+        let upload = execution.uploading;
+        prepared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(execution);
+        Ok(Warmed { upload, shaders: start.elapsed().saturating_sub(upload) })
+    }
+
+    /// A run of a session on the CPU, with the time that each node took; `None` where there is no program.
+    #[doc(hidden)]
+    pub fn run_timed(
+        &self,
+        prepared: &Prepared,
+        inputs: &HashMap<ValueId, Tensor>,
+    ) -> Result<Option<Vec<NodeTime>>> {
+        self.check_own(prepared)?;
+        prepared.check_inputs(|id| self.graph.value(id).name.clone(), inputs)?;
+        let Some(program) = &prepared.program else { return Ok(None) };
+        let mut times = vec![];
+        program.run(inputs, Some(&mut times))?;
+        Ok(Some(times))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Capabilities;
+
+    fn session() -> Session {
+        Session::builder().load("models/tiny/mlp/model.onnx").unwrap()
+    }
+    fn inputs(session: &Session, rows: usize) -> HashMap<ValueId, Tensor> {
+        let columns = match session.inputs()[0].dims.as_deref() {
+            Some([_, crate::graph::Dim::Known(columns)]) => *columns,
+            other => panic!("{other:?}"),
+        };
+        let tensor = Tensor::new([rows, columns], vec![0.5f32; rows * columns]).unwrap();
+        session.bind(&[(&session.inputs()[0].name, tensor)]).unwrap()
+    }
+
+    #[test]
+    fn a_run_is_its_sessions_and_its_inputs() {
+        let (session, other) = (session(), session());
+        let two = inputs(&session, 2);
+        let prepared = session.prepare(&two).unwrap();
+        session.run_prepared(&prepared, &two).unwrap();
+        let error = |session: &Session, prepared: &Prepared, inputs: &_| {
+            session.run_prepared(prepared, inputs).unwrap_err().to_string()
+        };
+        assert!(error(&other, &prepared, &two).contains("another session"));
+        assert!(error(&session, &prepared, &inputs(&session, 3)).contains("prepared for [2, "));
+        assert!(error(&session, &prepared, &HashMap::new()).contains("missing"));
+        let plan = session.plan_for(&two, &Capabilities::webgpu()).unwrap();
+        assert!(error(&session, &plan, &two).contains("looked at"));
+        assert!(session.warm(&plan).is_err() && other.warm(&prepared).is_err());
+    }
+}
