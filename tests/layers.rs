@@ -40,6 +40,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 fn imports(text: &str) -> BTreeSet<String> {
     let code = text.split("#[cfg(test)]").next().unwrap_or(text);
     let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    assert!(!code.contains("use crate::{"), "a list of modules is not read here: a line for each");
     let names = |line: &str| -> Vec<String> {
         let behind = line.split("crate::").skip(1);
         behind.map(|rest| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()).collect()

@@ -19,7 +19,8 @@ use crate::passes::set_epilogue;
 use crate::plan::{Constant, Home, Plan, StepKind, mode_of};
 use crate::random::SplitMix64;
 use crate::tensor::{DType, Tensor, cast, round_f16};
-use crate::{cpu, graph::ValueId};
+use crate::cpu;
+use crate::graph::ValueId;
 use serde::Serialize;
 
 /// A fault that was planted.
