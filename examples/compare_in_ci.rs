@@ -11,7 +11,7 @@ fn check(model: &str) -> Result<bool> {
 
     // One picture of ramps for a model with fixed sizes; a real job compares over recorded inputs.
     let ports = session.inputs();
-    let ramp = |port: &sardonyx::session::Port| {
+    let ramp = |port: &sardonyx::session::InputOutputInfo| {
         let size =
             |dim: &sardonyx::graph::Dim| if let sardonyx::graph::Dim::Known(size) = dim { *size } else { 1 };
         let shape: Vec<usize> = port.dims.iter().flatten().map(size).collect();

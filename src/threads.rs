@@ -25,11 +25,11 @@ struct Share {
     end: AtomicUsize,
 }
 
-type Part<'a> = dyn Fn(usize) + Sync + 'a;
+type Job<'a> = dyn Fn(usize) + Sync + 'a;
 
 /// The threads of one run. The run's own thread opens a step, works, closes it, and waits for those inside to
 /// leave.
-struct Team {
+struct Workers {
     /// Counts openings and closings: odd while a step is open.
     epoch: AtomicUsize,
     /// Helpers that look at the step.
@@ -37,15 +37,15 @@ struct Team {
     over: AtomicBool,
     shares: Vec<Share>,
     /// What the open step does. Written while no step is open and nobody is inside.
-    part: UnsafeCell<Option<*const Part<'static>>>,
+    part: UnsafeCell<Option<*const Job<'static>>>,
 }
 // SAFETY: `part` is written by the run's thread alone, while no step is open and nobody is inside; helpers
 // read it inside an open step, which doesn't end before they leave.
-unsafe impl Sync for Team {}
+unsafe impl Sync for Workers {}
 
 thread_local! {
     /// The team of the run that this thread leads, unless a step of it is open.
-    static LED: Cell<Option<*const Team>> = const { Cell::new(None) };
+    static LED: Cell<Option<*const Workers>> = const { Cell::new(None) };
 }
 
 /// Does something at the end of a scope, also where it unwinds.
@@ -56,9 +56,9 @@ impl<F: FnMut()> Drop for Finally<F> {
     }
 }
 
-impl Team {
+impl Workers {
     /// Takes parts until none are left: the share of thread `own` first.
-    fn work(&self, own: usize, part: &Part<'_>) {
+    fn work(&self, own: usize, part: &Job<'_>) {
         let count = self.shares.len();
         for share in (0..count).map(|k| &self.shares[(own + k) % count]) {
             let end = share.end.load(Ordering::Relaxed);
@@ -98,7 +98,7 @@ impl Team {
         }
     }
 
-    fn step(&self, count: usize, part: &Part<'_>) {
+    fn step(&self, count: usize, part: &Job<'_>) {
         let each = count.div_ceil(self.shares.len());
         for (index, share) in self.shares.iter().enumerate() {
             share.next.store((index * each).min(count), Ordering::Relaxed);
@@ -106,9 +106,7 @@ impl Team {
         }
         // SAFETY: no step is open and nobody is inside. The lifetime goes, but the step is closed and left
         // before this returns.
-        unsafe {
-            *self.part.get() = Some(std::mem::transmute::<*const Part<'_>, *const Part<'static>>(part))
-        };
+        unsafe { *self.part.get() = Some(std::mem::transmute::<*const Job<'_>, *const Job<'static>>(part)) };
         self.epoch.fetch_add(1, Ordering::SeqCst);
         let _close = Finally(|| {
             self.epoch.fetch_add(1, Ordering::SeqCst);
@@ -121,9 +119,9 @@ impl Team {
 }
 
 /// Runs `work` on one of rayon's threads, with the others at hand for its steps.
-pub fn during<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+pub fn with_workers<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     let shares = (0..rayon::current_num_threads()).map(|_| Share::default()).collect();
-    let team = Team {
+    let team = Workers {
         epoch: AtomicUsize::new(0),
         inside: AtomicUsize::new(0),
         over: AtomicBool::new(false),
@@ -145,7 +143,7 @@ pub fn during<R: Send>(work: impl FnOnce() -> R + Send) -> R {
 }
 
 /// Calls `part` once for each index below `count`, on all threads.
-pub fn each(count: usize, part: impl Fn(usize) + Sync) {
+pub fn parallel_for(count: usize, part: impl Fn(usize) + Sync) {
     if count < 2 {
         return (0..count).for_each(part);
     }
@@ -160,9 +158,9 @@ pub fn each(count: usize, part: impl Fn(usize) + Sync) {
 }
 
 /// The same for parts that may fail: returns one of the errors.
-pub fn try_each(count: usize, part: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
+pub fn try_parallel_for(count: usize, part: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
     let failed = Mutex::new(None);
-    each(count, |index| {
+    parallel_for(count, |index| {
         if let Err(error) = part(index) {
             *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }
@@ -173,7 +171,7 @@ pub fn try_each(count: usize, part: impl Fn(usize) -> Result<()> + Sync) -> Resu
 /// Calls `part` with each chunk of `size` elements, the last perhaps shorter, and its index, on all threads.
 pub fn chunks<T: Send>(all: &mut [T], size: usize, part: impl Fn(usize, &mut [T]) + Sync) {
     let (count, size, data) = (all.len(), size.max(1), Elements(all.as_mut_ptr()));
-    each(count.div_ceil(size), |index| {
+    parallel_for(count.div_ceil(size), |index| {
         let start = index * size;
         // SAFETY: chunks lie inside `all`, don't overlap, and each index comes once.
         part(index, unsafe { std::slice::from_raw_parts_mut(data.at(start), size.min(count - start)) });
@@ -213,7 +211,7 @@ mod tests {
 
     #[test]
     fn every_part_runs_once() {
-        during(|| {
+        with_workers(|| {
             for count in (0..50).chain([1000]) {
                 let mut seen = vec![0u32; count * 3 + 1];
                 chunks(&mut seen, 3, |index, part| part.iter_mut().for_each(|x| *x += index as u32 + 1));
@@ -221,7 +219,7 @@ mod tests {
             }
             // A part has parts of its own.
             let sum = AtomicUsize::new(0);
-            each(20, |i| each(30, |j| _ = sum.fetch_add(i * j, Ordering::Relaxed)));
+            parallel_for(20, |i| parallel_for(30, |j| _ = sum.fetch_add(i * j, Ordering::Relaxed)));
             assert_eq!(sum.into_inner(), 190 * 435);
         });
     }
@@ -233,8 +231,9 @@ mod tests {
                 scope.spawn(|| {
                     for _ in 0..50 {
                         let sum = AtomicUsize::new(0);
-                        during(|| {
-                            (0..20).for_each(|_| each(10, |i| _ = sum.fetch_add(i, Ordering::Relaxed)))
+                        with_workers(|| {
+                            (0..20)
+                                .for_each(|_| parallel_for(10, |i| _ = sum.fetch_add(i, Ordering::Relaxed)))
                         });
                         assert_eq!(sum.into_inner(), 900);
                     }
@@ -245,15 +244,15 @@ mod tests {
 
     #[test]
     fn what_fails_and_what_panics_comes_back() {
-        let result = during(|| {
-            try_each(
-                10,
-                |index| if index == 7 { Err(crate::error::Error::internal("seven")) } else { Ok(()) },
-            )
+        let result = with_workers(|| {
+            try_parallel_for(10, |index| {
+                if index == 7 { Err(crate::error::Error::internal("seven")) } else { Ok(()) }
+            })
         });
         assert!(result.is_err());
-        let caught = std::panic::catch_unwind(|| during(|| each(10, |index| assert!(index != 3))));
+        let caught =
+            std::panic::catch_unwind(|| with_workers(|| parallel_for(10, |index| assert!(index != 3))));
         assert!(caught.is_err());
-        during(|| each(4, |_| {}));
+        with_workers(|| parallel_for(4, |_| {}));
     }
 }

@@ -69,7 +69,7 @@ fn compared(device: Option<GpuDevice>) {
     let mut wrong = vec![];
     for folder in folders().iter().filter(|folder| error_of(folder).is_none()) {
         let session = Session::builder().device(device.clone()).load(folder.join("model.onnx")).unwrap();
-        let read = |(k, port): (usize, sardonyx::session::Port)| {
+        let read = |(k, port): (usize, sardonyx::session::InputOutputInfo)| {
             (port.name, shared::recorded(folder, "input", k).unwrap())
         };
         let inputs: Vec<(String, Tensor)> = session.inputs().into_iter().enumerate().map(read).collect();

@@ -30,14 +30,14 @@ fn real(name: &str) -> Option<PathBuf> {
 
 /// Inputs recorded with the model, or seeded noise.
 fn inputs(session: &Session, folder: &Path) -> Vec<(String, Tensor)> {
-    let input = |(k, port): (usize, sardonyx::session::Port)| {
+    let input = |(k, port): (usize, sardonyx::session::InputOutputInfo)| {
         let tensor = shared::recorded(folder, "input", k).unwrap_or_else(|| noise(&port));
         (port.name, tensor)
     };
     session.inputs().into_iter().enumerate().map(input).collect()
 }
 
-fn noise(port: &sardonyx::session::Port) -> Tensor {
+fn noise(port: &sardonyx::session::InputOutputInfo) -> Tensor {
     let shape: Vec<usize> = port
         .dims
         .iter()
@@ -126,7 +126,7 @@ fn models_of_our_own_are_the_same_in_f32() {
 #[test]
 fn and_in_f16_stored_natively_and_packed_and_as_hardware_reads_it() {
     let Some(device) = test_device() else { return };
-    for device in [device.clone(), device.with_packed_f16(), device.with_hardware_form()] {
+    for device in [device.clone(), device.with_packed_f16(), device.as_hardware()] {
         OWN.iter()
             .chain(&["digits"])
             .for_each(|name| green(&own(name), Some(device.clone()), Precision::F16));
@@ -136,7 +136,7 @@ fn and_in_f16_stored_natively_and_packed_and_as_hardware_reads_it() {
 /// The same adapter with no optional feature and the limits that WebGPU promises everywhere.
 fn webgpu_device() -> Option<GpuDevice> {
     test_device()?;
-    GpuDevice::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap().map(|device| device.with_hardware_form())
+    GpuDevice::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap().map(|device| device.as_hardware())
 }
 
 #[test]

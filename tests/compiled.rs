@@ -29,7 +29,7 @@ fn target(name: &str) -> PathBuf {
 
 /// Inputs of small numbers, each symbolic size as 2.
 fn inputs(session: &Session) -> HashMap<ValueId, Tensor> {
-    let numbers = |port: sardonyx::session::Port| {
+    let numbers = |port: sardonyx::session::InputOutputInfo| {
         let shape: Vec<usize> = port
             .dims
             .iter()

@@ -4,7 +4,7 @@
 use sardonyx::bench::{Subject, Which, prepare};
 use sardonyx::gpu::{GpuDevice, Measured, test_device};
 use sardonyx::kernels::gemm_cooperative::variants_for;
-use sardonyx::plan::{Precision, Storage};
+use sardonyx::plan::{ElementFormat, Precision};
 
 /// Peaks that nothing is compared with.
 const ONES: Measured = Measured { fma_gflops: 1.0, copy_gb_per_s: 1.0 };
@@ -21,7 +21,7 @@ fn device() -> Option<GpuDevice> {
     if found.is_none() {
         eprintln!("skipped: no adapter with cooperative matrices");
     }
-    found.map(|device| device.with_hardware_form())
+    found.map(|device| device.as_hardware())
 }
 
 /// Every tile at sizes within one, at its edges, and beyond several: the laboratory holds each result to the
@@ -40,7 +40,7 @@ fn every_tile_agrees_with_the_cpu() {
         ("conv", &[32, 15, 14, 130, 3, 2]),
         ("conv", &[48, 12, 12, 40, 1, 1]),
     ];
-    let tiles = variants_for(device.capabilities(), Storage::F16, [512, 512], 64, 1);
+    let tiles = variants_for(device.capabilities(), ElementFormat::F16, [512, 512], 64, 1);
     assert!(!tiles.is_empty());
     for (family, sizes) in subjects {
         let subject = Subject { family, sizes: sizes.to_vec(), from: "" };

@@ -2,7 +2,7 @@
 //! plain ones in float64, over
 //! many sizes.
 
-use sardonyx::base::{AutoPad, Fact, Mode, Operands, Window};
+use sardonyx::base::{AutoPad, EvalPrecision, Fact, Operands, Window};
 use sardonyx::expression::{Arg, Pointwise, table};
 use sardonyx::graph::{Graph, Node};
 use sardonyx::ops::Operator;
@@ -43,17 +43,18 @@ fn agree(op: &dyn Operator, inputs: &[Option<Tensor>], terms: usize, what: &str)
         .map(|input| input.as_ref().map(|input| cast(input, DType::F64, true).unwrap()))
         .collect();
     let wide: Vec<Option<&Tensor>> = wide.iter().map(Option::as_ref).collect();
-    let Ok(expected) = cpu::eval_node(op, &wide, Mode::Oracle) else { return };
-    let found = cpu::eval_node(op, &refs, Mode::Declared).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let Ok(expected) = cpu::eval_node(op, &wide, EvalPrecision::Oracle) else { return };
+    let found =
+        cpu::eval_node(op, &refs, EvalPrecision::Declared).unwrap_or_else(|error| panic!("{what}: {error}"));
     // Packed weights give the same bits.
     if let Some(engine) = op.engine()
         && let Some(packed) = engine.pack(Operands::new(&refs)).unwrap()
     {
-        let again = op.run(Operands::new(&refs), Some(&packed), 1, Mode::Declared).unwrap();
+        let again = op.run(Operands::new(&refs), Some(&packed), 1, EvalPrecision::Declared).unwrap();
         assert_eq!(again, found, "{what}");
     }
     // The engine and the plain form, each.
-    let plain = op.eval(Operands::new(&refs), Mode::Declared).unwrap();
+    let plain = op.eval(Operands::new(&refs), EvalPrecision::Declared).unwrap();
     for (form, made) in [("by the engine", &found), ("plainly", &plain)] {
         assert_eq!(made[0].shape(), expected[0].shape(), "{what} {form}");
         let (x, y) = (made[0].to_f64s().unwrap(), expected[0].to_f64s().unwrap());
@@ -159,7 +160,7 @@ fn chains_by_bands() {
         let mut facts: Vec<Option<Fact>> =
             graph.values.iter().map(|value| value.constant.as_ref().map(Fact::of)).collect();
         facts[x.0 as usize] = Some(Fact::new(DType::F32, inputs[&x].shape().to_vec()));
-        let expected = cpu::run(&graph, &inputs, Mode::Declared, &mut |id, tensor| {
+        let expected = cpu::run(&graph, &inputs, EvalPrecision::Declared, &mut |id, tensor| {
             facts[id.0 as usize] = Some(Fact::new(tensor.dtype(), tensor.shape().to_vec()));
         });
         // A kernel that doesn't fit is an error on either way.
@@ -195,7 +196,7 @@ fn a_maximum_passes_nan_on() {
         let pool =
             Pool { window, kind: sardonyx::base::Pooling::Maximum, indices: false, column_major: false };
         let x = Tensor::new([1, 1, 2, 3], xs.to_vec()).unwrap();
-        let found = cpu::eval_node(&pool, &[Some(&x)], Mode::Declared).unwrap();
+        let found = cpu::eval_node(&pool, &[Some(&x)], EvalPrecision::Declared).unwrap();
         assert!(found[0].as_slice::<f32>().unwrap()[0].is_nan(), "NaN at {place}");
     }
 }

@@ -12,7 +12,7 @@ mod files;
 mod support;
 
 use files::{ANEW, Entry, Output, entries, folder, hash, kept, key, path};
-use sardonyx::base::Mode;
+use sardonyx::base::EvalPrecision;
 use sardonyx::compare::tolerances;
 use sardonyx::ops::case::{Case, Given};
 use sardonyx::ops::{OpDef, operators};
@@ -64,7 +64,7 @@ fn check(def: &OpDef, case: &Case, entry: &Entry) -> Result<(), String> {
     let (graph, given) = build(def, case, SEED);
     let (node, inputs) = (&graph.nodes[0], operands(&graph, &given));
     // As declared, and in float64, as `compare` takes its reference: other code in many operators.
-    for (mode, how) in [(Mode::Declared, ""), (Mode::Oracle, " in float64")] {
+    for (mode, how) in [(EvalPrecision::Declared, ""), (EvalPrecision::Oracle, " in float64")] {
         let made = evaluated(node, &inputs, mode).map_err(|error| format!("{error}{how}"))?;
         if entry.outputs.len() != case.outputs || made.len() < case.outputs {
             return Err(format!("{} outputs{how}, and {} expected", made.len(), entry.outputs.len()));
@@ -77,9 +77,13 @@ fn check(def: &OpDef, case: &Case, entry: &Entry) -> Result<(), String> {
 }
 
 /// What `eval` makes, in the types that the model declares.
-fn evaluated(node: &graph::Node, inputs: &[Option<&Tensor>], mode: Mode) -> sardonyx::Result<Vec<Tensor>> {
-    let declared = cpu::eval_node(&*node.op, inputs, Mode::Declared)?;
-    if mode == Mode::Declared {
+fn evaluated(
+    node: &graph::Node,
+    inputs: &[Option<&Tensor>],
+    mode: EvalPrecision,
+) -> sardonyx::Result<Vec<Tensor>> {
+    let declared = cpu::eval_node(&*node.op, inputs, EvalPrecision::Declared)?;
+    if mode == EvalPrecision::Declared {
         return Ok(declared);
     }
     let held = |(k, input): (usize, &Option<&Tensor>)| {

@@ -1,7 +1,7 @@
 //! What exporters write as several nodes becomes one, and gives what the several gave: small graphs in each
 //! exporter's way of writing, run on the CPU before and after.
 
-use sardonyx::base::{Fact, Mode};
+use sardonyx::base::{EvalPrecision, Fact};
 use sardonyx::graph::{Declared, Graph, Node, ValueId};
 use sardonyx::ops::{Attribute, Input, NodeView};
 use sardonyx::plan::{Inference, infer};
@@ -91,7 +91,7 @@ impl Net {
     fn check(mut self, outputs: &[ValueId]) -> Vec<String> {
         self.graph.outputs = outputs.to_vec();
         self.graph.verify().unwrap();
-        let before = cpu::run(&self.graph, &self.given, Mode::Declared, &mut |_, _| {}).unwrap();
+        let before = cpu::run(&self.graph, &self.given, EvalPrecision::Declared, &mut |_, _| {}).unwrap();
         let mut graph = self.graph.clone();
         passes::at_load(&mut graph).unwrap();
         passes::for_plans(&mut graph).unwrap();
@@ -102,7 +102,7 @@ impl Net {
         };
         passes::with_shapes(&mut graph, &facts).unwrap();
         graph.verify().unwrap();
-        let after = cpu::run(&graph, &self.given, Mode::Declared, &mut |_, _| {}).unwrap();
+        let after = cpu::run(&graph, &self.given, EvalPrecision::Declared, &mut |_, _| {}).unwrap();
         for (x, y) in before.iter().zip(&after) {
             assert_eq!(x.shape(), y.shape());
             let (x, y) = (x.to_f64s().unwrap(), y.to_f64s().unwrap());

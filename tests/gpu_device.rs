@@ -3,10 +3,10 @@
 mod axpy;
 
 use axpy::*;
-use sardonyx::base::{Fact, Infer, Mode, Operands};
+use sardonyx::base::{EvalPrecision, Fact, Infer, Operands};
 use sardonyx::gpu::{self, Constants, Execution, GpuDevice, LimitsOption, POISON, Selection};
 use sardonyx::ops::Operator;
-use sardonyx::plan::{Capabilities, Home, Layout, PlaceId, Plan, StepKind};
+use sardonyx::plan::{Allocation, BufferId, Capabilities, Layout, Plan, StepKind};
 use sardonyx::tensor::Tensor;
 use sardonyx::{Error, ErrorKind, Result};
 use std::collections::HashMap;
@@ -50,7 +50,7 @@ fn a_probe_sees_each_step_before_its_buffer_is_reused() {
     let mut execution = execution(&device, axpy_plan(&device, AXPY, &[6])).unwrap();
     let (inputs, x, z) = input(&[6]);
     let mut seen = vec![];
-    let mut look = |index, written: &[(PlaceId, Vec<u8>)]| {
+    let mut look = |index, written: &[(BufferId, Vec<u8>)]| {
         seen.push((
             index,
             written.iter().map(|(id, bytes)| (id.0, floats(bytes)[..6].to_vec())).collect::<Vec<_>>(),
@@ -79,16 +79,16 @@ fn one_step_runs_by_itself() {
     let mut execution = execution(&device, axpy_plan(&device, AXPY, &[6])).unwrap();
     let bytes = |value: f32| bytemuck::cast_slice(&[value; 8]).to_vec();
     // The last one is a constant: it stays what it is.
-    let feed = [(PlaceId(2), bytes(1.0)), (PlaceId(0), bytes(0.5)), (PlaceId(1), bytes(9.0))];
+    let feed = [(BufferId(2), bytes(1.0)), (BufferId(0), bytes(0.5)), (BufferId(1), bytes(9.0))];
     let written = execution.run_step(2, &feed).unwrap();
     assert_eq!(written.len(), 1);
-    assert_eq!((written[0].0, floats(&written[0].1)), (PlaceId(3), vec![3.5; 8]));
+    assert_eq!((written[0].0, floats(&written[0].1)), (BufferId(3), vec![3.5; 8]));
     let (inputs, _, z) = input(&[6]);
     assert_eq!(execution.run(&inputs, &no_cpu).unwrap()[&Z].as_slice::<f32>().unwrap(), z);
     assert!(execution.run_step(0, &feed).is_err(), "an upload is no step to run");
     assert!(execution.run_step(99, &feed).is_err());
-    assert!(execution.run_step(2, &[(PlaceId(0), vec![0; 4096])]).is_err(), "too many bytes");
-    assert!(execution.run_step(2, &[(PlaceId(77), vec![0; 4])]).is_err(), "no such place");
+    assert!(execution.run_step(2, &[(BufferId(0), vec![0; 4096])]).is_err(), "too many bytes");
+    assert!(execution.run_step(2, &[(BufferId(77), vec![0; 4])]).is_err(), "no such place");
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_store_left_out_is_seen() {
     let Some(device) = gpu::test_device() else { return };
     let source = AXPY.replace("id.x < p.count", "id.x + 1u < p.count");
     let mut execution = execution(&device, axpy_plan(&device, &source, &[8])).unwrap();
-    let written = execution.run_step(1, &[(PlaceId(0), vec![0; 32])]).unwrap();
+    let written = execution.run_step(1, &[(BufferId(0), vec![0; 32])]).unwrap();
     let words: Vec<u32> = bytemuck::pod_collect_to_vec(&written[0].1);
     assert_eq!(words[4..], [POISON; 4]);
     assert_eq!(floats(&written[0].1)[..4], [0.0, 0.5, 1.0, 1.5]);
@@ -127,7 +127,7 @@ impl Operator for AddOne {
     fn infer(&self, _: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         Err(Error::internal("not asked").into())
     }
-    fn eval(&self, inputs: Operands<'_, Tensor>, _: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _: EvalPrecision) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         Ok(vec![Tensor::new(x.shape(), x.as_slice::<f32>()?.iter().map(|x| x + 1.0).collect())?])
     }
@@ -146,18 +146,20 @@ fn a_cpu_step_goes_between() {
     };
     let between = [
         step(
-            StepKind::Download { from: PlaceId(3), value: Z, layout: Layout::Dense },
-            vec![PlaceId(3)],
+            StepKind::Download { from: BufferId(3), value: Z, layout: Layout::Dense },
+            vec![BufferId(3)],
             vec![],
         ),
         step(cpu, vec![], vec![]),
-        step(StepKind::Upload { value: W, to: PlaceId(3) }, vec![], vec![PlaceId(3)]),
+        step(StepKind::Upload { value: W, to: BufferId(3) }, vec![], vec![BufferId(3)]),
     ];
     plan.steps.splice(3..3, between);
     plan.steps.pop();
     let mut execution = execution(&device, plan).unwrap();
     let (inputs, _, z) = input(&[6]);
-    let eval = |op: &dyn Operator, inputs: &[Option<&Tensor>]| op.eval(Operands::new(inputs), Mode::Declared);
+    let eval = |op: &dyn Operator, inputs: &[Option<&Tensor>]| {
+        op.eval(Operands::new(inputs), EvalPrecision::Declared)
+    };
     let outputs = execution.run(&inputs, &eval).unwrap();
     assert_eq!(outputs[&Y].as_slice::<f32>().unwrap(), z.iter().map(|z| (z + 1.0) * 2.0).collect::<Vec<_>>());
     let error = execution.run(&inputs, &no_cpu).unwrap_err();
@@ -172,7 +174,7 @@ fn an_upload_waits_for_the_dispatches_before_it() {
     let mut plan = axpy_plan(&device, AXPY, &[6]);
     // x's buffer gets a constant as soon as y has been computed from x; z reads it there.
     plan.graph.values[1].constant = Some(Tensor::new([6], vec![100f32; 6]).unwrap());
-    plan.steps.insert(2, step(StepKind::Upload { value: W, to: PlaceId(0) }, vec![], vec![PlaceId(0)]));
+    plan.steps.insert(2, step(StepKind::Upload { value: W, to: BufferId(0) }, vec![], vec![BufferId(0)]));
     let (inputs, x, _) = input(&[6]);
     let outputs = execution(&device, plan).unwrap().run(&inputs, &no_cpu).unwrap();
     let z: Vec<f32> = x.iter().enumerate().map(|(i, x)| (x * 2.0 + i as f32 * 0.5) * 3.0 + 100.0).collect();
@@ -217,7 +219,7 @@ fn bad_plans_are_errors() {
     small.slots[1] = 16;
     assert!(refused(small).message().contains("no buffer that holds it"));
     let mut both = axpy_plan(&device, AXPY, &[6]);
-    both.places[3].home = Home::Slot(0);
+    both.buffers[3].allocation = Allocation::Slot(0);
     let ran = execution(&device, both).unwrap().run(&input(&[6]).0, &no_cpu);
     assert_eq!(ran.expect_err("one buffer is read and written in one dispatch").kind(), ErrorKind::Internal);
     let mut grid = axpy_plan(&device, AXPY, &[6]);

@@ -5,7 +5,7 @@ use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use sardonyx::kernels::block::{Scalar, Word, words};
 use sardonyx::kernels::variants::shaders;
-use sardonyx::kernels::{Dialect, KERNELS, Member, PARAMS_WINDOW};
+use sardonyx::kernels::{KERNELS, Member, PARAMS_WINDOW, WgslFlavor};
 use std::process::Command;
 
 /// The 32-bit words of a WGSL struct: each with its member's name, offset and type.
@@ -126,7 +126,7 @@ fn check(name: &str, source: &str, params: &[Member]) -> Result<(), String> {
 #[test]
 fn every_variant_translates() {
     assert!(KERNELS.iter().all(|kernel| !(kernel.variants)().is_empty()), "a kernel has no variants");
-    let all = shaders(Dialect::Naga);
+    let all = shaders(WgslFlavor::Naga);
     let mut failures: Vec<(&str, String)> = all
         .iter()
         .filter_map(|shader| {
@@ -157,7 +157,7 @@ fn spirv_val_accepts_every_variant() {
     }
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("spirv");
     std::fs::create_dir_all(&folder).unwrap();
-    let (all, mut given, mut failures) = (shaders(Dialect::Naga), 0, vec![]);
+    let (all, mut given, mut failures) = (shaders(WgslFlavor::Naga), 0, vec![]);
     for shader in all.iter().filter(|shader| !shader.needs.cooperative) {
         let module = naga::front::wgsl::parse_str(&shader.text).unwrap();
         let info = Validator::new(ValidationFlags::all(), Capabilities::all()).validate(&module).unwrap();

@@ -23,7 +23,7 @@ fn weights_beyond_a_binding_are_taken_by_columns() {
     {
         let open =
             || GpuDevice::open(&Selection::Gpu, &LimitsOption::from_json(limits).unwrap()).unwrap().unwrap();
-        for device in [open(), open().with_hardware_form()] {
+        for device in [open(), open().as_hardware()] {
             for rows in [1, 3, 12] {
                 let subject = Subject { family: "matmul", sizes: vec![rows, 62, 4100], from: "" };
                 let ready = prepare(&device, precision, &subject, Which::Rule, 7).unwrap();
@@ -86,7 +86,7 @@ fn a_small_adapter_gives_what_the_cpu_gives() {
         session.run(&[(&name, input.clone())]).unwrap()[0].1.to_f64s().unwrap()
     };
     let expected = run(None);
-    for device in [device.clone(), device.with_hardware_form()] {
+    for device in [device.clone(), device.as_hardware()] {
         let got = run(Some(device));
         assert!(expected.iter().zip(&got).all(|(a, b)| (a - b).abs() <= 1e-4), "{expected:?} {got:?}");
     }

@@ -39,7 +39,7 @@ fn webgpu_device() -> Option<GpuDevice> {
         .get_or_init(|| {
             GpuDevice::open(&Selection::Gpu, &LimitsOption::WebGpu)
                 .unwrap()
-                .map(|device| device.with_hardware_form())
+                .map(|device| device.as_hardware())
         })
         .clone()
 }

@@ -25,7 +25,7 @@ fn cases() -> Vec<PathBuf> {
 }
 
 fn inputs(session: &Session, folder: &Path) -> Vec<(String, Tensor)> {
-    let read = |(k, port): (usize, sardonyx::session::Port)| {
+    let read = |(k, port): (usize, sardonyx::session::InputOutputInfo)| {
         (port.name, shared::recorded(folder, "input", k).unwrap())
     };
     session.inputs().into_iter().enumerate().map(read).collect()
@@ -44,7 +44,8 @@ fn before_and_after_agree() {
             given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
         let values = session.bind(&named).unwrap();
         let before =
-            cpu::run(session.original(), &values, sardonyx::base::Mode::Declared, &mut |_, _| {}).unwrap();
+            cpu::run(session.original(), &values, sardonyx::base::EvalPrecision::Declared, &mut |_, _| {})
+                .unwrap();
         let known: HashMap<_, _> =
             values.iter().map(|(&id, tensor)| (id, sardonyx::base::Fact::of(tensor))).collect();
         // Shapes alone: an input's elements are not for the rewrites to know.
@@ -58,7 +59,8 @@ fn before_and_after_agree() {
         };
         passes::with_shapes(&mut graph, &facts).unwrap();
         graph.verify().unwrap();
-        let after = cpu::run(&graph, &values, sardonyx::base::Mode::Declared, &mut |_, _| {}).unwrap();
+        let after =
+            cpu::run(&graph, &values, sardonyx::base::EvalPrecision::Declared, &mut |_, _| {}).unwrap();
         // The program of a session on the CPU has a rewrite of its own, packed weights, and memory that it
         // uses again.
         let prepared = session.prepare(&values).unwrap();

@@ -44,7 +44,7 @@ fn software() -> Capabilities {
 
 /// The inputs as zeros, each symbolic size as `batch`: only types and shapes reach the plan.
 fn inputs(session: &Session, batch: usize) -> HashMap<ValueId, Tensor> {
-    let zeros = |port: sardonyx::session::Port| {
+    let zeros = |port: sardonyx::session::InputOutputInfo| {
         let shape: Vec<usize> = port
             .dims
             .iter()
@@ -131,24 +131,24 @@ fn the_capabilities_of_webgpu_are_those_of_a_device_under_its_limits() {
 /// bytes.
 #[test]
 fn slots_hold_what_lives() {
-    use sardonyx::plan::Home;
+    use sardonyx::plan::Allocation;
     for (name, model, batch) in MODELS {
         let plan = made(model, *batch, &software(), Precision::F32);
         let mut tenants: HashMap<usize, Vec<(usize, usize, usize)>> = HashMap::new();
-        for (index, place) in plan.places.iter().enumerate() {
-            let Home::Slot(slot) = place.home else { continue };
+        for (index, place) in plan.buffers.iter().enumerate() {
+            let Allocation::Slot(slot) = place.allocation else { continue };
             assert!(plan.slots[slot] >= place.bytes(), "{name}: place {index}");
             if let Some(part) = &place.part {
                 // It lives where and as long as the whole, which is looked at by itself.
                 assert_eq!(
-                    (plan.place(part.of).home.clone(), plan.place(part.of).bytes()),
-                    (place.home.clone(), place.bytes()),
+                    (plan.buffer(part.of).allocation.clone(), plan.buffer(part.of).bytes()),
+                    (place.allocation.clone(), place.bytes()),
                     "{name}: place {index}"
                 );
                 continue;
             }
             let touches = |step: &sardonyx::plan::Step| {
-                step.reads.iter().chain(&step.writes).any(|&id| plan.whole_of(id).0 as usize == index)
+                step.reads.iter().chain(&step.writes).any(|&id| plan.parent_of(id).0 as usize == index)
             };
             let (first, last) =
                 (plan.steps.iter().position(touches).unwrap(), plan.steps.iter().rposition(touches).unwrap());

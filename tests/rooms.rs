@@ -23,7 +23,7 @@ fn infer_says_what_eval_makes() {
         let refs: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
         let inferred =
             node.op.infer(Operands::new(&refs)).unwrap_or_else(|problem| panic!("{label}: {problem:?}"));
-        let made = cpu::eval_node(&*node.op, &tensors, sardonyx::base::Mode::Declared)
+        let made = cpu::eval_node(&*node.op, &tensors, sardonyx::base::EvalPrecision::Declared)
             .unwrap_or_else(|error| panic!("{label}: {error}"));
         for (fact, tensor) in inferred.iter().zip(&made) {
             assert_eq!((fact.dtype, &fact.shape[..]), (tensor.dtype(), tensor.shape()), "{label}");
@@ -115,7 +115,7 @@ fn the_gpu_agrees_in_f32() {
 #[test]
 fn the_gpu_agrees_in_native_f16() {
     if let Some(device) = test_device() {
-        on_device(device.with_hardware_form(), Precision::F16, false);
+        on_device(device.as_hardware(), Precision::F16, false);
     }
 }
 
@@ -148,10 +148,10 @@ fn the_gpu_agrees_under_webgpu_limits() {
 fn the_gpu_agrees_with_the_kernels_of_hardware() {
     use sardonyx::gpu::{LimitsOption, Selection};
     if let Some(device) = test_device() {
-        on_device(device.with_hardware_form(), Precision::F32, true);
+        on_device(device.as_hardware(), Precision::F32, true);
         let device =
             GpuDevice::open(&"gpu".parse::<Selection>().unwrap(), &LimitsOption::WebGpu).unwrap().unwrap();
-        on_device(device.with_hardware_form(), Precision::F32, true);
+        on_device(device.as_hardware(), Precision::F32, true);
     }
 }
 

@@ -2,7 +2,7 @@
 
 /// Names a place of one plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PlaceId(pub u32);
+pub struct BufferId(pub u32);
 
 /// How a dispatch uses a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

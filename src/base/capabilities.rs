@@ -1,6 +1,6 @@
 //! What a plan needs to know of a device: plain data, so that plans are made and tested without one.
 
-use super::dialect::{Form, UNIFORM_TABLE};
+use super::dialect::{ShaderDialect, UNIFORM_TABLE};
 use crate::error::{Error, Result, Setting};
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +47,7 @@ pub struct Capabilities {
     pub cooperative: Option<Cooperative>,
     /// Bytes of immediates; a software adapter takes what is read from them for uniform.
     pub max_immediate_bytes: u32,
-    /// Storage buffers that one dispatch may bind.
+    /// ElementFormat buffers that one dispatch may bind.
     pub max_storage_buffers: u32,
     /// Bytes of one binding.
     pub max_binding_bytes: u64,
@@ -114,11 +114,11 @@ impl Capabilities {
         Ok(Self { cooperative, ..self })
     }
     /// How preludes are written for this device.
-    pub fn form(&self) -> Form {
+    pub fn dialect(&self) -> ShaderDialect {
         let table = self.software
             && self.translates_late
             && self.max_immediate_bytes as usize >= size_of_val(&UNIFORM_TABLE);
-        Form {
+        ShaderDialect {
             wide: self.software && self.shader_int64,
             table,
             rolled: self.translates_late,

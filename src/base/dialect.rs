@@ -3,7 +3,7 @@
 /// What an adapter makes of the same prelude: software adapters pay for every component of a load by itself,
 /// and read an address that they can't see is uniform once for each lane (docs/performance.md).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Form {
+pub struct ShaderDialect {
     /// Groups of 4 elements are loaded and stored as 64-bit words: half as many components. Needs
     /// SHADER_INT64.
     pub wide: bool,
@@ -25,7 +25,7 @@ pub struct Form {
     pub saturates: bool,
 }
 
-/// Entry k is k: see [`Form::table`]. 256 bytes, what adapters offer.
+/// Entry k is k: see [`ShaderDialect::table`]. 256 bytes, what adapters offer.
 pub const UNIFORM_TABLE: [u32; 64] = {
     let mut table = [0; 64];
     let mut k = 0;

@@ -5,7 +5,7 @@ use crate::tensor::{DType, Tensor, cast, round_f16};
 
 /// What the CPU computes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Mode {
+pub enum EvalPrecision {
     /// Each type as the model declares it.
     Declared,
     /// The oracle: every float32 (and float16, bfloat16) is held as float64.
@@ -14,10 +14,10 @@ pub enum Mode {
     F16,
 }
 
-impl Mode {
+impl EvalPrecision {
     /// The type in which a type that the model *names* (a Cast target, a constant) is held.
-    pub fn held(self, declared: DType) -> DType {
-        if self == Mode::Oracle && declared.is_float() { DType::F64 } else { declared }
+    pub fn of(self, declared: DType) -> DType {
+        if self == EvalPrecision::Oracle && declared.is_float() { DType::F64 } else { declared }
     }
 }
 
@@ -30,10 +30,10 @@ pub fn stored_f16(tensor: &Tensor) -> Result<Tensor> {
 }
 
 /// A tensor as a mode holds it: the oracle widens every float to float64, the f16 reference rounds float32.
-pub fn held(tensor: &Tensor, mode: Mode) -> Result<Tensor> {
+pub fn held(tensor: &Tensor, mode: EvalPrecision) -> Result<Tensor> {
     match mode {
-        Mode::Declared => Ok(tensor.clone()),
-        Mode::Oracle => cast(tensor, mode.held(tensor.dtype()), true),
-        Mode::F16 => stored_f16(tensor),
+        EvalPrecision::Declared => Ok(tensor.clone()),
+        EvalPrecision::Oracle => cast(tensor, mode.of(tensor.dtype()), true),
+        EvalPrecision::F16 => stored_f16(tensor),
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// How elements are stored on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Storage {
+pub enum ElementFormat {
     F32,
     /// `f16` in the shader (SHADER_F16).
     F16,
@@ -19,22 +19,22 @@ pub enum Storage {
     I64,
 }
 
-impl Storage {
+impl ElementFormat {
     pub fn element_bytes(self) -> usize {
         match self {
-            Storage::F32 | Storage::I32 | Storage::U32 => 4,
-            Storage::F16 | Storage::F16Packed => 2,
-            Storage::I64 => 8,
+            ElementFormat::F32 | ElementFormat::I32 | ElementFormat::U32 => 4,
+            ElementFormat::F16 | ElementFormat::F16Packed => 2,
+            ElementFormat::I64 => 8,
         }
     }
     pub fn is_float(self) -> bool {
-        matches!(self, Storage::F32 | Storage::F16 | Storage::F16Packed)
+        matches!(self, ElementFormat::F32 | ElementFormat::F16 | ElementFormat::F16Packed)
     }
     /// The unit of rounding of a store, relative.
     pub fn epsilon(self) -> f64 {
         match self {
-            Storage::F32 => f32::EPSILON as f64,
-            Storage::F16 | Storage::F16Packed => f16::EPSILON.to_f64(),
+            ElementFormat::F32 => f32::EPSILON as f64,
+            ElementFormat::F16 | ElementFormat::F16Packed => f16::EPSILON.to_f64(),
             _ => 0.0,
         }
     }

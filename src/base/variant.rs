@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 /// One way for a kernel to divide its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Variant {
+pub struct TileConfiguration {
     /// Rows or pixels that an invocation makes; with `columns`, those of a tile that a workgroup shares.
     pub tile: u32,
     /// Columns of a tile that passes through workgroup memory; 0 where none does.
@@ -19,7 +19,7 @@ pub struct Variant {
     pub cooperative: bool,
 }
 
-impl Variant {
+impl TileConfiguration {
     /// One whose invocations work alone.
     pub const fn alone(tile: u32, down: bool) -> Self {
         Self { tile, columns: 0, slices: 1, down, cooperative: false }
@@ -29,7 +29,7 @@ impl Variant {
 const DOWN: &str = "-down";
 const COOPERATIVE: &str = "-cooperative";
 
-impl fmt::Display for Variant {
+impl fmt::Display for TileConfiguration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.tile)?;
         if self.columns > 0 {
@@ -43,7 +43,7 @@ impl fmt::Display for Variant {
     }
 }
 
-impl FromStr for Variant {
+impl FromStr for TileConfiguration {
     type Err = Error;
 
     /// `10`, `10-down`, `128x64`, `32x32/4`, `4/16`, `64x64-cooperative`.
@@ -66,9 +66,10 @@ impl FromStr for Variant {
 
 /// The candidates of a kernel: the rule's variant, the other tiles, and the rule's in the other direction
 /// where there are two.
-pub fn candidates(rule: Variant, tiles: &[u32], both_ways: bool) -> Vec<Variant> {
-    let others = tiles.iter().filter(|tile| **tile != rule.tile).map(|&tile| Variant { tile, ..rule });
-    let turned = both_ways.then_some(Variant { down: !rule.down, ..rule });
+pub fn candidates(rule: TileConfiguration, tiles: &[u32], both_ways: bool) -> Vec<TileConfiguration> {
+    let others =
+        tiles.iter().filter(|tile| **tile != rule.tile).map(|&tile| TileConfiguration { tile, ..rule });
+    let turned = both_ways.then_some(TileConfiguration { down: !rule.down, ..rule });
     std::iter::once(rule).chain(others).chain(turned).collect()
 }
 
@@ -85,10 +86,10 @@ mod tests {
     #[test]
     fn a_variant_reads_as_it_is_written() {
         for text in ["8", "10-down", "128x64", "32x32/4", "4/16", "64x64-cooperative"] {
-            assert_eq!(text.parse::<Variant>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<TileConfiguration>().unwrap().to_string(), text);
         }
         for text in ["", "-down", "0", "257", "x", "8-up", "8x", "x8", "8x0", "8/", "8/0", "8/4x2", "-1"] {
-            assert!(text.parse::<Variant>().is_err(), "{text}");
+            assert!(text.parse::<TileConfiguration>().is_err(), "{text}");
         }
     }
 }

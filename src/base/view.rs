@@ -1,12 +1,12 @@
 //! What an operator or a kernel sees of a buffer's contents.
 
-use super::{Layout, PlaceId, Unsupported};
+use super::{BufferId, Layout, Unsupported};
 
 /// What an operator sees of a value on the device: coordinate `x` of it lies at element `offset + Σ
-/// x[i]·strides[i]` of a place.
+/// x[i]·strides[i]` of a buffer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct View {
-    pub place: PlaceId,
+    pub buffer: BufferId,
     pub shape: Vec<usize>,
     /// In elements; 0 repeats (broadcasting), negative runs backwards.
     pub strides: Vec<isize>,
@@ -14,14 +14,14 @@ pub struct View {
 }
 
 impl View {
-    /// A whole place.
-    pub fn whole(place: PlaceId, layout: Layout, shape: &[usize]) -> Self {
-        Self { place, shape: shape.to_vec(), strides: signed(&layout.strides(shape)), offset: 0 }
+    /// A whole buffer.
+    pub fn whole(buffer: BufferId, layout: Layout, shape: &[usize]) -> Self {
+        Self { buffer, shape: shape.to_vec(), strides: signed(&layout.strides(shape)), offset: 0 }
     }
     pub fn count(&self) -> usize {
         self.shape.iter().product()
     }
-    /// Whether the elements lie as in `layout`, from the start of the place.
+    /// Whether the elements lie as in `layout`, from the start of the buffer.
     pub fn is(&self, layout: Layout) -> bool {
         let wanted = signed(&layout.strides(&self.shape));
         // The stride of a dimension of size 1 is never used.
@@ -36,7 +36,7 @@ impl View {
     /// The view with its axes in another order.
     pub fn permuted(&self, order: &[usize]) -> Self {
         Self {
-            place: self.place,
+            buffer: self.buffer,
             shape: order.iter().map(|&axis| self.shape[axis]).collect(),
             strides: order.iter().map(|&axis| self.strides[axis]).collect(),
             offset: self.offset,
@@ -45,7 +45,7 @@ impl View {
     /// The view broadcast to a larger shape.
     pub fn broadcast(&self, shape: &[usize]) -> Self {
         Self {
-            place: self.place,
+            buffer: self.buffer,
             shape: shape.to_vec(),
             strides: crate::tensor::index::broadcast_strides(&self.shape, &self.strides, shape),
             offset: self.offset,
@@ -88,7 +88,7 @@ impl View {
             stride *= size as isize;
         }
         (left.0 == 1 && runs.is_empty()).then(|| Self {
-            place: self.place,
+            buffer: self.buffer,
             shape: shape.to_vec(),
             strides: result,
             offset: self.offset,
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_view_of_nothing_is_called_that() {
-        let shape = |shape: &[usize]| View::whole(PlaceId(0), Layout::Dense, shape);
+        let shape = |shape: &[usize]| View::whole(BufferId(0), Layout::Dense, shape);
         let reason = |view: View, to: &[usize]| view.reshaped_or(to, "a factor").unwrap_err().0;
         assert_eq!(reason(shape(&[0, 3]), &[1, 0, 3]), "a factor without elements, of shape [0, 3]");
         assert_eq!(reason(shape(&[2, 3]).permuted(&[1, 0]), &[6]), "a factor not lying contiguously");
@@ -123,14 +123,14 @@ mod tests {
 
     #[test]
     fn reshape_of_a_view() {
-        let view = View { place: PlaceId(0), shape: vec![2, 12, 8], strides: vec![8, 16, 1], offset: 0 };
+        let view = View { buffer: BufferId(0), shape: vec![2, 12, 8], strides: vec![8, 16, 1], offset: 0 };
         assert_eq!(view.reshaped(&[2, 3, 4, 8]).unwrap().strides, [8, 64, 16, 1]);
         assert!(view.reshaped(&[24, 8]).is_none());
         assert!(view.reshaped(&[2, 96]).is_none());
-        let padded = View::whole(PlaceId(0), Layout::Rows4, &[4, 6]);
+        let padded = View::whole(BufferId(0), Layout::Rows4, &[4, 6]);
         assert!(padded.reshaped(&[24]).is_none());
         assert_eq!(padded.reshaped(&[2, 2, 6]).unwrap().strides, [16, 8, 1]);
-        let one = View::whole(PlaceId(0), Layout::ChannelsLast4, &[1, 6, 1, 1]);
+        let one = View::whole(BufferId(0), Layout::ChannelsLast4, &[1, 6, 1, 1]);
         assert_eq!(one.reshaped(&[1, 6]).unwrap().strides[1], 1);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::families::{self, Family};
 use super::shapes::{SHAPES, Shape};
-use crate::base::{Mode, Precision, Variant};
+use crate::base::{EvalPrecision, Precision, TileConfiguration};
 use crate::compare::{self, Verdict};
 use crate::cpu;
 use crate::error::{Error, ErrorKind, Result};
@@ -10,7 +10,7 @@ use crate::gpu::{Execution, GpuDevice, Measured};
 use crate::graph::ValueId;
 use crate::onnx::{Model, ModelInfo};
 use crate::ops::Operator;
-use crate::plan::{Choices, Chosen, Placement, Plan, StepKind, node_flops};
+use crate::plan::{Placement, Plan, StepKind, VariantDecision, VariantPolicy, node_flops};
 use crate::session::Session;
 use crate::tensor::Tensor;
 use serde::Serialize;
@@ -96,20 +96,20 @@ const DURATION: Duration = Duration::from_millis(50);
 pub enum Which {
     Rule,
     All,
-    One(Variant),
+    One(TileConfiguration),
 }
 
 /// A kernel that was checked and can be timed.
-pub struct Ready {
+pub struct PreparedKernel {
     execution: Execution,
     inputs: HashMap<ValueId, Tensor>,
-    mode: Mode,
+    mode: EvalPrecision,
     /// The steps that are timed.
     own: Vec<usize>,
     /// Dispatches in one submission: as many as fill a few milliseconds.
     repeat: u32,
     row: KernelTime,
-    candidates: Vec<Variant>,
+    candidates: Vec<TileConfiguration>,
 }
 
 /// Checks a subject and makes it ready to be timed, once for each variant.
@@ -122,30 +122,31 @@ pub fn prepare(
     subject: &Subject,
     which: Which,
     seed: u64,
-) -> Result<Vec<Ready>> {
+) -> Result<Vec<PreparedKernel>> {
     let family = families::find(subject.family)?;
     let here = |error: Error| error.at_operator(format!("{} {}", subject.family, subject.shape()));
-    let one =
-        |choices: Choices| Ready::new(device, precision, (family, subject), choices, seed).map_err(here);
+    let one = |choices: VariantPolicy| {
+        PreparedKernel::new(device, precision, (family, subject), choices, seed).map_err(here)
+    };
     match which {
-        Which::Rule => Ok(vec![one(Choices::Rule)?]),
-        Which::One(variant) => Ok(vec![one(Choices::Forced(variant))?]),
+        Which::Rule => Ok(vec![one(VariantPolicy::Rule)?]),
+        Which::One(variant) => Ok(vec![one(VariantPolicy::Forced(variant))?]),
         Which::All => {
-            let first = one(Choices::Rule)?;
-            let others: Vec<Variant> = first.candidates.iter().skip(1).copied().collect();
+            let first = one(VariantPolicy::Rule)?;
+            let others: Vec<TileConfiguration> = first.candidates.iter().skip(1).copied().collect();
             std::iter::once(Ok(first))
-                .chain(others.into_iter().map(|variant| one(Choices::Forced(variant))))
+                .chain(others.into_iter().map(|variant| one(VariantPolicy::Forced(variant))))
                 .collect()
         }
     }
 }
 
-impl Ready {
+impl PreparedKernel {
     fn new(
         device: &GpuDevice,
         precision: Precision,
         (family, subject): (&Family, &Subject),
-        choices: Choices,
+        choices: VariantPolicy,
         seed: u64,
     ) -> Result<Self> {
         let (graph, inputs) = family.graph(&subject.sizes, seed)?;
@@ -157,11 +158,11 @@ impl Ready {
             return Err(Error::unsupported(format!("runs on the CPU: {reason}")));
         }
         let chosen = plan.chosen.last();
-        if let Choices::Forced(variant) = choices
+        if let VariantPolicy::Forced(variant) = choices
             && chosen.is_none_or(|chosen| chosen.variant != variant)
         {
-            let list = |chosen: &Chosen| {
-                chosen.candidates.iter().map(Variant::to_string).collect::<Vec<_>>().join(", ")
+            let list = |chosen: &VariantDecision| {
+                chosen.candidates.iter().map(TileConfiguration::to_string).collect::<Vec<_>>().join(", ")
             };
             let names = chosen.map_or("no variants".to_string(), list);
             return Err(Error::usage(format!("has no variant '{variant}'"))
@@ -278,7 +279,7 @@ fn work(plan: &Plan, steps: &[usize]) -> (u64, u64) {
         flops,
         places
             .into_iter()
-            .filter_map(|id| plan.places.get(id.0 as usize))
+            .filter_map(|id| plan.buffers.get(id.0 as usize))
             .map(|place| place.content_bytes())
             .sum(),
     )

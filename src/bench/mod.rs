@@ -23,10 +23,10 @@ mod profile;
 pub mod shapes;
 
 #[doc(hidden)]
-pub use kernel::{KernelTime, Ready, Subject, Which, prepare};
+pub use kernel::{KernelTime, PreparedKernel, Subject, Which, prepare};
 pub use profile::{StepTime, host_us_per_dispatch, profile, profile_cpu, time_steps};
 
-use crate::base::Mode;
+use crate::base::EvalPrecision;
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::graph::ValueId;
@@ -125,7 +125,7 @@ pub fn difference_from_cpu(
     inputs: &HashMap<ValueId, Tensor>,
     outputs: &[(String, Tensor)],
 ) -> Result<f64> {
-    let expected = cpu::run(session.original(), inputs, Mode::Declared, &mut |_, _| {})?;
+    let expected = cpu::run(session.original(), inputs, EvalPrecision::Declared, &mut |_, _| {})?;
     if expected.len() != outputs.len() {
         return Err(Error::internal("the devices made different numbers of outputs"));
     }

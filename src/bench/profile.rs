@@ -140,7 +140,7 @@ fn of_step(plan: &Plan, step: &Step, ms: f64) -> Option<StepTime> {
         .reads
         .iter()
         .chain(&step.writes)
-        .filter_map(|id| plan.places.get(id.0 as usize))
+        .filter_map(|id| plan.buffers.get(id.0 as usize))
         .map(|place| place.content_bytes())
         .sum();
     let kernels = dispatches.iter().map(|dispatch| dispatch.kernel).collect();

@@ -4,7 +4,7 @@ use super::Outcome;
 use super::emit::{JsonOption, SCHEMA};
 use sardonyx::error::{Error, Result};
 use sardonyx::kernels::variants::{Shader, shaders};
-use sardonyx::kernels::{Dialect, KERNELS};
+use sardonyx::kernels::{KERNELS, WgslFlavor};
 use sardonyx::replace::write_whole;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ struct Document<'a> {
     left_out: usize,
 }
 
-/// Writes the distinct shaders of the kernel with this stem, or of all, in the standard's dialect.
+/// Writes the distinct shaders of the kernel with this stem, or of all, in the standard's flavor.
 ///
 /// Errors: an unknown kernel or other limits than WebGPU's (usage), a folder that can't be written.
 pub fn write(kernel: &str, folder: &Path, limits: Option<&str>, json: &JsonOption) -> Result<Outcome> {
@@ -44,7 +44,7 @@ pub fn write(kernel: &str, folder: &Path, limits: Option<&str>, json: &JsonOptio
     let (mut kernels, mut left_out, mut index) =
         (BTreeMap::new(), 0, String::from("file\tprelude_lines\tneeds\n"));
     for shader in
-        shaders(Dialect::Standard).iter().filter(|shader| kernel == "all" || shader.kernel == kernel)
+        shaders(WgslFlavor::Standard).iter().filter(|shader| kernel == "all" || shader.kernel == kernel)
     {
         if webgpu && !shader.is_webgpus()? {
             left_out += 1;

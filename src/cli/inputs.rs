@@ -5,7 +5,7 @@ use super::noise::noise;
 use clap::Args;
 use sardonyx::error::{Error, Result};
 use sardonyx::graph::{Dim, ValueId};
-use sardonyx::session::{Port, Session};
+use sardonyx::session::{InputOutputInfo, Session};
 use sardonyx::tensor::{Tensor, cast};
 use sardonyx::{image, onnx};
 use std::collections::{BTreeMap, HashMap};
@@ -67,7 +67,7 @@ impl InputOptions {
     }
 
     /// `--set`, checked against the model's symbols.
-    fn sizes(&self, ports: &[Port]) -> Result<BTreeMap<String, usize>> {
+    fn sizes(&self, ports: &[InputOutputInfo]) -> Result<BTreeMap<String, usize>> {
         let known = symbols(ports);
         let mut sizes = BTreeMap::new();
         for text in &self.set {
@@ -93,7 +93,7 @@ impl InputOptions {
     }
 
     /// The inputs that files give, by name.
-    fn given(&self, ports: &[Port], model: &Path) -> Result<BTreeMap<String, Tensor>> {
+    fn given(&self, ports: &[InputOutputInfo], model: &Path) -> Result<BTreeMap<String, Tensor>> {
         let mut given = BTreeMap::new();
         if let Some(folder) = &self.inputs {
             if !folder.is_dir() {
@@ -138,7 +138,7 @@ impl InputOptions {
 }
 
 /// `NAME=FILE`, where a name may hold `=` itself.
-fn split<'a>(text: &'a str, ports: &[Port]) -> Result<(&'a str, &'a str)> {
+fn split<'a>(text: &'a str, ports: &[InputOutputInfo]) -> Result<(&'a str, &'a str)> {
     let known = ports.iter().filter_map(|port| {
         text.strip_prefix(port.name.as_str())?.strip_prefix('=').map(|file| (&text[..port.name.len()], file))
     });
@@ -152,12 +152,12 @@ fn split<'a>(text: &'a str, ports: &[Port]) -> Result<(&'a str, &'a str)> {
         })
 }
 
-fn names(ports: &[Port]) -> String {
+fn names(ports: &[InputOutputInfo]) -> String {
     ports.iter().map(|port| port.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// The symbols in the inputs' shapes, each once.
-fn symbols(ports: &[Port]) -> Vec<&str> {
+fn symbols(ports: &[InputOutputInfo]) -> Vec<&str> {
     let mut found: Vec<&str> = vec![];
     for dim in ports.iter().flat_map(|port| port.dims.iter().flatten()) {
         if let Dim::Symbol(symbol) = dim
@@ -171,7 +171,7 @@ fn symbols(ports: &[Port]) -> Vec<&str> {
 
 /// An input's shape with `--set` in place; what is unknown is 1, and an input of unknown rank has one
 /// dimension.
-fn concrete(port: &Port, set: &BTreeMap<String, usize>) -> Vec<usize> {
+fn concrete(port: &InputOutputInfo, set: &BTreeMap<String, usize>) -> Vec<usize> {
     let size = |dim: &Dim| match dim {
         Dim::Known(size) => *size,
         Dim::Symbol(symbol) => set.get(symbol).copied().unwrap_or(1),
@@ -182,7 +182,7 @@ fn concrete(port: &Port, set: &BTreeMap<String, usize>) -> Vec<usize> {
 
 /// Errs where a given input's size is another than `--set` says.
 fn contradictions(
-    ports: &[Port],
+    ports: &[InputOutputInfo],
     given: &BTreeMap<String, Tensor>,
     set: &BTreeMap<String, usize>,
 ) -> Result<()> {
@@ -202,7 +202,7 @@ fn contradictions(
 }
 
 /// Errs where two names come out as one file name.
-pub fn distinct_file_names(ports: &[Port]) -> Result<()> {
+pub fn distinct_file_names(ports: &[InputOutputInfo]) -> Result<()> {
     let mut seen: HashMap<String, &str> = HashMap::new();
     for port in ports {
         if let Some(other) = seen.insert(onnx::file_name(&port.name), &port.name) {
@@ -218,7 +218,7 @@ pub fn distinct_file_names(ports: &[Port]) -> Result<()> {
 }
 
 /// Reads one input, told apart by the file's ending.
-fn read(path: &Path, port: &Port, model: &Path) -> Result<Tensor> {
+fn read(path: &Path, port: &InputOutputInfo, model: &Path) -> Result<Tensor> {
     let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
     match ending.as_str() {
         "npz" => {
@@ -239,7 +239,7 @@ fn read(path: &Path, port: &Port, model: &Path) -> Result<Tensor> {
 }
 
 /// A picture, preprocessed as the sidecar MODEL.toml says, else as for ImageNet.
-fn picture(path: &Path, port: &Port, model: &Path) -> Result<Tensor> {
+fn picture(path: &Path, port: &InputOutputInfo, model: &Path) -> Result<Tensor> {
     let dims = port.dims.as_deref().unwrap_or_default();
     let sizes: Vec<Option<usize>> =
         dims.iter().map(|dim| if let Dim::Known(size) = dim { Some(*size) } else { None }).collect();

@@ -10,7 +10,7 @@ use sardonyx::base::Fact;
 use sardonyx::error::Result;
 use sardonyx::graph::{Dim, ValueId};
 use sardonyx::plan::{self, Capabilities, Inference, Summary, node_flops};
-use sardonyx::session::{Port, Session};
+use sardonyx::session::{InputOutputInfo, Session};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -139,7 +139,7 @@ impl Inspect {
     }
 }
 
-fn declared(port: &Port) -> Declared {
+fn declared(port: &InputOutputInfo) -> Declared {
     let size = |dim: &Dim| match dim {
         Dim::Known(size) => (*size).into(),
         Dim::Symbol(symbol) => symbol.as_str().into(),

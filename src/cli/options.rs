@@ -43,7 +43,7 @@ impl DeviceOptions {
         let limits = self.limits.as_deref().map_or(Ok(LimitsOption::Adapter), LimitsOption::parse)?;
         let device = GpuDevice::open(&Selection::from_str(&self.device)?, &limits)?;
         let device = if self.kernels == Kernels::Hardware {
-            device.map(|device| device.with_hardware_form())
+            device.map(|device| device.as_hardware())
         } else {
             device
         };

@@ -3,7 +3,7 @@
 use super::inputs::distinct_file_names;
 use sardonyx::error::{Error, Result};
 use sardonyx::onnx;
-use sardonyx::session::Port;
+use sardonyx::session::InputOutputInfo;
 use sardonyx::tensor::{DType, Tensor};
 use serde::{Serialize, Serializer};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub struct Output<'a> {
 
 /// Checks before a run that its outputs can be written to a folder: distinct file names, and no file of the
 /// folder's name.
-pub fn check(folder: Option<&Path>, ports: &[Port]) -> Result<()> {
+pub fn check(folder: Option<&Path>, ports: &[InputOutputInfo]) -> Result<()> {
     let Some(folder) = folder else { return Ok(()) };
     distinct_file_names(ports)?;
     if folder.exists() && !folder.is_dir() {

@@ -1,9 +1,9 @@
 //! What attention may lose: each score's sum of products, taken through the softmax, then the sum over the
 //! values.
 
-use super::bounds::{Input, Own, leaves_range};
+use super::bounds::{Input, ReferenceRounding, leaves_range};
 use super::measure::Allowed;
-use super::{C, accuracy};
+use super::{SAFETY_FACTOR, accuracy};
 use crate::base::Operands;
 use crate::base::UNIT_F32;
 use crate::error::{Error, Result};
@@ -26,13 +26,13 @@ struct Off {
 /// eⱼ is the score's own error, that of its exponential, and those of the factors by which a running maximum
 /// scales what there is. Then come the sum over n values and the quotient: (2n + 5)·u·Σ pⱼ·|vⱼ|. A score
 /// whose products leave float32's range weighs nothing or makes the whole row NaN; a sum of the values that
-/// leaves it ends as no number.
+/// leaves it stage as no number.
 pub fn attention(
     node: &Node,
     index: usize,
     inputs: &[Option<Input>],
     want: &[f64],
-    own: Own,
+    own: ReferenceRounding,
 ) -> Result<Allowed> {
     let op = node.op.downcast::<Attention>().ok_or_else(|| Error::internal("attention of another kind"))?;
     if index == 1 || index == 2 {
@@ -151,12 +151,12 @@ pub fn attention(
                 let largest =
                     seen().map(|key| value(key).abs()).filter(|x| x.is_finite()).fold(0.0, f64::max);
                 let of_values: f64 = seen().map(|key| weights[key] * dv[row(key)][column]).sum();
-                let (still, whole) = (moved(0.0), moved(C));
+                let (still, whole) = (moved(0.0), moved(SAFETY_FACTOR));
                 fixed.push(if lost { f64::INFINITY } else { still + of_values + own.unit * size });
                 open.push(lost || masked || hidden || leaves_range(keys as f64 * largest));
                 let sum = UNIT_F32 * (2.0 * keys as f64 + accuracy::quotient()) * size
                     + keys as f64 * f32::MIN_POSITIVE as f64 * largest;
-                scaled.push((whole - still).max(0.0) / C + sides * sum);
+                scaled.push((whole - still).max(0.0) / SAFETY_FACTOR + sides * sum);
             }
         }
     }

@@ -11,13 +11,13 @@ use super::normalization::{Runs, moments, normalization};
 use super::sets::{has_subnormal, is_subnormal};
 use super::sums::Summed;
 use super::winograd::spread;
-use super::{C, sums};
-use crate::base::{Bound, Fact, Mode, Operands, Precision, UNIT_F16, UNIT_F32};
+use super::{SAFETY_FACTOR, sums};
+use crate::base::{Bound, EvalPrecision, Fact, Operands, Precision, UNIT_F16, UNIT_F32};
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::expression::Pointwise;
 use crate::graph::Node;
-use crate::kernels::winograd::Tile;
+use crate::kernels::winograd::WinogradTile;
 use crate::ops::nn::conv::Conv;
 use crate::ops::{Operator, Spread};
 use crate::passes::set_epilogue;
@@ -99,7 +99,7 @@ impl Input {
 
 /// The reference's side of a measure.
 #[derive(Debug, Clone, Copy)]
-pub struct Own {
+pub struct ReferenceRounding {
     /// Whether its sums are rounded as the device's are: not the oracle's.
     pub arithmetic: bool,
     /// The roundoff with which it stores results.
@@ -108,11 +108,11 @@ pub struct Own {
 
 /// The device's side of a measure.
 #[derive(Debug, Clone, Copy)]
-pub struct Made {
+pub struct DeviceRounding {
     /// The roundoff with which it stores results.
     pub unit: f64,
     /// The tile by which it took a convolution by Winograd's method, if it did.
-    pub winograd: Option<Tile>,
+    pub winograd: Option<WinogradTile>,
 }
 
 /// What output `index` of `node` (its reference `want`, as float64) is held to.
@@ -121,8 +121,8 @@ pub fn allowed(
     index: usize,
     inputs: &[Option<Input>],
     want: &[f64],
-    made: Made,
-    own: Own,
+    made: DeviceRounding,
+    own: ReferenceRounding,
 ) -> Result<Allowed> {
     let store = made.unit;
     let facts: Vec<Option<Fact>> =
@@ -209,7 +209,7 @@ pub fn magnitude_of(op: &dyn Operator, magnitudes: &[Option<Tensor>]) -> Result<
 
 pub fn evaluate(op: &dyn Operator, inputs: &[Option<Tensor>]) -> Result<Tensor> {
     let refs: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_ref).collect();
-    cpu::eval_node(op, &refs, Mode::Oracle)?
+    cpu::eval_node(op, &refs, EvalPrecision::Oracle)?
         .into_iter()
         .next()
         .ok_or_else(|| Error::internal("an operator without a result"))
@@ -220,8 +220,8 @@ fn contraction(
     node: &Node,
     inputs: &[Option<Input>],
     length: usize,
-    winograd: Option<Tile>,
-    own: Own,
+    winograd: Option<WinogradTile>,
+    own: ReferenceRounding,
 ) -> Result<Allowed> {
     let epilogue = node.op.epilogue().cloned().unwrap_or_else(Pointwise::identity);
     let mut bare = node.clone();
@@ -288,7 +288,10 @@ fn contraction(
         }
         propagate(&epilogue, &operands, Rounding { arithmetic, reference: own.unit })
     };
-    let whole = through(fixed.iter().zip(&scaled).map(|(f, s)| f + C * s).collect(), C * sides)?;
+    let whole = through(
+        fixed.iter().zip(&scaled).map(|(f, s)| f + SAFETY_FACTOR * s).collect(),
+        SAFETY_FACTOR * sides,
+    )?;
     let either = open.iter().zip(&whole.open).map(|(sum, step)| *sum || *step).collect();
     let mut allowed =
         split(through(fixed, 0.0)?, Propagated { open: either, ..whole }, formula + ", through the epilogue");
@@ -313,11 +316,16 @@ fn where_finite(tensor: &Tensor, of: fn(f64) -> f64, other: f64) -> Result<Tenso
 /// What operands bring, and the whole, as the parts of what is allowed.
 fn split(brought: Propagated, whole: Propagated, formula: impl Into<String>) -> Allowed {
     let (fixed, all) = (brought.value.error, whole.value.error);
-    let scaled = all.iter().zip(&fixed).map(|(all, fixed)| (all - fixed).max(0.0) / C).collect();
+    let scaled = all.iter().zip(&fixed).map(|(all, fixed)| (all - fixed).max(0.0) / SAFETY_FACTOR).collect();
     Allowed::new(fixed, scaled, formula).with_open(whole.open)
 }
 
-fn elementwise(node: &Node, inputs: &[Option<Input>], want: &[f64], own: Own) -> Result<Allowed> {
+fn elementwise(
+    node: &Node,
+    inputs: &[Option<Input>],
+    want: &[f64],
+    own: ReferenceRounding,
+) -> Result<Allowed> {
     let tensors: Vec<Option<&Tensor>> =
         inputs.iter().map(|input| input.as_ref().map(|input| &input.value)).collect();
     let Some(Spread { expression, operands }) = node.op.as_expression(Operands::new(&tensors))? else {
@@ -352,7 +360,11 @@ fn elementwise(node: &Node, inputs: &[Option<Input>], want: &[f64], own: Own) ->
     let sides = if own.arithmetic { 2.0 } else { 1.0 };
     let through =
         |arithmetic: f64| propagate(&expression, &operands, Rounding { arithmetic, reference: own.unit });
-    Ok(split(through(0.0)?, through(C * sides)?, "running error of the expression + storage rounding"))
+    Ok(split(
+        through(0.0)?,
+        through(SAFETY_FACTOR * sides)?,
+        "running error of the expression + storage rounding",
+    ))
 }
 
 /// A softmax's rows: each element's exponent, the largest exponent, the sum and the quotient may be off.
@@ -361,7 +373,7 @@ fn softmax(
     inputs: &[Option<Input>],
     want: &[f64],
     logarithm: bool,
-    own: Own,
+    own: ReferenceRounding,
 ) -> Result<Allowed> {
     let input =
         inputs.first().and_then(Option::as_ref).ok_or_else(|| Error::internal("a softmax without input"))?;

@@ -1,15 +1,15 @@
 //! The planner's fault: a buffer handed on while a step still has to read it.
 
-use super::fault::Seen;
-use crate::base::PlaceId;
+use super::fault::ReferenceValues;
+use crate::base::BufferId;
 use crate::error::Result;
-use crate::plan::{self, Home, Plan, Step, StepKind};
+use crate::plan::{self, Allocation, Plan, Step, StepKind};
 use crate::tensor::{DType, cast};
 
 /// A place whose buffer is taken by another one too early, and the first step that reads what is left.
 struct Case {
-    victim: PlaceId,
-    intruder: PlaceId,
+    victim: BufferId,
+    intruder: BufferId,
     reader: usize,
 }
 
@@ -17,7 +17,7 @@ struct Case {
 /// first.
 pub(super) fn plant(
     plan: &mut Plan,
-    seen: &Seen,
+    seen: &ReferenceValues,
     mut draw: impl FnMut(usize) -> usize,
 ) -> Result<Option<String>> {
     let mut cases = cases(plan);
@@ -26,34 +26,36 @@ pub(super) fn plant(
         if !case.shows(plan, seen)? {
             continue;
         }
-        let home = plan.place(case.victim).home.clone();
-        let bytes = plan.place(case.intruder).bytes();
-        if let Home::Slot(slot) = home {
+        let home = plan.buffer(case.victim).allocation.clone();
+        let bytes = plan.buffer(case.intruder).bytes();
+        if let Allocation::Slot(slot) = home {
             plan.slots[slot] = plan.slots[slot].max(bytes);
         }
-        plan.places[case.intruder.0 as usize].home = home;
+        plan.buffers[case.intruder.0 as usize].allocation = home;
         return Ok(Some(plan.steps[case.reader].label.clone()));
     }
     Ok(None)
 }
 
-fn touched(step: &Step) -> impl Iterator<Item = PlaceId> {
+fn touched(step: &Step) -> impl Iterator<Item = BufferId> {
     step.reads.iter().chain(&step.writes).copied()
 }
 
 fn cases(plan: &Plan) -> Vec<Case> {
-    let slot = |id: PlaceId| if let Home::Slot(slot) = plan.place(id).home { Some(slot) } else { None };
-    // A part goes where its whole goes, and is written with it.
-    let places: Vec<PlaceId> = (0..plan.places.len() as u32)
-        .map(PlaceId)
-        .filter(|&id| slot(id).is_some() && plan.whole_of(id) == id)
-        .collect();
-    let written_by = |id: PlaceId| {
-        move |(_, step): &(usize, &Step)| step.writes.iter().any(|&written| plan.whole_of(written) == id)
+    let slot = |id: BufferId| {
+        if let Allocation::Slot(slot) = plan.buffer(id).allocation { Some(slot) } else { None }
     };
-    let writers = |id: PlaceId| plan.steps.iter().enumerate().filter(written_by(id)).map(|(index, _)| index);
-    let has_parts: std::collections::HashSet<PlaceId> =
-        plan.places.iter().filter_map(|place| place.part.as_ref()).map(|part| part.of).collect();
+    // A part goes where its whole goes, and is written with it.
+    let places: Vec<BufferId> = (0..plan.buffers.len() as u32)
+        .map(BufferId)
+        .filter(|&id| slot(id).is_some() && plan.parent_of(id) == id)
+        .collect();
+    let written_by = |id: BufferId| {
+        move |(_, step): &(usize, &Step)| step.writes.iter().any(|&written| plan.parent_of(written) == id)
+    };
+    let writers = |id: BufferId| plan.steps.iter().enumerate().filter(written_by(id)).map(|(index, _)| index);
+    let has_parts: std::collections::HashSet<BufferId> =
+        plan.buffers.iter().filter_map(|place| place.part.as_ref()).map(|part| part.of).collect();
     let mut found = vec![];
     for &victim in &places {
         let Some(written) = writers(victim).max() else { continue };
@@ -94,7 +96,7 @@ fn cases(plan: &Plan) -> Vec<Case> {
             let read = &plan.steps[reader];
             let measured = matches!(read.kind, StepKind::Gpu { .. })
                 && read.op_type != "copy"
-                && read.writes.iter().any(|&id| plan.place(id).value.is_some());
+                && read.writes.iter().any(|&id| plan.buffer(id).value.is_some());
             if !clash && measured {
                 found.push(Case { victim, intruder, reader });
             }
@@ -105,9 +107,9 @@ fn cases(plan: &Plan) -> Vec<Case> {
 
 impl Case {
     /// Whether the reader's result would be seen to be wrong.
-    fn shows(&self, plan: &Plan, seen: &Seen) -> Result<bool> {
+    fn shows(&self, plan: &Plan, seen: &ReferenceValues) -> Result<bool> {
         let step = &plan.steps[self.reader];
-        let (victim, intruder) = (plan.place(self.victim), plan.place(self.intruder));
+        let (victim, intruder) = (plan.buffer(self.victim), plan.buffer(self.intruder));
         let Some(node) = step.node.and_then(|node| plan.graph.nodes.get(node)) else { return Ok(false) };
         let Some(value) = victim.value else { return Ok(false) };
         let (Some(index), Some(other)) =
@@ -115,7 +117,7 @@ impl Case {
         else {
             return Ok(false);
         };
-        let bytes_of = |place: &plan::Place, value| -> Result<Option<Vec<u8>>> {
+        let bytes_of = |place: &plan::PlannedBuffer, value| -> Result<Option<Vec<u8>>> {
             let Some(tensor) = seen.values.get(&value) else { return Ok(None) };
             let mut bytes = vec![];
             place.encode_into(

@@ -3,7 +3,7 @@
 
 use super::accuracy::rounding;
 use super::range::LARGEST_F16;
-use crate::base::{Mode, UNIT_F16, UNIT_F32};
+use crate::base::{EvalPrecision, UNIT_F16, UNIT_F32};
 use crate::error::{Error, Result};
 use crate::expression::{Arg, Pointwise, Step};
 use crate::tensor::index::{Odometer, broadcast, broadcast_strides, strides};
@@ -119,7 +119,7 @@ fn apply(
     }
     let single = Pointwise { operands: given.len(), steps: vec![single] };
     let centre: Vec<&Tensor> = given.iter().map(|item| &item.value).collect();
-    let value = single.eval(&centre, Mode::Oracle)?;
+    let value = single.eval(&centre, EvalPrecision::Oracle)?;
     let at = value.to_f64s()?;
     let mut error = vec![0f64; at.len()];
     let uncertain: Vec<usize> =
@@ -150,7 +150,7 @@ fn apply(
                 .enumerate()
                 .map(|(k, item)| item.moved(signs[k % 2]))
                 .collect::<Result<Vec<_>>>()?;
-            let moved = single.eval(&moved.iter().collect::<Vec<_>>(), Mode::Oracle)?;
+            let moved = single.eval(&moved.iter().collect::<Vec<_>>(), EvalPrecision::Oracle)?;
             error.iter_mut().zip(difference(&moved)?).for_each(|(e, d)| *e = e.max(d));
         }
         return Ok((Uncertain { value, error }, vec![]));
@@ -161,7 +161,7 @@ fn apply(
         for moved in [given[k].moved(1.0)?, given[k].moved(-1.0)?, given[k].vanished()?] {
             let mut inputs = centre.clone();
             inputs[k] = &moved;
-            let moved = single.eval(&inputs, Mode::Oracle)?;
+            let moved = single.eval(&inputs, EvalPrecision::Oracle)?;
             worst.iter_mut().zip(difference(&moved)?).for_each(|(e, d)| *e = e.max(d));
             let numbers = moved.to_f64s()?.into_iter().zip(&at);
             undefined

@@ -1,26 +1,26 @@
 //! Faults planted on purpose, for the tests that show that the comparison finds them: each changes the plan
 //! of one step as a defect of a kernel or of the planner would, where it shows on the given inputs.
 
-use super::bounds::{Input, Made, Own, allowed, unit, widened};
+use super::bounds::{DeviceRounding, Input, ReferenceRounding, allowed, unit, widened};
 use super::reference::{self, Values};
 use super::shader_edit::{parameter_at, with_half_sums};
 use super::winograd;
-use super::{C, clobber};
-use crate::base::{Mode, PlaceId};
+use super::{SAFETY_FACTOR, clobber};
+use crate::base::{BufferId, EvalPrecision};
+use crate::cpu;
 use crate::error::{Error, Result};
 use crate::expression::Pointwise;
 use crate::graph::Node;
+use crate::graph::ValueId;
 use crate::kernels::epilogue::HAS_BIAS;
 use crate::kernels::{Dispatch, Packing};
 use crate::ops::Operator;
 use crate::ops::matrix::{gemm::Gemm, matmul::MatMul};
 use crate::ops::nn::conv::Conv;
 use crate::passes::set_epilogue;
-use crate::plan::{Constant, Home, Plan, StepKind, mode_of};
+use crate::plan::{Allocation, Constant, Plan, StepKind, mode_of};
 use crate::random::SplitMix64;
 use crate::tensor::{DType, Tensor, cast, round_f16};
-use crate::cpu;
-use crate::graph::ValueId;
 use serde::Serialize;
 
 /// A fault that was planted.
@@ -64,9 +64,9 @@ const CLEARLY: f64 = 2.0;
 ///
 /// Errors: no fault shows anywhere in this plan.
 pub(super) fn plant(plan: &mut Plan, inputs: &Values, seed: u64) -> Result<Planted> {
-    let values = reference::values(&plan.graph, inputs, Mode::Oracle)?;
+    let values = reference::values(&plan.graph, inputs, EvalPrecision::Oracle)?;
     let near = reference::values(&plan.graph, inputs, mode_of(plan.precision))?;
-    let seen = Seen { values, near };
+    let seen = ReferenceValues { values, near };
     let mut random = SplitMix64(seed);
     let mut kinds = FAULTS.to_vec();
     while !kinds.is_empty() {
@@ -92,12 +92,12 @@ pub(super) fn plant(plan: &mut Plan, inputs: &Values, seed: u64) -> Result<Plant
 }
 
 /// The values of the planned graph: by the oracle and at the plan's precision.
-pub(super) struct Seen {
+pub(super) struct ReferenceValues {
     pub values: Values,
     pub near: Values,
 }
 
-impl Seen {
+impl ReferenceValues {
     /// Whether other elements of one of a node's inputs would be seen in its first output. `whole`: in the
     /// run as planned, where what comes in is a little off already.
     pub fn shows(&self, plan: &Plan, node: &Node, input: usize, other: Tensor, whole: bool) -> Result<bool> {
@@ -134,14 +134,14 @@ impl Seen {
         let dtype = output
             .and_then(|id| plan.facts.get(id.0 as usize)?.as_ref().map(|fact| fact.dtype))
             .unwrap_or(DType::F32);
-        let made = Made { unit: unit(dtype, plan.precision), winograd: winograd::tile(plan, node) };
+        let made = DeviceRounding { unit: unit(dtype, plan.precision), winograd: winograd::tile(plan, node) };
         let limit = allowed(
             node,
             0,
             &self.operands(plan, node)?,
             &right,
             made,
-            Own { arithmetic: false, unit: 0.0 },
+            ReferenceRounding { arithmetic: false, unit: 0.0 },
         )?;
         let far = match output.filter(|_| whole).and_then(|id| self.values.get(&id).zip(self.near.get(&id))) {
             Some((a, b)) => {
@@ -153,13 +153,13 @@ impl Seen {
             .iter()
             .zip(&wrong)
             .enumerate()
-            .any(|(at, (x, y))| (x - y).abs() > CLEARLY * (limit.at(at) + C * far)))
+            .any(|(at, (x, y))| (x - y).abs() > CLEARLY * (limit.at(at) + SAFETY_FACTOR * far)))
     }
 }
 
 fn evaluate(op: &dyn Operator, inputs: &[Option<Tensor>]) -> Result<Tensor> {
     let refs: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_ref).collect();
-    cpu::eval_node(op, &refs, Mode::Oracle)?
+    cpu::eval_node(op, &refs, EvalPrecision::Oracle)?
         .into_iter()
         .next()
         .ok_or_else(|| Error::internal("an operator without a result"))
@@ -223,9 +223,9 @@ fn sites(plan: &Plan, kind: Fault) -> Vec<Site> {
             Fault::LastElementDropped => value.is_some_and(|value| value % 4 != 0),
             Fault::LastBiasDropped => {
                 let bound =
-                    dispatch.bindings.get(BIAS).and_then(|binding| plan.places.get(binding.0.0 as usize));
+                    dispatch.bindings.get(BIAS).and_then(|binding| plan.buffers.get(binding.0.0 as usize));
                 value.is_some_and(|flags| flags & HAS_BIAS != 0)
-                    && bound.is_some_and(|place| matches!(place.home, Home::Constant(_)))
+                    && bound.is_some_and(|place| matches!(place.allocation, Allocation::Constant(_)))
             }
             Fault::RightEdgeOffByOne => {
                 value.is_some_and(|width| width > 1)
@@ -281,7 +281,7 @@ fn summed_axis(node: &Node, rank: usize) -> usize {
 
 impl Site {
     /// Whether the fault would be seen: its effect on the CPU against the step's tolerance.
-    fn shows(&self, plan: &Plan, kind: Fault, seen: &Seen) -> Result<bool> {
+    fn shows(&self, plan: &Plan, kind: Fault, seen: &ReferenceValues) -> Result<bool> {
         let node = &plan.graph.nodes[self.node];
         let operands = seen.operands(plan, node)?;
         let operand =
@@ -308,7 +308,7 @@ impl Site {
         plan: &Plan,
         node: &Node,
         operands: &[Option<Input>],
-        seen: &Seen,
+        seen: &ReferenceValues,
     ) -> Result<bool> {
         let mut given: Vec<Option<Tensor>> =
             operands.iter().map(|item| item.as_ref().map(|item| item.value.clone())).collect();
@@ -332,7 +332,7 @@ impl Site {
         let wrong = if epilogue.is_identity() {
             list[0].clone()
         } else {
-            epilogue.eval(&list.iter().collect::<Vec<_>>(), Mode::Oracle)?
+            epilogue.eval(&list.iter().collect::<Vec<_>>(), EvalPrecision::Oracle)?
         };
         seen.differs(plan, node, &right, &wrong, false)
     }
@@ -369,8 +369,8 @@ impl Site {
                     .and_then(|(_, dispatch)| dispatch.bindings.get(BIAS))
                     .ok_or_else(gone)?
                     .0;
-                let mut faulty = plan.place(place).clone();
-                let Home::Constant(index) = faulty.home else { return Err(gone()) };
+                let mut faulty = plan.buffer(place).clone();
+                let Allocation::Constant(index) = faulty.allocation else { return Err(gone()) };
                 let constant = plan.constants.get(index).ok_or_else(gone)?.clone();
                 let packed = (constant.packing.pack)(&constant.tensor, &constant.packing.args)?;
                 let tensor = without_last(&packed.reshape([packed.len()])?, 0)?.reshape(packed.shape())?;
@@ -381,10 +381,10 @@ impl Site {
                     shape: packed.shape().to_vec(),
                     pack: |tensor, _| Ok(tensor.clone()),
                 };
-                faulty.home = Home::Constant(plan.constants.len());
+                faulty.allocation = Allocation::Constant(plan.constants.len());
                 plan.constants.push(Constant { tensor, packing, ..constant });
-                let id = PlaceId(plan.places.len() as u32);
-                plan.places.push(faulty);
+                let id = BufferId(plan.buffers.len() as u32);
+                plan.buffers.push(faulty);
                 let step = &mut plan.steps[self.step];
                 step.reads.push(id);
                 let StepKind::Gpu { dispatches } = &mut step.kind else { return Err(gone()) };

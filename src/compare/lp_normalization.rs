@@ -1,7 +1,7 @@
 //! What LpNormalization may lose: a norm, and the division by it.
 
-use super::C;
-use super::bounds::{Input, Own, leaves_range};
+use super::SAFETY_FACTOR;
+use super::bounds::{Input, ReferenceRounding, leaves_range};
 use super::measure::Allowed;
 use crate::base::UNIT_F32;
 use crate::error::{Error, Result};
@@ -9,9 +9,14 @@ use crate::error::{Error, Result};
 /// y = x / N with N = Σ|x| or √Σx², over n elements:
 ///
 /// δN = n·u·N + t, or (n / 2 + 9)·u·N + min(√t, t / N), where t = n · the smallest normal number is what may
-/// be flushed; δy = |y|·(δN / N + 5u), and no further than 1, which no |y| exceeds. Storage moves x by e: δy
+/// be flushed; δy = |y|·(δN / N + 5u), and no further than 1, which no |y| exceeds. ElementFormat moves x by e: δy
 /// = (e + |y|·‖e‖) / N.
-pub fn lp_normalization(inputs: &[Option<Input>], axis: usize, squared: bool, own: Own) -> Result<Allowed> {
+pub fn lp_normalization(
+    inputs: &[Option<Input>],
+    axis: usize,
+    squared: bool,
+    own: ReferenceRounding,
+) -> Result<Allowed> {
     let x = inputs
         .first()
         .and_then(Option::as_ref)
@@ -47,5 +52,6 @@ pub fn lp_normalization(inputs: &[Option<Input>], axis: usize, squared: bool, ow
             open[at] = leaves;
         }
     }
-    Ok(Allowed::new(fixed, scaled, format!("{C}·(norm of {n}) + storage rounding")).with_open(open))
+    Ok(Allowed::new(fixed, scaled, format!("{SAFETY_FACTOR}·(norm of {n}) + storage rounding"))
+        .with_open(open))
 }

@@ -1,7 +1,7 @@
 //! What MeanVarianceNormalization may lose, which adds its epsilon to the deviation and takes any axes.
 
-use super::C;
-use super::bounds::{Input, Own, leaves_range};
+use super::SAFETY_FACTOR;
+use super::bounds::{Input, ReferenceRounding, leaves_range};
 use super::measure::Allowed;
 use crate::base::UNIT_F32;
 use crate::error::{Error, Result};
@@ -12,7 +12,12 @@ use crate::tensor::index::{Odometer, broadcast_strides, strides};
 /// δμ = n·u·mean|x|; δd = u·|d| + δμ; δv = (n + 3)·u·v + 2·√v·rms(δd) + rms(δd)²; δ√v = min(δv / 2√v, √δv);
 /// δy = r·δd + |y|·(r·δ√v + 9u), and no further than √n, which no |y| exceeds. What storage does to x goes
 /// the same way.
-pub fn mean_variance(inputs: &[Option<Input>], axes: &[usize], epsilon: f64, own: Own) -> Result<Allowed> {
+pub fn mean_variance(
+    inputs: &[Option<Input>],
+    axes: &[usize],
+    epsilon: f64,
+    own: ReferenceRounding,
+) -> Result<Allowed> {
     let x = inputs
         .first()
         .and_then(Option::as_ref)
@@ -62,6 +67,10 @@ pub fn mean_variance(inputs: &[Option<Input>], axes: &[usize], epsilon: f64, own
         scaled.push(sides * off(lost[at], by_arithmetic[run], 9.0 * UNIT_F32));
         open.push(leaves);
     }
-    Ok(Allowed::new(fixed, scaled, format!("{C}·(mean, variance and deviation of {n}) + storage rounding"))
-        .with_open(open))
+    Ok(Allowed::new(
+        fixed,
+        scaled,
+        format!("{SAFETY_FACTOR}·(mean, variance and deviation of {n}) + storage rounding"),
+    )
+    .with_open(open))
 }

@@ -1,6 +1,6 @@
 //! One comparison of two tensors: how far they are apart, and what they were held to.
 
-use super::C;
+use super::SAFETY_FACTOR;
 use super::range::Range;
 use crate::error::Result;
 use crate::tensor::{DType, Tensor};
@@ -11,7 +11,7 @@ use serde::Serialize;
 pub struct Allowed {
     pub fixed: Vec<f64>,
     pub scaled: Vec<f64>,
-    /// Elements whose own sum leaves float32's range: whether it ends as a number depends on the order of its
+    /// Elements whose own sum leaves float32's range: whether it stage as a number depends on the order of its
     /// terms. Empty: none.
     pub open: Vec<bool>,
     pub formula: String,
@@ -31,7 +31,7 @@ impl Allowed {
     }
     pub fn at(&self, index: usize) -> f64 {
         let get = |list: &[f64]| list.get(index).copied().unwrap_or(0.0);
-        get(&self.fixed) + C * get(&self.scaled)
+        get(&self.fixed) + SAFETY_FACTOR * get(&self.scaled)
     }
     fn is_open(&self, index: usize) -> bool {
         self.open.get(index).copied().unwrap_or(false)

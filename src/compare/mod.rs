@@ -11,9 +11,9 @@ mod attention;
 mod bounds;
 mod choice;
 mod clobber;
+mod comparator;
 mod expression;
 mod fault;
-mod judge;
 mod lp_normalization;
 mod mean_variance;
 mod measure;
@@ -45,4 +45,4 @@ pub use report::{Fallback, FirstDifferent, FusedPlan, NodeRow, OutputRow, Report
 pub use run::{Options, compare};
 
 /// The one constant of every tolerance: how many times the derived rounding error a right answer may be off.
-pub const C: f64 = 4.0;
+pub const SAFETY_FACTOR: f64 = 4.0;

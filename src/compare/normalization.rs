@@ -1,8 +1,8 @@
 //! What a normalisation may lose: its mean, its variance and the division by its deviation, each followed to
 //! first order.
 
-use super::C;
-use super::bounds::{Input, Own, evaluate, leaves_range};
+use super::SAFETY_FACTOR;
+use super::bounds::{Input, ReferenceRounding, evaluate, leaves_range};
 use super::measure::Allowed;
 use crate::base::UNIT_F32;
 use crate::error::{Error, Result};
@@ -28,7 +28,7 @@ pub fn normalization(
     inputs: &[Option<Input>],
     want: &[f64],
     runs: Runs,
-    own: Own,
+    own: ReferenceRounding,
 ) -> Result<Allowed> {
     let input = |k: usize| inputs.get(k).and_then(Option::as_ref);
     let x = input(0).ok_or_else(|| Error::internal("a normalisation without input"))?;
@@ -79,8 +79,12 @@ pub fn normalization(
             scaled.push(sides * (gamma * r * lost[k] + product * (r_lost + 4.0 * u) + 2.0 * u * y));
         }
     }
-    Ok(Allowed::new(fixed, scaled, format!("{C}·(mean, variance and deviation of {n}) + storage rounding"))
-        .with_open(open))
+    Ok(Allowed::new(
+        fixed,
+        scaled,
+        format!("{SAFETY_FACTOR}·(mean, variance and deviation of {n}) + storage rounding"),
+    )
+    .with_open(open))
 }
 
 /// The finite ones of a run: with another in it, every result is what IEEE 754 says.
@@ -100,7 +104,7 @@ pub fn moments(
     want: &[f64],
     output: usize,
     (length, epsilon): (usize, f64),
-    own: Own,
+    own: ReferenceRounding,
 ) -> Result<Allowed> {
     let x = inputs
         .first()
@@ -138,7 +142,7 @@ pub fn moments(
             sides * r * (half * ((n + 3.0) * u * v + 2.0 * v.sqrt() * rms(&|k| u * d(k) + shift)) + 9.0 * u),
         );
     }
-    Ok(Allowed::new(fixed, scaled, format!("{C}·(mean and deviation of {n}) + storage rounding"))
+    Ok(Allowed::new(fixed, scaled, format!("{SAFETY_FACTOR}·(mean and deviation of {n}) + storage rounding"))
         .with_open(open))
 }
 

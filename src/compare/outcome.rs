@@ -1,12 +1,12 @@
 //! The model's outputs as a caller gets them, and its rewrites held to the graph as read.
 
 use super::bounds::{floor, unit};
-use super::judge::{Judge, Others};
+use super::comparator::{Comparator, Others};
 use super::measure::{Allowed, Elements, Expected, measure};
 use super::range::Range;
 use super::reference::{Reference, Values};
 use super::report::{FusedPlan, OutputRow};
-use crate::base::{Fact, Mode, UNIT_F32};
+use crate::base::{EvalPrecision, Fact, UNIT_F32};
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
@@ -14,7 +14,7 @@ use crate::passes;
 use crate::plan::Plan;
 use crate::tensor::{DType, Tensor, cast};
 
-impl Judge<'_> {
+impl Comparator<'_> {
     /// The model's outputs as a caller gets them.
     pub(super) fn model_outputs(
         &self,
@@ -75,7 +75,7 @@ impl Judge<'_> {
                     }
                 }
             }
-            // Made where the reference isn't met alone: a view's take a run of the plan in float64.
+            // DeviceRounding where the reference isn't met alone: a view's take a run of the plan in float64.
             let others = || match (&self.options.reference, held) {
                 // What is recorded is what is right.
                 (Reference::Outputs(_), _) => Ok(vec![]),
@@ -111,14 +111,15 @@ impl Judge<'_> {
         inputs: &Values,
     ) -> Result<FusedPlan> {
         let wide = self.rewritten_wide(planned, facts)?;
-        let results = cpu::run(wide.as_ref().unwrap_or(planned), inputs, Mode::Oracle, &mut |_, _| {})?;
-        // No range ends here: what a rewrite does is to be right for values of any size.
+        let results =
+            cpu::run(wide.as_ref().unwrap_or(planned), inputs, EvalPrecision::Oracle, &mut |_, _| {})?;
+        // No range stage here: what a rewrite does is to be right for values of any size.
         let unbounded = self.sets.unbounded(self.session.original(), inputs)?;
         let mut outputs = vec![];
         for (&id, got) in self.session.original().outputs.iter().zip(results) {
             let want = match unbounded.get(&id) {
                 Some(tensor) => tensor.clone(),
-                None => self.value(&unbounded, id, self.session.original(), Mode::Oracle)?,
+                None => self.value(&unbounded, id, self.session.original(), EvalPrecision::Oracle)?,
             };
             let distance = self.sets.distance(&self.sets.declared, &unbounded, id, Range::UNBOUNDED)?;
             let folded =

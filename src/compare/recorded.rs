@@ -1,6 +1,6 @@
 //! What a recorded answer of another implementation is held to.
 
-use super::bounds::{Input, Made, Own, allowed, unit, widened};
+use super::bounds::{DeviceRounding, Input, ReferenceRounding, allowed, unit, widened};
 use crate::base::Operands;
 use crate::base::{Bound, Fact, Precision};
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ pub fn tolerances(node: &Node, index: usize, inputs: &[Option<&Tensor>], want: &
     let same = |tensor: &Tensor| Ok::<_, Error>(Input { value: widened(tensor)?, unit: 0.0, apart: 0.0 });
     let inputs = inputs.iter().map(|input| input.map(same).transpose()).collect::<Result<Vec<_>>>()?;
     let unit = unit(want.dtype(), Precision::F32);
-    let (made, own) = (Made { unit, winograd: None }, Own { arithmetic: true, unit });
+    let (made, own) = (DeviceRounding { unit, winograd: None }, ReferenceRounding { arithmetic: true, unit });
     let allowed = allowed(node, index, &inputs, &want.to_f64s()?, made, own)?;
     Ok((0..want.len()).map(|at| allowed.at(at)).collect())
 }

@@ -1,7 +1,7 @@
 //! What a device is compared with: the graph as read, every rewrite off.
 
-use super::bounds::{Own, unit};
-use crate::base::{Mode, Precision, held};
+use super::bounds::{ReferenceRounding, unit};
+use crate::base::{EvalPrecision, Precision, held};
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::gpu::GpuDevice;
@@ -41,19 +41,21 @@ impl Reference {
         }
     }
     /// The mode in which the CPU computes the values of nodes.
-    pub fn mode(&self) -> Mode {
+    pub fn mode(&self) -> EvalPrecision {
         match self {
-            Reference::Cpu | Reference::Adapter(_) => Mode::Declared,
-            Reference::CpuF64 | Reference::Outputs(_) => Mode::Oracle,
-            Reference::CpuF16 => Mode::F16,
+            Reference::Cpu | Reference::Adapter(_) => EvalPrecision::Declared,
+            Reference::CpuF64 | Reference::Outputs(_) => EvalPrecision::Oracle,
+            Reference::CpuF16 => EvalPrecision::F16,
         }
     }
     /// How the reference itself rounds a value of this type.
-    pub fn own(&self, dtype: DType) -> Own {
+    pub fn own(&self, dtype: DType) -> ReferenceRounding {
         match self.mode() {
-            Mode::Oracle => Own { arithmetic: false, unit: 0.0 },
-            Mode::Declared => Own { arithmetic: true, unit: unit(dtype, Precision::F32) },
-            Mode::F16 => Own { arithmetic: true, unit: unit(dtype, Precision::F16) },
+            EvalPrecision::Oracle => ReferenceRounding { arithmetic: false, unit: 0.0 },
+            EvalPrecision::Declared => {
+                ReferenceRounding { arithmetic: true, unit: unit(dtype, Precision::F32) }
+            }
+            EvalPrecision::F16 => ReferenceRounding { arithmetic: true, unit: unit(dtype, Precision::F16) },
         }
     }
 }
@@ -69,13 +71,18 @@ pub type Stored<'a> = dyn Fn(ValueId, &Tensor) -> Result<Option<Tensor>> + 'a;
 pub const AS_IS: &Stored = &|_, _| Ok(None);
 
 /// Runs a graph on the CPU and keeps every value, inputs included.
-pub fn values(graph: &Graph, inputs: &Values, mode: Mode) -> Result<Values> {
+pub fn values(graph: &Graph, inputs: &Values, mode: EvalPrecision) -> Result<Values> {
     stored(&[graph], inputs, mode, AS_IS).map(|(all, _)| all)
 }
 
 /// The same, of a graph and then of what others have beside it (several products that became one), where each
 /// value is read as it is stored. Whether storage changed any comes with them.
-pub fn stored(graphs: &[&Graph], inputs: &Values, mode: Mode, store: &Stored) -> Result<(Values, bool)> {
+pub fn stored(
+    graphs: &[&Graph],
+    inputs: &Values,
+    mode: EvalPrecision,
+    store: &Stored,
+) -> Result<(Values, bool)> {
     let mut all =
         inputs.iter().map(|(&id, tensor)| Ok((id, held(tensor, mode)?))).collect::<Result<Values>>()?;
     let mut changed = false;
@@ -89,7 +96,7 @@ pub fn stored(graphs: &[&Graph], inputs: &Values, mode: Mode, store: &Stored) ->
 }
 
 /// Runs the nodes of a graph that have made nothing yet.
-pub fn extend(all: &mut Values, graph: &Graph, mode: Mode, store: &Stored) -> Result<bool> {
+pub fn extend(all: &mut Values, graph: &Graph, mode: EvalPrecision, store: &Stored) -> Result<bool> {
     let mut changed = false;
     for node in &graph.nodes {
         if node.outputs.iter().flatten().all(|id| all.contains_key(id)) {
@@ -154,17 +161,17 @@ pub fn on_adapter(session: &Session, device: &GpuDevice, inputs: &Values) -> Res
         })?;
         all.extend(made);
     }
-    extend(&mut all, session.original(), Mode::Declared, AS_IS)?;
+    extend(&mut all, session.original(), EvalPrecision::Declared, AS_IS)?;
     Ok(all)
 }
 
 /// The value that a place holds, from its bytes; `None` for what is no value of the graph.
 pub fn written_value(
     plan: &Arc<Plan>,
-    id: crate::base::PlaceId,
+    id: crate::base::BufferId,
     bytes: &[u8],
 ) -> Result<Option<(ValueId, Tensor)>> {
-    let place = plan.places.get(id.0 as usize).ok_or_else(|| Error::internal("a place went missing"))?;
+    let place = plan.buffers.get(id.0 as usize).ok_or_else(|| Error::internal("a place went missing"))?;
     let Some(value) = place.value else { return Ok(None) };
     let tensor = place.decode(bytes)?;
     let shape = plan

@@ -1,19 +1,19 @@
 //! The comparison itself: the plan as it runs beside each step by itself, both held against the reference.
 
-use super::C;
+use super::SAFETY_FACTOR;
 use super::arrange::{Rows, arrange};
-use super::judge::{Judge, Subject};
+use super::comparator::{Comparator, Subject};
 use super::range::Range;
 use super::reference::{self, AS_IS, Reference, Values, written_value};
 use super::report::{Fallback, Report, Verdict};
 use super::sets::{Sets, dtype_of};
-use crate::base::{Mode, PlaceId, Precision};
+use crate::base::{BufferId, EvalPrecision, Precision};
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::gpu::{Execution, POISON, PlaceBytes};
 use crate::graph::{Graph, ValueId};
 use crate::ops::Operator;
-use crate::plan::{Home, Placement, Plan, Step, StepKind};
+use crate::plan::{Allocation, Placement, Plan, Step, StepKind};
 use crate::session::{Prepared, Session};
 use crate::tensor::{Tensor, cast};
 use std::cell::RefCell;
@@ -57,33 +57,36 @@ pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<
     let planned = prepared.plan.as_ref().map_or(session.graph(), |plan| &plan.graph);
     // Those of the graph as read, and what the planned one has beside them.
     let values = |mode| reference::stored(&[graph, planned], inputs, mode, AS_IS).map(|(all, _)| all);
-    let declared = values(Mode::Declared)?;
+    let declared = values(EvalPrecision::Declared)?;
     let precision = session.precision();
     let held = |id, precision, tensor: &Tensor| {
         Range::of(dtype_of(&declared, id, planned), precision).beyond(tensor)
     };
     let in_float64 = |precision| {
-        reference::stored(&[graph, planned], inputs, Mode::Oracle, &|id, tensor| held(id, precision, tensor))
+        reference::stored(&[graph, planned], inputs, EvalPrecision::Oracle, &|id, tensor| {
+            held(id, precision, tensor)
+        })
     };
     let (oracle, beyond) = in_float64(Precision::F32)?;
     let (near, narrowed) =
         if precision == Precision::F32 { (oracle.clone(), beyond) } else { in_float64(precision)? };
-    let same = if session.mode() == Mode::Declared { declared.clone() } else { values(session.mode())? };
+    let same =
+        if session.mode() == EvalPrecision::Declared { declared.clone() } else { values(session.mode())? };
     let reference = match &options.reference {
         Reference::Adapter(device) => {
             let mut all = reference::on_adapter(session, device, inputs)?;
-            reference::extend(&mut all, planned, Mode::Declared, AS_IS)?;
+            reference::extend(&mut all, planned, EvalPrecision::Declared, AS_IS)?;
             all
         }
         other => match other.mode() {
-            Mode::Oracle => oracle.clone(),
-            Mode::Declared => declared.clone(),
+            EvalPrecision::Oracle => oracle.clone(),
+            EvalPrecision::Declared => declared.clone(),
             mode if mode == session.mode() => same.clone(),
             mode => values(mode)?,
         },
     };
     let sets = Sets { oracle, near, declared, same, reference, beyond, narrowed };
-    let mut judge = Judge::new(session, options, planned, inputs, sets);
+    let mut judge = Comparator::new(session, options, planned, inputs, sets);
     let (rows, made) = match &prepared.plan {
         Some(plan) => judge.plan(&prepared, plan, inputs)?,
         None => judge.cpu(inputs)?,
@@ -107,7 +110,7 @@ pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<
         driver: info.map(|info| info.driver.clone()),
         precision: session.precision(),
         reference: options.reference.name(),
-        c: C,
+        c: SAFETY_FACTOR,
         outputs,
         fused_plan: Some(fused_plan),
         nodes,
@@ -120,13 +123,13 @@ pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<
     })
 }
 
-impl Judge<'_> {
+impl Comparator<'_> {
     /// Runs the plan and each of its steps.
     fn plan(&mut self, prepared: &Prepared, plan: &Arc<Plan>, inputs: &Values) -> Result<(Rows, Values)> {
         let mode = self.session.mode();
         let mut whole = self.session.lease(prepared)?;
         let mut single = if self.options.per_node { Some(self.session.lease(prepared)?) } else { None };
-        let mut carried: HashMap<PlaceId, Vec<u8>> = HashMap::new();
+        let mut carried: HashMap<BufferId, Vec<u8>> = HashMap::new();
         let mut rows: Rows = vec![];
         // What a CPU step has just made.
         let results: RefCell<Vec<Tensor>> = RefCell::default();
@@ -202,7 +205,7 @@ impl Judge<'_> {
         for whole in plan.completed(index) {
             let bytes = written
                 .iter()
-                .find(|(id, _)| plan.whole_of(*id) == whole)
+                .find(|(id, _)| plan.parent_of(*id) == whole)
                 .map(|(_, bytes)| bytes.as_slice())
                 .unwrap_or_default();
             let Some((value, cumulative)) = written_value(plan, whole, bytes)? else { continue };
@@ -231,15 +234,15 @@ impl Judge<'_> {
         plan: &Arc<Plan>,
         index: usize,
         step: &Step,
-        carried: &mut HashMap<PlaceId, Vec<u8>>,
+        carried: &mut HashMap<BufferId, Vec<u8>>,
     ) -> Result<Vec<PlaceBytes>> {
         let mut feed: Vec<PlaceBytes> = vec![];
         for &id in &step.reads {
-            let place = plan.place(id);
-            if !matches!(place.home, Home::Slot(_)) {
+            let place = plan.buffer(id);
+            if !matches!(place.allocation, Allocation::Slot(_)) {
                 continue;
             }
-            let whole = plan.whole_of(id);
+            let whole = plan.parent_of(id);
             let mut bytes = match feed.iter().position(|(fed, _)| *fed == whole) {
                 Some(at) => feed.swap_remove(at).1,
                 None if whole != id => {
@@ -266,7 +269,7 @@ impl Judge<'_> {
             feed.push((whole, bytes));
         }
         let written = execution.run_step(index, &feed)?;
-        carried.extend(written.iter().filter(|(id, _)| plan.place(*id).value.is_none()).cloned());
+        carried.extend(written.iter().filter(|(id, _)| plan.buffer(*id).value.is_none()).cloned());
         Ok(written)
     }
 

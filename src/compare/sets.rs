@@ -2,7 +2,7 @@
 
 use super::range::Range;
 use super::reference::{self, Values};
-use crate::base::{Mode, Precision};
+use crate::base::{EvalPrecision, Precision};
 use crate::error::Result;
 use crate::graph::{Graph, ValueId};
 use crate::tensor::{DType, Tensor, cast};
@@ -77,12 +77,16 @@ impl Sets {
                 rounded(held.as_ref().unwrap_or(tensor)).map(Some)
             }
         };
-        reference::stored(&[planned], inputs, Mode::Oracle, &store).map(|(all, _)| all)
+        reference::stored(&[planned], inputs, EvalPrecision::Oracle, &store).map(|(all, _)| all)
     }
 
     /// The graph as read in float64, without an end to any range.
     pub fn unbounded(&self, graph: &Graph, inputs: &Values) -> Result<Values> {
-        if self.beyond { reference::values(graph, inputs, Mode::Oracle) } else { Ok(self.oracle.clone()) }
+        if self.beyond {
+            reference::values(graph, inputs, EvalPrecision::Oracle)
+        } else {
+            Ok(self.oracle.clone())
+        }
     }
 
     /// How far two sets of values lie apart at one value, at most, where both are finite as stored.

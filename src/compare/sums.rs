@@ -1,8 +1,8 @@
 //! What sums are held to: reductions, pools and what else adds up elements of one input.
 
-use super::bounds::{Input, Own, floor, leaves_range, magnitude_of};
+use super::bounds::{Input, ReferenceRounding, floor, leaves_range, magnitude_of};
 use super::measure::Allowed;
-use super::{C, accuracy};
+use super::{SAFETY_FACTOR, accuracy};
 use crate::base::Reduction;
 use crate::base::{Terms, UNIT_F32};
 use crate::error::{Error, Result};
@@ -67,7 +67,7 @@ pub fn sum(
     inputs: &[Option<Input>],
     want: &[f64],
     summed: Summed,
-    own: Own,
+    own: ReferenceRounding,
 ) -> Result<Allowed> {
     let input = inputs
         .first()
@@ -95,12 +95,9 @@ pub fn sum(
     let lost = match reduction {
         Some(Reduction::LogSum) => {
             let mut all: Vec<Option<Tensor>> = all.clone();
-            let lost = input
-                .value
-                .to_f64s()?
-                .into_iter()
-                .zip(input.errors()?)
-                .map(|(x, e)| if x.is_finite() { C * UNIT_F32 * terms * x.abs() + e } else { 0.0 });
+            let lost = input.value.to_f64s()?.into_iter().zip(input.errors()?).map(|(x, e)| {
+                if x.is_finite() { SAFETY_FACTOR * UNIT_F32 * terms * x.abs() + e } else { 0.0 }
+            });
             all[0] = Some(Tensor::new(input.value.shape(), lost.collect::<Vec<_>>())?);
             magnitude_of(op, &all)?
         }

@@ -3,21 +3,21 @@
 
 use crate::error::{Error, Result};
 use crate::graph::Node;
-use crate::kernels::winograd::{F2, F4, Matrices, Tile, both_sides};
+use crate::kernels::winograd::{F2, F4, Matrices, WinogradTile, both_sides};
 use crate::ops::nn::conv::Conv;
 use crate::plan::{Plan, Step, StepKind};
 use crate::tensor::{Tensor, element_count, zeros};
 use rayon::prelude::*;
 
 /// The tile by which a plan takes a node this way, if it does.
-pub fn tile(plan: &Plan, node: &Node) -> Option<Tile> {
+pub fn tile(plan: &Plan, node: &Node) -> Option<WinogradTile> {
     let own = |step: &&Step| {
         step.node
             .and_then(|index| plan.graph.nodes.get(index))
             .is_some_and(|other| other.outputs == node.outputs)
     };
     plan.steps.iter().filter(own).find_map(|step| match &step.kind {
-        StepKind::Gpu { dispatches } => dispatches.iter().find_map(Tile::of),
+        StepKind::Gpu { dispatches } => dispatches.iter().find_map(WinogradTile::of),
         _ => None,
     })
 }
@@ -31,10 +31,10 @@ const TRANSFORMS: usize = 24;
 ///
 /// `x` `[n, c, h, w]` and `w` `[m, c, 3, 3]` are magnitudes as float64. An output's error may come from any
 /// input of its tile.
-pub fn spread(conv: &Conv, tile: Tile, x: &Tensor, w: &Tensor) -> Result<Vec<f64>> {
+pub fn spread(conv: &Conv, tile: WinogradTile, x: &Tensor, w: &Tensor) -> Result<Vec<f64>> {
     match tile {
-        Tile::Two => spread_by(&F2, conv, x, w),
-        Tile::Four => spread_by(&F4, conv, x, w),
+        WinogradTile::Two => spread_by(&F2, conv, x, w),
+        WinogradTile::Four => spread_by(&F4, conv, x, w),
     }
 }
 

@@ -15,7 +15,7 @@ pub use read::{Compiled, is_compiled, open};
 pub use write::Written;
 pub(crate) use write::write;
 
-use crate::base::{Layout, Storage};
+use crate::base::{ElementFormat, Layout};
 use crate::onnx::HERE;
 use crate::plan::Constant;
 use serde::{Deserialize, Serialize};
@@ -75,7 +75,7 @@ struct Key {
     args: Vec<usize>,
     packed_shape: Vec<usize>,
     layout: Layout,
-    storage: Storage,
+    storage: ElementFormat,
 }
 
 impl Key {
@@ -90,7 +90,7 @@ impl Key {
             storage: constant.storage,
         }
     }
-    /// Bytes that `encode` makes of the packed tensor: padded as a [`Place`](crate::plan::Place) is.
+    /// Bytes that `encode` makes of the packed tensor: padded as a [`PlannedBuffer`](crate::plan::PlannedBuffer) is.
     fn bytes(&self) -> u64 {
         let bytes = self.layout.elements(&self.packed_shape).saturating_mul(self.storage.element_bytes());
         bytes.checked_next_multiple_of(32).unwrap_or(usize::MAX).max(32) as u64

@@ -7,7 +7,7 @@
 //! the graph's own between the two orders become nothing.
 
 use crate::base::channels_last::{TO_FIRST, TO_LAST, permuted};
-use crate::base::{Bound, Fact, Infer, Mode, Operands};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands};
 use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
@@ -33,7 +33,7 @@ impl ChannelsLast {
         &self,
         inputs: Operands<'_, Tensor>,
         packed: Option<&Packed>,
-        mode: Mode,
+        mode: EvalPrecision,
     ) -> Result<Vec<Tensor>> {
         let engine = self.inner.engine();
         let made = engine.map(|engine| engine.run_channels_last(inputs, packed, mode)).transpose()?;
@@ -65,7 +65,7 @@ impl Operator for ChannelsLast {
         let refs: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
         Ok(self.inner.infer(Operands::new(&refs))?.iter().map(|fact| reordered(fact, TO_LAST)).collect())
     }
-    fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, mode: EvalPrecision) -> Result<Vec<Tensor>> {
         self.by_engine(inputs, None, mode)
     }
     fn engine(&self) -> Option<&dyn Engine> {
@@ -91,7 +91,7 @@ impl Engine for ChannelsLast {
         inputs: Operands<'_, Tensor>,
         packed: Option<&Packed>,
         _wanted: usize,
-        mode: Mode,
+        mode: EvalPrecision,
     ) -> Result<Option<Vec<Tensor>>> {
         self.by_engine(inputs, packed, mode).map(Some)
     }

@@ -1,10 +1,10 @@
 //! The CPU backend: runs a graph in memory, node after node; the reference for every other backend.
 
-pub mod chain;
+pub mod conv_block;
 pub mod layout;
 pub mod program;
 
-use crate::base::{Fact, Infer, Mode, Operands, held, stored_f16};
+use crate::base::{EvalPrecision, Fact, Infer, Operands, held, stored_f16};
 use crate::error::{Error, Result};
 use crate::expression::Pointwise;
 use crate::graph::{Graph, ValueId};
@@ -14,10 +14,10 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 /// Runs one operator. Float16 and bfloat16 are computed in float32 and rounded, unless the operator only
-/// moves elements; in [`Mode::F16`] float32 results are rounded to float16 as a store would.
+/// moves elements; in [`EvalPrecision::F16`] float32 results are rounded to float16 as a store would.
 ///
 /// What `infer` refuses is refused here, so that `eval` sees only ranks, types and sizes that fit.
-pub fn eval_node(op: &dyn Operator, inputs: &[Option<&Tensor>], mode: Mode) -> Result<Vec<Tensor>> {
+pub fn eval_node(op: &dyn Operator, inputs: &[Option<&Tensor>], mode: EvalPrecision) -> Result<Vec<Tensor>> {
     let facts: Vec<Option<Fact>> = inputs.iter().map(|input| input.map(Fact::of)).collect();
     let refs: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
     let promised = op.infer(Operands::new(&refs)).map_err(|problem| match problem {
@@ -26,7 +26,7 @@ pub fn eval_node(op: &dyn Operator, inputs: &[Option<&Tensor>], mode: Mode) -> R
     })?;
     promised.iter().try_for_each(|fact| element_count(&fact.shape).map(drop))?;
     let narrow = |dtype: DType| matches!(dtype, DType::F16 | DType::BF16);
-    let outputs = if inputs.iter().flatten().any(|tensor| narrow(tensor.dtype())) && !op.moves() {
+    let outputs = if inputs.iter().flatten().any(|tensor| narrow(tensor.dtype())) && !op.takes_any_type() {
         let wide =
             inputs.iter().map(|input| {
                 input
@@ -55,7 +55,7 @@ pub fn eval_node(op: &dyn Operator, inputs: &[Option<&Tensor>], mode: Mode) -> R
     } else {
         op.run(Operands::new(inputs), None, usize::MAX, mode)?
     };
-    if mode == Mode::F16 { outputs.iter().map(stored_f16).collect() } else { Ok(outputs) }
+    if mode == EvalPrecision::F16 { outputs.iter().map(stored_f16).collect() } else { Ok(outputs) }
 }
 
 /// An operator that carries an epilogue, in a narrow type: what it computes is rounded to the type that the model
@@ -66,7 +66,7 @@ fn stepwise(
     inputs: &[Option<&Tensor>],
     wide: &[Option<&Tensor>],
     promised: &[Fact],
-    mode: Mode,
+    mode: EvalPrecision,
 ) -> Result<Option<Vec<Tensor>>> {
     let (Some(epilogue), [fact]) = (op.epilogue().filter(|epilogue| !epilogue.is_identity()), promised)
     else {
@@ -83,8 +83,12 @@ fn stepwise(
 
 /// A step that a plan leaves to the CPU: on operands as the mode stores them, whether they come from the
 /// device or were given so.
-pub fn eval_step(op: &dyn Operator, operands: &[Option<&Tensor>], mode: Mode) -> Result<Vec<Tensor>> {
-    if mode == Mode::Declared {
+pub fn eval_step(
+    op: &dyn Operator,
+    operands: &[Option<&Tensor>],
+    mode: EvalPrecision,
+) -> Result<Vec<Tensor>> {
+    if mode == EvalPrecision::Declared {
         return eval_node(op, operands, mode);
     }
     let held = |(index, operand): (usize, &Option<&Tensor>)| {
@@ -95,8 +99,8 @@ pub fn eval_step(op: &dyn Operator, operands: &[Option<&Tensor>], mode: Mode) ->
 }
 
 /// The same of an operator's operand.
-pub fn held_by(op: &dyn Operator, index: usize, tensor: &Tensor, mode: Mode) -> Result<Tensor> {
-    if mode == Mode::F16 && op.by_value(index) { Ok(tensor.clone()) } else { held(tensor, mode) }
+pub fn held_by(op: &dyn Operator, index: usize, tensor: &Tensor, mode: EvalPrecision) -> Result<Tensor> {
+    if mode == EvalPrecision::F16 && op.by_value(index) { Ok(tensor.clone()) } else { held(tensor, mode) }
 }
 
 /// Runs a graph. `watch` sees every value that a node makes, in order; values are freed after their last use.
@@ -105,7 +109,7 @@ pub fn held_by(op: &dyn Operator, index: usize, tensor: &Tensor, mode: Mode) -> 
 pub fn run(
     graph: &Graph,
     inputs: &HashMap<ValueId, Tensor>,
-    mode: Mode,
+    mode: EvalPrecision,
     watch: &mut dyn FnMut(ValueId, &Tensor),
 ) -> Result<Vec<Tensor>> {
     let mut last_use: HashMap<ValueId, usize> = HashMap::new();

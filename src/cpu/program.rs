@@ -1,10 +1,10 @@
 //! A graph made ready to run on the CPU again and again: rewritten for the inputs' shapes, its weights
 //! packed, its memory kept.
 
-use super::chain::{self, Chain};
+use super::conv_block::{self, ConvBlock};
 use super::eval_node;
 use super::layout;
-use crate::base::{Fact, Mode, Operands, held};
+use crate::base::{EvalPrecision, Fact, Operands, held};
 use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
@@ -32,12 +32,12 @@ impl Weights {
     fn of(&self, graph: &Graph, node: &Node) -> Result<Option<Arc<Packed>>> {
         let constants: Vec<Option<&Tensor>> =
             node.inputs.iter().map(|id| id.and_then(|id| graph.constant(id))).collect();
-        let Some(chain) = node.op.downcast::<Chain>() else { return self.packed(&*node.op, &constants) };
+        let Some(chain) = node.op.downcast::<ConvBlock>() else { return self.packed(&*node.op, &constants) };
         let parts = chain.with_inputs(Operands::new(&constants)).map(|(part, others)| {
             let constants: Vec<Option<&Tensor>> = std::iter::once(None).chain(others).collect();
             self.packed(part, &constants)
         });
-        Ok(parts.collect::<Result<Option<Vec<_>>>>()?.map(|parts| Arc::new(Packed::Chain(parts))))
+        Ok(parts.collect::<Result<Option<Vec<_>>>>()?.map(|parts| Arc::new(Packed::ConvBlock(parts))))
     }
 
     fn packed(&self, op: &dyn Operator, constants: &[Option<&Tensor>]) -> Result<Option<Arc<Packed>>> {
@@ -100,7 +100,7 @@ impl Program {
             });
             if rewrite {
                 layout::rewrite(&mut graph, facts)?;
-                chain::rewrite(&mut graph);
+                conv_block::rewrite(&mut graph);
             }
         }
         let constants = graph.values.iter().map(|value| value.constant.clone());
@@ -131,7 +131,7 @@ impl Program {
         times: Option<&mut Vec<NodeTime>>,
     ) -> Result<Vec<Tensor>> {
         let pool = self.pools.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        let (pool, result) = threads::during(|| pool.during(|| self.run_here(inputs, times)));
+        let (pool, result) = threads::with_workers(|| pool.during(|| self.run_here(inputs, times)));
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         if pools.len() < KEPT_POOLS {
             pools.push(pool);
@@ -170,9 +170,9 @@ impl Program {
             let results = match &self.packed[index] {
                 packed if !narrow && (self.checked || packed.is_some()) => {
                     let wanted = node.outputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
-                    node.op.run(Operands::new(&operands), packed.as_deref(), wanted, Mode::Declared)
+                    node.op.run(Operands::new(&operands), packed.as_deref(), wanted, EvalPrecision::Declared)
                 }
-                _ => eval_node(&*node.op, &operands, Mode::Declared),
+                _ => eval_node(&*node.op, &operands, EvalPrecision::Declared),
             };
             let results = results.map_err(here)?;
             if let (Some(times), Some(start)) = (&mut times, start) {
@@ -209,7 +209,7 @@ impl Program {
             }
         }
         let output = |id: &ValueId| match (&values[id.0 as usize], &self.known[id.0 as usize]) {
-            (Some(tensor), _) | (None, Some(tensor)) => held(tensor, Mode::Declared),
+            (Some(tensor), _) | (None, Some(tensor)) => held(tensor, EvalPrecision::Declared),
             (None, None) => Err(Error::internal("an output was not made").at_tensor(&graph.value(*id).name)),
         };
         graph.outputs.iter().map(output).collect()

@@ -4,7 +4,7 @@
 //! A row of the product's left matrix is a pixel's window, `[kh, kw, c]`. With channels innermost its parts
 //! are contiguous, so that gathering a row is a few copies; of a 1×1 window there is nothing to gather.
 
-use super::epilogue::Ready;
+use super::epilogue::PreparedEpilogue;
 use super::panels::Panels;
 use super::product::{Rows, product, product_on};
 use crate::base::Geometry;
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use std::ops::Range;
 
 /// A convolution over two axes, its sizes known.
-pub struct Sizes {
+pub struct ImageConv {
     pub images: usize,
     pub channels: usize,
     pub out_channels: usize,
@@ -20,7 +20,7 @@ pub struct Sizes {
     pub geometry: Geometry,
 }
 
-impl Sizes {
+impl ImageConv {
     /// Pixels of all results.
     pub fn pixels(&self) -> usize {
         self.images * self.geometry.output[0] * self.geometry.output[1]
@@ -67,10 +67,10 @@ pub fn pack_taps(weights: &[f32], channels: usize) -> Vec<f32> {
 /// each group.
 pub fn convolve(
     x: &[f32],
-    sizes: &Sizes,
+    sizes: &ImageConv,
     panels: &[Panels],
     bias: Option<&[f32]>,
-    ready: &Ready<'_>,
+    ready: &PreparedEpilogue<'_>,
     y: &mut [f32],
 ) -> Result<()> {
     let (all, out) = (sizes.channels, sizes.out_channels);
@@ -94,10 +94,10 @@ pub fn convolve(
 /// epilogue's operands have one element each.
 pub fn convolve_rows(
     x: &[f32],
-    sizes: &Sizes,
+    sizes: &ImageConv,
     panels: &[Panels],
     bias: Option<&[f32]>,
-    ready: &Ready<'_>,
+    ready: &PreparedEpilogue<'_>,
     pixels: Range<usize>,
     y: &mut [f32],
 ) -> Result<()> {
@@ -119,10 +119,10 @@ pub fn convolve_rows(
 /// on; on this thread.
 pub fn product_rows(
     x: &[f32],
-    sizes: &Sizes,
+    sizes: &ImageConv,
     panels: &[Panels],
     bias: Option<&[f32]>,
-    ready: &Ready<'_>,
+    ready: &PreparedEpilogue<'_>,
     first: usize,
     y: &mut [f32],
 ) -> Result<()> {
@@ -176,7 +176,7 @@ fn copies(from: &[f32], step: usize, to: &mut [f32], stride: usize, length: usiz
 /// The windows of some pixels, their channels from `first` on.
 fn gather(
     x: &[f32],
-    sizes: &Sizes,
+    sizes: &ImageConv,
     first: usize,
     channels: usize,
     rows: Range<usize>,

@@ -1,8 +1,8 @@
 //! Depthwise convolution of float32 images whose channels lie innermost: vectors run along channels, sums of
 //! a few pixels at once.
 
-use super::conv::Sizes;
-use super::epilogue::Ready;
+use super::conv::ImageConv;
+use super::epilogue::PreparedEpilogue;
 use super::plane::Plane;
 use crate::base::Geometry;
 use crate::simd::vector::{Kernel, Vector, dispatch};
@@ -69,10 +69,10 @@ impl Filter<'_> {
 /// Panics where the slices are shorter than the sizes say.
 pub fn depthwise(
     x: &[f32],
-    sizes: &Sizes,
+    sizes: &ImageConv,
     taps: &[f32],
     bias: Option<&[f32]>,
-    ready: &Ready<'_>,
+    ready: &PreparedEpilogue<'_>,
     y: &mut [f32],
 ) {
     let (g, channels) = (&sizes.geometry, sizes.channels);

@@ -9,13 +9,13 @@ use crate::expression::{Arg, Fused, Pointwise};
 use crate::tensor::{DType, Tensor};
 
 /// An epilogue made ready for one evaluation.
-pub struct Ready<'a> {
+pub struct PreparedEpilogue<'a> {
     residual: Option<&'a [f32]>,
     bounds: Option<Bounds>,
     fused: Option<(Fused, Vec<&'a [f32]>)>,
 }
 
-impl<'a> Ready<'a> {
+impl<'a> PreparedEpilogue<'a> {
     /// `extra` has the operands from 1 on, each of the result's `count` elements, or of one. `None`: float32
     /// alone doesn't do, and the expression must be applied to the whole result.
     pub fn of(expression: &Pointwise, extra: Operands<'a, Tensor>, count: usize) -> Result<Option<Self>> {

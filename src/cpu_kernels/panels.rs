@@ -1,6 +1,6 @@
 //! A right-hand matrix as the innermost loop reads it: panels of columns, each a line of floats for every k.
 
-use super::tile::{LANES, Tile};
+use super::tile::{LANES, RegisterTile};
 use crate::error::Result;
 use crate::tensor::element_count;
 use crate::tensor::pool::Floats;
@@ -13,7 +13,7 @@ pub enum Packed {
     /// A depthwise filter `[taps, channels]`.
     Taps(Vec<f32>),
     /// Those of several operators that run as one.
-    Chain(Vec<Arc<Packed>>),
+    ConvBlock(Vec<Arc<Packed>>),
 }
 
 impl Packed {
@@ -21,7 +21,7 @@ impl Packed {
         match self {
             Packed::Panels(list) => list.iter().map(Panels::bytes).sum(),
             Packed::Taps(list) => size_of_val(&list[..]),
-            Packed::Chain(list) => list.iter().map(|packed| packed.bytes()).sum(),
+            Packed::ConvBlock(list) => list.iter().map(|packed| packed.bytes()).sum(),
         }
     }
 }
@@ -38,7 +38,7 @@ pub struct Panels {
 impl Panels {
     /// Empty panels for a matrix of this size. Errors where they don't fit memory.
     pub fn new(k: usize, n: usize) -> Result<Self> {
-        let groups = Tile::native().groups(n);
+        let groups = RegisterTile::native().groups(n);
         let count = element_count(&[n.div_ceil(groups * LANES), k, groups * LANES])?;
         Ok(Self { k, n, groups, data: Floats::zeros(count)? })
     }

@@ -6,10 +6,10 @@
 //! whatever the threads do.
 
 use super::panels::Panels;
-use super::tile::{Bounds, Call, Tile};
+use super::tile::{Bounds, Call, RegisterTile};
 use crate::error::Result;
 use crate::tensor::pool::Floats;
-use crate::threads::{chunks, each, try_each};
+use crate::threads::{chunks, parallel_for, try_parallel_for};
 use std::cell::Cell;
 use std::ops::Range;
 use std::thread::LocalKey;
@@ -136,7 +136,7 @@ pub fn product_on(
     if m == 0 || n == 0 {
         return Ok(());
     }
-    let tile = Tile::native();
+    let tile = RegisterTile::native();
     let height = tile.rows[b.groups - 1];
     let job = Job { b, epilogue, target: Target { data: c.as_mut_ptr(), stride }, tile, height };
     // Blocks of rows that leave every thread a few; where the rows don't suffice, blocks of panels too.
@@ -159,7 +159,7 @@ pub fn product_on(
             Ok(())
         };
         let count = m.div_ceil(block);
-        return if threads == 1 { (0..count).try_for_each(part) } else { try_each(count, part) };
+        return if threads == 1 { (0..count).try_for_each(part) } else { try_parallel_for(count, part) };
     }
     match rows {
         Rows::Dense { data, stride } => job.by_panels(data, stride, m, tasks),
@@ -182,7 +182,7 @@ struct Job<'a> {
     b: &'a Panels,
     epilogue: &'a Epilogue<'a>,
     target: Target,
-    tile: Tile,
+    tile: RegisterTile,
     height: usize,
 }
 
@@ -193,7 +193,7 @@ impl Job<'_> {
         let parts = tasks.min(count);
         let row_parts = tasks.div_ceil(parts).min(m.div_ceil(self.height)).max(1);
         let (wide, tall) = (count.div_ceil(parts), m.div_ceil(row_parts).next_multiple_of(self.height));
-        each(parts * row_parts, |index| {
+        parallel_for(parts * row_parts, |index| {
             let (panel, row) = (index / row_parts * wide, index % row_parts * tall);
             let (panels, range) = (panel.min(count)..(panel + wide).min(count), row..(row + tall).min(m));
             if !panels.is_empty() && !range.is_empty() {
@@ -345,7 +345,7 @@ mod tests {
 
     #[test]
     fn every_form_of_the_innermost_loop() {
-        for tile in Tile::all() {
+        for tile in RegisterTile::all() {
             for groups in (1..=4).filter(|&groups| tile.rows[groups - 1] > 0) {
                 let (width, k) = (groups * LANES, 29);
                 let mut b = Floats::zeros(k * width).unwrap();

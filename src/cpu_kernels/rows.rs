@@ -3,7 +3,7 @@
 
 use crate::simd::math;
 use crate::simd::{Loop, vectorised};
-use crate::threads::{Elements, chunks, each};
+use crate::threads::{Elements, chunks, parallel_for};
 
 const LANES: usize = 16;
 /// Neighbouring columns that are summed up together: few, so that a small outer size leaves work for every
@@ -207,7 +207,7 @@ pub fn sums(xs: &[f32], ys: &mut [f32], length: usize, inner: usize, factor: f64
         return;
     }
     let (stripes, all) = (inner.div_ceil(STRIPE), Elements(ys.as_mut_ptr()));
-    each(ys.len() / inner * stripes, |index| {
+    parallel_for(ys.len() / inner * stripes, |index| {
         let (outer, first) = (index / stripes, index % stripes * STRIPE);
         let xs = &xs[outer * length * inner..][..length * inner];
         // SAFETY: the stripes of each outer index lie inside its `inner` results, and don't overlap.

@@ -3,7 +3,7 @@
 use super::power::power;
 use super::table::{Apply, Float};
 use super::{Arg, Fused, Pointwise, Row, Step};
-use crate::base::Mode;
+use crate::base::EvalPrecision;
 use crate::error::{Error, Result};
 use crate::tensor::index::{Odometer, broadcast, broadcast_strides, strides};
 use crate::tensor::{Boolean, DType, Element, Real, Tensor, cast, element_count, zeros};
@@ -12,7 +12,7 @@ use rayon::prelude::*;
 impl Pointwise {
     /// The value of the expression over operands that broadcast together. Float16 and bfloat16 are computed
     /// in float32 and rounded after each step.
-    pub fn eval(&self, operands: &[&Tensor], mode: Mode) -> Result<Tensor> {
+    pub fn eval(&self, operands: &[&Tensor], mode: EvalPrecision) -> Result<Tensor> {
         let mut shape = vec![];
         for operand in operands {
             shape = broadcast(&shape, operand.shape())?;
@@ -64,7 +64,7 @@ fn apply(
     operands: &[Tensor],
     results: &[Tensor],
     shape: &[usize],
-    mode: Mode,
+    mode: EvalPrecision,
 ) -> Result<Tensor> {
     let row = step.row;
     let missing = || Error::internal("a step reads what isn't there").at_operator(row.name);
@@ -101,7 +101,7 @@ fn apply(
     let out_shape: &[usize] = if count == 1 && element_count(shape)? != 1 { &[1] } else { shape };
     match row.name {
         "Identity" => return Ok(args[0].clone()),
-        "Cast" => return cast(&args[0], mode.held(step.to.unwrap_or(dtype)), true),
+        "Cast" => return cast(&args[0], mode.of(step.to.unwrap_or(dtype)), true),
         "Where" => return choose(&args, count, out_shape),
         _ => {}
     }
@@ -275,7 +275,9 @@ mod tests {
     #[test]
     fn integers_to_fractional_powers() {
         let pow = Pointwise::of(&super::super::table::POW, 2, &[]);
-        let of = |bases: Tensor, exponents: Tensor| pow.eval(&[&bases, &exponents], Mode::Declared).unwrap();
+        let of = |bases: Tensor, exponents: Tensor| {
+            pow.eval(&[&bases, &exponents], EvalPrecision::Declared).unwrap()
+        };
         let exponents = Tensor::new([6], vec![0.5f32, 1.5, -1.0, f32::NAN, f32::INFINITY, 0.5]).unwrap();
         let powers = of(Tensor::int64s([9, 4, 2, 3, 2, -9]), exponents);
         assert_eq!(powers.to_i64s().unwrap(), [3, 8, 0, 0, i64::MAX, 0]);

@@ -23,7 +23,7 @@ enum Source {
     Const(f32),
 }
 
-struct Part {
+struct FusedStep {
     apply: Apply<f32>,
     args: [Source; 3],
     count: usize,
@@ -34,7 +34,7 @@ struct Part {
 /// A [`Pointwise`] of float32 functions of float32, made ready to run.
 pub struct Fused {
     operands: usize,
-    parts: Vec<Part>,
+    parts: Vec<FusedStep>,
 }
 
 thread_local! {
@@ -57,7 +57,7 @@ impl Fused {
                 };
             }
             let typed = step.args.iter().any(|arg| !matches!(arg, Arg::Const(_)));
-            (typed && step.args.len() <= 3).then_some(Part {
+            (typed && step.args.len() <= 3).then_some(FusedStep {
                 apply,
                 args,
                 count: step.args.len(),
@@ -159,7 +159,7 @@ impl Fused {
             self.periodic(&slices, period, &mut out)?;
             return Tensor::floats(shape, out);
         }
-        let mut walk = Walk::new(operands, shape);
+        let mut walk = RunWalk::new(operands, shape);
         let spread;
         let mut slices: Vec<&[f32]> = slices;
         if walk.inner < SHORTEST.min(count) {
@@ -173,7 +173,7 @@ impl Fused {
                 .zip(&spread)
                 .map(|(&slice, spread)| spread.as_deref().unwrap_or(slice))
                 .collect();
-            walk = Walk {
+            walk = RunWalk {
                 outer: vec![],
                 inner: count,
                 steps: slices.iter().map(|slice| usize::from(slice.len() > 1)).collect(),
@@ -256,7 +256,7 @@ fn period(operands: &[&Tensor], shape: &[usize]) -> Option<usize> {
 }
 
 /// How operands are walked through: runs in which each is contiguous or one element.
-struct Walk {
+struct RunWalk {
     /// Dimensions outside the run: their size and each operand's stride.
     outer: Vec<(usize, Vec<usize>)>,
     inner: usize,
@@ -264,7 +264,7 @@ struct Walk {
     steps: Vec<usize>,
 }
 
-impl Walk {
+impl RunWalk {
     fn new(operands: &[&Tensor], shape: &[usize]) -> Self {
         let own: Vec<Vec<usize>> = operands
             .iter()
@@ -306,7 +306,7 @@ fn spread_out(operand: &Tensor, from: &[f32], shape: &[usize]) -> Result<Option<
     if from.len() == 1 || operand.shape() == shape {
         return Ok(None);
     }
-    let walk = Walk::new(&[operand], shape);
+    let walk = RunWalk::new(&[operand], shape);
     let count = element_count(shape)?;
     if count == from.len() {
         return Ok(None);

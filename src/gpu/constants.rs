@@ -3,7 +3,7 @@
 use super::buffers::Buffer;
 use super::device::GpuDevice;
 use super::time_limits::Task;
-use crate::base::{Layout, Storage};
+use crate::base::{ElementFormat, Layout};
 use crate::compiled::Packed;
 use crate::error::{Error, Result, line};
 use crate::kernels::Packing;
@@ -28,7 +28,7 @@ struct Key {
     args: Vec<usize>,
     packed_shape: Vec<usize>,
     layout: Layout,
-    storage: Storage,
+    storage: ElementFormat,
 }
 
 impl Key {

@@ -160,7 +160,7 @@ impl GpuDevice {
         &self.inner.found.info
     }
     /// Another device of the same adapter, with the same limits, that shares nothing with this one.
-    pub(super) fn twin(&self) -> Result<Self> {
+    pub(super) fn second_device(&self) -> Result<Self> {
         let twin = Self::request(self.inner.found.clone(), &self.inner.limits, self.time_limits)?;
         Ok(twin.with_checks(self.checks))
     }
@@ -177,7 +177,7 @@ impl GpuDevice {
         })
     }
     /// The same device, plans for which are made as for hardware, where it is a software adapter.
-    pub fn with_hardware_form(&self) -> Self {
+    pub fn as_hardware(&self) -> Self {
         self.with_capabilities(|capabilities| capabilities.software = false)
     }
     /// The same device with another bound on the bytes of its buffers; 16 GiB unless said here.

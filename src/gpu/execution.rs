@@ -7,12 +7,12 @@ use super::readback;
 use super::time_limits::Task;
 use super::timing::Timer;
 use super::translate;
-use crate::base::{PlaceId, UNIFORM_TABLE};
+use crate::base::{BufferId, UNIFORM_TABLE};
 use crate::error::{Error, Result, line};
 use crate::graph::ValueId;
 use crate::kernels::{Dispatch, PARAMS_WINDOW, reads_uniform_table};
 use crate::ops::Operator;
-use crate::plan::{Home, Place, Plan, STATUS_BYTES, Step, StepKind, decode, encode};
+use crate::plan::{Allocation, Plan, PlannedBuffer, STATUS_BYTES, Step, StepKind, decode, encode};
 use crate::tensor::Tensor;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -26,7 +26,7 @@ pub type Values = HashMap<ValueId, Tensor>;
 pub type Evaluate<'a> = dyn Fn(&dyn Operator, &[Option<&Tensor>]) -> Result<Vec<Tensor>> + 'a;
 
 /// The contents of a place, as they lie on the device.
-pub type PlaceBytes = (PlaceId, Vec<u8>);
+pub type PlaceBytes = (BufferId, Vec<u8>);
 
 /// Is given each step's index and what it wrote.
 pub type After<'a> = dyn FnMut(usize, &[PlaceBytes]) -> Result<()> + 'a;
@@ -74,7 +74,7 @@ impl Execution {
     /// Errors: the memory budget or a buffer limit exceeded, a kernel refused, the device lost.
     pub fn new(device: &GpuDevice, plan: &Arc<Plan>, constants: &Constants) -> Result<Self> {
         let fresh = device.pipelines().prepare_plan(device, plan)?;
-        let (constants, uploading) = translate::meanwhile(device, fresh, || {
+        let (constants, uploading) = translate::precompile_while(device, fresh, || {
             let start = Instant::now();
             constants.upload(device, &plan.constants).map(|constants| (constants, start.elapsed()))
         })?;
@@ -142,7 +142,7 @@ impl Execution {
         let layout = pipelines.layout(device, &accesses)?;
         let mut entries = Vec::with_capacity(dispatch.bindings.len());
         for (binding, (id, _)) in dispatch.bindings.iter().enumerate() {
-            let (place, buffer) = self.place(*id)?;
+            let (place, buffer) = self.buffer(*id)?;
             // Not the whole slot: a tenant larger than this one may be beyond what one binding may span.
             let size = std::num::NonZeroU64::new(place.bytes());
             let resource =
@@ -179,16 +179,16 @@ impl Execution {
     }
 
     /// A place and the buffer that it lives in.
-    pub(super) fn place(&self, id: PlaceId) -> Result<(&Place, &Buffer)> {
+    pub(super) fn buffer(&self, id: BufferId) -> Result<(&PlannedBuffer, &Buffer)> {
         let place = self
             .plan
-            .places
+            .buffers
             .get(id.0 as usize)
             .ok_or_else(|| Error::internal(format!("the plan has no place {}", id.0)))?;
-        let buffer = match place.home {
-            Home::Slot(index) => self.slots.get(index),
-            Home::Constant(index) => self.constants.get(index).map(|resident| &resident.buffer),
-            Home::Unassigned => None,
+        let buffer = match place.allocation {
+            Allocation::Slot(index) => self.slots.get(index),
+            Allocation::Constant(index) => self.constants.get(index).map(|resident| &resident.buffer),
+            Allocation::Unassigned => None,
         };
         match buffer {
             Some(buffer) if buffer.bytes() >= place.bytes() => Ok((place, buffer)),
@@ -355,8 +355,8 @@ impl Execution {
         }
     }
 
-    fn upload(&self, tensor: &Tensor, to: PlaceId) -> Result<()> {
-        let (place, buffer) = self.place(to)?;
+    fn upload(&self, tensor: &Tensor, to: BufferId) -> Result<()> {
+        let (place, buffer) = self.buffer(to)?;
         if tensor.shape() != place.fact.shape {
             let message =
                 format!("the shape is {:?} where {:?} was planned", tensor.shape(), place.fact.shape);
@@ -375,7 +375,7 @@ impl Execution {
         let (mut sources, mut targets) = (vec![], vec![]);
         for step in self.plan.steps.get(steps).unwrap_or_default() {
             if let StepKind::Download { from, value, layout } = step.kind {
-                let (place, buffer) = self.place(from)?;
+                let (place, buffer) = self.buffer(from)?;
                 sources.push((buffer, place.bytes()));
                 targets.push((place, value, layout));
             }
@@ -481,7 +481,7 @@ fn download_batch(plan: &Plan, at: usize, limit: u64) -> (usize, u64) {
     let limit = limit.saturating_sub(STATUS_BYTES);
     let (mut end, mut total) = (at, 0u64);
     while let Some(StepKind::Download { from, .. }) = plan.steps.get(end).map(|step| &step.kind) {
-        let bytes = plan.places.get(from.0 as usize).map_or(0, Place::bytes);
+        let bytes = plan.buffers.get(from.0 as usize).map_or(0, PlannedBuffer::bytes);
         if end > at && total.saturating_add(bytes) > limit {
             break;
         }

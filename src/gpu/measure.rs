@@ -4,10 +4,10 @@ use super::constants::Constants;
 use super::device::GpuDevice;
 use super::execution::Execution;
 use super::time_limits::Task;
-use crate::base::{Access, Fact, Layout, PlaceId, Precision, Storage};
+use crate::base::{Access, BufferId, ElementFormat, Fact, Layout, Precision};
 use crate::error::{Error, Result};
 use crate::kernels::Dispatch;
-use crate::plan::{Home, Place, Plan, Step, StepKind};
+use crate::plan::{Allocation, Plan, PlannedBuffer, Step, StepKind};
 use crate::tensor::DType;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -34,7 +34,7 @@ pub fn measure(device: &GpuDevice) -> Result<Measured> {
     let groups = vectors.div_ceil(256);
     let row = groups.min(32_768);
     // As kernels read: a software adapter counts words, whatever their width.
-    let word = if device.capabilities().form().wide {
+    let word = if device.capabilities().dialect().wide {
         "alias Word = vec2<u64>;\n"
     } else {
         "alias Word = vec4<f32>;\n"
@@ -77,16 +77,16 @@ fn best(device: &GpuDevice, plan: Plan) -> Result<f64> {
 
 /// A plan of one kernel from one place of `floats` to another, eight times over.
 fn plan(kernel: &'static str, source: &str, floats: u32, params: [u32; 2], grid: [u32; 3]) -> Plan {
-    let place = |slot| Place {
+    let buffer = |slot| PlannedBuffer {
         value: None,
         label: kernel.to_string(),
         fact: Fact::new(DType::F32, [floats as usize]),
         layout: Layout::Dense,
-        storage: Storage::F32,
-        home: Home::Slot(slot),
+        storage: ElementFormat::F32,
+        allocation: Allocation::Slot(slot),
         part: None,
     };
-    let (from, to) = (PlaceId(0), PlaceId(1));
+    let (from, to) = (BufferId(0), BufferId(1));
     let dispatch = Dispatch {
         kernel,
         source: source.into(),
@@ -106,7 +106,7 @@ fn plan(kernel: &'static str, source: &str, floats: u32, params: [u32; 2], grid:
     };
     Plan {
         graph: Default::default(),
-        places: vec![place(0), place(1)],
+        buffers: vec![buffer(0), buffer(1)],
         steps: vec![step; 8],
         slots: vec![floats as u64 * 4; 2],
         constants: vec![],

@@ -3,9 +3,9 @@
 use super::buffers::Buffer;
 use super::execution::{After, Evaluate, Execution, PlaceBytes, Values, Watch, at_step};
 use super::readback;
-use crate::base::PlaceId;
+use crate::base::BufferId;
 use crate::error::{Error, Result};
-use crate::plan::{Home, StepKind};
+use crate::plan::{Allocation, StepKind};
 
 /// Fills what a step is about to write, so that a store left out is seen: a NaN as an f32 and as two f16, and
 /// no likely integer.
@@ -37,13 +37,13 @@ impl Execution {
             return Err(Error::internal(format!("step {step} is not one that the GPU runs")));
         };
         for id in self.activations(&step.writes) {
-            let (place, buffer) = self.place(id)?;
+            let (place, buffer) = self.buffer(id)?;
             // Bytes were padded to 16 when the plan was made, which fits the host's memory.
             buffer.write(&self.device, bytemuck::cast_slice(&vec![POISON; (place.bytes() / 4) as usize]))?;
         }
         for (id, bytes) in feed {
-            let (place, buffer) = self.place(*id)?;
-            if matches!(place.home, Home::Constant(_)) {
+            let (place, buffer) = self.buffer(*id)?;
+            if matches!(place.allocation, Allocation::Constant(_)) {
                 continue;
             }
             if bytes.len() as u64 > place.bytes() || !bytes.len().is_multiple_of(4) {
@@ -75,9 +75,12 @@ impl Execution {
     }
 
     /// Those of some places that are activations.
-    fn activations(&self, places: &[PlaceId]) -> Vec<PlaceId> {
-        let is_slot = |id: &&PlaceId| {
-            self.plan.places.get(id.0 as usize).is_some_and(|place| matches!(place.home, Home::Slot(_)))
+    fn activations(&self, places: &[BufferId]) -> Vec<BufferId> {
+        let is_slot = |id: &&BufferId| {
+            self.plan
+                .buffers
+                .get(id.0 as usize)
+                .is_some_and(|place| matches!(place.allocation, Allocation::Slot(_)))
         };
         places.iter().filter(is_slot).copied().collect()
     }
@@ -87,13 +90,13 @@ impl Execution {
         &self,
         mut pending: Option<wgpu::CommandEncoder>,
         step: usize,
-        places: &[PlaceId],
+        places: &[BufferId],
     ) -> Result<Vec<PlaceBytes>> {
         let ids = self.activations(places);
         let mut all = Vec::with_capacity(ids.len());
         // One at a time: together they may exceed the largest buffer.
         for id in ids {
-            let (place, buffer) = self.place(id)?;
+            let (place, buffer) = self.buffer(id)?;
             let staging = Buffer::staging(&self.device, place.bytes())?;
             readback::read(
                 &self.device,

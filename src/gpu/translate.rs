@@ -47,7 +47,7 @@ struct Told {
 ///
 /// On adapters that translate when a pipeline is made, it only does the work. Errors: those of `work`, a lost
 /// device, a kernel that takes too long: the threads are left behind then, and own what they use.
-pub(super) fn meanwhile<T>(
+pub(super) fn precompile_while<T>(
     device: &GpuDevice,
     mut kernels: Vec<Kernel>,
     work: impl FnOnce() -> Result<T>,
@@ -142,7 +142,7 @@ fn help(device: GpuDevice, queue: &Mutex<Vec<Kernel>>, sender: mpsc::Sender<Told
     if queue.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
         return;
     }
-    match device.twin() {
+    match device.second_device() {
         Ok(twin) => drain(&twin, queue, &sender, true),
         Err(problem) => tracing::debug!("a helper device gave up: {problem}"),
     }

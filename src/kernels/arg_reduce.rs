@@ -6,7 +6,7 @@ use super::block::parameters;
 use super::reduce::merged;
 use super::team::{Neighbours, Team};
 use super::{Kernel, Prelude, folded_grid};
-use crate::base::{Access, Layout, Storage, Unsupported, View};
+use crate::base::{Access, ElementFormat, Layout, Unsupported, View};
 use crate::tensor::DType;
 
 pub static ARG_REDUCE: Kernel = Kernel {
@@ -39,7 +39,7 @@ parameters! {
     }
 }
 
-fn prelude(dtype: DType, storage: Storage, rank: usize, maximum: bool, last: bool) -> Prelude {
+fn prelude(dtype: DType, storage: ElementFormat, rank: usize, maximum: bool, last: bool) -> Prelude {
     let sign = if maximum { ">" } else { "<" };
     let equal = if last { "=" } else { "" };
     // NaN ranks above every number.
@@ -57,7 +57,7 @@ fn prelude(dtype: DType, storage: Storage, rank: usize, maximum: bool, last: boo
         (_, false) => " && !is_nan(x)",
     };
     let text = match storage {
-        Storage::I64 => {
+        ElementFormat::I64 => {
             let less = if dtype == DType::U64 { "ltu64" } else { "lt64" };
             match (maximum, last) {
                 (true, false) => format!("{less}(best, x)"),
@@ -77,18 +77,25 @@ fn prelude(dtype: DType, storage: Storage, rank: usize, maximum: bool, last: boo
 }
 
 fn variants() -> Vec<Prelude> {
-    samples().into_iter().map(|sample| sample.constant("WIDTH", WIDTH)).collect()
+    test_variants().into_iter().map(|sample| sample.constant("WIDTH", WIDTH)).collect()
 }
 
 fn team_variants() -> Vec<Prelude> {
-    Team::each(samples())
+    Team::each(test_variants())
 }
 
-fn samples() -> Vec<Prelude> {
+fn test_variants() -> Vec<Prelude> {
     let mut list = vec![];
-    let all = [Storage::F32, Storage::F16, Storage::F16Packed, Storage::I32, Storage::U32, Storage::I64]
-        .map(|storage| (DType::F32, storage));
-    for (dtype, storage) in all.into_iter().chain([(DType::U64, Storage::I64)]) {
+    let all = [
+        ElementFormat::F32,
+        ElementFormat::F16,
+        ElementFormat::F16Packed,
+        ElementFormat::I32,
+        ElementFormat::U32,
+        ElementFormat::I64,
+    ]
+    .map(|storage| (DType::F32, storage));
+    for (dtype, storage) in all.into_iter().chain([(DType::U64, ElementFormat::I64)]) {
         list.extend(
             [(true, false), (false, true), (true, true), (false, false)]
                 .map(|(maximum, last)| prelude(dtype, storage, 2, maximum, last)),
@@ -129,10 +136,10 @@ pub fn emit_view(
     if kept.len() > MAX_RANK {
         return Err(Unsupported::new(format!("a reduction that keeps {} dimensions", kept.len())));
     }
-    let narrow =
+    let to_u32 =
         |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a reduction beyond 2³² elements"));
     let elements = output.count();
-    let groups = narrow(elements.div_ceil(4))?;
+    let groups = to_u32(elements.div_ceil(4))?;
     let capabilities = at.capabilities();
     let neighbours = if input.strides[axis] == 1 { Neighbours::Items } else { Neighbours::Lines };
     let team = (!capabilities.software)
@@ -144,19 +151,19 @@ pub fn emit_view(
     let mut params = Params {
         groups,
         per_row: grid[0],
-        elements: narrow(elements)?,
-        offset: narrow(input.offset)?,
-        length: narrow(input.shape[axis])?,
+        elements: to_u32(elements)?,
+        offset: to_u32(input.offset)?,
+        length: to_u32(input.shape[axis])?,
         step: input.strides[axis] as i32 as u32,
         spare: [0; 2],
         sizes: [1; MAX_RANK],
         strides: [0; MAX_RANK],
     };
     for (d, dim) in kept.iter().enumerate() {
-        (params.sizes[d], params.strides[d]) = (narrow(dim.0)?, dim.1 as i32 as u32);
+        (params.sizes[d], params.strides[d]) = (to_u32(dim.0)?, dim.1 as i32 as u32);
     }
     let prelude = prelude(dtype, storage, kept.len(), maximum, last);
-    let bindings = [(input.place, Access::Read), (output.place, Access::Write)];
+    let bindings = [(input.buffer, Access::Read), (output.buffer, Access::Write)];
     match team {
         Some(team) => at.emit(&ARG_REDUCE_TEAM, prelude.team(team), params, &bindings, grid),
         None => at.emit(&ARG_REDUCE, prelude.constant("WIDTH", WIDTH), params, &bindings, grid),

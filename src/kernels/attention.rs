@@ -5,7 +5,7 @@ use super::Lowering;
 use super::block::parameters;
 use super::team::Team;
 use super::{Kernel, Prelude, folded_grid};
-use crate::base::{Access, Capabilities, Fact, Layout, PlaceId, Storage, Unsupported, View};
+use crate::base::{Access, BufferId, Capabilities, ElementFormat, Fact, Layout, Unsupported, View};
 use crate::tensor::DType;
 
 const COMMON: &str = include_str!("../../shaders/lib/attention.wgsl");
@@ -91,11 +91,11 @@ const ZERO_UNSEEN: u32 = 2;
 /// The largest number of elements of a key or a value that the kernels hold.
 pub const MAX_DEPTH: usize = 256;
 /// Where a query's sight has no end; keys and offsets stay below it.
-const FAR: i32 = 1 << 29;
+const UNBOUNDED: i32 = 1 << 29;
 
 /// What makes a variant: see the shaders.
 #[derive(Debug, Clone, Copy)]
-struct Variant {
+struct AttentionVariant {
     depth4: u32,
     value4: u32,
     tail: bool,
@@ -114,7 +114,7 @@ const KEY_WIDTH: u32 = 128;
 const FEW_QUERIES: usize = 16;
 /// Workgroups that an adapter should have to do, and the fewest keys that are worth one: more are made for
 /// fewer queries and heads.
-const ENOUGH: usize = 256;
+const MIN_WORKGROUPS: usize = 256;
 const CHUNK: usize = 256;
 
 /// Keys that pass through workgroup memory at a time: 16 KiB hold them with their values.
@@ -133,7 +133,7 @@ fn rows(queries: usize, groups: u32) -> u32 {
     most.min(u32::try_from(queries.div_ceil(NARROW as usize)).unwrap_or(most)).max(1).next_power_of_two()
 }
 
-fn prelude(storage: Storage, v: Variant) -> Prelude {
+fn prelude(storage: ElementFormat, v: AttentionVariant) -> Prelude {
     let base = Prelude::new()
         .storage(storage)
         .constant("D4", v.depth4)
@@ -143,7 +143,7 @@ fn prelude(storage: Storage, v: Variant) -> Prelude {
     let base = base.flag("MASK", v.mask.is_some());
     let base = if v.mask == Some(true) {
         let seen = "vec4(Mlane_of(m, 0u), Mlane_of(m, 1u), Mlane_of(m, 2u), Mlane_of(m, 3u)) != vec4(0)";
-        base.typed("M", Storage::I32)
+        base.typed("M", ElementFormat::I32)
             .code(&format!("alias StoredMask = MStored4;\nfn mask4(m: StoredMask) -> vec4<f32> {{ return select(vec4(p.nothing), vec4(0.0), {seen}); }}\n"))
     } else {
         base.code("alias StoredMask = Stored4;\nfn mask4(m: StoredMask) -> vec4<f32> { return load4(m); }\n")
@@ -156,66 +156,69 @@ const RESULT: &str = "alias StoredResult = Stored4;\n";
 const WHOLE: &str = "alias StoredResult = Stored4;\n\
     fn result4(total: vec4<f32>, sum: f32) -> StoredResult { return store4(finished(total, sum)); }\n\
     fn measures4(high: f32, sum: f32) -> StoredResult { return store4(vec4(0.0)); }\n";
-/// Float32 whatever the output stores, in a place of u32.
+/// Float32 whatever the output stores, in a buffer of u32.
 const PARTS: &str = "alias StoredResult = vec4<u32>;\n\
     fn result4(total: vec4<f32>, sum: f32) -> StoredResult { return bitcast<vec4<u32>>(total); }\n\
     fn measures4(high: f32, sum: f32) -> StoredResult { return bitcast<vec4<u32>>(vec4(high, sum, 0.0, 0.0)); }\n";
 
-fn by_keys(storage: Storage, v: Variant, split: bool) -> Prelude {
+fn by_keys(storage: ElementFormat, v: AttentionVariant, split: bool) -> Prelude {
     let team = Team { width: KEY_WIDTH, team: KEY_WIDTH, stride: 1, held: 1 };
     prelude(storage, v).flag("SPLIT", split).code(if split { PARTS } else { WHOLE }).team(team)
 }
 
-fn join(storage: Storage) -> Prelude {
+fn join(storage: ElementFormat) -> Prelude {
     Prelude::new().storage(storage).constant("WIDTH", WIDTH)
 }
 
-fn tiled(storage: Storage, v: Variant) -> Prelude {
+fn tiled(storage: ElementFormat, v: AttentionVariant) -> Prelude {
     prelude(storage, v).code(RESULT).constant("WIDTH", WIDTH).constant("TILE", tile(v.depth4, v.value4))
 }
 
-fn by_rows(storage: Storage, v: Variant, rows: u32) -> Prelude {
+fn by_rows(storage: ElementFormat, v: AttentionVariant, rows: u32) -> Prelude {
     let base = prelude(storage, v).code(RESULT).constant("WIDTH", NARROW).constant("ROWS", rows);
     base.turns("KEY_CALLS", v.depth4.div_ceil(4)).turns("VALUE_CALLS", v.value4.div_ceil(4))
 }
 
-fn samples() -> Vec<(Storage, Variant)> {
-    let plain = Variant { depth4: 16, value4: 16, tail: false, softcap: false, mask: None };
+fn test_variants() -> Vec<(ElementFormat, AttentionVariant)> {
+    let plain = AttentionVariant { depth4: 16, value4: 16, tail: false, softcap: false, mask: None };
     let mut list = vec![];
-    for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
+    for storage in [ElementFormat::F32, ElementFormat::F16, ElementFormat::F16Packed] {
         for mask in [None, Some(false), Some(true)] {
-            list.push((storage, Variant { mask, ..plain }));
+            list.push((storage, AttentionVariant { mask, ..plain }));
         }
-        list.push((storage, Variant { depth4: 2, value4: 3, tail: true, softcap: true, mask: Some(false) }));
-        list.push((storage, Variant { depth4: 64, value4: 64, ..plain }));
+        list.push((
+            storage,
+            AttentionVariant { depth4: 2, value4: 3, tail: true, softcap: true, mask: Some(false) },
+        ));
+        list.push((storage, AttentionVariant { depth4: 64, value4: 64, ..plain }));
     }
     list
 }
 
 fn tiled_variants() -> Vec<Prelude> {
-    samples().into_iter().map(|(storage, variant)| tiled(storage, variant)).collect()
+    test_variants().into_iter().map(|(storage, variant)| tiled(storage, variant)).collect()
 }
 
 fn row_variants() -> Vec<Prelude> {
-    samples()
+    test_variants()
         .into_iter()
         .map(|(storage, variant)| by_rows(storage, variant, rows(100, variant.depth4 + variant.value4)))
         .collect()
 }
 
 fn key_variants() -> Vec<Prelude> {
-    samples()
+    test_variants()
         .into_iter()
         .flat_map(|(storage, variant)| [false, true].map(|split| by_keys(storage, variant, split)))
         .collect()
 }
 
 fn join_variants() -> Vec<Prelude> {
-    [Storage::F32, Storage::F16, Storage::F16Packed].map(join).into()
+    [ElementFormat::F32, ElementFormat::F16, ElementFormat::F16Packed].map(join).into()
 }
 
 /// Whether the kernels take heads of these depths.
-pub fn takes(depth: usize, value_depth: usize) -> bool {
+pub fn supports(depth: usize, value_depth: usize) -> bool {
     (1..=MAX_DEPTH).contains(&depth) && (1..=MAX_DEPTH).contains(&value_depth)
 }
 
@@ -271,30 +274,33 @@ pub struct Tensors {
     /// `[batch, heads, queries, keys]`, and whether it is of bools, which say what is seen.
     pub mask: Option<(View, bool)>,
     /// The number of valid keys of each batch, int64.
-    pub lengths: Option<PlaceId>,
+    pub lengths: Option<BufferId>,
 }
 
-/// Emits an attention of heads that the kernels take: see [`takes`].
+/// Emits an attention of heads that the kernels take: see [`supports`].
 pub fn emit(
     at: &mut dyn Lowering,
-    storage: Storage,
+    storage: ElementFormat,
     problem: &Problem,
     tensors: &Tensors,
 ) -> Result<(), Unsupported> {
     let Tensors { q, k, v, y, mask, lengths } = tensors;
     let dummy = at.dummy(storage)?;
-    let mask_place = mask.as_ref().map_or(dummy, |(view, _)| view.place);
-    let places = [q.place, k.place, v.place, mask_place, lengths.unwrap_or(dummy), y.place];
-    let narrow = |value: usize| i32::try_from(value).ok().filter(|&value| value < FAR).ok_or_else(beyond);
-    let far = |window: Option<usize>| window.map_or(FAR, |size| i32::try_from(size).unwrap_or(FAR).min(FAR));
+    let mask_place = mask.as_ref().map_or(dummy, |(view, _)| view.buffer);
+    let buffers = [q.buffer, k.buffer, v.buffer, mask_place, lengths.unwrap_or(dummy), y.buffer];
+    let to_i32 =
+        |value: usize| i32::try_from(value).ok().filter(|&value| value < UNBOUNDED).ok_or_else(beyond);
+    let far = |window: Option<usize>| {
+        window.map_or(UNBOUNDED, |size| i32::try_from(size).unwrap_or(UNBOUNDED).min(UNBOUNDED))
+    };
     let (depth4, value4) = (
-        narrow(problem.depth)?.unsigned_abs().div_ceil(4),
-        narrow(problem.value_depth)?.unsigned_abs().div_ceil(4),
+        to_i32(problem.depth)?.unsigned_abs().div_ceil(4),
+        to_i32(problem.value_depth)?.unsigned_abs().div_ceil(4),
     );
     let mut params = Params {
-        queries: narrow(problem.queries)?.unsigned_abs(),
-        keys: narrow(problem.keys)?.unsigned_abs(),
-        group: narrow(problem.heads / problem.kv_heads)?.unsigned_abs(),
+        queries: to_i32(problem.queries)?.unsigned_abs(),
+        keys: to_i32(problem.keys)?.unsigned_abs(),
+        group: to_i32(problem.heads / problem.kv_heads)?.unsigned_abs(),
         flags: if lengths.is_some() { HAS_LENGTHS } else { 0 }
             | if problem.zero_unseen { ZERO_UNSEEN } else { 0 },
         q: strides(q)?,
@@ -302,10 +308,10 @@ pub fn emit(
         v: strides(v)?,
         y: strides(y)?,
         mask: mask.as_ref().map(|(view, _)| strides(view)).transpose()?.unwrap_or_default(),
-        offset: narrow(problem.past)?,
+        offset: to_i32(problem.past)?,
         left: far(problem.window[0]),
         right: if problem.causal { 0 } else { far(problem.window[1]) },
-        tail: (depth4 * 4).min(narrow(problem.depth)?.unsigned_abs() - (depth4 - 1) * 4),
+        tail: (depth4 * 4).min(to_i32(problem.depth)?.unsigned_abs() - (depth4 - 1) * 4),
         scale: problem.scale,
         softcap: problem.softcap,
         nothing: f32::NEG_INFINITY,
@@ -315,7 +321,7 @@ pub fn emit(
         zero: 0,
         chunk: 0,
     };
-    let variant = Variant {
+    let variant = AttentionVariant {
         depth4,
         value4,
         tail: !problem.depth.is_multiple_of(4),
@@ -324,9 +330,9 @@ pub fn emit(
     };
     let grid = |queries: u32| -> Result<[u32; 3], Unsupported> {
         Ok([
-            narrow(problem.queries)?.unsigned_abs().div_ceil(queries),
-            narrow(problem.heads)?.unsigned_abs(),
-            narrow(problem.batch)?.unsigned_abs(),
+            to_i32(problem.queries)?.unsigned_abs().div_ceil(queries),
+            to_i32(problem.heads)?.unsigned_abs(),
+            to_i32(problem.batch)?.unsigned_abs(),
         ])
     };
     let capabilities = at.capabilities();
@@ -336,32 +342,32 @@ pub fn emit(
             &ATTENTION_ROWS,
             by_rows(storage, variant, rows),
             params,
-            &bound(places),
+            &bound(buffers),
             grid(rows * NARROW)?,
         );
     }
-    let rows = narrow(problem.heads.saturating_mul(problem.queries))?.unsigned_abs();
+    let rows = to_i32(problem.heads.saturating_mul(problem.queries))?.unsigned_abs();
     if problem.queries > FEW_QUERIES || rows > capabilities.max_grid {
-        return at.emit(&ATTENTION, tiled(storage, variant), params, &bound(places), grid(WIDTH)?);
+        return at.emit(&ATTENTION, tiled(storage, variant), params, &bound(buffers), grid(WIDTH)?);
     }
     // A workgroup a query; several where these are few and the keys many.
     let batch = grid(1)?[2];
     let chunk = chunk(problem.keys, (rows as usize).saturating_mul(problem.batch));
-    let splits = narrow(problem.keys.div_ceil(chunk).max(1))?.unsigned_abs();
-    (params.rows, params.chunk) = (rows, narrow(chunk)?.unsigned_abs());
+    let splits = to_i32(problem.keys.div_ceil(chunk).max(1))?.unsigned_abs();
+    (params.rows, params.chunk) = (rows, to_i32(chunk)?.unsigned_abs());
     if splits == 1 {
         return at.emit(
             &ATTENTION_KEYS,
             by_keys(storage, variant, false),
             params,
-            &bound(places),
+            &bound(buffers),
             [1, rows, batch],
         );
     }
     let shape = vec![problem.batch, rows as usize, splits as usize, 4 * (value4 as usize + 1)];
-    let parts = at.scratch(&Fact::new(DType::U32, shape), Layout::Dense)?.place;
-    let [.., output] = places;
-    let mut to_parts = places;
+    let parts = at.scratch(&Fact::new(DType::U32, shape), Layout::Dense)?.buffer;
+    let [.., output] = buffers;
+    let mut to_parts = buffers;
     to_parts[5] = parts;
     at.emit(
         &ATTENTION_KEYS,
@@ -371,7 +377,7 @@ pub fn emit(
         [splits, rows, batch],
     )?;
     let groups =
-        narrow(problem.batch.saturating_mul(rows as usize).saturating_mul(value4 as usize))?.unsigned_abs();
+        to_i32(problem.batch.saturating_mul(rows as usize).saturating_mul(value4 as usize))?.unsigned_abs();
     let grid = folded_grid(groups.div_ceil(WIDTH) as u64, capabilities.max_grid);
     let zero_unseen = problem.zero_unseen as u32;
     let params = JoinParams {
@@ -388,15 +394,15 @@ pub fn emit(
     at.emit(&ATTENTION_JOIN, join(storage), params, &[(parts, Access::Read), (output, Access::Write)], grid)
 }
 
-/// The bindings of the places of Q, K, V, the mask, the lengths and the result.
-fn bound(places: [PlaceId; 6]) -> Vec<(PlaceId, Access)> {
+/// The bindings of the buffers of Q, K, V, the mask, the lengths and the result.
+fn bound(buffers: [BufferId; 6]) -> Vec<(BufferId, Access)> {
     let access = [Access::Read, Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
-    places.into_iter().zip(access).collect()
+    buffers.into_iter().zip(access).collect()
 }
 
 /// The keys of a workgroup, where there are `keys` for each of `rows` queries of all heads and batches.
 fn chunk(keys: usize, rows: usize) -> usize {
-    let splits = ENOUGH.div_ceil(rows.max(1)).min(keys / CHUNK).max(1);
+    let splits = MIN_WORKGROUPS.div_ceil(rows.max(1)).min(keys / CHUNK).max(1);
     keys.div_ceil(splits).max(1)
 }
 

@@ -2,9 +2,11 @@
 
 use super::Lowering;
 use super::block::parameters;
-use super::epilogue::{Ends, Epilogue, samples};
-use super::{Kernel, Packing, Prelude, gemm, gemm_cooperative, matmul, narrow, pair, weights as packed};
-use crate::base::{PlaceId, Storage, UNIFORM_TABLE, Unsupported, Variant, bucket, candidates};
+use super::epilogue::{Epilogue, OutputStage, test_variants};
+use super::{Kernel, Packing, Prelude, gemm, gemm_cooperative, matmul, pair, to_u32, weights as packed};
+use crate::base::{
+    BufferId, ElementFormat, TileConfiguration, UNIFORM_TABLE, Unsupported, bucket, candidates,
+};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -21,9 +23,9 @@ pub static DEPTHWISE: Kernel = Kernel {
     variants: depthwise_variants,
 };
 
-/// Sizes of a convolution `[n, in_c, in_h, in_w] → [n, out_c, out_h, out_w]`.
+/// ConvSizes of a convolution `[n, in_c, in_h, in_w] → [n, out_c, out_h, out_w]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sizes {
+pub struct ConvSizes {
     pub n: usize,
     pub in_c: usize,
     pub in_h: usize,
@@ -120,7 +122,7 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(s: &Sizes, any_weights: bool) -> Self {
+    fn new(s: &ConvSizes, any_weights: bool) -> Self {
         let (kernel, stride) = (s.kernel[1], s.stride[1]);
         let served = s.dilation[1] == 1 && (2..=7).contains(&kernel) && stride <= 2;
         let pixels = if served && stride == 1 { pixels(s.out_w, &[7, 8]) } else { 4 };
@@ -134,7 +136,7 @@ fn worthwhile(out_w: usize, counts: &[u32]) -> Vec<u32> {
 }
 
 /// What a convolution's choice depends on.
-fn key(kernel: &str, storage: Storage, s: &Sizes) -> String {
+fn key(kernel: &str, storage: ElementFormat, s: &ConvSizes) -> String {
     let ([kh, kw], [sh, sw], [dh, dw]) = (s.kernel, s.stride, s.dilation);
     let rows = bucket(s.n.saturating_mul(s.out_h));
     format!(
@@ -160,7 +162,7 @@ struct Traits {
     few_taps: bool,
 }
 
-fn prelude(storage: Storage, pixels: u32, width: u32, of: Traits, epilogue: &Epilogue) -> Prelude {
+fn prelude(storage: ElementFormat, pixels: u32, width: u32, of: Traits, epilogue: &Epilogue) -> Prelude {
     let base = Prelude::new()
         .storage(storage)
         .shared("input", storage, !of.split)
@@ -173,7 +175,7 @@ fn prelude(storage: Storage, pixels: u32, width: u32, of: Traits, epilogue: &Epi
     epilogue.prelude(packed::prelude(base, of.panels))
 }
 
-fn depthwise_prelude(storage: Storage, rows: Rows, width: u32, epilogue: &Epilogue) -> Prelude {
+fn depthwise_prelude(storage: ElementFormat, rows: Rows, width: u32, epilogue: &Epilogue) -> Prelude {
     let (kernel, stride) = rows.window.unwrap_or((1, 1));
     let base = Prelude::new()
         .storage(storage)
@@ -190,7 +192,7 @@ fn depthwise_prelude(storage: Storage, rows: Rows, width: u32, epilogue: &Epilog
 
 fn variants() -> Vec<Prelude> {
     let mut list = vec![];
-    for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
+    for storage in [ElementFormat::F32, ElementFormat::F16, ElementFormat::F16Packed] {
         let plain = Traits::default();
         for of in [
             plain,
@@ -206,7 +208,7 @@ fn variants() -> Vec<Prelude> {
                 few_taps: true,
             },
         ] {
-            list.extend(samples().iter().map(|epilogue| prelude(storage, 8, 16, of, epilogue)));
+            list.extend(test_variants().iter().map(|epilogue| prelude(storage, 8, 16, of, epilogue)));
         }
     }
     list
@@ -214,14 +216,16 @@ fn variants() -> Vec<Prelude> {
 
 fn depthwise_variants() -> Vec<Prelude> {
     let mut list = vec![];
-    for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
+    for storage in [ElementFormat::F32, ElementFormat::F16, ElementFormat::F16Packed] {
         for rows in [
             Rows { pixels: 4, window: None, any_weights: true },
             Rows { pixels: 7, window: Some((3, 1)), any_weights: false },
             Rows { pixels: 7, window: Some((7, 1)), any_weights: false },
             Rows { pixels: 4, window: Some((5, 2)), any_weights: true },
         ] {
-            list.extend(samples().iter().map(|epilogue| depthwise_prelude(storage, rows, 16, epilogue)));
+            list.extend(
+                test_variants().iter().map(|epilogue| depthwise_prelude(storage, rows, 16, epilogue)),
+            );
         }
     }
     list
@@ -256,37 +260,37 @@ fn pack_depthwise(weights: &Tensor, _: &[usize]) -> Result<Tensor> {
 }
 
 /// Whether this kernel serves the sizes: groups are whole groups of 4 channels, or there is one.
-pub fn serves(sizes: &Sizes) -> bool {
+pub fn supports(sizes: &ConvSizes) -> bool {
     sizes.groups == 1
         || (sizes.in_c / sizes.groups).is_multiple_of(4) && (sizes.out_c / sizes.groups).is_multiple_of(4)
         || is_depthwise(sizes)
 }
 
-pub fn is_depthwise(sizes: &Sizes) -> bool {
+pub fn is_depthwise(sizes: &ConvSizes) -> bool {
     sizes.groups > 1 && sizes.groups == sizes.in_c && sizes.in_c == sizes.out_c
 }
 
 /// Whether this kernel serves the sizes with weights that are no constant too: as `[h, w, in_c/groups,
 /// out_c]` in rows of 4 they lie as the packed ones do.
-pub fn serves_rows(sizes: &Sizes) -> bool {
-    serves(sizes) && (is_depthwise(sizes) || (sizes.in_c / sizes.groups).is_multiple_of(4))
+pub fn supports_rows(sizes: &ConvSizes) -> bool {
+    supports(sizes) && (is_depthwise(sizes) || (sizes.in_c / sizes.groups).is_multiple_of(4))
 }
 
 /// Emits a convolution. Places are channels-last, and contiguous but for the output's; `rows` has the weights
-/// where the node's input 1 is no constant: see [`serves_rows`].
+/// where the node's input 1 is no constant: see [`supports_rows`].
 pub fn emit(
     at: &mut dyn Lowering,
-    storage: Storage,
-    s: &Sizes,
-    input: PlaceId,
-    rows: Option<PlaceId>,
-    ends: &Ends,
+    storage: ElementFormat,
+    s: &ConvSizes,
+    input: BufferId,
+    rows: Option<BufferId>,
+    stage: &OutputStage,
 ) -> Result<(), Unsupported> {
-    let (epilogue, output) = (&ends.epilogue, ends.output);
+    let (epilogue, output) = (&stage.epilogue, stage.output);
     let capabilities = at.capabilities();
     let (in_c4, out_c4) = (s.in_c.div_ceil(4), s.out_c.div_ceil(4));
     let width = matmul::width(&capabilities, out_c4);
-    let columns = narrow(out_c4)?.div_ceil(width);
+    let columns = to_u32(out_c4)?.div_ceil(width);
     let pad = pair(s.pad)?.map(|value| value as i32);
     let fold = |blocks: u64| super::folded_grid(blocks, capabilities.max_grid);
     if is_depthwise(s) {
@@ -296,24 +300,25 @@ pub fn emit(
         let packed = rows.map_or_else(packed, Ok)?;
         let rule = Rows::new(s, rows.is_some());
         let tiles: &[u32] = if rule.window.is_some() { &[4, 7, 8] } else { &[4] };
-        let all = candidates(Variant::alone(rule.pixels, false), &worthwhile(s.out_w, tiles), false);
+        let all =
+            candidates(TileConfiguration::alone(rule.pixels, false), &worthwhile(s.out_w, tiles), false);
         let by = Rows { pixels: at.choose(key("depthwise", storage, s), all).tile, ..rule };
-        let blocks_w = narrow(s.out_w)?.div_ceil(by.pixels);
-        let lines = narrow(s.n.saturating_mul(s.out_h))?;
+        let blocks_w = to_u32(s.out_w)?.div_ceil(by.pixels);
+        let lines = to_u32(s.n.saturating_mul(s.out_h))?;
         let grid = fold(lines as u64 * blocks_w as u64);
         let params = DepthwiseParams {
-            in_h: narrow(s.in_h)?,
-            in_w: narrow(s.in_w)?,
-            c4: narrow(in_c4)?,
-            out_h: narrow(s.out_h)?,
-            out_w: narrow(s.out_w)?,
+            in_h: to_u32(s.in_h)?,
+            in_w: to_u32(s.in_w)?,
+            c4: to_u32(in_c4)?,
+            out_h: to_u32(s.out_h)?,
+            out_w: to_u32(s.out_w)?,
             blocks_w,
             rows: lines,
             kernel: pair(s.kernel)?,
             stride: pair(s.stride)?,
             pad,
             dilation: pair(s.dilation)?,
-            limit_w: narrow(s.in_w)?,
+            limit_w: to_u32(s.in_w)?,
             flags: epilogue.flags,
             alpha: 1.0,
             low: epilogue.low,
@@ -325,7 +330,7 @@ pub fn emit(
             step: output.step,
             spare: [0; 3],
         };
-        let bindings = ends.bindings(at, storage, [input, packed])?;
+        let bindings = stage.bindings(at, storage, [input, packed])?;
         return at.emit(
             &DEPTHWISE,
             depthwise_prelude(storage, by, width, epilogue),
@@ -344,15 +349,15 @@ pub fn emit(
     } else {
         Packing { name: "conv", args: vec![], shape, pack: pack_weights }
     };
-    let b_row = if panels { packed::panel_step(taps * in_group4)? } else { narrow(out_c4)? };
+    let b_row = if panels { packed::panel_step(taps * in_group4)? } else { to_u32(out_c4)? };
     let packed = rows.map_or_else(|| at.packed(1, packing), Ok)?;
     let terms = s.n.saturating_mul(s.out_h * s.out_w).saturating_mul(s.out_c).saturating_mul(taps * in_group);
     // Where many pixels of an invocation share loads.
-    let many = panels || capabilities.form().quads;
+    let many = panels || capabilities.dialect().quads;
     let rule = pixels(s.out_w, if many && terms > LARGE { &[14, 12, 7, 8] } else { &[7, 8] });
-    let lines = narrow(s.n.saturating_mul(s.out_h))?;
-    let blocks = |pixels: u32| Ok::<_, Unsupported>(lines as u64 * narrow(s.out_w)?.div_ceil(pixels) as u64);
-    let rule = Variant::alone(
+    let lines = to_u32(s.n.saturating_mul(s.out_h))?;
+    let blocks = |pixels: u32| Ok::<_, Unsupported>(lines as u64 * to_u32(s.out_w)?.div_ceil(pixels) as u64);
+    let rule = TileConfiguration::alone(
         rule,
         packed::rows_first(s.out_c.saturating_mul(taps * in_group))
             && blocks(rule)? <= capabilities.max_grid as u64,
@@ -371,32 +376,32 @@ pub fn emit(
     all.extend(alone);
     let variant = at.choose(key(if rows.is_some() { "conv by rows" } else { "conv" }, storage, s), all);
     if variant.columns > 0 {
-        return gemm::convolution(at, storage, variant, s, [input, packed], ends);
+        return gemm::convolution(at, storage, variant, s, [input, packed], stage);
     }
-    let Variant { tile: pixels, down: rows_first, .. } = variant;
-    let blocks_w = narrow(s.out_w)?.div_ceil(pixels);
+    let TileConfiguration { tile: pixels, down: rows_first, .. } = variant;
+    let blocks_w = to_u32(s.out_w)?.div_ceil(pixels);
     let blocks = blocks(pixels)?;
     let grid = fold(blocks);
     let params = Params {
-        in_h: narrow(s.in_h)?,
-        in_w: narrow(s.in_w)?,
-        in_c4: narrow(in_c4)?,
-        out_h: narrow(s.out_h)?,
-        out_w: narrow(s.out_w)?,
-        out_c4: narrow(out_c4)?,
+        in_h: to_u32(s.in_h)?,
+        in_w: to_u32(s.in_w)?,
+        in_c4: to_u32(in_c4)?,
+        out_h: to_u32(s.out_h)?,
+        out_w: to_u32(s.out_w)?,
+        out_c4: to_u32(out_c4)?,
         rows: lines,
         kernel: pair(s.kernel)?,
         stride: pair(s.stride)?,
         pad,
         dilation: pair(s.dilation)?,
-        in_group4: narrow(in_group4)?,
-        out_group4: narrow((s.out_c / s.groups).div_ceil(4))?,
-        tail: narrow((in_group + 3) % 4 + 1)?,
+        in_group4: to_u32(in_group4)?,
+        out_group4: to_u32((s.out_c / s.groups).div_ceil(4))?,
+        tail: to_u32((in_group + 3) % 4 + 1)?,
         flags: epilogue.flags,
         alpha: 1.0,
         low: epilogue.low,
         high: epilogue.high,
-        limit_w: narrow(s.in_w)?,
+        limit_w: to_u32(s.in_w)?,
         row_groups: grid[0],
         blocks_w,
         b_row,
@@ -407,7 +412,7 @@ pub fn emit(
         step: output.step,
         spare: 0,
     };
-    let bindings = ends.bindings(at, storage, [input, packed])?;
+    let bindings = stage.bindings(at, storage, [input, packed])?;
     let of = Traits {
         grouped: s.groups > 1,
         split: s.groups > 1 && !(s.out_c / s.groups).is_multiple_of(16),

@@ -2,10 +2,10 @@
 
 use super::Lowering;
 use super::block::parameters;
-use super::conv::Sizes;
-use super::epilogue::{Ends, Epilogue, samples};
-use super::{Kernel, Prelude, folded_grid, narrow, pair};
-use crate::base::{PlaceId, Storage, Unsupported};
+use super::conv::ConvSizes;
+use super::epilogue::{Epilogue, OutputStage, test_variants};
+use super::{Kernel, Prelude, folded_grid, pair, to_u32};
+use crate::base::{BufferId, ElementFormat, Unsupported};
 
 pub static CONV_DIRECT: Kernel = Kernel {
     stem: "conv_direct",
@@ -43,15 +43,15 @@ parameters! {
 
 const WIDTH: u32 = 64;
 
-fn prelude(storage: Storage, transposed: bool, epilogue: &Epilogue) -> Prelude {
+fn prelude(storage: ElementFormat, transposed: bool, epilogue: &Epilogue) -> Prelude {
     epilogue.prelude(Prelude::new().storage(storage).flag("TRANSPOSED", transposed).constant("WIDTH", WIDTH))
 }
 
 fn variants() -> Vec<Prelude> {
     let mut list = vec![];
-    for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
+    for storage in [ElementFormat::F32, ElementFormat::F16, ElementFormat::F16Packed] {
         for transposed in [false, true] {
-            list.extend(samples().iter().map(|epilogue| prelude(storage, transposed, epilogue)));
+            list.extend(test_variants().iter().map(|epilogue| prelude(storage, transposed, epilogue)));
         }
     }
     list
@@ -61,33 +61,33 @@ fn variants() -> Vec<Prelude> {
 /// in_c/groups, out_c]` in rows of 4.
 pub fn emit(
     at: &mut dyn Lowering,
-    storage: Storage,
-    s: &Sizes,
-    operands: [PlaceId; 2],
+    storage: ElementFormat,
+    s: &ConvSizes,
+    operands: [BufferId; 2],
     transposed: bool,
-    ends: &Ends,
+    stage: &OutputStage,
 ) -> Result<(), Unsupported> {
-    let (epilogue, output) = (&ends.epilogue, ends.output);
+    let (epilogue, output) = (&stage.epilogue, stage.output);
     let (in_c4, out_c4) = (s.in_c.div_ceil(4), s.out_c.div_ceil(4));
     let pixels = s.n.saturating_mul(s.out_h).saturating_mul(s.out_w);
-    let invocations = narrow(pixels.saturating_mul(out_c4))?;
+    let invocations = to_u32(pixels.saturating_mul(out_c4))?;
     let grid = folded_grid(invocations.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
     let params = Params {
-        in_h: narrow(s.in_h)?,
-        in_w: narrow(s.in_w)?,
-        in_c4: narrow(in_c4)?,
-        out_h: narrow(s.out_h)?,
-        out_w: narrow(s.out_w)?,
-        out_c4: narrow(out_c4)?,
-        pixels: narrow(pixels)?,
+        in_h: to_u32(s.in_h)?,
+        in_w: to_u32(s.in_w)?,
+        in_c4: to_u32(in_c4)?,
+        out_h: to_u32(s.out_h)?,
+        out_w: to_u32(s.out_w)?,
+        out_c4: to_u32(out_c4)?,
+        pixels: to_u32(pixels)?,
         per_row: grid[0],
         kernel: pair(s.kernel)?,
         stride: pair(s.stride)?,
         pad: pair(s.pad)?,
         dilation: pair(s.dilation)?,
-        in_group: narrow(s.in_c / s.groups)?,
-        out_group: narrow(s.out_c / s.groups)?,
-        out_c: narrow(s.out_c)?,
+        in_group: to_u32(s.in_c / s.groups)?,
+        out_group: to_u32(s.out_c / s.groups)?,
+        out_c: to_u32(s.out_c)?,
         flags: epilogue.flags,
         alpha: 1.0,
         low: epilogue.low,
@@ -96,6 +96,6 @@ pub fn emit(
         step: output.step,
         spare: [0; 3],
     };
-    let bindings = ends.bindings(at, storage, operands)?;
+    let bindings = stage.bindings(at, storage, operands)?;
     at.emit(&CONV_DIRECT, prelude(storage, transposed, epilogue), params, &bindings, grid)
 }

@@ -5,10 +5,10 @@
 
 use super::Lowering;
 use super::block::parameters;
-use super::conv::Sizes;
-use super::epilogue::{Ends, Epilogue, samples};
-use super::{Kernel, Packing, Prelude, matmul, narrow, weights as packed};
-use crate::base::{Fact, Layout, Storage, Unsupported, View};
+use super::conv::ConvSizes;
+use super::epilogue::{Epilogue, OutputStage, test_variants};
+use super::{Kernel, Packing, Prelude, matmul, to_u32, weights as packed};
+use crate::base::{ElementFormat, Fact, Layout, Unsupported, View};
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tensor};
 
@@ -62,7 +62,7 @@ impl Row {
 }
 
 /// Whether this kernel serves the sizes.
-pub fn serves(s: &Sizes) -> bool {
+pub fn supports(s: &ConvSizes) -> bool {
     s.groups == 1
         && s.in_c < 4
         && (2..=7).contains(&s.kernel[1])
@@ -70,7 +70,7 @@ pub fn serves(s: &Sizes) -> bool {
         && s.dilation[1] == 1
 }
 
-fn prelude(storage: Storage, row: Row, width: u32, panels: bool, epilogue: &Epilogue) -> Prelude {
+fn prelude(storage: ElementFormat, row: Row, width: u32, panels: bool, epilogue: &Epilogue) -> Prelude {
     let base = Prelude::new()
         .storage(storage)
         .shared("input", storage, true)
@@ -86,12 +86,12 @@ fn prelude(storage: Storage, row: Row, width: u32, panels: bool, epilogue: &Epil
 
 fn variants() -> Vec<Prelude> {
     let mut list = vec![];
-    for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
+    for storage in [ElementFormat::F32, ElementFormat::F16, ElementFormat::F16Packed] {
         for (row, panels) in [
             (Row { kernel: 3, stride: 2, pixels: 12 }, true),
             (Row { kernel: 7, stride: 2, pixels: 8 }, false),
         ] {
-            list.extend(samples().iter().map(|epilogue| prelude(storage, row, 16, panels, epilogue)));
+            list.extend(test_variants().iter().map(|epilogue| prelude(storage, row, 16, panels, epilogue)));
         }
     }
     list
@@ -116,7 +116,7 @@ fn pack(weights: &Tensor, args: &[usize]) -> Result<Tensor> {
 }
 
 /// The input as planes in rows of 4, its padding included: the view itself where there is none.
-fn padded(at: &mut dyn Lowering, s: &Sizes) -> Result<View, Unsupported> {
+fn padded(at: &mut dyn Lowering, s: &ConvSizes) -> Result<View, Unsupported> {
     let view = at.view(0)?.reshaped_or(&[s.n, s.in_c, s.in_h, s.in_w], "an input")?;
     let reach = |axis: usize| {
         (if axis == 0 { s.out_h } else { s.out_w } - 1) * s.stride[axis]
@@ -140,8 +140,13 @@ fn padded(at: &mut dyn Lowering, s: &Sizes) -> Result<View, Unsupported> {
 }
 
 /// Emits the convolution of the node's input 0 by its constant input 1.
-pub fn emit(at: &mut dyn Lowering, storage: Storage, s: &Sizes, ends: &Ends) -> Result<(), Unsupported> {
-    let (epilogue, output) = (&ends.epilogue, ends.output);
+pub fn emit(
+    at: &mut dyn Lowering,
+    storage: ElementFormat,
+    s: &ConvSizes,
+    stage: &OutputStage,
+) -> Result<(), Unsupported> {
+    let (epilogue, output) = (&stage.epilogue, stage.output);
     let capabilities = at.capabilities();
     let input = padded(at, s)?;
     let (height, width4) = (input.shape[2], input.strides[2] / 4);
@@ -159,38 +164,38 @@ pub fn emit(at: &mut dyn Lowering, storage: Storage, s: &Sizes, ends: &Ends) -> 
     // More pixels share a load of the weights; what a row of 7 taps reaches for 12 no longer fits (16: a
     // third as fast even for 3 taps).
     let row = Row {
-        kernel: narrow(taps)?,
-        stride: narrow(s.stride[1])?,
+        kernel: to_u32(taps)?,
+        stride: to_u32(s.stride[1])?,
         pixels: if taps <= 4 && panels { 12 } else { 8 },
     };
-    let (rows, blocks_w) = (narrow(s.n.saturating_mul(s.out_h))?, narrow(s.out_w)?.div_ceil(row.pixels));
+    let (rows, blocks_w) = (to_u32(s.n.saturating_mul(s.out_h))?, to_u32(s.out_w)?.div_ceil(row.pixels));
     let grid = super::folded_grid(rows as u64 * blocks_w as u64, capabilities.max_grid);
     let params = Params {
-        in_c: narrow(s.in_c)?,
-        in_h: narrow(height)?,
-        in_w4: narrow(width4 as usize)?,
-        out_h: narrow(s.out_h)?,
-        out_w: narrow(s.out_w)?,
-        out_c4: narrow(out_c4)?,
+        in_c: to_u32(s.in_c)?,
+        in_h: to_u32(height)?,
+        in_w4: to_u32(width4 as usize)?,
+        out_h: to_u32(s.out_h)?,
+        out_w: to_u32(s.out_w)?,
+        out_c4: to_u32(out_c4)?,
         rows,
         blocks_w,
-        kernel_h: narrow(s.kernel[0])?,
-        stride_h: narrow(s.stride[0])?,
-        dilation_h: narrow(s.dilation[0])?,
+        kernel_h: to_u32(s.kernel[0])?,
+        stride_h: to_u32(s.stride[0])?,
+        dilation_h: to_u32(s.dilation[0])?,
         row_groups: grid[0],
         flags: epilogue.flags,
         alpha: 1.0,
         low: epilogue.low,
         high: epilogue.high,
-        b_row: if panels { packed::panel_step(groups)? } else { narrow(out_c4)? },
+        b_row: if panels { packed::panel_step(groups)? } else { to_u32(out_c4)? },
         offset: output.offset,
         zero: 0,
         count: row.pixels,
         step: output.step,
         spare: [0; 3],
     };
-    let bindings = ends.bindings(at, storage, [input.place, weights])?;
-    let columns = narrow(out_c4)?.div_ceil(width);
+    let bindings = stage.bindings(at, storage, [input.buffer, weights])?;
+    let columns = to_u32(out_c4)?.div_ceil(width);
     at.emit(
         &CONV_STEM,
         prelude(storage, row, width, panels, epilogue),

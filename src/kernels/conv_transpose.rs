@@ -3,11 +3,11 @@
 
 use super::Lowering;
 use super::block::parameters;
-use super::conv::Sizes;
+use super::conv::ConvSizes;
 use super::conv_direct;
-use super::epilogue::{Ends, Epilogue, samples};
-use super::{Kernel, Packing, Prelude, folded_grid, matmul, narrow, pair};
-use crate::base::{Layout, PlaceId, Storage, Unsupported};
+use super::epilogue::{Epilogue, OutputStage, test_variants};
+use super::{Kernel, Packing, Prelude, folded_grid, matmul, pair, to_u32};
+use crate::base::{BufferId, ElementFormat, Layout, Unsupported};
 use crate::error::Result;
 use crate::tensor::Tensor;
 
@@ -47,15 +47,15 @@ parameters! {
 
 const PIXELS: u32 = 4;
 
-fn prelude(storage: Storage, width: u32, epilogue: &Epilogue) -> Prelude {
+fn prelude(storage: ElementFormat, width: u32, epilogue: &Epilogue) -> Prelude {
     epilogue.prelude(Prelude::new().storage(storage).constant("PIXELS", PIXELS).constant("WIDTH", width))
 }
 
 fn variants() -> Vec<Prelude> {
-    let storages = [Storage::F32, Storage::F16, Storage::F16Packed];
+    let storages = [ElementFormat::F32, ElementFormat::F16, ElementFormat::F16Packed];
     storages
         .into_iter()
-        .flat_map(|storage| samples().into_iter().map(move |epilogue| prelude(storage, 16, &epilogue)))
+        .flat_map(|storage| test_variants().into_iter().map(move |epilogue| prelude(storage, 16, &epilogue)))
         .collect()
 }
 
@@ -75,7 +75,7 @@ fn pack_weights(weights: &Tensor, args: &[usize]) -> Result<Tensor> {
 }
 
 /// The weights, input 1, as the kernels read them.
-fn weights(at: &mut dyn Lowering, s: &Sizes) -> Result<PlaceId, Unsupported> {
+fn weights(at: &mut dyn Lowering, s: &ConvSizes) -> Result<BufferId, Unsupported> {
     let (in_group, out_group, [h, w]) = (s.in_c / s.groups, s.out_c / s.groups, s.kernel);
     if at.constant(1).is_some() {
         let shape = vec![h, w, in_group, s.out_c.next_multiple_of(4)];
@@ -96,44 +96,44 @@ fn weights(at: &mut dyn Lowering, s: &Sizes) -> Result<PlaceId, Unsupported> {
     }
     let view = at.view(1)?;
     let view = view.reshaped_or(&[s.groups, in_group, out_group, h, w], "weights")?;
-    Ok(at.in_layout(view.permuted(&[3, 4, 1, 0, 2]), Layout::Rows4)?.place)
+    Ok(at.in_layout(view.permuted(&[3, 4, 1, 0, 2]), Layout::Rows4)?.buffer)
 }
 
-/// Emits a transposed convolution of channels-last places; the weights are the node's input 1.
+/// Emits a transposed convolution of channels-last buffers; the weights are the node's input 1.
 pub fn emit(
     at: &mut dyn Lowering,
-    storage: Storage,
-    s: &Sizes,
-    input: PlaceId,
-    ends: &Ends,
+    storage: ElementFormat,
+    s: &ConvSizes,
+    input: BufferId,
+    stage: &OutputStage,
 ) -> Result<(), Unsupported> {
     let weights = weights(at, s)?;
     if s.groups > 1 && (!(s.in_c / s.groups).is_multiple_of(4) || !(s.out_c / s.groups).is_multiple_of(4)) {
-        return conv_direct::emit(at, storage, s, [input, weights], true, ends);
+        return conv_direct::emit(at, storage, s, [input, weights], true, stage);
     }
-    let (epilogue, output) = (&ends.epilogue, ends.output);
+    let (epilogue, output) = (&stage.epilogue, stage.output);
     let capabilities = at.capabilities();
     let out_c4 = s.out_c.div_ceil(4);
     let width = matmul::width(&capabilities, out_c4);
     let phase_blocks = s.out_w.div_ceil(s.stride[1]).div_ceil(PIXELS as usize);
     let rows = s.n.saturating_mul(s.out_h);
-    let blocks = narrow(rows.saturating_mul(phase_blocks).saturating_mul(s.stride[1]))?;
+    let blocks = to_u32(rows.saturating_mul(phase_blocks).saturating_mul(s.stride[1]))?;
     let grid = folded_grid(blocks as u64, capabilities.max_grid);
     let params = Params {
-        in_h: narrow(s.in_h)?,
-        in_w: narrow(s.in_w)?,
-        in_c4: narrow(s.in_c.div_ceil(4))?,
-        out_h: narrow(s.out_h)?,
-        out_w: narrow(s.out_w)?,
-        out_c4: narrow(out_c4)?,
+        in_h: to_u32(s.in_h)?,
+        in_w: to_u32(s.in_w)?,
+        in_c4: to_u32(s.in_c.div_ceil(4))?,
+        out_h: to_u32(s.out_h)?,
+        out_w: to_u32(s.out_w)?,
+        out_c4: to_u32(out_c4)?,
         blocks,
-        phase_blocks: narrow(phase_blocks)?,
+        phase_blocks: to_u32(phase_blocks)?,
         kernel: pair(s.kernel)?,
         stride: pair(s.stride)?,
         pad: pair(s.pad)?,
         dilation: pair(s.dilation)?,
-        in_group: narrow(s.in_c / s.groups)?,
-        out_group4: narrow((s.out_c / s.groups).div_ceil(4))?,
+        in_group: to_u32(s.in_c / s.groups)?,
+        out_group4: to_u32((s.out_c / s.groups).div_ceil(4))?,
         row_groups: grid[0],
         flags: epilogue.flags,
         alpha: 1.0,
@@ -143,8 +143,8 @@ pub fn emit(
         step: output.step,
         spare: [0; 3],
     };
-    let bindings = ends.bindings(at, storage, [input, weights])?;
-    let columns = narrow(out_c4)?.div_ceil(width);
+    let bindings = stage.bindings(at, storage, [input, weights])?;
+    let columns = to_u32(out_c4)?.div_ceil(width);
     at.emit(
         &CONV_TRANSPOSE,
         prelude(storage, width, epilogue),

@@ -1,10 +1,10 @@
-//! Copies, of any view into any box of a place: `shaders/copy.wgsl`, and `shaders/copy_tile.wgsl` where
+//! Copies, of any view into any box of a buffer: `shaders/copy.wgsl`, and `shaders/copy_tile.wgsl` where
 //! hardware turns two axes.
 
 use super::block::parameters;
 use super::lowering::Emitter;
 use super::{Kernel, Prelude, folded_grid};
-use crate::base::{Access, Layout, Storage, Unsupported, View};
+use crate::base::{Access, ElementFormat, Layout, Unsupported, View};
 
 pub static COPY: Kernel = Kernel {
     stem: "copy",
@@ -64,7 +64,7 @@ const LEAST: usize = 16;
 const TILE_WIDTH: u32 = SIDE * SIDE / 4;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum Arrangement {
     /// The target is dense and its rows don't fill groups.
     Dense,
     /// Rows of groups of 4; some lanes of a row's first or last group are another's.
@@ -75,28 +75,35 @@ enum Form {
     Whole,
 }
 
-fn prelude(storage: Storage, rank: usize, form: Form) -> Prelude {
+fn prelude(storage: ElementFormat, rank: usize, arrangement: Arrangement) -> Prelude {
     Prelude::new()
         .movable(storage)
         .constant("RANK", rank as u32)
         .constant("WIDTH", WIDTH)
-        .flag("DENSE", form == Form::Dense)
-        .flag("ROWS_ALIGNED", form != Form::Partial)
-        .flag("WHOLE_GROUPS", form == Form::Whole)
+        .flag("DENSE", arrangement == Arrangement::Dense)
+        .flag("ROWS_ALIGNED", arrangement != Arrangement::Partial)
+        .flag("WHOLE_GROUPS", arrangement == Arrangement::Whole)
 }
 
 fn variants() -> Vec<Prelude> {
     let mut list = vec![];
-    for storage in [Storage::F32, Storage::F16, Storage::F16Packed, Storage::I32, Storage::U32, Storage::I64]
-    {
+    for storage in [
+        ElementFormat::F32,
+        ElementFormat::F16,
+        ElementFormat::F16Packed,
+        ElementFormat::I32,
+        ElementFormat::U32,
+        ElementFormat::I64,
+    ] {
         list.extend(
-            [Form::Dense, Form::Partial, Form::Rows, Form::Whole].map(|form| prelude(storage, 2, form)),
+            [Arrangement::Dense, Arrangement::Partial, Arrangement::Rows, Arrangement::Whole]
+                .map(|arrangement| prelude(storage, 2, arrangement)),
         );
     }
     list
 }
 
-fn tile_prelude(storage: Storage, rank: usize) -> Prelude {
+fn tile_prelude(storage: ElementFormat, rank: usize) -> Prelude {
     Prelude::new()
         .movable(storage)
         .constant("RANK", rank as u32)
@@ -105,32 +112,40 @@ fn tile_prelude(storage: Storage, rank: usize) -> Prelude {
 }
 
 fn tile_variants() -> Vec<Prelude> {
-    let all = [Storage::F32, Storage::F16, Storage::F16Packed, Storage::I32, Storage::U32, Storage::I64];
+    let all = [
+        ElementFormat::F32,
+        ElementFormat::F16,
+        ElementFormat::F16Packed,
+        ElementFormat::I32,
+        ElementFormat::U32,
+        ElementFormat::I64,
+    ];
     all.into_iter().flat_map(|storage| [0, 2].map(|rank| tile_prelude(storage, rank))).collect()
 }
 
-/// Copies `from` into the box `to`, a view into a place whose layout makes its innermost axis contiguous. A
-/// box that is not the whole place must lie in a padded layout, so that no two of its rows share a group.
+/// Copies `from` into the box `to`, a view into a buffer whose layout makes its innermost axis contiguous. A
+/// box that is not the whole buffer must lie in a padded layout, so that no two of its rows share a group.
 pub(crate) fn emit(at: &mut dyn Emitter, from: &View, to: &View) -> Result<(), Unsupported> {
-    let place = at.contents(to.place);
+    let buffer = at.contents(to.buffer);
     let count = to.count();
     if count == 0 {
         return Ok(());
     }
-    let storage = place.storage;
-    if at.contents(from.place).storage != storage {
+    let storage = buffer.storage;
+    if at.contents(from.buffer).storage != storage {
         return Err(Unsupported::new("a copy between storage types"));
     }
-    let whole = to.shape == place.shape && to.is(place.layout);
+    let whole = to.shape == buffer.shape && to.is(buffer.layout);
     // Axes from the outermost to the innermost of the target's buffer.
-    let mut order: Vec<usize> = place.layout.physical(&to.shape).iter().map(|dim| dim.0).collect();
+    let mut order: Vec<usize> = buffer.layout.physical(&to.shape).iter().map(|dim| dim.0).collect();
     if to.shape.is_empty() {
         order.clear();
     }
     let mut dims: Vec<(usize, isize, isize)> =
         order.iter().map(|&axis| (to.shape[axis], to.strides[axis], from.strides[axis])).collect();
     let inner_axis = dims.pop().unwrap_or((1, 1, 0));
-    let inner_aligned = place.layout != Layout::Dense || place.shape.last().is_none_or(|size| size % 4 == 0);
+    let inner_aligned =
+        buffer.layout != Layout::Dense || buffer.shape.last().is_none_or(|size| size % 4 == 0);
     let mut outer: Vec<(usize, isize, isize)> = vec![];
     for dim in dims.into_iter().filter(|dim| dim.0 != 1) {
         match outer.last_mut() {
@@ -140,7 +155,7 @@ pub(crate) fn emit(at: &mut dyn Emitter, from: &View, to: &View) -> Result<(), U
             _ => outer.push(dim),
         }
     }
-    let narrow =
+    let to_u32 =
         |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a copy beyond 2³² elements"));
     let wrap = |value: isize| value as i32 as u32;
     let mut params = Params {
@@ -150,27 +165,27 @@ pub(crate) fn emit(at: &mut dyn Emitter, from: &View, to: &View) -> Result<(), U
         lead: 0,
         inner: 0,
         target_offset: 0,
-        source_offset: narrow(from.offset)?,
+        source_offset: to_u32(from.offset)?,
         source_inner: wrap(inner_axis.2),
         sizes: [1; MAX_RANK],
         target_strides: [0; MAX_RANK],
         source_strides: [0; MAX_RANK],
     };
-    let (form, rank) = if !inner_aligned {
+    let (arrangement, rank) = if !inner_aligned {
         if !whole {
             return Err(Unsupported::new(
                 "a copy into a part of a dense tensor whose rows are not whole groups of 4",
             ));
         }
         outer.push(inner_axis);
-        params.inner = narrow(count)?;
-        params.groups = narrow(count.div_ceil(4))?;
-        (Form::Dense, outer.len())
+        params.inner = to_u32(count)?;
+        params.groups = to_u32(count.div_ceil(4))?;
+        (Arrangement::Dense, outer.len())
     } else {
         // A box that reaches the end of the axis owns the padding behind it.
         let lead = to.offset % 4;
-        let full_inner = place.layout.inner(&place.shape);
-        let start_inner = if let Some(&(axis, padded)) = place.layout.physical(&place.shape).last() {
+        let full_inner = buffer.layout.inner(&buffer.shape);
+        let start_inner = if let Some(&(axis, padded)) = buffer.layout.physical(&buffer.shape).last() {
             let _ = axis;
             to.offset % padded.max(1)
         } else {
@@ -182,25 +197,25 @@ pub(crate) fn emit(at: &mut dyn Emitter, from: &View, to: &View) -> Result<(), U
             from.offset.is_multiple_of(4) && outer.iter().all(|dim| dim.2 % 4 == 0) && inner_axis.2 == 1;
         let mine = lead == 0 && owns_end;
         // Whole groups carry the source's lanes into the padding; any value may lie there.
-        let form = if mine && aligned {
-            Form::Whole
+        let arrangement = if mine && aligned {
+            Arrangement::Whole
         } else if mine {
-            Form::Rows
+            Arrangement::Rows
         } else {
-            Form::Partial
+            Arrangement::Partial
         };
-        params.row_groups = narrow(row_groups)?;
-        params.lead = narrow(lead)?;
-        params.inner = narrow(inner_axis.0)?;
-        params.target_offset = narrow(to.offset - lead)?;
-        params.groups = narrow(outer.iter().map(|dim| dim.0).product::<usize>() * row_groups)?;
-        (form, outer.len())
+        params.row_groups = to_u32(row_groups)?;
+        params.lead = to_u32(lead)?;
+        params.inner = to_u32(inner_axis.0)?;
+        params.target_offset = to_u32(to.offset - lead)?;
+        params.groups = to_u32(outer.iter().map(|dim| dim.0).product::<usize>() * row_groups)?;
+        (arrangement, outer.len())
     };
     if rank > MAX_RANK {
         return Err(Unsupported::new(format!("a copy over {rank} dimensions")));
     }
     let capabilities = at.capabilities();
-    let tiled = form == Form::Rows
+    let tiled = arrangement == Arrangement::Rows
         && !capabilities.software
         && capabilities.max_invocations >= TILE_WIDTH
         && inner_axis.0 >= LEAST;
@@ -212,15 +227,15 @@ pub(crate) fn emit(at: &mut dyn Emitter, from: &View, to: &View) -> Result<(), U
         let tiles = outer.iter().fold(along.saturating_mul(down), |count, dim| count.saturating_mul(dim.0));
         let grid = folded_grid(tiles as u64, max_grid);
         let mut tile = TileParams {
-            tiles: narrow(tiles)?,
+            tiles: to_u32(tiles)?,
             per_row: grid[0],
-            along: narrow(along)?,
-            down: narrow(down)?,
+            along: to_u32(along)?,
+            down: to_u32(down)?,
             inner: params.inner,
             target_offset: params.target_offset,
             source_offset: params.source_offset,
             source_inner: params.source_inner,
-            rows: narrow(row.0)?,
+            rows: to_u32(row.0)?,
             row_step: wrap(row.1),
             spare: [0; 2],
             sizes: [1; MAX_RANK],
@@ -229,13 +244,13 @@ pub(crate) fn emit(at: &mut dyn Emitter, from: &View, to: &View) -> Result<(), U
         };
         for (d, dim) in outer.iter().enumerate() {
             (tile.sizes[d], tile.target_strides[d], tile.source_strides[d]) =
-                (narrow(dim.0)?, wrap(dim.1), wrap(dim.2));
+                (to_u32(dim.0)?, wrap(dim.1), wrap(dim.2));
         }
-        let bindings = [(from.place, Access::Read), (to.place, Access::Write)];
+        let bindings = [(from.buffer, Access::Read), (to.buffer, Access::Write)];
         return at.emit(&COPY_TILE, tile_prelude(storage, outer.len()), tile, &bindings, grid);
     }
     for (d, dim) in outer.iter().enumerate() {
-        params.sizes[d] = narrow(dim.0)?;
+        params.sizes[d] = to_u32(dim.0)?;
         params.target_strides[d] = wrap(dim.1);
         params.source_strides[d] = wrap(dim.2);
     }
@@ -243,9 +258,9 @@ pub(crate) fn emit(at: &mut dyn Emitter, from: &View, to: &View) -> Result<(), U
     params.per_row = grid[0];
     at.emit(
         &COPY,
-        prelude(storage, rank, form),
+        prelude(storage, rank, arrangement),
         params,
-        &[(from.place, Access::Read), (to.place, Access::Write)],
+        &[(from.buffer, Access::Read), (to.buffer, Access::Write)],
         grid,
     )
 }

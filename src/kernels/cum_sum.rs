@@ -3,7 +3,7 @@
 use super::Lowering;
 use super::lines::{LINES, Lines, Params, WIDTH};
 use super::{Kernel, Prelude};
-use crate::base::{Access, Layout, Storage, Unsupported};
+use crate::base::{Access, ElementFormat, Layout, Unsupported};
 use crate::expression::{Pointwise, table, to_wgsl};
 use crate::tensor::DType;
 
@@ -23,7 +23,7 @@ pub struct Running {
     pub reverse: bool,
 }
 
-fn prelude(dtype: DType, storage: Storage, across: bool, how: Running) -> Result<Prelude, Unsupported> {
+fn prelude(dtype: DType, storage: ElementFormat, across: bool, how: Running) -> Result<Prelude, Unsupported> {
     let add = to_wgsl("add", &Pointwise::of(&table::ADD, 2, &[]), &[dtype, dtype])?;
     let prelude = Prelude::new()
         .movable(storage)
@@ -35,13 +35,13 @@ fn prelude(dtype: DType, storage: Storage, across: bool, how: Running) -> Result
 
 fn variants() -> Vec<Prelude> {
     let types = [
-        (DType::F32, Storage::F32),
-        (DType::F32, Storage::F16),
-        (DType::F32, Storage::F16Packed),
-        (DType::I32, Storage::I32),
-        (DType::U8, Storage::I32),
-        (DType::U32, Storage::U32),
-        (DType::I64, Storage::I64),
+        (DType::F32, ElementFormat::F32),
+        (DType::F32, ElementFormat::F16),
+        (DType::F32, ElementFormat::F16Packed),
+        (DType::I32, ElementFormat::I32),
+        (DType::U8, ElementFormat::I32),
+        (DType::U32, ElementFormat::U32),
+        (DType::I64, ElementFormat::I64),
     ];
     let forms = [(false, false), (true, true)];
     let each = |(dtype, storage)| {
@@ -66,7 +66,7 @@ pub fn emit(at: &mut dyn Lowering, axis: usize, how: Running) -> Result<(), Unsu
         &CUM_SUM,
         prelude(dtype, storage, lines.across, how)?,
         lines.params,
-        &[(input.place, Access::Read), (output.place, Access::Write)],
+        &[(input.buffer, Access::Read), (output.buffer, Access::Write)],
         lines.grid,
     )
 }

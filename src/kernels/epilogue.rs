@@ -3,7 +3,7 @@
 
 use super::Lowering;
 use super::{Prelude, Target};
-use crate::base::{Access, PlaceId, Storage, Unsupported};
+use crate::base::{Access, BufferId, ElementFormat, Unsupported};
 use crate::expression::{Arg, Pointwise, table, to_wgsl};
 use crate::tensor::DType;
 
@@ -73,21 +73,21 @@ impl Epilogue {
 
 /// What becomes of a contraction's sums, and where they go.
 #[derive(Debug, Clone)]
-pub struct Ends {
+pub struct OutputStage {
     pub epilogue: Epilogue,
-    pub bias: Option<PlaceId>,
+    pub bias: Option<BufferId>,
     /// Contiguous, its rows padded to 4.
-    pub residual: Option<PlaceId>,
+    pub residual: Option<BufferId>,
     pub output: Target,
 }
 
-impl Ends {
+impl OutputStage {
     /// `expression`, `dtype`: as [`Epilogue::new`] reads them.
     pub fn new(
         expression: &Pointwise,
         dtype: DType,
-        bias: Option<PlaceId>,
-        residual: Option<PlaceId>,
+        bias: Option<BufferId>,
+        residual: Option<BufferId>,
         output: Target,
     ) -> Result<Self, Unsupported> {
         Ok(Self { epilogue: Epilogue::new(expression, bias.is_some(), dtype)?, bias, residual, output })
@@ -101,12 +101,12 @@ impl Ends {
     pub fn bindings<const N: usize>(
         &self,
         at: &mut dyn Lowering,
-        storage: Storage,
-        operands: [PlaceId; N],
-    ) -> Result<Vec<(PlaceId, Access)>, Unsupported> {
+        storage: ElementFormat,
+        operands: [BufferId; N],
+    ) -> Result<Vec<(BufferId, Access)>, Unsupported> {
         let dummy = at.dummy(storage)?;
         let read = operands.into_iter().chain([self.bias.unwrap_or(dummy), self.residual.unwrap_or(dummy)]);
-        Ok(read.map(|place| (place, Access::Read)).chain([(self.output.place, Access::Write)]).collect())
+        Ok(read.map(|buffer| (buffer, Access::Read)).chain([(self.output.buffer, Access::Write)]).collect())
     }
 }
 
@@ -144,7 +144,7 @@ fn standard(expression: &Pointwise) -> Option<(f32, f32)> {
 
 /// The variants that the test without a device translates: the standard one and a generated one with a
 /// residual.
-pub fn samples() -> Vec<Epilogue> {
+pub fn test_variants() -> Vec<Epilogue> {
     let mut silu = Pointwise { operands: 2, steps: vec![] };
     let value = silu.push(&table::SILU, vec![Arg::Operand(0)]);
     silu.push(&table::ADD, vec![value, Arg::Operand(1)]);

@@ -7,7 +7,7 @@ pub struct Extent {
     pub workgroup_bytes: u64,
     /// Invocations of a workgroup.
     pub invocations: u64,
-    /// Storage buffers.
+    /// ElementFormat buffers.
     pub buffers: usize,
 }
 

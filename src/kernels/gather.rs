@@ -3,7 +3,7 @@
 use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid, indices};
-use crate::base::{Access, Fact, Layout, Storage, Unsupported, View};
+use crate::base::{Access, ElementFormat, Fact, Layout, Unsupported, View};
 
 pub static GATHER: Kernel = Kernel {
     stem: "gather",
@@ -50,7 +50,7 @@ pub struct Addressing {
     pub axes: Vec<(usize, isize)>,
 }
 
-fn prelude(data: Storage, indices: Storage, rank: usize, tuple: usize, report: bool) -> Prelude {
+fn prelude(data: ElementFormat, indices: ElementFormat, rank: usize, tuple: usize, report: bool) -> Prelude {
     indices::declare(Prelude::new().movable(data), indices, report.then_some(STATUS))
         .constant("RANK", rank as u32)
         .constant("TUPLE", tuple as u32)
@@ -58,8 +58,15 @@ fn prelude(data: Storage, indices: Storage, rank: usize, tuple: usize, report: b
 }
 
 fn variants() -> Vec<Prelude> {
-    let all = [Storage::F32, Storage::F16, Storage::F16Packed, Storage::I32, Storage::U32, Storage::I64];
-    let kinds = [(Storage::I32, true), (Storage::I64, true), (Storage::I64, false)];
+    let all = [
+        ElementFormat::F32,
+        ElementFormat::F16,
+        ElementFormat::F16Packed,
+        ElementFormat::I32,
+        ElementFormat::U32,
+        ElementFormat::I64,
+    ];
+    let kinds = [(ElementFormat::I32, true), (ElementFormat::I64, true), (ElementFormat::I64, false)];
     all.into_iter()
         .flat_map(|data| kinds.map(|(indices, report)| prelude(data, indices, 3, 2, report)))
         .collect()
@@ -109,16 +116,16 @@ pub fn emit(
     if dims.len() > MAX_RANK || addressing.axes.len() > MAX_RANK {
         return Err(Unsupported::new(format!("a gather over {} dimensions", dims.len())));
     }
-    let narrow =
+    let to_u32 =
         |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a gather beyond 2³² elements"));
-    let elements = narrow(output.count())?;
+    let elements = to_u32(output.count())?;
     let grid = folded_grid(elements.div_ceil(4).div_ceil(WIDTH) as u64, at.capabilities().max_grid);
     let mut params = Params {
         groups: elements.div_ceil(4),
         per_row: grid[0],
         elements,
-        data_offset: narrow(data.offset)?,
-        index_offset: narrow(indices.offset)?,
+        data_offset: to_u32(data.offset)?,
+        index_offset: to_u32(indices.offset)?,
         tuple_step: addressing.tuple_step as i32 as u32,
         report: report.unwrap_or(0),
         spare: 0,
@@ -130,13 +137,14 @@ pub fn emit(
     };
     for (d, dim) in dims.iter().enumerate() {
         (params.sizes[d], params.data_strides[d], params.index_strides[d]) =
-            (narrow(dim.0)?, still(dim.1) as i32 as u32, dim.2 as i32 as u32);
+            (to_u32(dim.0)?, still(dim.1) as i32 as u32, dim.2 as i32 as u32);
     }
     for (k, axis) in addressing.axes.iter().enumerate() {
         (params.axis_sizes[k], params.axis_strides[k]) =
-            (super::narrow(axis.0)?, still(axis.1) as i32 as u32);
+            (super::to_u32(axis.0)?, still(axis.1) as i32 as u32);
     }
-    let bindings = [(data.place, Access::Read), (indices.place, Access::Read), (output.place, Access::Write)];
+    let bindings =
+        [(data.buffer, Access::Read), (indices.buffer, Access::Read), (output.buffer, Access::Write)];
     at.emit(
         &GATHER,
         prelude(data_storage, index_storage, dims.len(), addressing.axes.len(), report.is_some()),

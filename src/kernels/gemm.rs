@@ -8,11 +8,11 @@
 use super::Lowering;
 use super::block::parameters;
 use super::conv;
-use super::epilogue::{Ends, Epilogue, samples};
+use super::epilogue::{Epilogue, OutputStage, test_variants};
 use super::gemm_cooperative::{self as cooperative, GEMM_COOPERATIVE};
-use super::matmul::{Matrix, Sizes};
-use super::{Kernel, Prelude, folded_grid, narrow, pair};
-use crate::base::{Capabilities, PlaceId, Storage, Unsupported, Variant};
+use super::matmul::{Matrix, ProductSizes};
+use super::{Kernel, Prelude, folded_grid, pair, to_u32};
+use crate::base::{BufferId, Capabilities, ElementFormat, TileConfiguration, Unsupported};
 
 pub static GEMM: Kernel = Kernel {
     stem: "gemm",
@@ -70,7 +70,7 @@ const DEPTH: u32 = 4;
 /// A tile of C: its rows and columns, the workgroup that makes it (columns × rows of invocations), and how
 /// many of them share k.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Tile {
+struct GemmTile {
     rows: u32,
     columns: u32,
     threads: [u32; 2],
@@ -78,28 +78,28 @@ struct Tile {
 }
 
 /// The tiles, the largest first. An invocation's sums are at most 8 × 8: they have to stay in registers.
-const TILES: [Tile; 6] = [
-    Tile { rows: 128, columns: 128, threads: [16, 16], slices: 1 },
-    Tile { rows: 128, columns: 64, threads: [8, 16], slices: 1 },
-    Tile { rows: 64, columns: 64, threads: [8, 8], slices: 1 },
-    Tile { rows: 32, columns: 64, threads: [8, 8], slices: 1 },
-    Tile { rows: 32, columns: 32, threads: [8, 8], slices: 1 },
-    Tile { rows: 32, columns: 32, threads: [8, 8], slices: 4 },
+const TILES: [GemmTile; 6] = [
+    GemmTile { rows: 128, columns: 128, threads: [16, 16], slices: 1 },
+    GemmTile { rows: 128, columns: 64, threads: [8, 16], slices: 1 },
+    GemmTile { rows: 64, columns: 64, threads: [8, 8], slices: 1 },
+    GemmTile { rows: 32, columns: 64, threads: [8, 8], slices: 1 },
+    GemmTile { rows: 32, columns: 32, threads: [8, 8], slices: 1 },
+    GemmTile { rows: 32, columns: 32, threads: [8, 8], slices: 4 },
 ];
 
 /// Workgroups that fill a desktop GPU: two for each of some 40 cores. WebGPU says nothing of the cores that
 /// there are.
-const FILL: u64 = 80;
+const MIN_TILES: u64 = 80;
 
 /// Groups of 4 along k from which sharing k among slices repays adding them up.
-const LONG: usize = 64;
+const MIN_STEPS_TO_SPLIT: usize = 64;
 
-impl Tile {
-    fn of(variant: Variant) -> Option<Tile> {
+impl GemmTile {
+    fn of(variant: TileConfiguration) -> Option<GemmTile> {
         TILES.into_iter().find(|tile| tile.variant() == variant)
     }
-    fn variant(self) -> Variant {
-        Variant {
+    fn variant(self) -> TileConfiguration {
+        TileConfiguration {
             tile: self.rows,
             columns: self.columns,
             slices: self.slices,
@@ -132,13 +132,13 @@ pub(super) fn filling(
         m.next_multiple_of(rows as usize).saturating_mul(n.next_multiple_of(columns as usize))
     };
     let least = tiles.clone().map(area).min().unwrap_or(0);
-    tiles.into_iter().position(|tile| count(tile) >= FILL && area(tile) / 5 * 4 <= least)
+    tiles.into_iter().position(|tile| count(tile) >= MIN_TILES && area(tile) / 5 * 4 <= least)
 }
 
 /// Whether tiles serve a product of these sizes: on hardware (barriers are dear to software adapters), for
 /// more than a few rows and columns, and where `groups`, those of 4 along k that lie together, don't leave
 /// most of a step empty.
-pub(super) fn serves(capabilities: &Capabilities, [m, n]: [usize; 2], groups: usize) -> bool {
+pub(super) fn supports(capabilities: &Capabilities, [m, n]: [usize; 2], groups: usize) -> bool {
     !capabilities.software && m > 8 && n > 16 && groups >= 3
 }
 
@@ -149,20 +149,20 @@ pub fn variants_for(
     groups: usize,
     steps: usize,
     batch: usize,
-) -> Vec<Variant> {
-    if !serves(capabilities, [m, n], groups) {
+) -> Vec<TileConfiguration> {
+    if !supports(capabilities, [m, n], groups) {
         return vec![];
     }
-    let serving: Vec<Tile> = TILES.into_iter().filter(|tile| tile.fits(capabilities)).collect();
-    let whole: Vec<Tile> = serving.iter().copied().filter(|tile| tile.slices == 1).collect();
+    let serving: Vec<GemmTile> = TILES.into_iter().filter(|tile| tile.fits(capabilities)).collect();
+    let whole: Vec<GemmTile> = serving.iter().copied().filter(|tile| tile.slices == 1).collect();
     let fills = filling(whole.iter().map(|tile| [tile.rows, tile.columns]), [m, n], batch)
         .and_then(|index| whole.get(index));
     let small = |slices: u32| serving.iter().find(|tile| tile.columns == 32 && tile.slices == slices);
-    let sliced = if steps.saturating_mul(groups) >= LONG { small(4) } else { None };
+    let sliced = if steps.saturating_mul(groups) >= MIN_STEPS_TO_SPLIT { small(4) } else { None };
     let rule = fills.or(sliced).or(small(1)).copied();
     rule.into_iter()
         .chain(serving.iter().copied().filter(|tile| Some(*tile) != rule))
-        .map(Tile::variant)
+        .map(GemmTile::variant)
         .collect()
 }
 
@@ -180,7 +180,7 @@ pub(super) fn tiles_prelude(prelude: Prelude, tiling: Tiling, epilogue: &Epilogu
     epilogue.prelude(prelude.flag("PIXELS", tiling.pixels).flag("TAIL", tiling.tail)).code(COMMON)
 }
 
-fn prelude(storage: Storage, tile: Tile, tiling: Tiling, epilogue: &Epilogue) -> Prelude {
+fn prelude(storage: ElementFormat, tile: GemmTile, tiling: Tiling, epilogue: &Epilogue) -> Prelude {
     let [tx, ty] = tile.threads;
     let base = Prelude::new()
         .storage(storage)
@@ -196,11 +196,11 @@ fn prelude(storage: Storage, tile: Tile, tiling: Tiling, epilogue: &Epilogue) ->
 
 fn variants() -> Vec<Prelude> {
     let mut list = vec![];
-    for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
+    for storage in [ElementFormat::F32, ElementFormat::F16, ElementFormat::F16Packed] {
         for (index, tile) in TILES.into_iter().enumerate() {
             // Every flag and every epilogue with some tile.
             let tiling = Tiling { pixels: index % 2 == 0, tail: index % 4 < 2 };
-            list.extend(samples().iter().map(|epilogue| prelude(storage, tile, tiling, epilogue)));
+            list.extend(test_variants().iter().map(|epilogue| prelude(storage, tile, tiling, epilogue)));
         }
     }
     list
@@ -208,34 +208,35 @@ fn variants() -> Vec<Prelude> {
 
 fn dispatch(
     at: &mut dyn Lowering,
-    storage: Storage,
-    variant: Variant,
+    storage: ElementFormat,
+    variant: TileConfiguration,
     (pixels, batch): (bool, usize),
-    operands: [PlaceId; 2],
-    ends: &Ends,
+    operands: [BufferId; 2],
+    stage: &OutputStage,
     params: Params,
 ) -> Result<(), Unsupported> {
     let capabilities = at.capabilities();
-    let epilogue = &ends.epilogue;
+    let epilogue = &stage.epilogue;
     let tiling = Tiling { pixels, tail: params.tail < 4 };
     let none = || Unsupported::new(format!("no tile of {variant}"));
     let (kernel, [rows, columns], prelude) = if variant.cooperative {
-        let (tile, by) = cooperative::Tile::of(variant).zip(capabilities.cooperative).ok_or_else(none)?;
+        let (tile, by) =
+            cooperative::CooperativeTile::of(variant).zip(capabilities.cooperative).ok_or_else(none)?;
         (
             &GEMM_COOPERATIVE,
             tile.size(),
             cooperative::prelude(storage, tile, by, tiling, params.groups, epilogue),
         )
     } else {
-        let tile = Tile::of(variant).ok_or_else(none)?;
+        let tile = GemmTile::of(variant).ok_or_else(none)?;
         (&GEMM, [tile.rows, tile.columns], prelude(storage, tile, tiling, epilogue))
     };
     let (tiles_m, tiles_n) = (params.m.div_ceil(rows), (params.n4 * 4).div_ceil(columns));
     let grid = folded_grid(tiles_m as u64 * tiles_n as u64, capabilities.max_grid);
-    let c_batch = narrow((params.m as usize).saturating_mul(ends.output.step as usize))?;
+    let c_batch = to_u32((params.m as usize).saturating_mul(stage.output.step as usize))?;
     let params = Params {
-        c_offset: ends.output.offset,
-        c_row: ends.output.step,
+        c_offset: stage.output.offset,
+        c_row: stage.output.step,
         c_batch,
         flags: epilogue.flags,
         low: epilogue.low,
@@ -245,26 +246,26 @@ fn dispatch(
         per_row: grid[0],
         ..params
     };
-    let bindings = ends.bindings(at, storage, operands)?;
-    at.emit(kernel, prelude, params, &bindings, [grid[0], grid[1], narrow(batch)?])
+    let bindings = stage.bindings(at, storage, operands)?;
+    at.emit(kernel, prelude, params, &bindings, [grid[0], grid[1], to_u32(batch)?])
 }
 
 /// Emits a batch of products by tiles: see [`super::matmul::emit`].
 pub(super) fn product(
     at: &mut dyn Lowering,
-    storage: Storage,
-    variant: Variant,
-    s: Sizes,
+    storage: ElementFormat,
+    variant: TileConfiguration,
+    s: ProductSizes,
     [a, b]: [Matrix; 2],
     alpha: f32,
-    ends: &Ends,
+    stage: &OutputStage,
 ) -> Result<(), Unsupported> {
-    let n4 = narrow(s.n.div_ceil(4))?;
+    let n4 = to_u32(s.n.div_ceil(4))?;
     let params = Params {
-        m: narrow(s.m)?,
+        m: to_u32(s.m)?,
         n4,
-        groups: narrow(s.k.div_ceil(4))?,
-        tail: narrow((s.k + 3) % 4 + 1)?,
+        groups: to_u32(s.k.div_ceil(4))?,
+        tail: to_u32((s.k + 3) % 4 + 1)?,
         a_offset: a.offset,
         a_row: a.row,
         a_outer: a.outer,
@@ -273,46 +274,54 @@ pub(super) fn product(
         b_row: b.row,
         b_outer: b.outer,
         b_inner: b.inner,
-        inner: narrow(s.inner)?,
+        inner: to_u32(s.inner)?,
         alpha,
-        b_rows: narrow(s.k)?,
+        b_rows: to_u32(s.k)?,
         ..Params::default()
     };
-    dispatch(at, storage, variant, (false, s.outer.saturating_mul(s.inner)), [a.place, b.place], ends, params)
+    dispatch(
+        at,
+        storage,
+        variant,
+        (false, s.outer.saturating_mul(s.inner)),
+        [a.buffer, b.buffer],
+        stage,
+        params,
+    )
 }
 
 /// Emits a convolution of one group by tiles; the weights are rows of (tap, input channel), channels padded
 /// to 4: see [`conv::emit`].
 pub(super) fn convolution(
     at: &mut dyn Lowering,
-    storage: Storage,
-    variant: Variant,
-    s: &conv::Sizes,
-    operands: [PlaceId; 2],
-    ends: &Ends,
+    storage: ElementFormat,
+    variant: TileConfiguration,
+    s: &conv::ConvSizes,
+    operands: [BufferId; 2],
+    stage: &OutputStage,
 ) -> Result<(), Unsupported> {
-    let (in_c4, out_c4) = (narrow(s.in_c.div_ceil(4))?, narrow(s.out_c.div_ceil(4))?);
+    let (in_c4, out_c4) = (to_u32(s.in_c.div_ceil(4))?, to_u32(s.out_c.div_ceil(4))?);
     let out_pixels = s.out_h.saturating_mul(s.out_w);
     let params = Params {
-        m: narrow(s.n.saturating_mul(out_pixels))?,
+        m: to_u32(s.n.saturating_mul(out_pixels))?,
         n4: out_c4,
         groups: in_c4,
-        tail: narrow((s.in_c + 3) % 4 + 1)?,
+        tail: to_u32((s.in_c + 3) % 4 + 1)?,
         a_row: in_c4,
         b_row: out_c4,
         inner: 1,
         alpha: 1.0,
         b_rows: in_c4 * 4,
-        in_h: narrow(s.in_h)? as i32,
-        in_w: narrow(s.in_w)? as i32,
-        limit_w: narrow(s.in_w)? as i32,
-        out_w: narrow(s.out_w)?,
-        out_pixels: narrow(out_pixels)?,
+        in_h: to_u32(s.in_h)? as i32,
+        in_w: to_u32(s.in_w)? as i32,
+        limit_w: to_u32(s.in_w)? as i32,
+        out_w: to_u32(s.out_w)?,
+        out_pixels: to_u32(out_pixels)?,
         kernel: pair(s.kernel)?,
         stride: pair(s.stride)?,
         pad: pair(s.pad)?.map(|value| value as i32),
         dilation: pair(s.dilation)?,
         ..Params::default()
     };
-    dispatch(at, storage, variant, (true, 1), operands, ends, params)
+    dispatch(at, storage, variant, (true, 1), operands, stage, params)
 }

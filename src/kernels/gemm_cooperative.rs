@@ -4,10 +4,10 @@
 //! matrices, several times as fast as its invocations one by one (`VK_KHR_cooperative_matrix`;
 //! `simdgroup_matrix` of the Metal Shading Language).
 
-use super::epilogue::{Epilogue, samples};
+use super::epilogue::{Epilogue, test_variants};
 use super::gemm::{Tiling, filling, tiles_prelude};
 use super::{Kernel, Prelude, gemm};
-use crate::base::{Capabilities, Cooperative, Storage, Variant};
+use crate::base::{Capabilities, Cooperative, ElementFormat, TileConfiguration};
 
 pub static GEMM_COOPERATIVE: Kernel = Kernel {
     stem: "gemm_cooperative",
@@ -18,26 +18,26 @@ pub static GEMM_COOPERATIVE: Kernel = Kernel {
 
 /// A tile of C: the subgroups that make it, down and across, and the rows and columns of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tile {
+pub(super) struct CooperativeTile {
     subgroups: [u32; 2],
     each: [u32; 2],
 }
 
 /// The tiles, the largest first. The sums of a subgroup have to stay in registers: of 32 × 64 an invocation
 /// of 32 has 64.
-const TILES: [Tile; 3] = [
-    Tile { subgroups: [4, 2], each: [32, 64] },
-    Tile { subgroups: [2, 2], each: [32, 32] },
-    Tile { subgroups: [2, 1], each: [16, 32] },
+const TILES: [CooperativeTile; 3] = [
+    CooperativeTile { subgroups: [4, 2], each: [32, 64] },
+    CooperativeTile { subgroups: [2, 2], each: [32, 32] },
+    CooperativeTile { subgroups: [2, 1], each: [16, 32] },
 ];
 
-impl Tile {
-    pub(super) fn of(variant: Variant) -> Option<Tile> {
+impl CooperativeTile {
+    pub(super) fn of(variant: TileConfiguration) -> Option<CooperativeTile> {
         TILES.into_iter().find(|tile| tile.variant() == variant)
     }
-    fn variant(self) -> Variant {
+    fn variant(self) -> TileConfiguration {
         let [tile, columns] = self.size();
-        Variant { tile, columns, slices: 1, down: false, cooperative: true }
+        TileConfiguration { tile, columns, slices: 1, down: false, cooperative: true }
     }
     /// Rows and columns of the whole.
     pub(super) fn size(self) -> [u32; 2] {
@@ -74,31 +74,32 @@ const DEPTHS: [u32; 2] = [4, 8];
 /// cooperative matrices, before which they go: none where the device has no such matrices of this type.
 pub fn variants_for(
     capabilities: &Capabilities,
-    storage: Storage,
+    storage: ElementFormat,
     [m, n]: [usize; 2],
     groups: usize,
     batch: usize,
-) -> Vec<Variant> {
+) -> Vec<TileConfiguration> {
     let Some(by) = capabilities
         .cooperative
-        .filter(|_| storage == Storage::F16 && gemm::serves(capabilities, [m, n], groups))
+        .filter(|_| storage == ElementFormat::F16 && gemm::supports(capabilities, [m, n], groups))
     else {
         return vec![];
     };
-    let serving: Vec<Tile> = TILES.into_iter().filter(|tile| tile.fits(capabilities, by)).collect();
+    let serving: Vec<CooperativeTile> =
+        TILES.into_iter().filter(|tile| tile.fits(capabilities, by)).collect();
     let rule = filling(serving.iter().map(|tile| tile.size()), [m, n], batch)
         .and_then(|index| serving.get(index))
         .or(serving.last())
         .copied();
     rule.into_iter()
         .chain(serving.iter().copied().filter(|tile| Some(*tile) != rule))
-        .map(Tile::variant)
+        .map(CooperativeTile::variant)
         .collect()
 }
 
 pub(super) fn prelude(
-    storage: Storage,
-    tile: Tile,
+    storage: ElementFormat,
+    tile: CooperativeTile,
     by: Cooperative,
     tiling: Tiling,
     groups: u32,
@@ -128,7 +129,7 @@ fn variants() -> Vec<Prelude> {
             let tiling = Tiling { pixels: index % 2 == 0, tail: index > 0 };
             let of = |epilogue| {
                 prelude(
-                    Storage::F16,
+                    ElementFormat::F16,
                     tile,
                     Cooperative { side, subgroup },
                     tiling,
@@ -136,7 +137,7 @@ fn variants() -> Vec<Prelude> {
                     epilogue,
                 )
             };
-            list.extend(samples().iter().map(of));
+            list.extend(test_variants().iter().map(of));
         }
     }
     list
@@ -157,35 +158,39 @@ mod tests {
         }
     }
 
-    fn written(capabilities: &Capabilities, storage: Storage, size: [usize; 2]) -> Vec<String> {
-        variants_for(capabilities, storage, size, 64, 1).iter().map(Variant::to_string).collect()
+    fn written(capabilities: &Capabilities, storage: ElementFormat, size: [usize; 2]) -> Vec<String> {
+        variants_for(capabilities, storage, size, 64, 1).iter().map(TileConfiguration::to_string).collect()
     }
 
     #[test]
     fn the_largest_tile_that_fills_a_device_is_taken() {
         let tensor_cores = device(16, 32);
-        assert_eq!(written(&tensor_cores, Storage::F16, [2048, 2048])[0], "128x128-cooperative");
-        assert_eq!(written(&tensor_cores, Storage::F16, [512, 768])[0], "64x64-cooperative");
-        assert_eq!(written(&tensor_cores, Storage::F16, [128, 768])[0], "32x32-cooperative");
+        assert_eq!(written(&tensor_cores, ElementFormat::F16, [2048, 2048])[0], "128x128-cooperative");
+        assert_eq!(written(&tensor_cores, ElementFormat::F16, [512, 768])[0], "64x64-cooperative");
+        assert_eq!(written(&tensor_cores, ElementFormat::F16, [128, 768])[0], "32x32-cooperative");
         // Few rows belong to another kernel, and the matrices are of float16.
-        assert!(written(&tensor_cores, Storage::F16, [8, 768]).is_empty());
-        assert!(written(&tensor_cores, Storage::F32, [2048, 2048]).is_empty());
+        assert!(written(&tensor_cores, ElementFormat::F16, [8, 768]).is_empty());
+        assert!(written(&tensor_cores, ElementFormat::F32, [2048, 2048]).is_empty());
         assert!(
-            written(&Capabilities { software: true, ..tensor_cores }, Storage::F16, [2048, 2048]).is_empty()
+            written(&Capabilities { software: true, ..tensor_cores }, ElementFormat::F16, [2048, 2048])
+                .is_empty()
         );
-        assert!(written(&Capabilities::webgpu(), Storage::F16, [2048, 2048]).is_empty());
+        assert!(written(&Capabilities::webgpu(), ElementFormat::F16, [2048, 2048]).is_empty());
     }
 
     #[test]
     fn a_tile_fits_its_device() {
         for (side, subgroup, count) in [(8, 8, 3), (16, 32, 3), (16, 64, 3), (16, 128, 0)] {
             assert_eq!(
-                written(&device(side, subgroup), Storage::F16, [2048, 2048]).len(),
+                written(&device(side, subgroup), ElementFormat::F16, [2048, 2048]).len(),
                 count,
                 "{side} {subgroup}"
             );
         }
         let small = Capabilities { max_workgroup_bytes: 16 << 10, ..device(8, 32) };
-        assert_eq!(written(&small, Storage::F16, [2048, 2048]), ["64x64-cooperative", "32x32-cooperative"]);
+        assert_eq!(
+            written(&small, ElementFormat::F16, [2048, 2048]),
+            ["64x64-cooperative", "32x32-cooperative"]
+        );
     }
 }

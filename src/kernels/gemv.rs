@@ -1,9 +1,9 @@
 //! Products of few rows on hardware adapters: `shaders/gemv.wgsl`.
 
-use super::epilogue::{Epilogue, samples};
+use super::epilogue::{Epilogue, test_variants};
 use super::matmul::Params;
 use super::{Kernel, Prelude, matmul, weights};
-use crate::base::{Capabilities, Storage, Variant};
+use crate::base::{Capabilities, ElementFormat, TileConfiguration};
 
 pub static GEMV: Kernel = Kernel {
     stem: "gemv",
@@ -17,7 +17,7 @@ pub const MAX_ROWS: usize = 8;
 
 /// Invocations that fill a desktop GPU: some 40 cores of 512. WebGPU says nothing of the cores that there
 /// are.
-const FILL: usize = 20 << 10;
+const MIN_INVOCATIONS: usize = 20 << 10;
 
 /// Groups of 4 along k that an invocation should have at least.
 const LEAST: usize = 4;
@@ -44,7 +44,7 @@ pub fn variants_for(
     n4: usize,
     k4: usize,
     batch: usize,
-) -> Vec<Variant> {
+) -> Vec<TileConfiguration> {
     if capabilities.software || m > MAX_ROWS {
         return vec![];
     }
@@ -55,19 +55,25 @@ pub fn variants_for(
         .filter(|&slices| slices >= rows && (rows * columns(slices) * slices <= 1024))
         .collect();
     let worth = |slices: &&u32| k4 / **slices as usize >= LEAST;
-    let enough = |slices: &&u32| n4.saturating_mul(batch).saturating_mul(**slices as usize) >= FILL;
+    let enough =
+        |slices: &&u32| n4.saturating_mul(batch).saturating_mul(**slices as usize) >= MIN_INVOCATIONS;
     let rule = all.iter().filter(worth).find(enough).or(all.iter().rfind(worth));
-    let variant = |slices: u32| Variant { slices, ..Variant::alone(rows, false) };
+    let variant = |slices: u32| TileConfiguration { slices, ..TileConfiguration::alone(rows, false) };
     let rest = all.iter().filter(|slices| rule.is_some() && Some(*slices) != rule);
     rule.into_iter().chain(rest).map(|&slices| variant(slices)).collect()
 }
 
 /// Groups of columns that a variant's workgroup makes.
-pub(super) fn columns_of(variant: Variant) -> u32 {
+pub(super) fn columns_of(variant: TileConfiguration) -> u32 {
     columns(variant.slices)
 }
 
-pub(super) fn prelude(storage: Storage, variant: Variant, tail: bool, epilogue: &Epilogue) -> Prelude {
+pub(super) fn prelude(
+    storage: ElementFormat,
+    variant: TileConfiguration,
+    tail: bool,
+    epilogue: &Epilogue,
+) -> Prelude {
     let base = Prelude::new()
         .storage(storage)
         .constant("ROWS", variant.tile)
@@ -79,10 +85,10 @@ pub(super) fn prelude(storage: Storage, variant: Variant, tail: bool, epilogue: 
 
 fn variants() -> Vec<Prelude> {
     let mut list = vec![];
-    for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
+    for storage in [ElementFormat::F32, ElementFormat::F16, ElementFormat::F16Packed] {
         for (tile, slices, tail) in [(1, 4, true), (4, 32, false), (8, 16, true)] {
-            let variant = Variant { slices, ..Variant::alone(tile, false) };
-            list.extend(samples().iter().map(|epilogue| prelude(storage, variant, tail, epilogue)));
+            let variant = TileConfiguration { slices, ..TileConfiguration::alone(tile, false) };
+            list.extend(test_variants().iter().map(|epilogue| prelude(storage, variant, tail, epilogue)));
         }
     }
     list

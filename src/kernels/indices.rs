@@ -2,17 +2,17 @@
 //! (`shaders/lib/status.wgsl`).
 
 use super::Prelude;
-use crate::base::Storage;
+use crate::base::ElementFormat;
 
 /// Types `I…` of indices, `index_value(x)` as an i32, and `outside(entry, x)`, which tells of index `x` at
-/// place `entry` of a tuple.
+/// buffer `entry` of a tuple.
 ///
 /// `status`: the binding of the run's status, behind the kernel's own; the kernel's parameters hold the
 /// number in `report`. `None` where every index is known to lie inside.
-pub(super) fn declare(prelude: Prelude, storage: Storage, status: Option<u32>) -> Prelude {
+pub(super) fn declare(prelude: Prelude, storage: ElementFormat, status: Option<u32>) -> Prelude {
     let (value, words) = match storage {
         // An index beyond 32 bits is outside every axis: it becomes the lowest number, which is too.
-        Storage::I64 => (
+        ElementFormat::I64 => (
             "select(bitcast<i32>(0x80000000u), bitcast<i32>(x.x), all(widen64(bitcast<i32>(x.x)) == x))",
             "x",
         ),

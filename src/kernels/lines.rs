@@ -41,7 +41,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// The lines of a whole place of this layout and shape. `what` names the work where it is too large.
+    /// The lines of a whole buffer of this layout and shape. `what` names the work where it is too large.
     pub fn new(
         at: &dyn Lowering,
         layout: Layout,
@@ -55,7 +55,7 @@ impl Lines {
             .position(|dim| dim.0 == axis)
             .ok_or_else(|| Unsupported::new(format!("{what} of a scalar")))?;
         let inner4 = physical.last().map_or(1, |dim| dim.1) / 4;
-        let narrow = |value: usize| {
+        let to_u32 = |value: usize| {
             u32::try_from(value).map_err(|_| Unsupported::new(format!("{what} beyond 2³² elements")))
         };
         let across = position + 1 < physical.len();
@@ -69,12 +69,12 @@ impl Lines {
         };
         let grid = folded_grid((count as u64).div_ceil(WIDTH as u64), at.capabilities().max_grid);
         let params = Params {
-            count: narrow(count)?,
+            count: to_u32(count)?,
             per_row: grid[0],
-            length: narrow(shape[axis])?,
-            columns: narrow(columns)?,
-            outer: narrow(outer)?,
-            step: narrow(step)?,
+            length: to_u32(shape[axis])?,
+            columns: to_u32(columns)?,
+            outer: to_u32(outer)?,
+            step: to_u32(step)?,
             spare: [0; 2],
         };
         Ok(Self { params, grid, across })

@@ -2,7 +2,9 @@
 //! both.
 
 use super::{Kernel, Packing, Prelude, Target};
-use crate::base::{Access, Capabilities, Fact, Layout, PlaceId, Storage, Unsupported, Variant, View};
+use crate::base::{
+    Access, BufferId, Capabilities, ElementFormat, Fact, Layout, TileConfiguration, Unsupported, View,
+};
 use crate::tensor::{DType, Tensor};
 
 /// A buffer's contents, as a kernel that writes or reads them has to know them.
@@ -10,21 +12,21 @@ use crate::tensor::{DType, Tensor};
 pub struct Contents {
     pub shape: Vec<usize>,
     pub layout: Layout,
-    pub storage: Storage,
+    pub storage: ElementFormat,
 }
 
 /// Takes dispatches.
 pub trait Emitter {
     fn capabilities(&self) -> &Capabilities;
-    /// What lies in a place.
-    fn contents(&self, place: PlaceId) -> Contents;
+    /// What lies in a buffer.
+    fn contents(&self, buffer: BufferId) -> Contents;
     /// Adds a dispatch, of a parameter block's bytes; an empty grid adds none.
     fn dispatch(
         &mut self,
         kernel: &'static Kernel,
         prelude: Prelude,
         params: &[u8],
-        bindings: &[(PlaceId, Access)],
+        bindings: &[(BufferId, Access)],
         grid: [u32; 3],
     ) -> Result<(), Unsupported>;
 }
@@ -36,14 +38,14 @@ impl dyn Emitter + '_ {
         kernel: &'static Kernel,
         prelude: Prelude,
         params: P,
-        bindings: &[(PlaceId, Access)],
+        bindings: &[(BufferId, Access)],
         grid: [u32; 3],
     ) -> Result<(), Unsupported> {
         self.dispatch(kernel, prelude, bytemuck::bytes_of(&params), bindings, grid)
     }
 }
 
-/// A node on its way to the GPU: views of its inputs, places for its outputs, dispatches.
+/// A node on its way to the GPU: views of its inputs, buffers for its outputs, dispatches.
 pub trait Lowering {
     /// Takes the node's dispatches.
     fn emitter(&mut self) -> &mut dyn Emitter;
@@ -60,24 +62,24 @@ pub trait Lowering {
     /// Whether a view is of a constant that the host has as it lies in the model.
     fn is_constant(&self, view: &View) -> bool;
     /// How a type is stored on this device, or why it isn't.
-    fn storage(&self, dtype: DType) -> Result<Storage, Unsupported>;
+    fn storage(&self, dtype: DType) -> Result<ElementFormat, Unsupported>;
     /// An input where it lies; a constant is uploaded, a host value gets an upload step.
     fn view(&mut self, index: usize) -> Result<View, Unsupported>;
     /// A view's elements in a layout: where it is in another, or not contiguous, a copy is made once and shared.
     fn in_layout(&mut self, view: View, layout: Layout) -> Result<View, Unsupported>;
-    /// The layout that an input's place has, where the view is the whole of it.
+    /// The layout that an input's buffer has, where the view is the whole of it.
     fn layout_of(&self, view: &View) -> Layout;
     /// A constant input rearranged for a kernel.
-    fn packed(&mut self, index: usize, packing: Packing) -> Result<PlaceId, Unsupported>;
+    fn packed(&mut self, index: usize, packing: Packing) -> Result<BufferId, Unsupported>;
     /// A view of a constant rearranged for a kernel; `None` where the view is of something else.
     fn packed_view(
         &mut self,
         view: &View,
         packing: &dyn Fn(&View) -> Packing,
-    ) -> Result<Option<PlaceId>, Unsupported>;
+    ) -> Result<Option<BufferId>, Unsupported>;
     /// A tensor that the kernel itself brings (a table, a fill value).
     fn table(&mut self, label: &str, tensor: Tensor) -> Result<View, Unsupported>;
-    /// A place for an output, whole, in a layout.
+    /// A buffer for an output, whole, in a layout.
     fn output(&mut self, index: usize, layout: Layout) -> Result<View, Unsupported>;
     /// An output for a kernel that writes rows a step apart, in a layout: within the result of a Concat, where
     /// only that reads it.
@@ -85,15 +87,15 @@ pub trait Lowering {
     /// An output that has parts already, whole.
     fn begun(&self, index: usize) -> Option<View>;
     /// Whether a view is of a part that was made where the whole lies.
-    fn lies_in(&self, part: &View, whole: PlaceId) -> bool;
+    fn lies_in(&self, part: &View, whole: BufferId) -> bool;
     /// Makes an output a view of what is there already: no work.
     fn alias(&mut self, index: usize, view: View);
-    /// A place for an intermediate result.
+    /// A buffer for an intermediate result.
     fn scratch(&mut self, fact: &Fact, layout: Layout) -> Result<View, Unsupported>;
     /// A small buffer to bind where a kernel's operand is off.
-    fn dummy(&mut self, storage: Storage) -> Result<PlaceId, Unsupported>;
+    fn dummy(&mut self, storage: ElementFormat) -> Result<BufferId, Unsupported>;
     /// The variant to use for what `key` names, of these candidates, the kernel's own rule first.
-    fn choose(&mut self, key: String, candidates: Vec<Variant>) -> Variant;
+    fn choose(&mut self, key: String, candidates: Vec<TileConfiguration>) -> TileConfiguration;
     /// The number by which a kernel tells of an index of input `index` that lies outside the data's axes from
     /// `axis` on, of these sizes. `None` where the indices are known: then `infer` has held them to the sizes.
     fn report(&mut self, index: usize, axis: usize, sizes: Vec<usize>) -> Option<u32>;
@@ -110,7 +112,7 @@ pub trait Lowering {
         value.to_i64s().map_err(|error| Unsupported::new(error.message()))
     }
     /// How the float input is stored: what a kernel's prelude needs.
-    fn float_storage(&self, index: usize) -> Result<Storage, Unsupported> {
+    fn float_storage(&self, index: usize) -> Result<ElementFormat, Unsupported> {
         let dtype = self.fact(index)?.dtype;
         let storage = self.storage(dtype)?;
         if storage.is_float() {
@@ -149,7 +151,7 @@ pub trait Lowering {
         self.alias(0, reshaped);
         Ok(())
     }
-    /// Copies a view into a part of a place: see [`super::copy`].
+    /// Copies a view into a part of a buffer: see [`super::copy`].
     fn copy(&mut self, from: &View, to: &View) -> Result<(), Unsupported> {
         super::copy::emit(self.emitter(), from, to)
     }
@@ -162,7 +164,7 @@ impl dyn Lowering + '_ {
         kernel: &'static Kernel,
         prelude: Prelude,
         params: P,
-        bindings: &[(PlaceId, Access)],
+        bindings: &[(BufferId, Access)],
         grid: [u32; 3],
     ) -> Result<(), Unsupported> {
         self.emitter().emit(kernel, prelude, params, bindings, grid)

@@ -5,7 +5,7 @@ use super::Lowering;
 use super::lines::{LINES, Lines, Params, WIDTH};
 use super::team::Team;
 use super::{Kernel, Prelude, lines};
-use crate::base::{Access, Layout, Storage, Unsupported};
+use crate::base::{Access, ElementFormat, Layout, Unsupported};
 
 pub static LP_NORMALIZE: Kernel = Kernel {
     stem: "lp_normalize",
@@ -20,12 +20,12 @@ pub static LP_NORMALIZE_TEAM: Kernel = Kernel {
     variants: team_variants,
 };
 
-fn prelude(storage: Storage, across: bool, squares: bool) -> Prelude {
+fn prelude(storage: ElementFormat, across: bool, squares: bool) -> Prelude {
     Prelude::new().storage(storage).flag("ACROSS", across).flag("SQUARES", squares).code(LINES)
 }
 
-fn samples() -> impl Iterator<Item = Prelude> {
-    let all = [Storage::F32, Storage::F16, Storage::F16Packed];
+fn test_variants() -> impl Iterator<Item = Prelude> {
+    let all = [ElementFormat::F32, ElementFormat::F16, ElementFormat::F16Packed];
     all.into_iter().flat_map(|storage| {
         [(false, false), (true, true), (false, true)]
             .map(|(across, squares)| prelude(storage, across, squares))
@@ -33,11 +33,11 @@ fn samples() -> impl Iterator<Item = Prelude> {
 }
 
 fn variants() -> Vec<Prelude> {
-    samples().map(|sample| sample.constant("WIDTH", WIDTH)).collect()
+    test_variants().map(|sample| sample.constant("WIDTH", WIDTH)).collect()
 }
 
 fn team_variants() -> Vec<Prelude> {
-    Team::each(samples().map(lines::of_teams))
+    Team::each(test_variants().map(lines::of_teams))
 }
 
 /// Emits input 0 divided by its 1-norm, or 2-norm (`squares`), along `axis`.
@@ -50,7 +50,7 @@ pub fn emit(at: &mut dyn Lowering, axis: usize, squares: bool) -> Result<(), Uns
     }
     let lines = Lines::new(at, Layout::Rows4, &input.shape, axis, "a normalization")?;
     let prelude = prelude(storage, lines.across, squares);
-    let bindings = [(input.place, Access::Read), (output.place, Access::Write)];
+    let bindings = [(input.buffer, Access::Read), (output.buffer, Access::Write)];
     if at.capabilities().software {
         return at.emit(&LP_NORMALIZE, prelude.constant("WIDTH", WIDTH), lines.params, &bindings, lines.grid);
     }

@@ -3,7 +3,7 @@
 use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid};
-use crate::base::{Access, Layout, Storage, Unsupported};
+use crate::base::{Access, ElementFormat, Layout, Unsupported};
 
 pub static LRN: Kernel =
     Kernel { stem: "lrn", shader: include_str!("../../shaders/lrn.wgsl"), params: Params::MEMBERS, variants };
@@ -25,12 +25,12 @@ parameters! {
 
 const WIDTH: u32 = 64;
 
-fn prelude(storage: Storage) -> Prelude {
+fn prelude(storage: ElementFormat) -> Prelude {
     Prelude::new().storage(storage).constant("WIDTH", WIDTH)
 }
 
 fn variants() -> Vec<Prelude> {
-    [Storage::F32, Storage::F16, Storage::F16Packed].map(prelude).to_vec()
+    [ElementFormat::F32, ElementFormat::F16, ElementFormat::F16Packed].map(prelude).to_vec()
 }
 
 /// `x / (bias + alpha · Σ x²)^beta` over the channels from `before` a channel to `behind` it.
@@ -48,22 +48,22 @@ pub fn emit(at: &mut dyn Lowering, how: &Neighbourhood) -> Result<(), Unsupporte
     let storage = at.float_storage(0)?;
     let input = at.input(0, Layout::ChannelsLast4)?;
     let output = at.output(0, Layout::ChannelsLast4)?;
-    let narrow = |value: usize| {
+    let to_u32 = |value: usize| {
         i32::try_from(value)
             .map(|value| value as u32)
             .map_err(|_| Unsupported::new("a normalization beyond 2³¹ elements"))
     };
     let channels = input.shape[1];
     let c4 = channels.div_ceil(4);
-    let groups = narrow(Layout::ChannelsLast4.elements(&input.shape) / 4)?;
+    let groups = to_u32(Layout::ChannelsLast4.elements(&input.shape) / 4)?;
     let grid = folded_grid(groups.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
     let params = Params {
         groups,
         per_row: grid[0],
-        c4: narrow(c4)?,
-        channels: narrow(channels)?,
-        before: narrow(how.before)?,
-        behind: narrow(how.behind)?,
+        c4: to_u32(c4)?,
+        channels: to_u32(channels)?,
+        before: to_u32(how.before)?,
+        behind: to_u32(how.behind)?,
         alpha: how.alpha,
         beta: how.beta,
         bias: how.bias,
@@ -73,7 +73,7 @@ pub fn emit(at: &mut dyn Lowering, how: &Neighbourhood) -> Result<(), Unsupporte
         &LRN,
         prelude(storage),
         params,
-        &[(input.place, Access::Read), (output.place, Access::Write)],
+        &[(input.buffer, Access::Read), (output.buffer, Access::Write)],
         grid,
     )
 }

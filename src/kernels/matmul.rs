@@ -2,9 +2,11 @@
 
 use super::Lowering;
 use super::block::parameters;
-use super::epilogue::{Ends, Epilogue, samples};
-use super::{Kernel, Prelude, Target, gemm, gemm_cooperative, gemv, narrow, weights};
-use crate::base::{Capabilities, Layout, PlaceId, Storage, Unsupported, Variant, View, bucket, candidates};
+use super::epilogue::{Epilogue, OutputStage, test_variants};
+use super::{Kernel, Prelude, Target, gemm, gemm_cooperative, gemv, to_u32, weights};
+use crate::base::{
+    BufferId, Capabilities, ElementFormat, Layout, TileConfiguration, Unsupported, View, bucket, candidates,
+};
 
 pub static MATMUL: Kernel = Kernel {
     stem: "matmul",
@@ -47,7 +49,7 @@ parameters! {
 /// An operand as the kernel reads it, in groups of 4 elements.
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix {
-    pub place: PlaceId,
+    pub buffer: BufferId,
     pub offset: u32,
     pub row: u32,
     pub outer: u32,
@@ -56,9 +58,9 @@ pub struct Matrix {
     pub panels: bool,
 }
 
-/// Sizes of a batch of products: `outer × inner` of `[m, k] · [k, n]`.
+/// ProductSizes of a batch of products: `outer × inner` of `[m, k] · [k, n]`.
 #[derive(Debug, Clone, Copy)]
-pub struct Sizes {
+pub struct ProductSizes {
     pub m: usize,
     pub n: usize,
     pub k: usize,
@@ -83,8 +85,8 @@ pub fn rows(capabilities: &Capabilities, m: usize) -> u32 {
     match m {
         0..=1 => 1,
         2..=5 => 4,
-        13.. if capabilities.form().table || capabilities.form().quads => 16,
-        9.. if capabilities.form().table => 12,
+        13.. if capabilities.dialect().table || capabilities.dialect().quads => 16,
+        9.. if capabilities.dialect().table => 12,
         _ => 8,
     }
 }
@@ -94,13 +96,13 @@ fn tiles(capabilities: &Capabilities, m: usize) -> &'static [u32] {
     match m {
         0..=1 => &[],
         2..=5 => &[1, 4],
-        10.. if capabilities.form().table => &[8, 10, 12, 16],
+        10.. if capabilities.dialect().table => &[8, 10, 12, 16],
         _ => &[4, 8],
     }
 }
 
 fn prelude(
-    storage: Storage,
+    storage: ElementFormat,
     rows: u32,
     width: u32,
     [tail, panels]: [bool; 2],
@@ -117,7 +119,7 @@ fn prelude(
 
 fn variants() -> Vec<Prelude> {
     let mut list = vec![];
-    for storage in [Storage::F32, Storage::F16, Storage::F16Packed] {
+    for storage in [ElementFormat::F32, ElementFormat::F16, ElementFormat::F16Packed] {
         for (rows, flags) in [
             (1, [true, false]),
             (4, [false; 2]),
@@ -126,7 +128,7 @@ fn variants() -> Vec<Prelude> {
             (16, [false, true]),
             (16, [true, false]),
         ] {
-            list.extend(samples().iter().map(|epilogue| prelude(storage, rows, 16, flags, epilogue)));
+            list.extend(test_variants().iter().map(|epilogue| prelude(storage, rows, 16, flags, epilogue)));
         }
     }
     list
@@ -138,12 +140,12 @@ fn variants() -> Vec<Prelude> {
 /// Weights that are more than the adapter binds at once are taken a part of the columns at a time.
 pub fn product(
     at: &mut dyn Lowering,
-    storage: Storage,
+    storage: ElementFormat,
     [a, b]: [View; 2],
     batch: &[usize],
     [m, n, k]: [usize; 3],
     alpha: f32,
-    ends: &Ends,
+    stage: &OutputStage,
 ) -> Result<(), Unsupported> {
     let bytes = k.next_multiple_of(4).saturating_mul(storage.element_bytes());
     let capabilities = at.capabilities();
@@ -151,12 +153,12 @@ pub fn product(
     if n <= most
         || !batch.is_empty()
         || b.shape.len() != 2
-        || ends.bias.is_some()
-        || ends.residual.is_some()
+        || stage.bias.is_some()
+        || stage.residual.is_some()
         || !at.is_constant(&b)
     {
         let (a, b, (outer, inner)) = operands(at, a, b, batch)?;
-        return emit(at, storage, Sizes { m, n, k, outer, inner }, [a, b], alpha, ends);
+        return emit(at, storage, ProductSizes { m, n, k, outer, inner }, [a, b], alpha, stage);
     }
     for first in (0..n).step_by(most) {
         let n = most.min(n - first);
@@ -167,8 +169,15 @@ pub fn product(
             columns = at.in_layout(columns, Layout::Rows4)?;
         }
         let (a, b, (outer, inner)) = operands(at, a.clone(), columns, &[])?;
-        let output = Target { offset: ends.output.offset + narrow(first / 4)?, ..ends.output };
-        emit(at, storage, Sizes { m, n, k, outer, inner }, [a, b], alpha, &Ends { output, ..ends.clone() })?;
+        let output = Target { offset: stage.output.offset + to_u32(first / 4)?, ..stage.output };
+        emit(
+            at,
+            storage,
+            ProductSizes { m, n, k, outer, inner },
+            [a, b],
+            alpha,
+            &OutputStage { output, ..stage.clone() },
+        )?;
     }
     Ok(())
 }
@@ -185,12 +194,12 @@ fn operands(
     if let [rows, columns] = b.shape[..]
         && batch.is_empty()
         && weights::panels(&at.capabilities())
-        && let Some(place) = at.packed_view(&b, &|view: &View| {
+        && let Some(buffer) = at.packed_view(&b, &|view: &View| {
             weights::of_matrix(view.offset, [view.strides[0], view.strides[1]], [rows, columns])
         })?
     {
         let b = Matrix {
-            place,
+            buffer,
             offset: 0,
             row: weights::panel_step(rows.div_ceil(4))?,
             outer: 0,
@@ -245,26 +254,26 @@ fn matrix(view: &View, outer: isize, inner: isize) -> Result<Matrix, Unsupported
     let row = if view.shape[row] > 1 { group(view.strides[row])? } else { 0 };
     let offset =
         u32::try_from(view.offset / 4).map_err(|_| Unsupported::new("a matrix beyond 2³² elements"))?;
-    Ok(Matrix { place: view.place, offset, row, outer: group(outer)?, inner: group(inner)?, panels: false })
+    Ok(Matrix { buffer: view.buffer, offset, row, outer: group(outer)?, inner: group(inner)?, panels: false })
 }
 
 /// Emits a batch of products `alpha · A · B`.
 pub fn emit(
     at: &mut dyn Lowering,
-    storage: Storage,
-    sizes: Sizes,
+    storage: ElementFormat,
+    sizes: ProductSizes,
     [a, b]: [Matrix; 2],
     alpha: f32,
-    ends: &Ends,
+    stage: &OutputStage,
 ) -> Result<(), Unsupported> {
     let capabilities = at.capabilities();
     let n4 = sizes.n.div_ceil(4);
     let width = width(&capabilities, n4);
-    let (rule, columns) = (rows(&capabilities, sizes.m), narrow(n4)?.div_ceil(width));
-    let blocks = narrow(sizes.m)?.div_ceil(rule);
+    let (rule, columns) = (rows(&capabilities, sizes.m), to_u32(n4)?.div_ceil(width));
+    let blocks = to_u32(sizes.m)?.div_ceil(rule);
     // A smaller tile makes more blocks.
     let fits = sizes.m.div_ceil(4) <= capabilities.max_grid as usize;
-    let rule = Variant::alone(
+    let rule = TileConfiguration::alone(
         rule,
         weights::rows_first(sizes.k.saturating_mul(sizes.n)) && blocks <= capabilities.max_grid,
     );
@@ -287,16 +296,16 @@ pub fn emit(
     );
     let variant = at.choose(key, all);
     if variant.columns > 0 {
-        return gemm::product(at, storage, variant, sizes, [a, b], alpha, ends);
+        return gemm::product(at, storage, variant, sizes, [a, b], alpha, stage);
     }
-    let Variant { tile: rows, down, .. } = variant;
-    let row_blocks = narrow(sizes.m)?.div_ceil(rows);
-    let (epilogue, c) = (&ends.epilogue, ends.output);
+    let TileConfiguration { tile: rows, down, .. } = variant;
+    let row_blocks = to_u32(sizes.m)?.div_ceil(rows);
+    let (epilogue, c) = (&stage.epilogue, stage.output);
     let params = Params {
-        m: narrow(sizes.m)?,
-        n4: narrow(n4)?,
-        k: narrow(sizes.k)?,
-        inner: narrow(sizes.inner)?,
+        m: to_u32(sizes.m)?,
+        n4: to_u32(n4)?,
+        k: to_u32(sizes.k)?,
+        inner: to_u32(sizes.inner)?,
         a_offset: a.offset,
         a_row: a.row,
         a_outer: a.outer,
@@ -306,7 +315,7 @@ pub fn emit(
         b_outer: b.outer,
         b_inner: b.inner,
         c_row: c.step,
-        c_batch: narrow(sizes.m.saturating_mul(c.step as usize))?,
+        c_batch: to_u32(sizes.m.saturating_mul(c.step as usize))?,
         flags: epilogue.flags,
         alpha,
         low: epilogue.low,
@@ -317,10 +326,10 @@ pub fn emit(
         c_offset: c.offset,
         spare: [0; 2],
     };
-    let bindings = ends.bindings(at, storage, [a.place, b.place])?;
+    let bindings = stage.bindings(at, storage, [a.buffer, b.buffer])?;
     let tail = !sizes.k.is_multiple_of(4);
     if variant.slices > 1 {
-        let grid = [narrow(n4)?.div_ceil(gemv::columns_of(variant)), row_blocks, narrow(batch)?];
+        let grid = [to_u32(n4)?.div_ceil(gemv::columns_of(variant)), row_blocks, to_u32(batch)?];
         return at.emit(
             &gemv::GEMV,
             gemv::prelude(storage, variant, tail, epilogue),
@@ -330,6 +339,6 @@ pub fn emit(
         );
     }
     let plane = if down { [row_blocks, columns] } else { [columns, row_blocks] };
-    let grid = [plane[0], plane[1], narrow(batch)?];
+    let grid = [plane[0], plane[1], to_u32(batch)?];
     at.emit(&MATMUL, prelude(storage, rows, width, [tail, b.panels], epilogue), params, &bindings, grid)
 }

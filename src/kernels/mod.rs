@@ -1,7 +1,7 @@
 //! Kernels: each a Rust half here and a hand-written shader of the same stem in `shaders/`.
 //!
 //! The Rust half states the parameters, the variants and the grid as plain data; no wgpu is in sight. A
-//! variant is a generated [`Prelude`] put before the untouched shader. Storage buffers are `@group(0)`, in
+//! variant is a generated [`Prelude`] put before the untouched shader. ElementFormat buffers are `@group(0)`, in
 //! the order of [`Dispatch::bindings`]; the parameter block is `@group(1) @binding(0)`.
 
 pub mod arg_reduce;
@@ -46,14 +46,14 @@ mod target;
 pub mod variants;
 mod weights;
 
-pub use crate::base::{Access, Form, UNIFORM_TABLE};
+pub use crate::base::{Access, ShaderDialect, UNIFORM_TABLE};
 pub use block::Member;
 pub use extent::Extent;
 pub use lowering::Lowering;
-pub use prelude::{Dialect, Needs, Prelude, Source, reads_uniform_table};
+pub use prelude::{Needs, Prelude, Source, WgslFlavor, reads_uniform_table};
 pub use target::Target;
 
-use crate::base::{PlaceId, Unsupported};
+use crate::base::{BufferId, Unsupported};
 use crate::error::Result;
 use crate::tensor::Tensor;
 
@@ -125,7 +125,7 @@ pub struct Dispatch {
     /// The whole WGSL: prelude and shader. Equal sources share a pipeline.
     pub source: std::sync::Arc<str>,
     /// In the order of `@binding` in `@group(0)`.
-    pub bindings: Vec<(PlaceId, Access)>,
+    pub bindings: Vec<(BufferId, Access)>,
     /// The parameter block; a plan holds it at `params_offset`.
     pub params: Vec<u8>,
     pub params_offset: u32,
@@ -160,7 +160,7 @@ impl PartialEq for Packing {
 }
 
 /// A size as a shader's parameter: their coordinates are int32.
-fn narrow(value: usize) -> std::result::Result<u32, Unsupported> {
+fn to_u32(value: usize) -> std::result::Result<u32, Unsupported> {
     i32::try_from(value)
         .map(i32::unsigned_abs)
         .map_err(|_| Unsupported::new(format!("a size of {value}; kernels count to 2³¹")))
@@ -168,7 +168,7 @@ fn narrow(value: usize) -> std::result::Result<u32, Unsupported> {
 
 /// The same of two sizes.
 fn pair(values: [usize; 2]) -> std::result::Result<[u32; 2], Unsupported> {
-    Ok([narrow(values[0])?, narrow(values[1])?])
+    Ok([to_u32(values[0])?, to_u32(values[1])?])
 }
 
 /// A grid of at least `groups` workgroups, folded into two dimensions where one is not enough. A shader that

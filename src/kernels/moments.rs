@@ -5,7 +5,7 @@ use super::Lowering;
 use super::block::parameters;
 use super::team::{Neighbours, Team};
 use super::{Kernel, Prelude, folded_grid};
-use crate::base::{Access, Layout, Storage, Unsupported, View};
+use crate::base::{Access, ElementFormat, Layout, Unsupported, View};
 
 pub static MOMENTS: Kernel = Kernel {
     stem: "moments",
@@ -34,21 +34,21 @@ parameters! {
     }
 }
 
-fn prelude(input: Storage, result: Storage) -> Prelude {
+fn prelude(input: ElementFormat, result: ElementFormat) -> Prelude {
     Prelude::new().storage(input).typed("M", result).code(include_str!("../../shaders/lib/moments.wgsl"))
 }
 
-fn samples() -> impl Iterator<Item = Prelude> {
-    let all = [Storage::F32, Storage::F16, Storage::F16Packed];
+fn test_variants() -> impl Iterator<Item = Prelude> {
+    let all = [ElementFormat::F32, ElementFormat::F16, ElementFormat::F16Packed];
     all.into_iter().flat_map(move |input| all.map(|result| prelude(input, result)))
 }
 
 fn variants() -> Vec<Prelude> {
-    samples().map(|sample| sample.constant("WIDTH", WIDTH)).collect()
+    test_variants().map(|sample| sample.constant("WIDTH", WIDTH)).collect()
 }
 
 fn team_variants() -> Vec<Prelude> {
-    Team::each(samples())
+    Team::each(test_variants())
 }
 
 /// Emits the mean and the inverse deviation of each run of input 0 over `axis` and all behind it into
@@ -57,7 +57,7 @@ pub fn emit(
     at: &mut dyn Lowering,
     axis: usize,
     epsilon: f32,
-    storage: Storage,
+    storage: ElementFormat,
     results: [&View; 2],
 ) -> Result<(), Unsupported> {
     let own = at.float_storage(0)?;
@@ -68,9 +68,9 @@ pub fn emit(
     }
     let split = at.reshaped(view, &[rows, length], "moments of no elements")?;
     let input = at.in_layout(split, Layout::Rows4)?;
-    let narrow =
+    let to_u32 =
         |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("moments of 2³² elements or more"));
-    let groups = narrow(rows.div_ceil(4))?;
+    let groups = to_u32(rows.div_ceil(4))?;
     let capabilities = at.capabilities();
     let team = (!capabilities.software)
         .then(|| Team::new(&capabilities, groups as usize, length.div_ceil(4), Neighbours::Items));
@@ -81,14 +81,17 @@ pub fn emit(
     let params = Params {
         groups,
         per_row: grid[0],
-        rows: narrow(rows)?,
-        length: narrow(length)?,
-        step: narrow(length.div_ceil(4))?,
+        rows: to_u32(rows)?,
+        length: to_u32(length)?,
+        step: to_u32(length.div_ceil(4))?,
         epsilon,
         spare: [0; 2],
     };
-    let bindings =
-        [(input.place, Access::Read), (results[0].place, Access::Write), (results[1].place, Access::Write)];
+    let bindings = [
+        (input.buffer, Access::Read),
+        (results[0].buffer, Access::Write),
+        (results[1].buffer, Access::Write),
+    ];
     match team {
         Some(team) => at.emit(&MOMENTS_TEAM, prelude(own, storage).team(team), params, &bindings, grid),
         None => at.emit(&MOMENTS, prelude(own, storage).constant("WIDTH", WIDTH), params, &bindings, grid),

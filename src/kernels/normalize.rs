@@ -5,7 +5,7 @@ use super::Lowering;
 use super::block::parameters;
 use super::team::{Neighbours, Team};
 use super::{Kernel, Prelude, folded_grid};
-use crate::base::{Access, Fact, Layout, Storage, Unsupported, View};
+use crate::base::{Access, ElementFormat, Fact, Layout, Unsupported, View};
 
 pub static NORMALIZE: Kernel = Kernel {
     stem: "normalize",
@@ -50,7 +50,7 @@ parameters! {
 
 /// What makes a variant: see the shader.
 #[derive(Debug, Clone, Copy, Default)]
-struct Variant {
+struct NormalizeVariant {
     centred: bool,
     lanes: bool,
     gathered: bool,
@@ -61,7 +61,7 @@ struct Variant {
 /// Invocations of a workgroup of a software adapter, where each makes a run by itself.
 const WIDTH: u32 = 8;
 
-fn prelude(storage: Storage, v: Variant) -> Prelude {
+fn prelude(storage: ElementFormat, v: NormalizeVariant) -> Prelude {
     let base = Prelude::new()
         .storage(storage)
         .flag("CENTRED", v.centred)
@@ -71,23 +71,30 @@ fn prelude(storage: Storage, v: Variant) -> Prelude {
     base.flag("FLAT", v.flat).code(include_str!("../../shaders/lib/normalize.wgsl"))
 }
 
-fn samples() -> impl Iterator<Item = Prelude> {
-    let layer = Variant { centred: true, flat: true, ..Variant::default() };
-    let instance = Variant { centred: true, lanes: true, ..Variant::default() };
-    let group = Variant { centred: true, gathered: true, tail: true, ..Variant::default() };
-    let kinds = [layer, Variant { tail: true, ..layer }, instance, group, Variant { tail: false, ..group }];
-    let kinds = kinds.into_iter().flat_map(|kind| [kind, Variant { centred: false, ..kind }]);
+fn test_variants() -> impl Iterator<Item = Prelude> {
+    let layer = NormalizeVariant { centred: true, flat: true, ..NormalizeVariant::default() };
+    let instance = NormalizeVariant { centred: true, lanes: true, ..NormalizeVariant::default() };
+    let group = NormalizeVariant { centred: true, gathered: true, tail: true, ..NormalizeVariant::default() };
+    let kinds = [
+        layer,
+        NormalizeVariant { tail: true, ..layer },
+        instance,
+        group,
+        NormalizeVariant { tail: false, ..group },
+    ];
+    let kinds = kinds.into_iter().flat_map(|kind| [kind, NormalizeVariant { centred: false, ..kind }]);
     kinds.flat_map(|kind| {
-        [Storage::F32, Storage::F16, Storage::F16Packed].map(|storage| prelude(storage, kind))
+        [ElementFormat::F32, ElementFormat::F16, ElementFormat::F16Packed]
+            .map(|storage| prelude(storage, kind))
     })
 }
 
 fn variants() -> Vec<Prelude> {
-    samples().map(|sample| sample.constant("WIDTH", WIDTH)).collect()
+    test_variants().map(|sample| sample.constant("WIDTH", WIDTH)).collect()
 }
 
 fn team_variants() -> Vec<Prelude> {
-    Team::each(samples())
+    Team::each(test_variants())
 }
 
 /// Where runs lie, in groups of 4 (see the shader), and which elements of scale and bias are theirs.
@@ -272,7 +279,7 @@ fn run(
     if at.float_storage(1)? != storage || affine.bias.is_some() && at.float_storage(2)? != storage {
         return Err(Unsupported::new("a scale of another type than the input"));
     }
-    let narrow = |value: usize| {
+    let to_u32 = |value: usize| {
         u32::try_from(value).map_err(|_| Unsupported::new("a normalization beyond 2³² elements"))
     };
     let capabilities = at.capabilities();
@@ -287,28 +294,29 @@ fn run(
     };
     let tail = if runs.lanes { 4 } else { (runs.length + 3) % 4 + 1 };
     let params = Params {
-        runs: narrow(runs.count)?,
+        runs: to_u32(runs.count)?,
         per_row: grid[0],
-        columns: narrow(runs.columns)?,
-        outer: narrow(runs.outer)?,
-        column: narrow(runs.column)?,
-        items: narrow(runs.items)?,
-        inner: narrow(runs.inner)?,
-        step: narrow(runs.step)?,
-        tail: narrow(tail)?,
-        scale_step: narrow(runs.scale_step)?,
-        scale_divisor: narrow(runs.gathered.unwrap_or(1))?,
+        columns: to_u32(runs.columns)?,
+        outer: to_u32(runs.outer)?,
+        column: to_u32(runs.column)?,
+        items: to_u32(runs.items)?,
+        inner: to_u32(runs.inner)?,
+        step: to_u32(runs.step)?,
+        tail: to_u32(tail)?,
+        scale_step: to_u32(runs.scale_step)?,
+        scale_divisor: to_u32(runs.gathered.unwrap_or(1))?,
         has_bias: affine.bias.is_some() as u32,
         count: runs.length as f32,
         epsilon: how.epsilon,
         spare: [0; 2],
     };
     let bias = match &affine.bias {
-        Some(bias) => bias.place,
+        Some(bias) => bias.buffer,
         None => at.dummy(storage)?,
     };
     let (gathered, flat) = (runs.gathered.is_some(), runs.inner == runs.items);
-    let variant = Variant { centred: how.centred, lanes: runs.lanes, gathered, tail: tail != 4, flat };
+    let variant =
+        NormalizeVariant { centred: how.centred, lanes: runs.lanes, gathered, tail: tail != 4, flat };
     let prelude = prelude(storage, variant);
     let (kernel, prelude) = match team {
         Some(team) => (&NORMALIZE_TEAM, prelude.team(team)),
@@ -319,10 +327,10 @@ fn run(
         prelude,
         params,
         &[
-            (input.place, Access::Read),
-            (affine.scale.place, Access::Read),
+            (input.buffer, Access::Read),
+            (affine.scale.buffer, Access::Read),
             (bias, Access::Read),
-            (output.place, Access::Write),
+            (output.buffer, Access::Write),
         ],
         grid,
     )

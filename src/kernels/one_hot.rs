@@ -3,7 +3,7 @@
 use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid};
-use crate::base::{Access, Storage, Unsupported, View};
+use crate::base::{Access, ElementFormat, Unsupported, View};
 
 pub static ONE_HOT: Kernel = Kernel {
     stem: "one_hot",
@@ -25,13 +25,13 @@ parameters! {
     }
 }
 
-fn prelude(values: Storage, indices: Storage) -> Prelude {
+fn prelude(values: ElementFormat, indices: ElementFormat) -> Prelude {
     // Negative indices count from the end. An unsigned one can't be mistaken for a negative one: depths are
     // below 2³¹. Floats are truncated, as a cast to int64 does.
     let names = match indices {
-        Storage::I32 => "x == i32(k) || x == i32(k) - i32(p.depth)",
-        Storage::U32 => "x == k",
-        Storage::I64 => "all(x == vec2<u32>(k, 0u)) || all(x == widen64(i32(k) - i32(p.depth)))",
+        ElementFormat::I32 => "x == i32(k) || x == i32(k) - i32(p.depth)",
+        ElementFormat::U32 => "x == k",
+        ElementFormat::I64 => "all(x == vec2<u32>(k, 0u)) || all(x == widen64(i32(k) - i32(p.depth)))",
         _ => "trunc(x) == f32(k) || trunc(x) == f32(i32(k) - i32(p.depth))",
     };
     let code = format!("fn names(x: ILane, k: u32) -> bool {{ return {names}; }}\n");
@@ -39,7 +39,14 @@ fn prelude(values: Storage, indices: Storage) -> Prelude {
 }
 
 fn variants() -> Vec<Prelude> {
-    let all = [Storage::F32, Storage::F16, Storage::F16Packed, Storage::I32, Storage::U32, Storage::I64];
+    let all = [
+        ElementFormat::F32,
+        ElementFormat::F16,
+        ElementFormat::F16Packed,
+        ElementFormat::I32,
+        ElementFormat::U32,
+        ElementFormat::I64,
+    ];
     all.into_iter().flat_map(|values| all.map(|indices| prelude(values, indices))).collect()
 }
 
@@ -47,7 +54,7 @@ fn variants() -> Vec<Prelude> {
 /// dense. Storages are the values' and the indices'.
 pub fn emit(
     at: &mut dyn Lowering,
-    storages: [Storage; 2],
+    storages: [ElementFormat; 2],
     indices: &View,
     values: &View,
     [depth, inner]: [usize; 2],
@@ -56,23 +63,23 @@ pub fn emit(
     if output.count() == 0 {
         return Ok(());
     }
-    let narrow = |value: usize| {
+    let to_u32 = |value: usize| {
         i32::try_from(value)
             .map(|value| value as u32)
             .map_err(|_| Unsupported::new("one-hot rows beyond 2³¹ elements"))
     };
-    let elements = narrow(output.count())?;
+    let elements = to_u32(output.count())?;
     let groups = elements.div_ceil(4);
     let grid = folded_grid(groups.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
     let params = Params {
         groups,
         per_row: grid[0],
         elements,
-        depth: narrow(depth)?,
-        inner: narrow(inner)?,
+        depth: to_u32(depth)?,
+        inner: to_u32(inner)?,
         spare: [0; 3],
     };
     let bindings =
-        [(indices.place, Access::Read), (values.place, Access::Read), (output.place, Access::Write)];
+        [(indices.buffer, Access::Read), (values.buffer, Access::Read), (output.buffer, Access::Write)];
     at.emit(&ONE_HOT, prelude(storages[0], storages[1]), params, &bindings, grid)
 }

@@ -3,7 +3,7 @@
 use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid};
-use crate::base::{Access, Layout, PlaceId, Storage, Unsupported, View};
+use crate::base::{Access, BufferId, ElementFormat, Layout, Unsupported, View};
 use crate::expression::{Lane, Pointwise, table, to_wgsl};
 use crate::tensor::DType;
 use std::fmt::Write;
@@ -49,7 +49,7 @@ enum Reading {
 /// An operand: how it is stored, what it is in registers, how it is read.
 #[derive(Debug, Clone, Copy)]
 struct Operand {
-    storage: Storage,
+    storage: ElementFormat,
     dtype: DType,
     reading: Reading,
 }
@@ -57,14 +57,14 @@ struct Operand {
 fn prelude(
     expression: &Pointwise,
     operands: &[Operand],
-    result: (Storage, DType),
+    result: (ElementFormat, DType),
     rank: usize,
 ) -> Result<Prelude, Unsupported> {
     let types: Vec<DType> = operands.iter().map(|operand| operand.dtype).collect();
     let mut text = to_wgsl("pointwise", expression, &types)?;
     let mut prelude = Prelude::new().constant("RANK", rank as u32).constant("WIDTH", WIDTH);
     // One set of load functions for each storage that occurs.
-    let mut storages: Vec<Storage> =
+    let mut storages: Vec<ElementFormat> =
         operands.iter().map(|operand| operand.storage).chain([result.0]).collect();
     storages.sort();
     storages.dedup();
@@ -125,32 +125,32 @@ fn prelude(
 }
 
 /// The prefix of a storage's names in a prelude.
-fn prefix(storage: Storage) -> &'static str {
+fn prefix(storage: ElementFormat) -> &'static str {
     match storage {
-        Storage::F32 => "F",
-        Storage::F16 | Storage::F16Packed => "H",
-        Storage::I32 => "I",
-        Storage::U32 => "U",
-        Storage::I64 => "L",
+        ElementFormat::F32 => "F",
+        ElementFormat::F16 | ElementFormat::F16Packed => "H",
+        ElementFormat::I32 => "I",
+        ElementFormat::U32 => "U",
+        ElementFormat::I64 => "L",
     }
 }
 
 /// One element type for each form that a lane has.
-const TYPES: [(DType, Storage); 9] = [
-    (DType::F32, Storage::F32),
-    (DType::Bool, Storage::I32),
-    (DType::I8, Storage::I32),
-    (DType::U8, Storage::I32),
-    (DType::U4, Storage::I32),
-    (DType::I32, Storage::I32),
-    (DType::U32, Storage::U32),
-    (DType::I64, Storage::I64),
-    (DType::U64, Storage::I64),
+const TYPES: [(DType, ElementFormat); 9] = [
+    (DType::F32, ElementFormat::F32),
+    (DType::Bool, ElementFormat::I32),
+    (DType::I8, ElementFormat::I32),
+    (DType::U8, ElementFormat::I32),
+    (DType::U4, ElementFormat::I32),
+    (DType::I32, ElementFormat::I32),
+    (DType::U32, ElementFormat::U32),
+    (DType::I64, ElementFormat::I64),
+    (DType::U64, ElementFormat::I64),
 ];
 
 fn variants() -> Vec<Prelude> {
     let mut list = vec![];
-    let floats = [Storage::F32, Storage::F16, Storage::F16Packed];
+    let floats = [ElementFormat::F32, ElementFormat::F16, ElementFormat::F16Packed];
     // Every row that has a GPU form, in every lane type, and every way to read an operand.
     for row in table::ROWS {
         let count = row.params.split(',').count();
@@ -158,20 +158,21 @@ fn variants() -> Vec<Prelude> {
             let mut operands = vec![Operand { storage, dtype, reading: Reading::Flat }; count];
             let expression = Pointwise::of(row, count, &[]);
             if row.name == "Where" {
-                operands[0] = Operand { storage: Storage::I32, dtype: DType::Bool, reading: Reading::Group };
+                operands[0] =
+                    Operand { storage: ElementFormat::I32, dtype: DType::Bool, reading: Reading::Group };
             }
             let Ok(to) =
                 expression.result_type(&operands.iter().map(|operand| operand.dtype).collect::<Vec<_>>())
             else {
                 continue;
             };
-            let stored = if to == DType::Bool { Storage::I32 } else { storage };
+            let stored = if to == DType::Bool { ElementFormat::I32 } else { storage };
             list.extend(prelude(&expression, &operands, (stored, to), 1));
         }
     }
     // Integers to the power of floats.
     for (dtype, storage) in TYPES.into_iter().filter(|(dtype, _)| dtype.is_integer()) {
-        let operands = [(storage, dtype), (Storage::F32, DType::F32)].map(|(storage, dtype)| Operand {
+        let operands = [(storage, dtype), (ElementFormat::F32, DType::F32)].map(|(storage, dtype)| Operand {
             storage,
             dtype,
             reading: Reading::Flat,
@@ -226,7 +227,7 @@ pub fn emit_views(expression: &Pointwise, at: &mut dyn Lowering, views: &[View])
         candidates.first().copied().unwrap_or(Layout::Dense)
     };
     let output = at.output(0, layout)?;
-    emit_into(at, expression, views, &fact.shape, (fact.dtype, layout), output.place)
+    emit_into(at, expression, views, &fact.shape, (fact.dtype, layout), output.buffer)
 }
 
 fn emit_into(
@@ -235,7 +236,7 @@ fn emit_into(
     views: &[View],
     shape: &[usize],
     (dtype, layout): (DType, Layout),
-    output: PlaceId,
+    output: BufferId,
 ) -> Result<(), Unsupported> {
     let physical = layout.physical(shape);
     let elements: usize = physical.iter().map(|dim| dim.1).product();
@@ -303,7 +304,7 @@ fn emit_into(
         } else {
             Reading::Lanes
         };
-        // Lanes in padding read at clamped places: a group's address lies within the place's padding, a
+        // Lanes in padding read at clamped buffers: a group's address lies within the buffer's padding, a
         // lane's may not.
         params.offsets[k] = view.offset as u32;
         for (d, &stride) in own.iter().enumerate() {
@@ -316,7 +317,8 @@ fn emit_into(
     let grid = folded_grid((groups as u64).div_ceil(WIDTH as u64), at.capabilities().max_grid);
     (params.groups, params.per_row) =
         (u32::try_from(groups).map_err(|_| Unsupported::new("more than 2³² groups"))?, grid[0]);
-    let mut bindings: Vec<(PlaceId, Access)> = views.iter().map(|view| (view.place, Access::Read)).collect();
+    let mut bindings: Vec<(BufferId, Access)> =
+        views.iter().map(|view| (view.buffer, Access::Read)).collect();
     bindings.push((output, Access::Write));
     let storage = at.storage(dtype)?;
     at.emit(

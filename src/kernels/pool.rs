@@ -3,7 +3,7 @@
 use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid};
-use crate::base::{Access, Geometry, Layout, Pooling, Storage, Unsupported};
+use crate::base::{Access, ElementFormat, Geometry, Layout, Pooling, Unsupported};
 
 pub static POOL: Kernel = Kernel {
     stem: "pool",
@@ -36,12 +36,12 @@ parameters! {
 
 const WIDTH: u32 = 64;
 
-fn prelude(storage: Storage, mode: u32) -> Prelude {
+fn prelude(storage: ElementFormat, mode: u32) -> Prelude {
     Prelude::new().storage(storage).constant("WIDTH", WIDTH).constant("MODE", mode)
 }
 
 fn variants() -> Vec<Prelude> {
-    [Storage::F32, Storage::F16, Storage::F16Packed]
+    [ElementFormat::F32, ElementFormat::F16, ElementFormat::F16Packed]
         .into_iter()
         .flat_map(|storage| (0..3).map(move |mode| prelude(storage, mode)))
         .collect()
@@ -53,28 +53,28 @@ pub fn emit(at: &mut dyn Lowering, geometry: &Geometry, mode: Pooling) -> Result
     let storage = at.float_storage(0)?;
     let input = at.input(0, Layout::ChannelsLast4)?;
     let output = at.target(0, Layout::ChannelsLast4)?;
-    let narrow = |value: usize| {
+    let to_u32 = |value: usize| {
         i32::try_from(value)
             .map(|value| value as u32)
             .map_err(|_| Unsupported::new("a pool beyond 2³¹ elements"))
     };
-    let pair = |list: &[usize]| Ok::<_, Unsupported>([narrow(list[0])?, narrow(list[1])?]);
+    let pair = |list: &[usize]| Ok::<_, Unsupported>([to_u32(list[0])?, to_u32(list[1])?]);
     let c4 = input.shape[1].div_ceil(4);
     let groups = input.shape[0] * c4 * g.output[0] * g.output[1];
     let grid = folded_grid((groups as u64).div_ceil(WIDTH as u64), at.capabilities().max_grid);
-    let limit = |axis: usize| narrow(g.input[axis] + g.end[axis]).map(|value| value as i32);
+    let limit = |axis: usize| to_u32(g.input[axis] + g.end[axis]).map(|value| value as i32);
     let (number, count_all, exponent) = match mode {
         Pooling::Maximum => (0, 0, 1.0),
         Pooling::Average { count_padding } => (1, count_padding as u32, 1.0),
         Pooling::Norm { p } => (2, 0, p),
     };
     let params = Params {
-        in_h: narrow(g.input[0])?,
-        in_w: narrow(g.input[1])?,
-        c4: narrow(c4)?,
-        out_h: narrow(g.output[0])?,
-        out_w: narrow(g.output[1])?,
-        groups: narrow(groups)?,
+        in_h: to_u32(g.input[0])?,
+        in_w: to_u32(g.input[1])?,
+        c4: to_u32(c4)?,
+        out_h: to_u32(g.output[0])?,
+        out_w: to_u32(g.output[1])?,
+        groups: to_u32(groups)?,
         per_row: grid[0],
         kernel: pair(&g.kernel)?,
         stride: pair(&g.stride)?,
@@ -91,7 +91,7 @@ pub fn emit(at: &mut dyn Lowering, geometry: &Geometry, mode: Pooling) -> Result
         &POOL,
         prelude(storage, number),
         params,
-        &[(input.place, Access::Read), (output.place, Access::Write)],
+        &[(input.buffer, Access::Read), (output.buffer, Access::Write)],
         grid,
     )
 }

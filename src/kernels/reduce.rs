@@ -5,7 +5,7 @@ use super::block::parameters;
 use super::reduce_integer::{self, REDUCE_INTEGER};
 use super::team::{Neighbours, Team};
 use super::{Kernel, Prelude, folded_grid};
-use crate::base::{Access, Fact, Layout, Reduction, Storage, Unsupported, View};
+use crate::base::{Access, ElementFormat, Fact, Layout, Reduction, Unsupported, View};
 use crate::tensor::DType;
 
 pub static REDUCE: Kernel = Kernel {
@@ -75,7 +75,7 @@ parameters! {
     }
 }
 
-fn prelude(storage: Storage, reduction: Reduction, rank: usize, together: bool) -> Prelude {
+fn prelude(storage: ElementFormat, reduction: Reduction, rank: usize, together: bool) -> Prelude {
     Prelude::new()
         .storage(storage)
         .constant("RANK", rank as u32)
@@ -94,7 +94,7 @@ enum Terms {
     Rows,
 }
 
-fn team_prelude(storage: Storage, reduction: Reduction, rank: usize, terms: Terms) -> Prelude {
+fn team_prelude(storage: ElementFormat, reduction: Reduction, rank: usize, terms: Terms) -> Prelude {
     let extreme = matches!(reduction, Reduction::Max | Reduction::Min);
     Prelude::new()
         .storage(storage)
@@ -110,14 +110,18 @@ fn team_prelude(storage: Storage, reduction: Reduction, rank: usize, terms: Term
 
 fn variants() -> Vec<Prelude> {
     let mut list: Vec<Prelude> =
-        Reduction::ALL.iter().map(|&reduction| prelude(Storage::F32, reduction, 2, false)).collect();
-    list.extend([Storage::F16, Storage::F16Packed].map(|storage| prelude(storage, Reduction::Mean, 2, true)));
+        Reduction::ALL.iter().map(|&reduction| prelude(ElementFormat::F32, reduction, 2, false)).collect();
+    list.extend(
+        [ElementFormat::F16, ElementFormat::F16Packed]
+            .map(|storage| prelude(storage, Reduction::Mean, 2, true)),
+    );
     list
 }
 
 fn team_variants() -> Vec<Prelude> {
-    let kinds = Reduction::ALL.map(|reduction| (Storage::F32, reduction)).into_iter();
-    let kinds = kinds.chain([Storage::F16, Storage::F16Packed].map(|half| (half, Reduction::Mean)));
+    let kinds = Reduction::ALL.map(|reduction| (ElementFormat::F32, reduction)).into_iter();
+    let kinds =
+        kinds.chain([ElementFormat::F16, ElementFormat::F16Packed].map(|half| (half, Reduction::Mean)));
     Team::each(kinds.flat_map(|(storage, reduction)| {
         [Terms::Together, Terms::Apart, Terms::Rows].map(|terms| team_prelude(storage, reduction, 2, terms))
     }))
@@ -211,31 +215,31 @@ pub fn reduced(
     if kept.len() > MAX_RANK {
         return Err(Unsupported::new(format!("a reduction that keeps {} dimensions", kept.len())));
     }
-    let narrow =
+    let to_u32 =
         |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("a reduction beyond 2³² elements"));
-    let groups = narrow(elements.div_ceil(4))?;
+    let groups = to_u32(elements.div_ceil(4))?;
     let grid = folded_grid(groups.div_ceil(WIDTH) as u64, capabilities.max_grid);
     let count: usize = terms.iter().map(|term| term.0).product();
     let mut params = Params {
         groups,
         per_row: grid[0],
-        elements: narrow(elements)?,
-        offset: narrow(input.offset)?,
-        length0: narrow(terms[0].0)?,
+        elements: to_u32(elements)?,
+        offset: to_u32(input.offset)?,
+        length0: to_u32(terms[0].0)?,
         step0: terms[0].1 as i32 as u32,
-        length1: narrow(terms[1].0)?,
+        length1: to_u32(terms[1].0)?,
         step1: terms[1].1 as i32 as u32,
         sizes: [1; MAX_RANK],
         strides: [0; MAX_RANK],
         count: count as f32,
         items: 0,
-        terms: narrow(count)?,
+        terms: to_u32(count)?,
         spare: 0,
     };
     for (d, dim) in kept.iter().enumerate() {
-        (params.sizes[d], params.strides[d]) = (narrow(dim.0)?, dim.1 as i32 as u32);
+        (params.sizes[d], params.strides[d]) = (to_u32(dim.0)?, dim.1 as i32 as u32);
     }
-    let bindings = [(input.place, Access::Read), (result.place, Access::Write)];
+    let bindings = [(input.buffer, Access::Read), (result.buffer, Access::Write)];
     if in_teams {
         let rows = terms[1].1 == 1;
         // Rows begin anywhere: a group more than would hold them may be theirs.
@@ -254,7 +258,7 @@ pub fn reduced(
             Terms::Apart
         };
         let grid = team.grid(groups as usize, capabilities.max_grid);
-        (params.items, params.per_row) = (narrow(items)?, grid[0]);
+        (params.items, params.per_row) = (to_u32(items)?, grid[0]);
         at.emit(
             &REDUCE_TEAM,
             team_prelude(storage, reduction, kept.len(), how).team(team),

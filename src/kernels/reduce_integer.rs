@@ -2,7 +2,7 @@
 
 use super::reduce::{Params, WIDTH};
 use super::{Kernel, Prelude};
-use crate::base::{Reduction, Storage, Unsupported};
+use crate::base::{ElementFormat, Reduction, Unsupported};
 use crate::tensor::DType;
 
 pub static REDUCE_INTEGER: Kernel = Kernel {
@@ -15,7 +15,7 @@ pub static REDUCE_INTEGER: Kernel = Kernel {
 /// The prelude for an element type and its storage, or why there is none.
 pub(super) fn prelude(
     dtype: DType,
-    storage: Storage,
+    storage: ElementFormat,
     reduction: Reduction,
     rank: usize,
 ) -> Result<Prelude, Unsupported> {
@@ -50,8 +50,8 @@ pub(super) fn prelude(
     let bits = if dtype == DType::Bool { 32 } else { 8 * dtype.size() };
     let signed = !matches!(dtype, DType::U8 | DType::U16);
     let (wide, narrow) = match storage {
-        Storage::I64 => ("x", "a".to_string()),
-        Storage::U32 => ("vec2<u32>(x, 0u)", "a.x".to_string()),
+        ElementFormat::I64 => ("x", "a".to_string()),
+        ElementFormat::U32 => ("vec2<u32>(x, 0u)", "a.x".to_string()),
         _ if bits < 32 && signed => ("widen64(x)", format!("(bitcast<i32>(a.x) << {0}u) >> {0}u", 32 - bits)),
         _ if bits < 32 => ("widen64(x)", format!("bitcast<i32>(a.x) & {}", (1u32 << bits) - 1)),
         _ => ("widen64(x)", "bitcast<i32>(a.x)".to_string()),
@@ -66,15 +66,15 @@ pub(super) fn prelude(
 
 fn variants() -> Vec<Prelude> {
     let types = [
-        (DType::I8, Storage::I32),
-        (DType::U16, Storage::I32),
-        (DType::I32, Storage::I32),
-        (DType::Bool, Storage::I32),
+        (DType::I8, ElementFormat::I32),
+        (DType::U16, ElementFormat::I32),
+        (DType::I32, ElementFormat::I32),
+        (DType::Bool, ElementFormat::I32),
     ];
     let types = types.into_iter().chain([
-        (DType::U32, Storage::U32),
-        (DType::I64, Storage::I64),
-        (DType::U64, Storage::I64),
+        (DType::U32, ElementFormat::U32),
+        (DType::I64, ElementFormat::I64),
+        (DType::U64, ElementFormat::I64),
     ]);
     types
         .flat_map(|(dtype, storage)| {

@@ -4,7 +4,7 @@ use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid};
 use crate::base::resample::Taps;
-use crate::base::{Access, Layout, Storage, Unsupported};
+use crate::base::{Access, ElementFormat, Layout, Unsupported};
 use crate::tensor::Tensor;
 
 pub static RESIZE: Kernel = Kernel {
@@ -32,12 +32,12 @@ parameters! {
 
 const WIDTH: u32 = 64;
 
-fn prelude(storage: Storage) -> Prelude {
+fn prelude(storage: ElementFormat) -> Prelude {
     Prelude::new().storage(storage).constant("WIDTH", WIDTH)
 }
 
 fn variants() -> Vec<Prelude> {
-    [Storage::F32, Storage::F16, Storage::F16Packed].map(prelude).to_vec()
+    [ElementFormat::F32, ElementFormat::F16, ElementFormat::F16Packed].map(prelude).to_vec()
 }
 
 /// An axis that isn't there.
@@ -68,24 +68,24 @@ pub fn emit(at: &mut dyn Lowering, taps: &[Taps], extrapolation: f32) -> Result<
     let table = Tensor::new([table.len()], table).map_err(|error| Unsupported::new(error.message()))?;
     let input = at.input(0, Layout::ChannelsLast4)?;
     let output = at.output(0, Layout::ChannelsLast4)?;
-    let narrow = |value: usize| {
+    let to_u32 = |value: usize| {
         i32::try_from(value)
             .map(|value| value as u32)
             .map_err(|_| Unsupported::new("a resize beyond 2³¹ elements"))
     };
     let (c4, out_h, out_w) = (shape[1].div_ceil(4), y.outside.len(), x.outside.len());
-    let groups = narrow(shape[0].saturating_mul(c4).saturating_mul(out_h).saturating_mul(out_w))?;
+    let groups = to_u32(shape[0].saturating_mul(c4).saturating_mul(out_h).saturating_mul(out_w))?;
     let grid = folded_grid(groups.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
     let params = Params {
-        in_h: narrow(in_h)?,
-        in_w: narrow(shape[shape.len() - 1])?,
-        c4: narrow(c4)?,
-        out_h: narrow(out_h)?,
-        out_w: narrow(out_w)?,
+        in_h: to_u32(in_h)?,
+        in_w: to_u32(shape[shape.len() - 1])?,
+        c4: to_u32(c4)?,
+        out_h: to_u32(out_h)?,
+        out_w: to_u32(out_w)?,
         groups,
         per_row: grid[0],
-        taps_h: narrow(y.count)?,
-        taps_w: narrow(x.count)?,
+        taps_h: to_u32(y.count)?,
+        taps_w: to_u32(x.count)?,
         extrapolation,
         spare: [0; 2],
     };
@@ -94,7 +94,7 @@ pub fn emit(at: &mut dyn Lowering, taps: &[Taps], extrapolation: f32) -> Result<
         &RESIZE,
         prelude(storage),
         params,
-        &[(input.place, Access::Read), (table.place, Access::Read), (output.place, Access::Write)],
+        &[(input.buffer, Access::Read), (table.buffer, Access::Read), (output.buffer, Access::Write)],
         grid,
     )
 }

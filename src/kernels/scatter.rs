@@ -3,7 +3,7 @@
 use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid, indices};
-use crate::base::{Access, Fact, Layout, Storage, Unsupported};
+use crate::base::{Access, ElementFormat, Fact, Layout, Unsupported};
 use crate::expression::{Pointwise, Row, to_wgsl};
 use crate::tensor::DType;
 
@@ -54,7 +54,7 @@ pub struct Addressing {
 
 fn prelude(
     dtype: DType,
-    storages: [Storage; 2],
+    storages: [ElementFormat; 2],
     combine: Option<&'static Row>,
     phase: u32,
     [rank, tuple]: [usize; 2],
@@ -73,27 +73,32 @@ fn prelude(
 
 fn variants() -> Vec<Prelude> {
     use crate::expression::table;
-    let all = [Storage::F32, Storage::F16, Storage::F16Packed, Storage::I32, Storage::U32, Storage::I64];
+    let all = [
+        ElementFormat::F32,
+        ElementFormat::F16,
+        ElementFormat::F16Packed,
+        ElementFormat::I32,
+        ElementFormat::U32,
+        ElementFormat::I64,
+    ];
     let mut list: Vec<Prelude> = all
         .into_iter()
         .flat_map(|storage| {
             (0..3).flat_map(move |phase| {
-                prelude(DType::F32, [storage, Storage::I64], None, phase, [2, 2], true)
+                prelude(DType::F32, [storage, ElementFormat::I64], None, phase, [2, 2], true)
             })
         })
         .collect();
     for (dtype, storage) in [
-        (DType::F32, Storage::F32),
-        (DType::F16, Storage::F16Packed),
-        (DType::I64, Storage::I64),
-        (DType::U8, Storage::I32),
+        (DType::F32, ElementFormat::F32),
+        (DType::F16, ElementFormat::F16Packed),
+        (DType::I64, ElementFormat::I64),
+        (DType::U8, ElementFormat::I32),
     ] {
         for row in [&table::ADD, &table::MUL, &table::MIN, &table::MAX] {
-            list.extend(
-                [2, 3].into_iter().flat_map(|phase| {
-                    prelude(dtype, [storage, Storage::I32], Some(row), phase, [1, 1], true)
-                }),
-            );
+            list.extend([2, 3].into_iter().flat_map(|phase| {
+                prelude(dtype, [storage, ElementFormat::I32], Some(row), phase, [1, 1], true)
+            }));
         }
     }
     list
@@ -128,15 +133,15 @@ pub fn emit(
     }
     let [data, indices, updates] =
         [at.input(0, Layout::Dense)?, at.input(1, Layout::Dense)?, at.input(2, Layout::Dense)?];
-    let narrow = |value: usize| {
+    let to_u32 = |value: usize| {
         i32::try_from(value)
             .map(|value| value as u32)
             .map_err(|_| Unsupported::new("a scatter beyond 2³¹ elements"))
     };
-    let elements = narrow(data.count())?;
-    narrow(updates_given)?;
+    let elements = to_u32(data.count())?;
+    to_u32(updates_given)?;
     let slices = data.count() / addressing.slice.max(1);
-    let claims = narrow(addressing.coordinates.iter().map(|dim| dim.0).product())?;
+    let claims = to_u32(addressing.coordinates.iter().map(|dim| dim.0).product())?;
     let walked = combine.is_some() && !unique && !nothing;
     if walked && claims > MOST_CLAIMS {
         return Err(Unsupported::new(format!(
@@ -155,8 +160,8 @@ pub fn emit(
         per_row: 0,
         elements,
         // Nothing is claimed of no elements.
-        slices: if nothing { 0 } else { narrow(data.count() / addressing.slice.max(1))? },
-        slice: narrow(addressing.slice)?,
+        slices: if nothing { 0 } else { to_u32(data.count() / addressing.slice.max(1))? },
+        slice: to_u32(addressing.slice)?,
         claims,
         report: report.unwrap_or(0),
         spare: 0,
@@ -166,17 +171,17 @@ pub fn emit(
         axis_strides: [0; MAX_RANK],
     };
     for (d, dim) in coordinates.iter().enumerate() {
-        (params.sizes[d], params.slice_strides[d]) = (narrow(dim.0)?, narrow(dim.1)?);
+        (params.sizes[d], params.slice_strides[d]) = (to_u32(dim.0)?, to_u32(dim.1)?);
     }
     for (t, axis) in addressing.axes.iter().enumerate() {
-        (params.axis_sizes[t], params.axis_strides[t]) = (narrow(axis.0)?, narrow(axis.1)?);
+        (params.axis_sizes[t], params.axis_strides[t]) = (to_u32(axis.0)?, to_u32(axis.1)?);
     }
     let bindings = [
-        (data.place, Access::Read),
-        (updates.place, Access::Read),
-        (indices.place, Access::Read),
-        (owners.place, Access::Write),
-        (output.place, Access::Write),
+        (data.buffer, Access::Read),
+        (updates.buffer, Access::Read),
+        (indices.buffer, Access::Read),
+        (owners.buffer, Access::Write),
+        (output.buffer, Access::Write),
     ];
     let phases = if nothing {
         vec![(1, claims)]

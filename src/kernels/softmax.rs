@@ -5,7 +5,7 @@ use super::Lowering;
 use super::lines::{LINES, Lines, Params, WIDTH};
 use super::team::Team;
 use super::{Kernel, Prelude, lines};
-use crate::base::{Access, Fact, Layout, Storage, Unsupported, View};
+use crate::base::{Access, ElementFormat, Fact, Layout, Unsupported, View};
 
 pub static SOFTMAX: Kernel = Kernel {
     stem: "softmax",
@@ -20,23 +20,23 @@ pub static SOFTMAX_TEAM: Kernel = Kernel {
     variants: team_variants,
 };
 
-fn prelude(storage: Storage, across: bool, logarithm: bool) -> Prelude {
+fn prelude(storage: ElementFormat, across: bool, logarithm: bool) -> Prelude {
     Prelude::new().storage(storage).flag("ACROSS", across).flag("LOGARITHM", logarithm).code(LINES)
 }
 
-fn samples() -> impl Iterator<Item = Prelude> {
+fn test_variants() -> impl Iterator<Item = Prelude> {
     let kinds = [(false, false), (true, false), (false, true), (true, true)];
-    let all = [Storage::F32, Storage::F16, Storage::F16Packed];
+    let all = [ElementFormat::F32, ElementFormat::F16, ElementFormat::F16Packed];
     all.into_iter()
         .flat_map(move |storage| kinds.map(|(across, logarithm)| prelude(storage, across, logarithm)))
 }
 
 fn variants() -> Vec<Prelude> {
-    samples().map(|sample| sample.constant("WIDTH", WIDTH)).collect()
+    test_variants().map(|sample| sample.constant("WIDTH", WIDTH)).collect()
 }
 
 fn team_variants() -> Vec<Prelude> {
-    Team::each(samples().map(lines::of_teams))
+    Team::each(test_variants().map(lines::of_teams))
 }
 
 /// Emits a softmax of input 0 along `axis`.
@@ -70,7 +70,7 @@ pub fn emit_rows(
 
 fn run(
     at: &mut dyn Lowering,
-    storage: Storage,
+    storage: ElementFormat,
     input: &View,
     output: &View,
     layout: Layout,
@@ -79,7 +79,7 @@ fn run(
 ) -> Result<(), Unsupported> {
     let lines = Lines::new(at, layout, &input.shape, axis, "softmax")?;
     let prelude = prelude(storage, lines.across, logarithm);
-    let bindings = [(input.place, Access::Read), (output.place, Access::Write)];
+    let bindings = [(input.buffer, Access::Read), (output.buffer, Access::Write)];
     if at.capabilities().software {
         return at.emit(&SOFTMAX, prelude.constant("WIDTH", WIDTH), lines.params, &bindings, lines.grid);
     }

@@ -1,13 +1,13 @@
 //! Where a kernel writes: rows of whole groups of 4, a step apart. The rows of a matrix, or an image's pixels
 //! with their channels.
 
-use crate::base::{Layout, PlaceId, Unsupported, View};
+use crate::base::{BufferId, Layout, Unsupported, View};
 
-/// A place's part that a kernel fills; offset and step in groups of 4 elements. Where the rows fill the
-/// place, the step is their length.
+/// A buffer's part that a kernel fills; offset and step in groups of 4 elements. Where the rows fill the
+/// buffer, the step is their length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
-    pub place: PlaceId,
+    pub buffer: BufferId,
     pub offset: u32,
     pub step: u32,
 }
@@ -25,15 +25,15 @@ impl Target {
         let row = order.last().map_or(1, |&axis| view.shape[axis]);
         let rows: usize = order.iter().rev().skip(1).map(|&axis| view.shape[axis]).product();
         let none = || Unsupported::new("rows that don't lie a constant step apart");
-        let narrow = |elements: usize| {
-            u32::try_from(elements / 4).map_err(|_| Unsupported::new("a place beyond 2³² elements"))
+        let to_u32 = |elements: usize| {
+            u32::try_from(elements / 4).map_err(|_| Unsupported::new("a buffer beyond 2³² elements"))
         };
         if rows <= 1 || row == 0 {
             // The step is never taken.
             return Ok(Self {
-                place: view.place,
-                offset: narrow(view.offset)?,
-                step: narrow(row.next_multiple_of(4))?,
+                buffer: view.buffer,
+                offset: to_u32(view.offset)?,
+                step: to_u32(row.next_multiple_of(4))?,
             });
         }
         let flat = view.permuted(&order).reshaped(&[rows, row]).ok_or_else(none)?;
@@ -41,7 +41,7 @@ impl Target {
         if !step.is_multiple_of(4) || !flat.offset.is_multiple_of(4) || row > 1 && flat.strides[1] != 1 {
             return Err(none());
         }
-        Ok(Self { place: view.place, offset: narrow(flat.offset)?, step: narrow(step)? })
+        Ok(Self { buffer: view.buffer, offset: to_u32(flat.offset)?, step: to_u32(step)? })
     }
 }
 
@@ -51,22 +51,22 @@ mod tests {
 
     #[test]
     fn rows_lie_a_step_apart() {
-        let place = PlaceId(7);
-        let whole = View::whole(place, Layout::ChannelsLast4, &[2, 6, 3, 5]);
-        assert_eq!(Target::of(&whole, Layout::ChannelsLast4).unwrap(), Target { place, offset: 0, step: 2 });
+        let buffer = BufferId(7);
+        let whole = View::whole(buffer, Layout::ChannelsLast4, &[2, 6, 3, 5]);
+        assert_eq!(Target::of(&whole, Layout::ChannelsLast4).unwrap(), Target { buffer, offset: 0, step: 2 });
         // The last 8 of 24 channels.
         let part = View {
             shape: vec![2, 8, 3, 5],
             offset: 16,
-            ..View::whole(place, Layout::ChannelsLast4, &[2, 24, 3, 5])
+            ..View::whole(buffer, Layout::ChannelsLast4, &[2, 24, 3, 5])
         };
-        assert_eq!(Target::of(&part, Layout::ChannelsLast4).unwrap(), Target { place, offset: 4, step: 6 });
+        assert_eq!(Target::of(&part, Layout::ChannelsLast4).unwrap(), Target { buffer, offset: 4, step: 6 });
         // The right half of each row of pixels: no constant step.
         let half =
-            View { shape: vec![1, 8, 3, 2], ..View::whole(place, Layout::ChannelsLast4, &[1, 8, 3, 4]) };
+            View { shape: vec![1, 8, 3, 2], ..View::whole(buffer, Layout::ChannelsLast4, &[1, 8, 3, 4]) };
         assert!(Target::of(&half, Layout::ChannelsLast4).is_err());
         for shape in [vec![], vec![5], vec![4, 1], vec![0, 4], vec![3, 0]] {
-            let rows = View::whole(place, Layout::Rows4, &shape);
+            let rows = View::whole(buffer, Layout::Rows4, &shape);
             assert_eq!(Target::of(&rows, Layout::Rows4).unwrap().offset, 0, "{shape:?}");
         }
     }

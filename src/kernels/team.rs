@@ -8,7 +8,7 @@ use crate::base::Capabilities;
 
 /// Invocations that an adapter should have to do, if there is work for them: below that a line gets more of
 /// them.
-const ENOUGH: usize = 1 << 15;
+const MIN_INVOCATIONS: usize = 1 << 15;
 /// The most invocations of a workgroup here; WebGPU promises them.
 const WIDEST: u32 = 256;
 /// Invocations of a workgroup of several small teams.
@@ -63,7 +63,8 @@ impl Team {
             Neighbours::Lines => (1, widest / power(lines).min(NEIGHBOURS), HELD[2]),
         };
         let mut team = power(items.div_ceil(held as usize)).clamp(least, most);
-        while team < most && (team as usize) < items && lines.saturating_mul(team as usize) < ENOUGH {
+        while team < most && (team as usize) < items && lines.saturating_mul(team as usize) < MIN_INVOCATIONS
+        {
             team *= 2;
         }
         let width = match neighbours {
@@ -77,7 +78,7 @@ impl Team {
     }
 
     /// A few kinds, for the test that translates every variant.
-    fn samples() -> [Self; 4] {
+    fn test_variants() -> [Self; 4] {
         [
             Self { width: 64, team: 8, stride: 1, held: 4 },
             Self { width: 256, team: 256, stride: 1, held: 16 },
@@ -88,7 +89,10 @@ impl Team {
 
     /// Each prelude for each of these.
     pub fn each(samples: impl IntoIterator<Item = Prelude>) -> Vec<Prelude> {
-        samples.into_iter().flat_map(|sample| Self::samples().map(|team| sample.clone().team(team))).collect()
+        samples
+            .into_iter()
+            .flat_map(|sample| Self::test_variants().map(|team| sample.clone().team(team)))
+            .collect()
     }
 
     /// The grid for so many lines: a team each.

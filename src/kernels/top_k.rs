@@ -3,7 +3,7 @@
 use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid};
-use crate::base::{Access, Fact, Layout, Storage, Unsupported};
+use crate::base::{Access, ElementFormat, Fact, Layout, Unsupported};
 use crate::tensor::DType;
 
 pub static TOP_K: Kernel = Kernel {
@@ -29,19 +29,19 @@ parameters! {
     }
 }
 
-fn prelude(dtype: DType, storage: Storage, largest: bool) -> Prelude {
+fn prelude(dtype: DType, storage: ElementFormat, largest: bool) -> Prelude {
     // Floats compare by keys that grow with them: −0 equals 0, NaN lies above every number.
     let key = match storage {
-        Storage::I32 | Storage::U32 | Storage::I64 => "",
+        ElementFormat::I32 | ElementFormat::U32 | ElementFormat::I64 => "",
         _ => {
             "fn key(x: f32) -> u32 {\n    let bits = bitcast<u32>(x);\n    if (bits & 0x7fffffffu) > 0x7f800000u { return 0xffffffffu; }\n    \
              if (bits & 0x7fffffffu) == 0u { return 0x80000000u; }\n    return select(bits | 0x80000000u, ~bits, (bits >> 31u) == 1u);\n}\n"
         }
     };
     let less = |a: &str, b: &str| match storage {
-        Storage::I64 if dtype == DType::U64 => format!("ltu64({a}, {b})"),
-        Storage::I64 => format!("lt64({a}, {b})"),
-        Storage::I32 | Storage::U32 => format!("{a} < {b}"),
+        ElementFormat::I64 if dtype == DType::U64 => format!("ltu64({a}, {b})"),
+        ElementFormat::I64 => format!("lt64({a}, {b})"),
+        ElementFormat::I32 | ElementFormat::U32 => format!("{a} < {b}"),
         _ => format!("key({a}) < key({b})"),
     };
     let before = if largest { less("b", "a") } else { less("a", "b") };
@@ -51,13 +51,13 @@ fn prelude(dtype: DType, storage: Storage, largest: bool) -> Prelude {
 
 fn variants() -> Vec<Prelude> {
     let types = [
-        (DType::F32, Storage::F32),
-        (DType::F32, Storage::F16),
-        (DType::F32, Storage::F16Packed),
-        (DType::I32, Storage::I32),
-        (DType::U32, Storage::U32),
-        (DType::I64, Storage::I64),
-        (DType::U64, Storage::I64),
+        (DType::F32, ElementFormat::F32),
+        (DType::F32, ElementFormat::F16),
+        (DType::F32, ElementFormat::F16Packed),
+        (DType::I32, ElementFormat::I32),
+        (DType::U32, ElementFormat::U32),
+        (DType::I64, ElementFormat::I64),
+        (DType::U64, ElementFormat::I64),
     ];
     types
         .into_iter()
@@ -78,32 +78,32 @@ pub fn emit(at: &mut dyn Lowering, axis: usize, wanted: usize, largest: bool) ->
             "the first {wanted} of {length} elements: too long a walk for one invocation"
         )));
     }
-    // The axis becomes the innermost; the results are seen with it back in its place.
+    // The axis becomes the innermost; the results are seen with it back in its buffer.
     let order: Vec<usize> = (0..rank).filter(|&other| other != axis).chain([axis]).collect();
     let back: Vec<usize> = (0..axis).chain([rank - 1]).chain(axis..rank - 1).collect();
     let input = at.in_layout(view.permuted(&order), Layout::Rows4)?;
     let mut shape = input.shape.clone();
     shape[rank - 1] = wanted;
     let values = at.scratch(&Fact::new(dtype, shape.clone()), Layout::Rows4)?;
-    let places = at.scratch(&Fact::new(DType::I64, shape.clone()), Layout::Rows4)?;
-    let narrow = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("more than 2³² rows"));
-    let rows = narrow(shape[..rank - 1].iter().product())?;
+    let buffers = at.scratch(&Fact::new(DType::I64, shape.clone()), Layout::Rows4)?;
+    let to_u32 = |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("more than 2³² rows"));
+    let rows = to_u32(shape[..rank - 1].iter().product())?;
     if values.count() > 0 {
         let grid = folded_grid(rows.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
         let params = Params {
             rows,
             per_row: grid[0],
-            length: narrow(length)?,
-            wanted: narrow(wanted)?,
-            step: narrow(length.div_ceil(4))?,
-            output_step: narrow(wanted.div_ceil(4))?,
+            length: to_u32(length)?,
+            wanted: to_u32(wanted)?,
+            step: to_u32(length.div_ceil(4))?,
+            output_step: to_u32(wanted.div_ceil(4))?,
             spare: [0; 2],
         };
         let bindings =
-            [(input.place, Access::Read), (values.place, Access::Write), (places.place, Access::Write)];
+            [(input.buffer, Access::Read), (values.buffer, Access::Write), (buffers.buffer, Access::Write)];
         at.emit(&TOP_K, prelude(dtype, storage, largest), params, &bindings, grid)?;
     }
     at.alias(0, values.permuted(&back));
-    at.alias(1, places.permuted(&back));
+    at.alias(1, buffers.permuted(&back));
     Ok(())
 }

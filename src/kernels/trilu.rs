@@ -3,7 +3,7 @@
 use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid};
-use crate::base::{Access, Layout, Storage, Unsupported};
+use crate::base::{Access, ElementFormat, Layout, Unsupported};
 
 pub static TRILU: Kernel = Kernel {
     stem: "trilu",
@@ -25,12 +25,19 @@ parameters! {
     }
 }
 
-fn prelude(storage: Storage, upper: bool) -> Prelude {
+fn prelude(storage: ElementFormat, upper: bool) -> Prelude {
     Prelude::new().movable(storage).flag("UPPER", upper).constant("WIDTH", WIDTH)
 }
 
 fn variants() -> Vec<Prelude> {
-    let all = [Storage::F32, Storage::F16, Storage::F16Packed, Storage::I32, Storage::U32, Storage::I64];
+    let all = [
+        ElementFormat::F32,
+        ElementFormat::F16,
+        ElementFormat::F16Packed,
+        ElementFormat::I32,
+        ElementFormat::U32,
+        ElementFormat::I64,
+    ];
     all.into_iter().flat_map(|storage| [true, false].map(|upper| prelude(storage, upper))).collect()
 }
 
@@ -46,19 +53,19 @@ pub fn emit(at: &mut dyn Lowering, upper: bool, k: i64) -> Result<(), Unsupporte
         return Ok(());
     }
     // Diagonals are told apart in 32 bits.
-    let narrow = |value: usize| {
+    let to_u32 = |value: usize| {
         i32::try_from(value)
             .map(|value| value as u32)
             .map_err(|_| Unsupported::new("matrices beyond 2³¹ elements"))
     };
-    let groups = narrow(input.count())?.div_ceil(4);
+    let groups = to_u32(input.count())?.div_ceil(4);
     let grid = folded_grid(groups.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
     let diagonal = k.clamp(i32::MIN as i64, i32::MAX as i64) as i32;
     let params = Params {
         groups,
         per_row: grid[0],
-        rows: narrow(rows)?,
-        columns: narrow(columns)?,
+        rows: to_u32(rows)?,
+        columns: to_u32(columns)?,
         diagonal,
         spare: [0; 3],
     };
@@ -66,7 +73,7 @@ pub fn emit(at: &mut dyn Lowering, upper: bool, k: i64) -> Result<(), Unsupporte
         &TRILU,
         prelude(storage, upper),
         params,
-        &[(input.place, Access::Read), (output.place, Access::Write)],
+        &[(input.buffer, Access::Read), (output.buffer, Access::Write)],
         grid,
     )
 }

@@ -1,16 +1,16 @@
 //! Every shader that an adapter may get, as text: what the tests translate, and what `bench --kernel all
 //! --shaders` writes.
 
-use super::{Dialect, Extent, KERNELS, Member, Needs};
-use crate::base::{Capabilities, Form};
+use super::{Extent, KERNELS, Member, Needs, WgslFlavor};
+use crate::base::{Capabilities, ShaderDialect};
 use crate::error::{Error, Result};
 use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The forms of preludes, as [`Capabilities::form`](crate::base::Capabilities::form) makes them: hardware's,
 /// and software adapters'.
-pub const FORMS: [Form; 8] = {
-    let plain = Form {
+pub const FORMS: [ShaderDialect; 8] = {
+    let plain = ShaderDialect {
         wide: false,
         table: false,
         rolled: false,
@@ -19,16 +19,16 @@ pub const FORMS: [Form; 8] = {
         written_out: false,
         saturates: false,
     };
-    let rolled = Form { rolled: true, ..plain };
+    let rolled = ShaderDialect { rolled: true, ..plain };
     [
         plain,
-        Form { saturates: true, ..plain },
-        Form { subgroups: true, ..plain },
-        Form { saturates: true, ..rolled },
-        Form { written_out: true, ..plain },
-        Form { quads: true, written_out: true, ..plain },
-        Form { wide: true, table: true, ..rolled },
-        Form { wide: true, table: true, saturates: true, ..rolled },
+        ShaderDialect { saturates: true, ..plain },
+        ShaderDialect { subgroups: true, ..plain },
+        ShaderDialect { saturates: true, ..rolled },
+        ShaderDialect { written_out: true, ..plain },
+        ShaderDialect { quads: true, written_out: true, ..plain },
+        ShaderDialect { wide: true, table: true, ..rolled },
+        ShaderDialect { wide: true, table: true, saturates: true, ..rolled },
     ]
 };
 
@@ -47,14 +47,14 @@ pub struct Shader {
     pub params: &'static [Member],
 }
 
-/// Every distinct shader of every kernel, in one dialect, in the order of [`KERNELS`].
-pub fn shaders(dialect: Dialect) -> Vec<Shader> {
+/// Every distinct shader of every kernel, in one flavor, in the order of [`KERNELS`].
+pub fn shaders(flavor: WgslFlavor) -> Vec<Shader> {
     let mut all = vec![];
     for kernel in KERNELS {
         let (mut seen, preludes) = (HashSet::new(), (kernel.variants)());
         for source in preludes
             .iter()
-            .flat_map(|prelude| FORMS.map(|form| prelude.assemble(kernel.shader, form, dialect)))
+            .flat_map(|prelude| FORMS.map(|form| prelude.assemble(kernel.shader, form, flavor)))
         {
             if seen.insert(source.text.clone()) {
                 let number = seen.len() - 1;

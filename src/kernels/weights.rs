@@ -8,7 +8,7 @@
 use super::{Packing, Prelude};
 use crate::base::{Capabilities, Unsupported};
 use crate::error::{Error, Result};
-use crate::tensor::{Run, Tensor};
+use crate::tensor::{StridedRun, Tensor};
 
 const ROWS: &str = include_str!("../../shaders/lib/b_rows.wgsl");
 const PANELS: &str = include_str!("../../shaders/lib/b_panels.wgsl");
@@ -23,7 +23,7 @@ pub(super) fn prelude(prelude: Prelude, panels: bool) -> Prelude {
 
 /// Whether a device reads panels.
 pub(super) fn panels(capabilities: &Capabilities) -> bool {
-    capabilities.form().wide
+    capabilities.dialect().wide
 }
 
 /// Whether neighbouring workgroups should go down the rows, sharing columns of a matrix of so many elements:
@@ -71,14 +71,14 @@ pub(super) fn pick_all(
     // A block is a pair of rows of a panel: each invocation's 4 columns of the one and of the other.
     let pairs = (one.iter().product::<usize>() / (2 * PANEL)).max(1);
     let whole: Vec<usize> = std::iter::once(matrices).chain(one).collect();
-    tensor.pick_fours(whole, PANEL / 2, |block| {
+    tensor.gather_vec4(whole, PANEL / 2, |block| {
         let (matrix, pair) = (block / pairs, block % pairs);
         let (panel, first) = (pair / (groups * 2), pair % (groups * 2) * 2);
         let starts = [row(matrix, first), row(matrix, first + 1)];
         move |index| {
             let column = panel * PANEL + index / 2 * 4;
             let start = starts[index % 2].filter(|_| column < columns)?;
-            Some(Run {
+            Some(StridedRun {
                 start: start.wrapping_add(column.wrapping_mul(stride)),
                 stride,
                 count: columns - column,

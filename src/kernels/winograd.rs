@@ -8,10 +8,10 @@
 
 use super::Lowering;
 use super::block::parameters;
-use super::conv::Sizes;
-use super::epilogue::{Ends, Epilogue, samples};
-use super::{Dispatch, Kernel, Packing, Prelude, Target, folded_grid, matmul, narrow, weights as packed};
-use crate::base::{Access, Capabilities, Fact, Layout, PlaceId, Storage, Unsupported};
+use super::conv::ConvSizes;
+use super::epilogue::{Epilogue, OutputStage, test_variants};
+use super::{Dispatch, Kernel, Packing, Prelude, Target, folded_grid, matmul, to_u32, weights as packed};
+use crate::base::{Access, BufferId, Capabilities, ElementFormat, Fact, Layout, Unsupported};
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tensor, element_count, zeros};
 use rayon::prelude::*;
@@ -21,17 +21,19 @@ pub static WINOGRAD_INPUT: Kernel = Kernel {
     stem: "winograd_input",
     shader: include_str!("../../shaders/winograd_input.wgsl"),
     params: InputParams::MEMBERS,
-    variants: || Tile::ALL.map(|tile| tile.prelude(Storage::F32)).into(),
+    variants: || WinogradTile::ALL.map(|tile| tile.prelude(ElementFormat::F32)).into(),
 };
 pub static WINOGRAD_OUTPUT: Kernel = Kernel {
     stem: "winograd_output",
     shader: include_str!("../../shaders/winograd_output.wgsl"),
     params: OutputParams::MEMBERS,
     variants: || {
-        Tile::ALL
+        WinogradTile::ALL
             .iter()
             .flat_map(|&tile| {
-                samples().into_iter().map(move |epilogue| output_prelude(tile, Storage::F32, &epilogue))
+                test_variants()
+                    .into_iter()
+                    .map(move |epilogue| output_prelude(tile, ElementFormat::F32, &epilogue))
             })
             .collect()
     },
@@ -45,18 +47,18 @@ const MAX_WEIGHT_BYTES: usize = 4 << 20;
 
 /// The outputs of a tile: m × m of F(m×m, 3×3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tile {
+pub enum WinogradTile {
     Two,
     Four,
 }
 
-impl Tile {
-    const ALL: [Tile; 2] = [Tile::Two, Tile::Four];
+impl WinogradTile {
+    const ALL: [WinogradTile; 2] = [WinogradTile::Two, WinogradTile::Four];
     /// Outputs along an axis.
     fn out(self) -> usize {
         match self {
-            Tile::Two => 2,
-            Tile::Four => 4,
+            WinogradTile::Two => 2,
+            WinogradTile::Four => 4,
         }
     }
     /// Inputs along an axis.
@@ -66,20 +68,20 @@ impl Tile {
     fn products(self) -> usize {
         self.inputs().pow(2)
     }
-    fn prelude(self, storage: Storage) -> Prelude {
+    fn prelude(self, storage: ElementFormat) -> Prelude {
         let transforms = match self {
-            Tile::Two => include_str!("../../shaders/lib/winograd_2.wgsl"),
-            Tile::Four => include_str!("../../shaders/lib/winograd_4.wgsl"),
+            WinogradTile::Two => include_str!("../../shaders/lib/winograd_2.wgsl"),
+            WinogradTile::Four => include_str!("../../shaders/lib/winograd_4.wgsl"),
         };
         let base =
             Prelude::new().storage(storage).constant("WIDTH", WIDTH).constant("IN", self.inputs() as u32);
         base.constant("OUT", self.out() as u32).code(transforms)
     }
     /// The tile of a dispatch of [`WINOGRAD_INPUT`]; `None` of another.
-    pub(crate) fn of(dispatch: &Dispatch) -> Option<Tile> {
+    pub(crate) fn of(dispatch: &Dispatch) -> Option<WinogradTile> {
         let params = Some(&dispatch.params).filter(|_| dispatch.kernel == WINOGRAD_INPUT.stem)?;
         let params: InputParams = bytemuck::try_pod_read_unaligned(params).ok()?;
-        Tile::ALL.into_iter().find(|tile| tile.inputs() == params.count as usize)
+        WinogradTile::ALL.into_iter().find(|tile| tile.inputs() == params.count as usize)
     }
 }
 
@@ -161,16 +163,16 @@ parameters! {
     }
 }
 
-fn output_prelude(tile: Tile, storage: Storage, epilogue: &Epilogue) -> Prelude {
+fn output_prelude(tile: WinogradTile, storage: ElementFormat, epilogue: &Epilogue) -> Prelude {
     epilogue.prelude(tile.prelude(storage))
 }
 
 /// The tile by which a convolution is taken this way, if it is: what lies between the steps must be float32
 /// (float16 would lose the small differences of large sums), and there must be tiles and channels enough to
 /// pay for the transforms.
-pub fn tile(s: &Sizes, storage: Storage, capabilities: &Capabilities) -> Option<Tile> {
+pub fn tile(s: &ConvSizes, storage: ElementFormat, capabilities: &Capabilities) -> Option<WinogradTile> {
     let least = if capabilities.software { 16 } else { 32 };
-    let serves = storage == Storage::F32
+    let serves = storage == ElementFormat::F32
         && s.kernel == [3, 3]
         && s.stride == [1, 1]
         && s.dilation == [1, 1]
@@ -178,8 +180,8 @@ pub fn tile(s: &Sizes, storage: Storage, capabilities: &Capabilities) -> Option<
         && s.in_c.is_multiple_of(4)
         && s.in_c.min(s.out_c) >= least
         && s.out_h.min(s.out_w) >= 8;
-    let bytes = |tile: &Tile| s.in_c.saturating_mul(s.out_c).saturating_mul(tile.products() * 4);
-    [Tile::Four, Tile::Two].into_iter().find(|tile| serves && bytes(tile) <= MAX_WEIGHT_BYTES)
+    let bytes = |tile: &WinogradTile| s.in_c.saturating_mul(s.out_c).saturating_mul(tile.products() * 4);
+    [WinogradTile::Four, WinogradTile::Two].into_iter().find(|tile| serves && bytes(tile) <= MAX_WEIGHT_BYTES)
 }
 
 /// `m · x · mᵀ` of a square matrix `x`.
@@ -232,32 +234,33 @@ fn pack<const IN: usize>(weights: &Tensor, args: &[usize], matrix: &[[f64; 3]; I
 /// input 1, a constant.
 pub fn emit(
     at: &mut dyn Lowering,
-    tile: Tile,
-    storage: Storage,
-    s: &Sizes,
-    input: PlaceId,
-    ends: &Ends,
+    tile: WinogradTile,
+    storage: ElementFormat,
+    s: &ConvSizes,
+    input: BufferId,
+    stage: &OutputStage,
 ) -> Result<(), Unsupported> {
-    let (epilogue, output) = (&ends.epilogue, ends.output);
+    let (epilogue, output) = (&stage.epilogue, stage.output);
     let capabilities = at.capabilities();
     let (tiles_h, tiles_w) = (s.out_h.div_ceil(tile.out()), s.out_w.div_ceil(tile.out()));
     let products = tile.products();
     let tiles = s.n.saturating_mul(tiles_h * tiles_w);
     let (in_c4, out_c4) = (s.in_c / 4, s.out_c.div_ceil(4));
     let grid = |groups: usize| {
-        Ok::<_, Unsupported>(folded_grid(u64::from(narrow(groups)?.div_ceil(WIDTH)), capabilities.max_grid))
+        Ok::<_, Unsupported>(folded_grid(u64::from(to_u32(groups)?.div_ceil(WIDTH)), capabilities.max_grid))
     };
 
-    let transformed = at.scratch(&Fact::new(DType::F32, vec![products, tiles, s.in_c]), Layout::Rows4)?.place;
+    let transformed =
+        at.scratch(&Fact::new(DType::F32, vec![products, tiles, s.in_c]), Layout::Rows4)?.buffer;
     let whole = grid(tiles.saturating_mul(in_c4))?;
     let params = InputParams {
-        in_h: narrow(s.in_h)? as i32,
-        in_w: narrow(s.in_w)? as i32,
-        in_c4: narrow(in_c4)?,
-        tiles_h: narrow(tiles_h)?,
-        tiles_w: narrow(tiles_w)?,
-        tiles: narrow(tiles)?,
-        pad: [narrow(s.pad[0])? as i32, narrow(s.pad[1])? as i32],
+        in_h: to_u32(s.in_h)? as i32,
+        in_w: to_u32(s.in_w)? as i32,
+        in_c4: to_u32(in_c4)?,
+        tiles_h: to_u32(tiles_h)?,
+        tiles_w: to_u32(tiles_w)?,
+        tiles: to_u32(tiles)?,
+        pad: [to_u32(s.pad[0])? as i32, to_u32(s.pad[1])? as i32],
         per_row: whole[0],
         zero: 0,
         count: tile.inputs() as u32,
@@ -274,16 +277,16 @@ pub fn emit(
     let panels = packed::panels(&capabilities);
     let one = if panels { packed::shape(s.out_c, in_c4) } else { vec![s.in_c, s.out_c.next_multiple_of(4)] };
     let shape: Vec<usize> = std::iter::once(products).chain(one).collect();
-    let step = narrow(shape[1..].iter().product::<usize>() / if panels { 8 } else { 4 })?;
+    let step = to_u32(shape[1..].iter().product::<usize>() / if panels { 8 } else { 4 })?;
     let args = vec![s.out_c, s.in_c, panels as usize];
     let packing = match tile {
-        Tile::Two => Packing {
+        WinogradTile::Two => Packing {
             name: "winograd 2",
             args,
             shape,
             pack: |weights, args| pack(weights, args, &F2.weights),
         },
-        Tile::Four => Packing {
+        WinogradTile::Four => Packing {
             name: "winograd 4",
             args,
             shape,
@@ -292,28 +295,28 @@ pub fn emit(
     };
     let packed = at.packed(1, packing)?;
     let a = matmul::Matrix {
-        place: transformed,
+        buffer: transformed,
         offset: 0,
-        row: narrow(in_c4)?,
-        outer: narrow(tiles.saturating_mul(in_c4))?,
+        row: to_u32(in_c4)?,
+        outer: to_u32(tiles.saturating_mul(in_c4))?,
         inner: 0,
         panels: false,
     };
-    let b_row = if panels { packed::panel_step(in_c4)? } else { narrow(out_c4)? };
-    let b = matmul::Matrix { place: packed, offset: 0, row: b_row, outer: step, inner: 0, panels };
+    let b_row = if panels { packed::panel_step(in_c4)? } else { to_u32(out_c4)? };
+    let b = matmul::Matrix { buffer: packed, offset: 0, row: b_row, outer: step, inner: 0, panels };
     let made = at.scratch(&Fact::new(DType::F32, vec![products, tiles, s.out_c]), Layout::Rows4)?;
-    let sizes = matmul::Sizes { m: tiles, n: s.out_c, k: s.in_c, outer: products, inner: 1 };
+    let sizes = matmul::ProductSizes { m: tiles, n: s.out_c, k: s.in_c, outer: products, inner: 1 };
     let rows = Target::of(&made, Layout::Rows4)?;
-    matmul::emit(at, storage, sizes, [a, b], 1.0, &Ends::plain(rows)?)?;
+    matmul::emit(at, storage, sizes, [a, b], 1.0, &OutputStage::plain(rows)?)?;
 
     let whole = grid(tiles.saturating_mul(out_c4))?;
     let params = OutputParams {
-        out_h: narrow(s.out_h)?,
-        out_w: narrow(s.out_w)?,
-        out_c4: narrow(out_c4)?,
-        tiles_h: narrow(tiles_h)?,
-        tiles_w: narrow(tiles_w)?,
-        tiles: narrow(tiles)?,
+        out_h: to_u32(s.out_h)?,
+        out_w: to_u32(s.out_w)?,
+        out_c4: to_u32(out_c4)?,
+        tiles_h: to_u32(tiles_h)?,
+        tiles_w: to_u32(tiles_w)?,
+        tiles: to_u32(tiles)?,
         flags: epilogue.flags,
         alpha: 1.0,
         low: epilogue.low,
@@ -326,6 +329,6 @@ pub fn emit(
         step: output.step,
         spare: [0; 3],
     };
-    let bindings = ends.bindings(at, storage, [made.place])?;
+    let bindings = stage.bindings(at, storage, [made.buffer])?;
     at.emit(&WINOGRAD_OUTPUT, output_prelude(tile, storage, epilogue), params, &bindings, whole)
 }

@@ -1,7 +1,7 @@
 //! Whole models, read with rooms that take any operator: the rooms themselves are tested where they are.
 
 use super::*;
-use crate::base::{Fact, Infer, Mode, Operands};
+use crate::base::{EvalPrecision, Fact, Infer, Operands};
 use crate::graph::Dim;
 use crate::ops::{NodeView, Operator};
 use crate::tensor::Tensor;
@@ -15,7 +15,7 @@ impl Operator for Stub {
     fn infer(&self, _: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         Ok(vec![])
     }
-    fn eval(&self, _: Operands<'_, Tensor>, _: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, _: Operands<'_, Tensor>, _: EvalPrecision) -> Result<Vec<Tensor>> {
         Ok(vec![])
     }
 }

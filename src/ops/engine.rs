@@ -1,6 +1,6 @@
 //! How the CPU runs an operator fast.
 
-use crate::base::{Mode, Operands};
+use crate::base::{EvalPrecision, Operands};
 use crate::cpu_kernels::panels::Packed;
 use crate::error::Result;
 use crate::ops::Operator;
@@ -22,7 +22,7 @@ pub trait Engine {
         _inputs: Operands<'_, Tensor>,
         _packed: Option<&Packed>,
         _wanted: usize,
-        _mode: Mode,
+        _mode: EvalPrecision,
     ) -> Result<Option<Vec<Tensor>>> {
         Ok(None)
     }
@@ -33,7 +33,7 @@ pub trait Engine {
         &self,
         _inputs: Operands<'_, Tensor>,
         _packed: Option<&Packed>,
-        _mode: Mode,
+        _mode: EvalPrecision,
     ) -> Result<Option<Vec<Tensor>>> {
         Ok(None)
     }
@@ -62,7 +62,7 @@ impl dyn Operator {
         inputs: Operands<'_, Tensor>,
         packed: Option<&Packed>,
         wanted: usize,
-        mode: Mode,
+        mode: EvalPrecision,
     ) -> Result<Vec<Tensor>> {
         let by_engine = self.engine().map(|engine| engine.run(inputs, packed, wanted, mode)).transpose()?;
         by_engine.flatten().map_or_else(|| self.eval(inputs, mode), Ok)

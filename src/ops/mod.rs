@@ -16,7 +16,7 @@ pub use operator::{EPILOGUE_OPERANDS, Lower, OpDef, Operator, Product, Reads, Sp
 
 /// The rooms: an operator is known because its row is here, or in one of the tables of operators that share a
 /// room.
-static ROOMS: &[&OpDef] = &[
+static OPERATORS: &[&OpDef] = &[
     &matrix::einsum::DEF,
     &matrix::gemm::DEF,
     &matrix::matmul::DEF,
@@ -80,7 +80,7 @@ static ROOMS: &[&OpDef] = &[
 
 /// Every operator that a model may use.
 pub fn operators() -> impl Iterator<Item = &'static OpDef> {
-    ROOMS.iter().chain(pointwise::DEFS).chain(reduce::reduce::DEFS).copied()
+    OPERATORS.iter().chain(pointwise::DEFS).chain(reduce::reduce::DEFS).copied()
 }
 
 /// The room of an ONNX operator. The domain "ai.onnx" is the same as the empty one.

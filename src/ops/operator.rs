@@ -1,6 +1,6 @@
 //! What an operator is: the trait that every room implements, and what passes through it.
 
-use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::error::Result;
 use crate::expression::Pointwise;
 use crate::kernels::Lowering;
@@ -71,8 +71,8 @@ pub trait Operator: Any + Debug + Send + Sync {
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer>;
 
     /// The reference, also where an engine is faster: plain to read, right by construction, on any type that ONNX allows. Float inputs arrive
-    /// as float32 or float64 alone, unless [`Operator::moves`] says that elements are only moved.
-    fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>>;
+    /// as float32 or float64 alone, unless [`Operator::takes_any_type`] says that elements are only moved.
+    fn eval(&self, inputs: Operands<'_, Tensor>, mode: EvalPrecision) -> Result<Vec<Tensor>>;
 
     /// The operator's fast forms on the CPU, where it has any.
     fn engine(&self) -> Option<&dyn Engine> {
@@ -84,7 +84,7 @@ pub trait Operator: Any + Debug + Send + Sync {
         None
     }
 
-    /// Whether an input's elements say what is made (scales, the ends of a range), and aren't what it is made
+    /// Whether an input's elements say what is made (scales, the stage of a range), and aren't what it is made
     /// of: no precision rounds them.
     fn by_value(&self, _index: usize) -> bool {
         false
@@ -92,7 +92,7 @@ pub trait Operator: Any + Debug + Send + Sync {
 
     /// Whether `eval` takes every type as it is (data movement, casts); else float16 and bfloat16 arrive as
     /// float32 and the results are rounded back.
-    fn moves(&self) -> bool {
+    fn takes_any_type(&self) -> bool {
         false
     }
 

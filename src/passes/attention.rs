@@ -21,9 +21,9 @@ use crate::base::{Fact, Operands, Reduction};
 use crate::error::Result;
 use crate::expression::{Arg, Pointwise, table};
 use crate::graph::{Graph, ValueId};
-use crate::kernels::attention::takes;
+use crate::kernels::attention::supports;
 use crate::ops::matrix::matmul::MatMul;
-use crate::ops::nn::attention::{Attention, Sizes};
+use crate::ops::nn::attention::{Attention, AttentionSizes};
 use crate::ops::nn::softmax::Softmax;
 use crate::ops::reduce::reduce::Reduce;
 use crate::ops::shape::expand::Expand;
@@ -101,7 +101,7 @@ impl Pattern<'_> {
         let facts = inputs.iter().map(|id| id.and_then(|id| self.fact(id))).collect::<Vec<_>>();
         let operands = Operands::new(&facts);
         let dtype = facts.first().copied().flatten()?.dtype;
-        let sizes = Sizes::of(op, operands).ok()?;
+        let sizes = AttentionSizes::of(op, operands).ok()?;
         // A mask's last axis that is shorter would mean another thing.
         let mask =
             facts.get(3).copied().flatten().is_none_or(|mask| {
@@ -112,7 +112,7 @@ impl Pattern<'_> {
         let result = self.fact(self.output(last)?)?;
         (mask
             && types
-            && takes(sizes.depth, sizes.value_depth)
+            && supports(sizes.depth, sizes.value_depth)
             && result.shape == sizes.result(op)
             && (!sizes.flat || !op.transposed_keys))
             .then_some(())

@@ -2,7 +2,7 @@
 //!
 //! Results much larger than what they come from (an Expand, a Range) are left to the plan.
 
-use crate::base::Mode;
+use crate::base::EvalPrecision;
 use crate::cpu;
 use crate::error::Result;
 use crate::graph::Graph;
@@ -30,7 +30,8 @@ pub fn rewrite(graph: &mut Graph) -> Result<bool> {
             })
         });
         // What can't be computed here is reported where the model is run, with its shapes.
-        let results = if modest { cpu::eval_node(&*node.op, &operands, Mode::Declared).ok() } else { None };
+        let results =
+            if modest { cpu::eval_node(&*node.op, &operands, EvalPrecision::Declared).ok() } else { None };
         match results {
             Some(results) if results.len() >= node.outputs.len() => {
                 for (id, tensor) in node.outputs.iter().zip(results) {

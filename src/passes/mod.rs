@@ -3,23 +3,23 @@
 //!
 //! Those of [`at_load`] need no shapes and run once; those of [`with_shapes`] run when a plan is made.
 
-mod activation;
 mod attention;
 mod batch_norm;
-mod chain;
-mod common;
+mod common_subexpressions;
 mod conv_bias;
 mod dead_code;
+mod elementwise_fusion;
+mod epilogue_fusion;
 mod fold_constants;
 mod gelu;
+mod identity_elimination;
+mod merged_products;
 mod norm;
-mod nothing;
 mod reshape;
 mod residual;
 mod rotary;
 mod search;
 mod shapes;
-mod siblings;
 
 use crate::base::Fact;
 use crate::error::{Error, Result};
@@ -37,25 +37,25 @@ pub const AT_LOAD: &[(&str, Rewrite)] = &[
     ("fold_constants", fold_constants::rewrite),
     ("batch_norm", batch_norm::rewrite),
     ("conv_bias", conv_bias::rewrite),
-    ("activation", activation::rewrite),
+    ("epilogue_fusion", epilogue_fusion::rewrite),
     ("dead_code", dead_code::rewrite),
 ];
 
 /// The rewrites that run once, for plans alone: they make views of what the CPU would copy.
-pub const FOR_PLANS: &[(&str, Rewrite)] = &[("siblings", siblings::rewrite)];
+pub const FOR_PLANS: &[(&str, Rewrite)] = &[("merged_products", merged_products::rewrite)];
 
 /// The rewrites that run when a plan is made.
 pub const WITH_SHAPES: &[(&str, ShapedRewrite)] = &[
     ("shapes", |graph, facts| shapes::rewrite(graph, facts)),
-    ("nothing", |graph, facts| nothing::rewrite(graph, facts)),
-    ("common", |graph, _| common::rewrite(graph)),
+    ("identity_elimination", |graph, facts| identity_elimination::rewrite(graph, facts)),
+    ("common_subexpressions", |graph, _| common_subexpressions::rewrite(graph)),
     ("rotary", |graph, facts| rotary::rewrite(graph, facts)),
     ("attention", |graph, facts| attention::rewrite(graph, facts)),
     ("norm", |graph, facts| norm::rewrite(graph, facts)),
     ("gelu", |graph, facts| gelu::rewrite(graph, facts)),
     ("reshape", reshape::rewrite),
     ("residual", |graph, facts| residual::rewrite(graph, facts)),
-    ("chain", |graph, facts| chain::rewrite(graph, facts)),
+    ("elementwise_fusion", |graph, facts| elementwise_fusion::rewrite(graph, facts)),
 ];
 
 /// Runs the load-time rewrites.

@@ -2,7 +2,7 @@
 //! y → *Result* one node with r as the epilogue's operand. *Given* `MatMul → Add(y, b)` with b `[n]` →
 //! *Result* MatMul with a bias. Then functions of the sum alone are absorbed as in [`super::activation`].
 
-use super::activation::function_of;
+use super::epilogue_fusion::function_of;
 use super::{fuse_into, only_reader, set_epilogue};
 use crate::base::Fact;
 use crate::error::Result;

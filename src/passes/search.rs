@@ -1,7 +1,7 @@
 //! What rewrites of several nodes look at: who makes and who reads a value, what is a number, and the
 //! exchange itself.
 
-use super::activation::function_where;
+use super::epilogue_fusion::function_where;
 use crate::base::Fact;
 use crate::expression::{Pointwise, Row};
 use crate::graph::{Graph, ValueId};

@@ -1,6 +1,6 @@
 //! Inference of every type and shape, and of the values that follow from constants and shapes.
 
-use crate::base::{Fact, Infer, Mode, Operands};
+use crate::base::{EvalPrecision, Fact, Infer, Operands};
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
@@ -102,7 +102,7 @@ pub fn infer(graph: &Graph, inputs: &HashMap<ValueId, Fact>) -> Result<Inference
         if computable && results.iter().any(|fact| fact.value.is_none()) {
             let operands: Vec<_> =
                 known.iter().map(|fact| fact.and_then(|fact| fact.value.as_ref())).collect();
-            let values = cpu::eval_node(&*node.op, &operands, Mode::Declared)
+            let values = cpu::eval_node(&*node.op, &operands, EvalPrecision::Declared)
                 .map_err(|error| graph.error_at(node, error))?;
             results = values.iter().map(Fact::of).collect();
         }

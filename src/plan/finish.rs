@@ -1,4 +1,4 @@
-//! The end of planning: what nothing reads is dropped, and places and parameter blocks get their memory.
+//! The end of planning: what nothing reads is dropped, and buffers and parameter blocks get their memory.
 
 use super::planner::Builder;
 use super::*;
@@ -10,13 +10,13 @@ use std::collections::{HashMap, HashSet};
 impl Builder {
     /// Keeps only the constants that a dispatch binds: a packed form often makes the plain one needless.
     fn drop_unread_constants(&mut self) {
-        let read: HashSet<PlaceId> = self.steps.iter().flat_map(|step| step.reads.iter().copied()).collect();
+        let read: HashSet<BufferId> = self.steps.iter().flat_map(|step| step.reads.iter().copied()).collect();
         let mut kept = vec![];
-        for (at, place) in self.places.iter_mut().enumerate() {
-            if let Home::Constant(index) = place.home {
-                place.home = Home::Unassigned;
-                if read.contains(&PlaceId(at as u32)) {
-                    place.home = Home::Constant(kept.len());
+        for (at, buffer) in self.buffers.iter_mut().enumerate() {
+            if let Allocation::Constant(index) = buffer.allocation {
+                buffer.allocation = Allocation::Unassigned;
+                if read.contains(&BufferId(at as u32)) {
+                    buffer.allocation = Allocation::Constant(kept.len());
                     kept.push(self.constants[index].clone());
                 }
             }
@@ -27,29 +27,31 @@ impl Builder {
     /// Assigns memory and parameter offsets.
     pub(super) fn finish(mut self, placements: Vec<Placement>, by_value: Vec<ValueId>) -> Result<Plan> {
         self.drop_unread_constants();
-        let mut spans: HashMap<PlaceId, (usize, usize)> = HashMap::new();
+        let mut spans: HashMap<BufferId, (usize, usize)> = HashMap::new();
         for (index, step) in self.steps.iter().enumerate() {
             for &id in step.reads.iter().chain(&step.writes) {
-                let span = spans.entry(self.whole_of(id)).or_insert((index, index));
+                let span = spans.entry(self.parent_of(id)).or_insert((index, index));
                 span.1 = index;
             }
         }
-        let movable: Vec<(PlaceId, Lifetime)> = (0..self.places.len() as u32)
-            .map(PlaceId)
-            .filter(|id| self.places[id.0 as usize].home == Home::Unassigned && self.whole_of(*id) == *id)
+        let movable: Vec<(BufferId, Lifetime)> = (0..self.buffers.len() as u32)
+            .map(BufferId)
+            .filter(|id| {
+                self.buffers[id.0 as usize].allocation == Allocation::Unassigned && self.parent_of(*id) == *id
+            })
             .filter_map(|id| {
                 spans.get(&id).map(|&(first, last)| {
-                    (id, Lifetime { bytes: self.places[id.0 as usize].bytes(), first, last })
+                    (id, Lifetime { bytes: self.buffers[id.0 as usize].bytes(), first, last })
                 })
             })
             .collect();
         let (slots, sizes) = assign(&movable.iter().map(|item| item.1).collect::<Vec<_>>());
         for ((id, _), slot) in movable.iter().zip(slots) {
-            self.places[id.0 as usize].home = Home::Slot(slot);
+            self.buffers[id.0 as usize].allocation = Allocation::Slot(slot);
         }
-        for at in 0..self.places.len() {
-            if let Some(of) = self.places[at].part.as_ref().map(|part| part.of) {
-                self.places[at].home = self.place(of).home.clone();
+        for at in 0..self.buffers.len() {
+            if let Some(of) = self.buffers[at].part.as_ref().map(|part| part.of) {
+                self.buffers[at].allocation = self.buffer(of).allocation.clone();
             }
         }
         let total: u64 =
@@ -88,7 +90,7 @@ impl Builder {
         params.resize(params.len() + PARAMS_WINDOW, 0);
         Ok(Plan {
             graph: self.graph,
-            places: self.places,
+            buffers: self.buffers,
             steps: self.steps,
             slots: sizes,
             constants: self.constants,

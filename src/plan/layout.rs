@@ -1,19 +1,19 @@
 //! A tensor's bytes as they lie in a buffer: the host's half of the conversion.
 
-use crate::base::{Layout, Storage};
+use crate::base::{ElementFormat, Layout};
 use crate::error::{Error, Result};
 use crate::tensor::index::{Odometer, strides};
 use crate::tensor::{Boolean, DType, Tensor, cast, element_count, to_f16, zeros};
 use half::f16;
 
 /// A tensor's bytes where they already lie as on the device: what [`encode`] would copy.
-pub fn as_encoded(tensor: &Tensor, layout: Layout, storage: Storage) -> Option<&[u8]> {
+pub fn as_encoded(tensor: &Tensor, layout: Layout, storage: ElementFormat) -> Option<&[u8]> {
     let held = match storage {
-        Storage::F32 => tensor.dtype() == DType::F32,
-        Storage::F16 | Storage::F16Packed => tensor.dtype() == DType::F16,
-        Storage::I32 => tensor.dtype() == DType::I32,
-        Storage::U32 => tensor.dtype() == DType::U32,
-        Storage::I64 => matches!(tensor.dtype(), DType::I64 | DType::U64),
+        ElementFormat::F32 => tensor.dtype() == DType::F32,
+        ElementFormat::F16 | ElementFormat::F16Packed => tensor.dtype() == DType::F16,
+        ElementFormat::I32 => tensor.dtype() == DType::I32,
+        ElementFormat::U32 => tensor.dtype() == DType::U32,
+        ElementFormat::I64 => matches!(tensor.dtype(), DType::I64 | DType::U64),
     };
     let (bytes, shape) = (tensor.bytes(), tensor.shape());
     let dense = layout.elements(shape) == tensor.len() && layout.strides(shape) == strides(shape);
@@ -21,13 +21,13 @@ pub fn as_encoded(tensor: &Tensor, layout: Layout, storage: Storage) -> Option<&
 }
 
 /// A tensor's bytes as they lie on the device; padding is zero.
-pub fn encode(tensor: &Tensor, layout: Layout, storage: Storage) -> Result<Vec<u8>> {
+pub fn encode(tensor: &Tensor, layout: Layout, storage: ElementFormat) -> Result<Vec<u8>> {
     let shape = tensor.shape();
     let total = layout.elements(shape);
     element_count(&[total])?;
     let order = layout.strides(shape);
     let dense = strides(shape);
-    fn place<T: bytemuck::Pod + Default + Copy>(
+    fn buffer<T: bytemuck::Pod + Default + Copy>(
         from: &[T],
         total: usize,
         shape: &[usize],
@@ -48,26 +48,28 @@ pub fn encode(tensor: &Tensor, layout: Layout, storage: Storage) -> Result<Vec<u
     }
     let lay = |held: &Tensor| -> Result<Vec<u8>> {
         Ok(match storage {
-            Storage::F32 => place(held.as_slice::<f32>()?, total, shape, &order, &dense),
-            Storage::F16 | Storage::F16Packed => place(held.as_slice::<f16>()?, total, shape, &order, &dense),
-            Storage::I32 => place(held.as_slice::<i32>()?, total, shape, &order, &dense),
-            Storage::U32 => place(held.as_slice::<u32>()?, total, shape, &order, &dense),
-            Storage::I64 => {
-                place(bytemuck::cast_slice::<u8, u64>(held.bytes()), total, shape, &order, &dense)
+            ElementFormat::F32 => buffer(held.as_slice::<f32>()?, total, shape, &order, &dense),
+            ElementFormat::F16 | ElementFormat::F16Packed => {
+                buffer(held.as_slice::<f16>()?, total, shape, &order, &dense)
+            }
+            ElementFormat::I32 => buffer(held.as_slice::<i32>()?, total, shape, &order, &dense),
+            ElementFormat::U32 => buffer(held.as_slice::<u32>()?, total, shape, &order, &dense),
+            ElementFormat::I64 => {
+                buffer(bytemuck::cast_slice::<u8, u64>(held.bytes()), total, shape, &order, &dense)
             }
         })
     };
     match storage {
-        Storage::F32 => lay(&cast(tensor, DType::F32, true)?),
-        Storage::F16 | Storage::F16Packed if tensor.dtype() == DType::F16 => lay(tensor),
-        Storage::F16 | Storage::F16Packed => {
+        ElementFormat::F32 => lay(&cast(tensor, DType::F32, true)?),
+        ElementFormat::F16 | ElementFormat::F16Packed if tensor.dtype() == DType::F16 => lay(tensor),
+        ElementFormat::F16 | ElementFormat::F16Packed => {
             let wide = cast(tensor, DType::F32, true)?;
             lay(&Tensor::new(shape, wide.as_slice::<f32>()?.iter().map(|&x| to_f16(x)).collect::<Vec<_>>())?)
         }
-        Storage::I32 => lay(&cast(tensor, DType::I32, true)?),
-        Storage::U32 => lay(&cast(tensor, DType::U32, true)?),
-        Storage::I64 if matches!(tensor.dtype(), DType::I64 | DType::U64) => lay(tensor),
-        Storage::I64 => lay(&cast(tensor, DType::I64, true)?),
+        ElementFormat::I32 => lay(&cast(tensor, DType::I32, true)?),
+        ElementFormat::U32 => lay(&cast(tensor, DType::U32, true)?),
+        ElementFormat::I64 if matches!(tensor.dtype(), DType::I64 | DType::U64) => lay(tensor),
+        ElementFormat::I64 => lay(&cast(tensor, DType::I64, true)?),
     }
 }
 
@@ -77,7 +79,7 @@ pub fn decode(
     dtype: DType,
     shape: &[usize],
     layout: Layout,
-    storage: Storage,
+    storage: ElementFormat,
 ) -> Result<Tensor> {
     fn take<T: crate::tensor::Element>(bytes: &[u8], shape: &[usize], order: &[usize]) -> Result<Vec<T>> {
         let mut to: Vec<T> = zeros(element_count(shape)?)?;
@@ -97,12 +99,14 @@ pub fn decode(
     }
     let order = layout.strides(shape);
     let held = match storage {
-        Storage::F32 => Tensor::new(shape, take::<f32>(bytes, shape, &order)?)?,
-        Storage::F16 | Storage::F16Packed => Tensor::new(shape, take::<f16>(bytes, shape, &order)?)?,
-        Storage::U32 => Tensor::new(shape, take::<u32>(bytes, shape, &order)?)?,
-        Storage::I64 if dtype == DType::U64 => Tensor::new(shape, take::<u64>(bytes, shape, &order)?)?,
-        Storage::I64 => Tensor::new(shape, take::<i64>(bytes, shape, &order)?)?,
-        Storage::I32 if dtype == DType::Bool => {
+        ElementFormat::F32 => Tensor::new(shape, take::<f32>(bytes, shape, &order)?)?,
+        ElementFormat::F16 | ElementFormat::F16Packed => {
+            Tensor::new(shape, take::<f16>(bytes, shape, &order)?)?
+        }
+        ElementFormat::U32 => Tensor::new(shape, take::<u32>(bytes, shape, &order)?)?,
+        ElementFormat::I64 if dtype == DType::U64 => Tensor::new(shape, take::<u64>(bytes, shape, &order)?)?,
+        ElementFormat::I64 => Tensor::new(shape, take::<i64>(bytes, shape, &order)?)?,
+        ElementFormat::I32 if dtype == DType::Bool => {
             return Tensor::new(
                 shape,
                 take::<i32>(bytes, shape, &order)?
@@ -111,7 +115,7 @@ pub fn decode(
                     .collect::<Vec<_>>(),
             );
         }
-        Storage::I32 => Tensor::new(shape, take::<i32>(bytes, shape, &order)?)?,
+        ElementFormat::I32 => Tensor::new(shape, take::<i32>(bytes, shape, &order)?)?,
     };
     cast(&held, dtype, true)
 }
@@ -124,7 +128,13 @@ mod tests {
     fn every_layout_and_storage_comes_back() {
         let tensor = Tensor::new([2, 3, 1, 5], (0..30).map(|x| x as f32).collect()).unwrap();
         for layout in [Layout::Dense, Layout::Rows4, Layout::ChannelsLast4] {
-            for storage in [Storage::F32, Storage::F16, Storage::F16Packed, Storage::I32, Storage::I64] {
+            for storage in [
+                ElementFormat::F32,
+                ElementFormat::F16,
+                ElementFormat::F16Packed,
+                ElementFormat::I32,
+                ElementFormat::I64,
+            ] {
                 let bytes = encode(&tensor, layout, storage).unwrap();
                 let whole = tensor
                     .reshape([30])
@@ -135,7 +145,7 @@ mod tests {
                     laid.is_none_or(|laid| laid == encode(&whole, layout, storage).unwrap()),
                     "{layout:?} {storage:?}"
                 );
-                assert_eq!(laid.is_some(), storage == Storage::F32, "{layout:?} {storage:?}");
+                assert_eq!(laid.is_some(), storage == ElementFormat::F32, "{layout:?} {storage:?}");
                 assert_eq!(
                     decode(&bytes, DType::F32, tensor.shape(), layout, storage).unwrap(),
                     tensor,

@@ -1,7 +1,9 @@
 //! The planner's side of lowering a node.
 
 use super::planner::Builder;
-use crate::base::{Capabilities, Fact, Layout, PlaceId, Storage, Unsupported, Variant, View};
+use crate::base::{
+    BufferId, Capabilities, ElementFormat, Fact, Layout, TileConfiguration, Unsupported, View,
+};
 use crate::graph::{Node, ValueId};
 use crate::kernels::lowering::{Emitter, Lowering};
 use crate::kernels::{Packing, Target};
@@ -44,9 +46,9 @@ impl Lowering for NodeLowering<'_> {
         self.node.outputs.get(index).is_some_and(Option::is_some)
     }
     fn is_constant(&self, view: &View) -> bool {
-        matches!(self.builder.place(view.place).home, super::Home::Constant(_))
+        matches!(self.builder.buffer(view.buffer).allocation, super::Allocation::Constant(_))
     }
-    fn storage(&self, dtype: DType) -> Result<Storage, Unsupported> {
+    fn storage(&self, dtype: DType) -> Result<ElementFormat, Unsupported> {
         self.builder.storage(dtype)
     }
 
@@ -64,10 +66,10 @@ impl Lowering for NodeLowering<'_> {
         self.builder.in_layout(view, layout)
     }
     fn layout_of(&self, view: &View) -> Layout {
-        let place = &self.builder.places[view.place.0 as usize];
-        if view.shape == place.fact.shape && view.is(place.layout) { place.layout } else { Layout::Dense }
+        let buffer = &self.builder.buffers[view.buffer.0 as usize];
+        if view.shape == buffer.fact.shape && view.is(buffer.layout) { buffer.layout } else { Layout::Dense }
     }
-    fn packed(&mut self, index: usize, packing: Packing) -> Result<PlaceId, Unsupported> {
+    fn packed(&mut self, index: usize, packing: Packing) -> Result<BufferId, Unsupported> {
         let tensor = self
             .constant(index)
             .cloned()
@@ -80,7 +82,7 @@ impl Lowering for NodeLowering<'_> {
         &mut self,
         view: &View,
         packing: &dyn Fn(&View) -> Packing,
-    ) -> Result<Option<PlaceId>, Unsupported> {
+    ) -> Result<Option<BufferId>, Unsupported> {
         self.builder.packed_view(view, packing)
     }
     fn table(&mut self, label: &str, tensor: Tensor) -> Result<View, Unsupported> {
@@ -89,7 +91,7 @@ impl Lowering for NodeLowering<'_> {
     fn output(&mut self, index: usize, layout: Layout) -> Result<View, Unsupported> {
         let fact = self.output_fact(index)?.clone();
         let value = self.node.outputs.get(index).copied().flatten();
-        let view = self.builder.new_place(value, &fact, layout)?;
+        let view = self.builder.new_buffer(value, &fact, layout)?;
         if let Some(value) = value {
             self.builder.locate(value, view.clone());
         }
@@ -110,22 +112,22 @@ impl Lowering for NodeLowering<'_> {
         let value = self.node.outputs.get(index).copied().flatten()?;
         self.builder.located.get(&value)?.view.clone()
     }
-    fn lies_in(&self, part: &View, whole: PlaceId) -> bool {
-        self.builder.whole_of(part.place) == whole
+    fn lies_in(&self, part: &View, whole: BufferId) -> bool {
+        self.builder.parent_of(part.buffer) == whole
     }
     fn alias(&mut self, index: usize, view: View) {
         if let Some(value) = self.node.outputs.get(index).copied().flatten() {
-            self.builder.name_place(value, &view);
+            self.builder.name_buffer(value, &view);
             self.builder.locate(value, view);
         }
     }
     fn scratch(&mut self, fact: &Fact, layout: Layout) -> Result<View, Unsupported> {
-        self.builder.new_place(None, fact, layout)
+        self.builder.new_buffer(None, fact, layout)
     }
-    fn dummy(&mut self, storage: Storage) -> Result<PlaceId, Unsupported> {
+    fn dummy(&mut self, storage: ElementFormat) -> Result<BufferId, Unsupported> {
         self.builder.dummy(storage)
     }
-    fn choose(&mut self, key: String, candidates: Vec<Variant>) -> Variant {
+    fn choose(&mut self, key: String, candidates: Vec<TileConfiguration>) -> TileConfiguration {
         self.builder.choose(key, candidates)
     }
     fn report(&mut self, index: usize, axis: usize, sizes: Vec<usize>) -> Option<u32> {

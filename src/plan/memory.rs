@@ -1,11 +1,11 @@
-//! Which activations share a buffer: places by lifetime into a pool of whole buffers.
+//! Which activations share a buffer: buffers by lifetime into a pool of whole buffers.
 //!
-//! wgpu refuses one buffer bound read-only and read-write in one dispatch, so a buffer holds one place at a
+//! wgpu refuses one buffer bound read-only and read-write in one dispatch, so a buffer holds one buffer at a
 //! time. Places are taken from the largest down and put into the first buffer that is free for their whole
 //! life (Pisarchyk and Lee, *Efficient Memory Management for Deep Neural Net Inference*, 2020: greedy by
 //! size).
 
-/// When a place's contents matter: from the step that writes it to the last that reads it, both included.
+/// When a buffer's contents matter: from the step that writes it to the last that reads it, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetime {
     pub bytes: u64,
@@ -19,7 +19,7 @@ impl Lifetime {
     }
 }
 
-/// The buffer of each place, and the size of each buffer.
+/// The buffer of each buffer, and the size of each buffer.
 pub fn assign(lifetimes: &[Lifetime]) -> (Vec<usize>, Vec<u64>) {
     let mut order: Vec<usize> = (0..lifetimes.len()).collect();
     order.sort_by_key(|&index| (std::cmp::Reverse(lifetimes[index].bytes), lifetimes[index].first));

@@ -1,11 +1,12 @@
 //! Planning: a graph, concrete input shapes and a device's capabilities become a [`Plan`], plain data made
 //! without a device.
 //!
-//! A value lives in a [`Place`]: a buffer's contents in one of three layouts. What an operator sees of it is
+//! A value lives in a [`PlannedBuffer`]: a buffer's contents in one of three layouts. What an operator sees of it is
 //! a [`View`] (sizes, strides, offset), so that Reshape, Transpose, Slice, Split and Expand cost nothing by
 //! themselves; a kernel that wants a certain layout asks for it, and the planner emits the copy where the
 //! view isn't in it already.
 
+mod buffers;
 mod choice;
 mod facts;
 mod finish;
@@ -13,23 +14,23 @@ mod inspect;
 mod layout;
 mod lowering;
 mod memory;
-mod part;
-mod places;
 mod planner;
 mod print;
 mod report;
+mod sub_buffer;
 
 pub use crate::base::{
-    Capabilities, Cooperative, Layout, PlaceId, Precision, Storage, Unsupported, Variant, View,
+    BufferId, Capabilities, Cooperative, ElementFormat, Layout, Precision, TileConfiguration, Unsupported,
+    View,
 };
-pub use choice::{Choices, Chosen};
+pub use choice::{VariantDecision, VariantPolicy};
 pub use facts::{Inference, infer, infer_node, node_flops};
 pub use inspect::{PlannedDispatch, PlannedNode, PlannedStep, Summary};
 pub use layout::{as_encoded, decode, encode};
 pub use memory::{Lifetime, assign, live};
-pub use part::Part;
 pub use planner::{PlanRequest, mode_of, plan};
 pub use report::{Report, STATUS_BYTES};
+pub use sub_buffer::SubBuffer;
 
 use crate::base::Fact;
 use crate::graph::ValueId;
@@ -38,9 +39,9 @@ use crate::ops::Operator;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
-/// Where a place's bytes are.
+/// Where a buffer's bytes are.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Home {
+pub enum Allocation {
     /// A part-time tenant of an activation buffer of the plan's pool.
     Slot(usize),
     /// A constant, packed for a kernel and uploaded once: an index of [`Plan::constants`].
@@ -51,20 +52,20 @@ pub enum Home {
 
 /// A buffer's contents: one value (or a view of one, made contiguous) in one layout.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct PlannedBuffer {
     /// The value that it holds; intermediate results inside a step have none.
     pub value: Option<ValueId>,
-    /// The value's name, or what the place is for.
+    /// The value's name, or what the buffer is for.
     pub label: String,
     pub fact: Fact,
     pub layout: Layout,
-    pub storage: Storage,
-    pub home: Home,
-    /// Set where the contents lie within another place, whose home they share.
-    pub part: Option<Part>,
+    pub storage: ElementFormat,
+    pub allocation: Allocation,
+    /// Set where the contents lie within another buffer, whose home they share.
+    pub part: Option<SubBuffer>,
 }
 
-impl Place {
+impl PlannedBuffer {
     /// Bytes of its buffer, which a dispatch binds: those of the contents, or of the whole that they are a
     /// part of.
     pub fn bytes(&self) -> u64 {
@@ -85,7 +86,7 @@ pub struct Constant {
     pub packing: Packing,
     /// The layout in which the packed tensor lies.
     pub layout: Layout,
-    pub storage: Storage,
+    pub storage: ElementFormat,
     pub bytes: u64,
 }
 
@@ -93,9 +94,9 @@ pub struct Constant {
 #[derive(Debug, Clone)]
 pub enum StepKind {
     /// Host to device: the graph's inputs at the edge, a CPU node's results behind a fallback.
-    Upload { value: ValueId, to: PlaceId },
-    /// Device to host: the value, in its own shape, lies at the start of the place in this layout.
-    Download { from: PlaceId, value: ValueId, layout: Layout },
+    Upload { value: ValueId, to: BufferId },
+    /// Device to host: the value, in its own shape, lies at the start of the buffer in this layout.
+    Download { from: BufferId, value: ValueId, layout: Layout },
     /// Work on the GPU.
     Gpu { dispatches: Vec<Dispatch> },
     /// An operator that runs on the CPU, and why.
@@ -112,8 +113,8 @@ pub struct Step {
     pub label: String,
     pub op_type: String,
     /// Places that are read and written, constants included.
-    pub reads: Vec<PlaceId>,
-    pub writes: Vec<PlaceId>,
+    pub reads: Vec<BufferId>,
+    pub writes: Vec<BufferId>,
 }
 
 /// Where a node ended up.
@@ -145,7 +146,7 @@ impl Placement {
 pub struct Plan {
     /// The graph after the rewrites that need shapes: what the steps' node indices refer to.
     pub graph: crate::graph::Graph,
-    pub places: Vec<Place>,
+    pub buffers: Vec<PlannedBuffer>,
     pub steps: Vec<Step>,
     /// Bytes of each activation buffer.
     pub slots: Vec<u64>,
@@ -161,14 +162,14 @@ pub struct Plan {
     /// The storage of floats.
     pub precision: Precision,
     /// What kernels asked for, and were told.
-    pub chosen: Vec<Chosen>,
+    pub chosen: Vec<VariantDecision>,
     /// What the numbers that kernels may write into the status mean, from 1 on.
     pub reports: Vec<Report>,
 }
 
 impl Plan {
-    pub fn place(&self, id: PlaceId) -> &Place {
-        &self.places[id.0 as usize]
+    pub fn buffer(&self, id: BufferId) -> &PlannedBuffer {
+        &self.buffers[id.0 as usize]
     }
     /// Every dispatch with its step's index, in order.
     pub fn dispatches(&self) -> impl Iterator<Item = (usize, &Dispatch)> {
@@ -194,18 +195,18 @@ impl Plan {
     }
     /// The most bytes of activations that live at once: what no assignment of buffers can do without.
     pub fn live_bytes(&self) -> u64 {
-        let mut lives: std::collections::BTreeMap<PlaceId, Lifetime> = Default::default();
+        let mut lives: std::collections::BTreeMap<BufferId, Lifetime> = Default::default();
         for (index, step) in self.steps.iter().enumerate() {
             for id in step
                 .reads
                 .iter()
                 .chain(&step.writes)
-                .map(|&id| self.whole_of(id))
-                .filter(|&id| matches!(self.place(id).home, Home::Slot(_)))
+                .map(|&id| self.parent_of(id))
+                .filter(|&id| matches!(self.buffer(id).allocation, Allocation::Slot(_)))
             {
                 lives
                     .entry(id)
-                    .or_insert(Lifetime { bytes: self.place(id).bytes(), first: index, last: index })
+                    .or_insert(Lifetime { bytes: self.buffer(id).bytes(), first: index, last: index })
                     .last = index;
             }
         }
@@ -213,10 +214,10 @@ impl Plan {
     }
     /// Bytes that activations would take without sharing.
     pub fn unshared_bytes(&self) -> u64 {
-        self.places
+        self.buffers
             .iter()
-            .filter(|place| matches!(place.home, Home::Slot(_)) && place.part.is_none())
-            .map(Place::bytes)
+            .filter(|buffer| matches!(buffer.allocation, Allocation::Slot(_)) && buffer.part.is_none())
+            .map(PlannedBuffer::bytes)
             .sum()
     }
     /// Bytes of packed constants.

@@ -1,11 +1,11 @@
-//! The planner: walks the graph once, lowers each node to the GPU or places it on the CPU, and assigns
+//! The planner: walks the graph once, lowers each node to the GPU or buffers it on the CPU, and assigns
 //! memory.
 
+use super::buffers::too_large;
 use super::lowering::NodeLowering;
-use super::part::{Share, shares};
-use super::places::too_large;
+use super::sub_buffer::{Share, shares};
 use super::*;
-use crate::base::{Access, Form, Mode};
+use crate::base::{Access, EvalPrecision, ShaderDialect};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ValueId};
 use crate::kernels::lowering::{Contents, Emitter};
@@ -22,7 +22,7 @@ pub struct PlanRequest<'a> {
     pub capabilities: &'a Capabilities,
     pub precision: Precision,
     /// Who answers where a kernel has several variants.
-    pub choices: Choices,
+    pub choices: VariantPolicy,
 }
 
 /// Where a value is while a plan is made.
@@ -37,7 +37,7 @@ pub(super) struct Located {
 pub(crate) struct Builder {
     pub(super) capabilities: Capabilities,
     pub(super) graph: Graph,
-    pub(super) places: Vec<Place>,
+    pub(super) buffers: Vec<PlannedBuffer>,
     pub(super) precision: Precision,
     pub(super) facts: Vec<Option<Fact>>,
     /// Values known from the elements of a float input: computed with the plan, but on the CPU and from data.
@@ -45,19 +45,19 @@ pub(crate) struct Builder {
     pub(super) located: HashMap<ValueId, Located>,
     /// Values that only a Concat reads.
     pub(super) shares: HashMap<ValueId, Share>,
-    /// The places that are parts of each.
-    pub(super) parts: HashMap<PlaceId, Vec<PlaceId>>,
+    /// The buffers that are parts of each.
+    pub(super) parts: HashMap<BufferId, Vec<BufferId>>,
     pub(super) constants: Vec<Constant>,
     pub(super) steps: Vec<Step>,
-    /// Copies made already: the view and the layout, to the place that holds it.
+    /// Copies made already: the view and the layout, to the buffer that holds it.
     pub(super) copies: Vec<(View, Layout, View)>,
     /// The current node's work.
     pub(super) dispatches: Vec<crate::kernels::Dispatch>,
     /// What the current node's kernels asked for.
-    pub(super) asked: Vec<Chosen>,
-    pub(super) chosen: Vec<Chosen>,
+    pub(super) decisions: Vec<VariantDecision>,
+    pub(super) chosen: Vec<VariantDecision>,
     pub(super) reports: Vec<Report>,
-    choices: Choices,
+    choices: VariantPolicy,
     pub(super) current: (Option<usize>, String, String),
 }
 
@@ -67,7 +67,7 @@ pub fn plan(request: PlanRequest<'_>) -> Result<Plan> {
     let mut builder = Builder {
         capabilities: request.capabilities.clone(),
         graph: request.graph,
-        places: vec![],
+        buffers: vec![],
         precision: request.precision,
         facts: request.facts,
         from_floats: Default::default(),
@@ -78,7 +78,7 @@ pub fn plan(request: PlanRequest<'_>) -> Result<Plan> {
         steps: vec![],
         copies: vec![],
         dispatches: vec![],
-        asked: vec![],
+        decisions: vec![],
         chosen: vec![],
         reports: vec![],
         choices: request.choices,
@@ -131,10 +131,10 @@ impl Builder {
             .map(|id| id.map_or(Some(Fact::new(DType::F32, vec![])), |id| self.fact(id).cloned()))
             .collect();
         let outputs = outputs.ok_or_else(|| Error::internal("an output has no type").at_node(&node.name))?;
-        let (places, steps, constants, reports) =
-            (self.places.len(), self.steps.len(), self.constants.len(), self.reports.len());
+        let (buffers, steps, constants, reports) =
+            (self.buffers.len(), self.steps.len(), self.constants.len(), self.reports.len());
         self.dispatches.clear();
-        self.asked.clear();
+        self.decisions.clear();
         let op = node.op.clone();
         let lowered = match op.gpu() {
             Some(op) => op.lower(&mut NodeLowering { builder: self, node, inputs, outputs }),
@@ -148,16 +148,16 @@ impl Builder {
             }
             Err(reason) => {
                 // Takes back whatever a half-done lowering left.
-                self.places.truncate(places);
-                self.parts.values_mut().for_each(|parts| parts.retain(|part| (part.0 as usize) < places));
+                self.buffers.truncate(buffers);
+                self.parts.values_mut().for_each(|parts| parts.retain(|part| (part.0 as usize) < buffers));
                 self.steps.truncate(steps);
                 self.constants.truncate(constants);
                 self.reports.truncate(reports);
                 self.dispatches.clear();
-                self.asked.clear();
-                self.copies.retain(|(_, _, to)| (to.place.0 as usize) < places);
+                self.decisions.clear();
+                self.copies.retain(|(_, _, to)| (to.buffer.0 as usize) < buffers);
                 for located in self.located.values_mut() {
-                    located.view.take_if(|view| view.place.0 as usize >= places);
+                    located.view.take_if(|view| view.buffer.0 as usize >= buffers);
                 }
                 self.cpu_node(index, node, &reason.0)?;
                 Ok(Placement::Cpu(reason.0))
@@ -208,11 +208,11 @@ impl Builder {
         };
         let label = self.graph.value(id).name.clone();
         self.steps.push(Step {
-            kind: StepKind::Download { from: view.place, value: id, layout },
+            kind: StepKind::Download { from: view.buffer, value: id, layout },
             node: None,
             label,
             op_type: "download".into(),
-            reads: vec![view.place],
+            reads: vec![view.buffer],
             writes: vec![],
         });
         self.located.entry(id).or_default().host = true;
@@ -222,7 +222,7 @@ impl Builder {
     pub(super) fn push_step(&mut self) {
         let dispatches = std::mem::take(&mut self.dispatches);
         let of = |access: Access| {
-            let mut list: Vec<PlaceId> = dispatches
+            let mut list: Vec<BufferId> = dispatches
                 .iter()
                 .flat_map(|d| d.bindings.iter().filter(move |b| b.1 == access).map(|b| b.0))
                 .collect();
@@ -231,14 +231,14 @@ impl Builder {
             list
         };
         let writes = of(Access::Write);
-        let mut reads: Vec<PlaceId> =
+        let mut reads: Vec<BufferId> =
             of(Access::Read).into_iter().filter(|id| !writes.contains(id)).collect();
-        // What is copied into a place leaves the parts that lie there already as they are: the result is made
+        // What is copied into a buffer leaves the parts that lie there already as they are: the result is made
         // of them too.
         reads.extend(writes.iter().flat_map(|&whole| self.parts_of(whole)));
         let (node, label, op_type) = self.current.clone();
         let step = self.steps.len();
-        self.chosen.extend(self.asked.drain(..).map(|chosen| Chosen { step, ..chosen }));
+        self.chosen.extend(self.decisions.drain(..).map(|chosen| VariantDecision { step, ..chosen }));
         self.steps.push(Step { kind: StepKind::Gpu { dispatches }, node, label, op_type, reads, writes });
     }
 
@@ -247,13 +247,13 @@ impl Builder {
     }
 
     /// The variant for what the current node's kernel is about to do.
-    pub(super) fn choose(&mut self, key: String, candidates: Vec<Variant>) -> Variant {
+    pub(super) fn choose(&mut self, key: String, candidates: Vec<TileConfiguration>) -> TileConfiguration {
         let variant = self.choices.pick(&key, &candidates);
-        self.asked.push(Chosen { step: 0, key, candidates, variant });
+        self.decisions.push(VariantDecision { step: 0, key, candidates, variant });
         variant
     }
-    pub(crate) fn place(&self, id: PlaceId) -> &Place {
-        &self.places[id.0 as usize]
+    pub(crate) fn buffer(&self, id: BufferId) -> &PlannedBuffer {
+        &self.buffers[id.0 as usize]
     }
 }
 
@@ -261,16 +261,16 @@ impl Emitter for Builder {
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
     }
-    fn contents(&self, place: PlaceId) -> Contents {
-        let place = self.place(place);
-        Contents { shape: place.fact.shape.clone(), layout: place.layout, storage: place.storage }
+    fn contents(&self, buffer: BufferId) -> Contents {
+        let buffer = self.buffer(buffer);
+        Contents { shape: buffer.fact.shape.clone(), layout: buffer.layout, storage: buffer.storage }
     }
     fn dispatch(
         &mut self,
         kernel: &'static Kernel,
         prelude: Prelude,
         params: &[u8],
-        bindings: &[(PlaceId, Access)],
+        bindings: &[(BufferId, Access)],
         grid: [u32; 3],
     ) -> Result<(), Unsupported> {
         if grid.contains(&0) {
@@ -290,26 +290,26 @@ impl Emitter for Builder {
             )));
         }
         let limit = c.max_binding();
-        if let Some(place) = bindings
+        if let Some(buffer) = bindings
             .iter()
-            .map(|bound| self.place(bound.0))
-            .find(|place| matches!(place.home, Home::Constant(_)) && place.bytes() > limit)
+            .map(|bound| self.buffer(bound.0))
+            .find(|buffer| matches!(buffer.allocation, Allocation::Constant(_)) && buffer.bytes() > limit)
         {
-            return Err(too_large(&place.label, place.bytes(), limit));
+            return Err(too_large(&buffer.label, buffer.bytes(), limit));
         }
         debug_assert_eq!(params.len(), 4 * block::words(kernel.params).len(), "{}", kernel.stem);
-        let written: Vec<PlaceId> =
-            bindings.iter().filter(|b| b.1 == Access::Write).map(|b| self.whole_of(b.0)).collect();
-        if bindings.iter().any(|b| b.1 == Access::Read && written.contains(&self.whole_of(b.0))) {
+        let written: Vec<BufferId> =
+            bindings.iter().filter(|b| b.1 == Access::Write).map(|b| self.parent_of(b.0)).collect();
+        if bindings.iter().any(|b| b.1 == Access::Read && written.contains(&self.parent_of(b.0))) {
             return Err(Unsupported::new("a dispatch would read what it writes"));
         }
         // float32 that is narrowed saturates; what the model declares to be float16 overflows as IEEE 754 has
         // it.
-        let narrowed = |id: &PlaceId| {
-            self.place(*id).fact.dtype == DType::F32 && self.place(*id).storage.element_bytes() == 2
+        let narrowed = |id: &BufferId| {
+            self.buffer(*id).fact.dtype == DType::F32 && self.buffer(*id).storage.element_bytes() == 2
         };
-        let form = Form { saturates: written.iter().any(narrowed), ..c.form() };
-        let source = prelude.source(kernel.shader, form);
+        let dialect = ShaderDialect { saturates: written.iter().any(narrowed), ..c.dialect() };
+        let source = prelude.source(kernel.shader, dialect);
         // Every kernel keeps within WebGPU's promise, or asks for the limits before it chooses a variant
         // beyond it.
         let promised = Capabilities::webgpu();
@@ -344,6 +344,6 @@ impl Emitter for Builder {
 }
 
 /// The mode in which the CPU computes what the plan holds in `precision`.
-pub fn mode_of(precision: Precision) -> Mode {
-    if precision == Precision::F16 { Mode::F16 } else { Mode::Declared }
+pub fn mode_of(precision: Precision) -> EvalPrecision {
+    if precision == Precision::F16 { EvalPrecision::F16 } else { EvalPrecision::Declared }
 }

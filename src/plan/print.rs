@@ -5,8 +5,8 @@
 //! planner, and for snapshot tests (tests/plans.rs). A kernel is shown by its stem and grid: its source and
 //! parameters belong to its own tests.
 
-use super::{Home, Place, Placement, Plan, StepKind};
-use crate::base::{Access, PlaceId, Precision};
+use super::{Allocation, Placement, Plan, PlannedBuffer, StepKind};
+use crate::base::{Access, BufferId, Precision};
 use crate::graph::ValueId;
 use crate::kernels::Dispatch;
 use std::fmt::{Display, Formatter, Result, Write};
@@ -58,37 +58,39 @@ impl Plan {
         Ok(())
     }
 
-    /// The places that a step touches; what was tried and given up while planning is left out.
+    /// The buffers that a step touches; what was tried and given up while planning is left out.
     fn write_places(&self, f: &mut Formatter<'_>) -> Result {
-        let mut used = vec![false; self.places.len()];
+        let mut used = vec![false; self.buffers.len()];
         for id in self.steps.iter().flat_map(|step| step.reads.iter().chain(&step.writes)) {
             if let Some(seen) = used.get_mut(id.0 as usize) {
                 *seen = true;
             }
         }
-        writeln!(f, "places:")?;
-        let shown = self.places.iter().enumerate().filter(|(index, _)| used[*index]);
-        shown.into_iter().try_for_each(|(index, place)| writeln!(f, "  p{index} {}", self.place_text(place)))
+        writeln!(f, "buffers:")?;
+        let shown = self.buffers.iter().enumerate().filter(|(index, _)| used[*index]);
+        shown
+            .into_iter()
+            .try_for_each(|(index, buffer)| writeln!(f, "  p{index} {}", self.place_text(buffer)))
     }
 
-    fn place_text(&self, place: &Place) -> String {
-        let home = match place.home {
-            Home::Slot(slot) => format!("slot {slot}"),
-            Home::Constant(index) => format!("constant {index}"),
-            Home::Unassigned => "nowhere".to_string(),
+    fn place_text(&self, buffer: &PlannedBuffer) -> String {
+        let home = match buffer.allocation {
+            Allocation::Slot(slot) => format!("slot {slot}"),
+            Allocation::Constant(index) => format!("constant {index}"),
+            Allocation::Unassigned => "nowhere".to_string(),
         };
-        let of = place.value.map_or_else(
-            || format!("for '{}'", name(&place.label)),
+        let of = buffer.value.map_or_else(
+            || format!("for '{}'", name(&buffer.label)),
             |id| format!("'{}'", self.value_name(id)),
         );
-        let home = place.part.as_ref().map_or(home, |part| format!("p{} at {}", part.of.0, part.offset));
+        let home = buffer.part.as_ref().map_or(home, |part| format!("p{} at {}", part.of.0, part.offset));
         format!(
             "{of} {}{:?} {:?} as {:?}, {} bytes in {home}",
-            place.fact.dtype,
-            place.fact.shape,
-            place.layout,
-            place.storage,
-            place.content_bytes()
+            buffer.fact.dtype,
+            buffer.fact.shape,
+            buffer.layout,
+            buffer.storage,
+            buffer.content_bytes()
         )
     }
 
@@ -99,10 +101,10 @@ impl Plan {
             let label = name(&step.label);
             match &step.kind {
                 StepKind::Upload { to, .. } => {
-                    writeln!(f, "  {index} upload '{label}' to {}", places(&[*to]))?
+                    writeln!(f, "  {index} upload '{label}' to {}", buffers(&[*to]))?
                 }
                 StepKind::Download { from, layout, .. } => {
-                    writeln!(f, "  {index} download '{label}' from {} in {layout:?}", places(&[*from]))?
+                    writeln!(f, "  {index} download '{label}' from {} in {layout:?}", buffers(&[*from]))?
                 }
                 StepKind::Cpu { inputs, outputs, .. } => {
                     writeln!(
@@ -118,8 +120,8 @@ impl Plan {
                         f,
                         "  {index} gpu{node} '{label}' {}: {} -> {}",
                         step.op_type,
-                        places(&step.reads),
-                        places(&step.writes)
+                        buffers(&step.reads),
+                        buffers(&step.writes)
                     )?;
                     dispatches
                         .iter()
@@ -132,7 +134,7 @@ impl Plan {
 }
 
 /// `p1 p4`.
-fn places(ids: &[PlaceId]) -> String {
+fn buffers(ids: &[BufferId]) -> String {
     ids.iter().map(|id| format!("p{}", id.0)).collect::<Vec<_>>().join(" ")
 }
 

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::gpu::Constants;
 use crate::graph::{Graph, ValueId};
 use crate::onnx;
-use crate::plan::{Choices, Plan};
+use crate::plan::{Plan, VariantPolicy};
 use crate::tensor::Tensor;
 use std::collections::HashMap;
 use std::path::Path;
@@ -28,7 +28,7 @@ pub struct SessionBuilder {
     pub(super) strict: bool,
     pub(super) plain: bool,
     pub(super) transform: Option<Arc<Transform>>,
-    pub(super) choices: Choices,
+    pub(super) choices: VariantPolicy,
 }
 
 impl SessionBuilder {
@@ -60,7 +60,7 @@ impl SessionBuilder {
         self
     }
     /// Who answers where a kernel has several variants: each kernel's own rule unless said here.
-    pub fn choices(mut self, choices: Choices) -> Self {
+    pub fn choices(mut self, choices: VariantPolicy) -> Self {
         self.choices = choices;
         self
     }

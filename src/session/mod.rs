@@ -6,9 +6,9 @@ mod runs;
 
 pub use crate::compiled::Written;
 pub use builder::{SessionBuilder, Stages};
-pub use runs::{Prepared, Warmed};
+pub use runs::{Prepared, WarmUpTimes};
 
-use crate::base::Mode;
+use crate::base::EvalPrecision;
 use crate::base::Precision;
 use crate::compiled::Packed;
 use crate::cpu::program::Weights;
@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 /// What a caller must know of an input or output.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Port {
+pub struct InputOutputInfo {
     /// By which it is given to a run, or comes out of one.
     pub name: String,
     /// The type of its elements.
@@ -120,18 +120,18 @@ impl Session {
         self.planned.get_or_init(|| builder::for_plans(&self.graph, self.options.plain))
     }
     /// The inputs that a run takes, in the model's order.
-    pub fn inputs(&self) -> Vec<Port> {
+    pub fn inputs(&self) -> Vec<InputOutputInfo> {
         self.ports(&self.original.inputs)
     }
     /// The outputs that a run gives, in the model's order.
-    pub fn outputs(&self) -> Vec<Port> {
+    pub fn outputs(&self) -> Vec<InputOutputInfo> {
         self.ports(&self.original.outputs)
     }
-    fn ports(&self, ids: &[ValueId]) -> Vec<Port> {
+    fn ports(&self, ids: &[ValueId]) -> Vec<InputOutputInfo> {
         let port = |&id: &ValueId| {
             let value = self.original.value(id);
             let declared = value.declared.clone();
-            Port {
+            InputOutputInfo {
                 name: value.name.clone(),
                 dtype: declared.as_ref().map_or(DType::F32, |d| d.dtype),
                 dims: declared.and_then(|d| d.dims),
@@ -220,7 +220,7 @@ impl Session {
 
     /// The mode in which the CPU computes what this session's device should.
     #[doc(hidden)]
-    pub fn mode(&self) -> Mode {
+    pub fn mode(&self) -> EvalPrecision {
         mode_of(self.precision())
     }
 }

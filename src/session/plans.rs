@@ -1,12 +1,12 @@
 //! The plans of a session: made for the inputs' types and shapes, and kept.
 
 use super::{Prepared, Session};
-use crate::base::Mode;
+use crate::base::EvalPrecision;
 use crate::base::{Capabilities, Fact};
 use crate::cpu::program::Program;
 use crate::error::{Error, Result, Setting};
 use crate::graph::ValueId;
-use crate::plan::{self, Choices, Inference, PlanRequest};
+use crate::plan::{self, Inference, PlanRequest, VariantPolicy};
 use crate::tensor::{DType, Tensor};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
@@ -96,14 +96,14 @@ impl Session {
     pub(crate) fn plan_choosing(
         &self,
         inputs: &HashMap<ValueId, Tensor>,
-        choices: Choices,
+        choices: VariantPolicy,
     ) -> Result<Prepared> {
         let device = self.gpu().ok_or_else(|| Error::internal("a plan without a device"))?;
         self.plan_with(inputs, device.capabilities(), &choices)
     }
 
     /// Who answers for the kernels' variants from now on.
-    pub(crate) fn set_choices(&mut self, choices: Choices) {
+    pub(crate) fn set_choices(&mut self, choices: VariantPolicy) {
         self.options.choices = choices;
         self.plans.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -112,7 +112,7 @@ impl Session {
         &self,
         inputs: &HashMap<ValueId, Tensor>,
         capabilities: &Capabilities,
-        choices: &Choices,
+        choices: &VariantPolicy,
     ) -> Result<Prepared> {
         let mut by_value = HashSet::new();
         loop {
@@ -141,7 +141,7 @@ impl Session {
     /// The graph made ready for the CPU: with rewrites for the shapes where they are known. `None` where it
     /// computes in other types than declared.
     fn program(&self, facts: Option<Vec<Option<Fact>>>) -> Result<Option<Program>> {
-        if self.mode() != Mode::Declared {
+        if self.mode() != EvalPrecision::Declared {
             return Ok(None);
         }
         let mut graph = self.graph.clone();
@@ -159,7 +159,7 @@ impl Session {
         inputs: &HashMap<ValueId, Tensor>,
         by_value: &HashSet<ValueId>,
         capabilities: &Capabilities,
-        choices: &Choices,
+        choices: &VariantPolicy,
     ) -> Result<Result<Prepared, Vec<ValueId>>> {
         let made_for = self.key(inputs, by_value);
         let mut facts = match plan::infer(self.planned(), &facts_of(inputs, by_value))? {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 /// How long [`Session::warm`] took.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Warmed {
+pub struct WarmUpTimes {
     /// Packing and uploading constants, making buffers and bind groups.
     pub upload: Duration,
     /// Compiling the kernels, beyond what was done during the uploads.
@@ -187,17 +187,17 @@ impl Session {
     /// buffers. Returns how long the uploads and the kernels took; on the CPU there is nothing to do.
     ///
     /// Errors: another session prepared it; the device is lost, out of memory, or refuses a kernel.
-    pub fn warm(&self, prepared: &Prepared) -> Result<Warmed> {
+    pub fn warm(&self, prepared: &Prepared) -> Result<WarmUpTimes> {
         self.check_own(prepared)?;
         if prepared.plan.is_none() {
-            return Ok(Warmed::default());
+            return Ok(WarmUpTimes::default());
         }
         let start = Instant::now();
         let mut execution = self.lease(prepared)?;
         execution.warm()?;
         let upload = execution.uploading;
         prepared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(execution);
-        Ok(Warmed { upload, shaders: start.elapsed().saturating_sub(upload) })
+        Ok(WarmUpTimes { upload, shaders: start.elapsed().saturating_sub(upload) })
     }
 
     /// A run of a session on the CPU, with the time that each node took; `None` where there is no program.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where 4 elements come from: `count` of them, `stride` apart from `start`; the others are 0.
 #[derive(Debug, Clone, Copy)]
-pub struct Run {
+pub struct StridedRun {
     /// The first one's index.
     pub start: usize,
     /// May be negative, wrapped.
@@ -23,7 +23,7 @@ impl Tensor {
     /// one's elements, 0 where it is `None`. What a block's fours have in common is thus found once.
     ///
     /// Errors if a source lies outside, and for strings.
-    pub fn pick_fours<F: Fn(usize) -> Option<Run>>(
+    pub fn gather_vec4<F: Fn(usize) -> Option<StridedRun>>(
         &self,
         shape: impl Into<Vec<usize>>,
         block: usize,
@@ -45,7 +45,7 @@ impl Tensor {
 /// Elements that one task makes, about.
 const TASK: usize = 16384;
 
-fn picked<T: Element, F: Fn(usize) -> Option<Run>>(
+fn picked<T: Element, F: Fn(usize) -> Option<StridedRun>>(
     from: &[u8],
     count: usize,
     block: usize,
@@ -93,14 +93,16 @@ mod tests {
         let tensor = Tensor::new([6], vec![0f32, 1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
         let backwards = |block: usize| {
             move |index: usize| {
-                (index == block).then_some(Run { start: 5, stride: 2usize.wrapping_neg(), count: 3 })
+                (index == block).then_some(StridedRun { start: 5, stride: 2usize.wrapping_neg(), count: 3 })
             }
         };
-        let picked = tensor.pick_fours([2, 2, 4], 2, backwards).unwrap();
+        let picked = tensor.gather_vec4([2, 2, 4], 2, backwards).unwrap();
         assert_eq!(
             picked.to_f64s().unwrap(),
             [5.0, 3.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 5.0, 3.0, 1.0, 0.0]
         );
-        assert!(tensor.pick_fours([4], 1, |_| |_| Some(Run { start: 3, stride: 1, count: 4 })).is_err());
+        assert!(
+            tensor.gather_vec4([4], 1, |_| |_| Some(StridedRun { start: 3, stride: 1, count: 4 })).is_err()
+        );
     }
 }

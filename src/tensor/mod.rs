@@ -15,7 +15,7 @@ pub use convert::Real;
 pub use convert::cast;
 pub use dtype::{Boolean, DType, Element};
 #[doc(hidden)]
-pub use fours::Run;
+pub use fours::StridedRun;
 #[doc(hidden)]
 pub use half_store::{count_saturated, round_f16, to_f16};
 

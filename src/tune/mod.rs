@@ -8,13 +8,13 @@ mod store;
 
 pub use store::{Store, cache_folder};
 
-use crate::base::Variant;
+use crate::base::TileConfiguration;
 use crate::cpu;
 use crate::error::{Error, Result, Setting};
 use crate::gpu::Execution;
 use crate::graph::ValueId;
 use crate::ops::Operator;
-use crate::plan::{Choices, Plan};
+use crate::plan::{Plan, VariantPolicy};
 use crate::session::{Prepared, Session};
 use crate::tensor::Tensor;
 use std::collections::{BTreeMap, HashMap};
@@ -46,15 +46,15 @@ impl Session {
     /// measured; what running the model gives.
     pub fn tune(&mut self, inputs: &HashMap<ValueId, Tensor>, store: &mut Store) -> Result<Tuned> {
         let Some(device) = self.gpu().cloned() else { return Ok(Tuned::default()) };
-        let rule = self.plan_choosing(inputs, Choices::Rule)?;
+        let rule = self.plan_choosing(inputs, VariantPolicy::Rule)?;
         let Some(plan) = &rule.plan else { return Ok(Tuned::default()) };
-        let open: BTreeMap<&str, &[Variant]> = plan
+        let open: BTreeMap<&str, &[TileConfiguration]> = plan
             .chosen
             .iter()
             .filter(|chosen| chosen.candidates.len() > 1)
             .map(|chosen| (chosen.key.as_str(), chosen.candidates.as_slice()))
             .collect();
-        let known = |key: &str, candidates: &[Variant]| {
+        let known = |key: &str, candidates: &[TileConfiguration]| {
             store.choices().get(key).is_some_and(|variant| candidates.contains(variant))
         };
         let mut tuned = Tuned {
@@ -70,7 +70,7 @@ impl Session {
                 .remedy_by("leave {} out", &[Setting::Tuning]));
             }
             let most = open.values().map(|candidates| candidates.len()).max().unwrap_or(1);
-            let others = (1..most).map(|index| self.plan_choosing(inputs, Choices::Candidate(index)));
+            let others = (1..most).map(|index| self.plan_choosing(inputs, VariantPolicy::Candidate(index)));
             let others: Vec<Prepared> = others.collect::<Result<_>>()?;
             let all: Vec<&Prepared> = std::iter::once(&rule).chain(&others).collect();
             let times = self.time_candidates(&all, inputs)?;
@@ -81,11 +81,11 @@ impl Session {
                 tuned.measured += 1;
             }
         }
-        let differs = |key: &str, candidates: &[Variant]| {
+        let differs = |key: &str, candidates: &[TileConfiguration]| {
             store.choices().get(key).is_some_and(|variant| candidates.first() != Some(variant))
         };
         tuned.changed = open.iter().filter(|(key, candidates)| differs(key, candidates)).count();
-        self.set_choices(Choices::Measured(store.choices().clone()));
+        self.set_choices(VariantPolicy::Measured(store.choices().clone()));
         Ok(tuned)
     }
 
@@ -94,7 +94,7 @@ impl Session {
         &self,
         all: &[&Prepared],
         inputs: &HashMap<ValueId, Tensor>,
-    ) -> Result<HashMap<(String, Variant), f64>> {
+    ) -> Result<HashMap<(String, TileConfiguration), f64>> {
         let mode = self.mode();
         let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_step(op, operands, mode);
         let mut executions: Vec<(Arc<Plan>, Execution, HashMap<usize, u64>)> = vec![];
@@ -112,9 +112,9 @@ impl Session {
                 }
             }
         }
-        let mut times: HashMap<(String, Variant), f64> = HashMap::new();
+        let mut times: HashMap<(String, TileConfiguration), f64> = HashMap::new();
         for (plan, _, least) in &executions {
-            let mut here: HashMap<(&str, Variant), (f64, f64)> = HashMap::new();
+            let mut here: HashMap<(&str, TileConfiguration), (f64, f64)> = HashMap::new();
             for chosen in &plan.chosen {
                 if let Some(&time) = least.get(&chosen.step) {
                     let sum = here.entry((&chosen.key, chosen.variant)).or_default();
@@ -131,8 +131,11 @@ impl Session {
 }
 
 /// The fastest candidate, the rule's (the first) where none is faster by enough.
-fn best(candidates: &[Variant], time: impl Fn(Variant) -> Option<f64>) -> Variant {
-    let rule = candidates.first().copied().unwrap_or(Variant::alone(1, false));
+fn best(
+    candidates: &[TileConfiguration],
+    time: impl Fn(TileConfiguration) -> Option<f64>,
+) -> TileConfiguration {
+    let rule = candidates.first().copied().unwrap_or(TileConfiguration::alone(1, false));
     let limit = time(rule).unwrap_or(f64::INFINITY) * WORTHWHILE;
     let faster = candidates
         .iter()
@@ -147,7 +150,8 @@ mod tests {
 
     #[test]
     fn the_rule_stays_unless_another_is_clearly_faster() {
-        let all: Vec<Variant> = [16, 8, 12].map(|tile| Variant::alone(tile, false)).to_vec();
+        let all: Vec<TileConfiguration> =
+            [16, 8, 12].map(|tile| TileConfiguration::alone(tile, false)).to_vec();
         let chosen = |times: [f64; 3]| {
             best(&all, |variant| {
                 all.iter().zip(times).find(|(other, _)| **other == variant).map(|(_, time)| time)

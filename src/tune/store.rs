@@ -4,7 +4,7 @@
 //! delete, and what it says is only ever a choice among a kernel's own candidates: a file that is damaged,
 //! too large or of something else is ignored.
 
-use crate::base::Variant;
+use crate::base::TileConfiguration;
 use crate::error::{Error, Result};
 use crate::gpu::GpuDevice;
 use serde::{Deserialize, Serialize};
@@ -30,16 +30,16 @@ struct Document {
 pub struct Store {
     path: PathBuf,
     of: String,
-    choices: BTreeMap<String, Variant>,
+    choices: BTreeMap<String, TileConfiguration>,
 }
 
 impl Store {
     /// What is known of a device, from a folder. The second part says why a file that is there was ignored.
     pub fn open(device: &GpuDevice, folder: &Path) -> (Self, Option<String>) {
         let info = device.info();
-        let form = device.capabilities().form();
+        let dialect = device.capabilities().dialect();
         let of = format!(
-            "sardonyx {}, {} ({}), {}, {form:?}",
+            "sardonyx {}, {} ({}), {}, {dialect:?}",
             env!("CARGO_PKG_VERSION"),
             info.name,
             info.backend,
@@ -62,11 +62,11 @@ impl Store {
     }
 
     /// What was measured: the faster variant by the key of kernel and sizes.
-    pub fn choices(&self) -> &BTreeMap<String, Variant> {
+    pub fn choices(&self) -> &BTreeMap<String, TileConfiguration> {
         &self.choices
     }
     /// Keeps a variant as the faster one of a key.
-    pub fn insert(&mut self, key: impl Into<String>, variant: Variant) {
+    pub fn insert(&mut self, key: impl Into<String>, variant: TileConfiguration) {
         self.choices.insert(key.into(), variant);
     }
     /// The file that [`Store::save`] writes.
@@ -98,7 +98,7 @@ impl Store {
 }
 
 /// A file's choices: none where there is no file, a reason where it is of no use.
-fn read(path: &Path, of: &str) -> Result<BTreeMap<String, Variant>, String> {
+fn read(path: &Path, of: &str) -> Result<BTreeMap<String, TileConfiguration>, String> {
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
         Err(problem) if problem.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
@@ -146,12 +146,12 @@ mod tests {
         let open = || Store::of("a device".into(), &folder);
         let (mut store, problem) = open();
         assert!(store.choices().is_empty() && problem.is_none());
-        store.insert("matmul", Variant::alone(12, true));
+        store.insert("matmul", TileConfiguration::alone(12, true));
         store.save().unwrap();
         let mut other = open().0;
         assert_eq!(other.choices(), store.choices());
         // Two processes add to one file.
-        other.insert("conv", Variant::alone(7, false));
+        other.insert("conv", TileConfiguration::alone(7, false));
         other.save().unwrap();
         store.save().unwrap();
         assert_eq!(open().0.choices().len(), 2);

@@ -6,7 +6,9 @@ use sardonyx::gpu::{Constants, Execution, GpuDevice};
 use sardonyx::graph::{Graph, ValueId};
 use sardonyx::kernels::{Access, Dispatch, Packing};
 use sardonyx::ops::Operator;
-use sardonyx::plan::{Constant, Home, Layout, Place, PlaceId, Plan, Precision, Step, StepKind, Storage};
+use sardonyx::plan::{
+    Allocation, BufferId, Constant, ElementFormat, Layout, Plan, PlannedBuffer, Precision, Step, StepKind,
+};
 use sardonyx::tensor::{DType, Tensor};
 use sardonyx::{Error, Result};
 use std::collections::HashMap;
@@ -29,19 +31,19 @@ pub const W: ValueId = ValueId(1);
 pub const Y: ValueId = ValueId(2);
 pub const Z: ValueId = ValueId(3);
 
-pub fn place(label: &str, value: Option<ValueId>, shape: &[usize], home: Home) -> Place {
-    Place {
+pub fn buffer(label: &str, value: Option<ValueId>, shape: &[usize], allocation: Allocation) -> PlannedBuffer {
+    PlannedBuffer {
         value,
         label: label.into(),
         fact: Fact::new(DType::F32, shape),
         layout: Layout::Dense,
-        storage: Storage::F32,
-        home,
+        storage: ElementFormat::F32,
+        allocation,
         part: None,
     }
 }
 
-pub fn step(kind: StepKind, reads: Vec<PlaceId>, writes: Vec<PlaceId>) -> Step {
+pub fn step(kind: StepKind, reads: Vec<BufferId>, writes: Vec<BufferId>) -> Step {
     Step { kind, node: None, label: "step".into(), op_type: "Axpy".into(), reads, writes }
 }
 
@@ -59,7 +61,7 @@ impl Maker<'_> {
         self.params.resize(self.params.len().next_multiple_of(self.alignment), 0);
         let params_offset = self.params.len() as u32;
         self.params.extend(&block);
-        let [a, b, result] = [a, b, result].map(PlaceId);
+        let [a, b, result] = [a, b, result].map(BufferId);
         let dispatch = Dispatch {
             kernel: "axpy",
             source: self.source.into(),
@@ -84,37 +86,37 @@ pub fn axpy_plan(device: &GpuDevice, source: &str, shape: &[usize]) -> Plan {
     }
     graph.inputs = vec![X];
     graph.outputs = vec![Y, Z];
-    let places = vec![
-        place("x", Some(X), shape, Home::Slot(0)),
-        place("w", Some(W), shape, Home::Constant(0)),
-        place("y", None, shape, Home::Slot(1)),
-        place("z", Some(Z), shape, Home::Slot(2)),
-        place("2z", Some(Y), shape, Home::Slot(0)),
+    let buffers = vec![
+        buffer("x", Some(X), shape, Allocation::Slot(0)),
+        buffer("w", Some(W), shape, Allocation::Constant(0)),
+        buffer("y", None, shape, Allocation::Slot(1)),
+        buffer("z", Some(Z), shape, Allocation::Slot(2)),
+        buffer("2z", Some(Y), shape, Allocation::Slot(0)),
     ];
     let alignment = device.capabilities().uniform_alignment as usize;
     let mut maker = Maker { source, alignment, vectors: count.div_ceil(4) as u32, params: vec![] };
     let steps = vec![
-        step(StepKind::Upload { value: X, to: PlaceId(0) }, vec![], vec![PlaceId(0)]),
+        step(StepKind::Upload { value: X, to: BufferId(0) }, vec![], vec![BufferId(0)]),
         maker.axpy([0, 1, 2], 2.0),
         maker.axpy([2, 0, 3], 3.0),
         maker.axpy([3, 3, 4], 1.0),
         step(
-            StepKind::Download { from: PlaceId(4), value: Y, layout: Layout::Dense },
-            vec![PlaceId(4)],
+            StepKind::Download { from: BufferId(4), value: Y, layout: Layout::Dense },
+            vec![BufferId(4)],
             vec![],
         ),
         step(
-            StepKind::Download { from: PlaceId(3), value: Z, layout: Layout::Dense },
-            vec![PlaceId(3)],
+            StepKind::Download { from: BufferId(3), value: Z, layout: Layout::Dense },
+            vec![BufferId(3)],
             vec![],
         ),
     ];
-    let bytes = places[0].bytes();
+    let bytes = buffers[0].bytes();
     let packing =
         Packing { name: "as is", args: vec![], shape: shape.to_vec(), pack: |tensor, _| Ok(tensor.clone()) };
     Plan {
         graph,
-        places,
+        buffers,
         steps,
         // The first slot is larger than its tenants, as a shared one may be.
         slots: vec![bytes + 4096, bytes, bytes],
@@ -123,7 +125,7 @@ pub fn axpy_plan(device: &GpuDevice, source: &str, shape: &[usize]) -> Plan {
             tensor,
             packing,
             layout: Layout::Dense,
-            storage: Storage::F32,
+            storage: ElementFormat::F32,
             bytes,
         }],
         params: maker.params,

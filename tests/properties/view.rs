@@ -4,7 +4,7 @@
 use super::array::walk;
 use super::draw::Tape;
 use proptest::prelude::*;
-use sardonyx::plan::{PlaceId, View};
+use sardonyx::plan::{BufferId, View};
 
 /// The address of every element, in row-major order.
 fn addresses(view: &View) -> Vec<isize> {
@@ -25,7 +25,7 @@ fn drawn(tape: &mut Tape) -> View {
         strides[axis] = next;
         next *= shape[axis] as isize + tape.pick(&[0, 0, 0, 1]);
     }
-    let mut view = View { place: PlaceId(0), shape, strides, offset: 0 };
+    let mut view = View { buffer: BufferId(0), shape, strides, offset: 0 };
     for axis in 0..view.shape.len() {
         match tape.below(8) {
             7 => view.strides[axis] = 0,

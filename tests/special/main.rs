@@ -37,8 +37,8 @@ fn places() -> Vec<Place> {
     if let Some(device) = test_device() {
         let webgpu = GpuDevice::open(&Selection::Gpu, &LimitsOption::WebGpu).unwrap().unwrap();
         list.push(Place { name: "packed float16", device: Some(device.with_packed_f16()) });
-        list.push(Place { name: "hardware's kernels", device: Some(device.with_hardware_form()) });
-        list.push(Place { name: "WebGPU's limits", device: Some(webgpu.with_hardware_form()) });
+        list.push(Place { name: "hardware's kernels", device: Some(device.as_hardware()) });
+        list.push(Place { name: "WebGPU's limits", device: Some(webgpu.as_hardware()) });
         list.push(Place { name: "the adapter", device: Some(device) });
     }
     list

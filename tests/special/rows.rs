@@ -404,7 +404,7 @@ fn pools() {
 
 /// Moves and choices: what isn't computed comes out as it went in, bit for bit but for what storage rounds.
 #[test]
-fn moves() {
+fn takes_any_type() {
     let mut tally = Tally::default();
     for place in places() {
         for held in Held::ALL {

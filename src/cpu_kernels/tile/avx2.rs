@@ -1,9 +1,9 @@
 //! AVX2 with FMA: 16 registers of 8 floats. 12 hold sums of 6 rows by one lane group.
 
-use super::{Call, LANES, Tile, by_rows};
+use super::{Call, LANES, RegisterTile, by_rows};
 use std::arch::x86_64::*;
 
-pub const TILE: Tile = Tile { rows: [6, 0, 0, 0], run };
+pub const TILE: RegisterTile = RegisterTile { rows: [6, 0, 0, 0], run };
 
 const HALF: usize = LANES / 2;
 

@@ -1,9 +1,9 @@
 //! AVX-512: 32 registers of 16 floats. 24 hold sums; a panel's line and one element of A fill the rest.
 
-use super::{Call, LANES, Tile, by_rows};
+use super::{Call, LANES, RegisterTile, by_rows};
 use std::arch::x86_64::*;
 
-pub const TILE: Tile = Tile { rows: [14, 12, 8, 6], run };
+pub const TILE: RegisterTile = RegisterTile { rows: [14, 12, 8, 6], run };
 
 unsafe fn run(call: &Call, groups: usize) {
     match groups {

@@ -47,16 +47,16 @@ pub struct Call {
 
 /// The innermost loop in the form that this machine runs.
 #[derive(Clone, Copy)]
-pub struct Tile {
+pub struct RegisterTile {
     /// Rows that one call may take, for panels of 1, 2, 3 and 4 lane groups; 0: this form has no such panels.
     pub rows: [usize; 4],
     run: unsafe fn(&Call, usize),
 }
 
-impl Tile {
+impl RegisterTile {
     /// This machine's.
     pub fn native() -> Self {
-        static FOUND: OnceLock<Tile> = OnceLock::new();
+        static FOUND: OnceLock<RegisterTile> = OnceLock::new();
         *FOUND.get_or_init(|| Self::all().into_iter().next().unwrap_or(portable::TILE))
     }
 

@@ -1,8 +1,8 @@
 //! Plain Rust, which the compiler vectorises with what the target always has (SSE2, NEON).
 
-use super::{Call, LANES, Tile};
+use super::{Call, LANES, RegisterTile};
 
-pub const TILE: Tile = Tile { rows: [ROWS, 0, 0, 0], run };
+pub const TILE: RegisterTile = RegisterTile { rows: [ROWS, 0, 0, 0], run };
 
 const ROWS: usize = 3;
 

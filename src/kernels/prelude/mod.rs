@@ -6,7 +6,7 @@ mod types;
 mod unroll;
 
 use super::team::Team;
-use crate::base::{Form, Storage};
+use crate::base::{ElementFormat, ShaderDialect};
 use library::{collect_calls, library};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// Whose WGSL a source is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
+pub enum WgslFlavor {
     /// naga's: subgroup functions need no `enable`.
     Naga,
     /// The standard's, as browsers take it.
@@ -65,14 +65,14 @@ const KEPT: &str = include_str!("../../../shaders/lib/kept.wgsl");
 #[derive(Debug, Clone, Default)]
 pub struct Prelude {
     text: String,
-    /// The tensors' types: (prefix, storage, whether lanes keep their own type). Written when the form is
+    /// The tensors' types: (prefix, storage, whether lanes keep their own type). Written when the dialect is
     /// known.
-    types: Vec<(String, Storage, bool)>,
+    types: Vec<(String, ElementFormat, bool)>,
     /// Whether the workgroup is one team.
     whole_team: bool,
     cooperative: bool,
     /// A buffer of which neighbouring invocations read the same, and whether every 4 of them always do.
-    shared: Option<(&'static str, Storage, bool)>,
+    shared: Option<(&'static str, ElementFormat, bool)>,
     /// Where the run's status is bound, by a kernel that may tell of something.
     status: Option<u32>,
     /// Constants at which end loops that every dialect has written out.
@@ -96,24 +96,24 @@ impl Prelude {
     }
     /// `Stored4`, `load4` and `store4` of a float kernel's tensors: groups of 4 elements, float32 in
     /// registers.
-    pub fn storage(mut self, storage: Storage) -> Self {
+    pub fn storage(mut self, storage: ElementFormat) -> Self {
         self.types.push((String::new(), storage, false));
         self
     }
     /// `uniform4`, `ordered4`, `ordered4_if` and `order4` of `shaders/lib/shared_*.wgsl`: groups of a float
     /// buffer that each 4 neighbouring invocations read at the same index, together; where not all 4 do,
     /// `alike` is false and each reads by itself.
-    pub fn shared(mut self, name: &'static str, storage: Storage, alike: bool) -> Self {
+    pub fn shared(mut self, name: &'static str, storage: ElementFormat, alike: bool) -> Self {
         self.shared = Some((name, storage, alike));
         self
     }
     /// For kernels that move elements of any type: `Stored4`, `Lane`, `lane_of(group, k)`, `pack4(a, b, c,
     /// d)`.
-    pub fn movable(self, storage: Storage) -> Self {
+    pub fn movable(self, storage: ElementFormat) -> Self {
         self.typed("", storage)
     }
     /// The same with names that begin with `prefix`: `IStored4`, `ILane`, `Ilane_of`, `Ipack4`.
-    pub fn typed(mut self, prefix: &str, storage: Storage) -> Self {
+    pub fn typed(mut self, prefix: &str, storage: ElementFormat) -> Self {
         self.types.push((prefix.to_string(), storage, true));
         self
     }
@@ -130,7 +130,7 @@ impl Prelude {
         let _ = writeln!(self.text, "const {name}: u32 = {value}u;");
         self
     }
-    /// The same, at most 16, as the end of loops that are written out whatever the dialect.
+    /// The same, at most 16, as the end of loops that are written out whatever the flavor.
     pub(super) fn turns(mut self, name: &'static str, value: u32) -> Self {
         self.written_out.push(name);
         self.constant(name, value)
@@ -167,49 +167,49 @@ impl Prelude {
         self
     }
     /// The whole source: this prelude, the library functions that are called, and the shader.
-    pub fn source(&self, shader: &str, form: Form) -> Arc<str> {
-        self.assemble(shader, form, Dialect::Naga).text
+    pub fn source(&self, shader: &str, dialect: ShaderDialect) -> Arc<str> {
+        self.assemble(shader, dialect, WgslFlavor::Naga).text
     }
 
     /// The same with what is known of it.
-    pub fn assemble(&self, shader: &str, form: Form, dialect: Dialect) -> Source {
-        let form = Form { wide: form.wide && !self.cooperative, ..form };
+    pub fn assemble(&self, shader: &str, dialect: ShaderDialect, flavor: WgslFlavor) -> Source {
+        let dialect = ShaderDialect { wide: dialect.wide && !self.cooperative, ..dialect };
         let uniform = shader.contains("uniform_");
-        let subgroups = form.subgroups && self.whole_team;
+        let subgroups = dialect.subgroups && self.whole_team;
         let mut wanted: BTreeSet<&str> = BTreeSet::new();
         collect_calls(&self.text, subgroups, &mut wanted);
         collect_calls(shader, subgroups, &mut wanted);
         let needs = Needs {
             // Wide words hold two halves each, which unpack without the f16 type.
-            f16: !form.wide && self.types.iter().any(|(_, storage, _)| *storage == Storage::F16),
-            subgroups: subgroups || self.in_quads(form),
-            int64: form.wide && !self.types.is_empty(),
-            immediates: form.table && uniform,
+            f16: !dialect.wide && self.types.iter().any(|(_, storage, _)| *storage == ElementFormat::F16),
+            subgroups: subgroups || self.in_quads(dialect),
+            int64: dialect.wide && !self.types.is_empty(),
+            immediates: dialect.table && uniform,
             cooperative: self.cooperative,
         };
         let mut whole = String::with_capacity(self.text.len() + shader.len() + 1024);
         let enables = [
             ("wgpu_cooperative_matrix", needs.cooperative),
             ("f16", needs.f16),
-            ("subgroups", needs.subgroups && dialect == Dialect::Standard),
+            ("subgroups", needs.subgroups && flavor == WgslFlavor::Standard),
         ];
         for (name, _) in enables.iter().filter(|enable| enable.1) {
             let _ = writeln!(whole, "enable {name};");
         }
-        if self.in_quads(form) && dialect == Dialect::Standard {
+        if self.in_quads(dialect) && flavor == WgslFlavor::Standard {
             // An analysis that takes QUADS for a variable sees a return before the subgroup's functions.
             whole += "diagnostic(off, subgroup_uniformity);\n";
         }
-        whole += &self.declarations(form);
+        whole += &self.declarations(dialect);
         whole += &self.text;
         if uniform {
-            whole += if form.table { UNIFORM_BY_TABLE } else { UNIFORM };
+            whole += if dialect.table { UNIFORM_BY_TABLE } else { UNIFORM };
         }
         if shader.contains("QUADS") {
-            let _ = writeln!(whole, "const QUADS: bool = {};", self.in_quads(form));
+            let _ = writeln!(whole, "const QUADS: bool = {};", self.in_quads(dialect));
         }
         if shader.contains("UNROLLED") {
-            let _ = writeln!(whole, "const UNROLLED: bool = {};\n{KEPT}", !form.rolled);
+            let _ = writeln!(whole, "const UNROLLED: bool = {};\n{KEPT}", !dialect.rolled);
         }
         for (name, text) in library(subgroups) {
             if wanted.contains(name) {
@@ -218,7 +218,7 @@ impl Prelude {
             }
         }
         let prelude_lines = whole.lines().count();
-        let written_out = |end: &str| form.written_out || self.written_out.contains(&end);
+        let written_out = |end: &str| dialect.written_out || self.written_out.contains(&end);
         whole += &unroll::unrolled(shader, &|end| self.value(end).filter(|_| written_out(end)));
         Source { text: whole.into(), prelude_lines, needs }
     }
@@ -232,19 +232,22 @@ impl Prelude {
         from.split_once("u;")?.0.parse().ok()
     }
 
-    fn in_quads(&self, form: Form) -> bool {
-        form.quads && self.shared.is_some_and(|(_, _, alike)| alike)
+    fn in_quads(&self, dialect: ShaderDialect) -> bool {
+        dialect.quads && self.shared.is_some_and(|(_, _, alike)| alike)
     }
 
     /// The tensors' types, and what reads and writes them.
-    fn declarations(&self, form: Form) -> String {
-        let mut text = types::shared(self.types.iter().map(|of| of.1), form);
+    fn declarations(&self, dialect: ShaderDialect) -> String {
+        let mut text = types::shared(self.types.iter().map(|of| of.1), dialect);
         for (prefix, storage, typed) in &self.types {
-            text +=
-                &if *typed { types::lanes(prefix, *storage, form) } else { types::floats(*storage, form) };
+            text += &if *typed {
+                types::lanes(prefix, *storage, dialect)
+            } else {
+                types::floats(*storage, dialect)
+            };
         }
         if let Some((name, storage, _)) = self.shared {
-            text += &types::shared_loads(name, storage, self.in_quads(form));
+            text += &types::shared_loads(name, storage, self.in_quads(dialect));
         }
         text
     }
@@ -256,8 +259,9 @@ mod tests {
 
     #[test]
     fn the_library_is_taken_as_far_as_it_is_called() {
-        let source =
-            Prelude::new().code("fn f(x: f32) -> f32 { return tanh_(x); }\n").source("", Form::default());
+        let source = Prelude::new()
+            .code("fn f(x: f32) -> f32 { return tanh_(x); }\n")
+            .source("", ShaderDialect::default());
         assert!(source.contains("fn tanh_") && source.contains("fn expm1") && source.contains("fn is_nan"));
         assert!(!source.contains("fn erf") && !source.contains("add64"), "{source}");
     }

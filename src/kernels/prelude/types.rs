@@ -1,8 +1,8 @@
 //! The types of a kernel's tensors: how a group of 4 elements is stored, loaded into float32 or its own
 //! lanes, and stored again.
 
-use super::Form;
-use crate::base::Storage;
+use super::ShaderDialect;
+use crate::base::ElementFormat;
 
 /// Stores of float16: what lies beyond its range is made by its bits.
 const HALF: &str = include_str!("../../../shaders/lib/half.wgsl");
@@ -14,9 +14,9 @@ const SHARED_QUADS: &str = include_str!("../../../shaders/lib/shared_quads.wgsl"
 const SHARED_ALONE: &str = include_str!("../../../shaders/lib/shared_alone.wgsl");
 
 /// The loads of a float buffer that neighbouring invocations share.
-pub(super) fn shared_loads(name: &str, storage: Storage, quads: bool) -> String {
+pub(super) fn shared_loads(name: &str, storage: ElementFormat, quads: bool) -> String {
     let element = match storage {
-        Storage::F16Packed => format!("unpack2x16float({name}[at][k >> 1u])[k & 1u]"),
+        ElementFormat::F16Packed => format!("unpack2x16float({name}[at][k >> 1u])[k & 1u]"),
         _ => format!("f32({name}[at][k])"),
     };
     if quads {
@@ -27,69 +27,70 @@ pub(super) fn shared_loads(name: &str, storage: Storage, quads: bool) -> String 
 }
 
 /// What the declarations of these tensors share.
-pub(super) fn shared(types: impl Iterator<Item = Storage> + Clone, form: Form) -> String {
+pub(super) fn shared(types: impl Iterator<Item = ElementFormat> + Clone, dialect: ShaderDialect) -> String {
     let mut text = String::new();
-    let half = |storage: Storage| matches!(storage, Storage::F16 | Storage::F16Packed);
+    let half = |storage: ElementFormat| matches!(storage, ElementFormat::F16 | ElementFormat::F16Packed);
     if types.clone().any(half) {
-        text += &format!("const SATURATES: bool = {};\n{HALF}", form.saturates);
+        text += &format!("const SATURATES: bool = {};\n{HALF}", dialect.saturates);
     }
-    if !form.wide && types.clone().any(|storage| storage == Storage::F16) {
+    if !dialect.wide && types.clone().any(|storage| storage == ElementFormat::F16) {
         text += "fn native4(v: vec4<f32>) -> vec4<f16> { return vec4<f16>(within_half(v)); }\n";
     }
-    if form.wide {
+    if dialect.wide {
         text += WORDS;
     }
     text
 }
 
 /// The type of a group of 4 elements.
-fn stored(storage: Storage, form: Form) -> &'static str {
-    match (storage, form.wide) {
-        (Storage::F32 | Storage::I32 | Storage::U32, true) => "vec2<u64>",
-        (Storage::F16 | Storage::F16Packed, true) => "u64",
-        (Storage::I64, true) => "vec4<u64>",
-        (Storage::F32, _) => "vec4<f32>",
-        (Storage::I32, _) => "vec4<i32>",
-        (Storage::U32, _) => "vec4<u32>",
-        (Storage::F16, _) => "vec4<f16>",
-        (Storage::F16Packed, _) => "vec2<u32>",
+fn stored(storage: ElementFormat, dialect: ShaderDialect) -> &'static str {
+    match (storage, dialect.wide) {
+        (ElementFormat::F32 | ElementFormat::I32 | ElementFormat::U32, true) => "vec2<u64>",
+        (ElementFormat::F16 | ElementFormat::F16Packed, true) => "u64",
+        (ElementFormat::I64, true) => "vec4<u64>",
+        (ElementFormat::F32, _) => "vec4<f32>",
+        (ElementFormat::I32, _) => "vec4<i32>",
+        (ElementFormat::U32, _) => "vec4<u32>",
+        (ElementFormat::F16, _) => "vec4<f16>",
+        (ElementFormat::F16Packed, _) => "vec2<u32>",
         // Not a vec4 of 64-bit words: those need SHADER_INT64.
-        (Storage::I64, _) => "array<vec2<u32>, 4>",
+        (ElementFormat::I64, _) => "array<vec2<u32>, 4>",
     }
 }
 
 /// A float group `v` as `vec4<f32>`, and the other way.
-fn to_floats(storage: Storage, form: Form) -> &'static str {
-    match (storage, form.wide) {
-        (Storage::F16 | Storage::F16Packed, true) => {
+fn to_floats(storage: ElementFormat, dialect: ShaderDialect) -> &'static str {
+    match (storage, dialect.wide) {
+        (ElementFormat::F16 | ElementFormat::F16Packed, true) => {
             "vec4<f32>(unpack2x16float(u32(v)), unpack2x16float(u32(v >> 32u)))"
         }
         (_, true) => "bitcast<vec4<f32>>(words(v))",
-        (Storage::F16, _) => "vec4<f32>(v)",
-        (Storage::F16Packed, _) => "vec4<f32>(unpack2x16float(v.x), unpack2x16float(v.y))",
+        (ElementFormat::F16, _) => "vec4<f32>(v)",
+        (ElementFormat::F16Packed, _) => "vec4<f32>(unpack2x16float(v.x), unpack2x16float(v.y))",
         _ => "v",
     }
 }
-fn from_floats(storage: Storage, form: Form) -> &'static str {
-    match (storage, form.wide) {
-        (Storage::F16 | Storage::F16Packed, true) => "word(half4(v))",
+fn from_floats(storage: ElementFormat, dialect: ShaderDialect) -> &'static str {
+    match (storage, dialect.wide) {
+        (ElementFormat::F16 | ElementFormat::F16Packed, true) => "word(half4(v))",
         (_, true) => "from_words(bitcast<vec4<u32>>(v))",
-        (Storage::F16, _) => "native4(v)",
-        (Storage::F16Packed, _) => "half4(v)",
+        (ElementFormat::F16, _) => "native4(v)",
+        (ElementFormat::F16Packed, _) => "half4(v)",
         _ => "v",
     }
 }
-pub(super) fn floats(storage: Storage, form: Form) -> String {
-    let (stored, load, store) = (stored(storage, form), to_floats(storage, form), from_floats(storage, form));
+pub(super) fn floats(storage: ElementFormat, dialect: ShaderDialect) -> String {
+    let (stored, load, store) =
+        (stored(storage, dialect), to_floats(storage, dialect), from_floats(storage, dialect));
     let mut text = format!(
         "alias Stored4 = {stored};\nfn load4(v: Stored4) -> vec4<f32> {{ return {load}; }}\nfn store4(v: vec4<f32>) -> Stored4 {{ return {store}; }}\n"
     );
     // 8 elements at once, for weights that are packed so.
-    text += match (form.wide, storage) {
+    text += match (dialect.wide, storage) {
         (false, _) => {
             "alias Stored8 = array<Stored4, 2>;\nfn low4(v: Stored8) -> vec4<f32> { return load4(v[0]); }\nfn high4(v: Stored8) -> vec4<f32> { return load4(v[1]); }\n"
         }
-        (true, Storage::F32) => {
+        (true, ElementFormat::F32) => {
             "alias Stored8 = vec4<u64>;\nfn low4(v: Stored8) -> vec4<f32> { return load4(v.xy); }\nfn high4(v: Stored8) -> vec4<f32> { return load4(v.zw); }\n"
         }
         (true, _) => {
@@ -99,33 +100,33 @@ pub(super) fn floats(storage: Storage, form: Form) -> String {
     text
 }
 
-pub(super) fn lanes(p: &str, storage: Storage, form: Form) -> String {
-    let (lane, of, pack) = match (storage, form.wide) {
-        (Storage::F32 | Storage::F16 | Storage::F16Packed, _) => (
+pub(super) fn lanes(p: &str, storage: ElementFormat, dialect: ShaderDialect) -> String {
+    let (lane, of, pack) = match (storage, dialect.wide) {
+        (ElementFormat::F32 | ElementFormat::F16 | ElementFormat::F16Packed, _) => (
             "f32",
-            format!("({})[k]", to_floats(storage, form)),
-            format!("let v = vec4<f32>(a, b, c, d); return {};", from_floats(storage, form)),
+            format!("({})[k]", to_floats(storage, dialect)),
+            format!("let v = vec4<f32>(a, b, c, d); return {};", from_floats(storage, dialect)),
         ),
-        (Storage::I32, true) => (
+        (ElementFormat::I32, true) => (
             "i32",
             "bitcast<i32>(words(v)[k])".into(),
             "return from_words(bitcast<vec4<u32>>(vec4<i32>(a, b, c, d)));".into(),
         ),
-        (Storage::U32, true) => {
+        (ElementFormat::U32, true) => {
             ("u32", "words(v)[k]".into(), "return from_words(vec4<u32>(a, b, c, d));".into())
         }
-        (Storage::I32, _) => ("i32", "v[k]".into(), "return vec4<i32>(a, b, c, d);".into()),
-        (Storage::U32, _) => ("u32", "v[k]".into(), "return vec4<u32>(a, b, c, d);".into()),
-        (Storage::I64, true) => (
+        (ElementFormat::I32, _) => ("i32", "v[k]".into(), "return vec4<i32>(a, b, c, d);".into()),
+        (ElementFormat::U32, _) => ("u32", "v[k]".into(), "return vec4<u32>(a, b, c, d);".into()),
+        (ElementFormat::I64, true) => (
             "vec2<u32>",
             "vec2<u32>(u32(v[k]), u32(v[k] >> 32u))".into(),
             "return vec4<u64>(word(a), word(b), word(c), word(d));".into(),
         ),
-        (Storage::I64, _) => ("vec2<u32>", "v[k]".into(), format!("return {p}Stored4(a, b, c, d);")),
+        (ElementFormat::I64, _) => ("vec2<u32>", "v[k]".into(), format!("return {p}Stored4(a, b, c, d);")),
     };
     // An array held by value can't be indexed by a variable, unless it is a variable itself.
-    let hold = if storage == Storage::I64 && !form.wide { "var" } else { "let" };
-    let stored = stored(storage, form);
+    let hold = if storage == ElementFormat::I64 && !dialect.wide { "var" } else { "let" };
+    let stored = stored(storage, dialect);
     format!(
         "alias {p}Stored4 = {stored};\nalias {p}Lane = {lane};\nfn {p}lane_of(g: {p}Stored4, k: u32) -> {p}Lane {{ {hold} v = g; return {of}; }}\n\
          fn {p}pack4(a: {p}Lane, b: {p}Lane, c: {p}Lane, d: {p}Lane) -> {p}Stored4 {{ {pack} }}\n"

@@ -1,7 +1,7 @@
 //! [Einsum](https://onnx.ai/onnx/operators/onnx__Einsum.html), version 12: sums of products by Einstein's
 //! convention, with ellipses, repeated indices (diagonals) and an implicit result.
 
-use crate::base::{Bound, Fact, Infer, Mode, Operands, Terms};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Terms};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{NodeView, OpDef, Operator};
@@ -171,7 +171,7 @@ impl Operator for Einsum {
         Ok(vec![Fact::new(inputs.required(0)?.dtype, &resolved.sizes[..resolved.kept])])
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let tensors: Vec<&Tensor> = inputs.present().collect();
         let shapes: Vec<&[usize]> = tensors.iter().map(|tensor| tensor.shape()).collect();
         let resolved = self.resolve(&shapes)?;

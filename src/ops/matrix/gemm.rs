@@ -4,15 +4,15 @@
 //! Inputs: A `[m, k]` (or `[k, m]`), B `[k, n]` (or `[n, k]`), C broadcast to `[m, n]`, optional; then the
 //! epilogue's operands.
 
-use crate::base::{Bound, Fact, Infer, Layout, Mode, Operands, Unsupported};
-use crate::cpu_kernels::epilogue::Ready;
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Layout, Operands, Unsupported};
+use crate::cpu_kernels::epilogue::PreparedEpilogue;
 use crate::cpu_kernels::gemm::{MatrixRef, gemm};
 use crate::cpu_kernels::panels::{Packed, Panels};
 use crate::cpu_kernels::product::{Rows, product};
 use crate::error::{Error, Result};
 use crate::expression::{Arg, Pointwise, table};
 use crate::kernels::Lowering;
-use crate::kernels::epilogue::Ends;
+use crate::kernels::epilogue::OutputStage;
 use crate::kernels::matmul as kernel;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Engine, Lower, NodeView, OpDef, Operator, Product};
@@ -91,7 +91,7 @@ impl Gemm {
         &self,
         inputs: Operands<'_, Tensor>,
         packed: Option<&Panels>,
-        mode: Mode,
+        mode: EvalPrecision,
     ) -> Result<Vec<Tensor>> {
         let (a, b, c) = (inputs.required(0)?, inputs.required(1)?, inputs.optional(2));
         let (m, n, k) = self.sizes(a.shape(), b.shape())?;
@@ -107,12 +107,12 @@ impl Gemm {
         let ready = if c.is_some() && row.is_none() {
             None
         } else {
-            Ready::of(&self.epilogue, inputs.skip(3), result.len())?
+            PreparedEpilogue::of(&self.epilogue, inputs.skip(3), result.len())?
         };
         let identity = Pointwise::identity();
         let applied = match &ready {
             Some(ready) => ready,
-            None => &Ready::of(&identity, Operands::new(&[]), result.len())?
+            None => &PreparedEpilogue::of(&identity, Operands::new(&[]), result.len())?
                 .ok_or_else(|| Error::internal("no epilogue is none"))?,
         };
         let bias = row.filter(|_| ready.is_some()).map(|row| row.as_slice::<f32>()).transpose()?;
@@ -162,7 +162,7 @@ impl Operator for Gemm {
         Ok(vec![Fact::new(a.dtype, [m, n])])
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let (a, b) = (inputs.required(0)?, inputs.required(1)?);
         if a.dtype() == DType::F32 {
             let mut result = self.compute::<f32>(a, b)?;
@@ -249,25 +249,25 @@ impl Lower for Gemm {
                 && c.shape.iter().rev().skip(1).all(|&size| size == 1);
             if row {
                 let flat = c.reshaped_or(&[n], "a bias")?;
-                bias = Some(at.in_layout(flat, Layout::Dense)?.place);
+                bias = Some(at.in_layout(flat, Layout::Dense)?.buffer);
             } else {
                 if epilogue.operands > 1 {
                     return Err(Unsupported::new("C that is no row, with a residual"));
                 }
-                residual = Some(at.in_layout(c.broadcast(&[m, n]), Layout::Rows4)?.place);
+                residual = Some(at.in_layout(c.broadcast(&[m, n]), Layout::Rows4)?.buffer);
                 epilogue = self.addition().then(&epilogue, 0);
                 added = true;
             }
         }
         if self.epilogue.operands > 1 {
-            residual = Some(at.input(3, Layout::Rows4)?.place);
+            residual = Some(at.input(3, Layout::Rows4)?.buffer);
         }
         let dtype = at.output_fact(0)?.dtype;
-        let mut ends = Ends::new(&epilogue, dtype, bias, residual, at.target(0, Layout::Rows4)?)?;
+        let mut stage = OutputStage::new(&epilogue, dtype, bias, residual, at.target(0, Layout::Rows4)?)?;
         if added {
-            ends.epilogue = ends.epilogue.begun_by_the_operator();
+            stage.epilogue = stage.epilogue.begun_by_the_operator();
         }
-        kernel::product(at, storage, [a, b], &[], [m, n, k], self.alpha, &ends)
+        kernel::product(at, storage, [a, b], &[], [m, n, k], self.alpha, &stage)
     }
 }
 
@@ -286,7 +286,7 @@ impl Engine for Gemm {
         inputs: Operands<'_, Tensor>,
         packed: Option<&Packed>,
         _wanted: usize,
-        mode: Mode,
+        mode: EvalPrecision,
     ) -> Result<Option<Vec<Tensor>>> {
         if inputs.required(0)?.dtype() != DType::F32 {
             return Ok(None);

@@ -4,14 +4,14 @@
 //! Inputs: A `[…, m, k]`, B `[…, k, n]`, either possibly 1-D; input 2 is a bias `[n]` that a pass put there;
 //! then the epilogue's operands, each of the result's shape.
 
-use crate::base::{Bound, Fact, Infer, Layout, Mode, Operands, Unsupported};
-use crate::cpu_kernels::epilogue::Ready;
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Layout, Operands, Unsupported};
+use crate::cpu_kernels::epilogue::PreparedEpilogue;
 use crate::cpu_kernels::gemm::{MatrixRef, gemm};
 use crate::cpu_kernels::panels::{Packed, Panels};
 use crate::cpu_kernels::product::{Rows, product as product_of, product_on};
 use crate::error::{Error, Result};
 use crate::expression::Pointwise;
-use crate::kernels::epilogue::Ends;
+use crate::kernels::epilogue::OutputStage;
 use crate::kernels::{Lowering, Target, matmul as kernel};
 use crate::ops::case::{Case, Operand::*, case};
 use crate::ops::{Engine, Lower, NodeView, OpDef, Operator, Product, Reads};
@@ -77,7 +77,7 @@ impl Operator for MatMul {
         Ok(vec![Fact::new(a.dtype, shapes(&a.shape, &b.shape)?.result)])
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let (a, b) = (inputs.required(0)?, inputs.required(1)?);
         let mut result = match a.dtype() {
             DType::F64 => product::<f64>(a, b)?,
@@ -152,33 +152,33 @@ impl Lower for MatMul {
             }
         }
         let b = if s.batch.is_empty() { b.reshaped(&[s.k, s.n]).unwrap_or(b) } else { b };
-        let bias = if at.has_input(2) { Some(at.input(2, Layout::Dense)?.place) } else { None };
+        let bias = if at.has_input(2) { Some(at.input(2, Layout::Dense)?.buffer) } else { None };
         let residual =
-            if self.epilogue.operands > 1 { Some(at.input(3, Layout::Rows4)?.place) } else { None };
+            if self.epilogue.operands > 1 { Some(at.input(3, Layout::Rows4)?.buffer) } else { None };
         // A vector's result is a row or a column: the kernel writes rows padded to 4.
         let column = b_shape.len() == 1;
         let fact = at.output_fact(0)?.clone();
         let sizes = [s.m, s.n, s.k];
         if !column {
-            let ends = Ends::new(
+            let stage = OutputStage::new(
                 &self.epilogue,
                 at.output_fact(0)?.dtype,
                 bias,
                 residual,
                 at.target(0, Layout::Rows4)?,
             )?;
-            return kernel::product(at, storage, [a, b], &s.batch, sizes, 1.0, &ends);
+            return kernel::product(at, storage, [a, b], &s.batch, sizes, 1.0, &stage);
         }
         let shape: Vec<usize> = fact.shape.iter().copied().chain([1]).collect();
         let output = at.scratch(&Fact::new(fact.dtype, shape), Layout::Rows4)?;
-        let ends = Ends::new(
+        let stage = OutputStage::new(
             &self.epilogue,
             at.output_fact(0)?.dtype,
             bias,
             residual,
             Target::of(&output, Layout::Rows4)?,
         )?;
-        kernel::product(at, storage, [a, b], &s.batch, sizes, 1.0, &ends)?;
+        kernel::product(at, storage, [a, b], &s.batch, sizes, 1.0, &stage)?;
         at.alias(0, output.reshaped_or(&fact.shape, "a result")?);
         Ok(())
     }
@@ -204,7 +204,7 @@ impl Engine for MatMul {
         inputs: Operands<'_, Tensor>,
         packed: Option<&Packed>,
         _wanted: usize,
-        mode: Mode,
+        mode: EvalPrecision,
     ) -> Result<Option<Vec<Tensor>>> {
         if inputs.required(0)?.dtype() != DType::F32 {
             return Ok(None);
@@ -245,7 +245,7 @@ impl MatMul {
         &self,
         inputs: Operands<'_, Tensor>,
         packed: Option<&Panels>,
-        mode: Mode,
+        mode: EvalPrecision,
     ) -> Result<Vec<Tensor>> {
         let (a, b, bias) = (inputs.required(0)?, inputs.required(1)?, inputs.optional(2));
         let s = shapes(a.shape(), b.shape())?;
@@ -256,12 +256,12 @@ impl MatMul {
         let ready = if bias.is_some() && row.is_none() {
             None
         } else {
-            Ready::of(&self.epilogue, inputs.skip(3), result.len())?
+            PreparedEpilogue::of(&self.epilogue, inputs.skip(3), result.len())?
         };
         let identity = Pointwise::identity();
         let applied = match &ready {
             Some(ready) => ready,
-            None => &Ready::of(&identity, Operands::new(&[]), result.len())?
+            None => &PreparedEpilogue::of(&identity, Operands::new(&[]), result.len())?
                 .ok_or_else(|| Error::internal("no epilogue is none"))?,
         };
         let row = row.filter(|_| ready.is_some());

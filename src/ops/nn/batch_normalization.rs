@@ -3,7 +3,7 @@
 //!
 //! Inputs: X `[n, c, …]`, scale, bias, mean and variance `[c]`. The training mode is refused.
 
-use crate::base::{Fact, Infer, Mode, Operands, Unsupported};
+use crate::base::{EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::expression::{Arg, Pointwise, table};
 use crate::kernels::Lowering;
@@ -77,7 +77,7 @@ impl Operator for BatchNormalization {
         Ok(vec![Fact::new(x.dtype, x.shape.clone())])
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let operands = self.operands(inputs)?;
         Ok(vec![self.formula().eval(&operands.iter().collect::<Vec<_>>(), mode)?])
     }

@@ -4,16 +4,16 @@
 //! Inputs: X `[n, c, d…]`, W `[m, c/groups, k…]`, B `[m]` optional; then the epilogue's operands.
 
 use super::window;
-use crate::base::{Bound, Fact, Geometry, Infer, Layout, Mode, Operands, Unsupported, View, Window};
-use crate::cpu_kernels::conv::{Sizes, convolve, pack, pack_taps};
+use crate::base::{Bound, EvalPrecision, Fact, Geometry, Infer, Layout, Operands, Unsupported, View, Window};
+use crate::cpu_kernels::conv::{ImageConv, convolve, pack, pack_taps};
 use crate::cpu_kernels::depthwise::depthwise;
 use crate::cpu_kernels::depthwise_last;
-use crate::cpu_kernels::epilogue::Ready;
+use crate::cpu_kernels::epilogue::PreparedEpilogue;
 use crate::cpu_kernels::gemm::{MatrixRef, gemm};
 use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
 use crate::expression::{Fused, Pointwise};
-use crate::kernels::epilogue::Ends;
+use crate::kernels::epilogue::OutputStage;
 use crate::kernels::{Lowering, conv, conv_direct, conv_stem, matmul, winograd};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{ChannelsLast, Engine, Lower, NodeView, OpDef, Operator};
@@ -75,7 +75,7 @@ impl Operator for Conv {
         Ok(vec![Fact::new(x.dtype, shape)])
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         let result = match x.dtype() {
             DType::F64 => self.compute::<f64>(inputs)?,
@@ -118,7 +118,7 @@ impl Lower for Conv {
         let g = geometry
             .two()
             .ok_or_else(|| Unsupported::new("convolution over three or more spatial dimensions"))?;
-        let sizes = conv::Sizes {
+        let sizes = conv::ConvSizes {
             n: x[0],
             in_c: x[1],
             in_h: g.input[0],
@@ -132,21 +132,21 @@ impl Lower for Conv {
             dilation: [g.dilation[0], g.dilation[1]],
             groups: self.groups,
         };
-        let bias = if at.has_input(2) { Some(at.input(2, Layout::Dense)?.place) } else { None };
+        let bias = if at.has_input(2) { Some(at.input(2, Layout::Dense)?.buffer) } else { None };
         let residual =
-            if self.epilogue.operands > 1 { Some(at.input(3, Layout::ChannelsLast4)?.place) } else { None };
-        if at.constant(1).is_some() && conv_stem::serves(&sizes) {
-            let ends = Ends::new(
+            if self.epilogue.operands > 1 { Some(at.input(3, Layout::ChannelsLast4)?.buffer) } else { None };
+        if at.constant(1).is_some() && conv_stem::supports(&sizes) {
+            let stage = OutputStage::new(
                 &self.epilogue,
                 at.output_fact(0)?.dtype,
                 bias,
                 residual,
                 at.target(0, Layout::ChannelsLast4)?,
             )?;
-            return conv_stem::emit(at, storage, &sizes, &ends);
+            return conv_stem::emit(at, storage, &sizes, &stage);
         }
-        let input = at.input(0, Layout::ChannelsLast4)?.place;
-        let ends = Ends::new(
+        let input = at.input(0, Layout::ChannelsLast4)?.buffer;
+        let stage = OutputStage::new(
             &self.epilogue,
             at.output_fact(0)?.dtype,
             bias,
@@ -164,27 +164,27 @@ impl Lower for Conv {
             let weights = weights.reshaped_or(&[w[0], w[1]], "weights")?.permuted(&[1, 0]);
             let pixels = x[0] * g.output[0] * g.output[1];
             let rows = View {
-                place: input,
+                buffer: input,
                 shape: vec![pixels, x[1]],
                 strides: vec![x[1].next_multiple_of(4) as isize, 1],
                 offset: 0,
             };
-            return matmul::product(at, storage, [rows, weights], &[], [pixels, w[0], w[1]], 1.0, &ends);
+            return matmul::product(at, storage, [rows, weights], &[], [pixels, w[0], w[1]], 1.0, &stage);
         }
-        if at.constant(1).is_none() || !conv::serves(&sizes) {
+        if at.constant(1).is_none() || !conv::supports(&sizes) {
             let four = [w[0], w[1], g.kernel[0], g.kernel[1]];
             let weights = at.view(1)?.reshaped_or(&four, "weights")?;
-            let weights = at.in_layout(weights.permuted(&[2, 3, 1, 0]), Layout::Rows4)?.place;
-            return if conv::serves_rows(&sizes) {
-                conv::emit(at, storage, &sizes, input, Some(weights), &ends)
+            let weights = at.in_layout(weights.permuted(&[2, 3, 1, 0]), Layout::Rows4)?.buffer;
+            return if conv::supports_rows(&sizes) {
+                conv::emit(at, storage, &sizes, input, Some(weights), &stage)
             } else {
-                conv_direct::emit(at, storage, &sizes, [input, weights], false, &ends)
+                conv_direct::emit(at, storage, &sizes, [input, weights], false, &stage)
             };
         }
         if let Some(tile) = winograd::tile(&sizes, storage, &at.capabilities()) {
-            return winograd::emit(at, tile, storage, &sizes, input, &ends);
+            return winograd::emit(at, tile, storage, &sizes, input, &stage);
         }
-        conv::emit(at, storage, &sizes, input, None, &ends)
+        conv::emit(at, storage, &sizes, input, None, &stage)
     }
 }
 
@@ -194,7 +194,7 @@ impl Engine for Conv {
         inputs: Operands<'_, Tensor>,
         _packed: Option<&Packed>,
         _wanted: usize,
-        mode: Mode,
+        mode: EvalPrecision,
     ) -> Result<Option<Vec<Tensor>>> {
         let (x, w, bias) = (inputs.required(0)?, inputs.required(1)?, inputs.optional(2));
         if x.dtype() != DType::F32 || x.rank() != 4 {
@@ -216,14 +216,16 @@ impl Engine for Conv {
         &self,
         inputs: Operands<'_, Tensor>,
         packed: Option<&Packed>,
-        _mode: Mode,
+        _mode: EvalPrecision,
     ) -> Result<Option<Vec<Tensor>>> {
         let (x, w, bias) = (inputs.required(0)?, inputs.required(1)?, inputs.optional(2));
         let (DType::F32, &[n, height, width, c]) = (x.dtype(), x.shape()) else { return Ok(None) };
         let sizes = self.sizes([n, height, width, c], w.shape(), bias.map(Tensor::shape))?;
         let shape = [n, sizes.geometry.output[0], sizes.geometry.output[1], sizes.out_channels];
         let mut result = pool::unset(element_count(&shape)?)?;
-        let Some(ready) = Ready::of(&self.epilogue, inputs.skip(3), result.len())? else { return Ok(None) };
+        let Some(ready) = PreparedEpilogue::of(&self.epilogue, inputs.skip(3), result.len())? else {
+            return Ok(None);
+        };
         let own = if packed.is_none() { Some(self.packed(w)?) } else { None };
         let bias = bias.map(|bias| bias.as_slice::<f32>()).transpose()?;
         match packed.or(own.as_ref()) {
@@ -233,7 +235,7 @@ impl Engine for Conv {
             Some(Packed::Taps(taps)) => {
                 depthwise_last::depthwise(x.as_slice()?, &sizes, taps, bias, &ready, &mut result)
             }
-            Some(Packed::Chain(_)) | None => return Ok(None),
+            Some(Packed::ConvBlock(_)) | None => return Ok(None),
         }
         Ok(Some(vec![Tensor::floats(shape, result)?]))
     }
@@ -255,9 +257,9 @@ impl Conv {
         [n, height, width, c]: [usize; 4],
         w: &[usize],
         bias: Option<&[usize]>,
-    ) -> Result<Sizes> {
+    ) -> Result<ImageConv> {
         let geometry = self.geometry(&[n, c, height, width], w, bias)?;
-        Ok(Sizes { images: n, channels: c, out_channels: w[0], groups: self.groups, geometry })
+        Ok(ImageConv { images: n, channels: c, out_channels: w[0], groups: self.groups, geometry })
     }
 
     /// Weights `[m, c / groups, kh, kw]` as the products or the planes of [`crate::cpu_kernels::conv`] read them.

@@ -5,11 +5,13 @@
 //! of X and tap `t` add to element `i·stride + t·dilation − begin` of the result.
 
 use super::window;
-use crate::base::{AutoPad, Bound, Fact, Geometry, Infer, Layout, Mode, Operands, Unsupported, Window};
+use crate::base::{
+    AutoPad, Bound, EvalPrecision, Fact, Geometry, Infer, Layout, Operands, Unsupported, Window,
+};
 use crate::cpu_kernels::gemm::{MatrixRef, gemm};
 use crate::error::{Error, Result};
 use crate::expression::Pointwise;
-use crate::kernels::epilogue::Ends;
+use crate::kernels::epilogue::OutputStage;
 use crate::kernels::{Lowering, conv, conv_transpose};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Lower, NodeView, OpDef, Operator};
@@ -158,7 +160,7 @@ impl Operator for ConvTranspose {
         Ok(vec![Fact::new(x.dtype, shape)])
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let result = match inputs.required(0)?.dtype() {
             DType::F64 => self.compute::<f64>(inputs)?,
             _ => self.compute::<f32>(inputs)?,
@@ -196,7 +198,7 @@ impl Lower for ConvTranspose {
         let g = geometry.two().ok_or_else(|| {
             Unsupported::new("transposed convolution over three or more spatial dimensions")
         })?;
-        let sizes = conv::Sizes {
+        let sizes = conv::ConvSizes {
             n: x[0],
             in_c: x[1],
             in_h: g.input[0],
@@ -210,18 +212,18 @@ impl Lower for ConvTranspose {
             dilation: [g.dilation[0], g.dilation[1]],
             groups: self.groups,
         };
-        let bias = if at.has_input(2) { Some(at.input(2, Layout::Dense)?.place) } else { None };
+        let bias = if at.has_input(2) { Some(at.input(2, Layout::Dense)?.buffer) } else { None };
         let residual =
-            if self.epilogue.operands > 1 { Some(at.input(3, Layout::ChannelsLast4)?.place) } else { None };
-        let input = at.input(0, Layout::ChannelsLast4)?.place;
-        let ends = Ends::new(
+            if self.epilogue.operands > 1 { Some(at.input(3, Layout::ChannelsLast4)?.buffer) } else { None };
+        let input = at.input(0, Layout::ChannelsLast4)?.buffer;
+        let stage = OutputStage::new(
             &self.epilogue,
             at.output_fact(0)?.dtype,
             bias,
             residual,
             at.target(0, Layout::ChannelsLast4)?,
         )?;
-        conv_transpose::emit(at, storage, &sizes, input, &ends)
+        conv_transpose::emit(at, storage, &sizes, input, &stage)
     }
 }
 

@@ -2,7 +2,7 @@
 //! [GlobalMaxPool](https://onnx.ai/onnx/operators/onnx__GlobalMaxPool.html), versions 1, 22: reductions over
 //! all spatial axes, kept as 1.
 
-use crate::base::{Bound, Fact, Infer, Mode, Operands, Reduction, Unsupported};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Reduction, Unsupported};
 use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
@@ -49,7 +49,7 @@ impl Operator for GlobalPool {
             x.shape.iter().enumerate().map(|(axis, &size)| if axis < 2 { size } else { 1 }).collect();
         Ok(vec![Fact::new(x.dtype, shape)])
     }
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         Ok(vec![evaluate(self.reduction, x, &(2..x.rank()).collect::<Vec<_>>(), true)?])
     }
@@ -83,7 +83,7 @@ impl Engine for GlobalPool {
         &self,
         inputs: Operands<'_, Tensor>,
         _packed: Option<&Packed>,
-        _mode: Mode,
+        _mode: EvalPrecision,
     ) -> Result<Option<Vec<Tensor>>> {
         let x = inputs.required(0)?;
         Ok(Some(vec![evaluate(

@@ -2,7 +2,7 @@
 //! element along an axis, 0 elsewhere. Before version 13 the axis and all behind it were one.
 
 use super::softmax::Softmax;
-use crate::base::{Bound, Fact, Infer, Layout, Mode, Operands, Unsupported, View};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Layout, Operands, Unsupported, View};
 use crate::error::Result;
 use crate::kernels::{Lowering, arg_reduce, one_hot};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
@@ -34,7 +34,7 @@ impl Operator for Hardmax {
         Ok(vec![Fact::new(x.dtype, x.shape.clone())])
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         let (before, length, after) = self.along.split(x.shape())?;
         let keys = keys(x)?;

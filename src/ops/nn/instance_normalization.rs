@@ -6,7 +6,7 @@
 //! group.
 
 use super::layer_normalization::normalize_runs;
-use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported, View};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Unsupported, View};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::kernels::normalize::{self, Normalization};
@@ -87,7 +87,7 @@ impl Operator for InstanceNormalization {
         Ok(vec![Fact::new(x.dtype, x.shape.clone())])
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let (x, scale, bias) = (inputs.required(0)?, inputs.required(1)?, inputs.required(2)?);
         let (groups, entries) = self.groups(x.shape(), scale.shape(), bias.shape())?;
         let (scale, bias) = (scale.to_f64s()?, bias.to_f64s()?);

@@ -5,7 +5,7 @@
 //! Inputs: X, scale, and for LayerNormalization a bias, both broadcast to X. Outputs of LayerNormalization:
 //! Y, and where asked for the mean and the inverse deviation of each run, in `stash_type`.
 
-use crate::base::{Bound, Fact, Infer, Layout, Mode, Operands, Unsupported, View};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Layout, Operands, Unsupported, View};
 use crate::cpu_kernels::rows;
 use crate::error::{Error, Result};
 use crate::kernels::normalize::{self, Normalization};
@@ -170,11 +170,11 @@ impl Operator for LayerNormalization {
     }
 
     /// Types are handled here: the second and third output have one of their own.
-    fn moves(&self) -> bool {
+    fn takes_any_type(&self) -> bool {
         true
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let (x, scale, bias) = (inputs.required(0)?, inputs.required(1)?, inputs.optional(2));
         let shape = x.shape();
         let at = self.check(shape, &[Some(scale.shape()), bias.map(Tensor::shape)])?;

@@ -5,7 +5,7 @@
 //! [MeanVarianceNormalization](https://onnx.ai/onnx/operators/onnx__MeanVarianceNormalization.html), versions
 //! 9, 13: `(x − mean) / (deviation + 1e-9)` over axes.
 
-use crate::base::{Bound, Fact, Infer, Mode, Operands, Reduction, Terms, Unsupported};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Reduction, Terms, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
@@ -95,7 +95,7 @@ impl Operator for Normalization {
         Ok(vec![Fact::new(x.dtype, shape)])
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         let shape = x.shape();
         let axes = self.axes(shape.len())?;

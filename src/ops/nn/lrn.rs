@@ -1,7 +1,7 @@
 //! [LRN](https://onnx.ai/onnx/operators/onnx__LRN.html), versions 1, 13: each element divided by a power of
 //! the squares of its neighbours across channels (Krizhevsky, Sutskever and Hinton, 2012).
 
-use crate::base::{Bound, Fact, Infer, Mode, Operands, Terms, Unsupported};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Terms, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::{Lowering, lrn};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
@@ -52,7 +52,7 @@ impl Operator for Lrn {
         Ok(vec![Fact::new(x.dtype, x.shape.clone())])
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         let (images, channels, area) = (x.shape()[0], x.shape()[1], x.shape()[2..].iter().product::<usize>());
         let xs = x.to_f64s()?;

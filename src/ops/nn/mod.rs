@@ -16,7 +16,7 @@ pub mod rotary_embedding;
 pub mod softmax;
 pub mod window;
 
-use crate::base::{Mode, Operands};
+use crate::base::{EvalPrecision, Operands};
 use crate::error::Result;
 use crate::expression::Pointwise;
 use crate::ops::Engine;
@@ -27,7 +27,7 @@ use crate::tensor::Tensor;
 pub fn through_channels_last(
     op: &dyn Engine,
     inputs: Operands<'_, Tensor>,
-    mode: Mode,
+    mode: EvalPrecision,
 ) -> Result<Option<Tensor>> {
     let x = crate::base::channels_last::permuted(inputs.required(0)?, crate::base::channels_last::TO_LAST)?;
     let operands: Vec<Option<&Tensor>> =
@@ -45,7 +45,7 @@ pub fn epilogue(
     expression: &Pointwise,
     result: Tensor,
     extra: Operands<'_, Tensor>,
-    mode: Mode,
+    mode: EvalPrecision,
 ) -> Result<Vec<Tensor>> {
     if expression.is_identity() {
         return Ok(vec![result]);

@@ -3,7 +3,9 @@
 //! [LpPool](https://onnx.ai/onnx/operators/onnx__LpPool.html) (1, 2, 11, 18, 22) over `[n, c, d…]`.
 
 use super::window;
-use crate::base::{Bound, Fact, Geometry, Infer, Mode, Operands, Pooling, Terms, Unsupported, Window};
+use crate::base::{
+    Bound, EvalPrecision, Fact, Geometry, Infer, Operands, Pooling, Terms, Unsupported, Window,
+};
 use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
@@ -90,7 +92,7 @@ impl Operator for Pool {
         Ok(facts)
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         if x.dtype() == DType::F32
             && x.rank() == 4
@@ -162,7 +164,7 @@ impl Engine for Pool {
         &self,
         inputs: Operands<'_, Tensor>,
         _packed: Option<&Packed>,
-        _mode: Mode,
+        _mode: EvalPrecision,
     ) -> Result<Option<Vec<Tensor>>> {
         let x = inputs.required(0)?;
         let (&[n, h, w, c], false, DType::F32) =

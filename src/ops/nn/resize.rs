@@ -6,7 +6,7 @@
 //! onnxruntime and ONNX's reference do, it doesn't depend on the roi.
 
 use crate::base::resample::{Axis, Coordinates, Interpolation, Nearest, Sampling, Taps, taps};
-use crate::base::{Bound, Fact, Infer, Mode, Operands, Terms, Unsupported};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Terms, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
@@ -276,11 +276,11 @@ impl Operator for Resize {
     }
 
     /// Every type is resized: nearest picks, the others compute in float64.
-    fn moves(&self) -> bool {
+    fn takes_any_type(&self) -> bool {
         true
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         self.resample(inputs, |weight| weight)
     }
 
@@ -334,11 +334,11 @@ impl Operator for Magnitude {
         self.0.infer(inputs)
     }
 
-    fn moves(&self) -> bool {
+    fn takes_any_type(&self) -> bool {
         true
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         self.0.resample(inputs, f64::abs)
     }
 }
@@ -416,7 +416,7 @@ mod tests {
         let x = cast(&Tensor::new(shape, list.to_vec()).unwrap(), dtype, true).unwrap();
         let sizes = Tensor::int64s(sizes.iter().copied());
         let given = [Some(&x), None, None, Some(&sizes)];
-        op.eval(Operands::new(&given), Mode::Declared).unwrap()[0].to_i64s().unwrap()
+        op.eval(Operands::new(&given), EvalPrecision::Declared).unwrap()[0].to_i64s().unwrap()
     }
 
     /// Between elements `step` apart in `parts` parts, the k-th value is step · k / parts, truncated.

@@ -4,11 +4,11 @@
 //! X is `[batch, heads, sequence, head]` or `[batch, sequence, heads · head]`. The angles' cosines and sines
 //! are `[positions, pairs]` with position ids `[batch, sequence]`, or `[batch, sequence, pairs]` without.
 
-use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::expression::{Arg, Pointwise, table};
 use crate::kernels::Lowering;
-use crate::kernels::rotary::{self, Sizes};
+use crate::kernels::rotary::{self, RotarySizes};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Lower, NodeView, OpDef, Operator, Reads, Spread};
 use crate::tensor::index::{broadcast, broadcast_strides, element, strides};
@@ -55,7 +55,7 @@ impl RotaryEmbedding {
         cos: &[usize],
         sin: &[usize],
         positions: Option<&[usize]>,
-    ) -> Result<Sizes> {
+    ) -> Result<RotarySizes> {
         let (batch, heads, sequence, head, flat) = match *x {
             [batch, heads, sequence, head] => (batch, heads, sequence, head, false),
             [batch, sequence, hidden] if self.heads > 0 && hidden.is_multiple_of(self.heads) => {
@@ -91,10 +91,10 @@ impl RotaryEmbedding {
                 "X of shape {x:?}, {dim} elements of a head turned, doesn't go with cosines {cos:?} and sines {sin:?}{at}"
             )));
         }
-        Ok(Sizes { batch, heads, sequence, head, dim, flat })
+        Ok(RotarySizes { batch, heads, sequence, head, dim, flat })
     }
 
-    fn sizes_of(&self, inputs: Operands<'_, Tensor>) -> Result<Sizes> {
+    fn sizes_of(&self, inputs: Operands<'_, Tensor>) -> Result<RotarySizes> {
         self.sizes(
             inputs.required(0)?.shape(),
             inputs.required(1)?.shape(),
@@ -108,7 +108,7 @@ impl RotaryEmbedding {
     /// Errors: a position that there are no angles for.
     fn starts(
         &self,
-        s: &Sizes,
+        s: &RotarySizes,
         x: &[usize],
         cache: &[usize],
         positions: Option<&Tensor>,
@@ -125,7 +125,7 @@ impl RotaryEmbedding {
         let ids = positions.map(Tensor::to_i64s).transpose()?;
         let (count, pairs) = (cache[0], s.dim / 2);
         let start = |row: usize| {
-            let (batch, position) = s.place(row);
+            let (batch, position) = s.buffer(row);
             let Some(ids) = &ids else { return Ok((batch * s.sequence + position) * pairs) };
             // Negative ones count from the end, as Gather's do, of which the operator is said to be made.
             let id = ids[batch * s.sequence + position];
@@ -135,7 +135,7 @@ impl RotaryEmbedding {
     }
 
     /// That of cosines and of sines, which mostly lie alike.
-    fn angles(&self, s: &Sizes, inputs: Operands<'_, Tensor>) -> Result<[Vec<usize>; 2]> {
+    fn angles(&self, s: &RotarySizes, inputs: Operands<'_, Tensor>) -> Result<[Vec<usize>; 2]> {
         let (x, cos, sin, positions) = (
             inputs.required(0)?.shape(),
             inputs.required(1)?.shape(),
@@ -149,7 +149,7 @@ impl RotaryEmbedding {
 
     /// For each element that is turned: what it is turned with, whether that is subtracted, and which of the
     /// row's angles is theirs.
-    fn pairs(&self, s: &Sizes) -> Vec<(usize, bool, usize)> {
+    fn pairs(&self, s: &RotarySizes) -> Vec<(usize, bool, usize)> {
         let half = s.dim / 2;
         let of = |element: usize| {
             let (first, pair) = if self.interleaved {
@@ -245,7 +245,7 @@ impl Operator for RotaryEmbedding {
         Ok(vec![Fact::new(x.dtype, x.shape.clone())])
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         match inputs.required(0)?.dtype() {
             DType::F32 => Ok(vec![self.turn::<f32>(inputs)?]),
             DType::F64 => Ok(vec![self.turn::<f64>(inputs)?]),
@@ -287,7 +287,7 @@ impl Lower for RotaryEmbedding {
 }
 
 pub const CASES: &[Case] = &[
-    // Without positions, with them, at both ends of the cache.
+    // Without positions, with them, at both stage of the cache.
     case(&[], &[Floats(&[2, 3, 5, 8]), Floats(&[2, 5, 4]), Floats(&[2, 5, 4])]).at(23),
     case(&[], &[Floats(&[2, 3, 2, 8]), Floats(&[9, 4]), Floats(&[9, 4]), Indices(&[2, 2], &[8, 0, 3, -1])])
         .at(23),

@@ -3,7 +3,7 @@
 //!
 //! Before version 13 the axis and all behind it were one: `flat` says so.
 
-use crate::base::{Bound, Fact, Infer, Layout, Mode, Operands, Unsupported};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Layout, Operands, Unsupported};
 use crate::cpu_kernels::rows;
 use crate::error::Result;
 use crate::kernels::Lowering;
@@ -68,7 +68,7 @@ impl Operator for Softmax {
         Ok(vec![Fact::new(x.dtype, x.shape.clone())])
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         let (_, length, after) = self.split(x.shape())?;
         if x.dtype() == DType::F32 && after == 1 && !self.logarithm {

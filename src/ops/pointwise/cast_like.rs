@@ -2,7 +2,7 @@
 //! another; and what [Cast](https://onnx.ai/onnx/operators/onnx__Cast.html) does without `saturate`, which
 //! concerns 8-bit floats alone.
 
-use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::error::Result;
 use crate::expression::Pointwise;
 use crate::kernels::{Lowering, pointwise};
@@ -40,13 +40,13 @@ impl Operator for CastLike {
     }
 
     /// Types are what this is about.
-    fn moves(&self) -> bool {
+    fn takes_any_type(&self) -> bool {
         true
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let to = match self.to {
-            Some(to) => mode.held(to),
+            Some(to) => mode.of(to),
             None => inputs.required(1)?.dtype(),
         };
         Ok(vec![cast(inputs.required(0)?, to, self.saturate)?])

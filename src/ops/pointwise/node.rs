@@ -2,7 +2,7 @@
 //! all.
 
 use super::cast_like::CastLike;
-use crate::base::{Fact, Infer, Mode, Operands, Unsupported};
+use crate::base::{EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::expression::{Arg, Pointwise, Row, table};
 use crate::kernels::Lowering;
@@ -30,13 +30,13 @@ impl Operator for Elementwise {
         Ok(vec![Fact::new(self.expression.result_type(&types)?, shape)])
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let operands =
             (0..self.expression.operands).map(|index| inputs.required(index)).collect::<Result<Vec<_>>>()?;
         Ok(vec![self.expression.eval(&operands, mode)?])
     }
 
-    fn moves(&self) -> bool {
+    fn takes_any_type(&self) -> bool {
         true // the interpreter widens step by step
     }
 

@@ -3,7 +3,7 @@
 //! extreme along an axis.
 
 use super::order::keys;
-use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
@@ -55,7 +55,7 @@ impl Operator for ArgReduce {
         Ok(vec![Fact::new(DType::I64, self.shape(&inputs.required(0)?.shape)?.1)])
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         let (at, shape) = self.shape(x.shape())?;
         let (length, after) = (x.shape()[at], x.shape()[at + 1..].iter().product::<usize>());

@@ -3,7 +3,7 @@
 //! Inputs: X, and the axis as a scalar. `exclusive` leaves an element out of its own sum, `reverse` runs from
 //! the end.
 
-use crate::base::{Bound, Fact, Infer, Mode, Operands, Terms, Unsupported};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Terms, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::kernels::cum_sum::{self, Running};
@@ -57,7 +57,7 @@ impl Operator for CumSum {
         Ok(vec![Fact::new(x.dtype, x.shape.clone())])
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         let at = single(&inputs.required(1)?.to_i64s()?, x.rank())?;
         let (length, inner) = (x.shape()[at], x.shape()[at + 1..].iter().product::<usize>());

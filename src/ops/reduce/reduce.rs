@@ -4,7 +4,7 @@
 //! Inputs: X, and the axes since version 18 (ReduceSum: 13), an attribute before. No axes: all, or none with
 //! `noop_with_empty_axes`.
 
-use crate::base::{Bound, Fact, Infer, Mode, Operands, Reduction, Unsupported};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Reduction, Unsupported};
 use crate::cpu_kernels::rows;
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
@@ -62,7 +62,7 @@ impl Operator for Reduce {
         Ok(vec![Fact::new(x.dtype, shape_of(&x.shape, &axes, self.keep))])
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         let axes = self.axes(inputs.optional(1).map(Tensor::to_i64s).transpose()?, x.rank())?;
         // No axes and noop: the element itself goes through the reduction's function where it has one (L1,

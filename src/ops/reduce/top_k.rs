@@ -5,7 +5,7 @@
 //! Inputs: X, and k since version 10 (an attribute before).
 
 use super::order::keys;
-use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
@@ -55,11 +55,11 @@ impl Operator for TopK {
         Ok(vec![Fact::new(x.dtype, shape.clone()), Fact::new(DType::I64, shape)])
     }
 
-    fn moves(&self) -> bool {
+    fn takes_any_type(&self) -> bool {
         true
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         let (at, shape) = self.shape(x.shape(), &inputs.required(1)?.to_i64s()?)?;
         let (length, after) = (x.shape()[at], x.shape()[at + 1..].iter().product::<usize>());

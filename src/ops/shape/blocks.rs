@@ -6,7 +6,7 @@
 //! Both split axes, swap them and join them again: on the GPU two reshapes and a transposition, thus views
 //! and one copy.
 
-use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
@@ -106,7 +106,7 @@ impl Operator for Blocks {
         Ok(vec![Fact::new(x.dtype, self.steps(&x.shape)?.joined)])
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         let steps = self.steps(x.shape())?;
         let own = strides(&steps.split);
@@ -115,7 +115,7 @@ impl Operator for Blocks {
         Ok(vec![x.pick(steps.joined, |_| walk.next().map(|[at]| at))?])
     }
 
-    fn moves(&self) -> bool {
+    fn takes_any_type(&self) -> bool {
         true
     }
 

@@ -1,7 +1,7 @@
 //! [Concat](https://onnx.ai/onnx/operators/onnx__Concat.html), versions 1, 4, 11, 13: tensors one after the
 //! other along an axis.
 
-use crate::base::{Bound, Fact, Infer, Layout, Mode, Operands, Unsupported, View};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Layout, Operands, Unsupported, View};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
@@ -52,7 +52,7 @@ impl Operator for Concat {
         Ok(vec![Fact::new(first.dtype, shape)])
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let parts: Vec<&Tensor> = inputs.present().collect();
         let first = inputs.required(0)?;
         let axis = index::axis(self.axis, first.rank())?;
@@ -93,7 +93,7 @@ impl Operator for Concat {
         Ok(vec![result])
     }
 
-    fn moves(&self) -> bool {
+    fn takes_any_type(&self) -> bool {
         true
     }
 
@@ -131,13 +131,13 @@ impl Lower for Concat {
         for part in parts {
             let stride = output.strides[axis] as usize;
             let target = View {
-                place: output.place,
+                buffer: output.buffer,
                 shape: part.shape.clone(),
                 strides: output.strides.clone(),
                 offset: start * stride,
             };
             start += part.shape[axis];
-            if !at.lies_in(&part, output.place) {
+            if !at.lies_in(&part, output.buffer) {
                 at.copy(&part, &target)?;
             }
         }

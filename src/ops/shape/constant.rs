@@ -1,7 +1,7 @@
 //! [Constant](https://onnx.ai/onnx/operators/onnx__Constant.html), versions 1, 9, 11, 12, 13, …: a tensor
 //! held by the node.
 
-use crate::base::{Bound, Fact, Infer, Mode, Operands};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, case};
 use crate::ops::{Attribute, NodeView, OpDef, Operator};
@@ -40,10 +40,10 @@ impl Operator for Constant {
     fn infer(&self, _inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         Ok(vec![Fact::of(&self.value)])
     }
-    fn eval(&self, _inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, _inputs: Operands<'_, Tensor>, mode: EvalPrecision) -> Result<Vec<Tensor>> {
         Ok(vec![crate::base::held(&self.value, mode)?])
     }
-    fn moves(&self) -> bool {
+    fn takes_any_type(&self) -> bool {
         true
     }
     fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {

@@ -1,7 +1,7 @@
 //! [Dropout](https://onnx.ai/onnx/operators/onnx__Dropout.html), versions 1, 6, 7, 10, 12, 13, 22: for
 //! inference, the identity and a mask of ones.
 
-use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Operand::*, case};
@@ -65,13 +65,13 @@ impl Operator for Dropout {
             Fact::new(if self.typed_mask { x.dtype } else { DType::Bool }, x.shape.clone()),
         ])
     }
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         Self::check(inputs.optional(2), inputs.optional(1))?;
         let ones = Tensor::new(x.shape(), vec![Boolean::from(true); x.len()])?;
         Ok(vec![x.clone(), if self.typed_mask { cast(&ones, x.dtype(), true)? } else { ones }])
     }
-    fn moves(&self) -> bool {
+    fn takes_any_type(&self) -> bool {
         true
     }
     fn gpu(&self) -> Option<&dyn Lower> {

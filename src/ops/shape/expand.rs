@@ -2,7 +2,7 @@
 //! ways), and [Tile](https://onnx.ai/onnx/operators/onnx__Tile.html), versions 6, 13: repetition of each
 //! axis.
 
-use crate::base::{Bound, Fact, Infer, Layout, Mode, Operands, Unsupported, View};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Layout, Operands, Unsupported, View};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Operand::*, case};
@@ -68,7 +68,7 @@ impl Operator for Expand {
         Ok(vec![Fact::new(x.dtype, self.shape(&x.shape, &inputs.ints(1)?)?)])
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         let shape = self.shape(x.shape(), &inputs.required(1)?.to_i64s()?)?;
         let own = strides(x.shape());
@@ -83,7 +83,7 @@ impl Operator for Expand {
         Ok(vec![x.pick(shape.clone(), |_| walk.next().map(|[at]| at))?])
     }
 
-    fn moves(&self) -> bool {
+    fn takes_any_type(&self) -> bool {
         true
     }
 
@@ -112,7 +112,7 @@ impl Lower for Expand {
             Expand::Broadcast => at.alias(0, view.broadcast(&shape)),
             Expand::Tile => {
                 let (walked, steps) = interleaved(&view.shape, &view.strides, &shape);
-                let tiled = View { place: view.place, shape: walked, strides: steps, offset: view.offset };
+                let tiled = View { buffer: view.buffer, shape: walked, strides: steps, offset: view.offset };
                 let dense = at.in_layout(tiled, Layout::Dense)?;
                 at.alias_reshaped(dense, &shape)?;
             }

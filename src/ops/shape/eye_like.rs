@@ -1,7 +1,7 @@
 //! [EyeLike](https://onnx.ai/onnx/operators/onnx__EyeLike.html), versions 9, 22: ones on a diagonal of a
 //! matrix of the input's shape, zeros elsewhere. The input's elements don't matter: a plan computes it.
 
-use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
@@ -59,12 +59,12 @@ impl Operator for EyeLike {
         }])
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
-        Ok(vec![self.matrix(x.shape(), self.dtype.map_or(x.dtype(), |dtype| mode.held(dtype)))?])
+        Ok(vec![self.matrix(x.shape(), self.dtype.map_or(x.dtype(), |dtype| mode.of(dtype)))?])
     }
 
-    fn moves(&self) -> bool {
+    fn takes_any_type(&self) -> bool {
         true
     }
 

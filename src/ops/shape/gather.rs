@@ -4,7 +4,7 @@
 //!
 //! Inputs: data, indices (int32 or int64; negative ones count from the end). An index outside is an error.
 
-use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::kernels::gather::{Addressing, emit};
@@ -148,7 +148,7 @@ impl Operator for Gather {
         Ok(vec![Fact::new(data.dtype, shape)])
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let (data, indices) = (inputs.required(0)?, inputs.required(1)?);
         let shape = self.shape(data.shape(), indices.shape())?;
         let dense =
@@ -191,7 +191,7 @@ impl Operator for Gather {
         Ok(vec![picked])
     }
 
-    fn moves(&self) -> bool {
+    fn takes_any_type(&self) -> bool {
         true
     }
 

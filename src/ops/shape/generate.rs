@@ -2,7 +2,7 @@
 //! [Range](https://onnx.ai/onnx/operators/onnx__Range.html) (11): tensors made from sizes and bounds; a plan
 //! computes them.
 
-use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Operand::*, case};
@@ -51,11 +51,11 @@ impl Operator for ConstantOfShape {
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         Ok(vec![Fact::new(self.value.dtype(), sizes(&inputs.ints(0)?)?)])
     }
-    fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let shape = sizes(&inputs.required(0)?.to_i64s()?)?;
         Ok(vec![crate::base::held(&self.value, mode)?.pick(shape, |_| Some(0))?])
     }
-    fn moves(&self) -> bool {
+    fn takes_any_type(&self) -> bool {
         true
     }
     fn gpu(&self) -> Option<&dyn Lower> {
@@ -137,7 +137,7 @@ impl Operator for Range {
         let parts = [value(0)?, value(1)?, value(2)?];
         Ok(vec![Fact::new(parts[0].dtype(), [Self::count(&parts)?])])
     }
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let parts = [inputs.required(0)?, inputs.required(1)?, inputs.required(2)?];
         let count = Self::count(&parts)?;
         let made = if parts[0].dtype().is_float() {

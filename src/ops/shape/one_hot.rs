@@ -4,7 +4,7 @@
 //! Inputs: indices, depth (one number), values `[off, on]`. Indices count from the end where negative; one
 //! outside [−depth, depth) gives a row that is off everywhere.
 
-use crate::base::{Bound, Fact, Infer, Layout, Mode, Operands, Unsupported};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Layout, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
@@ -51,7 +51,7 @@ impl Operator for OneHot {
         Ok(vec![Fact::new(inputs.required(2)?.dtype, shape)])
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let (indices, values) = (inputs.required(0)?, inputs.required(2)?);
         let depth = depth_of(inputs.required(1)?)?;
         let (axis, shape) = self.shape(indices.shape(), depth)?;
@@ -70,7 +70,7 @@ impl Operator for OneHot {
         Ok(vec![picked])
     }
 
-    fn moves(&self) -> bool {
+    fn takes_any_type(&self) -> bool {
         true
     }
 

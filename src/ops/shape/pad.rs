@@ -1,11 +1,11 @@
 //! [Pad](https://onnx.ai/onnx/operators/onnx__Pad.html), versions 2, 11, 13, 18, 19, 21: elements before and
 //! behind each axis.
 //!
-//! Inputs: data, pads (begins, then ends; negative ones crop), and optionally the constant (default 0) and
+//! Inputs: data, pads (begins, then stage; negative ones crop), and optionally the constant (default 0) and
 //! axes. The first two options were attributes before version 11. Where both crop and pad are asked of an
 //! axis, the crop comes first.
 
-use crate::base::{Bound, Fact, Infer, Layout, Mode, Operands, Unsupported, View};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Layout, Operands, Unsupported, View};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
@@ -82,7 +82,7 @@ fn edges(shape: &[usize], pads: &[i64], given: Option<Vec<i64>>) -> Result<Vec<E
 
 /// A run of one axis: where it goes, where it comes from, and the step there.
 #[derive(Debug, Clone, Copy)]
-struct Run {
+struct PadRun {
     to: usize,
     from: usize,
     step: isize,
@@ -113,7 +113,7 @@ impl Edges {
     }
 
     /// The axis as runs of constant step; an error where a pad is longer than what it repeats.
-    fn runs(&self, mode: Pad) -> Result<Vec<Run>, Unsupported> {
+    fn runs(&self, mode: Pad) -> Result<Vec<PadRun>, Unsupported> {
         let Edges { first, kept, before, after } = *self;
         let behind = before + kept;
         let reach = match mode {
@@ -130,23 +130,23 @@ impl Edges {
         let around = match mode {
             Pad::Constant => vec![],
             Pad::Edge => vec![
-                Run { to: 0, from: first, step: 0, count: before },
-                Run { to: behind, from: last, step: 0, count: after },
+                PadRun { to: 0, from: first, step: 0, count: before },
+                PadRun { to: behind, from: last, step: 0, count: after },
             ],
             Pad::Wrap => {
                 vec![
-                    Run { to: 0, from: first + kept - before, step: 1, count: before },
-                    Run { to: behind, from: first, step: 1, count: after },
+                    PadRun { to: 0, from: first + kept - before, step: 1, count: before },
+                    PadRun { to: behind, from: first, step: 1, count: after },
                 ]
             }
             Pad::Reflect => {
                 vec![
-                    Run { to: 0, from: first + before, step: -1, count: before },
-                    Run { to: behind, from: last.saturating_sub(1), step: -1, count: after },
+                    PadRun { to: 0, from: first + before, step: -1, count: before },
+                    PadRun { to: behind, from: last.saturating_sub(1), step: -1, count: after },
                 ]
             }
         };
-        let middle = Run { to: before, from: first, step: 1, count: kept };
+        let middle = PadRun { to: before, from: first, step: 1, count: kept };
         Ok([middle].into_iter().chain(around).filter(|run| run.count > 0).collect())
     }
 }
@@ -170,7 +170,7 @@ impl Operator for Pad {
         Ok(vec![Fact::new(x.dtype, self.shape(&edges)?)])
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         let edges = edges(
             x.shape(),
@@ -210,7 +210,7 @@ impl Operator for Pad {
         Ok(vec![pool.pick(shape.clone(), |index| source(index).or(Some(x.len())))?])
     }
 
-    fn moves(&self) -> bool {
+    fn takes_any_type(&self) -> bool {
         true
     }
 

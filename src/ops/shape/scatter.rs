@@ -6,7 +6,7 @@
 //! updates. Where an element is named twice the last update counts, or with a `reduction` (add, mul, min,
 //! max) each goes into it, in order: a sum of floats in any order would not be the same every time.
 
-use crate::base::{Bound, Fact, Infer, Mode, Operands, Terms, Unsupported};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Terms, Unsupported};
 use crate::error::{Error, Result};
 use crate::expression::{Row, table};
 use crate::kernels::Lowering;
@@ -172,7 +172,7 @@ impl Operator for Scatter {
         Ok(vec![Fact::new(data.dtype, data.shape.clone())])
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let (data, indices, updates) = (inputs.required(0)?, inputs.required(1)?, inputs.required(2)?);
         self.check(data.shape(), indices.shape(), updates.shape())?;
         let targets = self.targets(data.shape(), indices)?;
@@ -188,7 +188,7 @@ impl Operator for Scatter {
         Ok(vec![Tensor::chain(&[data, updates])?.pick(data.shape(), |at| sources.get(at).copied())?])
     }
 
-    fn moves(&self) -> bool {
+    fn takes_any_type(&self) -> bool {
         true
     }
 

@@ -1,7 +1,7 @@
 //! [Shape](https://onnx.ai/onnx/operators/onnx__Shape.html) (1, 13, 15, 19, …) and
 //! [Size](https://onnx.ai/onnx/operators/onnx__Size.html): known when a plan is made.
 
-use crate::base::{Bound, Fact, Infer, Mode, Operands};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands};
 use crate::error::Result;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{NodeView, OpDef, Operator, Reads};
@@ -47,10 +47,10 @@ impl Operator for ShapeOf {
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         Ok(vec![Fact::of(&self.of(&inputs.required(0)?.shape))])
     }
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         Ok(vec![self.of(inputs.required(0)?.shape())])
     }
-    fn moves(&self) -> bool {
+    fn takes_any_type(&self) -> bool {
         true
     }
     fn reads(&self) -> Reads {

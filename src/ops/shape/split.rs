@@ -3,7 +3,7 @@
 //! Inputs: data, and optionally the parts' sizes, which were an attribute before version 13; without them
 //! equal parts, the last one smaller since version 18.
 
-use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
@@ -73,7 +73,7 @@ impl Operator for Split {
         Ok(sizes.iter().map(part).collect())
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         let (axis, sizes) = self.sizes(x.shape(), inputs.optional(1).map(Tensor::to_i64s).transpose()?)?;
         let (own, mut start) = (index::strides(x.shape()), 0);
@@ -88,7 +88,7 @@ impl Operator for Split {
         Ok(parts)
     }
 
-    fn moves(&self) -> bool {
+    fn takes_any_type(&self) -> bool {
         true
     }
 

@@ -1,7 +1,7 @@
 //! [Transpose](https://onnx.ai/onnx/operators/onnx__Transpose.html), versions 1, 13, 21, 23: axes in another
 //! order.
 
-use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
@@ -42,7 +42,7 @@ impl Operator for Transpose {
         Ok(vec![Fact::new(x.dtype, shape)])
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         let (order, own) = (self.order(x.rank())?, strides(x.shape()));
         let shape: Vec<usize> = order.iter().map(|&axis| x.shape()[axis]).collect();
@@ -52,7 +52,7 @@ impl Operator for Transpose {
         Ok(vec![if kept(&order) { x.reshape(shape)? } else { x.strided(shape, &steps, 0)? }])
     }
 
-    fn moves(&self) -> bool {
+    fn takes_any_type(&self) -> bool {
         true
     }
 

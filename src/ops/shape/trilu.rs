@@ -3,7 +3,7 @@
 //!
 //! Inputs: data `[…, n, m]` and optionally k, the diagonal (0 the main one, positive above it).
 
-use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
@@ -45,7 +45,7 @@ impl Operator for Trilu {
         Ok(vec![Fact::new(x.dtype, x.shape.clone())])
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         let [.., rows, columns] = *x.shape() else {
             return Err(Error::model(format!("a tensor of rank {} holds no matrices", x.rank())));
@@ -59,7 +59,7 @@ impl Operator for Trilu {
         Ok(vec![kept])
     }
 
-    fn moves(&self) -> bool {
+    fn takes_any_type(&self) -> bool {
         true
     }
 

@@ -12,7 +12,7 @@ pub const CASES: &[Case] = &[
     ),
     // A larger head.
     case(&[], &[Floats(&[1, 1, 9, 68]), Floats(&[1, 1, 5, 68]), Floats(&[1, 1, 5, 68])]),
-    // Sizes that fill no group of 4.
+    // AttentionSizes that fill no group of 4.
     case(&[("scale", Float(0.3))], &[Floats(&[1, 2, 3, 5]), Floats(&[1, 2, 6, 5]), Floats(&[1, 2, 6, 7])]),
     case(&[], &[Floats(&[1, 1, 1, 1]), Floats(&[1, 1, 1, 1]), Floats(&[1, 1, 1, 1])]),
     // Heads that share keys; heads and elements as one axis.

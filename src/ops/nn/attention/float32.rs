@@ -1,7 +1,7 @@
 //! Attention of float32 as the CPU runs it: each head's two products over packed panels, heads in threads.
 
 use super::reference::Bias;
-use super::{Attention, LENGTHS, MASK, PAST, Sizes};
+use super::{Attention, AttentionSizes, LENGTHS, MASK, PAST};
 use crate::base::Operands;
 use crate::cpu_kernels::panels::Panels;
 use crate::cpu_kernels::product::{Epilogue, Rows, product_on};
@@ -43,8 +43,8 @@ pub fn attention(op: &Attention, inputs: Operands<'_, Tensor>) -> Result<Option<
     {
         return Ok(None);
     }
-    let sizes = Sizes::of_tensors(op, inputs)?;
-    let Sizes { batch, heads, kv_heads, queries, keys, depth, value_depth, flat, .. } = sizes;
+    let sizes = AttentionSizes::of_tensors(op, inputs)?;
+    let AttentionSizes { batch, heads, kv_heads, queries, keys, depth, value_depth, flat, .. } = sizes;
     let (q, k, v) = (
         inputs.required(0)?.as_slice::<f32>()?,
         inputs.required(1)?.as_slice::<f32>()?,
@@ -112,7 +112,7 @@ pub fn attention(op: &Attention, inputs: Operands<'_, Tensor>) -> Result<Option<
 }
 
 /// What is added to all scores of a head.
-fn table(bias: &Bias<'_>, batch: usize, head: usize, sizes: &Sizes) -> Result<Floats> {
+fn table(bias: &Bias<'_>, batch: usize, head: usize, sizes: &AttentionSizes) -> Result<Floats> {
     let mut all = Floats::zeros(element_count(&[sizes.queries, sizes.keys])?)?;
     let mut row = vec![0.0; sizes.keys];
     for (query, to) in all.chunks_exact_mut(sizes.keys).enumerate() {

@@ -1,8 +1,8 @@
 //! Attention on the GPU: its operands as `[batch, heads, rows, depth]`, whatever form the node has.
 
-use super::{Attention, LENGTHS, MASK, PAST, Sizes};
-use crate::base::{Fact, Layout, Operands, Storage, Unsupported, View};
-use crate::kernels::attention::{MAX_DEPTH, Problem, Tensors, emit, takes};
+use super::{Attention, AttentionSizes, LENGTHS, MASK, PAST};
+use crate::base::{ElementFormat, Fact, Layout, Operands, Unsupported, View};
+use crate::kernels::attention::{MAX_DEPTH, Problem, Tensors, emit, supports};
 use crate::kernels::{Lowering, matmul};
 use crate::tensor::DType;
 
@@ -48,8 +48,8 @@ fn with_past(at: &mut dyn Lowering, new: View, past: usize, output: usize) -> Re
 /// The mask, its type, and how many keys it has.
 fn mask(
     at: &mut dyn Lowering,
-    sizes: &Sizes,
-    storage: Storage,
+    sizes: &AttentionSizes,
+    storage: ElementFormat,
 ) -> Result<Option<(View, bool, usize)>, Unsupported> {
     if !at.has_input(MASK) {
         return Ok(None);
@@ -70,14 +70,15 @@ fn mask(
 pub(super) fn lower(at: &mut dyn Lowering, op: &Attention) -> Result<(), Unsupported> {
     let facts: Vec<Option<Fact>> = (0..=LENGTHS).map(|index| at.fact(index).ok().cloned()).collect();
     let refs: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
-    let sizes = Sizes::of(op, Operands::new(&refs)).map_err(|error| Unsupported::new(error.message()))?;
+    let sizes =
+        AttentionSizes::of(op, Operands::new(&refs)).map_err(|error| Unsupported::new(error.message()))?;
     if at.has_output(3) {
         return Err(Unsupported::new("attention that gives out its scores"));
     }
     if op.precision == Some(DType::F64) {
         return Err(Unsupported::new("a softmax in float64"));
     }
-    if !takes(sizes.depth, sizes.value_depth) {
+    if !supports(sizes.depth, sizes.value_depth) {
         return Err(Unsupported::new(format!(
             "heads of {} and {} elements; the kernel holds 1 to {MAX_DEPTH}",
             sizes.depth, sizes.value_depth
@@ -91,7 +92,7 @@ pub(super) fn lower(at: &mut dyn Lowering, op: &Attention) -> Result<(), Unsuppo
     let v = heads(at, v, sizes.kv_heads, sizes.flat)?;
     let (k, v) = (with_past(at, k, PAST, 1)?, with_past(at, v, PAST + 1, 2)?);
     let mask = mask(at, &sizes, storage)?;
-    let lengths = if at.has_input(LENGTHS) { Some(at.input(LENGTHS, Layout::Dense)?.place) } else { None };
+    let lengths = if at.has_input(LENGTHS) { Some(at.input(LENGTHS, Layout::Dense)?.buffer) } else { None };
 
     // Y is written row by row where its reader wants it.
     let order = if sizes.flat { [0, 2, 1, 3] } else { op.order };

@@ -16,9 +16,9 @@ mod lower;
 pub(crate) mod reference;
 mod sizes;
 
-pub use sizes::{Reach, Sizes};
+pub use sizes::{AttentionSizes, Reach};
 
-use crate::base::{Bound, Fact, Infer, Mode, Operands, Unsupported};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
@@ -144,7 +144,7 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
 impl Operator for Attention {
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         inputs.one_type(3)?;
-        let sizes = Sizes::of(self, inputs)?;
+        let sizes = AttentionSizes::of(self, inputs)?;
         let dtype = inputs.required(0)?.dtype;
         if !dtype.is_float() {
             return Err(Error::model(format!("attention of {dtype}")).into());
@@ -159,11 +159,11 @@ impl Operator for Attention {
     }
 
     /// Types are handled here: bfloat16 is rounded between steps.
-    fn moves(&self) -> bool {
+    fn takes_any_type(&self) -> bool {
         true
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let dtype = inputs.required(0)?.dtype();
         if matches!(dtype, DType::F32 | DType::F64)
             && inputs
@@ -212,7 +212,7 @@ impl Operator for Attention {
     }
 
     fn flops(&self, inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
-        let Ok(sizes) = Sizes::of(self, inputs) else { return 0 };
+        let Ok(sizes) = AttentionSizes::of(self, inputs) else { return 0 };
         let pairs = [sizes.batch, sizes.heads, sizes.queries, sizes.keys]
             .into_iter()
             .fold(1u64, |all, size| all.saturating_mul(size as u64));
@@ -234,7 +234,7 @@ impl Engine for Attention {
         inputs: Operands<'_, Tensor>,
         _packed: Option<&Packed>,
         wanted: usize,
-        mode: Mode,
+        mode: EvalPrecision,
     ) -> Result<Option<Vec<Tensor>>> {
         let Some(y) = float32::attention(self, inputs)? else { return Ok(None) };
         if wanted == 1 {

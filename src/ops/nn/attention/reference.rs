@@ -4,7 +4,7 @@
 //! digits show where it was rounded: recorded results come out to the digit with this alone. The
 //! exponentials' sum is rounded as it grows.
 
-use super::{Attention, LENGTHS, MASK, PAST, Reach, Scores, Sizes};
+use super::{Attention, AttentionSizes, LENGTHS, MASK, PAST, Reach, Scores};
 use crate::base::Operands;
 use crate::cpu_kernels::gemm::{MatrixRef, gemm};
 use crate::error::{Error, Result};
@@ -16,12 +16,16 @@ pub(crate) struct Bias<'a> {
     /// The mask's elements as numbers, with strides for [batch, head, query, key] and how many keys it has.
     mask: Option<(Vec<f64>, Vec<usize>, usize)>,
     op: &'a Attention,
-    sizes: Sizes,
+    sizes: AttentionSizes,
     lengths: Option<Vec<i64>>,
 }
 
 impl<'a> Bias<'a> {
-    pub(crate) fn read(op: &'a Attention, inputs: Operands<'_, Tensor>, sizes: Sizes) -> Result<Self> {
+    pub(crate) fn read(
+        op: &'a Attention,
+        inputs: Operands<'_, Tensor>,
+        sizes: AttentionSizes,
+    ) -> Result<Self> {
         Ok(Self {
             mask: inputs.optional(MASK).map(|mask| numbers(mask, &sizes)).transpose()?,
             op,
@@ -89,7 +93,7 @@ fn with_past<T: Real>(
 
 /// What attention works on, each dense: `[batch, heads, rows, depth]`, past keys and values before new ones.
 pub(crate) struct Dense<'a, T> {
-    pub sizes: Sizes,
+    pub sizes: AttentionSizes,
     pub q: Vec<T>,
     pub k: Vec<T>,
     pub v: Vec<T>,
@@ -98,8 +102,8 @@ pub(crate) struct Dense<'a, T> {
 
 impl<'a, T: Real> Dense<'a, T> {
     pub(crate) fn read(op: &'a Attention, inputs: Operands<'_, Tensor>) -> Result<Self> {
-        let sizes = Sizes::of_tensors(op, inputs)?;
-        let Sizes { batch, heads, kv_heads, queries, past, keys, depth, value_depth, flat } = sizes;
+        let sizes = AttentionSizes::of_tensors(op, inputs)?;
+        let AttentionSizes { batch, heads, kv_heads, queries, past, keys, depth, value_depth, flat } = sizes;
         let (q, k, v) = (inputs.required(0)?, inputs.required(1)?, inputs.required(2)?);
         let q = four_axes::<T>(q, [batch, heads, queries, depth], flat, false)?;
         let k = four_axes::<T>(k, [batch, kv_heads, keys - past, depth], flat, op.transposed_keys)?;
@@ -111,7 +115,7 @@ impl<'a, T: Real> Dense<'a, T> {
     }
     /// The queries of a head, and the keys and values that it reads.
     pub(crate) fn head(&self, batch: usize, head: usize) -> (&[T], &[T], &[T]) {
-        let Sizes { heads, kv_heads, queries, keys, depth, value_depth, .. } = self.sizes;
+        let AttentionSizes { heads, kv_heads, queries, keys, depth, value_depth, .. } = self.sizes;
         let shared = batch * kv_heads + head / (heads / kv_heads);
         let part = |index: usize, size: usize| index * size..(index + 1) * size;
         (
@@ -130,7 +134,7 @@ pub fn attention<T: Real>(
 ) -> Result<Vec<Tensor>> {
     let mut all = Dense::<T>::read(op, inputs)?;
     let stepwise = declared == DType::BF16;
-    let Sizes { batch, heads, kv_heads, queries, keys, depth, value_depth, flat, .. } = all.sizes;
+    let AttentionSizes { batch, heads, kv_heads, queries, keys, depth, value_depth, flat, .. } = all.sizes;
     let mut factor = op.factor(depth);
     // The keys as they come out again stay unscaled.
     let present = all.k.clone();
@@ -249,7 +253,7 @@ fn weighted<T: Real>(weights: &[T], values: &[T], bias: &[f64], to: &mut [T]) {
 }
 
 /// A mask's elements as what is added, its strides, and its number of keys.
-fn numbers(mask: &Tensor, sizes: &Sizes) -> Result<(Vec<f64>, Vec<usize>, usize)> {
+fn numbers(mask: &Tensor, sizes: &AttentionSizes) -> Result<(Vec<f64>, Vec<usize>, usize)> {
     let whole = [sizes.batch, sizes.heads, sizes.queries, mask.shape().last().copied().unwrap_or(0)];
     let steps = broadcast_strides(mask.shape(), &strides(mask.shape()), &whole);
     let list = match mask.dtype() {

@@ -7,7 +7,7 @@ use crate::tensor::{Tensor, element_count};
 
 /// The sizes of an attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sizes {
+pub struct AttentionSizes {
     pub batch: usize,
     pub heads: usize,
     /// Each head of K and V serves `heads / kv_heads` of Q.
@@ -25,7 +25,7 @@ pub struct Sizes {
     pub flat: bool,
 }
 
-impl Sizes {
+impl AttentionSizes {
     /// Reads the sizes of an operator's inputs.
     ///
     /// Errors: shapes that don't fit together, and sizes that are beyond counting.
@@ -178,7 +178,7 @@ pub struct Reach {
 
 impl Reach {
     /// The reach in a batch with so many valid keys, where these are given.
-    pub fn new(op: &Attention, sizes: &Sizes, valid: Option<i64>) -> Self {
+    pub fn new(op: &Attention, sizes: &AttentionSizes, valid: Option<i64>) -> Self {
         let keys = valid.map_or(sizes.keys, |valid| usize::try_from(valid).unwrap_or(0).min(sizes.keys));
         let offset = valid.map_or(sizes.past as i64, |valid| valid.saturating_sub(sizes.queries as i64));
         Self { causal: op.causal, window: op.window, keys, offset }

@@ -9,10 +9,10 @@ use crate::graph::ValueId;
 use crate::tensor::{DType, element_count};
 
 impl Builder {
-    pub(super) fn storage(&self, dtype: DType) -> Result<Storage, Unsupported> {
-        let half = if self.capabilities.shader_f16 { Storage::F16 } else { Storage::F16Packed };
+    pub(super) fn storage(&self, dtype: DType) -> Result<ElementFormat, Unsupported> {
+        let half = if self.capabilities.shader_f16 { ElementFormat::F16 } else { ElementFormat::F16Packed };
         match dtype {
-            DType::F32 if self.precision == Precision::F32 => Ok(Storage::F32),
+            DType::F32 if self.precision == Precision::F32 => Ok(ElementFormat::F32),
             DType::F32 | DType::F16 => Ok(half),
             DType::I32
             | DType::Bool
@@ -23,23 +23,23 @@ impl Builder {
             | DType::I4
             | DType::U4
             | DType::I2
-            | DType::U2 => Ok(Storage::I32),
-            DType::U32 => Ok(Storage::U32),
-            DType::I64 | DType::U64 => Ok(Storage::I64),
+            | DType::U2 => Ok(ElementFormat::I32),
+            DType::U32 => Ok(ElementFormat::U32),
+            DType::I64 | DType::U64 => Ok(ElementFormat::I64),
             other => Err(Unsupported::new(format!("{other} is not stored on the GPU"))),
         }
     }
 
-    /// Notes which value a nameless place holds, if the view shows all of it in order: so that probes find
+    /// Notes which value a nameless buffer holds, if the view shows all of it in order: so that probes find
     /// it.
-    pub(super) fn name_place(&mut self, value: ValueId, view: &View) {
-        if let Some(place) = self.places.get_mut(view.place.0 as usize)
-            && place.value.is_none()
-            && place.home == Home::Unassigned
-            && View::whole(view.place, place.layout, &place.fact.shape).reshaped(&view.shape).as_ref()
+    pub(super) fn name_buffer(&mut self, value: ValueId, view: &View) {
+        if let Some(buffer) = self.buffers.get_mut(view.buffer.0 as usize)
+            && buffer.value.is_none()
+            && buffer.allocation == Allocation::Unassigned
+            && View::whole(view.buffer, buffer.layout, &buffer.fact.shape).reshaped(&view.shape).as_ref()
                 == Some(view)
         {
-            place.value = Some(value);
+            buffer.value = Some(value);
         }
     }
 
@@ -57,21 +57,21 @@ impl Builder {
         if !self.located.get(&value).is_some_and(|located| located.host) {
             return Err(Unsupported::new(format!("'{label}' is nowhere")));
         }
-        let view = self.new_place(Some(value), &fact, Layout::Dense)?;
+        let view = self.new_buffer(Some(value), &fact, Layout::Dense)?;
         let step = Step {
-            kind: StepKind::Upload { value, to: view.place },
+            kind: StepKind::Upload { value, to: view.buffer },
             node: None,
             label,
             op_type: "upload".into(),
             reads: vec![],
-            writes: vec![view.place],
+            writes: vec![view.buffer],
         };
         self.steps.push(step);
         self.located.entry(value).or_default().view = Some(view.clone());
         Ok(view)
     }
 
-    pub(super) fn new_place(
+    pub(super) fn new_buffer(
         &mut self,
         value: Option<ValueId>,
         fact: &Fact,
@@ -80,29 +80,40 @@ impl Builder {
         let storage = self.storage(fact.dtype)?;
         let label = value.map_or_else(|| self.current.1.clone(), |id| self.graph.value(id).name.clone());
         let fact = Fact::new(fact.dtype, fact.shape.clone());
-        self.push_place(Place { value, label, fact, layout, storage, home: Home::Unassigned, part: None })
+        self.push_place(PlannedBuffer {
+            value,
+            label,
+            fact,
+            layout,
+            storage,
+            allocation: Allocation::Unassigned,
+            part: None,
+        })
     }
 
-    fn push_place(&mut self, place: Place) -> Result<View, Unsupported> {
-        let physical: Vec<usize> = place.layout.physical(&place.fact.shape).iter().map(|dim| dim.1).collect();
+    fn push_place(&mut self, buffer: PlannedBuffer) -> Result<View, Unsupported> {
+        let physical: Vec<usize> =
+            buffer.layout.physical(&buffer.fact.shape).iter().map(|dim| dim.1).collect();
         let elements = element_count(&physical).map_err(|error| Unsupported::new(error.message()))?;
-        let bytes = elements as u64 * place.storage.element_bytes() as u64;
+        let bytes = elements as u64 * buffer.storage.element_bytes() as u64;
         let limit = self.capabilities.max_binding();
         // A constant as it lies in the model may be of any size, as long as kernels bind packed parts of it
         // alone.
-        if bytes > limit && !matches!(place.home, Home::Constant(_)) || elements > i32::MAX as usize {
-            return Err(too_large(&place.label, bytes, limit));
+        if bytes > limit && !matches!(buffer.allocation, Allocation::Constant(_))
+            || elements > i32::MAX as usize
+        {
+            return Err(too_large(&buffer.label, bytes, limit));
         }
-        let id = PlaceId(self.places.len() as u32);
-        let view = View::whole(id, place.layout, &place.fact.shape);
-        self.places.push(place);
+        let id = BufferId(self.buffers.len() as u32);
+        let view = View::whole(id, buffer.layout, &buffer.fact.shape);
+        self.buffers.push(buffer);
         Ok(view)
     }
 
-    /// A constant in a dense place.
+    /// A constant in a dense buffer.
     pub(super) fn table(&mut self, label: &str, tensor: Tensor) -> Result<View, Unsupported> {
         let shape = tensor.shape().to_vec();
-        let place = self.constant(
+        let buffer = self.constant(
             label,
             tensor,
             Packing {
@@ -112,7 +123,7 @@ impl Builder {
                 pack: |tensor, _| Ok(tensor.clone()),
             },
         )?;
-        Ok(View::whole(place, Layout::Dense, &shape))
+        Ok(View::whole(buffer, Layout::Dense, &shape))
     }
 
     pub(super) fn constant(
@@ -120,7 +131,7 @@ impl Builder {
         label: &str,
         tensor: Tensor,
         packing: Packing,
-    ) -> Result<PlaceId, Unsupported> {
+    ) -> Result<BufferId, Unsupported> {
         self.constant_in(label, tensor, packing, Layout::Dense)
     }
 
@@ -130,7 +141,7 @@ impl Builder {
         tensor: Tensor,
         packing: Packing,
         layout: Layout,
-    ) -> Result<PlaceId, Unsupported> {
+    ) -> Result<BufferId, Unsupported> {
         let storage = self.storage(tensor.dtype())?;
         let same = |c: &Constant| {
             c.tensor.identity() == tensor.identity()
@@ -139,24 +150,25 @@ impl Builder {
                 && c.layout == layout
         };
         if let Some(index) = self.constants.iter().position(same)
-            && let Some(place) = self.places.iter().position(|place| place.home == Home::Constant(index))
+            && let Some(buffer) =
+                self.buffers.iter().position(|buffer| buffer.allocation == Allocation::Constant(index))
         {
-            return Ok(PlaceId(place as u32));
+            return Ok(BufferId(buffer as u32));
         }
         let fact = Fact::new(tensor.dtype(), packing.shape.clone());
-        let home = Home::Constant(self.constants.len());
-        let view = self.push_place(Place {
+        let allocation = Allocation::Constant(self.constants.len());
+        let view = self.push_place(PlannedBuffer {
             value: None,
             label: label.to_string(),
             fact,
             layout,
             storage,
-            home,
+            allocation,
             part: None,
         })?;
-        let bytes = self.places[view.place.0 as usize].bytes();
+        let bytes = self.buffers[view.buffer.0 as usize].bytes();
         self.constants.push(Constant { label: label.to_string(), tensor, packing, layout, storage, bytes });
-        Ok(view.place)
+        Ok(view.buffer)
     }
 
     /// A view of a constant that lies as in the model, packed; `None` where it is something else.
@@ -164,9 +176,9 @@ impl Builder {
         &mut self,
         view: &View,
         packing: impl FnOnce(&View) -> Packing,
-    ) -> Result<Option<PlaceId>, Unsupported> {
-        let Some(Home::Constant(index)) =
-            self.places.get(view.place.0 as usize).map(|place| place.home.clone())
+    ) -> Result<Option<BufferId>, Unsupported> {
+        let Some(Allocation::Constant(index)) =
+            self.buffers.get(view.buffer.0 as usize).map(|buffer| buffer.allocation.clone())
         else {
             return Ok(None);
         };
@@ -178,20 +190,20 @@ impl Builder {
         self.constant(&constant.label, constant.tensor, packing(view)).map(Some)
     }
 
-    pub(super) fn dummy(&mut self, storage: Storage) -> Result<PlaceId, Unsupported> {
+    pub(super) fn dummy(&mut self, storage: ElementFormat) -> Result<BufferId, Unsupported> {
         let dtype = match storage {
-            Storage::I32 => DType::I32,
-            Storage::U32 => DType::U32,
-            Storage::I64 => DType::I64,
+            ElementFormat::I32 => DType::I32,
+            ElementFormat::U32 => DType::U32,
+            ElementFormat::I64 => DType::I64,
             _ => DType::F32,
         };
         let label = format!("nothing ({dtype})");
-        if let Some(at) = self.places.iter().position(|place| place.label == label) {
-            return Ok(PlaceId(at as u32));
+        if let Some(at) = self.buffers.iter().position(|buffer| buffer.label == label) {
+            return Ok(BufferId(at as u32));
         }
         let zero =
             crate::tensor::cast(&Tensor::scalar(0f32), dtype, true).and_then(|tensor| tensor.reshape([1]));
-        Ok(self.table(&label, zero.map_err(|error| Unsupported::new(error.message()))?)?.place)
+        Ok(self.table(&label, zero.map_err(|error| Unsupported::new(error.message()))?)?.buffer)
     }
 
     pub(super) fn in_layout(&mut self, view: View, layout: Layout) -> Result<View, Unsupported> {
@@ -209,9 +221,9 @@ impl Builder {
         {
             return Ok(to.clone());
         }
-        let source = self.places[view.place.0 as usize].clone();
+        let source = self.buffers[view.buffer.0 as usize].clone();
         let fact = Fact::new(source.fact.dtype, view.shape.clone());
-        let to = if let Home::Constant(index) = source.home {
+        let to = if let Allocation::Constant(index) = source.allocation {
             self.constant_view(index, &view, layout)?
         } else {
             let value = self
@@ -220,15 +232,15 @@ impl Builder {
                 .filter(|(_, located)| located.view.as_ref() == Some(&view))
                 .map(|(&id, _)| id)
                 .min();
-            let to = self.new_place(value, &fact, layout)?;
-            let inside = self.dispatches.iter().any(|d| d.bindings.contains(&(view.place, Access::Write)));
+            let to = self.new_buffer(value, &fact, layout)?;
+            let inside = self.dispatches.iter().any(|d| d.bindings.contains(&(view.buffer, Access::Write)));
             if inside {
                 crate::kernels::copy::emit(self, &view, &to)?;
             } else {
                 // A step of its own, before the current node's.
-                let (mine, asked, current) = (
+                let (mine, decisions, current) = (
                     std::mem::take(&mut self.dispatches),
-                    std::mem::take(&mut self.asked),
+                    std::mem::take(&mut self.decisions),
                     self.current.clone(),
                 );
                 self.current.1 = value.map_or(source.label.clone(), |id| self.graph.value(id).name.clone());
@@ -237,7 +249,7 @@ impl Builder {
                 if result.is_ok() {
                     self.push_step();
                 }
-                (self.dispatches, self.asked, self.current) = (mine, asked, current);
+                (self.dispatches, self.decisions, self.current) = (mine, decisions, current);
                 result?;
             }
             to
@@ -258,12 +270,12 @@ impl Builder {
             .chain(view.shape.iter().copied())
             .collect();
         let packing = Packing { name: "view", args, shape: view.shape.clone(), pack: gather };
-        let place = self.constant_in(&constant.label, constant.tensor, packing, layout)?;
-        Ok(View::whole(place, layout, &view.shape))
+        let buffer = self.constant_in(&constant.label, constant.tensor, packing, layout)?;
+        Ok(View::whole(buffer, layout, &view.shape))
     }
 }
 
-/// Why a place can't be bound.
+/// Why a buffer can't be bound.
 pub(super) fn too_large(label: &str, bytes: u64, limit: u64) -> Unsupported {
     Unsupported::new(format!("'{label}' takes {bytes} bytes; the adapter binds at most {limit}"))
 }

@@ -1,14 +1,14 @@
 //! What a step made, held to what it may be off by.
 
-use super::bounds::{Input, Made, allowed, exact, unit, widened};
+use super::bounds::{DeviceRounding, Input, allowed, exact, unit, widened};
 use super::measure::{Allowed, Elements, Expected, Measure, measure};
 use super::range::Range;
 use super::reference::Values;
 use super::report::{FirstDifferent, NodeRow};
 use super::run::Options;
 use super::sets::{Sets, dtype_of, flushed, has_subnormal};
-use super::{C, choice, winograd};
-use crate::base::{Bound, Fact, Mode, Operands, Precision, held};
+use super::{SAFETY_FACTOR, choice, winograd};
+use crate::base::{Bound, EvalPrecision, Fact, Operands, Precision, held};
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
@@ -22,7 +22,7 @@ use std::collections::HashMap;
 /// Other right answers and how far one may lie from each.
 pub(super) type Others = Vec<(Tensor, Allowed)>;
 
-pub(super) struct Judge<'a> {
+pub(super) struct Comparator<'a> {
     pub(super) session: &'a Session,
     pub(super) options: &'a Options,
     pub(super) sets: Sets,
@@ -48,7 +48,7 @@ pub(super) struct Held {
     pub others: Others,
 }
 
-impl<'a> Judge<'a> {
+impl<'a> Comparator<'a> {
     pub(super) fn new(
         session: &'a Session,
         options: &'a Options,
@@ -80,7 +80,13 @@ impl<'a> Judge<'a> {
 
     /// A value in a set of values, or a constant of the graph, as the session would store it but for
     /// rounding.
-    pub(super) fn value(&self, all: &Values, id: ValueId, graph: &Graph, mode: Mode) -> Result<Tensor> {
+    pub(super) fn value(
+        &self,
+        all: &Values,
+        id: ValueId,
+        graph: &Graph,
+        mode: EvalPrecision,
+    ) -> Result<Tensor> {
         if let Some(tensor) = all.get(&id) {
             return Ok(self.range(id, graph).beyond(tensor)?.unwrap_or_else(|| tensor.clone()));
         }
@@ -241,8 +247,11 @@ impl<'a> Judge<'a> {
                     .transpose()
             });
             let fed = fed.collect::<Result<Vec<_>>>()?;
-            let made =
-                cpu::eval_node(&*node.op, &fed.iter().map(Option::as_ref).collect::<Vec<_>>(), Mode::Oracle)?;
+            let made = cpu::eval_node(
+                &*node.op,
+                &fed.iter().map(Option::as_ref).collect::<Vec<_>>(),
+                EvalPrecision::Oracle,
+            )?;
             let Some(tensor) = made.into_iter().nth(index) else { continue };
             let allowed = self.derive(subject, &self.sets.reference, &tensor.to_f64s()?, dtype, false)?;
             others.push((tensor, allowed));
@@ -278,7 +287,7 @@ impl<'a> Judge<'a> {
         let Some((node, Some(id))) = subject.node.and_then(|node| Some((node, *node.inputs.first()?))) else {
             return Ok(vec![]);
         };
-        let x = widened(&self.value(&self.sets.reference, id, subject.graph, Mode::Oracle)?)?;
+        let x = widened(&self.value(&self.sets.reference, id, subject.graph, EvalPrecision::Oracle)?)?;
         let fact = Fact::of(&x);
         let Bound::Choice { axis, positions } = node.op.error_bound(Operands::new(&[Some(&fact)])) else {
             return Ok(vec![]);
@@ -361,7 +370,7 @@ impl<'a> Judge<'a> {
             return Ok(exact(&[Some(value)], want));
         };
         let input = |id: ValueId| -> Result<Input> {
-            let value = widened(&self.value(all, id, subject.graph, Mode::Oracle)?)?;
+            let value = widened(&self.value(all, id, subject.graph, EvalPrecision::Oracle)?)?;
             // What a rewrite folded is fed as folded: off by what the CPU's arithmetic makes of it, and by no
             // more.
             let (sets, range) = (&self.sets, self.range(id, subject.graph));
@@ -376,13 +385,13 @@ impl<'a> Judge<'a> {
         let inputs = node.inputs.iter().map(|id| id.map(input).transpose()).collect::<Result<Vec<_>>>()?;
         let index = node.outputs.iter().position(|id| *id == Some(subject.value)).unwrap_or(0);
         let winograd = subject.plan.and_then(|plan| winograd::tile(plan, node));
-        allowed(node, index, &inputs, want, Made { unit: store, winograd }, own)
+        allowed(node, index, &inputs, want, DeviceRounding { unit: store, winograd }, own)
     }
 
     /// The largest cumulative tolerance of a value; a view has that of what it looks at.
     fn tolerance(&self, id: ValueId, graph: &Graph) -> f64 {
         let (fixed, scaled) = self.parts(id, graph);
-        fixed + C * scaled
+        fixed + SAFETY_FACTOR * scaled
     }
 
     pub(super) fn parts(&self, id: ValueId, graph: &Graph) -> (f64, f64) {

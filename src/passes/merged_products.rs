@@ -18,7 +18,7 @@
 //! elementwise operators and attention.
 
 use super::only_reader;
-use crate::base::{Mode, Operands};
+use crate::base::{EvalPrecision, Operands};
 use crate::error::{Error, Result};
 use crate::expression::table;
 use crate::graph::{Graph, Node, ValueId};
@@ -261,6 +261,6 @@ fn join(graph: &mut Graph, members: &[Member]) -> Result<()> {
 /// Tensors side by side along an axis.
 fn beside(parts: &[&Tensor], axis: usize) -> Result<Tensor> {
     let operands: Vec<Option<&Tensor>> = parts.iter().copied().map(Some).collect();
-    let made = Concat { axis: axis as i64 }.eval(Operands::new(&operands), Mode::Declared)?;
+    let made = Concat { axis: axis as i64 }.eval(Operands::new(&operands), EvalPrecision::Declared)?;
     made.into_iter().next().ok_or_else(|| Error::internal("a Concat without a result"))
 }

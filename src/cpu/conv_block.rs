@@ -7,10 +7,10 @@
 //! without the rewrite.
 
 use super::layout::ChannelsLast;
-use crate::base::{Bound, Fact, Infer, Mode, Operands};
-use crate::cpu_kernels::conv::{Sizes, convolve_rows, product_rows};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands};
+use crate::cpu_kernels::conv::{ImageConv, convolve_rows, product_rows};
 use crate::cpu_kernels::depthwise_last::{Filter, Lines};
-use crate::cpu_kernels::epilogue::Ready;
+use crate::cpu_kernels::epilogue::PreparedEpilogue;
 use crate::cpu_kernels::panels::Packed;
 use crate::cpu_kernels::product::with_band;
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ use crate::ops::nn::conv::Conv;
 use crate::ops::{Engine, Operator};
 use crate::tensor::pool::{self, LINE};
 use crate::tensor::{DType, Tensor, element_count};
-use crate::threads::{Elements, try_each};
+use crate::threads::{Elements, try_parallel_for};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -33,13 +33,13 @@ const HEAVIEST: usize = 1 << 17;
 /// Two or three convolutions of images whose channels lie innermost. Inputs: the image, then what each has
 /// besides its own.
 #[derive(Debug)]
-pub struct Chain {
+pub struct ConvBlock {
     parts: Vec<ChannelsLast>,
     /// How many inputs each part has besides its image.
     given: Vec<usize>,
 }
 
-impl Chain {
+impl ConvBlock {
     /// The parts with their inputs but the image.
     pub fn with_inputs<'a, T>(
         &'a self,
@@ -57,7 +57,7 @@ impl Chain {
         &self,
         inputs: Operands<'_, Tensor>,
         packed: Option<&[Arc<Packed>]>,
-        mode: Mode,
+        mode: EvalPrecision,
     ) -> Result<Vec<Tensor>> {
         let mut image = inputs.required(0)?.clone();
         for (index, (part, others)) in self.with_inputs(inputs).enumerate() {
@@ -96,10 +96,10 @@ impl Chain {
         let count = element_count(&shape)?;
         let mut parts = vec![];
         for (conv, sizes, bias, extra, packed) in &steps {
-            let Some(ready) = Ready::of(&conv.epilogue, Operands::new(extra), count)? else {
+            let Some(ready) = PreparedEpilogue::of(&conv.epilogue, Operands::new(extra), count)? else {
                 return Ok(None);
             };
-            parts.push(Part { sizes, bias: *bias, ready, packed });
+            parts.push(BlockStep { sizes, bias: *bias, ready, packed });
         }
         let (Some(first), Some(filter)) = (parts.first(), parts.get(1)) else { return Ok(None) };
         let bands = Bands { x: x.as_slice()?, first, filter, last: parts.get(2) };
@@ -113,24 +113,24 @@ impl Chain {
 }
 
 /// A convolution of the chain, ready to run.
-struct Part<'a> {
-    sizes: &'a Sizes,
+struct BlockStep<'a> {
+    sizes: &'a ImageConv,
     bias: Option<&'a [f32]>,
-    ready: Ready<'a>,
+    ready: PreparedEpilogue<'a>,
     packed: &'a Packed,
 }
 
 struct Bands<'a> {
     x: &'a [f32],
-    first: &'a Part<'a>,
-    filter: &'a Part<'a>,
-    last: Option<&'a Part<'a>>,
+    first: &'a BlockStep<'a>,
+    filter: &'a BlockStep<'a>,
+    last: Option<&'a BlockStep<'a>>,
 }
 
 impl Bands<'_> {
     /// Whether the wide image is large enough, and the weights small enough.
     fn pay(&self) -> bool {
-        let weights = |part: &Part<'_>| part.packed.bytes() / size_of::<f32>();
+        let weights = |part: &BlockStep<'_>| part.packed.bytes() / size_of::<f32>();
         let image = self.filter.sizes.geometry.input[0]
             .saturating_mul(self.filter.sizes.geometry.input[1])
             .saturating_mul(self.filter.sizes.channels);
@@ -161,7 +161,7 @@ impl Bands<'_> {
         let room = if self.last.is_some() { element_count(&[at_once, made_line])? } else { 0 };
         let out_line = y.len() / (self.filter.sizes.images * lines);
         let all = Elements(y.as_mut_ptr());
-        try_each(self.filter.sizes.images * bands, |index| {
+        try_parallel_for(self.filter.sizes.images * bands, |index| {
             let (image, start) = (index / bands, index % bands * band);
             let end = (start + band).min(lines);
             with_band(ring + room, |floats| {
@@ -225,7 +225,7 @@ impl Bands<'_> {
     }
 }
 
-impl Operator for Chain {
+impl Operator for ConvBlock {
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         let mut facts = vec![inputs.required(0)?.clone()];
         for (part, others) in self.with_inputs(inputs) {
@@ -235,7 +235,7 @@ impl Operator for Chain {
         Ok(facts)
     }
 
-    fn eval(&self, inputs: Operands<'_, Tensor>, mode: Mode) -> Result<Vec<Tensor>> {
+    fn eval(&self, inputs: Operands<'_, Tensor>, mode: EvalPrecision) -> Result<Vec<Tensor>> {
         self.one_by_one(inputs, None, mode)
     }
 
@@ -264,15 +264,15 @@ impl Operator for Chain {
     }
 }
 
-impl Engine for Chain {
+impl Engine for ConvBlock {
     fn run(
         &self,
         inputs: Operands<'_, Tensor>,
         packed: Option<&Packed>,
         _wanted: usize,
-        mode: Mode,
+        mode: EvalPrecision,
     ) -> Result<Option<Vec<Tensor>>> {
-        let Some(Packed::Chain(packed)) = packed else { return Ok(None) };
+        let Some(Packed::ConvBlock(packed)) = packed else { return Ok(None) };
         match self.by_bands(inputs, packed)? {
             Some(result) => Ok(Some(vec![result])),
             None => self.one_by_one(inputs, Some(packed), mode).map(Some),
@@ -331,7 +331,7 @@ pub fn rewrite(graph: &mut Graph) {
             .copied()
             .collect();
         let name = nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>().join(" + ");
-        graph.nodes[last] = Node { name, op: Arc::new(Chain { parts, given }), inputs, ..tail.clone() };
+        graph.nodes[last] = Node { name, op: Arc::new(ConvBlock { parts, given }), inputs, ..tail.clone() };
         members.iter().filter(|&&index| index != last).for_each(|&index| gone[index] = true);
     }
     let mut index = 0;

@@ -1,15 +1,15 @@
-//! Concats that are written in place: a part that nothing else reads is made where the whole lies, by the
+//! Concats that are written in buffer: a part that nothing else reads is made where the whole lies, by the
 //! kernel that makes it.
 //!
 //! Which values are such parts follows from the graph, before anything is lowered ([`shares`]). A node whose
 //! kernel writes rows a step apart asks for its output as a [`Target`](crate::kernels::Target), and gets the
-//! part of the whole. The first to do so brings the whole's place about, in its own layout; what is not in it
-//! when the Concat's turn comes is copied then. A part is a place with a value of its own, whose buffer is
+//! part of the whole. The first to do so brings the whole's buffer about, in its own layout; what is not in it
+//! when the Concat's turn comes is copied then. A part is a buffer with a value of its own, whose buffer is
 //! the whole's.
 
 use super::planner::Builder;
-use super::{Home, Place, Plan, decode, encode};
-use crate::base::{Fact, Layout, PlaceId, View};
+use super::{Allocation, Plan, PlannedBuffer, decode, encode};
+use crate::base::{BufferId, Fact, Layout, View};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ValueId};
 use crate::kernels::Target;
@@ -17,10 +17,10 @@ use crate::tensor::Tensor;
 use crate::tensor::index::{Odometer, axis, strides};
 use std::collections::HashMap;
 
-/// Where a place's contents lie in the buffer of another.
+/// Where a buffer's contents lie in the buffer of another.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Part {
-    pub of: PlaceId,
+pub struct SubBuffer {
+    pub of: BufferId,
     /// Of each axis, in elements.
     pub strides: Vec<usize>,
     /// In elements.
@@ -68,13 +68,13 @@ pub(super) fn shares(graph: &Graph, facts: &[Option<Fact>]) -> HashMap<ValueId, 
 
 impl Builder {
     /// The part of a Concat that a value is to be written into by a kernel that writes rows a step apart;
-    /// `None` where it gets a place of its own: it is no such part, it begins within a group of 4, or the
+    /// `None` where it gets a buffer of its own: it is no such part, it begins within a group of 4, or the
     /// whole lies in another layout.
     pub(super) fn part(&mut self, value: ValueId, layout: Layout) -> Option<View> {
         let share = *self.shares.get(&value)?;
         let (fact, whole) = (self.fact(value)?.clone(), self.fact(share.whole)?.clone());
-        let place = PlaceId(self.places.len() as u32);
-        let own = View::whole(place, layout, &whole.shape);
+        let buffer = BufferId(self.buffers.len() as u32);
+        let own = View::whole(buffer, layout, &whole.shape);
         let offset = share.start.checked_mul(usize::try_from(*own.strides.get(share.axis)?).ok()?)?;
         let mut view = View { shape: fact.shape.clone(), offset, ..own };
         if !offset.is_multiple_of(4) || Target::of(&view, layout).is_err() {
@@ -84,49 +84,49 @@ impl Builder {
         let whole = match begun {
             Some(whole) => whole,
             None => {
-                let whole = self.new_place(Some(share.whole), &whole, layout).ok()?;
+                let whole = self.new_buffer(Some(share.whole), &whole, layout).ok()?;
                 self.locate(share.whole, whole.clone());
                 whole
             }
         };
-        let buffer = self.place(whole.place);
+        let buffer = self.buffer(whole.buffer);
         if buffer.layout != layout {
             return None;
         }
-        let part = Part {
-            of: whole.place,
+        let part = SubBuffer {
+            of: whole.buffer,
             strides: layout.strides(&buffer.fact.shape),
             offset,
             bytes: buffer.bytes(),
         };
         let label = self.graph.value(value).name.clone();
-        let place = Place {
+        let buffer = PlannedBuffer {
             value: Some(value),
             label,
             fact: Fact::new(fact.dtype, fact.shape),
-            home: Home::Unassigned,
+            allocation: Allocation::Unassigned,
             part: Some(part),
             ..buffer.clone()
         };
-        view.place = PlaceId(self.places.len() as u32);
-        self.places.push(place);
-        self.parts.entry(whole.place).or_default().push(view.place);
+        view.buffer = BufferId(self.buffers.len() as u32);
+        self.buffers.push(buffer);
+        self.parts.entry(whole.buffer).or_default().push(view.buffer);
         Some(view)
     }
 
-    /// The place whose buffer another lies in.
-    pub(super) fn whole_of(&self, id: PlaceId) -> PlaceId {
-        self.places.get(id.0 as usize).and_then(|place| place.part.as_ref()).map_or(id, |part| part.of)
+    /// The buffer whose buffer another lies in.
+    pub(super) fn parent_of(&self, id: BufferId) -> BufferId {
+        self.buffers.get(id.0 as usize).and_then(|buffer| buffer.part.as_ref()).map_or(id, |part| part.of)
     }
 
-    /// The parts that lie in a place already.
-    pub(super) fn parts_of(&self, whole: PlaceId) -> &[PlaceId] {
+    /// The parts that lie in a buffer already.
+    pub(super) fn parts_of(&self, whole: BufferId) -> &[BufferId] {
         self.parts.get(&whole).map_or(&[], Vec::as_slice)
     }
 }
 
-impl Place {
-    /// The tensor that a place holds, from the bytes of its buffer.
+impl PlannedBuffer {
+    /// The tensor that a buffer holds, from the bytes of its buffer.
     ///
     /// Errors: fewer bytes than it takes.
     pub fn decode(&self, bytes: &[u8]) -> Result<Tensor> {
@@ -145,7 +145,7 @@ impl Place {
         decode(&dense, dtype, shape, Layout::Dense, self.storage)
     }
 
-    /// Puts a tensor into the bytes of a place's buffer, and leaves what is no part of it as it is.
+    /// Puts a tensor into the bytes of a buffer's buffer, and leaves what is no part of it as it is.
     ///
     /// Errors: fewer bytes than it takes; memory.
     pub fn encode_into(&self, tensor: &Tensor, bytes: &mut Vec<u8>) -> Result<()> {
@@ -167,17 +167,17 @@ impl Place {
 }
 
 impl Plan {
-    /// The place whose buffer another lies in: itself, unless it is a part.
-    pub fn whole_of(&self, id: PlaceId) -> PlaceId {
-        self.place(id).part.as_ref().map_or(id, |part| part.of)
+    /// The buffer whose buffer another lies in: itself, unless it is a part.
+    pub fn parent_of(&self, id: BufferId) -> BufferId {
+        self.buffer(id).part.as_ref().map_or(id, |part| part.of)
     }
 
-    /// The places that are complete once a step has run, though none writes them: it makes the last of their
+    /// The buffers that are complete once a step has run, though none writes them: it makes the last of their
     /// parts.
-    pub fn completed(&self, step: usize) -> Vec<PlaceId> {
+    pub fn completed(&self, step: usize) -> Vec<BufferId> {
         let Some(written) = self.steps.get(step).map(|step| &step.writes) else { return vec![] };
-        let mut wholes: Vec<PlaceId> =
-            written.iter().filter_map(|&id| self.place(id).part.as_ref()).map(|part| part.of).collect();
+        let mut wholes: Vec<BufferId> =
+            written.iter().filter_map(|&id| self.buffer(id).part.as_ref()).map(|part| part.of).collect();
         wholes.sort();
         wholes.dedup();
         wholes.retain(|&whole| {
@@ -185,7 +185,7 @@ impl Plan {
                 .steps
                 .iter()
                 .skip(step + 1)
-                .any(|later| later.writes.iter().any(|&id| self.whole_of(id) == whole));
+                .any(|later| later.writes.iter().any(|&id| self.parent_of(id) == whole));
             !later && !self.steps.iter().any(|step| step.writes.contains(&whole))
         });
         wholes
