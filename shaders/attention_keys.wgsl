@@ -7,10 +7,10 @@
 //
 // Four invocations read a key together; each invocation then has one key's score; for the values the
 // invocations lie along a value's groups, so that neighbours read neighbours.
-// Bindings and parameters: lib/attention.wgsl. Sums over the workgroup: lib/team.wgsl.
+// Bindings and parameters: lib/attention.wgsl. Sums over the workgroup: lib/reduction_group.wgsl.
 // Prelude (docs/shaders.md): Stored4, load4, store4; StoredMask, mask4; D4 and V4, groups of 4 elements in a
 // key and in a value; MASK, SOFTCAP, TAIL (a key's last group is partly padding), SPLIT; StoredResult,
-// result4 and measures4, what is stored; WIDTH, TEAM (the same: a workgroup is one team), STRIDE.
+// result4 and measures4, what is stored; WIDTH, GROUP (the same: a workgroup is one group), STRIDE.
 
 // Values that are read at a time. V4 is at most 64 and WIDTH 128, so that there are two at least.
 const SLICES: u32 = WIDTH / V4;
@@ -22,7 +22,7 @@ var<workgroup> weights: array<f32, WIDTH>;
 var<workgroup> totals: array<vec4<f32>, WIDTH>;
 
 @compute @workgroup_size(WIDTH)
-fn main(@builtin(workgroup_id) group: vec3<u32>, at: Member) {
+fn main(@builtin(workgroup_id) group: vec3<u32>, at: Invocation) {
     let split = group.x;
     let head = group.y / p.queries;
     let query = group.y % p.queries;
@@ -66,10 +66,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, at: Member) {
             let key = start + at.local;
             if MASK { score += mask4(mask[m_at + key / 4u])[key % 4u]; }
         }
-        let larger = max(high, team_max(score, at));
+        let larger = max(high, group_max(score, at));
         let shrink = exp_below(high - larger);
         let weight = exp_below(score - larger);
-        sum = sum * shrink + team_sum(weight, at);
+        sum = sum * shrink + group_sum(weight, at);
         high = larger;
         weights[at.local] = weight;
         workgroupBarrier();

@@ -67,7 +67,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var r = 0u; r < all; r++) {
         let row = q_base + min(block + r * WIDTH + local, final_query) * p.q_row;
         for (var g = 0u; g < depth4; g++) {
-            q[kept(r)][kept(g)] = whole4(load4(queries[row + g]), g) * p.scale;
+            q[opaque_index(r)][opaque_index(g)] = whole4(load4(queries[row + g]), g) * p.scale;
         }
     }
     var total: Values;
@@ -107,7 +107,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if MASK && even {
             for (var r = 0u; r < all; r++) {
                 let query = min(block + r * WIDTH + local, final_query);
-                bias[kept(r)] = mask4(mask[m_base + query * p.mask_row + key / 4u]);
+                bias[opaque_index(r)] = mask4(mask[m_base + query * p.mask_row + key / 4u]);
             }
         }
         var weight: array<vec3<f32>, ROWS>;
@@ -138,7 +138,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var g = 0u; g < value4; g++) {
             if query < p.queries {
                 output[y_base + query * p.y_row + g] =
-                    store4(finished(total[kept(r)][kept(g)], sum[kept(r)]));
+                    store4(finished(total[opaque_index(r)][opaque_index(g)], sum[opaque_index(r)]));
             }
         }
     }

@@ -10,16 +10,16 @@
 // out, unless ANY_WEIGHTS: 0 times an infinite weight is NaN. The epilogue: lib/finish.wgsl. The weights:
 // lib/b_rows.wgsl or lib/b_panels.wgsl. Shared loads: lib/shared_*.wgsl.
 // Prelude (docs/shaders.md): Stored4, load4, store4; uniform_index, uniform_small; order4, ordered4_if,
-// QUADS; UNROLLED, kept; PIXELS, WIDTH; GROUPED, more than one group of channels; TAIL, the last group of
-// input channels is partly padding; ANY_WEIGHTS; FEW_TAPS, at most 64 in a row; GENERATED, generated4,
-// StoredB, b_column, b_group, b_ordered.
+// QUADS; UNROLLED, opaque_index; PIXELS, WIDTH; GROUPED, more than one group of channels; TAIL, the last
+// group of input channels is partly padding; ANY_WEIGHTS; FEW_TAPS, at most 64 in a row; GENERATED,
+// generated4, StoredB, b_column, b_group, b_ordered.
 
 // in_…, out_…: the input's and the output's sizes; names ending in 4 count groups of 4 channels.
 // in_group4, out_group4: channels of a group of the convolution, read and made; limit_w: columns of the
 // input that exist; rows: output rows of all images; row_groups, blocks_w: how blocks of pixels are
 // numbered; tail: valid lanes of the last input group; b_row: the step of lib/b_*.wgsl; flags, alpha, low,
 // high: lib/finish.wgsl; offset, step: where the output lies and how far apart its pixels are; zero, count:
-// lib/kept.wgsl.
+// lib/opaque.wgsl.
 struct Params {
     in_h: u32, in_w: u32, in_c4: u32, out_h: u32,
     out_w: u32, out_c4: u32, rows: u32, kernel_h: u32,
@@ -112,7 +112,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if !UNROLLED || first + r < p.out_w {
             let pixel = row * p.out_w + first + r;
             output[p.offset + pixel * p.step + channel] =
-                store4(finish(made[kept(r)], offset, pixel * p.out_c4 + channel));
+                store4(finish(made[opaque_index(r)], offset, pixel * p.out_c4 + channel));
         }
     }
 }

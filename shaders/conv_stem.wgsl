@@ -7,9 +7,9 @@
 // kernel's row. Pixels come from workgroup_id alone, so that these loads are uniform (see conv.wgsl). The
 // input holds its padding already. The epilogue: lib/finish.wgsl. The weights: lib/b_rows.wgsl or
 // lib/b_panels.wgsl. Shared loads: lib/shared_*.wgsl.
-// Prelude (docs/shaders.md): Stored4, load4, store4; uniform_index; uniform4, QUADS; UNROLLED, kept; PIXELS,
-// WIDTH; KERNEL and STRIDE, taps and stride along a row; SPAN4, groups of 4 inputs that PIXELS outputs
-// reach; PARTS, groups of 4 taps; GENERATED, generated4; StoredB, b_column, b_group, b_rows.
+// Prelude (docs/shaders.md): Stored4, load4, store4; uniform_index; uniform4, QUADS; UNROLLED, opaque_index;
+// PIXELS, WIDTH; KERNEL and STRIDE, taps and stride along a row; SPAN4, groups of 4 inputs that PIXELS
+// outputs reach; PARTS, groups of 4 taps; GENERATED, generated4; StoredB, b_column, b_group, b_rows.
 
 // Rows of the weights: input channel, kernel row, tap padded to a multiple of 4. in_w4, out_c4: groups of 4.
 // The other members are those of conv.wgsl.
@@ -76,7 +76,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if !UNROLLED || first + r < p.out_w {
             let pixel = row * p.out_w + first + r;
             output[p.offset + pixel * p.step + channel] =
-                store4(finish(made[kept(r)], offset, pixel * p.out_c4 + channel));
+                store4(finish(made[opaque_index(r)], offset, pixel * p.out_c4 + channel));
         }
     }
 }

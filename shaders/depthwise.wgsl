@@ -5,8 +5,8 @@
 // row's inputs are loaded once too: the SPAN that PIXELS outputs of KERNEL taps with STRIDE reach, without
 // dilation.
 // The epilogue: lib/finish.wgsl.
-// Prelude (docs/shaders.md): Stored4, load4, store4; UNROLLED, kept; PIXELS, WIDTH; ANY_WEIGHTS, padding is
-// multiplied (see conv.wgsl); BY_ROWS, SPAN, KERNEL, STRIDE; GENERATED, generated4.
+// Prelude (docs/shaders.md): Stored4, load4, store4; UNROLLED, opaque_index; PIXELS, WIDTH; ANY_WEIGHTS,
+// padding is multiplied (see conv.wgsl); BY_ROWS, SPAN, KERNEL, STRIDE; GENERATED, generated4.
 
 // c4: groups of 4 channels. The other members are those of conv.wgsl.
 struct Params {
@@ -80,7 +80,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
         if !UNROLLED || first + r < p.out_w {
             let pixel = row * p.out_w + first + r;
             output[p.offset + pixel * p.step + channel] =
-                store4(finish(made[kept(r)], offset, pixel * p.c4 + channel));
+                store4(finish(made[opaque_index(r)], offset, pixel * p.c4 + channel));
         }
     }
 }

@@ -11,7 +11,7 @@
 // taps and their input channels.
 // Bindings, parameters, loads: lib/tiles.wgsl. The epilogue: lib/finish.wgsl.
 // Prelude (docs/shaders.md): Stored4, load4, store4; TX, TY, ROWS, COLUMNS, DEPTH, SLICES; PIXELS; TAIL, the
-// last group of k is partly padding; UNROLLED, upto; GENERATED, generated4.
+// last group of k is partly padding; UNROLLED, opaque_bound; GENERATED, generated4.
 
 const THREADS: u32 = TX * TY;
 const TILE_M: u32 = TY * ROWS;
@@ -56,10 +56,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = 0u; i < SUMS; i++) { sum[i] = vec4(0.0); }
     for (var turn = 0u; turn <= turns; turn++) {
         if turn < turns {
-            for (var i = 0u; i < upto(A_LOADS); i++) {
+            for (var i = 0u; i < opaque_bound(A_LOADS); i++) {
                 next_a[i] = load_a(rows[i], at, at.part * DEPTH + id % DEPTH);
             }
-            for (var i = 0u; i < upto(B_LOADS); i++) {
+            for (var i = 0u; i < opaque_bound(B_LOADS); i++) {
                 let item = id + i * THREADS;
                 next_b[i] = load_b(corner.b, at, item / TILE_N4, corner.column + item % TILE_N4);
             }
@@ -67,7 +67,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         if turn > 0u {
             // The step before this one, which lies in workgroup memory.
-            for (var k = 0u; k < upto(DEPTH); k++) {
+            for (var k = 0u; k < opaque_bound(DEPTH); k++) {
                 var x: array<vec4<f32>, ROWS>;
                 for (var r = 0u; r < ROWS; r++) { x[r] = shared4[a_mine + r * DEPTH + k]; }
                 for (var i = 0u; i < COLUMNS; i++) {

@@ -10,7 +10,7 @@
 // Bindings and parameters: lib/product.wgsl. The loads of B: lib/b_rows.wgsl or lib/b_panels.wgsl. The loads
 // of A: lib/shared_*.wgsl. The epilogue: lib/finish.wgsl.
 // Prelude (docs/shaders.md): Stored4, load4, store4; uniform_index, uniform_small; order4, ordered4,
-// uniform4, QUADS; UNROLLED, kept; ROWS, WIDTH; TAIL, k % 4 ≠ 0; GENERATED, generated4;
+// uniform4, QUADS; UNROLLED, opaque_index; ROWS, WIDTH; TAIL, k % 4 ≠ 0; GENERATED, generated4;
 // StoredB, b_column, b_group, b_ordered, b_row.
 
 @compute @workgroup_size(WIDTH)
@@ -70,7 +70,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var r = 0u; r < end; r++) {
         if !UNROLLED || row_block * ROWS + r < p.m {
             let row = row_block * ROWS + r;
-            c[c_base + row * p.c_row] = store4(finish(made[kept(r)], offset, residual_base + row * p.n4));
+            let value = finish(made[opaque_index(r)], offset, residual_base + row * p.n4);
+            c[c_base + row * p.c_row] = store4(value);
         }
     }
 }

@@ -5,8 +5,8 @@
 // Bindings and parameters: lib/reduce.wgsl. Addresses: lib/address.wgsl.
 // Prelude (docs/shaders.md): Stored4, load4, store4; first, next, prepare and last, the reduction's start,
 // step, what becomes of a term before it, and end (src/kernels/reduce.rs); RANK, the dimensions that are
-// kept; TWO_PASSES, a maximum comes first; TOGETHER, the 4 elements lie in one group of the input at every
-// step; WIDTH, invocations of a workgroup.
+// opaque_index; TWO_PASSES, a maximum comes first; TOGETHER, the 4 elements lie in one group of the input at
+// every step; WIDTH, invocations of a workgroup.
 
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {

@@ -5,11 +5,11 @@
 //
 // Grid: an invocation makes 4 channels of one tile.
 // The transforms: lib/winograd_2.wgsl or lib/winograd_4.wgsl.
-// Prelude (docs/shaders.md): Stored4, load4, store4; UNROLLED, kept; WIDTH, invocations of a workgroup; IN,
-// OUT; Line, input_transform.
+// Prelude (docs/shaders.md): Stored4, load4, store4; UNROLLED, opaque_index; WIDTH, invocations of a
+// workgroup; IN, OUT; Line, input_transform.
 
 // in_…: the input's sizes, in_c4 in groups of 4 channels; tiles_h, tiles_w: tiles of an image; tiles: of
-// all; zero: lib/kept.wgsl; count: IN, as a number that the driver's compiler doesn't know.
+// all; zero: lib/opaque.wgsl; count: IN, as a number that the driver's compiler doesn't know.
 struct Params {
     in_h: i32, in_w: i32, in_c4: u32, tiles_h: u32,
     tiles_w: u32, tiles: u32, pad_h: i32, pad_w: i32,
@@ -48,12 +48,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 load4(input[(line + u32(select(0, x + j, inside))) * p.in_c4 + channel]),
                 inside);
         }
-        rows[kept(row)] = input_transform(d);
+        rows[opaque_index(row)] = input_transform(d);
     }
     let step = p.tiles * p.in_c4;
     for (var j = 0u; j < end; j++) {
         var column: Line;
-        for (var i = 0u; i < IN; i++) { column[i] = rows[i][kept(j)]; }
+        for (var i = 0u; i < IN; i++) { column[i] = rows[i][opaque_index(j)]; }
         let made = input_transform(column);
         for (var i = 0u; i < IN; i++) { transformed[(i * IN + j) * step + index] = store4(made[i]); }
     }

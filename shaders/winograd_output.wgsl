@@ -3,12 +3,12 @@
 //
 // Grid: an invocation makes 4 channels of one tile.
 // The transforms: lib/winograd_2.wgsl or lib/winograd_4.wgsl. The epilogue: lib/finish.wgsl.
-// Prelude (docs/shaders.md): Stored4, load4, store4; UNROLLED, kept; WIDTH, invocations of a workgroup;
-// GENERATED, generated4; IN, OUT; Line, Made, output_transform.
+// Prelude (docs/shaders.md): Stored4, load4, store4; UNROLLED, opaque_index; WIDTH, invocations of a
+// workgroup; GENERATED, generated4; IN, OUT; Line, Made, output_transform.
 
 // out_…: the output's sizes, out_c4 in groups of 4 channels; tiles_h, tiles_w: tiles of an image; tiles:
 // of all; flags, alpha, low, high: lib/finish.wgsl; offset, step: where the output lies and how far apart
-// its pixels are; zero: lib/kept.wgsl; count, transform_rows, transform_columns: OUT², IN and OUT, as
+// its pixels are; zero: lib/opaque.wgsl; count, transform_rows, transform_columns: OUT², IN and OUT, as
 // numbers that the driver's compiler doesn't know.
 struct Params {
     out_h: u32, out_w: u32, out_c4: u32, tiles_h: u32,
@@ -43,12 +43,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = 0u; i < rows_end; i++) {
         var m: Line;
         for (var j = 0u; j < IN; j++) { m[j] = load4(products[(i * IN + j) * step + index]); }
-        rows[kept(i)] = output_transform(m);
+        rows[opaque_index(i)] = output_transform(m);
     }
     var made: array<vec4<f32>, OUT * OUT>;
     let columns_end = select(p.transform_columns, OUT, UNROLLED);
     for (var j = 0u; j < columns_end; j++) {
-        let k = kept(j);
+        let k = opaque_index(j);
         var m: Line;
         for (var i = 0u; i < IN; i++) { m[i] = rows[i][k]; }
         let column = output_transform(m);
@@ -62,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if out_y < p.out_h && out_x < p.out_w {
             let pixel = (n * p.out_h + out_y) * p.out_w + out_x;
             output[p.offset + pixel * p.step + channel] =
-                store4(finish(made[kept(r)], offset, pixel * p.out_c4 + channel));
+                store4(finish(made[opaque_index(r)], offset, pixel * p.out_c4 + channel));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The CPU's float32 engine (products, channels innermost, vectors), and the plain forms in float32, against the
-//! plain ones in float64, over
+//! The CPU's float32 engine (products, channels innermost, vectors), and the plain forms in float32, against
+//! the plain ones in float64, over
 //! many sizes.
 
 use sardonyx::base::{AutoPad, EvalPrecision, Fact, Operands, Window};

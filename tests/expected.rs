@@ -1,7 +1,7 @@
 //! Every case of every operator against answers from outside: tests/expected/OPERATOR.txt, which
 //! tools/expected_values.py writes.
 //!
-//! tests/rooms.rs holds `infer` to `eval`, and a GPU to `eval`; here `eval` is held to onnxruntime, to the
+//! tests/operators.rs holds `infer` to `eval`, and a GPU to `eval`; here `eval` is held to onnxruntime, to the
 //! reference evaluator of ONNX's own package where onnxruntime has no answer, and to arithmetic from ONNX's
 //! text where neither has. Types, shapes, integers and what is only moved must be equal; floats lie within
 //! the operator's own error bound, with both sides rounding as their type does (docs/numerics.md).

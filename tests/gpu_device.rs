@@ -1,4 +1,4 @@
-//! The GPU room on a real adapter, with a plan written by hand: no operator and no planner takes part.
+//! The GPU module on a real adapter, with a plan written by hand: no operator and no planner takes part.
 
 mod axpy;
 

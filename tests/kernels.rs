@@ -1,5 +1,5 @@
-//! Every variant of every kernel, without a device: it parses and validates, its parameter block has the members
-//! of the Rust struct, and it becomes SPIR-V, MSL and, but for cooperative matrices, HLSL.
+//! Every variant of every kernel, without a device: it parses and validates, its parameter block has the
+//! members of the Rust struct, and it becomes SPIR-V, MSL and, but for cooperative matrices, HLSL.
 
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};

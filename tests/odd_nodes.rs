@@ -1,7 +1,7 @@
 //! Every operator with attributes, shapes, types and values that nobody means: an answer or an error, never a
 //! panic.
 //!
-//! Each room's cases are taken apart by a seeded draw: integers become extremes, lists grow and shrink,
+//! Each operator's cases are taken apart by a seeded draw: integers become extremes, lists grow and shrink,
 //! inputs change their rank and type or go missing. Sizes are small or beyond counting, so that nothing is
 //! allocated that a machine could hold but shouldn't.
 
@@ -319,7 +319,7 @@ fn shapes(graph: &Graph) -> Vec<String> {
     graph.values.iter().map(text).collect()
 }
 
-/// As in tests/rooms.rs, with results that aren't finite, or are rounded up or down to integers, left out.
+/// As in tests/operators.rs, with results that aren't finite, or are rounded up or down to integers, left out.
 fn differs(got: &Tensor, want: &Tensor) -> Option<String> {
     if (got.dtype(), got.shape()) != (want.dtype(), want.shape()) {
         return Some(format!(

@@ -36,7 +36,7 @@ fn before_and_after_agree() {
     for folder in cases() {
         let path = folder.join("model.onnx");
         let Ok(session) = Session::builder().load(&path) else {
-            eprintln!("skipped: {} has an operator without a room", path.display());
+            eprintln!("skipped: {} has an unknown operator", path.display());
             continue;
         };
         let given = inputs(&session, &folder);

@@ -1,4 +1,4 @@
-// Buffers and parameters of arg_reduce.wgsl and arg_reduce_team.wgsl.
+// Buffers and parameters of arg_reduce.wgsl and arg_reduce_group.wgsl.
 
 // The address of element k of the reduced axis, which has `length`: offset + Σ kept coordinate · stride +
 // k · step. `groups`, `elements`: of the output.

@@ -5,8 +5,9 @@
 // of K (grouped-query attention); `flags`: HAS_LENGTHS, ZERO_UNSEEN; `offset`: the key that query 0 is at;
 // `left`, `right`: how many keys before and behind its own a query sees; `tail`: valid lanes of the last
 // group of a query; `scale`, `softcap`: ONNX's; `nothing`: −∞, which WGSL can't write; `depth4`,
-// `value4`, `rows`, `zero`: D4, V4, ROWS and 0 as numbers that the driver's compiler doesn't know, where a
-// loop is to stay one. Where keys are split, `chunk`: keys of a split, and `rows`: queries of all heads.
+// `value4`, `rows`, `opaque_zero`: D4, V4, ROWS and 0 as numbers that the driver's compiler doesn't know,
+// where a loop is to stay one. Where keys are split, `chunk`: keys of a split, and `rows`: queries of all
+// heads.
 struct Params {
     queries: u32, keys: u32, group: u32, flags: u32,
     q_offset: u32, q_batch: u32, q_head: u32, q_row: u32,

@@ -36,7 +36,8 @@ fn within_f16(x: f32) -> f32 {
 }
 
 fn within_f16_4(x: vec4<f32>) -> vec4<f32> {
-    let infinities = bitcast<vec4<f32>>((bitcast<vec4<u32>>(x) & vec4(0x80000000u)) | vec4(0x7f800000u & bits_mask));
+    let signs = bitcast<vec4<u32>>(x) & vec4(0x80000000u);
+    let infinities = bitcast<vec4<f32>>(signs | vec4(0x7f800000u & bits_mask));
     return select(x, infinities, abs(x) >= vec4(65520.0));
 }
 
@@ -58,7 +59,7 @@ fn sqrt_(x: f32) -> f32 {
     return select(from_bits(F32_NAN), x, (bits << 1u) == 0u || bits == F32_INFINITY || is_nan(x));
 }
 
-// x held between 0 and 1; NaN passes, as it may not through clamp().
+// x cached between 0 and 1; NaN passes, as it may not through clamp().
 fn unit_clamp(x: f32) -> f32 { return select(select(x, 0.0, x < 0.0), 1.0, x > 1.0); }
 
 // e^x within 2 units of roundoff: WGSL lets the built-in lose 3 + 2·|x| ulp, and drivers use the leave. x =

@@ -1,4 +1,4 @@
-// Buffers, parameters and terms of moments.wgsl and moments_team.wgsl.
+// Buffers, parameters and terms of moments.wgsl and moments_group.wgsl.
 
 // `rows` rows are `step` groups of 4 apart and hold `length` elements; `groups`: of 4 rows.
 struct Params {

@@ -1,4 +1,4 @@
-// Buffers and parameters of normalize.wgsl and normalize_team.wgsl, where the items of a run lie, and what
+// Buffers and parameters of normalize.wgsl and normalize_group.wgsl, where the items of a run lie, and what
 // scales them.
 
 // Strides in groups of 4. A run is found by (outer, column) of `columns` columns, which are `column` apart,

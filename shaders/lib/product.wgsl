@@ -3,7 +3,7 @@
 // C is m rows of n4 groups of columns; k in elements. Strides and offsets in groups of 4 elements (b_row:
 // the step of lib/b_*.wgsl). A batch is (outer, inner), of `inner`, with strides for each operand; c_row,
 // c_batch, c_offset: C's. flags, alpha, low, high: lib/finish.wgsl; zero, count: 0 and ROWS, see
-// lib/kept.wgsl.
+// lib/opaque.wgsl.
 struct Params {
     m: u32, n4: u32, k: u32, inner: u32,
     a_offset: u32, a_row: u32, a_outer: u32, a_inner: u32,

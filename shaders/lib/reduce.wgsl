@@ -1,4 +1,4 @@
-// Buffers, parameters and terms of reduce.wgsl and reduce_team.wgsl.
+// Buffers, parameters and terms of reduce.wgsl and reduce_group.wgsl.
 
 // The address of a term: offset + Σ kept coordinate · stride + i · step0 + j · step1, in elements, i
 // below length0 and j below length1. `groups`, `elements`: of the output; `count`: the number of terms;

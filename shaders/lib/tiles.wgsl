@@ -6,7 +6,7 @@
 // C is m rows of n4 groups of columns, tiles_m × tiles_n tiles. Strides and offsets in groups of 4
 // elements. groups: of 4 along k, with PIXELS in each tap; b_rows: rows of B likewise; tail: valid lanes of
 // the last group along k. A batch is (outer, inner), of `inner`; flags, alpha, low, high: lib/finish.wgsl;
-// zero: lib/kept.wgsl. From in_h on, with PIXELS: the image's sizes (limit_w: its columns that exist;
+// zero: lib/opaque.wgsl. From in_h on, with PIXELS: the image's sizes (limit_w: its columns that exist;
 // out_pixels: output pixels of an image) and the convolution's attributes.
 struct Params {
     m: u32, n4: u32, groups: u32, tail: u32,
@@ -18,7 +18,7 @@ struct Params {
     in_w: i32, limit_w: i32, out_w: u32, out_pixels: u32,
     kernel_h: u32, kernel_w: u32, stride_h: u32, stride_w: u32,
     pad_h: i32, pad_w: i32, dilation_h: u32, dilation_w: u32,
-    zero: u32, c_offset: u32, spare0: u32, spare1: u32,
+    opaque_zero: u32, c_offset: u32, spare0: u32, spare1: u32,
 }
 
 @group(0) @binding(0) var<storage, read> a: array<Stored4>;

@@ -15,8 +15,8 @@ pub struct ShaderDialect {
     pub rolled: bool,
     /// A workgroup's sums are made by subgroups: needs SUBGROUP. For hardware alone.
     pub subgroups: bool,
-    /// A group of 4 that all invocations read alike is loaded by 4 of them, an element each, and had from the neighbours: for
-    /// software adapters whose subgroups are 4 invocations. Needs SUBGROUP.
+    /// A group of 4 that all invocations read alike is loaded by 4 of them, an element each, and had from the
+    /// neighbours: for software adapters whose subgroups are 4 invocations. Needs SUBGROUP.
     pub quads: bool,
     /// Loops of known length are written out: for drivers that leave them loops. Goes with `rolled` off.
     pub written_out: bool,

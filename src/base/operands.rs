@@ -1,5 +1,5 @@
-//! A node's inputs, whether their types and shapes or their elements are meant, and why what they make may not
-//! be known.
+//! A node's inputs, whether their types and shapes or their elements are meant, and why what they make may
+//! not be known.
 
 use super::Fact;
 use crate::error::{Error, Result};

@@ -56,8 +56,8 @@ impl Reduction {
             Reduction::LogSum => terms.sum::<f64>().ln(),
             Reduction::LogSumExp => {
                 let high = terms.clone().fold(f64::NEG_INFINITY, f64::max);
-                // Without a finite maximum nothing is taken off: NaN stays, ∞ stays, −∞ alone is the logarithm of
-                // 0.
+                // Without a finite maximum nothing is taken off: NaN stays, ∞ stays, −∞ alone is the
+                // logarithm of 0.
                 let shift = if high.is_finite() { high } else { 0.0 };
                 terms.map(|x| (x - shift).exp()).sum::<f64>().ln() + shift
             }

@@ -88,12 +88,12 @@ impl Window {
             }
             let padded =
                 size.checked_add(geometry.begin[axis]).and_then(|sum| sum.checked_add(geometry.end[axis]));
-            let room = padded.and_then(|padded| padded.checked_sub(span)).ok_or_else(|| {
+            let space = padded.and_then(|padded| padded.checked_sub(span)).ok_or_else(|| {
                 Error::model(format!(
                     "the kernel's span {span} is larger than the padded input {size} on spatial axis {axis}"
                 ))
             })?;
-            let mut output = if self.ceil_mode { room.div_ceil(step) } else { room / step } + 1;
+            let mut output = if self.ceil_mode { space.div_ceil(step) } else { space / step } + 1;
             // A window that would begin in the end padding is left out.
             if self.ceil_mode && (output - 1) * step >= size + geometry.begin[axis] {
                 output -= 1;

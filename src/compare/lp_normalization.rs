@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 /// y = x / N with N = Σ|x| or √Σx², over n elements:
 ///
 /// δN = n·u·N + t, or (n / 2 + 9)·u·N + min(√t, t / N), where t = n · the smallest normal number is what may
-/// be flushed; δy = |y|·(δN / N + 5u), and no further than 1, which no |y| exceeds. ElementFormat moves x by e: δy
-/// = (e + |y|·‖e‖) / N.
+/// be flushed; δy = |y|·(δN / N + 5u), and no further than 1, which no |y| exceeds. ElementFormat moves x by
+/// e: δy = (e + |y|·‖e‖) / N.
 pub fn lp_normalization(
     inputs: &[Option<Input>],
     axis: usize,

@@ -90,7 +90,8 @@ impl Key {
             storage: constant.storage,
         }
     }
-    /// Bytes that `encode` makes of the packed tensor: padded as a [`PlannedBuffer`](crate::plan::PlannedBuffer) is.
+    /// Bytes that `encode` makes of the packed tensor: padded as a
+    /// [`PlannedBuffer`](crate::plan::PlannedBuffer) is.
     fn bytes(&self) -> u64 {
         let bytes = self.layout.elements(&self.packed_shape).saturating_mul(self.storage.element_bytes());
         bytes.checked_next_multiple_of(32).unwrap_or(usize::MAX).max(32) as u64

@@ -158,14 +158,14 @@ impl Bands<'_> {
         let at_once = ((RING / line.max(1)).saturating_sub(span) / g.stride[0] + 1).min(band);
         let held = (at_once - 1) * g.stride[0] + span;
         let ring = element_count(&[held, line])?.next_multiple_of(LINE);
-        let room = if self.last.is_some() { element_count(&[at_once, made_line])? } else { 0 };
+        let scratch = if self.last.is_some() { element_count(&[at_once, made_line])? } else { 0 };
         let out_line = y.len() / (self.filter.sizes.images * lines);
         let all = Elements(y.as_mut_ptr());
         try_parallel_for(self.filter.sizes.images * bands, |index| {
             let (image, start) = (index / bands, index % bands * band);
             let end = (start + band).min(lines);
-            with_band(ring + room, |floats| {
-                let (ring, room) = floats.split_at_mut(ring);
+            with_band(ring + scratch, |floats| {
+                let (ring, scratch) = floats.split_at_mut(ring);
                 let (mut made, mut oy) = (0, start);
                 while oy < end {
                     let count = at_once.min(end - oy);
@@ -202,12 +202,12 @@ impl Bands<'_> {
                         oy += count;
                         continue;
                     };
-                    let room = &mut room[..count * made_line];
-                    self.filter_lines(&filter, Lines { data: ring, held }, oy, room);
+                    let scratch = &mut scratch[..count * made_line];
+                    self.filter_lines(&filter, Lines { data: ring, held }, oy, scratch);
                     let Packed::Panels(panels) = last.packed else {
                         return Err(Error::internal("a convolution without panels"));
                     };
-                    product_rows(room, last.sizes, panels, last.bias, &last.ready, at * g.output[1], y)?;
+                    product_rows(scratch, last.sizes, panels, last.bias, &last.ready, at * g.output[1], y)?;
                     oy += count;
                 }
                 Ok(())

@@ -58,9 +58,9 @@ pub fn eval_node(op: &dyn Operator, inputs: &[Option<&Tensor>], mode: EvalPrecis
     if mode == EvalPrecision::F16 { outputs.iter().map(stored_f16).collect() } else { Ok(outputs) }
 }
 
-/// An operator that carries an epilogue, in a narrow type: what it computes is rounded to the type that the model
-/// declares before the epilogue's first step, as it was before the two were fused. `wide`: its inputs in float32.
-/// `None`: it carries none.
+/// An operator that carries an epilogue, in a narrow type: what it computes is rounded to the type that the
+/// model declares before the epilogue's first step, as it was before the two were fused. `wide`: its inputs
+/// in float32. `None`: it carries none.
 fn stepwise(
     op: &dyn Operator,
     inputs: &[Option<&Tensor>],

@@ -1,5 +1,5 @@
-//! The loops that the CPU's operators stand on: matrix products over packed panels, convolutions, pools and rows,
-//! on slices, knowing no operator and no graph.
+//! The loops that the CPU's operators stand on: matrix products over packed panels, convolutions, pools and
+//! rows, on slices, knowing no operator and no graph.
 
 pub mod conv;
 pub mod depthwise;

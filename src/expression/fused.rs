@@ -75,18 +75,18 @@ impl Fused {
             one if one.len() == 1 => one,
             all => &all[start..start + length],
         };
-        self.with_room(|room| {
+        self.with_scratch(|scratch| {
             for (index, out) in out.chunks_mut(RUN).enumerate() {
                 let length = out.len();
-                self.steps(|k| operand(k, index * RUN, length), out, room);
+                self.steps(|k| operand(k, index * RUN, length), out, scratch);
             }
         });
     }
 
     /// The same with `values` as operand 0, replaced by the results; `operands` are those from 1 on.
     pub fn run_in_place(&self, operands: &[&[f32]], values: &mut [f32]) {
-        self.with_room(|room| {
-            let Some((first, rest)) = room.split_first_mut() else { return };
+        self.with_scratch(|scratch| {
+            let Some((first, rest)) = scratch.split_first_mut() else { return };
             for (index, out) in values.chunks_mut(RUN).enumerate() {
                 let (start, length) = (index * RUN, out.len());
                 first[..length].copy_from_slice(out);
@@ -103,13 +103,13 @@ impl Fused {
         });
     }
 
-    fn with_room(&self, work: impl FnOnce(&mut [[f32; RUN]])) {
-        let mut room = RESULTS.take();
-        if room.len() <= self.parts.len() {
-            room.resize(self.parts.len() + 1, [0.0; RUN]);
+    fn with_scratch(&self, work: impl FnOnce(&mut [[f32; RUN]])) {
+        let mut scratch = RESULTS.take();
+        if scratch.len() <= self.parts.len() {
+            scratch.resize(self.parts.len() + 1, [0.0; RUN]);
         }
-        work(&mut room);
-        RESULTS.set(room);
+        work(&mut scratch);
+        RESULTS.set(scratch);
     }
 
     fn steps<'a>(&self, operand: impl Fn(usize) -> &'a [f32], out: &mut [f32], results: &mut [[f32; RUN]]) {

@@ -192,9 +192,10 @@ impl GpuDevice {
     pub fn time_limits(&self) -> TimeLimits {
         self.time_limits
     }
-    /// The same device, the shaders of which keep every index within its buffer and every loop within a number
-    /// of turns, or don't; in debug builds they do unless said here. A right shader makes the same either way;
-    /// a wrong one may read or write what isn't its own without checks, and gives a wrong result with them.
+    /// The same device, the shaders of which keep every index within its buffer and every loop within a
+    /// number of turns, or don't; in debug builds they do unless said here. A right shader makes the same
+    /// either way; a wrong one may read or write what isn't its own without checks, and gives a wrong result
+    /// with them.
     pub fn with_checks(&self, checks: bool) -> Self {
         Self { checks, ..self.clone() }
     }

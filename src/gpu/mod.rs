@@ -1,7 +1,7 @@
 //! Everything that touches wgpu: adapters and limits, pipelines and their cache, buffers, encoding,
 //! timestamps, readback, errors.
 //!
-//! No other room names wgpu. A [`GpuDevice`] is opened by a [`Selection`] and [`LimitsOption`]; an
+//! No other module names wgpu. A [`GpuDevice`] is opened by a [`Selection`] and [`LimitsOption`]; an
 //! [`Execution`] holds what one run of one plan needs on it; [`Constants`] are packed weights that executions
 //! share.
 

@@ -12,8 +12,8 @@ use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU64;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// What tells pipelines apart: the whole WGSL, how each storage buffer of group 0 is bound, and whether indices
-/// are checked.
+/// What tells pipelines apart: the whole WGSL, how each storage buffer of group 0 is bound, and whether
+/// indices are checked.
 type Key = (Arc<str>, Vec<Access>, bool);
 
 /// The cache of compute pipelines and of the layouts they share.

@@ -94,8 +94,8 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// An error with the names of a node, its operator, and the tensor that is the input at fault, where that is
-    /// known.
+    /// An error with the names of a node, its operator, and the tensor that is the input at fault, where that
+    /// is known.
     pub(crate) fn error_at(&self, node: &Node, error: Error) -> Error {
         let at_fault = error.input_at_fault().and_then(|index| node.inputs.get(index).copied().flatten());
         let name = at_fault.and_then(|id| self.values.get(id.0 as usize)).map(|value| value.name.clone());

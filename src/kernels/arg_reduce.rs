@@ -1,10 +1,10 @@
-//! The index of an extreme along an axis: `shaders/arg_reduce_team.wgsl`, and `shaders/arg_reduce.wgsl` for
+//! The index of an extreme along an axis: `shaders/arg_reduce_group.wgsl`, and `shaders/arg_reduce.wgsl` for
 //! software adapters.
 
 use super::Lowering;
 use super::block::parameters;
 use super::reduce::merged;
-use super::team::{Neighbours, Team};
+use super::reduction_group::{Neighbours, ReductionGroup};
 use super::{Kernel, Prelude, folded_grid};
 use crate::base::{Access, ElementFormat, Layout, Unsupported, View};
 use crate::tensor::DType;
@@ -15,11 +15,11 @@ pub static ARG_REDUCE: Kernel = Kernel {
     params: Params::MEMBERS,
     variants,
 };
-pub static ARG_REDUCE_TEAM: Kernel = Kernel {
-    stem: "arg_reduce_team",
-    shader: include_str!("../../shaders/arg_reduce_team.wgsl"),
+pub static ARG_REDUCE_GROUP: Kernel = Kernel {
+    stem: "arg_reduce_group",
+    shader: include_str!("../../shaders/arg_reduce_group.wgsl"),
     params: Params::MEMBERS,
-    variants: team_variants,
+    variants: group_variants,
 };
 
 const MAX_RANK: usize = 8;
@@ -80,8 +80,8 @@ fn variants() -> Vec<Prelude> {
     test_variants().into_iter().map(|sample| sample.constant("WIDTH", WIDTH)).collect()
 }
 
-fn team_variants() -> Vec<Prelude> {
-    Team::each(test_variants())
+fn group_variants() -> Vec<Prelude> {
+    ReductionGroup::each(test_variants())
 }
 
 fn test_variants() -> Vec<Prelude> {
@@ -142,10 +142,10 @@ pub fn emit_view(
     let groups = to_u32(elements.div_ceil(4))?;
     let capabilities = at.capabilities();
     let neighbours = if input.strides[axis] == 1 { Neighbours::Items } else { Neighbours::Lines };
-    let team = (!capabilities.software)
-        .then(|| Team::new(&capabilities, groups as usize, input.shape[axis], neighbours));
-    let grid = match team {
-        Some(team) => team.grid(groups as usize, capabilities.max_grid),
+    let group = (!capabilities.software)
+        .then(|| ReductionGroup::new(&capabilities, groups as usize, input.shape[axis], neighbours));
+    let grid = match group {
+        Some(group) => group.grid(groups as usize, capabilities.max_grid),
         None => folded_grid(groups.div_ceil(WIDTH) as u64, capabilities.max_grid),
     };
     let mut params = Params {
@@ -164,8 +164,8 @@ pub fn emit_view(
     }
     let prelude = prelude(dtype, storage, kept.len(), maximum, last);
     let bindings = [(input.buffer, Access::Read), (output.buffer, Access::Write)];
-    match team {
-        Some(team) => at.emit(&ARG_REDUCE_TEAM, prelude.team(team), params, &bindings, grid),
+    match group {
+        Some(group) => at.emit(&ARG_REDUCE_GROUP, prelude.reduction_group(group), params, &bindings, grid),
         None => at.emit(&ARG_REDUCE, prelude.constant("WIDTH", WIDTH), params, &bindings, grid),
     }
 }

@@ -3,7 +3,7 @@
 
 use super::Lowering;
 use super::block::parameters;
-use super::team::Team;
+use super::reduction_group::ReductionGroup;
 use super::{Kernel, Prelude, folded_grid};
 use crate::base::{Access, BufferId, Capabilities, ElementFormat, Fact, Layout, Unsupported, View};
 use crate::tensor::DType;
@@ -66,7 +66,7 @@ parameters! {
         depth4: u32,
         value4: u32,
         rows: u32,
-        zero: u32,
+        opaque_zero: u32,
         chunk: u32,
     }
 }
@@ -162,8 +162,8 @@ const PARTS: &str = "alias StoredResult = vec4<u32>;\n\
     fn measures4(high: f32, sum: f32) -> StoredResult { return bitcast<vec4<u32>>(vec4(high, sum, 0.0, 0.0)); }\n";
 
 fn by_keys(storage: ElementFormat, v: AttentionVariant, split: bool) -> Prelude {
-    let team = Team { width: KEY_WIDTH, team: KEY_WIDTH, stride: 1, held: 1 };
-    prelude(storage, v).flag("SPLIT", split).code(if split { PARTS } else { WHOLE }).team(team)
+    let group = ReductionGroup { width: KEY_WIDTH, size: KEY_WIDTH, stride: 1, cached: 1 };
+    prelude(storage, v).flag("SPLIT", split).code(if split { PARTS } else { WHOLE }).reduction_group(group)
 }
 
 fn join(storage: ElementFormat) -> Prelude {
@@ -318,7 +318,7 @@ pub fn emit(
         depth4,
         value4,
         rows: rows(problem.queries, depth4 + value4),
-        zero: 0,
+        opaque_zero: 0,
         chunk: 0,
     };
     let variant = AttentionVariant {

@@ -56,7 +56,8 @@ impl Epilogue {
         Ok(Self { flags, low: 0.0, high: 0.0, generated: Some(text) })
     }
 
-    /// The same where the first step is a part of the operator: its sum isn't declared as anything before that.
+    /// The same where the first step is a part of the operator: its sum isn't declared as anything before
+    /// that.
     pub fn begun_by_the_operator(self) -> Self {
         Self { flags: self.flags & !WITHIN_F16, ..self }
     }

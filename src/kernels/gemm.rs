@@ -58,7 +58,7 @@ parameters! {
         stride: [u32; 2],
         pad: [i32; 2],
         dilation: [u32; 2],
-        zero: u32,
+        opaque_zero: u32,
         c_offset: u32,
         spare: [u32; 2],
     }

@@ -1,26 +1,26 @@
-//! Lines of elements along one axis, an invocation or a team a line: the parameters that softmax, running
+//! Lines of elements along one axis, an invocation or a group a line: the parameters that softmax, running
 //! sums and norms share.
 
 use super::Lowering;
 use super::block::parameters;
-use super::team::{Neighbours, Team};
+use super::reduction_group::{Neighbours, ReductionGroup};
 use super::{Prelude, folded_grid};
 use crate::base::{Capabilities, Layout, Unsupported};
 
 /// What the shaders begin with.
 pub(super) const LINES: &str = include_str!("../../shaders/lib/lines.wgsl");
 
-/// Adds what teams need to a prelude that has [`LINES`].
-pub(super) fn of_teams(prelude: Prelude) -> Prelude {
-    prelude.code(include_str!("../../shaders/lib/team_lines.wgsl"))
+/// Adds what groups need to a prelude that has [`LINES`].
+pub(super) fn of_groups(prelude: Prelude) -> Prelude {
+    prelude.code(include_str!("../../shaders/lib/group_lines.wgsl"))
 }
 
 /// Invocations of a workgroup.
 pub(super) const WIDTH: u32 = 64;
 
 parameters! {
-    /// Strides in groups of 4. Across the innermost axis a line is 4 neighbouring columns, else a row; `count` of
-    /// them, of `length` elements each.
+    /// Strides in groups of 4. Across the innermost axis a line is 4 neighbouring columns, else a row;
+    /// `count` of them, of `length` elements each.
     pub(super) struct Params {
         count: u32,
         per_row: u32,
@@ -79,13 +79,13 @@ impl Lines {
         };
         Ok(Self { params, grid, across })
     }
-    /// The division where teams make the lines, with its parameters and its grid.
-    pub fn in_teams(&self, capabilities: &Capabilities) -> (Team, Params, [u32; 3]) {
+    /// The division where groups make the lines, with its parameters and its grid.
+    pub fn in_groups(&self, capabilities: &Capabilities) -> (ReductionGroup, Params, [u32; 3]) {
         let (count, length) = (self.params.count as usize, self.params.length as usize);
         let (items, neighbours) =
             if self.across { (length, Neighbours::Lines) } else { (length.div_ceil(4), Neighbours::Items) };
-        let team = Team::new(capabilities, count, items, neighbours);
-        let grid = team.grid(count, capabilities.max_grid);
-        (team, Params { per_row: grid[0], ..self.params }, grid)
+        let group = ReductionGroup::new(capabilities, count, items, neighbours);
+        let grid = group.grid(count, capabilities.max_grid);
+        (group, Params { per_row: grid[0], ..self.params }, grid)
     }
 }

@@ -1,5 +1,5 @@
-//! What lowers a node and what takes its dispatches, as kernels and operators know them: the planner implements
-//! both.
+//! What lowers a node and what takes its dispatches, as kernels and operators know them: the planner
+//! implements both.
 
 use super::{Kernel, Packing, Prelude, Target};
 use crate::base::{
@@ -65,7 +65,8 @@ pub trait Lowering {
     fn storage(&self, dtype: DType) -> Result<ElementFormat, Unsupported>;
     /// An input where it lies; a constant is uploaded, a host value gets an upload step.
     fn view(&mut self, index: usize) -> Result<View, Unsupported>;
-    /// A view's elements in a layout: where it is in another, or not contiguous, a copy is made once and shared.
+    /// A view's elements in a layout: where it is in another, or not contiguous, a copy is made once and
+    /// shared.
     fn in_layout(&mut self, view: View, layout: Layout) -> Result<View, Unsupported>;
     /// The layout that an input's buffer has, where the view is the whole of it.
     fn layout_of(&self, view: &View) -> Layout;
@@ -81,8 +82,8 @@ pub trait Lowering {
     fn table(&mut self, label: &str, tensor: Tensor) -> Result<View, Unsupported>;
     /// A buffer for an output, whole, in a layout.
     fn output(&mut self, index: usize, layout: Layout) -> Result<View, Unsupported>;
-    /// An output for a kernel that writes rows a step apart, in a layout: within the result of a Concat, where
-    /// only that reads it.
+    /// An output for a kernel that writes rows a step apart, in a layout: within the result of a Concat,
+    /// where only that reads it.
     fn target(&mut self, index: usize, layout: Layout) -> Result<Target, Unsupported>;
     /// An output that has parts already, whole.
     fn begun(&self, index: usize) -> Option<View>;
@@ -97,7 +98,8 @@ pub trait Lowering {
     /// The variant to use for what `key` names, of these candidates, the kernel's own rule first.
     fn choose(&mut self, key: String, candidates: Vec<TileConfiguration>) -> TileConfiguration;
     /// The number by which a kernel tells of an index of input `index` that lies outside the data's axes from
-    /// `axis` on, of these sizes. `None` where the indices are known: then `infer` has held them to the sizes.
+    /// `axis` on, of these sizes. `None` where the indices are known: then `infer` has held them to the
+    /// sizes.
     fn report(&mut self, index: usize, axis: usize, sizes: Vec<usize>) -> Option<u32>;
 
     /// An input's elements, where they are known when the plan is made.

@@ -1,9 +1,9 @@
-//! Elements divided by the norm of their line: `shaders/lp_normalize_team.wgsl`, and
+//! Elements divided by the norm of their line: `shaders/lp_normalize_group.wgsl`, and
 //! `shaders/lp_normalize.wgsl` for software adapters.
 
 use super::Lowering;
 use super::lines::{LINES, Lines, Params, WIDTH};
-use super::team::Team;
+use super::reduction_group::ReductionGroup;
 use super::{Kernel, Prelude, lines};
 use crate::base::{Access, ElementFormat, Layout, Unsupported};
 
@@ -13,11 +13,11 @@ pub static LP_NORMALIZE: Kernel = Kernel {
     params: Params::MEMBERS,
     variants,
 };
-pub static LP_NORMALIZE_TEAM: Kernel = Kernel {
-    stem: "lp_normalize_team",
-    shader: include_str!("../../shaders/lp_normalize_team.wgsl"),
+pub static LP_NORMALIZE_GROUP: Kernel = Kernel {
+    stem: "lp_normalize_group",
+    shader: include_str!("../../shaders/lp_normalize_group.wgsl"),
     params: Params::MEMBERS,
-    variants: team_variants,
+    variants: group_variants,
 };
 
 fn prelude(storage: ElementFormat, across: bool, squares: bool) -> Prelude {
@@ -36,8 +36,8 @@ fn variants() -> Vec<Prelude> {
     test_variants().map(|sample| sample.constant("WIDTH", WIDTH)).collect()
 }
 
-fn team_variants() -> Vec<Prelude> {
-    Team::each(test_variants().map(lines::of_teams))
+fn group_variants() -> Vec<Prelude> {
+    ReductionGroup::each(test_variants().map(lines::of_groups))
 }
 
 /// Emits input 0 divided by its 1-norm, or 2-norm (`squares`), along `axis`.
@@ -54,6 +54,6 @@ pub fn emit(at: &mut dyn Lowering, axis: usize, squares: bool) -> Result<(), Uns
     if at.capabilities().software {
         return at.emit(&LP_NORMALIZE, prelude.constant("WIDTH", WIDTH), lines.params, &bindings, lines.grid);
     }
-    let (team, params, grid) = lines.in_teams(&at.capabilities());
-    at.emit(&LP_NORMALIZE_TEAM, lines::of_teams(prelude).team(team), params, &bindings, grid)
+    let (group, params, grid) = lines.in_groups(&at.capabilities());
+    at.emit(&LP_NORMALIZE_GROUP, lines::of_groups(prelude).reduction_group(group), params, &bindings, grid)
 }

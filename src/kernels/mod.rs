@@ -1,8 +1,8 @@
 //! Kernels: each a Rust half here and a hand-written shader of the same stem in `shaders/`.
 //!
 //! The Rust half states the parameters, the variants and the grid as plain data; no wgpu is in sight. A
-//! variant is a generated [`Prelude`] put before the untouched shader. ElementFormat buffers are `@group(0)`, in
-//! the order of [`Dispatch::bindings`]; the parameter block is `@group(1) @binding(0)`.
+//! variant is a generated [`Prelude`] put before the untouched shader. ElementFormat buffers are `@group(0)`,
+//! in the order of [`Dispatch::bindings`]; the parameter block is `@group(1) @binding(0)`.
 
 pub mod arg_reduce;
 pub mod attention;
@@ -33,11 +33,11 @@ pub mod pool;
 mod prelude;
 pub mod reduce;
 pub mod reduce_integer;
+mod reduction_group;
 pub mod resize;
 pub mod rotary;
 pub mod scatter;
 pub mod softmax;
-mod team;
 pub mod top_k;
 pub mod trilu;
 pub mod winograd;
@@ -75,7 +75,7 @@ pub struct Kernel {
 /// Every kernel family.
 pub static KERNELS: &[&Kernel] = &[
     &arg_reduce::ARG_REDUCE,
-    &arg_reduce::ARG_REDUCE_TEAM,
+    &arg_reduce::ARG_REDUCE_GROUP,
     &attention::ATTENTION,
     &attention::ATTENTION_JOIN,
     &attention::ATTENTION_KEYS,
@@ -93,24 +93,24 @@ pub static KERNELS: &[&Kernel] = &[
     &gemm_cooperative::GEMM_COOPERATIVE,
     &gemv::GEMV,
     &lp_normalize::LP_NORMALIZE,
-    &lp_normalize::LP_NORMALIZE_TEAM,
+    &lp_normalize::LP_NORMALIZE_GROUP,
     &lrn::LRN,
     &matmul::MATMUL,
     &moments::MOMENTS,
-    &moments::MOMENTS_TEAM,
+    &moments::MOMENTS_GROUP,
     &normalize::NORMALIZE,
-    &normalize::NORMALIZE_TEAM,
+    &normalize::NORMALIZE_GROUP,
     &one_hot::ONE_HOT,
     &pointwise::POINTWISE,
     &pool::POOL,
     &reduce::REDUCE,
-    &reduce::REDUCE_TEAM,
+    &reduce::REDUCE_GROUP,
     &reduce_integer::REDUCE_INTEGER,
     &resize::RESIZE,
     &rotary::ROTARY,
     &scatter::SCATTER,
     &softmax::SOFTMAX,
-    &softmax::SOFTMAX_TEAM,
+    &softmax::SOFTMAX_GROUP,
     &top_k::TOP_K,
     &trilu::TRILU,
     &winograd::WINOGRAD_INPUT,

@@ -1,9 +1,9 @@
-//! Means and inverse deviations of rows: `shaders/moments_team.wgsl`, and `shaders/moments.wgsl` for software
-//! adapters.
+//! Means and inverse deviations of rows: `shaders/moments_group.wgsl`, and `shaders/moments.wgsl` for
+//! software adapters.
 
 use super::Lowering;
 use super::block::parameters;
-use super::team::{Neighbours, Team};
+use super::reduction_group::{Neighbours, ReductionGroup};
 use super::{Kernel, Prelude, folded_grid};
 use crate::base::{Access, ElementFormat, Layout, Unsupported, View};
 
@@ -13,11 +13,11 @@ pub static MOMENTS: Kernel = Kernel {
     params: Params::MEMBERS,
     variants,
 };
-pub static MOMENTS_TEAM: Kernel = Kernel {
-    stem: "moments_team",
-    shader: include_str!("../../shaders/moments_team.wgsl"),
+pub static MOMENTS_GROUP: Kernel = Kernel {
+    stem: "moments_group",
+    shader: include_str!("../../shaders/moments_group.wgsl"),
     params: Params::MEMBERS,
-    variants: team_variants,
+    variants: group_variants,
 };
 
 const WIDTH: u32 = 64;
@@ -47,8 +47,8 @@ fn variants() -> Vec<Prelude> {
     test_variants().map(|sample| sample.constant("WIDTH", WIDTH)).collect()
 }
 
-fn team_variants() -> Vec<Prelude> {
-    Team::each(test_variants())
+fn group_variants() -> Vec<Prelude> {
+    ReductionGroup::each(test_variants())
 }
 
 /// Emits the mean and the inverse deviation of each run of input 0 over `axis` and all behind it into
@@ -72,10 +72,10 @@ pub fn emit(
         |value: usize| u32::try_from(value).map_err(|_| Unsupported::new("moments of 2³² elements or more"));
     let groups = to_u32(rows.div_ceil(4))?;
     let capabilities = at.capabilities();
-    let team = (!capabilities.software)
-        .then(|| Team::new(&capabilities, groups as usize, length.div_ceil(4), Neighbours::Items));
-    let grid = match team {
-        Some(team) => team.grid(groups as usize, capabilities.max_grid),
+    let group = (!capabilities.software)
+        .then(|| ReductionGroup::new(&capabilities, groups as usize, length.div_ceil(4), Neighbours::Items));
+    let grid = match group {
+        Some(group) => group.grid(groups as usize, capabilities.max_grid),
         None => folded_grid(groups.div_ceil(WIDTH) as u64, capabilities.max_grid),
     };
     let params = Params {
@@ -92,8 +92,10 @@ pub fn emit(
         (results[0].buffer, Access::Write),
         (results[1].buffer, Access::Write),
     ];
-    match team {
-        Some(team) => at.emit(&MOMENTS_TEAM, prelude(own, storage).team(team), params, &bindings, grid),
+    match group {
+        Some(group) => {
+            at.emit(&MOMENTS_GROUP, prelude(own, storage).reduction_group(group), params, &bindings, grid)
+        }
         None => at.emit(&MOMENTS, prelude(own, storage).constant("WIDTH", WIDTH), params, &bindings, grid),
     }
 }

@@ -1,9 +1,9 @@
-//! Normalisation of layers, instances and groups: `shaders/normalize_team.wgsl`, and `shaders/normalize.wgsl`
-//! for software adapters.
+//! Normalisation of layers, instances and groups: `shaders/normalize_group.wgsl`, and
+//! `shaders/normalize.wgsl` for software adapters.
 
 use super::Lowering;
 use super::block::parameters;
-use super::team::{Neighbours, Team};
+use super::reduction_group::{Neighbours, ReductionGroup};
 use super::{Kernel, Prelude, folded_grid};
 use crate::base::{Access, ElementFormat, Fact, Layout, Unsupported, View};
 
@@ -13,11 +13,11 @@ pub static NORMALIZE: Kernel = Kernel {
     params: Params::MEMBERS,
     variants,
 };
-pub static NORMALIZE_TEAM: Kernel = Kernel {
-    stem: "normalize_team",
-    shader: include_str!("../../shaders/normalize_team.wgsl"),
+pub static NORMALIZE_GROUP: Kernel = Kernel {
+    stem: "normalize_group",
+    shader: include_str!("../../shaders/normalize_group.wgsl"),
     params: Params::MEMBERS,
-    variants: team_variants,
+    variants: group_variants,
 };
 
 /// What is taken from a run, and what keeps its deviation from 0.
@@ -93,8 +93,8 @@ fn variants() -> Vec<Prelude> {
     test_variants().map(|sample| sample.constant("WIDTH", WIDTH)).collect()
 }
 
-fn team_variants() -> Vec<Prelude> {
-    Team::each(test_variants())
+fn group_variants() -> Vec<Prelude> {
+    ReductionGroup::each(test_variants())
 }
 
 /// Where runs lie, in groups of 4 (see the shader), and which elements of scale and bias are theirs.
@@ -284,12 +284,12 @@ fn run(
     };
     let capabilities = at.capabilities();
     // A barrier costs a software adapter more than the walk; but few runs would leave its cores idle.
-    let team = match capabilities.software {
-        false => Some(Team::new(&capabilities, runs.count, runs.items, runs.neighbours())),
-        true => (runs.count < 8 * WIDTH as usize).then_some(Team::STREAMING),
+    let group = match capabilities.software {
+        false => Some(ReductionGroup::new(&capabilities, runs.count, runs.items, runs.neighbours())),
+        true => (runs.count < 8 * WIDTH as usize).then_some(ReductionGroup::STREAMING),
     };
-    let grid = match team {
-        Some(team) => team.grid(runs.count, capabilities.max_grid),
+    let grid = match group {
+        Some(group) => group.grid(runs.count, capabilities.max_grid),
         None => folded_grid((runs.count as u64).div_ceil(WIDTH as u64), capabilities.max_grid),
     };
     let tail = if runs.lanes { 4 } else { (runs.length + 3) % 4 + 1 };
@@ -318,8 +318,8 @@ fn run(
     let variant =
         NormalizeVariant { centred: how.centred, lanes: runs.lanes, gathered, tail: tail != 4, flat };
     let prelude = prelude(storage, variant);
-    let (kernel, prelude) = match team {
-        Some(team) => (&NORMALIZE_TEAM, prelude.team(team)),
+    let (kernel, prelude) = match group {
+        Some(group) => (&NORMALIZE_GROUP, prelude.reduction_group(group)),
         None => (&NORMALIZE, prelude.constant("WIDTH", WIDTH)),
     };
     at.emit(

@@ -1,9 +1,9 @@
-//! Reductions over any axes: `shaders/reduce_team.wgsl`, and `shaders/reduce.wgsl` for software adapters.
+//! Reductions over any axes: `shaders/reduce_group.wgsl`, and `shaders/reduce.wgsl` for software adapters.
 
 use super::Lowering;
 use super::block::parameters;
 use super::reduce_integer::{self, REDUCE_INTEGER};
-use super::team::{Neighbours, Team};
+use super::reduction_group::{Neighbours, ReductionGroup};
 use super::{Kernel, Prelude, folded_grid};
 use crate::base::{Access, ElementFormat, Fact, Layout, Reduction, Unsupported, View};
 use crate::tensor::DType;
@@ -14,11 +14,11 @@ pub static REDUCE: Kernel = Kernel {
     params: Params::MEMBERS,
     variants,
 };
-pub static REDUCE_TEAM: Kernel = Kernel {
-    stem: "reduce_team",
-    shader: include_str!("../../shaders/reduce_team.wgsl"),
+pub static REDUCE_GROUP: Kernel = Kernel {
+    stem: "reduce_group",
+    shader: include_str!("../../shaders/reduce_group.wgsl"),
     params: Params::MEMBERS,
-    variants: team_variants,
+    variants: group_variants,
 };
 
 /// WGSL of the start value, a step, what a term becomes first, and the end.
@@ -67,7 +67,7 @@ parameters! {
         strides: [u32; MAX_RANK],
         /// The number of terms, for floats.
         count: f32,
-        /// For teams: what a walk over the inner terms takes, terms or groups of 4.
+        /// For groups: what a walk over the inner terms takes, terms or groups of 4.
         items: u32,
         /// The number of terms, for integers.
         terms: u32,
@@ -86,7 +86,7 @@ fn prelude(storage: ElementFormat, reduction: Reduction, rank: usize, together: 
         .code(COMMON)
 }
 
-/// How the terms of a team lie: see the shader.
+/// How the terms of a group lie: see the shader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Terms {
     Together,
@@ -94,7 +94,7 @@ enum Terms {
     Rows,
 }
 
-fn team_prelude(storage: ElementFormat, reduction: Reduction, rank: usize, terms: Terms) -> Prelude {
+fn group_prelude(storage: ElementFormat, reduction: Reduction, rank: usize, terms: Terms) -> Prelude {
     let extreme = matches!(reduction, Reduction::Max | Reduction::Min);
     Prelude::new()
         .storage(storage)
@@ -118,12 +118,12 @@ fn variants() -> Vec<Prelude> {
     list
 }
 
-fn team_variants() -> Vec<Prelude> {
+fn group_variants() -> Vec<Prelude> {
     let kinds = Reduction::ALL.map(|reduction| (ElementFormat::F32, reduction)).into_iter();
     let kinds =
         kinds.chain([ElementFormat::F16, ElementFormat::F16Packed].map(|half| (half, Reduction::Mean)));
-    Team::each(kinds.flat_map(|(storage, reduction)| {
-        [Terms::Together, Terms::Apart, Terms::Rows].map(|terms| team_prelude(storage, reduction, 2, terms))
+    ReductionGroup::each(kinds.flat_map(|(storage, reduction)| {
+        [Terms::Together, Terms::Apart, Terms::Rows].map(|terms| group_prelude(storage, reduction, 2, terms))
     }))
 }
 
@@ -190,9 +190,9 @@ pub fn reduced(
         terms.insert(0, (1, 0));
     }
     let capabilities = at.capabilities();
-    let in_teams = storage.is_float() && !capabilities.software;
+    let in_groups = storage.is_float() && !capabilities.software;
     // A long single run is cut into blocks, so that its sum's error grows with the square root of its length.
-    if !in_teams && terms[0].0 == 1 && terms[1].0 >= 64 {
+    if !in_groups && terms[0].0 == 1 && terms[1].0 >= 64 {
         let (length, stride) = terms[1];
         if let Some(block) = (8..=length.isqrt()).rev().find(|block| length % block == 0) {
             terms = vec![(length / block, stride * block as isize), (block, stride)];
@@ -240,7 +240,7 @@ pub fn reduced(
         (params.sizes[d], params.strides[d]) = (to_u32(dim.0)?, dim.1 as i32 as u32);
     }
     let bindings = [(input.buffer, Access::Read), (result.buffer, Access::Write)];
-    if in_teams {
+    if in_groups {
         let rows = terms[1].1 == 1;
         // Rows begin anywhere: a group more than would hold them may be theirs.
         let anywhere = rows
@@ -249,7 +249,8 @@ pub fn reduced(
                 && kept.iter().all(|dim| dim.1 % 4 == 0));
         let items = if rows { (terms[1].0 + if anywhere { 3 } else { 0 }).div_ceil(4) } else { terms[1].0 };
         let neighbours = if rows { Neighbours::Items } else { Neighbours::Lines };
-        let team = Team::new(&capabilities, groups as usize, terms[0].0.saturating_mul(items), neighbours);
+        let group =
+            ReductionGroup::new(&capabilities, groups as usize, terms[0].0.saturating_mul(items), neighbours);
         let how = if rows {
             Terms::Rows
         } else if together {
@@ -257,11 +258,11 @@ pub fn reduced(
         } else {
             Terms::Apart
         };
-        let grid = team.grid(groups as usize, capabilities.max_grid);
+        let grid = group.grid(groups as usize, capabilities.max_grid);
         (params.items, params.per_row) = (to_u32(items)?, grid[0]);
         at.emit(
-            &REDUCE_TEAM,
-            team_prelude(storage, reduction, kept.len(), how).team(team),
+            &REDUCE_GROUP,
+            group_prelude(storage, reduction, kept.len(), how).reduction_group(group),
             params,
             &bindings,
             grid,

@@ -123,9 +123,9 @@ impl RotarySizes {
     }
 }
 
-/// Emits the rotation of input 0 by the cosines and sines of inputs 1 and 2, at the positions of input 3 where it
-/// is there. `interleaved`: pairs are neighbours; otherwise an element and the one half of `dim` behind it.
-/// `whole`: cosines and sines are given for every element of a head and broadcast to input 0.
+/// Emits the rotation of input 0 by the cosines and sines of inputs 1 and 2, at the positions of input 3
+/// where it is there. `interleaved`: pairs are neighbours; otherwise an element and the one half of `dim`
+/// behind it. `whole`: cosines and sines are given for every element of a head and broadcast to input 0.
 pub fn emit(
     at: &mut dyn Lowering,
     s: &RotarySizes,

@@ -1,9 +1,9 @@
-//! Softmax and LogSoftmax along an axis: `shaders/softmax_team.wgsl`, and `shaders/softmax.wgsl` for software
-//! adapters.
+//! Softmax and LogSoftmax along an axis: `shaders/softmax_group.wgsl`, and `shaders/softmax.wgsl` for
+//! software adapters.
 
 use super::Lowering;
 use super::lines::{LINES, Lines, Params, WIDTH};
-use super::team::Team;
+use super::reduction_group::ReductionGroup;
 use super::{Kernel, Prelude, lines};
 use crate::base::{Access, ElementFormat, Fact, Layout, Unsupported, View};
 
@@ -13,11 +13,11 @@ pub static SOFTMAX: Kernel = Kernel {
     params: Params::MEMBERS,
     variants,
 };
-pub static SOFTMAX_TEAM: Kernel = Kernel {
-    stem: "softmax_team",
-    shader: include_str!("../../shaders/softmax_team.wgsl"),
+pub static SOFTMAX_GROUP: Kernel = Kernel {
+    stem: "softmax_group",
+    shader: include_str!("../../shaders/softmax_group.wgsl"),
     params: Params::MEMBERS,
-    variants: team_variants,
+    variants: group_variants,
 };
 
 fn prelude(storage: ElementFormat, across: bool, logarithm: bool) -> Prelude {
@@ -35,8 +35,8 @@ fn variants() -> Vec<Prelude> {
     test_variants().map(|sample| sample.constant("WIDTH", WIDTH)).collect()
 }
 
-fn team_variants() -> Vec<Prelude> {
-    Team::each(test_variants().map(lines::of_teams))
+fn group_variants() -> Vec<Prelude> {
+    ReductionGroup::each(test_variants().map(lines::of_groups))
 }
 
 /// Emits a softmax of input 0 along `axis`.
@@ -83,6 +83,6 @@ fn run(
     if at.capabilities().software {
         return at.emit(&SOFTMAX, prelude.constant("WIDTH", WIDTH), lines.params, &bindings, lines.grid);
     }
-    let (team, params, grid) = lines.in_teams(&at.capabilities());
-    at.emit(&SOFTMAX_TEAM, lines::of_teams(prelude).team(team), params, &bindings, grid)
+    let (group, params, grid) = lines.in_groups(&at.capabilities());
+    at.emit(&SOFTMAX_GROUP, lines::of_groups(prelude).reduction_group(group), params, &bindings, grid)
 }

@@ -1,4 +1,4 @@
-//! GraphProto to [`Graph`]: values, constants, and each node through the `parse` of its operator's room.
+//! GraphProto to [`Graph`]: values, constants, and each node through the `parse` of its operator.
 
 use super::contrib::Known;
 use super::external::ExternalFiles;

@@ -3,7 +3,7 @@
 //! *Given* `y = F(x)` named `call` and `F(a) -> b: t = Relu(a); b = Neg(t)`
 //! → *Result* `call/t = Relu(x); y = Neg(call/t)`.
 //!
-//! Names of a body get the calling node's name before them. An operator that has a room is left to it,
+//! Names of a body get the calling node's name before them. An operator that is in the registry is left to it,
 //! function or not.
 
 use super::Find;

@@ -1,7 +1,7 @@
 //! Reading ONNX: a file's bytes to a verified graph, and tensor files (`.npy`, `.npz`, `.pb`).
 //!
 //! bytes → `wire` (well-formed?) → protobuf's messages → `functions` (inlined) → `order` (sorted) → `build`
-//! (each node through its room). Nothing here panics on a file, and sizes are checked before anything is
+//! (each node through its operator). Nothing here panics on a file, and sizes are checked before anything is
 //! allocated for them.
 
 mod attributes;
@@ -28,7 +28,7 @@ use onnx_protobuf::{Message, ModelProto, TensorProto};
 use std::path::Path;
 use std::sync::Arc;
 
-/// How a room is found: [`ops::find`], or a test's own.
+/// How an operator is found: [`ops::find`], or a test's own.
 type Find = fn(&str, &str) -> Option<&'static OpDef>;
 
 /// A model as read: nothing rewritten yet but older forms of operators.

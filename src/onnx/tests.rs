@@ -1,4 +1,4 @@
-//! Whole models, read with rooms that take any operator: the rooms themselves are tested where they are.
+//! Whole models, read with a registry that takes any operator: the operators are tested where they are.
 
 use super::*;
 use crate::base::{EvalPrecision, Fact, Infer, Operands};
@@ -36,7 +36,7 @@ static NEW: OpDef = OpDef { domain: "", name: "New", since: 20, parse: take_all,
 static SQUEEZE: OpDef = OpDef { domain: "", name: "Squeeze", since: 1, parse: take_axes, cases: &[] };
 
 /// Every operator of ai.onnx but those that begin with "No" or "F".
-fn rooms(domain: &str, name: &str) -> Option<&'static OpDef> {
+fn any_operator(domain: &str, name: &str) -> Option<&'static OpDef> {
     match name {
         "New" => Some(&NEW),
         "Squeeze" => Some(&SQUEEZE),
@@ -79,7 +79,7 @@ fn model(nodes: Vec<NodeProto>) -> ModelProto {
     ModelProto { ir_version: 8, graph: Some(graph).into(), opset_import: vec![opset], ..Default::default() }
 }
 fn load(model: &ModelProto) -> Result<Model> {
-    read_with(&model.write_to_bytes().unwrap(), None, rooms)
+    read_with(&model.write_to_bytes().unwrap(), None, any_operator)
 }
 fn names(model: &Model) -> Vec<&str> {
     model.graph.nodes.iter().map(|node| node.name.as_str()).collect()
@@ -207,7 +207,7 @@ fn attribute_references_take_the_callers_value_or_the_default() {
             Default::default(),
             Default::default(),
             &|_| Default::default(),
-            rooms,
+            any_operator,
         )
         .unwrap();
         nodes[0].node.attribute.first().map(|attribute| (attribute.name.clone(), attribute.f))
@@ -261,7 +261,7 @@ fn external_data_stay_in_the_folder() {
                 ..Default::default()
             })
             .collect();
-        read_with(&whole.write_to_bytes().unwrap(), Some(&inside), rooms)
+        read_with(&whole.write_to_bytes().unwrap(), Some(&inside), any_operator)
     };
     let read = load(&[("location", "w.bin"), ("offset", "4"), ("length", "8")]).unwrap();
     assert_eq!(
@@ -283,7 +283,7 @@ fn external_data_stay_in_the_folder() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
-/// Every truncation and many changed bytes of a model that uses most of the format, with rooms that take
+/// Every truncation and many changed bytes of a model that uses most of the format, with operators that take
 /// anything.
 #[test]
 fn damaged_models_never_panic() {
@@ -297,7 +297,7 @@ fn damaged_models_never_panic() {
     ];
     whole.functions = vec![function("F", vec![body])];
     let bytes = whole.write_to_bytes().unwrap();
-    read_with(&bytes, None, rooms).unwrap();
+    read_with(&bytes, None, any_operator).unwrap();
     let mut seed = 1u64;
     for length in 0..bytes.len() {
         let _ = read_with(&bytes[..length], None, all_rooms);
@@ -308,7 +308,7 @@ fn damaged_models_never_panic() {
                 let at = (seed >> 33) as usize % changed.len();
                 changed[at] = (seed >> 24) as u8;
             }
-            let _ = read_with(&changed, None, rooms);
+            let _ = read_with(&changed, None, any_operator);
         }
     }
 }

@@ -52,7 +52,7 @@ pub enum Input {
     Constant(Tensor),
 }
 
-/// A node on its way from ONNX into a room.
+/// A node on its way from ONNX into an operator.
 #[derive(Debug)]
 pub struct NodeView {
     pub name: String,
@@ -62,7 +62,7 @@ pub struct NodeView {
     pub inputs: Vec<Input>,
     pub output_count: usize,
     attributes: BTreeMap<String, Attribute>,
-    /// Attributes that the room asked for: what is left over was not understood.
+    /// Attributes that the operator asked for: what is left over was not understood.
     asked: RefCell<BTreeSet<String>>,
 }
 
@@ -200,7 +200,7 @@ impl NodeView {
             Err(Error::model(format!("has {count} inputs; {} to {} are allowed", range.start(), range.end())))
         }
     }
-    /// The first attribute that the room never asked for.
+    /// The first attribute that the operator never asked for.
     pub fn unread(&self) -> Option<&str> {
         let asked = self.asked.borrow();
         self.attributes.keys().find(|name| !asked.contains(*name)).map(String::as_str)

@@ -1,4 +1,4 @@
-//! Small cases of an operator, kept in its room. One generic test (tests/rooms.rs) runs every room's: what
+//! Small cases of an operator, in the same file. One generic test (tests/operators.rs) runs all of them: what
 //! `infer` says is what `eval` makes, and the GPU gives what the CPU gives in every storage and under
 //! WebGPU's limits.
 
@@ -47,7 +47,7 @@ pub enum Operand {
 /// A node with inputs, and where it is to run.
 #[derive(Debug, Clone, Copy)]
 pub struct Case {
-    /// 0: the newest version that the register's tests know.
+    /// 0: the newest version that the registry's tests know.
     pub version: i64,
     pub attributes: &'static [(&'static str, Given)],
     pub inputs: &'static [Operand],

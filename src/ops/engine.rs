@@ -6,17 +6,18 @@ use crate::error::Result;
 use crate::ops::Operator;
 use crate::tensor::Tensor;
 
-/// An operator's forms for float32 on the CPU. Each answers as `eval` does, within the operator's error bound:
-/// tests/cpu_float32.rs holds one to the other.
+/// An operator's forms for float32 on the CPU. Each answers as `eval` does, within the operator's error
+/// bound: tests/cpu_float32.rs holds one to the other.
 pub trait Engine {
-    /// What a run would make of constant inputs every time, made once for all: weights in panels. `inputs` has
-    /// those that are constant. `None`: there is nothing to make ready.
+    /// What a run would make of constant inputs every time, made once for all: weights in panels. `inputs`
+    /// has those that are constant. `None`: there is nothing to make ready.
     fn pack(&self, _inputs: Operands<'_, Tensor>) -> Result<Option<Packed>> {
         Ok(None)
     }
 
-    /// The first `wanted` outputs, or more of them. `packed`: what [`Engine::pack`] made of the same constants; the
-    /// results are the same to the bit without. `None`: there is no form for these inputs, and `eval` serves.
+    /// The first `wanted` outputs, or more of them. `packed`: what [`Engine::pack`] made of the same
+    /// constants; the results are the same to the bit without. `None`: there is no form for these inputs, and
+    /// `eval` serves.
     fn run(
         &self,
         _inputs: Operands<'_, Tensor>,
@@ -38,8 +39,8 @@ pub trait Engine {
         Ok(None)
     }
 
-    /// Which images the engine takes with their channels innermost. `weights`: the shape of input 1, where it is
-    /// constant.
+    /// Which images the engine takes with their channels innermost. `weights`: the shape of input 1, where it
+    /// is constant.
     fn channels_last(&self, _weights: Option<&[usize]>) -> ChannelsLast {
         ChannelsLast::Never
     }

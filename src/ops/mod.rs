@@ -1,4 +1,4 @@
-//! Operators: one room, one file, for each; this module is their register.
+//! Operators, one file for each; this module is their registry.
 
 pub mod attributes;
 pub mod case;
@@ -14,8 +14,8 @@ pub use attributes::{Attribute, Input, NodeView};
 pub use engine::{ChannelsLast, Engine};
 pub use operator::{EPILOGUE_OPERANDS, Lower, OpDef, Operator, Product, Reads, Spread};
 
-/// The rooms: an operator is known because its row is here, or in one of the tables of operators that share a
-/// room.
+/// The registry: an operator is known because its row is here, or in one of the tables of operators that share a
+/// file.
 static OPERATORS: &[&OpDef] = &[
     &matrix::einsum::DEF,
     &matrix::gemm::DEF,
@@ -83,7 +83,7 @@ pub fn operators() -> impl Iterator<Item = &'static OpDef> {
     OPERATORS.iter().chain(pointwise::DEFS).chain(reduce::reduce::DEFS).copied()
 }
 
-/// The room of an ONNX operator. The domain "ai.onnx" is the same as the empty one.
+/// The registry row of an ONNX operator. The domain "ai.onnx" is the same as the empty one.
 pub fn find(domain: &str, name: &str) -> Option<&'static OpDef> {
     let domain = if domain == "ai.onnx" { "" } else { domain };
     operators().find(|def| def.domain == domain && def.name == name)

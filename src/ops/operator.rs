@@ -1,4 +1,4 @@
-//! What an operator is: the trait that every room implements, and what passes through it.
+//! What an operator is: the trait that each implements, and what passes through it.
 
 use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::error::Result;
@@ -12,7 +12,7 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// A row of the register: which ONNX operator a room reads.
+/// A row of the registry: an ONNX operator.
 pub struct OpDef {
     /// ONNX's domain; empty for ai.onnx.
     pub domain: &'static str,
@@ -21,7 +21,7 @@ pub struct OpDef {
     pub since: i64,
     /// Reads a node of any version; older forms become the newest.
     pub parse: fn(&mut NodeView) -> Result<Arc<dyn Operator>>,
-    /// What tests of the room run: see [`crate::ops::case`].
+    /// What tests of the operator run: see [`crate::ops::case`].
     pub cases: &'static [Case],
 }
 
@@ -70,8 +70,9 @@ pub trait Operator: Any + Debug + Send + Sync {
     /// The types and shapes of the outputs.
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer>;
 
-    /// The reference, also where an engine is faster: plain to read, right by construction, on any type that ONNX allows. Float inputs arrive
-    /// as float32 or float64 alone, unless [`Operator::takes_any_type`] says that elements are only moved.
+    /// The reference, also where an engine is faster: plain to read, right by construction, on any type that
+    /// ONNX allows. Float inputs arrive as float32 or float64 alone, unless [`Operator::takes_any_type`] says
+    /// that elements are only moved.
     fn eval(&self, inputs: Operands<'_, Tensor>, mode: EvalPrecision) -> Result<Vec<Tensor>>;
 
     /// The operator's fast forms on the CPU, where it has any.
@@ -84,8 +85,8 @@ pub trait Operator: Any + Debug + Send + Sync {
         None
     }
 
-    /// Whether an input's elements say what is made (scales, the stage of a range), and aren't what it is made
-    /// of: no precision rounds them.
+    /// Whether an input's elements say what is made (scales, the stage of a range), and aren't what it is
+    /// made of: no precision rounds them.
     fn by_value(&self, _index: usize) -> bool {
         false
     }
@@ -127,8 +128,8 @@ pub trait Operator: Any + Debug + Send + Sync {
         Ok(Some(Spread { expression: expression.clone(), operands: operands.collect() }))
     }
 
-    /// What the operator does with its sum before it is stored. Operand 0 is the sum, the others are the inputs
-    /// from [`EPILOGUE_OPERANDS`] on. `None`: it takes no epilogue.
+    /// What the operator does with its sum before it is stored. Operand 0 is the sum, the others are the
+    /// inputs from [`EPILOGUE_OPERANDS`] on. `None`: it takes no epilogue.
     fn epilogue(&self) -> Option<&Pointwise> {
         None
     }

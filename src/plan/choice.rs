@@ -1,8 +1,8 @@
 //! What a kernel leaves open: variants that compute the same, how fast depends on the sizes and the device.
 //!
 //! While a plan is made a kernel asks with a key (what it is about to do, for which sizes) and its
-//! candidates, the one that its own rule takes first. [`VariantPolicy`] answer: the rule's, one that was measured
-//! on this device, or one that is forced.
+//! candidates, the one that its own rule takes first. [`VariantPolicy`] answer: the rule's, one that was
+//! measured on this device, or one that is forced.
 
 use crate::base::TileConfiguration;
 use std::collections::BTreeMap;

@@ -1,10 +1,10 @@
 //! Planning: a graph, concrete input shapes and a device's capabilities become a [`Plan`], plain data made
 //! without a device.
 //!
-//! A value lives in a [`PlannedBuffer`]: a buffer's contents in one of three layouts. What an operator sees of it is
-//! a [`View`] (sizes, strides, offset), so that Reshape, Transpose, Slice, Split and Expand cost nothing by
-//! themselves; a kernel that wants a certain layout asks for it, and the planner emits the copy where the
-//! view isn't in it already.
+//! A value lives in a [`PlannedBuffer`]: a buffer's contents in one of three layouts. What an operator sees
+//! of it is a [`View`] (sizes, strides, offset), so that Reshape, Transpose, Slice, Split and Expand cost
+//! nothing by themselves; a kernel that wants a certain layout asks for it, and the planner emits the copy
+//! where the view isn't in it already.
 
 mod buffers;
 mod choice;

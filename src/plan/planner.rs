@@ -233,8 +233,8 @@ impl Builder {
         let writes = of(Access::Write);
         let mut reads: Vec<BufferId> =
             of(Access::Read).into_iter().filter(|id| !writes.contains(id)).collect();
-        // What is copied into a buffer leaves the parts that lie there already as they are: the result is made
-        // of them too.
+        // What is copied into a buffer leaves the parts that lie there already as they are: the result is
+        // made of them too.
         reads.extend(writes.iter().flat_map(|&whole| self.parts_of(whole)));
         let (node, label, op_type) = self.current.clone();
         let step = self.steps.len();

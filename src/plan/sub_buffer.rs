@@ -3,9 +3,9 @@
 //!
 //! Which values are such parts follows from the graph, before anything is lowered ([`shares`]). A node whose
 //! kernel writes rows a step apart asks for its output as a [`Target`](crate::kernels::Target), and gets the
-//! part of the whole. The first to do so brings the whole's buffer about, in its own layout; what is not in it
-//! when the Concat's turn comes is copied then. A part is a buffer with a value of its own, whose buffer is
-//! the whole's.
+//! part of the whole. The first to do so brings the whole's buffer about, in its own layout; what is not in
+//! it when the Concat's turn comes is copied then. A part is a buffer with a value of its own, whose buffer
+//! is the whole's.
 
 use super::planner::Builder;
 use super::{Allocation, Plan, PlannedBuffer, decode, encode};

@@ -1,5 +1,5 @@
-//! Loops compiled once for each vector width that x86 machines have, and the width chosen at run time; functions
-//! that such loops can call ([`math`]), and vectors where the compiler makes none ([`vector`]).
+//! Loops compiled once for each vector width that x86 machines have, and the width chosen at run time;
+//! functions that such loops can call ([`math`]), and vectors where the compiler makes none ([`vector`]).
 
 pub mod math;
 pub mod vector;

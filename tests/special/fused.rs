@@ -1,5 +1,5 @@
-//! A sum that is declared float16 and leaves its range is infinite before what was fused behind it, as it was when
-//! the two were nodes of their own.
+//! A sum that is declared float16 and leaves its range is infinite before what was fused behind it, as it was
+//! when the two were nodes of their own.
 
 use super::{parsed, places, run};
 use sardonyx::Tensor;

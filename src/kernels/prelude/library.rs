@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 /// The library's declarations: (name, text), in the order of the files. `subgroups`: which of two ways sums
-/// over a team are made.
+/// over a group are made.
 pub(super) fn library(subgroups: bool) -> impl Iterator<Item = (&'static str, &'static str)> {
     const FILES: [&str; 4] = [
         include_str!("../../../shaders/lib/address.wgsl"),
@@ -12,12 +12,12 @@ pub(super) fn library(subgroups: bool) -> impl Iterator<Item = (&'static str, &'
         include_str!("../../../shaders/lib/int64.wgsl"),
         include_str!("../../../shaders/lib/status.wgsl"),
     ];
-    const TEAMS: [&str; 2] = [
-        include_str!("../../../shaders/lib/team.wgsl"),
-        include_str!("../../../shaders/lib/team_subgroups.wgsl"),
+    const GROUPS: [&str; 2] = [
+        include_str!("../../../shaders/lib/reduction_group.wgsl"),
+        include_str!("../../../shaders/lib/group_subgroups.wgsl"),
     ];
     const BEGINNINGS: [&str; 5] = ["const ", "fn ", "struct ", "var<private> ", "var<workgroup> "];
-    FILES.into_iter().chain([TEAMS[subgroups as usize]]).flat_map(|file| {
+    FILES.into_iter().chain([GROUPS[subgroups as usize]]).flat_map(|file| {
         let begins = |at: &usize| BEGINNINGS.iter().any(|beginning| file[*at..].starts_with(beginning));
         let starts: Vec<usize> = file.match_indices('\n').map(|(at, _)| at + 1).filter(begins).collect();
         let mut parts = vec![];

@@ -5,7 +5,7 @@ mod library;
 mod types;
 mod unroll;
 
-use super::team::Team;
+use super::reduction_group::ReductionGroup;
 use crate::base::{ElementFormat, ShaderDialect};
 use library::{collect_calls, library};
 use std::collections::BTreeSet;
@@ -58,7 +58,7 @@ pub struct Source {
 }
 
 /// What goes with the constant UNROLLED.
-const KEPT: &str = include_str!("../../../shaders/lib/kept.wgsl");
+const OPAQUE: &str = include_str!("../../../shaders/lib/opaque.wgsl");
 
 /// The text that precedes a shader. WGSL lets module-scope declarations come in any order, so the shader
 /// stays as written.
@@ -68,8 +68,8 @@ pub struct Prelude {
     /// The tensors' types: (prefix, storage, whether lanes keep their own type). Written when the dialect is
     /// known.
     types: Vec<(String, ElementFormat, bool)>,
-    /// Whether the workgroup is one team.
-    whole_team: bool,
+    /// Whether the workgroup is one group.
+    whole_group: bool,
     cooperative: bool,
     /// A buffer of which neighbouring invocations read the same, and whether every 4 of them always do.
     shared: Option<(&'static str, ElementFormat, bool)>,
@@ -140,13 +140,15 @@ impl Prelude {
         let _ = writeln!(self.text, "const {name}: bool = {value};");
         self
     }
-    /// WIDTH, TEAM and STRIDE, and with them `Member`, `team_lane`, `team_index`, `team_sum` and `team_max`
-    /// of `shaders/lib/team.wgsl`; STREAMED, and HELD where it isn't.
-    pub(super) fn team(mut self, team: Team) -> Self {
-        self.whole_team = team.team == team.width;
-        let counted =
-            self.constant("WIDTH", team.width).constant("TEAM", team.team).constant("STRIDE", team.stride);
-        counted.flag("STREAMED", team.held == 0).constant("HELD", team.held.max(1))
+    /// WIDTH, GROUP and STRIDE, and with them `Invocation`, `group_lane`, `group_index`, `group_sum` and
+    /// `group_max` of `shaders/lib/reduction_group.wgsl`; STREAMED, and CACHED where it isn't.
+    pub(super) fn reduction_group(mut self, group: ReductionGroup) -> Self {
+        self.whole_group = group.size == group.width;
+        let counted = self
+            .constant("WIDTH", group.width)
+            .constant("GROUP", group.size)
+            .constant("STRIDE", group.stride);
+        counted.flag("STREAMED", group.cached == 0).constant("CACHED", group.cached.max(1))
     }
     /// `tell`, of `shaders/lib/status.wgsl`: the run's status as one more binding, behind the kernel's own.
     pub(super) fn status(mut self, binding: Option<u32>) -> Self {
@@ -175,7 +177,7 @@ impl Prelude {
     pub fn assemble(&self, shader: &str, dialect: ShaderDialect, flavor: WgslFlavor) -> Source {
         let dialect = ShaderDialect { wide: dialect.wide && !self.cooperative, ..dialect };
         let uniform = shader.contains("uniform_");
-        let subgroups = dialect.subgroups && self.whole_team;
+        let subgroups = dialect.subgroups && self.whole_group;
         let mut wanted: BTreeSet<&str> = BTreeSet::new();
         collect_calls(&self.text, subgroups, &mut wanted);
         collect_calls(shader, subgroups, &mut wanted);
@@ -209,7 +211,7 @@ impl Prelude {
             let _ = writeln!(whole, "const QUADS: bool = {};", self.in_quads(dialect));
         }
         if shader.contains("UNROLLED") {
-            let _ = writeln!(whole, "const UNROLLED: bool = {};\n{KEPT}", !dialect.rolled);
+            let _ = writeln!(whole, "const UNROLLED: bool = {};\n{OPAQUE}", !dialect.rolled);
         }
         for (name, text) in library(subgroups) {
             if wanted.contains(name) {

@@ -262,7 +262,8 @@ impl Conv {
         Ok(ImageConv { images: n, channels: c, out_channels: w[0], groups: self.groups, geometry })
     }
 
-    /// Weights `[m, c / groups, kh, kw]` as the products or the planes of [`crate::cpu_kernels::conv`] read them.
+    /// Weights `[m, c / groups, kh, kw]` as the products or the planes of [`crate::cpu_kernels::conv`] read
+    /// them.
     fn packed(&self, w: &Tensor) -> Result<Packed> {
         let &[out, channels, height, width] = w.shape() else {
             return Err(Error::internal("weights without two spatial axes"));

@@ -256,7 +256,7 @@ const LAYER_CASES: &[Case] = &[
     case(&[], &[Floats(&[2, 7]), Weights(&[7])]).outputs(3),
     case(&[("axis", Int(1))], &[Floats(&[5, 3, 197]), Weights(&[3, 197])]).outputs(3),
     case(&[("axis", Int(0))], &[Floats(&[3, 5]), Weights(&[3, 5]), Weights(&[5])]).outputs(3),
-    // Runs that a team keeps, and some that are too long for it.
+    // Runs that a reduction group keeps, and some that are too long for it.
     case(&[], &[Floats(&[70, 96]), Weights(&[96]), Weights(&[96])]),
     case(&[], &[Floats(&[2, 5002]), Weights(&[5002]), Weights(&[5002])]),
     case(&[], &[Floats(&[2, 17000]), Weights(&[17000])]),

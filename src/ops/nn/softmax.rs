@@ -125,7 +125,7 @@ pub const CASES: &[Case] = &[
     case(&[], &[Floats(&[1])]),
     case(&[], &[Range(&[2, 8], 50.0, 90.0)]),
     case(&[("axis", Int(1))], &[Floats(&[2, 3, 5])]).at(11),
-    // Lines that a team keeps, and some that are too long for it.
+    // Lines that a reduction group keeps, and some that are too long for it.
     case(&[], &[Floats(&[70, 96])]),
     case(&[], &[Floats(&[2, 5002])]),
     case(&[], &[Floats(&[1, 20001])]),

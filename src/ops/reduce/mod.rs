@@ -3,6 +3,6 @@
 pub mod arg;
 pub mod cum_sum;
 pub mod order;
-#[allow(clippy::module_inception)] // the room of the ten Reduce operators
+#[allow(clippy::module_inception)] // the ten Reduce operators
 pub mod reduce;
 pub mod top_k;

@@ -1,20 +1,20 @@
 // ArgMax and ArgMin along one axis, for graphics cards: the same as arg_reduce.wgsl.
 //
-// Grid: a team of TEAM invocations makes 4 neighbouring int64 elements of the output, each invocation
-// walking a share of the axis for each of them; a workgroup has WIDTH / TEAM teams.
-// Bindings and parameters: lib/arg_reduce.wgsl. Addresses: lib/address.wgsl. Teams: lib/team.wgsl.
-// Prelude (docs/shaders.md): Stored4, Lane, lane_of; better(x, best), whether a later element replaces the
-// best so far; RANK, the dimensions that are kept; WIDTH, TEAM, STRIDE.
+// Grid: a group of GROUP invocations makes 4 neighbouring int64 elements of the output, each invocation
+// walking a share of the axis for each of them; a workgroup has WIDTH / GROUP groups.
+// Bindings and parameters: lib/arg_reduce.wgsl. Addresses: lib/address.wgsl. Groups:
+// lib/reduction_group.wgsl. Prelude (docs/shaders.md): Stored4, Lane, lane_of; better(x, best), whether a
+// later element replaces the best so far; RANK, the dimensions that are opaque_index; WIDTH, GROUP, STRIDE.
 
 var<workgroup> values: array<Lane, WIDTH>;
 var<workgroup> places: array<u32, WIDTH>;
 
 @compute @workgroup_size(WIDTH)
-fn main(@builtin(workgroup_id) group: vec3<u32>, at: Member) {
-    // All of a workgroup meet at its barriers: a team beyond the last group repeats that and stores nothing.
-    let index = (group.y * p.per_row + group.x) * (WIDTH / TEAM) + team_index(at);
+fn main(@builtin(workgroup_id) group: vec3<u32>, at: Invocation) {
+    // All of a workgroup meet at its barriers: a group beyond the last group repeats that and stores nothing.
+    let index = (group.y * p.per_row + group.x) * (WIDTH / GROUP) + group_index(at);
     let made = min(index, p.groups - 1u);
-    let own = team_lane(at);
+    let own = group_lane(at);
     var result: array<vec2<u32>, 4>;
     for (var lane = 0u; lane < 4u; lane++) {
         let start = base_address(min(made * 4u + lane, p.elements - 1u));
@@ -22,7 +22,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, at: Member) {
         var chosen = min(own, p.length - 1u);
         var from_ = start + chosen * p.step;
         var best = lane_of(input[from_ >> 2u], from_ & 3u);
-        for (var k = own + TEAM; k < p.length; k += TEAM) {
+        for (var k = own + GROUP; k < p.length; k += GROUP) {
             from_ = start + k * p.step;
             let x = lane_of(input[from_ >> 2u], from_ & 3u);
             if better(x, best) {
@@ -32,7 +32,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, at: Member) {
         }
         values[at.local] = best;
         places[at.local] = chosen;
-        for (var width = TEAM / 2u; width > 0u; width /= 2u) {
+        for (var width = GROUP / 2u; width > 0u; width /= 2u) {
             workgroupBarrier();
             if own < width {
                 let other = at.local + width * STRIDE;

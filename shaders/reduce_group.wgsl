@@ -1,14 +1,14 @@
 // Reductions over any axes, in float32, for graphics cards: the same as reduce.wgsl.
 //
-// Grid: a team of TEAM invocations makes 4 neighbouring elements of the output, each invocation walking a
-// share of the terms; a workgroup has WIDTH / TEAM teams. ROWS: terms are neighbours in memory, so an
+// Grid: a group of GROUP invocations makes 4 neighbouring elements of the output, each invocation walking a
+// share of the terms; a workgroup has WIDTH / GROUP groups. ROWS: terms are neighbours in memory, so an
 // invocation reads groups of 4 of them, for each of the 4 elements by itself; otherwise the elements are
 // neighbours.
-// Bindings and parameters: lib/reduce.wgsl. Addresses: lib/address.wgsl. Sums over a team: lib/team.wgsl.
-// Prelude (docs/shaders.md): Stored4, load4, store4; first, next, prepare and last, the reduction's start,
-// step, what becomes of a term before it, and end (src/kernels/reduce.rs); RANK, the dimensions that are
-// kept; TWO_PASSES, a maximum comes first; ADDS, next is a sum; EXTREME, next is a choice; TOGETHER, the 4
-// elements lie in one group of the input at every step; ROWS; WIDTH, TEAM, STRIDE.
+// Bindings and parameters: lib/reduce.wgsl. Addresses: lib/address.wgsl. Sums over a group:
+// lib/reduction_group.wgsl. Prelude (docs/shaders.md): Stored4, load4, store4; first, next, prepare and last,
+// the reduction's start, step, what becomes of a term before it, and end (src/kernels/reduce.rs); RANK, the
+// dimensions that are opaque_index; TWO_PASSES, a maximum comes first; ADDS, next is a sum; EXTREME, next is
+// a choice; TOGETHER, the 4 elements lie in one group of the input at every step; ROWS; WIDTH, GROUP, STRIDE.
 
 // Steps of a walk whose terms are summed by themselves.
 const BLOCK: u32 = 32u;
@@ -34,7 +34,7 @@ fn walk(lane: u32, start: vec4<u32>, high: vec4<f32>, largest: bool) -> vec4<f32
     var begin = first();
     if EXTREME || largest { begin = terms(start); }
     var place = vec2(lane / p.items, lane % p.items);
-    let ahead = vec2(TEAM / p.items, TEAM % p.items);
+    let ahead = vec2(GROUP / p.items, GROUP % p.items);
     var total = mat4x4<f32>(begin, begin, begin, begin);
     if ROWS { total = transpose(total); }
     while place.x < p.length0 {
@@ -71,34 +71,34 @@ fn joined(a: vec4<f32>, b: vec4<f32>, largest: bool) -> vec4<f32> {
     return next(a, b);
 }
 
-// The reduction of a team's parts.
-fn folded(value: vec4<f32>, at: Member) -> vec4<f32> {
-    if ADDS { return team_sum4(value, at); }
-    if TEAM == 1u { return value; }
-    let lane = team_lane(at);
-    team_memory4[at.local] = value;
-    for (var width = TEAM / 2u; width > 0u; width /= 2u) {
+// The reduction of a group's parts.
+fn folded(value: vec4<f32>, at: Invocation) -> vec4<f32> {
+    if ADDS { return group_sum4(value, at); }
+    if GROUP == 1u { return value; }
+    let lane = group_lane(at);
+    group_memory4[at.local] = value;
+    for (var width = GROUP / 2u; width > 0u; width /= 2u) {
         workgroupBarrier();
         if lane < width {
-            team_memory4[at.local] = next(team_memory4[at.local], team_memory4[at.local + width * STRIDE]);
+            group_memory4[at.local] = next(group_memory4[at.local], group_memory4[at.local + width * STRIDE]);
         }
     }
-    return team_memory4[at.local];
+    return group_memory4[at.local];
 }
 
 @compute @workgroup_size(WIDTH)
-fn main(@builtin(workgroup_id) group: vec3<u32>, at: Member) {
-    // All of a workgroup meet at its barriers: a team beyond the last group repeats that and stores nothing.
-    let index = (group.y * p.per_row + group.x) * (WIDTH / TEAM) + team_index(at);
+fn main(@builtin(workgroup_id) group: vec3<u32>, at: Invocation) {
+    // All of a workgroup meet at its barriers: a group beyond the last group repeats that and stores nothing.
+    let index = (group.y * p.per_row + group.x) * (WIDTH / GROUP) + group_index(at);
     let made = min(index, p.groups - 1u);
     let end = p.elements - 1u;
     var start = vec4(base_address(made * 4u));
     if !TOGETHER { start = base_addresses(made * 4u, end); }
     var high = vec4(0.0);
     if TWO_PASSES {
-        high = team_max4(walk(team_lane(at), start, high, true), at);
+        high = group_max4(walk(group_lane(at), start, high, true), at);
         high = select(high, vec4(0.0), abs(high) > vec4(LARGEST));
     }
-    let total = folded(walk(team_lane(at), start, high, false), at);
-    if team_lane(at) == 0u && index < p.groups { output[index] = store4(last(total, high)); }
+    let total = folded(walk(group_lane(at), start, high, false), at);
+    if group_lane(at) == 0u && index < p.groups { output[index] = store4(last(total, high)); }
 }

@@ -1,4 +1,4 @@
-//! Every case of every operator room: `infer` agrees with `eval`; the GPU agrees with the CPU in f32, in
+//! Every case of every operator: `infer` agrees with `eval`; the GPU agrees with the CPU in f32, in
 //! native and in packed f16, and under WebGPU's limits; and each case runs where it says.
 
 #[path = "support/cases.rs"]
