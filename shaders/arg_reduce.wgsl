@@ -3,7 +3,7 @@
 // Grid: an invocation makes 4 neighbouring int64 elements of the output and walks the axis for each.
 // Bindings and parameters: lib/arg_reduce.wgsl. Addresses: lib/address.wgsl.
 // Prelude (docs/shaders.md): Stored4, Lane, lane_of; better(x, best), whether a later element replaces the
-// best so far; RANK, the dimensions that are opaque_index; WIDTH, invocations of a workgroup.
+// best so far; RANK, the dimensions that are kept; WIDTH, invocations of a workgroup.
 
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {

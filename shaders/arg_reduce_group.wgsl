@@ -4,7 +4,7 @@
 // walking a share of the axis for each of them; a workgroup has WIDTH / GROUP groups.
 // Bindings and parameters: lib/arg_reduce.wgsl. Addresses: lib/address.wgsl. Groups:
 // lib/reduction_group.wgsl. Prelude (docs/shaders.md): Stored4, Lane, lane_of; better(x, best), whether a
-// later element replaces the best so far; RANK, the dimensions that are opaque_index; WIDTH, GROUP, STRIDE.
+// later element replaces the best so far; RANK, the dimensions that are kept; WIDTH, GROUP, STRIDE.
 
 var<workgroup> values: array<Lane, WIDTH>;
 var<workgroup> places: array<u32, WIDTH>;

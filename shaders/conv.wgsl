@@ -18,8 +18,8 @@
 // in_group4, out_group4: channels of a group of the convolution, read and made; limit_w: columns of the
 // input that exist; rows: output rows of all images; row_groups, blocks_w: how blocks of pixels are
 // numbered; tail: valid lanes of the last input group; b_row: the step of lib/b_*.wgsl; flags, alpha, low,
-// high: lib/finish.wgsl; offset, step: where the output lies and how far apart its pixels are; zero, count:
-// lib/opaque.wgsl.
+// high: lib/finish.wgsl; offset, step: where the output lies and how far apart its pixels are; opaque_zero,
+// count: lib/opaque.wgsl.
 struct Params {
     in_h: u32, in_w: u32, in_c4: u32, out_h: u32,
     out_w: u32, out_c4: u32, rows: u32, kernel_h: u32,
@@ -27,7 +27,7 @@ struct Params {
     pad_w: i32, dilation_h: u32, dilation_w: u32, in_group4: u32,
     out_group4: u32, tail: u32, flags: u32, alpha: f32,
     low: f32, high: f32, limit_w: u32, row_groups: u32,
-    blocks_w: u32, b_row: u32, rows_first: u32, zero: u32,
+    blocks_w: u32, b_row: u32, rows_first: u32, opaque_zero: u32,
     count: u32, offset: u32, step: u32, spare: u32,
 }
 

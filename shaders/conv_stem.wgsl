@@ -18,7 +18,7 @@ struct Params {
     out_w: u32, out_c4: u32, rows: u32, blocks_w: u32,
     kernel_h: u32, stride_h: u32, dilation_h: u32, row_groups: u32,
     flags: u32, alpha: f32, low: f32, high: f32,
-    b_row: u32, offset: u32, zero: u32, count: u32,
+    b_row: u32, offset: u32, opaque_zero: u32, count: u32,
     step: u32, spare0: u32, spare1: u32, spare2: u32,
 }
 

@@ -15,7 +15,7 @@ struct Params {
     kernel_w: u32, stride_h: u32, stride_w: u32, pad_h: i32,
     pad_w: i32, dilation_h: u32, dilation_w: u32, limit_w: u32,
     flags: u32, alpha: f32, low: f32, high: f32,
-    row_groups: u32, zero: u32, count: u32, offset: u32,
+    row_groups: u32, opaque_zero: u32, count: u32, offset: u32,
     step: u32, spare0: u32, spare1: u32, spare2: u32,
 }
 

@@ -7,7 +7,7 @@
 // Bindings and parameters: lib/reduce.wgsl. Addresses: lib/address.wgsl. Sums over a group:
 // lib/reduction_group.wgsl. Prelude (docs/shaders.md): Stored4, load4, store4; first, next, prepare and last,
 // the reduction's start, step, what becomes of a term before it, and end (src/kernels/reduce.rs); RANK, the
-// dimensions that are opaque_index; TWO_PASSES, a maximum comes first; ADDS, next is a sum; EXTREME, next is
+// dimensions that are kept; TWO_PASSES, a maximum comes first; ADDS, next is a sum; EXTREME, next is
 // a choice; TOGETHER, the 4 elements lie in one group of the input at every step; ROWS; WIDTH, GROUP, STRIDE.
 
 // Steps of a walk whose terms are summed by themselves.

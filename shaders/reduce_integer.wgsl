@@ -6,7 +6,7 @@
 // Addresses: lib/address.wgsl.
 // Prelude (docs/shaders.md): Stored4, Lane, lane_of, pack4; wide(x), narrow(a), a lane to 64 bits and back;
 // first, next and last, the reduction's start, step and end (src/kernels/reduce_integer.rs); RANK, the
-// dimensions that are opaque_index; WIDTH, invocations of a workgroup.
+// dimensions that are kept; WIDTH, invocations of a workgroup.
 
 // The address of a term: offset + Σ kept coordinate · stride + i · step0 + j · step1, in elements;
 // `terms`: their number. count and items serve the reductions of floats, which have the same block.

@@ -9,11 +9,11 @@
 // workgroup; IN, OUT; Line, input_transform.
 
 // in_…: the input's sizes, in_c4 in groups of 4 channels; tiles_h, tiles_w: tiles of an image; tiles: of
-// all; zero: lib/opaque.wgsl; count: IN, as a number that the driver's compiler doesn't know.
+// all; opaque_zero: lib/opaque.wgsl; count: IN, as a number that the driver's compiler doesn't know.
 struct Params {
     in_h: i32, in_w: i32, in_c4: u32, tiles_h: u32,
     tiles_w: u32, tiles: u32, pad_h: i32, pad_w: i32,
-    per_row: u32, zero: u32, count: u32, spare: u32,
+    per_row: u32, opaque_zero: u32, count: u32, spare: u32,
 }
 
 @group(0) @binding(0) var<storage, read> input: array<Stored4>;

@@ -17,7 +17,7 @@ struct Params {
     mask_offset: u32, mask_batch: u32, mask_head: u32, mask_row: u32,
     offset: i32, left: i32, right: i32, tail: u32,
     scale: f32, softcap: f32, nothing: f32, depth4: u32,
-    value4: u32, rows: u32, zero: u32, chunk: u32,
+    value4: u32, rows: u32, opaque_zero: u32, chunk: u32,
 }
 
 // 2²⁹: a number of keys that stands for no end.

@@ -234,6 +234,6 @@ fn power64(a: vec2<u32>, y: f32, most: vec2<u32>) -> vec2<u32> {
     let negative = below && abs(y) < 16777216.0 && (i32(clamp(y, -16777216.0, 16777216.0)) & 1) != 0;
     let limit = select(most, add64(most, vec2<u32>(1u, 0u)), negative);
     let size = power_size(abs64(a), y);
-    let cached = select(size, limit, ltu64(limit, size));
-    return select(cached, neg64(cached), negative);
+    let held = select(size, limit, ltu64(limit, size));
+    return select(held, neg64(held), negative);
 }

@@ -59,7 +59,7 @@ fn sqrt_(x: f32) -> f32 {
     return select(from_bits(F32_NAN), x, (bits << 1u) == 0u || bits == F32_INFINITY || is_nan(x));
 }
 
-// x cached between 0 and 1; NaN passes, as it may not through clamp().
+// x held between 0 and 1; NaN passes, as it may not through clamp().
 fn unit_clamp(x: f32) -> f32 { return select(select(x, 0.0, x < 0.0), 1.0, x > 1.0); }
 
 // e^x within 2 units of roundoff: WGSL lets the built-in lose 3 + 2·|x| ulp, and drivers use the leave. x =

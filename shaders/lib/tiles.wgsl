@@ -6,8 +6,8 @@
 // C is m rows of n4 groups of columns, tiles_m × tiles_n tiles. Strides and offsets in groups of 4
 // elements. groups: of 4 along k, with PIXELS in each tap; b_rows: rows of B likewise; tail: valid lanes of
 // the last group along k. A batch is (outer, inner), of `inner`; flags, alpha, low, high: lib/finish.wgsl;
-// zero: lib/opaque.wgsl. From in_h on, with PIXELS: the image's sizes (limit_w: its columns that exist;
-// out_pixels: output pixels of an image) and the convolution's attributes.
+// opaque_zero: lib/opaque.wgsl. From in_h on, with PIXELS: the image's sizes (limit_w: its columns that
+// exist; out_pixels: output pixels of an image) and the convolution's attributes.
 struct Params {
     m: u32, n4: u32, groups: u32, tail: u32,
     a_offset: u32, a_row: u32, a_outer: u32, a_inner: u32,

@@ -1,6 +1,7 @@
 //! An open device: its capabilities, its memory, and wgpu's errors turned into ours.
 
 use super::adapter::{AdapterInfo, Compiler, Found, Selection, select};
+use super::detached::{self, Unfinished};
 use super::limits::LimitsOption;
 use super::pipelines::Pipelines;
 use super::time_limits::{Task, TimeLimits};
@@ -10,6 +11,7 @@ use crate::kernels::PARAMS_WINDOW;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Features that sardonyx uses where an adapter has them.
 const USEFUL: wgpu::Features = wgpu::Features::SHADER_F16
@@ -73,6 +75,38 @@ impl Memory {
     }
 }
 
+/// What the driver makes of a request for a device.
+type Opened = std::result::Result<(wgpu::Device, wgpu::Queue), wgpu::RequestDeviceError>;
+
+/// Asks the driver of `named` for a device, on a thread that can be left behind.
+///
+/// Errors: it takes longer than `limit`.
+fn opened(
+    adapter: &wgpu::Adapter,
+    descriptor: wgpu::DeviceDescriptor<'static>,
+    limit: Duration,
+    named: &str,
+) -> Result<Opened> {
+    let asked = (adapter.clone(), descriptor);
+    let open = |(adapter, descriptor): &(wgpu::Adapter, wgpu::DeviceDescriptor<'static>)| {
+        pollster::block_on(adapter.request_device(descriptor))
+    };
+    match detached::each(vec![asked], limit, open).map(|mut list| list.pop()) {
+        Ok(Some(opened)) => Ok(opened),
+        Err(Unfinished::Overdue(_)) => {
+            // Whatever wgpu waits for when an adapter is dropped, it isn't waited for here.
+            std::mem::forget(adapter.clone());
+            let more = format!("or give it more seconds with {}", Task::Compile.variable());
+            Err(Error::new(ErrorKind::Timeout, format!("{named} was not opened within {limit:?}"))
+                .remedy_by(format!("use {{}}, or another backend or driver, {more}"), &[Setting::Cpu]))
+        }
+        Ok(None) | Err(Unfinished::Failed) => {
+            Err(Error::device(format!("the driver of {named} failed while it opened a device"))
+                .remedy_by("use {}, or another backend or driver", &[Setting::Cpu]))
+        }
+    }
+}
+
 impl GpuDevice {
     /// Opens the device that a selection means; `None` is the CPU.
     ///
@@ -102,7 +136,8 @@ impl GpuDevice {
                 .remedy_by("try another {}, or {}", &[Setting::Device, Setting::Cpu])
                 .caused_by(problem)
         };
-        let (raw, queue) = pollster::block_on(adapter.request_device(&descriptor)).map_err(refused)?;
+        let (raw, queue) =
+            opened(adapter, descriptor, time_limits.compile, &info.named())?.map_err(refused)?;
         let faults = Arc::<Mutex<Faults>>::default();
         let (for_errors, for_loss) = (faults.clone(), faults.clone());
         raw.on_uncaptured_error(Arc::new(move |error| {

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// driver back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeLimits {
-    /// For one kernel's compilation.
+    /// For one kernel's compilation, and for opening a device.
     pub compile: Duration,
     /// For what is submitted at once: at most a whole run of a model.
     pub run: Duration,
