@@ -34,6 +34,7 @@ pub fn attention(
     want: &[f64],
     own: ReferenceRounding,
 ) -> Result<Allowed> {
+    // By type: the bound follows the operator's definition step by step, masks and windows included.
     let op = node.op.downcast::<Attention>().ok_or_else(|| Error::internal("attention of another kind"))?;
     if index == 1 || index == 2 {
         return Ok(super::bounds::exact(inputs, want));

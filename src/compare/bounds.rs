@@ -244,6 +244,7 @@ fn contraction(
     let tiny = length as f64 * f32::MIN_POSITIVE as f64;
     let fixed: Vec<f64> = magnitude.iter().map(|m| (operands + folded) * m + tiny).collect();
     let (mut tiles, mut touched) = (None, None);
+    // By type: Winograd's tiles go by the convolution's window.
     if let (Some(tile), Some(conv), [Some(x), Some(w), ..]) =
         (winograd, bare.op.downcast::<Conv>(), &magnitudes[..])
     {

@@ -15,7 +15,6 @@ use crate::graph::ValueId;
 use crate::kernels::epilogue::HAS_BIAS;
 use crate::kernels::{Dispatch, Packing};
 use crate::ops::Operator;
-use crate::ops::matrix::{gemm::Gemm, matmul::MatMul};
 use crate::ops::nn::conv::Conv;
 use crate::passes::set_epilogue;
 use crate::plan::{Allocation, Constant, Plan, StepKind, mode_of};
@@ -248,6 +247,7 @@ fn reads_right_padding(plan: &Plan, node: &Node) -> bool {
         let id = node.inputs.get(index).copied().flatten()?;
         plan.facts.get(id.0 as usize)?.as_ref().map(|fact| fact.shape.as_slice())
     };
+    // By type: the fault is one of convolutions alone.
     let (Some(conv), Some(x), Some(w)) = (node.op.downcast::<Conv>(), shape(0), shape(1)) else {
         return false;
     };
@@ -270,12 +270,10 @@ fn without_last(tensor: &Tensor, axis: usize) -> Result<Tensor> {
 
 /// The axis of a contraction's weights along which it sums.
 fn summed_axis(node: &Node, rank: usize) -> usize {
-    if let Some(gemm) = node.op.downcast::<Gemm>() {
-        gemm.trans_b as usize
-    } else if node.op.downcast::<MatMul>().is_some() {
-        rank.saturating_sub(2)
-    } else {
-        1
+    match node.op.product() {
+        Some(product) if product.trans_b => rank.saturating_sub(1),
+        Some(_) => rank.saturating_sub(2),
+        None => 1,
     }
 }
 

@@ -81,6 +81,7 @@ impl ConvBlock {
         let mut shape: Vec<usize> = x.shape().to_vec();
         let mut steps = vec![];
         for ((part, others), packed) in self.with_inputs(inputs).zip(packed) {
+            // By type: the rewrite below put convolutions there.
             let (Some(conv), Some(w)) = (part.inner().downcast::<Conv>(), others.first().copied().flatten())
             else {
                 return Ok(None);
@@ -317,6 +318,7 @@ pub fn rewrite(graph: &mut Graph) {
             continue;
         }
         let nodes: Vec<Node> = members.iter().map(|&index| graph.nodes[index].clone()).collect();
+        // By type: what the rewrite to channels innermost left.
         let parts: Option<Vec<ChannelsLast>> =
             nodes.iter().map(|node| node.op.downcast::<ChannelsLast>().cloned()).collect();
         let (Some(parts), [head, .., tail], Some(&last)) = (parts, nodes.as_slice(), members.last()) else {
@@ -344,6 +346,7 @@ pub fn rewrite(graph: &mut Graph) {
 /// The convolution of a node with channels innermost, its weights packed before a run: one of float32 over
 /// two axes.
 fn convolution<'a>(graph: &Graph, node: &'a Node) -> Option<&'a Conv> {
+    // By type: the block is of convolutions.
     let conv = node.op.downcast::<ChannelsLast>()?.inner().downcast::<Conv>()?;
     let w = weights(graph, node)?;
     // With groups, one filter for each channel alone.

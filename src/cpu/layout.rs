@@ -219,6 +219,7 @@ impl Rewrite<'_> {
         if !self.is_image(out) || !node.inputs.iter().flatten().any(|id| self.last.contains_key(id)) {
             return Ok(false);
         }
+        // By type: its axes are an input, which has to follow.
         if let Some(reduce) = node.op.downcast::<Reduce>() {
             return self.reduce(reduce, node, x);
         }

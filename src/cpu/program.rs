@@ -32,6 +32,7 @@ impl Weights {
     fn of(&self, graph: &Graph, node: &Node) -> Result<Option<Arc<Packed>>> {
         let constants: Vec<Option<&Tensor>> =
             node.inputs.iter().map(|id| id.and_then(|id| graph.constant(id))).collect();
+        // By type: the step holds several operators, each with weights of its own.
         let Some(chain) = node.op.downcast::<ConvBlock>() else { return self.packed(&*node.op, &constants) };
         let parts = chain.with_inputs(Operands::new(&constants)).map(|(part, others)| {
             let constants: Vec<Option<&Tensor>> = std::iter::once(None).chain(others).collect();

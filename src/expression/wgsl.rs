@@ -95,9 +95,8 @@ impl Lane {
 
 /// A function `NAME(x0, x1, …)` of scalars and everything that it calls.
 pub fn to_wgsl(name: &str, expression: &Pointwise, operands: &[DType]) -> Result<String, Unsupported> {
-    let problem = |error: crate::Error| Unsupported::new(error.message().to_string());
     let lanes = operands.iter().map(|&dtype| Lane::of(dtype)).collect::<Result<Vec<_>, _>>()?;
-    let types = expression.types(operands).map_err(problem)?;
+    let types = expression.types(operands)?;
     let steps = types.iter().map(|&dtype| Lane::of(dtype)).collect::<Result<Vec<_>, _>>()?;
     let mut helpers = BTreeSet::new();
     let mut body = String::new();

@@ -96,7 +96,7 @@ fn opened(
         Err(Unfinished::Overdue(_)) => {
             // Whatever wgpu waits for when an adapter is dropped, it isn't waited for here.
             std::mem::forget(adapter.clone());
-            let more = format!("or give it more seconds with {}", Task::Compile.variable());
+            let more = format!("or give it more seconds with {}", Task::Either.variable());
             Err(Error::new(ErrorKind::Timeout, format!("{named} was not opened within {limit:?}"))
                 .remedy_by(format!("use {{}}, or another backend or driver, {more}"), &[Setting::Cpu]))
         }
@@ -137,7 +137,7 @@ impl GpuDevice {
                 .caused_by(problem)
         };
         let (raw, queue) =
-            opened(adapter, descriptor, time_limits.compile, &info.named())?.map_err(refused)?;
+            opened(adapter, descriptor, Task::Either.limit(time_limits), &info.named())?.map_err(refused)?;
         let faults = Arc::<Mutex<Faults>>::default();
         let (for_errors, for_loss) = (faults.clone(), faults.clone());
         raw.on_uncaptured_error(Arc::new(move |error| {

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// driver back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeLimits {
-    /// For one kernel's compilation, and for opening a device.
+    /// For one kernel's compilation.
     pub compile: Duration,
     /// For what is submitted at once: at most a whole run of a model.
     pub run: Duration,
@@ -50,7 +50,7 @@ fn seconds(name: &str, text: &str) -> Result<Duration> {
 pub(super) enum Task {
     Compile,
     Run,
-    /// What may wait behind a compilation, or be one: uploads, first dispatches.
+    /// What may wait behind a compilation, or be one: uploads, first dispatches, the opening of a device.
     Either,
 }
 

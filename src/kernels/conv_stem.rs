@@ -128,10 +128,7 @@ fn padded(at: &mut dyn Lowering, s: &ConvSizes) -> Result<View, Unsupported> {
         return at.in_layout(view, Layout::Rows4);
     }
     let whole = at.scratch(&Fact::new(DType::F32, vec![s.n, s.in_c, height, width]), Layout::Rows4)?;
-    let zero = at.table(
-        "padding",
-        Tensor::scalar(0f32).reshape([1]).map_err(|error| Unsupported::new(error.message()))?,
-    )?;
+    let zero = at.table("padding", Tensor::scalar(0f32).reshape([1])?)?;
     at.copy(&zero.broadcast(&whole.shape), &whole)?;
     let mut inside = View { shape: view.shape.clone(), ..whole.clone() };
     inside.offset += s.pad[0] * whole.strides[2] as usize + s.pad[1];

@@ -111,7 +111,7 @@ pub trait Lowering {
         let value = self
             .constant(index)
             .ok_or_else(|| Unsupported::new(format!("input {index} is not known when the plan is made")))?;
-        value.to_i64s().map_err(|error| Unsupported::new(error.message()))
+        value.to_i64s().map_err(Unsupported::from)
     }
     /// How the float input is stored: what a kernel's prelude needs.
     fn float_storage(&self, index: usize) -> Result<ElementFormat, Unsupported> {

@@ -162,7 +162,7 @@ pub fn reduced(
         (0..rank).map(|axis| if axes.contains(&axis) { 1 } else { input.shape[axis] }).collect();
     if input.count() == 0 {
         // One value for all, that of no terms.
-        let none = reduction.of_nothing(dtype).map_err(|error| Unsupported::new(error.message()))?;
+        let none = reduction.of_nothing(dtype)?;
         return Ok(at.table("the reduction of nothing", none)?.broadcast(&kept_shape));
     }
     // The result lies like the input where that keeps its groups together (a mean over the pixels of

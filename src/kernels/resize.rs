@@ -65,7 +65,7 @@ pub fn emit(at: &mut dyn Lowering, taps: &[Taps], extrapolation: f32) -> Result<
         })
     });
     let table: Vec<i32> = entries.flatten().collect();
-    let table = Tensor::new([table.len()], table).map_err(|error| Unsupported::new(error.message()))?;
+    let table = Tensor::new([table.len()], table)?;
     let input = at.input(0, Layout::ChannelsLast4)?;
     let output = at.output(0, Layout::ChannelsLast4)?;
     let to_u32 = |value: usize| {

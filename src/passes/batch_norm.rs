@@ -24,11 +24,13 @@ pub fn rewrite(graph: &mut Graph) -> Result<bool> {
 fn fold(graph: &mut Graph, index: usize) -> Result<bool> {
     let node = &graph.nodes[index];
     let uses = graph.uses();
+    // By type: the pattern is these two operators.
     let plain = node.op.downcast::<Conv>().is_some()
         && node.op.epilogue().is_some_and(|epilogue| epilogue.is_identity());
     let Some(result) = node.outputs.first().copied().flatten().filter(|_| plain) else { return Ok(false) };
     let Some(outer) = only_reader(graph, &uses, result) else { return Ok(false) };
     let norm = &graph.nodes[outer];
+    // By type: see above.
     let Some(op) = norm.op.downcast::<BatchNormalization>() else { return Ok(false) };
     let constant = |id: Option<crate::graph::ValueId>| id.and_then(|id| graph.constant(id));
     let Some(weights) = constant(node.inputs[1]) else { return Ok(false) };

@@ -28,6 +28,7 @@ pub fn rewrite(graph: &mut Graph) -> Result<bool> {
     for node in &mut graph.nodes {
         redirect(node, &same);
         let &[Some(result)] = &node.outputs[..] else { continue };
+        // By type: the operators that can tell whether they are equal.
         if node.op.expression().is_none() && node.op.downcast::<Reshape>().is_none() {
             continue;
         }
@@ -45,5 +46,6 @@ pub fn rewrite(graph: &mut Graph) -> Result<bool> {
 
 fn does_the_same(a: &Node, b: &Node) -> bool {
     let functions = a.op.expression().zip(b.op.expression()).is_some_and(|(a, b)| a == b);
+    // By type: see above.
     functions || a.op.downcast::<Reshape>().zip(b.op.downcast::<Reshape>()).is_some_and(|(a, b)| a == b)
 }

@@ -22,6 +22,7 @@ pub fn rewrite(graph: &mut Graph) -> Result<bool> {
 
 fn fold(graph: &mut Graph, index: usize) -> Result<bool> {
     let node = &graph.nodes[index];
+    // By type: what takes a bias by channels, as the first dimension of its weights.
     let plain = node.op.downcast::<Conv>().is_some()
         && node.op.epilogue().is_some_and(|epilogue| epilogue.is_identity());
     let Some(result) = node.outputs.first().copied().flatten().filter(|_| plain) else { return Ok(false) };

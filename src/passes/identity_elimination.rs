@@ -25,6 +25,7 @@ pub fn rewrite(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<bool> {
 
 /// Makes a CastLike a cast to the type that is known by now.
 fn settled(node: &mut Node, facts: &[Option<Fact>]) -> bool {
+    // By type: the rewrite makes another CastLike of it.
     let Some(&CastLike { to: None, saturate }) = node.op.downcast::<CastLike>() else { return false };
     let Some(to) = node
         .outputs
@@ -45,6 +46,7 @@ fn settled(node: &mut Node, facts: &[Option<Fact>]) -> bool {
 fn passed(node: &Node, facts: &[Option<Fact>]) -> Option<(ValueId, ValueId)> {
     let fact = |id: ValueId| facts.get(id.0 as usize)?.as_ref();
     let &[Some(result)] = &node.outputs[..] else { return None };
+    // By type: a cast, as the table's row is below.
     let cast = node.op.downcast::<CastLike>().is_some();
     let step = node
         .op

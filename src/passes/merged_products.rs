@@ -149,10 +149,10 @@ impl<'a> Search<'a> {
     fn goes_into_heads(&self, result: ValueId) -> bool {
         let heads = |node: &Node| {
             let shape = node.inputs.get(1).copied().flatten().and_then(|id| self.graph.constant(id));
-            // Three axes of four would merge batch and heads, which lie no constant step apart.
+            // By type: of the views this one alone makes heads. Three axes of four would merge batch and heads, which lie no constant step apart.
             let reshape = matches!(node.op.downcast::<Reshape>(), Some(Reshape::To { .. }))
                 && shape.is_none_or(|shape| shape.len() > 3);
-            // They take heads as one axis, too.
+            // By type: they take heads as one axis, too.
             let heads =
                 node.op.downcast::<Attention>().is_some() || node.op.downcast::<RotaryEmbedding>().is_some();
             reshape || heads || node.op.reads() == Reads::Shape

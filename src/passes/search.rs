@@ -40,6 +40,7 @@ impl<'a> Search<'a> {
         self.graph.nodes[node].inputs.get(index).copied().flatten()
     }
     pub fn operator<T: Operator>(&self, node: usize) -> Option<&T> {
+        // By type: a pattern names its operators.
         self.graph.nodes[node].op.downcast::<T>()
     }
     pub fn producer(&self, value: ValueId) -> Option<usize> {

@@ -4,15 +4,14 @@
 use crate::base::Fact;
 use crate::error::Result;
 use crate::graph::{Graph, Node};
-use crate::ops::shape::shape_of::ShapeOf;
+use crate::ops::Reads;
 
 pub fn rewrite(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<bool> {
     let before = graph.nodes.len();
     let known = |node: &Node| {
         let &[Some(result)] = &node.outputs[..] else { return None };
         let value = facts.get(result.0 as usize)?.as_ref()?.value.clone()?;
-        (node.op.downcast::<ShapeOf>().is_some() && !graph.outputs.contains(&result))
-            .then_some((result, value))
+        (node.op.reads() == Reads::Shape && !graph.outputs.contains(&result)).then_some((result, value))
     };
     let mut kept = Vec::with_capacity(before);
     for node in std::mem::take(&mut graph.nodes) {

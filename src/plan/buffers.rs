@@ -94,7 +94,7 @@ impl Builder {
     fn push_place(&mut self, buffer: PlannedBuffer) -> Result<View, Unsupported> {
         let physical: Vec<usize> =
             buffer.layout.physical(&buffer.fact.shape).iter().map(|dim| dim.1).collect();
-        let elements = element_count(&physical).map_err(|error| Unsupported::new(error.message()))?;
+        let elements = element_count(&physical)?;
         let bytes = elements as u64 * buffer.storage.element_bytes() as u64;
         let limit = self.capabilities.max_binding();
         // A constant as it lies in the model may be of any size, as long as kernels bind packed parts of it
@@ -203,7 +203,7 @@ impl Builder {
         }
         let zero =
             crate::tensor::cast(&Tensor::scalar(0f32), dtype, true).and_then(|tensor| tensor.reshape([1]));
-        Ok(self.table(&label, zero.map_err(|error| Unsupported::new(error.message()))?)?.buffer)
+        Ok(self.table(&label, zero?)?.buffer)
     }
 
     pub(super) fn in_layout(&mut self, view: View, layout: Layout) -> Result<View, Unsupported> {

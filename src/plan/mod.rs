@@ -18,6 +18,7 @@ mod planner;
 mod print;
 mod report;
 mod sub_buffer;
+mod transaction;
 
 pub use crate::base::{
     BufferId, Capabilities, Cooperative, ElementFormat, Layout, Precision, TileConfiguration, Unsupported,

@@ -131,13 +131,10 @@ impl Builder {
             .map(|id| id.map_or(Some(Fact::new(DType::F32, vec![])), |id| self.fact(id).cloned()))
             .collect();
         let outputs = outputs.ok_or_else(|| Error::internal("an output has no type").at_node(&node.name))?;
-        let (buffers, steps, constants, reports) =
-            (self.buffers.len(), self.steps.len(), self.constants.len(), self.reports.len());
-        self.dispatches.clear();
-        self.decisions.clear();
-        let op = node.op.clone();
-        let lowered = match op.gpu() {
-            Some(op) => op.lower(&mut NodeLowering { builder: self, node, inputs, outputs }),
+        let lowered = match node.op.gpu() {
+            Some(op) => {
+                self.transaction(|builder| op.lower(&mut NodeLowering { builder, node, inputs, outputs }))
+            }
             None => Err(Unsupported::new("no GPU kernel yet")),
         };
         match lowered {
@@ -147,18 +144,6 @@ impl Builder {
                 Ok(Placement::Gpu)
             }
             Err(reason) => {
-                // Takes back whatever a half-done lowering left.
-                self.buffers.truncate(buffers);
-                self.parts.values_mut().for_each(|parts| parts.retain(|part| (part.0 as usize) < buffers));
-                self.steps.truncate(steps);
-                self.constants.truncate(constants);
-                self.reports.truncate(reports);
-                self.dispatches.clear();
-                self.decisions.clear();
-                self.copies.retain(|(_, _, to)| (to.buffer.0 as usize) < buffers);
-                for located in self.located.values_mut() {
-                    located.view.take_if(|view| view.buffer.0 as usize >= buffers);
-                }
                 self.cpu_node(index, node, &reason.0)?;
                 Ok(Placement::Cpu(reason.0))
             }

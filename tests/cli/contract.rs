@@ -444,4 +444,14 @@ fn a_driver_that_takes_too_long_is_an_error() {
         assert_eq!(ended("cpu", variable, "0").0, Some(0));
         assert_eq!(ended("gpu", variable, "600.5").0, Some(0));
     }
+    // The opening of a device has the time of both.
+    let output = command(&["run", DIGITS, "--device", "gpu"])
+        .envs([("SARDONYX_COMPILE_TIMEOUT", "0"), ("SARDONYX_RUN_TIMEOUT", "0")])
+        .output()
+        .unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    for part in [&adapter, "was not opened within 0ns", "--device cpu", "SARDONYX_RUN_TIMEOUT"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
 }

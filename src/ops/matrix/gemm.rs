@@ -231,9 +231,7 @@ impl Operator for Gemm {
 impl Lower for Gemm {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let storage = at.float_storage(0)?;
-        let (m, n, k) = self
-            .sizes(&at.fact(0)?.shape, &at.fact(1)?.shape)
-            .map_err(|error| Unsupported::new(error.message()))?;
+        let (m, n, k) = self.sizes(&at.fact(0)?.shape, &at.fact(1)?.shape)?;
         let (a, b) = (at.view(0)?, at.view(1)?);
         let a = if self.trans_a { a.permuted(&[1, 0]) } else { a };
         let b = if self.trans_b { b.permuted(&[1, 0]) } else { b };

@@ -132,7 +132,7 @@ impl Lower for MatMul {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let storage = at.float_storage(0)?;
         let (a_shape, b_shape) = (at.fact(0)?.shape.clone(), at.fact(1)?.shape.clone());
-        let mut s = shapes(&a_shape, &b_shape).map_err(|error| Unsupported::new(error.message()))?;
+        let mut s = shapes(&a_shape, &b_shape)?;
         let (a, b) = (at.view(0)?, at.view(1)?);
         let a =
             if a.shape == s.a { a } else { at.in_layout(a, Layout::Dense)?.reshaped_or(&s.a, "a factor")? };

@@ -194,7 +194,7 @@ impl Lower for ConvTranspose {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let storage = at.float_storage(0)?;
         let (x, w) = (at.fact(0)?.shape.clone(), at.fact(1)?.shape.clone());
-        let geometry = self.geometry(&x, &w, None).map_err(|error| Unsupported::new(error.message()))?;
+        let geometry = self.geometry(&x, &w, None)?;
         let g = geometry.two().ok_or_else(|| {
             Unsupported::new("transposed convolution over three or more spatial dimensions")
         })?;

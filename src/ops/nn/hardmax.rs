@@ -66,8 +66,7 @@ impl Lower for Hardmax {
     /// The index of the largest element, made "on" there.
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let (dtype, shape) = (at.fact(0)?.dtype, at.fact(0)?.shape.clone());
-        let problem = |error: crate::Error| Unsupported::new(error.message());
-        let (before, length, after) = self.along.split(&shape).map_err(problem)?;
+        let (before, length, after) = self.along.split(&shape)?;
         let storages = [at.storage(dtype)?, at.storage(DType::I64)?];
         let input = at.input(0, Layout::Dense)?;
         let split = View {
@@ -80,7 +79,7 @@ impl Lower for Hardmax {
         if output.count() == 0 {
             return Ok(());
         }
-        let values = cast(&Tensor::int64s([0, 1]), dtype, true).map_err(problem)?;
+        let values = cast(&Tensor::int64s([0, 1]), dtype, true)?;
         let values = at.table("off and on", values)?;
         arg_reduce::emit_view(at, dtype, &split, 1, (true, false), &indices)?;
         one_hot::emit(at, storages, &indices, &values, [length, after], &output)

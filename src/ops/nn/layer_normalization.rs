@@ -220,7 +220,7 @@ impl Operator for LayerNormalization {
 impl Lower for LayerNormalization {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let shape = at.fact(0)?.shape.clone();
-        let first = axis(self.axis, shape.len()).map_err(|error| Unsupported::new(error.message()))?;
+        let first = axis(self.axis, shape.len())?;
         if at.has_output(1) || at.has_output(2) {
             let storage = at.storage(self.stash)?;
             if !storage.is_float() {

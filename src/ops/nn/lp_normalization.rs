@@ -155,8 +155,7 @@ impl Lower for Normalization {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let reduction = match self {
             Normalization::Lp { axis: along, p } => {
-                let along =
-                    axis(*along, at.fact(0)?.rank()).map_err(|error| Unsupported::new(error.message()))?;
+                let along = axis(*along, at.fact(0)?.rank())?;
                 return crate::kernels::lp_normalize::emit(at, along, *p == 2);
             }
             Normalization::GlobalPool { p: 1 } => Reduction::L1,

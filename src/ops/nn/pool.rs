@@ -153,8 +153,7 @@ impl Lower for Pool {
         if self.indices {
             return Err(Unsupported::new("MaxPool's indices"));
         }
-        let geometry =
-            self.geometry(&at.fact(0)?.shape).map_err(|error| Unsupported::new(error.message()))?;
+        let geometry = self.geometry(&at.fact(0)?.shape)?;
         emit(at, &geometry, self.kind)
     }
 }

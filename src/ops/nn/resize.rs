@@ -302,14 +302,8 @@ impl Lower for Resize {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let shape = at.fact(0)?.shape.clone();
         let value = |index: usize| at.constant(index).filter(|value| !value.is_empty());
-        let plan = self
-            .plan(&shape, value(1), value(2), value(3))
-            .map_err(|error| Unsupported::new(error.message()))?;
-        let taps = plan
-            .iter()
-            .map(|axis| taps(axis, &self.sampling))
-            .collect::<Result<Vec<Taps>>>()
-            .map_err(|error| Unsupported::new(error.message()))?;
+        let plan = self.plan(&shape, value(1), value(2), value(3))?;
+        let taps = plan.iter().map(|axis| taps(axis, &self.sampling)).collect::<Result<Vec<Taps>>>()?;
         crate::kernels::resize::emit(at, &taps, self.extrapolation)
     }
 }

@@ -279,9 +279,7 @@ impl Lower for RotaryEmbedding {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let shape = |index: usize| at.fact(index).map(|fact| &fact.shape[..]);
         let positions = if at.has_input(POSITIONS) { Some(shape(POSITIONS)?) } else { None };
-        let sizes = self
-            .sizes(shape(0)?, shape(1)?, shape(2)?, positions)
-            .map_err(|error| Unsupported::new(error.message()))?;
+        let sizes = self.sizes(shape(0)?, shape(1)?, shape(2)?, positions)?;
         rotary::emit(at, &sizes, self.interleaved, self.whole)
     }
 }

@@ -98,8 +98,7 @@ impl Operator for Softmax {
 impl Lower for Softmax {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let shape = at.fact(0)?.shape.clone();
-        let problem = |error: crate::Error| Unsupported::new(error.message());
-        let (before, length, after) = self.split(&shape).map_err(problem)?;
+        let (before, length, after) = self.split(&shape)?;
         if shape.is_empty() {
             return Err(Unsupported::new("softmax of a scalar"));
         }
@@ -114,7 +113,7 @@ impl Lower for Softmax {
                 .ok_or_else(|| Unsupported::new("an empty softmax"))?;
             return crate::kernels::softmax::emit_rows(at, rows, &shape, self.logarithm);
         }
-        crate::kernels::softmax::emit(at, resolved.map_err(problem)?, self.logarithm)
+        crate::kernels::softmax::emit(at, resolved?, self.logarithm)
     }
 }
 

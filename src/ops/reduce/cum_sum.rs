@@ -88,8 +88,7 @@ impl Operator for CumSum {
 
 impl Lower for CumSum {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
-        let axis =
-            single(&at.ints(1)?, at.fact(0)?.rank()).map_err(|error| Unsupported::new(error.message()))?;
+        let axis = single(&at.ints(1)?, at.fact(0)?.rank())?;
         cum_sum::emit(at, axis, self.how)
     }
 }

@@ -90,7 +90,7 @@ impl Lower for Reduce {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let rank = at.fact(0)?.rank();
         let given = if at.has_input(1) { Some(at.ints(1)?) } else { None };
-        let axes = self.axes(given, rank).map_err(|error| Unsupported::new(error.message()))?;
+        let axes = self.axes(given, rank)?;
         if axes.is_empty()
             && self.noop_with_empty_axes
             && matches!(

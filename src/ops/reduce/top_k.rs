@@ -103,8 +103,7 @@ impl Operator for TopK {
 impl Lower for TopK {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let wanted = at.ints(1)?;
-        let (axis, shape) =
-            self.shape(&at.fact(0)?.shape, &wanted).map_err(|error| Unsupported::new(error.message()))?;
+        let (axis, shape) = self.shape(&at.fact(0)?.shape, &wanted)?;
         crate::kernels::top_k::emit(at, axis, shape[axis], self.largest)
     }
 }

@@ -135,7 +135,7 @@ impl Operator for Blocks {
 impl Lower for Blocks {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let view = at.view(0)?;
-        let steps = self.steps(&view.shape).map_err(|error| Unsupported::new(error.message()))?;
+        let steps = self.steps(&view.shape)?;
         let split = match view.reshaped(&steps.split) {
             Some(split) => split,
             None if view.count() == 0 => return Err(Unsupported::new("a tensor without elements")),

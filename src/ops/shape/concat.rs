@@ -117,7 +117,7 @@ impl Operator for Concat {
 impl Lower for Concat {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let fact = at.output_fact(0)?.clone();
-        let axis = index::axis(self.axis, fact.rank()).map_err(|error| Unsupported::new(error.message()))?;
+        let axis = index::axis(self.axis, fact.rank())?;
         let parts = (0..at.input_count()).map(|part| at.view(part)).collect::<Result<Vec<_>, _>>()?;
         // A padded layout, so that no two rows of a part share a group of 4.
         let last = parts.iter().any(|part| {

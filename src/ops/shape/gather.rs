@@ -215,8 +215,8 @@ impl Lower for Gather {
         if let (Gather::Slices { axis: a }, Some(index)) =
             (self, at.constant(1).filter(|index| index.len() == 1))
         {
-            let place = axis(*a, data.shape.len()).map_err(|error| Unsupported::new(error.message()))?;
-            let index = index.to_i64s().map_err(|error| Unsupported::new(error.message()))?[0];
+            let place = axis(*a, data.shape.len())?;
+            let index = index.to_i64s()?[0];
             let size = data.shape[place] as i64;
             let index = if index < 0 { index + size } else { index };
             if !(0..size).contains(&index) {
@@ -229,9 +229,7 @@ impl Lower for Gather {
             return at.alias_reshaped(view, &shape);
         }
         let indices = at.view(1)?;
-        let addressing = self
-            .addressing((&data.shape, &data.strides), (&indices.shape, &indices.strides))
-            .map_err(|error| Unsupported::new(error.message()))?;
+        let addressing = self.addressing((&data.shape, &data.strides), (&indices.shape, &indices.strides))?;
         emit(at, &data, &indices, &addressing)
     }
 }

@@ -69,7 +69,7 @@ impl Operator for ConstantOfShape {
 impl Lower for ConstantOfShape {
     /// What is too large for the plan to compute is one element seen many times.
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
-        let scalar = self.value.reshape([]).map_err(|error| Unsupported::new(error.message()))?;
+        let scalar = self.value.reshape([])?;
         let shape = at.output_fact(0)?.shape.clone();
         // Who needs the elements one after the other makes a copy, which has to fit.
         let (bytes, most) =

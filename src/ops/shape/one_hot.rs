@@ -85,11 +85,10 @@ impl Operator for OneHot {
 
 impl Lower for OneHot {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
-        let problem = |error: Error| Unsupported::new(error.message());
         let depth = at
             .constant(1)
             .ok_or_else(|| Unsupported::new("a depth that is not known when the plan is made"))?;
-        let (axis, _) = self.shape(&at.fact(0)?.shape, depth_of(depth).map_err(problem)?).map_err(problem)?;
+        let (axis, _) = self.shape(&at.fact(0)?.shape, depth_of(depth)?)?;
         let storages = [at.storage(at.fact(2)?.dtype)?, at.storage(at.fact(0)?.dtype)?];
         if at.fact(2)?.count() != 2 {
             return Err(Unsupported::new("values that are not [off, on]"));

@@ -208,15 +208,14 @@ impl Operator for Scatter {
 
 impl Lower for Scatter {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
-        let problem = |error: Error| Unsupported::new(error.message());
         let shape = at.fact(0)?.shape.clone();
         let mut unique = false;
         if let Some(indices) = at.constant(1).filter(|_| self.reduction.is_some()) {
-            let mut targets = self.targets(&shape, indices).map_err(problem)?;
+            let mut targets = self.targets(&shape, indices)?;
             targets.sort_unstable();
             unique = targets.windows(2).all(|pair| pair[0] != pair[1]);
         }
-        let addressing = self.addressing(&shape, &at.fact(1)?.shape).map_err(problem)?;
+        let addressing = self.addressing(&shape, &at.fact(1)?.shape)?;
         crate::kernels::scatter::emit(at, &addressing, self.reduction, unique)
     }
 }

@@ -141,8 +141,7 @@ impl Lower for Slice {
         let list =
             |at: &dyn Lowering, index| if at.has_input(index) { at.ints(index).map(Some) } else { Ok(None) };
         let (starts, stage, given, steps) = (at.ints(1)?, at.ints(2)?, list(at, 3)?, list(at, 4)?);
-        let ranges = ranges(&view.shape, &starts, &stage, given, steps)
-            .map_err(|error| Unsupported::new(error.message()))?;
+        let ranges = ranges(&view.shape, &starts, &stage, given, steps)?;
         for range in &ranges {
             view.offset = (view.offset as isize + range.first as isize * view.strides[range.axis]) as usize;
             view.strides[range.axis] *= range.step as isize;

@@ -70,8 +70,7 @@ fn mask(
 pub(super) fn lower(at: &mut dyn Lowering, op: &Attention) -> Result<(), Unsupported> {
     let facts: Vec<Option<Fact>> = (0..=LENGTHS).map(|index| at.fact(index).ok().cloned()).collect();
     let refs: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
-    let sizes =
-        AttentionSizes::of(op, Operands::new(&refs)).map_err(|error| Unsupported::new(error.message()))?;
+    let sizes = AttentionSizes::of(op, Operands::new(&refs))?;
     if at.has_output(3) {
         return Err(Unsupported::new("attention that gives out its scores"));
     }
