@@ -22,7 +22,7 @@ struct Document<'a> {
     left_out: usize,
 }
 
-/// Writes the distinct shaders of the kernel with this stem, or of all, in the standard's flavor.
+/// Writes the distinct shaders of the kernel with this stem, or of all, in the standard's WGSL.
 ///
 /// Errors: an unknown kernel or other limits than WebGPU's (usage), a folder that can't be written.
 pub fn write(kernel: &str, folder: &Path, limits: Option<&str>, json: &JsonOption) -> Result<Outcome> {

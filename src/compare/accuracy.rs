@@ -51,7 +51,7 @@ pub fn rounding(row: &str, args: &[f64], value: f64) -> f64 {
         "Gelu" => relative(4.0) + 10.0 * x.abs(),
         "GeluTanh" => relative(4.0) + 24.0 * x.abs(),
         "HardSwish" => relative(6.0) + 6.0 * x.abs(),
-        // Far from both stage of the slope the result is one of them.
+        // Far from both ends of the slope the result is one of them.
         "HardSigmoid" => 2.0 * ((x * other(1)).abs().min(1.0 + 2.0 * other(2).abs()) + other(2).abs()),
         "Softsign" => relative(2.0 + DIVISION),
         // e^x − 1: absolute where the exponential is taken, a series near 0.

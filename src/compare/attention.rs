@@ -26,7 +26,7 @@ struct Off {
 /// eⱼ is the score's own error, that of its exponential, and those of the factors by which a running maximum
 /// scales what there is. Then come the sum over n values and the quotient: (2n + 5)·u·Σ pⱼ·|vⱼ|. A score
 /// whose products leave float32's range weighs nothing or makes the whole row NaN; a sum of the values that
-/// leaves it stage as no number.
+/// leaves it ends as no number.
 pub fn attention(
     node: &Node,
     index: usize,

@@ -11,7 +11,7 @@ use serde::Serialize;
 pub struct Allowed {
     pub fixed: Vec<f64>,
     pub scaled: Vec<f64>,
-    /// Elements whose own sum leaves float32's range: whether it stage as a number depends on the order of
+    /// Elements whose own sum leaves float32's range: whether it ends as a number depends on the order of
     /// its terms. Empty: none.
     pub open: Vec<bool>,
     pub formula: String,

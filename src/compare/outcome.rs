@@ -75,7 +75,7 @@ impl Comparator<'_> {
                     }
                 }
             }
-            // DeviceRounding where the reference isn't met alone: a view's take a run of the plan in float64.
+            // Made where the reference isn't met alone: a view's take a run of the plan in float64.
             let others = || match (&self.options.reference, held) {
                 // What is recorded is what is right.
                 (Reference::Outputs(_), _) => Ok(vec![]),
@@ -113,7 +113,7 @@ impl Comparator<'_> {
         let wide = self.rewritten_wide(planned, facts)?;
         let results =
             cpu::run(wide.as_ref().unwrap_or(planned), inputs, EvalPrecision::Oracle, &mut |_, _| {})?;
-        // No range stage here: what a rewrite does is to be right for values of any size.
+        // No range ends here: what a rewrite does is to be right for values of any size.
         let unbounded = self.sets.unbounded(self.session.original(), inputs)?;
         let mut outputs = vec![];
         for (&id, got) in self.session.original().outputs.iter().zip(results) {

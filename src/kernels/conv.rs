@@ -23,7 +23,7 @@ pub static DEPTHWISE: Kernel = Kernel {
     variants: depthwise_variants,
 };
 
-/// ConvSizes of a convolution `[n, in_c, in_h, in_w] → [n, out_c, out_h, out_w]`.
+/// Sizes of a convolution `[n, in_c, in_h, in_w] → [n, out_c, out_h, out_w]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvSizes {
     pub n: usize,

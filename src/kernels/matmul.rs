@@ -58,7 +58,7 @@ pub struct Matrix {
     pub panels: bool,
 }
 
-/// ProductSizes of a batch of products: `outer × inner` of `[m, k] · [k, n]`.
+/// Sizes of a batch of products: `outer × inner` of `[m, k] · [k, n]`.
 #[derive(Debug, Clone, Copy)]
 pub struct ProductSizes {
     pub m: usize,

@@ -85,7 +85,7 @@ pub trait Operator: Any + Debug + Send + Sync {
         None
     }
 
-    /// Whether an input's elements say what is made (scales, the stage of a range), and aren't what it is
+    /// Whether an input's elements say what is made (scales, the ends of a range), and aren't what it is
     /// made of: no precision rounds them.
     fn by_value(&self, _index: usize) -> bool {
         false

@@ -130,7 +130,7 @@ impl Prelude {
         let _ = writeln!(self.text, "const {name}: u32 = {value}u;");
         self
     }
-    /// The same, at most 16, as the end of loops that are written out whatever the flavor.
+    /// The same, at most 16, as the end of loops that are written out whatever the dialect.
     pub(super) fn turns(mut self, name: &'static str, value: u32) -> Self {
         self.written_out.push(name);
         self.constant(name, value)

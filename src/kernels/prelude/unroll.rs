@@ -50,7 +50,7 @@ struct Loop<'a> {
 }
 
 impl<'a> Loop<'a> {
-    /// Reads the loop at the start of a text; `None` for one of another dialect.
+    /// Reads the loop at the start of a text; `None` for one of another form.
     fn read(text: &'a str) -> Option<Self> {
         let (name, rest) = text.strip_prefix("for (var ")?.split_once(" = 0u; ")?;
         let (end, _) = rest.strip_prefix(name)?.strip_prefix(" < ")?.split_once("; ")?;

@@ -285,7 +285,7 @@ impl Lower for RotaryEmbedding {
 }
 
 pub const CASES: &[Case] = &[
-    // Without positions, with them, at both stage of the cache.
+    // Without positions, with them, at both ends of the cache.
     case(&[], &[Floats(&[2, 3, 5, 8]), Floats(&[2, 5, 4]), Floats(&[2, 5, 4])]).at(23),
     case(&[], &[Floats(&[2, 3, 2, 8]), Floats(&[9, 4]), Floats(&[9, 4]), Indices(&[2, 2], &[8, 0, 3, -1])])
         .at(23),

@@ -1,7 +1,7 @@
 //! [Slice](https://onnx.ai/onnx/operators/onnx__Slice.html), versions 1, 10, 11, 13: a range of some axes,
 //! with steps.
 //!
-//! Inputs: data, starts, stage, and optionally axes and steps, which were attributes in version 1.
+//! Inputs: data, starts, ends, and optionally axes and steps, which were attributes in version 1.
 
 use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::error::{Error, Result};
@@ -18,7 +18,7 @@ pub const DEF: OpDef = OpDef { domain: "", name: "Slice", since: 1, parse, cases
 pub struct Slice;
 
 fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
-    for (index, name) in ["starts", "stage", "axes"].iter().enumerate() {
+    for (index, name) in ["starts", "ends", "axes"].iter().enumerate() {
         node.ints_to_input(name, index + 1)?;
     }
     node.expect_inputs(3..=5)?;
@@ -36,19 +36,19 @@ struct Range {
 fn ranges(
     shape: &[usize],
     starts: &[i64],
-    stage: &[i64],
+    ends: &[i64],
     given: Option<Vec<i64>>,
     steps: Option<Vec<i64>>,
 ) -> Result<Vec<Range>> {
     let list = given.unwrap_or_else(|| (0..starts.len() as i64).collect());
     let steps = steps.unwrap_or_else(|| vec![1; starts.len()]);
-    if stage.len() != starts.len()
+    if ends.len() != starts.len()
         || list.len() != starts.len()
         || steps.len() != starts.len()
         || steps.contains(&0)
     {
         return Err(Error::model(format!(
-            "starts {starts:?}, stage {stage:?}, axes {list:?} and steps {steps:?} don't fit together"
+            "starts {starts:?}, ends {ends:?}, axes {list:?} and steps {steps:?} don't fit together"
         )));
     }
     let range = |(k, axis): (usize, usize)| {
@@ -58,7 +58,7 @@ fn ranges(
         let (low, high) = if step > 0 { (0, size) } else { (-1, size - 1) };
         let from_end = |at: i64| if at < 0 { at.saturating_add(size) } else { at };
         let first = if size == 0 { low } else { 0 };
-        let (start, end) = (from_end(starts[k]).clamp(first, high), from_end(stage[k]).clamp(low, high));
+        let (start, end) = (from_end(starts[k]).clamp(first, high), from_end(ends[k]).clamp(low, high));
         let span = if step > 0 { end - start } else { start - end };
         let count = if span <= 0 { 0 } else { (span as u64).div_ceil(step.unsigned_abs()) as usize };
         // A step that is never taken may be any number: it must not reach a multiplication.
@@ -140,8 +140,8 @@ impl Lower for Slice {
         let mut view = at.view(0)?;
         let list =
             |at: &dyn Lowering, index| if at.has_input(index) { at.ints(index).map(Some) } else { Ok(None) };
-        let (starts, stage, given, steps) = (at.ints(1)?, at.ints(2)?, list(at, 3)?, list(at, 4)?);
-        let ranges = ranges(&view.shape, &starts, &stage, given, steps)?;
+        let (starts, ends, given, steps) = (at.ints(1)?, at.ints(2)?, list(at, 3)?, list(at, 4)?);
+        let ranges = ranges(&view.shape, &starts, &ends, given, steps)?;
         for range in &ranges {
             view.offset = (view.offset as isize + range.first as isize * view.strides[range.axis]) as usize;
             view.strides[range.axis] *= range.step as isize;
@@ -156,7 +156,7 @@ const CASES: &[Case] = &[
     case(&[], &[Floats(&[5, 7]), Known(&[1, 2]), Known(&[4, 100])]).runs("view"),
     case(&[], &[Floats(&[5, 7]), Known(&[-1]), Known(&[-100]), Known(&[1]), Known(&[-2])]).runs("view"),
     case(&[], &[Floats(&[5, 7]), Known(&[-100]), Known(&[-100]), Known(&[1]), Known(&[-1])]).runs("view"),
-    case(&[("starts", Ints(&[1])), ("stage", Ints(&[3])), ("axes", Ints(&[0]))], &[I64(&[4, 3])])
+    case(&[("starts", Ints(&[1])), ("ends", Ints(&[3])), ("axes", Ints(&[0]))], &[I64(&[4, 3])])
         .at(9)
         .runs("view"),
 ];
