@@ -106,7 +106,7 @@ fn a_residual_block_is_convolutions_alone() {
         by_value: vec![],
         capabilities: &capabilities,
         precision: Precision::F32,
-        choices: Default::default(),
+        variant_policy: Default::default(),
     })
     .unwrap();
     assert!(made.placements.iter().all(|placement| *placement == Placement::Gpu));

@@ -125,8 +125,8 @@ pub fn prepare(
 ) -> Result<Vec<PreparedKernel>> {
     let family = families::find(subject.family)?;
     let here = |error: Error| error.at_operator(format!("{} {}", subject.family, subject.shape()));
-    let one = |choices: VariantPolicy| {
-        PreparedKernel::new(device, precision, (family, subject), choices, seed).map_err(here)
+    let one = |variant_policy: VariantPolicy| {
+        PreparedKernel::new(device, precision, (family, subject), variant_policy, seed).map_err(here)
     };
     match which {
         Which::Rule => Ok(vec![one(VariantPolicy::Rule)?]),
@@ -146,11 +146,14 @@ impl PreparedKernel {
         device: &GpuDevice,
         precision: Precision,
         (family, subject): (&Family, &Subject),
-        choices: VariantPolicy,
+        variant_policy: VariantPolicy,
         seed: u64,
     ) -> Result<Self> {
         let (graph, inputs) = family.graph(&subject.sizes, seed)?;
-        let builder = Session::builder().device(device.clone()).precision(precision).choices(choices.clone());
+        let builder = Session::builder()
+            .device(device.clone())
+            .precision(precision)
+            .variant_policy(variant_policy.clone());
         let session = builder.build(Model { graph, info: ModelInfo::default() })?;
         let prepared = session.prepare(&inputs)?;
         let plan = prepared.plan.clone().ok_or_else(|| Error::unsupported("runs on the CPU"))?;
@@ -158,7 +161,7 @@ impl PreparedKernel {
             return Err(Error::unsupported(format!("runs on the CPU: {reason}")));
         }
         let chosen = plan.chosen.last();
-        if let VariantPolicy::Forced(variant) = choices
+        if let VariantPolicy::Forced(variant) = variant_policy
             && chosen.is_none_or(|chosen| chosen.variant != variant)
         {
             let list = |chosen: &VariantDecision| {

@@ -22,7 +22,7 @@ pub struct PlanRequest<'a> {
     pub capabilities: &'a Capabilities,
     pub precision: Precision,
     /// Who answers where a kernel has several variants.
-    pub choices: VariantPolicy,
+    pub variant_policy: VariantPolicy,
 }
 
 /// Where a value is while a plan is made.
@@ -57,7 +57,7 @@ pub(crate) struct Builder {
     pub(super) decisions: Vec<VariantDecision>,
     pub(super) chosen: Vec<VariantDecision>,
     pub(super) reports: Vec<Report>,
-    choices: VariantPolicy,
+    variant_policy: VariantPolicy,
     pub(super) current: (Option<usize>, String, String),
 }
 
@@ -81,7 +81,7 @@ pub fn plan(request: PlanRequest<'_>) -> Result<Plan> {
         decisions: vec![],
         chosen: vec![],
         reports: vec![],
-        choices: request.choices,
+        variant_policy: request.variant_policy,
         current: (None, String::new(), String::new()),
     };
     for id in builder.graph.inputs.clone() {
@@ -233,7 +233,7 @@ impl Builder {
 
     /// The variant for what the current node's kernel is about to do.
     pub(super) fn choose(&mut self, key: String, candidates: Vec<TileConfiguration>) -> TileConfiguration {
-        let variant = self.choices.pick(&key, &candidates);
+        let variant = self.variant_policy.pick(&key, &candidates);
         self.decisions.push(VariantDecision { step: 0, key, candidates, variant });
         variant
     }

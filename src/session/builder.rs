@@ -28,7 +28,7 @@ pub struct SessionBuilder {
     pub(super) strict: bool,
     pub(super) plain: bool,
     pub(super) transform: Option<Arc<Transform>>,
-    pub(super) choices: VariantPolicy,
+    pub(super) variant_policy: VariantPolicy,
 }
 
 impl SessionBuilder {
@@ -60,8 +60,8 @@ impl SessionBuilder {
         self
     }
     /// Who answers where a kernel has several variants: each kernel's own rule unless said here.
-    pub fn choices(mut self, choices: VariantPolicy) -> Self {
-        self.choices = choices;
+    pub(crate) fn variant_policy(mut self, variant_policy: VariantPolicy) -> Self {
+        self.variant_policy = variant_policy;
         self
     }
     /// Has every plan changed after it was made, before it is kept: for tests, which make it wrong on

@@ -46,7 +46,7 @@ impl Session {
             drop(plans);
             let made = match self.gpu() {
                 Some(device) => {
-                    self.make_plan(inputs, &by_value, device.capabilities(), &self.options.choices)?
+                    self.make_plan(inputs, &by_value, device.capabilities(), &self.options.variant_policy)?
                 }
                 None => self.make_program(inputs, &by_value)?,
             };
@@ -89,22 +89,22 @@ impl Session {
         inputs: &HashMap<ValueId, Tensor>,
         capabilities: &Capabilities,
     ) -> Result<Prepared> {
-        self.plan_with(inputs, capabilities, &self.options.choices).map(Prepared::only_shown)
+        self.plan_with(inputs, capabilities, &self.options.variant_policy).map(Prepared::only_shown)
     }
 
     /// The plan for this session's device in which others answer for the kernels' variants. It isn't kept.
     pub(crate) fn plan_choosing(
         &self,
         inputs: &HashMap<ValueId, Tensor>,
-        choices: VariantPolicy,
+        variant_policy: VariantPolicy,
     ) -> Result<Prepared> {
         let device = self.gpu().ok_or_else(|| Error::internal("a plan without a device"))?;
-        self.plan_with(inputs, device.capabilities(), &choices)
+        self.plan_with(inputs, device.capabilities(), &variant_policy)
     }
 
     /// Who answers for the kernels' variants from now on.
-    pub(crate) fn set_choices(&mut self, choices: VariantPolicy) {
-        self.options.choices = choices;
+    pub(crate) fn set_variant_policy(&mut self, variant_policy: VariantPolicy) {
+        self.options.variant_policy = variant_policy;
         self.plans.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
@@ -112,11 +112,11 @@ impl Session {
         &self,
         inputs: &HashMap<ValueId, Tensor>,
         capabilities: &Capabilities,
-        choices: &VariantPolicy,
+        variant_policy: &VariantPolicy,
     ) -> Result<Prepared> {
         let mut by_value = HashSet::new();
         loop {
-            match self.make_plan(inputs, &by_value, capabilities, choices)? {
+            match self.make_plan(inputs, &by_value, capabilities, variant_policy)? {
                 Ok(prepared) => return Ok(prepared),
                 Err(more) => by_value.extend(more),
             }
@@ -159,7 +159,7 @@ impl Session {
         inputs: &HashMap<ValueId, Tensor>,
         by_value: &HashSet<ValueId>,
         capabilities: &Capabilities,
-        choices: &VariantPolicy,
+        variant_policy: &VariantPolicy,
     ) -> Result<Result<Prepared, Vec<ValueId>>> {
         let made_for = self.key(inputs, by_value);
         let mut facts = match plan::infer(self.planned(), &facts_of(inputs, by_value))? {
@@ -183,7 +183,7 @@ impl Session {
             by_value,
             capabilities,
             precision: self.precision(),
-            choices: choices.clone(),
+            variant_policy: variant_policy.clone(),
         };
         let mut plan = plan::plan(request)?;
         if let Some(transform) = &self.options.transform {

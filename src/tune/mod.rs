@@ -85,7 +85,7 @@ impl Session {
             store.choices().get(key).is_some_and(|variant| candidates.first() != Some(variant))
         };
         tuned.changed = open.iter().filter(|(key, candidates)| differs(key, candidates)).count();
-        self.set_choices(VariantPolicy::Measured(store.choices().clone()));
+        self.set_variant_policy(VariantPolicy::Measured(store.choices().clone()));
         Ok(tuned)
     }
 
