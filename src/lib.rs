@@ -7,8 +7,9 @@
 //! use sardonyx::{Device, Session, Tensor};
 //!
 //! fn main() -> sardonyx::Result<()> {
-//!     // A model of handwritten digits: pictures of 8 × 8 levels from 0 to 1, in batches of any size.
-//!     let session = Session::builder().device(Device::auto()?).load("models/digits/digits.onnx")?;
+//!     // A model of handwritten digits: pictures of 8 × 8 levels, in batches of any size.
+//!     let device = Device::auto()?;
+//!     let session = Session::builder().device(device).load("models/digits/digits.onnx")?;
 //!     let pictures = Tensor::new([2, 1, 8, 8], vec![0.5f32; 2 * 64])?;
 //!     let outputs = session.run(&[("image", pictures)])?;
 //!     let (name, scores) = &outputs[0];
@@ -50,7 +51,8 @@
 //! # fn main() -> sardonyx::Result<()> {
 //! let session = Session::builder().load("models/digits/digits.onnx")?;
 //! let inputs = session.bind(&[("image", Tensor::new([1, 1, 8, 8], vec![0.5f32; 64])?)])?;
-//! let report = compare(&session, &inputs, &Options { per_node: true, ..Options::default() })?;
+//! let options = Options { per_node: true, ..Options::default() };
+//! let report = compare(&session, &inputs, &options)?;
 //! if let Some(first) = &report.first_different {
 //!     println!("the first node that is wrong: '{}' ({})", first.node, first.op);
 //! }

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// The forms of preludes, as [`Capabilities::form`](crate::base::Capabilities::form) makes them: hardware's,
+/// The dialects of preludes, as [`Capabilities::dialect`](crate::base::Capabilities::dialect) makes them: hardware's,
 /// and software adapters'.
 pub const FORMS: [ShaderDialect; 8] = {
     let plain = ShaderDialect {
