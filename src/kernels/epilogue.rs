@@ -41,6 +41,8 @@ impl Epilogue {
             let clamp = low != f32::NEG_INFINITY || high != f32::INFINITY;
             return Ok(Self { flags: flags | if clamp { HAS_CLAMP } else { 0 }, low, high, generated: None });
         }
+        // Of the types that are computed in float32, float16's range alone is another.
+        let dtype = if dtype == DType::F16 { dtype } else { DType::F32 };
         let operands = vec![dtype; expression.operands];
         let mut text = to_wgsl("generated", expression, &operands)?;
         let call = |lane: &str| {
