@@ -152,7 +152,8 @@ pub fn test_variants() -> Vec<Epilogue> {
     let value = silu.push(&table::SILU, vec![Arg::Operand(0)]);
     silu.push(&table::ADD, vec![value, Arg::Operand(1)]);
     let gelu = Pointwise::of(&table::GELU, 1, &[]);
-    [(&Pointwise::identity(), DType::F32), (&silu, DType::F32), (&gelu, DType::F32), (&silu, DType::F16)]
+    // What is declared float16 has all of float32's text, and its range between steps.
+    [(&Pointwise::identity(), DType::F32), (&silu, DType::F16), (&gelu, DType::F32)]
         .into_iter()
         .filter_map(|(expression, dtype)| Epilogue::new(expression, true, dtype).ok())
         .collect()
