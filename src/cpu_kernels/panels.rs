@@ -17,6 +17,13 @@ pub enum Packed {
 }
 
 impl Packed {
+    /// The right-hand matrix, or the first group's, where it is of panels.
+    pub fn matrix(&self) -> Option<&Panels> {
+        match self {
+            Packed::Panels(list) => list.first(),
+            Packed::Taps(_) | Packed::ConvBlock(_) => None,
+        }
+    }
     pub fn bytes(&self) -> usize {
         match self {
             Packed::Panels(list) => list.iter().map(Panels::bytes).sum(),

@@ -185,12 +185,8 @@ pub(crate) fn emit(at: &mut dyn Emitter, from: &View, to: &View) -> Result<(), U
         // A box that reaches the end of the axis owns the padding behind it.
         let lead = to.offset % 4;
         let full_inner = buffer.layout.inner(&buffer.shape);
-        let start_inner = if let Some(&(axis, padded)) = buffer.layout.physical(&buffer.shape).last() {
-            let _ = axis;
-            to.offset % padded.max(1)
-        } else {
-            0
-        };
+        let start_inner =
+            buffer.layout.physical(&buffer.shape).last().map_or(0, |(_, padded)| to.offset % padded.max(&1));
         let owns_end = (lead + inner_axis.0).is_multiple_of(4) || start_inner + inner_axis.0 == full_inner;
         let row_groups = (lead + inner_axis.0).div_ceil(4);
         let aligned =

@@ -209,8 +209,7 @@ impl Engine for MatMul {
         if inputs.required(0)?.dtype() != DType::F32 {
             return Ok(None);
         }
-        let panels = if let Some(Packed::Panels(panels)) = packed { panels.first() } else { None };
-        self.floats(inputs, panels, mode).map(Some)
+        self.floats(inputs, packed.and_then(Packed::matrix), mode).map(Some)
     }
 }
 
