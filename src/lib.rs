@@ -100,6 +100,7 @@ pub mod onnx;
 pub mod session;
 pub mod tensor;
 pub mod tune;
+pub mod value;
 
 // The parts that the above are made of. They are public for this project's own tests and its command line,
 // are no stable interface, and change without notice.
@@ -139,3 +140,4 @@ pub use error::{Error, ErrorKind, Result};
 pub use graph::{Dim, ValueId};
 pub use session::Session;
 pub use tensor::{DType, Tensor};
+pub use value::{Value, ValueType};

@@ -8,7 +8,7 @@ const LAYERS: &[&[&str]] = &[
     &["error"],
     &["random", "replace", "threads"],
     &["tensor"],
-    &["base", "image", "simd"],
+    &["base", "image", "simd", "value"],
     &["expression"],
     &["kernels", "cpu_kernels"],
     &["ops"],

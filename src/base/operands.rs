@@ -9,6 +9,8 @@ use crate::error::{Error, Result};
 pub enum Infer {
     /// The shape depends on the elements of this input.
     NeedsValue(usize),
+    /// Only a run can know what comes out, for this reason.
+    DependsOnData(String),
     Error(Error),
 }
 impl From<Error> for Infer {

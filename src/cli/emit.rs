@@ -57,23 +57,26 @@ pub fn say(line: impl std::fmt::Display) {
 
 /// An error's line with the remedy's settings as this command's options.
 pub fn told(error: &Error) -> String {
-    error.text_with(|setting| {
-        match setting {
-            Setting::Cpu => "--device cpu",
-            Setting::Device => "--device",
-            Setting::Limits => "--limits",
-            Setting::Float32 => "--precision f32",
-            Setting::Float16 => "--precision f16",
-            Setting::Strict => "--strict",
-            Setting::Tuning => "--tune",
-            Setting::Inputs => "with -i NAME=FILE or --inputs DIR",
-            Setting::Preset => "--preset",
-            Setting::Output => "-o",
-            // What this command doesn't know yet goes by the library's word.
-            other => return other.to_string(),
-        }
-        .to_string()
-    })
+    error.text_with(spelling)
+}
+
+/// A setting as an option of this command.
+pub fn spelling(setting: Setting) -> String {
+    match setting {
+        Setting::Cpu => "--device cpu",
+        Setting::Device => "--device",
+        Setting::Limits => "--limits",
+        Setting::Float32 => "--precision f32",
+        Setting::Float16 => "--precision f16",
+        Setting::Strict => "--strict",
+        Setting::Tuning => "--tune",
+        Setting::Inputs => "with -i NAME=FILE or --inputs DIR",
+        Setting::Preset => "--preset",
+        Setting::Output => "-o",
+        // What this command doesn't know yet goes by the library's word.
+        other => return other.to_string(),
+    }
+    .to_string()
 }
 
 /// Text without line breaks.

@@ -92,6 +92,25 @@ impl InputOptions {
         Ok(sizes)
     }
 
+    /// The files that are given for inputs, by name.
+    pub fn files(&self, ports: &[InputOutputInfo]) -> Result<Vec<(String, PathBuf)>> {
+        let mut files = vec![];
+        for text in &self.input {
+            let (name, file) = split(text, ports)?;
+            files.push((name.to_string(), PathBuf::from(file)));
+        }
+        if let Some(folder) = &self.inputs {
+            distinct_file_names(ports)?;
+            for port in ports {
+                let stem = onnx::file_name(&port.name);
+                let paths = ["npy", "pb"].map(|ending| folder.join(format!("{stem}.{ending}")));
+                let path = paths.into_iter().find(|path| path.exists());
+                files.extend(path.map(|path| (port.name.clone(), path)));
+            }
+        }
+        Ok(files)
+    }
+
     /// The inputs that files give, by name.
     fn given(&self, ports: &[InputOutputInfo], model: &Path) -> Result<BTreeMap<String, Tensor>> {
         let mut given = BTreeMap::new();

@@ -3,6 +3,7 @@
 use super::Outcome;
 use super::emit::{JsonOption, SCHEMA, say, told};
 use super::inputs::InputOptions;
+use super::missing;
 use super::options::{DeviceFields, Fallback, RunOptions, fallbacks, say_newer};
 use clap::Args;
 use sardonyx::Tensor;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  sardonyx inspect model.onnx --set batch=4\n  sardonyx inspect model.onnx --plan --device gpu\n\n\
+Where a model can't be run, all that it lacks is listed and the exit code is 2: JSON {\"schema\", \"model\", \"missing\": [{\"operator\", \"reason\", \"remedy\", \"count\", \"nodes\"}]}.\n\
 Without an adapter --plan is made for the limits that WebGPU promises everywhere.\n\
 JSON: {\"schema\", \"model\", \"ir_version\", \"producer\", \"opsets\", \"inputs\", \"outputs\", \"operators\", \"nodes\", \"parameters\", \"flops\" or null, \"plan\" or null}"
 )]
@@ -77,7 +79,10 @@ struct Planned {
 
 impl Inspect {
     pub fn run(&self) -> Result<Outcome> {
-        let session = self.options.builder(None).load(&self.model)?;
+        let session = match self.options.builder(None).load(&self.model) {
+            Ok(session) => session,
+            Err(error) => return Err(missing::show(&self.model, error, &self.json)?),
+        };
         say_newer(&session);
         let inputs = self.inputs.bind(&session, &self.model)?;
         let mut operators = BTreeMap::new();

@@ -62,12 +62,15 @@ fn numpy_holds(dtype: DType) -> bool {
 /// The outputs for a JSON document: with their files where they were written, else with their values.
 pub fn describe<'a>(outputs: &'a [(String, Tensor)], files: Option<Vec<PathBuf>>) -> Vec<Output<'a>> {
     let mut files = files.map(Vec::into_iter);
-    let output = |(name, tensor): &'a (String, Tensor)| {
-        let file = files.as_mut().and_then(Iterator::next);
-        let values = file.is_none().then_some(Elements(tensor));
-        Output { name, dtype: tensor.dtype().name(), shape: tensor.shape(), file, values }
-    };
+    let output =
+        |(name, tensor): &'a (String, Tensor)| output(name, tensor, files.as_mut().and_then(Iterator::next));
     outputs.iter().map(output).collect()
+}
+
+/// One of them.
+pub fn output<'a>(name: &'a str, tensor: &'a Tensor, file: Option<PathBuf>) -> Output<'a> {
+    let values = file.is_none().then_some(Elements(tensor));
+    Output { name, dtype: tensor.dtype().name(), shape: tensor.shape(), file, values }
 }
 
 /// The outputs as text: a line each and, where they weren't written, their elements, the first ones of many.
@@ -86,10 +89,10 @@ pub fn text(outputs: &[Output]) -> String {
 
 /// A tensor's elements as a JSON list: numbers, booleans or strings; NaN and infinities, which JSON lacks, as
 /// strings.
-pub struct Elements<'a>(&'a Tensor);
+pub struct Elements<'a>(pub &'a Tensor);
 
 impl Elements<'_> {
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let tensor = self.0;
         let shown = tensor.len().min(PRINTED);
         let Ok(part) = tensor.pick([shown], Some) else { return String::new() };

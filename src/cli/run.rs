@@ -6,9 +6,10 @@ use super::inputs::InputOptions;
 use super::options::{
     DeviceFields, Fallback, RunOptions, TuneOption, fallbacks, say_fallbacks, say_packed_anew,
 };
-use super::outputs::{self, Output};
+use super::{outputs, run_values};
 use clap::Args;
 use sardonyx::error::Result;
+use sardonyx::session::Session;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -35,20 +36,23 @@ pub struct Run {
 }
 
 #[derive(Serialize)]
-struct Document<'a> {
+struct Document<'a, Outputs> {
     schema: u32,
     model: String,
     #[serde(flatten)]
     device: &'a DeviceFields,
     precision: super::options::Precision,
     fallbacks: &'a [Fallback],
-    outputs: &'a [Output<'a>],
+    outputs: &'a [Outputs],
 }
 
 impl Run {
     pub fn run(&self) -> Result<Outcome> {
         let mut session = self.options.load(&self.model)?;
         outputs::check(self.outputs.as_deref(), &session.outputs())?;
+        if session.has_other_values() {
+            return self.run_values(&session);
+        }
         let inputs = self.inputs.bind(&session, &self.model).map_err(|error| error.in_file(&self.model))?;
         let named = |error: sardonyx::Error| error.in_file(&self.model);
         self.tune.apply(&mut session, &inputs).map_err(named)?;
@@ -71,6 +75,23 @@ impl Run {
             outputs: &outputs,
         };
         self.json.emit(&document, || outputs::text(&outputs))?;
+        Ok(Outcome::Good)
+    }
+
+    /// The same of a model whose inputs or outputs are other values than tensors.
+    fn run_values(&self, session: &Session) -> Result<Outcome> {
+        let results = run_values::run(session, &self.inputs).map_err(|error| error.in_file(&self.model))?;
+        let files = self.outputs.as_deref().map(|folder| run_values::write(folder, &results)).transpose()?;
+        let outputs = run_values::describe(&results, files);
+        let document = Document {
+            schema: SCHEMA,
+            model: self.model.display().to_string(),
+            device: &DeviceFields::of(None),
+            precision: self.options.precision,
+            fallbacks: &[],
+            outputs: &outputs,
+        };
+        self.json.emit(&document, || run_values::text(&results, &outputs))?;
         Ok(Outcome::Good)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Outcome;
 use super::emit::{JsonOption, SCHEMA};
+use super::junit;
 use super::options::{DeviceFields, Precision, RunOptions};
 use super::verify_case::{Case, CaseResult, Status};
 use super::verify_pool::Pool;
@@ -39,6 +40,12 @@ pub struct Verify {
     /// Cases that run at once; by default as many as there are cores, 8 at most
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: Option<u16>,
+    /// Count by operator, too: a case counts for each operator of its model
+    #[arg(long)]
+    by_operator: bool,
+    /// Write the results as JUnit's XML, too
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
     #[command(flatten)]
     json: JsonOption,
 }
@@ -102,7 +109,11 @@ impl Verify {
             counts,
             cases: &results,
         };
-        self.json.emit(&document, || text(&results, counts))?;
+        if let Some(path) = &self.junit {
+            junit::write(path, device.adapter.as_deref().unwrap_or("CPU"), &results)?;
+        }
+        let operators = if self.by_operator { by_operator(&results) } else { String::new() };
+        self.json.emit(&document, || operators + &text(&results, counts))?;
         Ok(if counts.failed + counts.error == 0 { Outcome::Good } else { Outcome::NotGood })
     }
 
@@ -202,6 +213,23 @@ fn text(results: &[CaseResult], counts: Counts) -> String {
         counts.error,
         results.len()
     );
+    text
+}
+
+/// A line for each operator: how many of the cases with it came to what.
+fn by_operator(results: &[CaseResult]) -> String {
+    let mut operators: BTreeMap<&str, Vec<CaseResult>> = BTreeMap::new();
+    for result in results {
+        for operator in &result.operators {
+            operators.entry(operator).or_default().push(result.clone());
+        }
+    }
+    let width = operators.keys().map(|name| name.len()).max().unwrap_or(0);
+    let mut text = format!("{:width$}  passed  failed  unsupported  error\n", "");
+    for (name, results) in operators {
+        let Counts { passed, failed, unsupported, error } = count(&results);
+        text += &format!("{name:width$}  {passed:6}  {failed:6}  {unsupported:11}  {error:5}\n");
+    }
     text
 }
 

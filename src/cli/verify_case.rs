@@ -5,9 +5,10 @@ use super::options::RunOptions;
 use sardonyx::error::{Error, ErrorKind, Result};
 use sardonyx::gpu::GpuDevice;
 use sardonyx::plan::Placement;
-use sardonyx::session::{Prepared, Session};
-use sardonyx::{Tensor, onnx};
+use sardonyx::session::{InputOutputInfo, Prepared, Session};
+use sardonyx::{Tensor, Value, ValueType, onnx};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// What is to be run, and how far a float may lie from the recorded one: by `atol + rtol · |recorded|`.
@@ -39,6 +40,9 @@ pub struct CaseResult {
     pub reason: Option<String>,
     pub ran_on: RanOn,
     pub dispatches: usize,
+    /// The operators of the model, each once; none where it could not be loaded.
+    #[serde(default)]
+    pub operators: Vec<String>,
 }
 
 /// How many nodes ran where: views count with the GPU, on which they cost nothing.
@@ -51,7 +55,14 @@ pub struct RanOn {
 
 impl CaseResult {
     pub fn new(path: &Path, status: Status, reason: Option<String>) -> Self {
-        Self { path: path.to_path_buf(), status, reason, ran_on: RanOn::default(), dispatches: 0 }
+        Self {
+            path: path.to_path_buf(),
+            status,
+            reason,
+            ran_on: RanOn::default(),
+            dispatches: 0,
+            operators: vec![],
+        }
     }
 }
 
@@ -78,23 +89,22 @@ fn check(
     result: &mut CaseResult,
 ) -> Result<Option<(Status, String)>> {
     let session = options.builder(device).load(case.path.join("model.onnx"))?;
+    let operators = session.original().nodes.iter().map(|node| node.op_type.clone());
+    result.operators = operators.collect::<BTreeSet<_>>().into_iter().collect();
     let random = session.original().nodes.iter().any(|node| node.op.is_random());
     let sets = data_sets(&case.path)?;
     for folder in &sets {
-        let inputs = tensors(folder, "input")?;
         let ports = session.inputs();
+        let inputs = values(folder, "input", &ports)?;
         if inputs.len() > ports.len() {
             return Err(Error::file(
                 folder,
                 format!("holds {} inputs, the model takes {}", inputs.len(), ports.len()),
             ));
         }
-        let named: Vec<(&str, Tensor)> = ports.iter().map(|port| port.name.as_str()).zip(inputs).collect();
-        let values = session.bind(&named)?;
-        let prepared = session.prepare(&values)?;
-        placements(&session, &prepared, result);
-        let outputs = session.run_prepared(&prepared, &values)?;
-        let expected = tensors(folder, "output")?;
+        let named: Vec<(&str, Value)> = ports.iter().map(|port| port.name.as_str()).zip(inputs).collect();
+        let outputs = run_on(&session, &named, result)?;
+        let expected = values(folder, "output", &session.outputs())?;
         if expected.is_empty() || expected.len() > outputs.len() {
             return Err(Error::file(
                 folder,
@@ -103,13 +113,67 @@ fn check(
         }
         for ((name, found), expected) in outputs.iter().zip(&expected) {
             let compare = if random { same_kind } else { same };
-            if let Some(difference) = compare(found, expected, case)? {
+            if let Some(difference) = differs(found, expected, &|x, y| compare(x, y, case))? {
                 let set = folder.file_name().unwrap_or_default().to_string_lossy();
                 return Ok(Some((Status::Failed, format!("{set}: output '{name}': {difference}"))));
             }
         }
     }
     Ok(random.then(|| (Status::Unsupported, "random-valued".to_string())))
+}
+
+/// Runs a model on the inputs of a case.
+fn run_on(
+    session: &Session,
+    inputs: &[(&str, Value)],
+    result: &mut CaseResult,
+) -> Result<Vec<(String, Value)>> {
+    if session.has_other_values() {
+        result.ran_on = RanOn { cpu: session.graph().nodes.len(), ..RanOn::default() };
+        return session.run_values(inputs);
+    }
+    let tensors = inputs.iter().map(|(name, value)| Ok((*name, value.tensor()?.clone())));
+    let values = session.bind(&tensors.collect::<Result<Vec<_>>>()?)?;
+    let prepared = session.prepare(&values)?;
+    placements(session, &prepared, result);
+    let outputs = session.run_prepared(&prepared, &values)?;
+    Ok(outputs.into_iter().map(|(name, tensor)| (name, tensor.into())).collect())
+}
+
+/// How a value differs from the recorded one: in its kind, its items, or by what `tensors` says of two tensors.
+fn differs(
+    found: &Value,
+    expected: &Value,
+    tensors: &dyn Fn(&Tensor, &Tensor) -> Result<Option<String>>,
+) -> Result<Option<String>> {
+    match (found, expected) {
+        (Value::Tensor(found), Value::Tensor(expected)) => tensors(found, expected),
+        (Value::Sequence { items: found, .. }, Value::Sequence { items: expected, .. }) => {
+            if found.len() != expected.len() {
+                return Ok(Some(format!("{} items, recorded are {}", found.len(), expected.len())));
+            }
+            for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+                if let Some(difference) = differs(found, expected, tensors)? {
+                    return Ok(Some(format!("item {index}: {difference}")));
+                }
+            }
+            Ok(None)
+        }
+        (Value::Optional { value: found, .. }, Value::Optional { value: expected, .. }) => {
+            match (found, expected) {
+                (Some(found), Some(expected)) => differs(found, expected, tensors),
+                (None, None) => Ok(None),
+                (found, _) => {
+                    let has = |there: bool| if there { "a value" } else { "no value" };
+                    Ok(Some(format!("{}, recorded is {}", has(found.is_some()), has(found.is_none()))))
+                }
+            }
+        }
+        (Value::Map { keys, values }, Value::Map { keys: known, values: expected }) => {
+            Ok(tensors(keys, known)?.or(tensors(values, expected)?))
+        }
+        _ => Ok(Some(format!("is {}, recorded is {}", found.kind(), expected.kind()))),
+    }
 }
 
 fn placements(session: &Session, prepared: &Prepared, result: &mut CaseResult) {
@@ -149,11 +213,15 @@ fn data_sets(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(sets.into_iter().map(|(_, folder)| folder).collect())
 }
 
-/// The tensors KIND_0.pb, KIND_1.pb, … of a data set.
-fn tensors(folder: &Path, kind: &str) -> Result<Vec<Tensor>> {
+/// The values KIND_0.pb, KIND_1.pb, … of a data set, of the types that the model gives them.
+fn values(folder: &Path, kind: &str, ports: &[InputOutputInfo]) -> Result<Vec<Value>> {
     let paths =
         (0..).map(|index: u32| folder.join(format!("{kind}_{index}.pb"))).take_while(|path| path.exists());
-    paths.map(|path| onnx::read_pb(&path).map(|(_, tensor)| tensor)).collect()
+    let read = |(index, path): (usize, PathBuf)| match ports.get(index).map(|port| &port.kind) {
+        Some(kind) if !matches!(kind, ValueType::Tensor(_)) => onnx::read_value(&path, kind),
+        _ => onnx::read_pb(&path).map(|(_, tensor)| tensor.into()),
+    };
+    paths.enumerate().map(read).collect()
 }
 
 /// How a tensor's type or shape differs from the recorded one.

@@ -1,6 +1,8 @@
 //! The CPU backend: runs a graph in memory, node after node; the reference for every other backend.
 
+pub mod body;
 pub mod conv_block;
+pub mod inference;
 pub mod layout;
 pub mod program;
 
@@ -10,6 +12,7 @@ use crate::expression::Pointwise;
 use crate::graph::{Graph, ValueId};
 use crate::ops::{EPILOGUE_OPERANDS, Operator};
 use crate::tensor::{DType, Tensor, cast, element_count};
+use crate::value::Value;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
@@ -18,11 +21,16 @@ use std::collections::hash_map::Entry;
 ///
 /// What `infer` refuses is refused here, so that `eval` sees only ranks, types and sizes that fit.
 pub fn eval_node(op: &dyn Operator, inputs: &[Option<&Tensor>], mode: EvalPrecision) -> Result<Vec<Tensor>> {
+    if op.on_values().is_some() {
+        // Its graphs and its operands are checked where they are run and read.
+        return op.eval(Operands::new(inputs), mode);
+    }
     let facts: Vec<Option<Fact>> = inputs.iter().map(|input| input.map(Fact::of)).collect();
     let refs: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
     let promised = op.infer(Operands::new(&refs)).map_err(|problem| match problem {
         Infer::Error(error) => error,
         Infer::NeedsValue(index) => Error::internal(format!("the elements of input {index} are not known")),
+        Infer::DependsOnData(reason) => Error::internal(format!("with all elements known: {reason}")),
     })?;
     promised.iter().try_for_each(|fact| element_count(&fact.shape).map(drop))?;
     let narrow = |dtype: DType| matches!(dtype, DType::F16 | DType::BF16);
@@ -81,6 +89,23 @@ fn stepwise(
     Ok(Some(vec![epilogue.eval(&operands, mode)?]))
 }
 
+/// Runs one operator on values of any kind, as [`eval_node`] does on tensors.
+///
+/// Errors: another value than a tensor, of an operator that takes tensors alone.
+pub fn eval_values(op: &dyn Operator, inputs: &[Option<&Value>], mode: EvalPrecision) -> Result<Vec<Value>> {
+    if let Some(op) = op.on_values() {
+        return op.eval_values(Operands::new(inputs), mode);
+    }
+    if let ([Some(value)], Some(true)) = (inputs, op.expression().map(Pointwise::passes_on)) {
+        return Ok(vec![(*value).clone()]);
+    }
+    let mut tensors = Vec::with_capacity(inputs.len());
+    for (index, value) in inputs.iter().enumerate() {
+        tensors.push(value.map(Value::tensor).transpose().map_err(|error| error.of_input(index))?);
+    }
+    Ok(eval_node(op, &tensors, mode)?.into_iter().map(Value::from).collect())
+}
+
 /// A step that a plan leaves to the CPU: on operands as the mode stores them, whether they come from the
 /// device or were given so.
 pub fn eval_step(
@@ -103,7 +128,8 @@ pub fn held_by(op: &dyn Operator, index: usize, tensor: &Tensor, mode: EvalPreci
     if mode == EvalPrecision::F16 && op.by_value(index) { Ok(tensor.clone()) } else { held(tensor, mode) }
 }
 
-/// Runs a graph. `watch` sees every value that a node makes, in order; values are freed after their last use.
+/// Runs a graph of tensors. `watch` sees every value that a node makes, in order; values are freed after their
+/// last use.
 ///
 /// Returns the graph's outputs in order. Errors name the node.
 pub fn run(
@@ -112,17 +138,37 @@ pub fn run(
     mode: EvalPrecision,
     watch: &mut dyn FnMut(ValueId, &Tensor),
 ) -> Result<Vec<Tensor>> {
+    let inputs = inputs.iter().map(|(&id, tensor)| (id, tensor.clone().into())).collect();
+    let mut watch = |id: ValueId, value: &Value| {
+        if let Value::Tensor(tensor) = value {
+            watch(id, tensor);
+        }
+    };
+    let outputs = run_values(graph, &inputs, mode, &mut watch)?;
+    let named = |(id, value): (&ValueId, Value)| {
+        value.into_tensor().map_err(|error| error.at_tensor(&graph.value(*id).name))
+    };
+    graph.outputs.iter().zip(outputs).map(named).collect()
+}
+
+/// The same of a graph on values of any kind.
+pub fn run_values(
+    graph: &Graph,
+    inputs: &HashMap<ValueId, Value>,
+    mode: EvalPrecision,
+    watch: &mut dyn FnMut(ValueId, &Value),
+) -> Result<Vec<Value>> {
     let mut last_use: HashMap<ValueId, usize> = HashMap::new();
     for (index, node) in graph.nodes.iter().enumerate() {
         last_use.extend(node.inputs.iter().flatten().map(|&id| (id, index)));
     }
     last_use.extend(graph.outputs.iter().map(|&id| (id, usize::MAX)));
-    let mut values: HashMap<ValueId, Tensor> = HashMap::new();
+    let mut values: HashMap<ValueId, Value> = HashMap::new();
     for &id in &graph.inputs {
         let given = inputs
             .get(&id)
             .ok_or_else(|| Error::input("this input is missing").at_tensor(&graph.value(id).name))?;
-        values.insert(id, held(given, mode)?);
+        values.insert(id, given.map_tensors(&|tensor| held(tensor, mode))?);
     }
     for (index, node) in graph.nodes.iter().enumerate() {
         let here = |error: Error| graph.error_at(node, error);
@@ -131,17 +177,17 @@ pub fn run(
                 let constant = graph.constant(id).ok_or_else(|| {
                     here(Error::internal(format!("'{}' has no value", graph.value(id).name)))
                 })?;
-                missing.insert(held_by(&*node.op, index, constant, mode)?);
+                missing.insert(held_by(&*node.op, index, constant, mode)?.into());
             }
         }
-        let operands: Vec<Option<&Tensor>> =
+        let operands: Vec<Option<&Value>> =
             node.inputs.iter().map(|id| id.and_then(|id| values.get(&id))).collect();
-        let results = eval_node(&*node.op, &operands, mode).map_err(here)?;
-        for (id, tensor) in node.outputs.iter().zip(results) {
+        let results = eval_values(&*node.op, &operands, mode).map_err(here)?;
+        for (id, value) in node.outputs.iter().zip(results) {
             if let Some(id) = id {
-                watch(*id, &tensor);
+                watch(*id, &value);
                 if last_use.contains_key(id) {
-                    values.insert(*id, tensor);
+                    values.insert(*id, value);
                 }
             }
         }
@@ -152,8 +198,8 @@ pub fn run(
         }
     }
     let output = |id: &ValueId| match (values.get(id), graph.constant(*id)) {
-        (Some(tensor), _) => Ok(tensor.clone()),
-        (None, Some(constant)) => held(constant, mode),
+        (Some(value), _) => Ok(value.clone()),
+        (None, Some(constant)) => held(constant, mode).map(Value::from),
         (None, None) => Err(Error::internal("an output was not made").at_tensor(&graph.value(*id).name)),
     };
     graph.outputs.iter().map(output).collect()

@@ -2,9 +2,9 @@
 //! packed, its memory kept.
 
 use super::conv_block::{self, ConvBlock};
-use super::eval_node;
 use super::layout;
-use crate::base::{EvalPrecision, Fact, Operands, held};
+use super::{eval_node, eval_values};
+use crate::base::{EvalPrecision, Fact, Operands};
 use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
@@ -12,6 +12,7 @@ use crate::ops::Operator;
 use crate::tensor::pool::Pool;
 use crate::tensor::{DType, Tensor};
 use crate::threads;
+use crate::value::Value;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -61,7 +62,7 @@ impl Weights {
 pub struct Program {
     graph: Graph,
     /// Values that are known before a run, by id.
-    known: Vec<Option<Tensor>>,
+    known: Vec<Option<Value>>,
     packed: Vec<Option<Arc<Packed>>>,
     /// Whether types and shapes were inferred, so that every `eval` gets what its `infer` took.
     checked: bool,
@@ -117,6 +118,7 @@ impl Program {
                 dying[index].push(id);
             }
         }
+        let known = known.into_iter().map(|known| known.map(Value::from)).collect();
         Ok(Self { graph, known, packed, checked: facts.is_some(), dying, pools: Mutex::default() })
     }
 
@@ -125,14 +127,48 @@ impl Program {
         self.packed.iter().flatten().map(|packed| packed.bytes()).sum()
     }
 
-    /// Runs it. Returns the graph's outputs in order; with `times`, what each node took.
+    /// Runs it on tensors. Returns the graph's outputs in order; with `times`, what each node took.
+    ///
+    /// Errors: an input that is missing, an output that is no tensor, what an operator gives.
     pub fn run(
         &self,
         inputs: &HashMap<ValueId, Tensor>,
         times: Option<&mut Vec<NodeTime>>,
     ) -> Result<Vec<Tensor>> {
+        let outputs = self.run_pooled(&|id| inputs.get(&id).cloned().map(Value::from), times)?;
+        let named = |(id, value): (&ValueId, Value)| {
+            value.into_tensor().map_err(|error| error.at_tensor(&self.graph.value(*id).name))
+        };
+        self.graph.outputs.iter().zip(outputs).map(named).collect()
+    }
+
+    /// The same on values of any kind.
+    pub fn run_values(&self, inputs: &HashMap<ValueId, Value>) -> Result<Vec<Value>> {
+        self.run_pooled(&|id| inputs.get(&id).cloned(), None)
+    }
+
+    /// The same within the run of another program, for the graph's inputs in order.
+    pub fn run_inside(&self, inputs: Vec<Value>) -> Result<Vec<Value>> {
+        let mut values: Vec<Option<Value>> = vec![None; self.graph.values.len()];
+        for (id, value) in self.graph.inputs.iter().zip(inputs) {
+            values[id.0 as usize] = Some(value);
+        }
+        self.run_here(values, None)
+    }
+
+    fn run_pooled(
+        &self,
+        input: &(dyn Fn(ValueId) -> Option<Value> + Sync),
+        times: Option<&mut Vec<NodeTime>>,
+    ) -> Result<Vec<Value>> {
+        let mut values: Vec<Option<Value>> = vec![None; self.graph.values.len()];
+        for &id in &self.graph.inputs {
+            let given = input(id)
+                .ok_or_else(|| Error::input("this input is missing").at_tensor(&self.graph.value(id).name))?;
+            values[id.0 as usize] = Some(given);
+        }
         let pool = self.pools.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        let (pool, result) = threads::with_workers(|| pool.during(|| self.run_here(inputs, times)));
+        let (pool, result) = threads::with_workers(|| pool.during(|| self.run_here(values, times)));
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         if pools.len() < KEPT_POOLS {
             pools.push(pool);
@@ -142,18 +178,11 @@ impl Program {
 
     fn run_here(
         &self,
-        inputs: &HashMap<ValueId, Tensor>,
+        mut values: Vec<Option<Value>>,
         mut times: Option<&mut Vec<NodeTime>>,
-    ) -> Result<Vec<Tensor>> {
+    ) -> Result<Vec<Value>> {
         let graph = &self.graph;
-        let mut values: Vec<Option<Tensor>> = vec![None; graph.values.len()];
-        for &id in &graph.inputs {
-            let given = inputs
-                .get(&id)
-                .ok_or_else(|| Error::input("this input is missing").at_tensor(&graph.value(id).name))?;
-            values[id.0 as usize] = Some(given.clone());
-        }
-        let find = |values: &[Option<Tensor>], id: ValueId| {
+        let find = |values: &[Option<Value>], id: ValueId| {
             values[id.0 as usize].is_some() || self.known[id.0 as usize].is_some()
         };
         for (index, node) in graph.nodes.iter().enumerate() {
@@ -165,59 +194,72 @@ impl Program {
             let operand = |id: &Option<ValueId>| {
                 id.and_then(|id| values[id.0 as usize].as_ref().or(self.known[id.0 as usize].as_ref()))
             };
-            let operands: Vec<Option<&Tensor>> = node.inputs.iter().map(operand).collect();
-            let narrow =
-                operands.iter().flatten().any(|tensor| matches!(tensor.dtype(), DType::F16 | DType::BF16));
-            let results = match &self.packed[index] {
-                packed if !narrow && (self.checked || packed.is_some()) => {
-                    let wanted = node.outputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
-                    node.op.run(Operands::new(&operands), packed.as_deref(), wanted, EvalPrecision::Declared)
-                }
-                _ => eval_node(&*node.op, &operands, EvalPrecision::Declared),
-            };
-            let results = results.map_err(here)?;
+            let operands: Vec<Option<&Value>> = node.inputs.iter().map(operand).collect();
+            let results = self.run_node(index, &operands).map_err(here)?;
             if let (Some(times), Some(start)) = (&mut times, start) {
-                let time = start.elapsed();
-                let facts: Vec<Option<Fact>> = operands.iter().map(|tensor| tensor.map(Fact::of)).collect();
-                let made: Vec<Fact> = results.iter().map(Fact::of).collect();
-                let flops = node
-                    .op
-                    .flops(Operands::new(&facts.iter().map(Option::as_ref).collect::<Vec<_>>()), &made);
-                let bytes = operands
-                    .iter()
-                    .flatten()
-                    .copied()
-                    .chain(&results)
-                    .map(|tensor| tensor.bytes().len() as u64)
-                    .sum();
-                times.push(NodeTime {
-                    name: node.name.clone(),
-                    op_type: node.op_type.clone(),
-                    time,
-                    flops,
-                    bytes,
-                });
+                times.push(node_time(node, &operands, &results, start.elapsed()));
             }
-            for (id, tensor) in node.outputs.iter().zip(results) {
+            for (id, value) in node.outputs.iter().zip(results) {
                 if let Some(id) = id {
-                    values[id.0 as usize] = Some(tensor);
+                    values[id.0 as usize] = Some(value);
                 }
             }
             for id in &self.dying[index] {
-                if let Some(tensor) = values[id.0 as usize].take() {
+                if let Some(Value::Tensor(tensor)) = values[id.0 as usize].take() {
                     tensor.recycle();
                 }
             }
         }
         let output = |id: &ValueId| match (&values[id.0 as usize], &self.known[id.0 as usize]) {
-            (Some(tensor), _) | (None, Some(tensor)) => held(tensor, EvalPrecision::Declared),
+            (Some(value), _) | (None, Some(value)) => Ok(value.clone()),
             (None, None) => Err(Error::internal("an output was not made").at_tensor(&graph.value(*id).name)),
         };
         graph.outputs.iter().map(output).collect()
     }
 
+    fn run_node(&self, index: usize, operands: &[Option<&Value>]) -> Result<Vec<Value>> {
+        let node = &self.graph.nodes[index];
+        let tensors: Option<Vec<Option<&Tensor>>> = operands
+            .iter()
+            .map(|operand| match operand {
+                None => Some(None),
+                Some(Value::Tensor(tensor)) => Some(Some(tensor)),
+                Some(_) => None,
+            })
+            .collect();
+        let Some(tensors) = tensors.filter(|_| node.op.on_values().is_none()) else {
+            return eval_values(&*node.op, operands, EvalPrecision::Declared);
+        };
+        let narrow =
+            tensors.iter().flatten().any(|tensor| matches!(tensor.dtype(), DType::F16 | DType::BF16));
+        let results = match &self.packed[index] {
+            packed if !narrow && (self.checked || packed.is_some()) => {
+                let wanted = node.outputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+                node.op.run(Operands::new(&tensors), packed.as_deref(), wanted, EvalPrecision::Declared)
+            }
+            _ => eval_node(&*node.op, &tensors, EvalPrecision::Declared),
+        };
+        Ok(results?.into_iter().map(Value::from).collect())
+    }
+
     /// The graph that runs.
     pub fn graph(&self) -> &Graph {
         &self.graph
+    }
+}
+
+/// What is told of a node that took this long.
+fn node_time(node: &Node, operands: &[Option<&Value>], results: &[Value], time: Duration) -> NodeTime {
+    let tensor = |value: &Value| if let Value::Tensor(tensor) = value { Some(tensor.clone()) } else { None };
+    let read: Vec<Option<Tensor>> = operands.iter().map(|operand| operand.and_then(tensor)).collect();
+    let made: Vec<Tensor> = results.iter().filter_map(tensor).collect();
+    let facts: Vec<Option<Fact>> = read.iter().map(|tensor| tensor.as_ref().map(Fact::of)).collect();
+    let results: Vec<Fact> = made.iter().map(Fact::of).collect();
+    NodeTime {
+        name: node.name.clone(),
+        op_type: node.op_type.clone(),
+        time,
+        flops: node.op.flops(Operands::new(&facts.iter().map(Option::as_ref).collect::<Vec<_>>()), &results),
+        bytes: read.iter().flatten().chain(&made).map(|tensor| tensor.bytes().len() as u64).sum(),
     }
 }

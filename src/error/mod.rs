@@ -174,11 +174,14 @@ impl Error {
     /// The line that [`Display`](fmt::Display) writes, with each setting of the remedy said as `spelling`
     /// says it: for a program that has names of its own for them.
     pub fn text_with(&self, spelling: impl Fn(Setting) -> String) -> String {
-        let remedy = self.0.remedy.as_ref().map(|remedy| {
-            let fill = |text: String, &setting: &Setting| text.replacen("{}", &spelling(setting), 1);
-            format!("; {}", remedy.settings.iter().fold(remedy.text.clone(), fill))
-        });
-        format!("{}{}", Found(&self.0), remedy.unwrap_or_default())
+        let advice = self.advice_with(spelling).map(|advice| format!("; {advice}"));
+        format!("{}{}", Found(&self.0), advice.unwrap_or_default())
+    }
+    /// The remedy alone, said so.
+    pub fn advice_with(&self, spelling: impl Fn(Setting) -> String) -> Option<String> {
+        let remedy = self.0.remedy.as_ref()?;
+        let fill = |text: String, &setting: &Setting| text.replacen("{}", &spelling(setting), 1);
+        Some(remedy.settings.iter().fold(remedy.text.clone(), fill))
     }
 }
 

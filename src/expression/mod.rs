@@ -55,6 +55,10 @@ impl Pointwise {
     pub fn is_identity(&self) -> bool {
         self.steps.is_empty()
     }
+    /// Whether the result is the operand, as it is.
+    pub fn passes_on(&self) -> bool {
+        self.operands == 1 && self.steps.iter().all(|step| step.row.name == "Identity")
+    }
     /// One function applied to its operands in order, then to constants.
     pub fn of(row: &'static Row, operands: usize, constants: &[f64]) -> Self {
         let args = (0..operands).map(Arg::Operand).chain(constants.iter().map(|&c| Arg::Const(c))).collect();

@@ -14,6 +14,7 @@ mod verify;
 use crate::error::Error;
 use crate::ops::Operator;
 use crate::tensor::{DType, Tensor};
+use crate::value::ValueType;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -62,6 +63,8 @@ pub struct Value {
     pub name: String,
     pub declared: Option<Declared>,
     pub constant: Option<Tensor>,
+    /// What the model says that it is, where that is no tensor.
+    pub other: Option<ValueType>,
 }
 
 /// An application of an operator.
@@ -113,7 +116,7 @@ impl Graph {
         constant: Option<Tensor>,
     ) -> ValueId {
         let id = ValueId(self.values.len() as u32);
-        self.values.push(Value { name: name.into(), declared, constant });
+        self.values.push(Value { name: name.into(), declared, constant, other: None });
         id
     }
     /// Adds a constant under a fresh name made from `hint`.

@@ -1,7 +1,7 @@
 //! [AttributeProto](https://onnx.ai/onnx/repo-docs/IR.html#attributes) to [`Attribute`].
 
 use super::external::ExternalFiles;
-use super::{sparse, tensor};
+use super::{sparse, tensor, types};
 use crate::error::{Error, Result};
 use crate::ops::Attribute;
 use onnx_protobuf::{AttributeProto, TensorProto};
@@ -40,7 +40,10 @@ fn attribute(proto: &AttributeProto, files: &mut ExternalFiles) -> Result<Attrib
         5 => Attribute::Other("a graph"),
         10 => Attribute::Other("graphs"),
         12 => Attribute::Other("sparse tensors"),
-        13 => Attribute::Other("a type"),
+        13 => {
+            let kind = types::read(proto.tp.as_ref().ok_or_else(missing)?);
+            kind.map(|kind| kind.map_or(Attribute::Other("an unknown type"), Attribute::Type))?
+        }
         14 => Attribute::Other("types"),
         _ => {
             return Err(Error::unsupported(format!(

@@ -7,9 +7,11 @@
 //! function or not.
 
 use super::Find;
+use super::bodies;
 use super::contrib::{self, Known};
 use crate::error::{Error, Result};
 use onnx_protobuf::{AttributeProto, FunctionProto, Message, NodeProto, OperatorSetIdProto};
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
@@ -43,13 +45,55 @@ pub fn node_name(node: &NodeProto) -> &str {
     if node.name.is_empty() { first() } else { &node.name }
 }
 
-/// A node and the operator sets that hold for it.
+/// A node, the operator sets that hold for it, and the functions that it was made by.
 pub struct Versioned {
     pub node: NodeProto,
     pub opsets: Rc<Opsets>,
+    /// What the node's graphs read of those around them.
+    pub captures: Vec<String>,
+    pub calls: Rc<[Key]>,
 }
 
-type Key = (String, String, String);
+impl Versioned {
+    fn new(node: NodeProto, opsets: Rc<Opsets>, calls: &[Key]) -> Self {
+        let captures = bodies::captures(&node);
+        Self { node, opsets, captures, calls: calls.into() }
+    }
+}
+
+/// A function: its domain, name and overload.
+pub type Key = (String, String, String);
+
+/// What the expansion of functions has cost so far, in a model with all its graphs.
+#[derive(Default)]
+pub struct Cost {
+    nodes: Cell<usize>,
+    bytes: Cell<u64>,
+}
+
+impl Cost {
+    fn add(&self, node: &NodeProto) -> Result<()> {
+        self.nodes.set(self.nodes.get().saturating_add(1));
+        self.bytes.set(self.bytes.get().saturating_add(node.compute_size()));
+        if self.nodes.get() > MAX_NODES || self.bytes.get() > MAX_BYTES {
+            return Err(Error::memory("the model's functions expand to more than may be held")
+                .remedy("export the model without functions"));
+        }
+        Ok(())
+    }
+}
+
+/// What a graph's nodes are read with.
+pub struct Scope<'a> {
+    pub functions: &'a [FunctionProto],
+    pub opsets: Rc<Opsets>,
+    /// The functions that the graph lies in.
+    pub calls: Rc<[Key]>,
+    pub cost: &'a Cost,
+    pub find: Find,
+    /// Where what isn't supported is gathered, instead of ending the reading.
+    pub missing: Option<&'a RefCell<Vec<Error>>>,
+}
 
 struct Inliner<'a> {
     functions: HashMap<Key, &'a FunctionProto>,
@@ -60,30 +104,32 @@ struct Inliner<'a> {
     declared: &'a dyn Fn(&str) -> Known,
     ranks: HashMap<String, usize>,
     done: Vec<Versioned>,
-    /// What the expansion has cost so far.
-    nodes: usize,
-    bytes: u64,
+    cost: &'a Cost,
 }
 
 /// Replaces calls of functions by the functions' nodes, over and over, and onnxruntime's operators by
 /// standard ones ([`contrib`]). `names` are the value names of the graph, `declared` is what is said of one.
 pub fn inline(
     nodes: Vec<NodeProto>,
-    functions: &[FunctionProto],
-    opsets: Opsets,
+    scope: &Scope,
     names: HashSet<String>,
     declared: &dyn Fn(&str) -> Known,
-    find: Find,
 ) -> Result<Vec<Versioned>> {
     let key = |function: &FunctionProto| {
         (domain(&function.domain).to_string(), function.name.clone(), function.overload.clone())
     };
-    let functions = functions.iter().map(|function| (key(function), function)).collect();
-    let mut inliner =
-        Inliner { functions, find, names, declared, ranks: HashMap::new(), done: vec![], nodes: 0, bytes: 0 };
-    let opsets = Rc::new(opsets);
+    let functions = scope.functions.iter().map(|function| (key(function), function)).collect();
+    let mut inliner = Inliner {
+        functions,
+        find: scope.find,
+        names,
+        declared,
+        ranks: HashMap::new(),
+        done: vec![],
+        cost: scope.cost,
+    };
     for node in nodes {
-        inliner.node(node, &opsets, &mut vec![])?;
+        inliner.node(node, &scope.opsets, &mut scope.calls.to_vec())?;
     }
     Ok(inliner.done)
 }
@@ -95,7 +141,7 @@ impl Inliner<'_> {
         let Some(&function) =
             self.functions.get(&key).filter(|_| (self.find)(domain, &node.op_type).is_none())
         else {
-            return self.plain(node, opsets);
+            return self.plain(node, opsets, calls);
         };
         let at_call = |error: Error| error.at_node(node_name(&node)).at_operator(&node.op_type);
         if calls.contains(&key) {
@@ -118,7 +164,7 @@ impl Inliner<'_> {
     }
 
     /// A node that calls no function: as it is, or as the body of standard operators that stands for it.
-    fn plain(&mut self, node: NodeProto, opsets: &Rc<Opsets>) -> Result<()> {
+    fn plain(&mut self, node: NodeProto, opsets: &Rc<Opsets>, calls: &[Key]) -> Result<()> {
         let known = (self.find)(domain(&node.domain), &node.op_type).is_some();
         let (declared, ranks, names) = (self.declared, &self.ranks, &mut self.names);
         let of = |name: &str| {
@@ -135,13 +181,13 @@ impl Inliner<'_> {
             {
                 self.ranks.insert(result.clone(), rank);
             }
-            self.done.push(Versioned { node, opsets: opsets.clone() });
+            self.done.push(Versioned::new(node, opsets.clone(), calls));
             return Ok(());
         };
         let body = body.map_err(|error| error.at_node(node_name(&node)).at_operator(&node.op_type))?;
         let opsets = Rc::new(Opsets::from([(String::new(), contrib::VERSION)]));
         self.ranks.extend(body.ranks);
-        self.done.extend(body.nodes.into_iter().map(|node| Versioned { node, opsets: opsets.clone() }));
+        self.done.extend(body.nodes.into_iter().map(|node| Versioned::new(node, opsets.clone(), calls)));
         Ok(())
     }
 
@@ -158,33 +204,31 @@ impl Inliner<'_> {
         let opsets = Rc::new(opsets);
         let prefix = format!("{}/", node_name(node));
         // Every name of the body: the caller's for inputs and outputs, a fresh one for the rest.
-        let mut names: HashMap<&str, String> = HashMap::new();
+        let mut names: HashMap<String, String> = HashMap::new();
         for (index, name) in function.input.iter().enumerate() {
-            names.insert(name, node.input.get(index).cloned().unwrap_or_default());
+            names.insert(name.clone(), node.input.get(index).cloned().unwrap_or_default());
         }
         let mut copies = vec![];
         for (name, result) in
             function.output.iter().zip(&node.output).filter(|(_, result)| !result.is_empty())
         {
-            match names.get(name.as_str()) {
+            match names.get(name) {
                 Some(source) => copies.push((source.clone(), result.clone())),
-                None => drop(names.insert(name, result.clone())),
+                None => drop(names.insert(name.clone(), result.clone())),
             }
         }
         for inner in &function.node {
-            self.nodes += 1;
-            self.bytes += inner.compute_size();
-            if self.nodes > MAX_NODES || self.bytes > MAX_BYTES {
-                return Err(Error::memory("the model's functions expand to more than may be held")
-                    .remedy("export the model without functions"));
-            }
-            for name in inner.input.iter().chain(&inner.output).filter(|name| !name.is_empty()) {
-                if !names.contains_key(name.as_str()) {
-                    names.insert(name, fresh(&mut self.names, format!("{prefix}{name}")));
+            self.cost.add(inner)?;
+            let captures = bodies::captures(inner);
+            for name in
+                inner.input.iter().chain(&inner.output).chain(&captures).filter(|name| !name.is_empty())
+            {
+                if !names.contains_key(name) {
+                    names.insert(name.clone(), fresh(&mut self.names, format!("{prefix}{name}")));
                 }
             }
             let renamed = |list: &[String]| {
-                list.iter().map(|name| names.get(name.as_str()).cloned().unwrap_or_default()).collect()
+                list.iter().map(|name| names.get(name).cloned().unwrap_or_default()).collect()
             };
             let body = NodeProto {
                 input: renamed(&inner.input),
@@ -197,6 +241,10 @@ impl Inliner<'_> {
                     .attribute
                     .iter()
                     .filter_map(|attribute| resolve(attribute, node, function))
+                    .map(|attribute| {
+                        let resolved = |inner: &AttributeProto| resolve(inner, node, function);
+                        bodies::renamed(attribute, &names, &resolved)
+                    })
                     .collect(),
                 ..Default::default()
             };
@@ -210,7 +258,7 @@ impl Inliner<'_> {
                 op_type: "Identity".into(),
                 ..Default::default()
             };
-            self.done.push(Versioned { node: identity, opsets: opsets.clone() });
+            self.done.push(Versioned::new(identity, opsets.clone(), calls));
         }
         Ok(())
     }

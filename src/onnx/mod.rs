@@ -5,6 +5,7 @@
 //! allocated for them.
 
 mod attributes;
+mod bodies;
 mod build;
 #[doc(hidden)]
 pub mod contrib;
@@ -15,10 +16,13 @@ mod npy;
 mod order;
 mod sparse;
 mod tensor;
+mod types;
+mod values;
 mod wire;
 
 pub(crate) use external::{ExternalFiles, HERE, map_file};
 pub use files::{file_name, read_npz, read_pb, read_tensor, write_npy, write_npz, write_pb};
+pub use values::{read_value, write_value};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Graph;
@@ -81,6 +85,20 @@ impl ModelInfo {
 pub fn read(path: &Path) -> Result<Model> {
     let bytes = external::map_file(path)?;
     read_bytes(&bytes, Some(folder_of(path)), &path.display().to_string())
+}
+
+/// Everything in a model file that can't be run, an error for each node: an operator that isn't known, or a
+/// form or an attribute of one.
+///
+/// Errors: what keeps the file from being read beside.
+pub fn missing(path: &Path) -> Result<Vec<Error>> {
+    let found = read_proto(path).and_then(|proto| {
+        let graph = proto.graph.into_option().ok_or_else(|| not_onnx("holds no graph"))?;
+        let opsets = functions::opsets(&proto.opset_import);
+        let mut files = external::ExternalFiles::new(Some(folder_of(path)));
+        build::missing(graph, &proto.functions, opsets, &mut files, ops::find)
+    });
+    found.map_err(|error| error.in_file(path))
 }
 
 /// The folder that a file lies in.

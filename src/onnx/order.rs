@@ -26,8 +26,8 @@ pub fn sort(nodes: Vec<Versioned>, given: impl Fn(&str) -> bool) -> Result<Vec<V
     }
     let mut readers: Vec<Vec<usize>> = vec![vec![]; nodes.len()];
     let mut waiting = vec![0usize; nodes.len()];
-    for (index, (Versioned { node, .. }, waits)) in nodes.iter().zip(&mut waiting).enumerate() {
-        for name in node.input.iter().filter(|name| !name.is_empty() && !given(name)) {
+    for (index, (Versioned { node, captures, .. }, waits)) in nodes.iter().zip(&mut waiting).enumerate() {
+        for name in node.input.iter().chain(captures).filter(|name| !name.is_empty() && !given(name)) {
             let maker = makers.get(name.as_str()).and_then(|&maker| readers.get_mut(maker));
             let Some(list) = maker else {
                 return Err(at(

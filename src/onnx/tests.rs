@@ -6,6 +6,7 @@ use crate::graph::Dim;
 use crate::ops::{NodeView, Operator};
 use crate::tensor::Tensor;
 use onnx_protobuf::*;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// An operator that is only there.
@@ -201,15 +202,16 @@ fn attribute_references_take_the_callers_value_or_the_default() {
             .map(|f| AttributeProto { name: "slope".into(), f, ..reference("", "") })
             .into_iter()
             .collect();
-        let nodes = functions::inline(
-            vec![call],
-            &[function],
-            Default::default(),
-            Default::default(),
-            &|_| Default::default(),
-            any_operator,
-        )
-        .unwrap();
+        let scope = functions::Scope {
+            functions: &[function],
+            opsets: Default::default(),
+            calls: Rc::from([]),
+            cost: &Default::default(),
+            find: any_operator,
+            missing: None,
+        };
+        let known = |_: &str| Default::default();
+        let nodes = functions::inline(vec![call], &scope, Default::default(), &known).unwrap();
         nodes[0].node.attribute.first().map(|attribute| (attribute.name.clone(), attribute.f))
     };
     assert_eq!(expanded(body("slope"), Some(2.0)), Some(("alpha".into(), 2.0)));

@@ -1,11 +1,14 @@
 //! What `parse` sees of an ONNX node: attributes, inputs, version.
 
 use crate::error::{Error, Result};
+use crate::ops::Body;
 use crate::tensor::Tensor;
+use crate::value::ValueType;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-/// The value of an attribute. (Graphs belong to control flow, which this version refuses while reading.)
+/// The value of an attribute. Graphs are apart from them: [`NodeView::body`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Attribute {
     Int(i64),
@@ -16,6 +19,7 @@ pub enum Attribute {
     Floats(Vec<f32>),
     Strings(Vec<String>),
     Tensors(Vec<Tensor>),
+    Type(ValueType),
     /// A kind that no operator here reads, by its name.
     Other(&'static str),
 }
@@ -38,6 +42,7 @@ impl std::fmt::Display for Attribute {
             Attribute::Floats(values) => write!(f, "the floats {}", list(values.iter().map(f32::to_string))),
             Attribute::Strings(values) => write!(f, "the texts {}", list(values.iter().map(text))),
             Attribute::Tensors(values) => write!(f, "{} tensors", values.len()),
+            Attribute::Type(kind) => write!(f, "the type {kind}"),
             Attribute::Other(kind) => write!(f, "{kind}"),
         }
     }
@@ -61,6 +66,9 @@ pub struct NodeView {
     pub version: i64,
     pub inputs: Vec<Input>,
     pub output_count: usize,
+    /// How many values of the graphs around it the node's bodies read: inputs of the node behind its own.
+    pub captures: usize,
+    bodies: BTreeMap<String, Arc<dyn Body>>,
     attributes: BTreeMap<String, Attribute>,
     /// Attributes that the operator asked for: what is left over was not understood.
     asked: RefCell<BTreeSet<String>>,
@@ -81,11 +89,32 @@ impl NodeView {
             version,
             inputs,
             output_count,
+            captures: 0,
+            bodies: BTreeMap::new(),
             attributes,
             asked: RefCell::default(),
         }
     }
 
+    /// The same node with the graphs that its attributes are, and the number of values that they read of
+    /// those around them.
+    pub fn with_bodies(self, bodies: BTreeMap<String, Arc<dyn Body>>, captures: usize) -> Self {
+        Self { bodies, captures, ..self }
+    }
+
+    /// A graph that the node holds. Errors where it has none of this name.
+    pub fn body(&self, name: &str) -> Result<Arc<dyn Body>> {
+        self.asked.borrow_mut().insert(name.to_string());
+        self.bodies.get(name).cloned().ok_or_else(|| self.wrong(name, "a graph"))
+    }
+    /// An attribute that is a type.
+    pub fn value_type(&self, name: &str) -> Result<Option<ValueType>> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Attribute::Type(kind)) => Ok(Some(kind.clone())),
+            Some(_) => Err(self.wrong(name, "a type")),
+        }
+    }
     /// An attribute as it is, if the node has it.
     pub fn get(&self, name: &str) -> Option<&Attribute> {
         self.asked.borrow_mut().insert(name.to_string());

@@ -2,24 +2,36 @@
 
 pub mod attributes;
 pub mod case;
+pub mod control;
 mod engine;
 pub mod matrix;
+pub mod ml;
 pub mod nn;
 mod operator;
 pub mod pointwise;
 pub mod reduce;
+pub mod sequence;
 pub mod shape;
+pub mod text;
+pub mod values;
 
 pub use attributes::{Attribute, Input, NodeView};
 pub use engine::{ChannelsLast, Engine};
 pub use operator::{EPILOGUE_OPERANDS, Lower, OpDef, Operator, Product, Reads, Spread};
+pub use values::{Body, OnValues};
 
 /// The registry: an operator is known because its row is here, or in one of the tables of operators that share a
 /// file.
 static OPERATORS: &[&OpDef] = &[
+    &control::if_::DEF,
+    &control::loop_::DEF,
+    &control::scan::DEF,
+    &control::sequence_map::DEF,
     &matrix::einsum::DEF,
     &matrix::gemm::DEF,
     &matrix::matmul::DEF,
+    &ml::dict_vectorizer::DEF,
+    &ml::zip_map::DEF,
     &nn::attention::DEF,
     &nn::batch_normalization::DEF,
     &nn::conv::DEF,
@@ -48,6 +60,17 @@ static OPERATORS: &[&OpDef] = &[
     &reduce::arg::MAX,
     &reduce::arg::MIN,
     &reduce::top_k::DEF,
+    &sequence::concat_from::DEF,
+    &sequence::construct::CONSTRUCT,
+    &sequence::construct::EMPTY,
+    &sequence::edit::AT,
+    &sequence::edit::ERASE,
+    &sequence::edit::INSERT,
+    &sequence::edit::LENGTH,
+    &sequence::optional::GET,
+    &sequence::optional::HAS,
+    &sequence::optional::OPTIONAL,
+    &sequence::split_to::DEF,
     &shape::blocks::DEPTH_TO_SPACE,
     &shape::blocks::SPACE_TO_DEPTH,
     &shape::concat::DEF,
@@ -76,6 +99,11 @@ static OPERATORS: &[&OpDef] = &[
     &shape::split::DEF,
     &shape::transpose::DEF,
     &shape::trilu::DEF,
+    &text::regex_full_match::DEF,
+    &text::string_concat::DEF,
+    &text::string_normalizer::DEF,
+    &text::string_split::DEF,
+    &text::tf_idf_vectorizer::DEF,
 ];
 
 /// Every operator that a model may use.

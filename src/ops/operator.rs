@@ -4,9 +4,9 @@ use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::error::Result;
 use crate::expression::Pointwise;
 use crate::kernels::Lowering;
-use crate::ops::Engine;
 use crate::ops::attributes::NodeView;
 use crate::ops::case::Case;
+use crate::ops::{Engine, OnValues};
 use crate::tensor::Tensor;
 use std::any::Any;
 use std::fmt::Debug;
@@ -82,6 +82,11 @@ pub trait Operator: Any + Debug + Send + Sync {
 
     /// The operator's way onto the GPU, where it has one.
     fn gpu(&self) -> Option<&dyn Lower> {
+        None
+    }
+
+    /// The operator on values that are no tensors, or with graphs of its own, where it is one.
+    fn on_values(&self) -> Option<&dyn OnValues> {
         None
     }
 

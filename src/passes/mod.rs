@@ -5,6 +5,7 @@
 
 mod attention;
 mod batch_norm;
+mod bodies;
 mod common_subexpressions;
 mod conv_bias;
 mod dead_code;
@@ -13,6 +14,7 @@ mod epilogue_fusion;
 mod fold_constants;
 mod gelu;
 mod identity_elimination;
+mod if_inlining;
 mod merged_products;
 mod norm;
 mod reshape;
@@ -35,6 +37,8 @@ type ShapedRewrite = fn(&mut Graph, &mut Vec<Option<Fact>>) -> Result<bool>;
 /// The rewrites that run once, when a model is loaded: (name, rewrite).
 pub const AT_LOAD: &[(&str, Rewrite)] = &[
     ("fold_constants", fold_constants::rewrite),
+    ("bodies", bodies::rewrite),
+    ("if_inlining", if_inlining::rewrite),
     ("batch_norm", batch_norm::rewrite),
     ("conv_bias", conv_bias::rewrite),
     ("epilogue_fusion", epilogue_fusion::rewrite),
@@ -46,6 +50,7 @@ pub const FOR_PLANS: &[(&str, Rewrite)] = &[("merged_products", merged_products:
 
 /// The rewrites that run when a plan is made.
 pub const WITH_SHAPES: &[(&str, ShapedRewrite)] = &[
+    ("if_inlining", if_inlining::with_shapes),
     ("shapes", |graph, facts| shapes::rewrite(graph, facts)),
     ("identity_elimination", |graph, facts| identity_elimination::rewrite(graph, facts)),
     ("common_subexpressions", |graph, _| common_subexpressions::rewrite(graph)),

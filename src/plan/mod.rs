@@ -8,7 +8,6 @@
 
 mod buffers;
 mod choice;
-mod facts;
 mod finish;
 mod inspect;
 mod layout;
@@ -24,8 +23,8 @@ pub use crate::base::{
     BufferId, Capabilities, Cooperative, ElementFormat, Layout, Precision, TileConfiguration, Unsupported,
     View,
 };
+pub use crate::cpu::inference::{Inference, infer, infer_node, node_flops};
 pub use choice::{VariantDecision, VariantPolicy};
-pub use facts::{Inference, infer, infer_node, node_flops};
 pub use inspect::{PlannedDispatch, PlannedNode, PlannedStep, Summary};
 pub use layout::{as_encoded, decode, encode};
 pub use memory::{Lifetime, assign, live};

@@ -126,6 +126,7 @@ impl SessionBuilder {
             constants: Constants::packed(packed.clone()),
             packed,
             weights: Weights::default(),
+            any_values: OnceLock::new(),
             plans: Mutex::default(),
             by_value: Mutex::default(),
             stages: Stages { optimise: start.elapsed(), ..Stages::default() },

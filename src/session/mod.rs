@@ -3,6 +3,7 @@
 mod builder;
 mod plans;
 mod runs;
+mod values;
 
 pub use crate::compiled::Written;
 pub use builder::{SessionBuilder, Stages};
@@ -11,7 +12,7 @@ pub use runs::{Prepared, WarmUpTimes};
 use crate::base::EvalPrecision;
 use crate::base::Precision;
 use crate::compiled::Packed;
-use crate::cpu::program::Weights;
+use crate::cpu::program::{Program, Weights};
 use crate::device::Device;
 use crate::error::{Error, Result, Setting};
 use crate::gpu::{Constants, GpuDevice};
@@ -19,6 +20,7 @@ use crate::graph::{Dim, Graph, ValueId};
 use crate::onnx;
 use crate::plan::mode_of;
 use crate::tensor::{DType, Tensor};
+use crate::value::ValueType;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -31,6 +33,8 @@ pub struct InputOutputInfo {
     pub dtype: DType,
     /// `None` where the model leaves even the rank open.
     pub dims: Option<Vec<Dim>>,
+    /// What it is: a tensor, or a value of another kind, which [`Session::run_values`] takes and gives.
+    pub kind: ValueType,
 }
 
 /// A model on a device. `run` may be called from several threads at once.
@@ -68,6 +72,8 @@ pub struct Session {
     /// The weights that a compiled file holds packed.
     packed: Option<Arc<Packed>>,
     weights: Weights,
+    /// What runs on values of any kind, once that was asked for.
+    any_values: OnceLock<Result<Program>>,
     plans: Mutex<Vec<Arc<Prepared>>>,
     by_value: Mutex<HashSet<ValueId>>,
     stages: Stages,
@@ -131,10 +137,12 @@ impl Session {
         let port = |&id: &ValueId| {
             let value = self.original.value(id);
             let declared = value.declared.clone();
+            let dtype = declared.as_ref().map_or(DType::F32, |d| d.dtype);
             InputOutputInfo {
                 name: value.name.clone(),
-                dtype: declared.as_ref().map_or(DType::F32, |d| d.dtype),
+                dtype,
                 dims: declared.and_then(|d| d.dims),
+                kind: value.other.clone().unwrap_or(ValueType::Tensor(dtype)),
             }
         };
         ids.iter().map(port).collect()
@@ -155,16 +163,10 @@ impl Session {
     /// Errors ([`ErrorKind::Input`](crate::ErrorKind::Input)), with the input's name: one that the model
     /// doesn't have, one that is missing, another type, rank or fixed size, a symbol that has two sizes.
     pub fn bind(&self, inputs: &[(&str, Tensor)]) -> Result<HashMap<ValueId, Tensor>> {
-        let names = || self.inputs().iter().map(|port| port.name.clone()).collect::<Vec<_>>().join(", ");
         let mut values = HashMap::new();
         let mut symbols: HashMap<String, usize> = HashMap::new();
         for (name, tensor) in inputs {
-            let id = self.graph.inputs.iter().copied().find(|&id| self.graph.value(id).name == *name);
-            let id = id.ok_or_else(|| {
-                Error::input("the model has no such input")
-                    .at_tensor(*name)
-                    .remedy(format!("its inputs are: {}", names()))
-            })?;
+            let id = self.input_of_name(name)?;
             self.check_input(id, tensor, &mut symbols).map_err(|error| error.at_tensor(*name))?;
             values.insert(id, tensor.clone());
         }
@@ -176,7 +178,21 @@ impl Session {
         }
     }
 
+    fn input_of_name(&self, name: &str) -> Result<ValueId> {
+        let id = self.graph.inputs.iter().copied().find(|&id| self.graph.value(id).name == name);
+        id.ok_or_else(|| {
+            let names = self.inputs().iter().map(|port| port.name.clone()).collect::<Vec<_>>().join(", ");
+            Error::input("the model has no such input")
+                .at_tensor(name)
+                .remedy(format!("its inputs are: {names}"))
+        })
+    }
+
     fn check_input(&self, id: ValueId, tensor: &Tensor, symbols: &mut HashMap<String, usize>) -> Result<()> {
+        if let Some(kind) = &self.original.value(id).other {
+            return Err(Error::input(format!("found a tensor, the model takes {kind}"))
+                .remedy("give a value of this type, with Session::run_values in a program"));
+        }
         let Some(declared) = &self.original.value(id).declared else { return Ok(()) };
         if declared.dtype != tensor.dtype() {
             return Err(Error::input(format!(

@@ -1,7 +1,7 @@
 //! Inference of every type and shape, and of the values that follow from constants and shapes.
 
+use super::eval_node;
 use crate::base::{EvalPrecision, Fact, Infer, Operands};
-use crate::cpu;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
 use std::collections::HashMap;
@@ -11,6 +11,9 @@ pub const KNOWN_BYTES: usize = 1 << 20;
 
 /// The most elements of an input that may become part of a plan.
 pub const BY_VALUE_ELEMENTS: usize = 1024;
+
+/// The most elements of an input that decides a branch or the turns of a loop for a plan.
+pub const DECIDING_ELEMENTS: usize = 16;
 
 /// What inference came to.
 #[derive(Debug)]
@@ -57,33 +60,28 @@ pub fn infer(graph: &Graph, inputs: &HashMap<ValueId, Fact>) -> Result<Inference
                 .at_node(&node.name)
                 .at_operator(&node.op_type));
         }
+        let depends = |reason: String| {
+            Ok(Inference::DependsOnData { node: node.name.clone(), op_type: node.op_type.clone(), reason })
+        };
         let mut results = match infer_node(node, &known) {
             Ok(results) => results,
             Err(Infer::Error(error)) => return Err(graph.error_at(node, error)),
+            Err(Infer::DependsOnData(reason)) => return depends(reason),
             Err(Infer::NeedsValue(index)) => {
-                let sources = node
-                    .inputs
-                    .get(index)
-                    .copied()
-                    .flatten()
-                    .map(|id| sources(graph, &facts, id))
-                    .unwrap_or_default();
-                let small = |id: &ValueId| {
-                    inputs
-                        .get(id)
-                        .is_some_and(|fact| fact.value.is_none() && fact.count() <= BY_VALUE_ELEMENTS)
-                };
-                let wanted: Vec<ValueId> = sources.iter().copied().filter(small).collect();
+                let wanted = wanted(graph, &facts, inputs, node, index);
                 if !wanted.is_empty() {
                     return Ok(Inference::NeedsInputs(wanted));
                 }
-                let reason =
-                    format!("its shape depends on the elements of input {index}, which only a run can know");
-                return Ok(Inference::DependsOnData {
-                    node: node.name.clone(),
-                    op_type: node.op_type.clone(),
-                    reason,
-                });
+                match node.op.on_values().map(|op| op.infer_undecided(Operands::new(&known))) {
+                    Some(Ok(results)) => results,
+                    Some(Err(Infer::Error(error))) => return Err(graph.error_at(node, error)),
+                    Some(Err(Infer::DependsOnData(reason))) => return depends(reason),
+                    _ => {
+                        return depends(format!(
+                            "its shape depends on the elements of input {index}, which only a run can know"
+                        ));
+                    }
+                }
             }
         };
         if results.len() < node.outputs.len() {
@@ -102,7 +100,7 @@ pub fn infer(graph: &Graph, inputs: &HashMap<ValueId, Fact>) -> Result<Inference
         if computable && results.iter().any(|fact| fact.value.is_none()) {
             let operands: Vec<_> =
                 known.iter().map(|fact| fact.and_then(|fact| fact.value.as_ref())).collect();
-            let values = cpu::eval_node(&*node.op, &operands, EvalPrecision::Declared)
+            let values = eval_node(&*node.op, &operands, EvalPrecision::Declared)
                 .map_err(|error| graph.error_at(node, error))?;
             results = values.iter().map(Fact::of).collect();
         }
@@ -115,6 +113,30 @@ pub fn infer(graph: &Graph, inputs: &HashMap<ValueId, Fact>) -> Result<Inference
         }
     }
     Ok(Inference::Complete(facts))
+}
+
+/// The graph inputs that are small enough to be part of a plan, and whose elements decide input `index` of a
+/// node.
+fn wanted(
+    graph: &Graph,
+    facts: &[Option<Fact>],
+    inputs: &HashMap<ValueId, Fact>,
+    node: &Node,
+    index: usize,
+) -> Vec<ValueId> {
+    let value = node.inputs.get(index).copied().flatten();
+    let sources = value.map(|id| sources(graph, facts, id)).unwrap_or_default();
+    // What decides a branch and is more than a setting changes from run to run.
+    let decides = node.op.on_values().is_some();
+    let small = |fact: &Fact| {
+        fact.value.is_none()
+            && if decides {
+                fact.count() <= DECIDING_ELEMENTS && !fact.dtype.is_float()
+            } else {
+                fact.count() <= BY_VALUE_ELEMENTS
+            }
+    };
+    sources.iter().copied().filter(|id| inputs.get(id).is_some_and(small)).collect()
 }
 
 /// The graph inputs whose elements a value follows from. What is known already is not walked through: the

@@ -1,0 +1,99 @@
+//! A graph that a node holds, as the CPU runs it.
+
+use super::inference::{Inference, infer};
+use super::program::{Program, Weights};
+use crate::base::{EvalPrecision, Fact, Infer};
+use crate::error::{Error, Result};
+use crate::graph::{Dim, Graph};
+use crate::ops::Body;
+use crate::tensor::DType;
+use crate::value::Value;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+/// A graph and what runs it, made at the first run.
+pub struct GraphBody {
+    graph: Arc<Graph>,
+    program: OnceLock<Result<Program>>,
+}
+
+impl GraphBody {
+    pub fn new(graph: Graph) -> Self {
+        Self { graph: Arc::new(graph), program: OnceLock::new() }
+    }
+    pub fn graph(&self) -> &Arc<Graph> {
+        &self.graph
+    }
+
+    /// Everything that is known of the graph's values where its inputs are these.
+    pub fn infer_all(&self, inputs: &[Fact]) -> Result<Vec<Option<Fact>>, Infer> {
+        if inputs.len() != self.graph.inputs.len() {
+            return Err(self.wrong_count(inputs.len()).into());
+        }
+        let given = self.graph.inputs.iter().copied().zip(inputs.iter().cloned()).collect();
+        match infer(&self.graph, &given)? {
+            Inference::Complete(facts) => Ok(facts),
+            Inference::NeedsInputs(ids) => {
+                let index = ids.iter().find_map(|id| self.graph.inputs.iter().position(|input| input == id));
+                Err(index.map_or_else(|| Error::internal("no input is needed").into(), Infer::NeedsValue))
+            }
+            Inference::DependsOnData { node, op_type, reason } => {
+                Err(Infer::DependsOnData(format!("in its graph, at node '{node}' ({op_type}): {reason}")))
+            }
+        }
+    }
+
+    fn wrong_count(&self, given: usize) -> Error {
+        Error::internal(format!("a graph of {} inputs was given {given}", self.graph.inputs.len()))
+    }
+}
+
+impl fmt::Debug for GraphBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GraphBody('{}', {} nodes)", self.graph.name, self.graph.nodes.len())
+    }
+}
+
+impl Body for GraphBody {
+    fn inputs(&self) -> usize {
+        self.graph.inputs.len()
+    }
+    fn outputs(&self) -> usize {
+        self.graph.outputs.len()
+    }
+    fn input_rank(&self, index: usize) -> Option<usize> {
+        let declared = self.graph.value(*self.graph.inputs.get(index)?).declared.as_ref()?;
+        declared.dims.as_ref().map(Vec::len)
+    }
+    fn declared(&self, output: usize) -> Option<(DType, Vec<usize>)> {
+        let declared = self.graph.value(*self.graph.outputs.get(output)?).declared.as_ref()?;
+        let size = |dim: &Dim| if let Dim::Known(size) = dim { *size } else { 0 };
+        Some((declared.dtype, declared.dims.iter().flatten().map(size).collect()))
+    }
+    fn eval(&self, inputs: Vec<Value>, mode: EvalPrecision) -> Result<Vec<Value>> {
+        if inputs.len() != self.graph.inputs.len() {
+            return Err(self.wrong_count(inputs.len()));
+        }
+        if mode != EvalPrecision::Declared {
+            let given = self.graph.inputs.iter().copied().zip(inputs).collect();
+            return super::run_values(&self.graph, &given, mode, &mut |_, _| {});
+        }
+        let make = || Program::new((*self.graph).clone(), None, false, &Weights::default());
+        match self.program.get_or_init(make) {
+            Ok(program) => program.run_inside(inputs),
+            Err(error) => Err(error.clone()),
+        }
+    }
+    fn infer(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Infer> {
+        let facts = self.infer_all(inputs)?;
+        let output = |id: &crate::graph::ValueId| {
+            facts.get(id.0 as usize).cloned().flatten().ok_or_else(|| {
+                Error::internal("an output has no type").at_tensor(&self.graph.value(*id).name)
+            })
+        };
+        Ok(self.graph.outputs.iter().map(output).collect::<Result<_>>()?)
+    }
+    fn is_random(&self) -> bool {
+        self.graph.nodes.iter().any(|node| node.op.is_random())
+    }
+}

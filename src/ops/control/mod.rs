@@ -1,0 +1,84 @@
+//! Control flow: operators that run graphs.
+
+pub mod if_;
+pub mod loop_;
+pub mod scan;
+pub mod sequence_map;
+
+use crate::base::Operands;
+use crate::error::{Error, Result};
+use crate::ops::Body;
+use crate::tensor::Tensor;
+use crate::value::Value;
+use std::sync::Arc;
+
+/// The turns that a loop may take unless `SARDONYX_LOOP_LIMIT` says another number: one that doesn't end is
+/// an error then.
+const TURNS: i64 = 10_000_000;
+
+/// The inputs of a node from `own` on: what its bodies read of the graphs around them.
+fn captured(inputs: Operands<'_, Value>, own: usize) -> Vec<Value> {
+    inputs.skip(own).present().cloned().collect()
+}
+
+/// Errors unless a body has this many inputs, the captured ones left out, and outputs.
+fn check_counts(
+    name: &str,
+    body: &Arc<dyn Body>,
+    captures: usize,
+    inputs: usize,
+    outputs: usize,
+) -> Result<()> {
+    let found = (body.inputs().saturating_sub(captures), body.outputs());
+    if found == (inputs, outputs) {
+        return Ok(());
+    }
+    Err(Error::model(format!(
+        "the graph '{name}' has {} inputs and {} outputs where {inputs} and {outputs} belong",
+        found.0, found.1
+    ))
+    .remedy("export the model again: the graph and its node contradict each other"))
+}
+
+/// Tensors of one type and shape, side by side along a new axis that comes first. `declared`: an output of
+/// which there may be none, in a body.
+fn stack(parts: &[Tensor], body: &dyn Body, output: usize) -> Result<Tensor> {
+    let Some(first) = parts.first() else {
+        let (dtype, shape) = body.declared(output).ok_or_else(|| {
+            Error::model(format!("output {output} of the graph has no type, and no turn made one"))
+                .remedy("export the model with types of the graph's outputs")
+        })?;
+        let shape: Vec<usize> = std::iter::once(0).chain(shape).collect();
+        return match dtype {
+            crate::tensor::DType::String => Tensor::strings(shape, vec![]),
+            _ => Tensor::from_bytes(dtype, shape, &[]),
+        };
+    };
+    if let Some(other) =
+        parts.iter().find(|part| part.shape() != first.shape() || part.dtype() != first.dtype())
+    {
+        return Err(Error::input(format!(
+            "output {output} of the graph is {}{:?} in one turn and {}{:?} in another: they can't be stacked",
+            first.dtype(),
+            first.shape(),
+            other.dtype(),
+            other.shape()
+        )));
+    }
+    let shape: Vec<usize> = std::iter::once(parts.len()).chain(first.shape().iter().copied()).collect();
+    Tensor::chain(&parts.iter().collect::<Vec<_>>())?.reshape(shape)
+}
+
+/// How many turns a loop may take: [`TURNS`], or what the environment says.
+fn turn_limit() -> Result<i64> {
+    let Some(text) = std::env::var_os("SARDONYX_LOOP_LIMIT") else { return Ok(TURNS) };
+    text.to_str().and_then(|text| text.trim().parse().ok()).filter(|&turns: &i64| turns >= 0).ok_or_else(
+        || {
+            Error::usage(format!(
+                "SARDONYX_LOOP_LIMIT is '{}', not a number of turns",
+                text.to_string_lossy()
+            ))
+            .remedy("set it to a number such as 1000000, or unset it")
+        },
+    )
+}
