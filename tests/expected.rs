@@ -45,7 +45,8 @@ fn eval_gives_what_others_give() {
             wrong.extend(found.err().map(|problem| format!("{} {key}: {problem}", def.name)));
             all += 1;
         }
-        if !answered {
+        // What works on values that cases don't hold has none: tests/operators.rs lists them.
+        if !answered && !def.cases.is_empty() {
             wrong.push(format!("{}: no case has expected values: {ANEW}", def.name));
         }
     }

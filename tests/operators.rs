@@ -155,8 +155,38 @@ fn the_gpu_agrees_with_the_kernels_of_hardware() {
     }
 }
 
+/// Operators on graphs, sequences, optionals, maps and strings, which cases don't hold: ONNX's suite and
+/// tests/control_flow.rs judge them.
+const ON_OTHER_VALUES: [&str; 22] = [
+    "ConcatFromSequence",
+    "DictVectorizer",
+    "If",
+    "Loop",
+    "Optional",
+    "OptionalGetElement",
+    "OptionalHasElement",
+    "RegexFullMatch",
+    "Scan",
+    "SequenceAt",
+    "SequenceConstruct",
+    "SequenceEmpty",
+    "SequenceErase",
+    "SequenceInsert",
+    "SequenceLength",
+    "SequenceMap",
+    "SplitToSequence",
+    "StringConcat",
+    "StringNormalizer",
+    "StringSplit",
+    "TfIdfVectorizer",
+    "ZipMap",
+];
+
 #[test]
-fn every_room_has_cases() {
+fn every_operator_has_cases() {
     let bare: Vec<&str> = operators().filter(|def| def.cases.is_empty()).map(|def| def.name).collect();
-    assert!(bare.is_empty(), "operators without cases: {bare:?}");
+    let unknown: Vec<_> = bare.iter().filter(|name| !ON_OTHER_VALUES.contains(name)).collect();
+    assert!(unknown.is_empty(), "operators without cases: {unknown:?}");
+    let with_cases: Vec<_> = ON_OTHER_VALUES.iter().filter(|name| !bare.contains(name)).collect();
+    assert!(with_cases.is_empty(), "they have cases: {with_cases:?}");
 }

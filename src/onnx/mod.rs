@@ -7,6 +7,7 @@
 mod attributes;
 mod bodies;
 mod build;
+mod builder;
 #[doc(hidden)]
 pub mod contrib;
 mod external;

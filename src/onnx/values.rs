@@ -67,6 +67,26 @@ fn fields(bytes: &[u8]) -> Result<Vec<Field<'_>>> {
     Ok(all)
 }
 
+/// Errors where a message says that what it holds is of another kind.
+fn check_items(fields: &[Field<'_>], of: &ValueType) -> Result<()> {
+    let said = fields.iter().find_map(|field| match field {
+        Field::Number(2, number) => Some(*number),
+        _ => None,
+    });
+    // A tensor's file has its elements in a field that these messages don't have.
+    let other = fields.iter().any(|field| match field {
+        Field::Bytes(number, _) => *number > 7,
+        Field::Number(number, _) => *number != 2,
+    });
+    match said.filter(|_| !other).map_or_else(|| other.then_some(u64::MAX), Some) {
+        // An optional without a value, or an empty sequence, need not say.
+        None | Some(0) => Ok(()),
+        Some(number) if number == item_field(of).1 as u64 => Ok(()),
+        Some(_) => Err(Error::input(format!("does not hold {of}s"))
+            .remedy("the file is of another type than the model's value: export it again")),
+    }
+}
+
 impl Reader {
     fn tensor(&mut self, bytes: &[u8]) -> Result<Tensor> {
         let proto: TensorProto = decode(bytes, wire::Kind::Tensor)?;
@@ -89,7 +109,9 @@ impl Reader {
                 Ok(tensor.into())
             }
             ValueType::Sequence(of) => {
-                let items = fields(bytes)?.into_iter().filter_map(|field| match field {
+                let fields = fields(bytes)?;
+                check_items(&fields, of)?;
+                let items = fields.into_iter().filter_map(|field| match field {
                     Field::Bytes(3..=7, item) => Some(item),
                     _ => None,
                 });
@@ -97,7 +119,9 @@ impl Reader {
                 Value::sequence((**of).clone(), items)
             }
             ValueType::Optional(of) => {
-                let value = fields(bytes)?.into_iter().find_map(|field| match field {
+                let fields = fields(bytes)?;
+                check_items(&fields, of)?;
+                let value = fields.into_iter().find_map(|field| match field {
                     Field::Bytes(3..=7, value) => Some(value),
                     _ => None,
                 });

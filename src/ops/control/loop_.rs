@@ -167,7 +167,7 @@ impl OnValues for Loop {
         let stacked = stacked
             .iter()
             .enumerate()
-            .map(|(index, list)| stack(list, &*self.body, first + index).map(Value::from));
+            .map(|(index, list)| stack(list, &*self.body, first + index, mode).map(Value::from));
         let stacked: Vec<Value> = stacked.collect::<Result<_>>()?;
         Ok(carried.into_iter().chain(stacked).collect())
     }

@@ -5,10 +5,10 @@ pub mod loop_;
 pub mod scan;
 pub mod sequence_map;
 
-use crate::base::Operands;
+use crate::base::{EvalPrecision, Operands};
 use crate::error::{Error, Result};
 use crate::ops::Body;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 use crate::value::Value;
 use std::sync::Arc;
 
@@ -42,16 +42,16 @@ fn check_counts(
 
 /// Tensors of one type and shape, side by side along a new axis that comes first. `declared`: an output of
 /// which there may be none, in a body.
-fn stack(parts: &[Tensor], body: &dyn Body, output: usize) -> Result<Tensor> {
+fn stack(parts: &[Tensor], body: &dyn Body, output: usize, mode: EvalPrecision) -> Result<Tensor> {
     let Some(first) = parts.first() else {
         let (dtype, shape) = body.declared(output).ok_or_else(|| {
             Error::model(format!("output {output} of the graph has no type, and no turn made one"))
                 .remedy("export the model with types of the graph's outputs")
         })?;
         let shape: Vec<usize> = std::iter::once(0).chain(shape).collect();
-        return match dtype {
-            crate::tensor::DType::String => Tensor::strings(shape, vec![]),
-            _ => Tensor::from_bytes(dtype, shape, &[]),
+        return match mode.of(dtype) {
+            DType::String => Tensor::strings(shape, vec![]),
+            dtype => Tensor::from_bytes(dtype, shape, &[]),
         };
     };
     if let Some(other) =

@@ -144,7 +144,7 @@ impl Scan {
             if self.output_backwards[index] {
                 list.reverse();
             }
-            let tensor = stack(list, &*self.body, self.states + index)?;
+            let tensor = stack(list, &*self.body, self.states + index, mode)?;
             let axis = axis_of(self.output_axes[index], tensor.rank())?;
             move_first(&tensor, axis).map(Value::from)
         });
@@ -191,8 +191,10 @@ impl Scan {
                 rows[index].push(if index < self.states { tensor } else { padded(&tensor, longest)? });
             }
         }
-        let all =
-            rows.iter().enumerate().map(|(index, list)| stack(list, &*self.body, index).map(Value::from));
+        let all = rows
+            .iter()
+            .enumerate()
+            .map(|(index, list)| stack(list, &*self.body, index, mode).map(Value::from));
         all.collect()
     }
 }
