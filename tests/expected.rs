@@ -113,7 +113,7 @@ fn same(
         return Err(format!("has {} expected elements, not {}", want.elements.len(), places.len()));
     }
     let pairs = || places.iter().zip(&want.elements).filter_map(|(at, text)| Some((*at, text.as_ref()?)));
-    if !got.dtype().is_float() {
+    if !got.dtype().is_float() && !got.dtype().is_small_float() {
         let have = got.to_i128s().map_err(|error| error.to_string())?;
         return match pairs().find(|(at, want)| want.parse() != Ok(have[*at])) {
             Some((at, want)) => Err(format!("element {at} is {} instead of {want}", have[at])),

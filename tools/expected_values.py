@@ -123,7 +123,16 @@ def by_onnxruntime(case):
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(made.SerializeToString(), options, ["CPUExecutionProvider"])
-    return [numpy.asarray(value) for value in session.run(None, feeds)]
+    values = zip(session.run(None, feeds), session.get_outputs())
+    return [typed(numpy.asarray(value), output.type) for value, output in values]
+
+
+def typed(value, kind):
+    """onnxruntime gives floats of 8 bits as their bits."""
+    name = kind.removeprefix("tensor(").removesuffix(")").upper()
+    if value.dtype == numpy.uint8 and name.startswith("FLOAT8"):
+        return value.view(helper.tensor_dtype_to_np_dtype(getattr(onnx.TensorProto, name)))
+    return value
 
 
 def by_reference(case):
@@ -208,7 +217,8 @@ def element(value):
 
 
 def line(k, value):
-    name = str(value.dtype)
+    # ONNX's names have no underscore.
+    name = str(value.dtype).replace("float8_", "float8").replace("float4_e2m1fn", "float4e2m1")
     flat = value.ravel()
     # The narrow types of the package ml_dtypes are numbers of no kind that numpy knows.
     if value.dtype.kind == "V" and "int" in name:

@@ -11,6 +11,9 @@ use std::fmt::Write;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Lane {
     F32,
+    /// bfloat16 and the floats of 8 and 4 bits, as the float32 of the same value. They are cast and moved, and
+    /// nothing is computed in them.
+    Small(DType),
     Bool,
     /// Bits, and whether there is a sign.
     Integer(u32, bool),
@@ -34,6 +37,7 @@ impl Lane {
     pub fn of(dtype: DType) -> Result<Self, Unsupported> {
         Ok(match dtype {
             DType::F32 | DType::F16 => Lane::F32,
+            small if rounding(small).is_some() => Lane::Small(small),
             DType::Bool => Lane::Bool,
             DType::I2 => Lane::Integer(2, true),
             DType::I4 => Lane::Integer(4, true),
@@ -52,7 +56,7 @@ impl Lane {
     }
     fn register(self) -> Register {
         match self {
-            Lane::F32 => Register::F32,
+            Lane::F32 | Lane::Small(_) => Register::F32,
             Lane::Bool => Register::Bool,
             Lane::Integer(64, _) => Register::Long,
             Lane::Integer(32, false) => Register::U32,
@@ -71,6 +75,7 @@ impl Lane {
     fn suffix(self) -> String {
         match self {
             Lane::F32 => "f32".into(),
+            Lane::Small(dtype) => dtype.name().into(),
             Lane::Bool => "bool".into(),
             Lane::Integer(bits, signed) => format!("{}{bits}", if signed { "i" } else { "u" }),
         }
@@ -123,7 +128,13 @@ pub fn to_wgsl(name: &str, expression: &Pointwise, operands: &[DType]) -> Result
             .collect();
         let value = match step.row.name {
             "Identity" => args[0].clone(),
-            "Cast" => convert(&args[0], main, steps[index]),
+            "Cast" => {
+                // Through float32 a wide integer would be rounded twice.
+                if let (Lane::Integer(32 | 64, _), Lane::Small(DType::BF16)) = (main, steps[index]) {
+                    return Err(Unsupported::new(format!("a cast of {} to bfloat16", main.suffix())));
+                }
+                convert(&args[0], main, steps[index])
+            }
             "Where" => format!("select({}, {}, {})", args[2], args[1], args[0]),
             "Pow" if matches!(main, Lane::Integer(..)) && float_exponent(&step.args[1], lane_of) => {
                 if let Arg::Const(value) = step.args[1] {
@@ -209,6 +220,9 @@ fn exponent(text: &str, row: &Row, from: Lane, to: Lane) -> Result<String, Unsup
 /// A row's WGSL as a function of one lane type.
 fn helper(row: &Row, lane: Lane, args: usize) -> Result<String, Unsupported> {
     let refuse = || Unsupported::new(format!("{} has no GPU form for {}", row.name, lane.suffix()));
+    if matches!(lane, Lane::Small(_)) {
+        return Err(refuse());
+    }
     let signed = matches!(lane, Lane::Integer(_, true));
     let text = match (lane.register(), &row.float, &row.integer, &row.test, &row.logic) {
         (Register::F32, _, _, Some(test), _) if test.float.is_some() => test.wgsl,
@@ -252,7 +266,7 @@ fn helper(row: &Row, lane: Lane, args: usize) -> Result<String, Unsupported> {
 /// A number as the lane's type holds it: integers saturate, as in a cast.
 fn literal(value: f64, lane: Lane) -> String {
     match lane {
-        Lane::F32 => float_literal(value as f32),
+        Lane::F32 | Lane::Small(_) => float_literal(value as f32),
         Lane::Bool => (value != 0.0).to_string(),
         Lane::Integer(64, true) => {
             format!("vec2<u32>({}u, {}u)", value as i64 as u32, (value as i64 >> 32) as u32)
@@ -277,9 +291,45 @@ fn float_literal(value: f32) -> String {
     if value.is_finite() { format!("{value:?}f") } else { format!("from_bits({:#x}u)", value.to_bits()) }
 }
 
+/// How a float32 is rounded to a smaller float: the bits behind the first one, the exponent below which steps
+/// stay as they are, the largest number, and whether there is a negative zero. bfloat16 has a way of its own.
+/// `None`: no smaller float, or one that has no zero.
+fn rounding(dtype: DType) -> Option<(u32, i32, f32, bool)> {
+    Some(match dtype {
+        DType::F8E4M3FN => (3, -6, 448.0, true),
+        DType::F8E4M3FNUZ => (3, -7, 240.0, false),
+        DType::F8E5M2 => (2, -14, 57344.0, true),
+        DType::F8E5M2FNUZ => (2, -15, 57344.0, false),
+        DType::F4E2M1 => (1, 0, 6.0, true),
+        DType::BF16 => (7, -126, f32::MAX, true),
+        _ => return None,
+    })
+}
+
+/// A float32 rounded to a smaller float, saturated.
+fn round_to(dtype: DType, text: &str) -> String {
+    match (dtype, rounding(dtype)) {
+        (DType::BF16, _) => format!("round_bf16({text})"),
+        // Without NaN it becomes zero.
+        (DType::F4E2M1, Some((bits, lowest, largest, zero))) => {
+            format!("without_nan(round_small({text}, {bits}u, {lowest}, {largest:?}, {zero}))")
+        }
+        (_, Some((bits, lowest, largest, zero))) => {
+            format!("round_small({text}, {bits}u, {lowest}, {largest:?}, {zero})")
+        }
+        (_, None) => text.to_string(),
+    }
+}
+
 /// A cast: integers wrap, a float outside the range saturates and NaN is 0.
 fn convert(text: &str, from: Lane, to: Lane) -> String {
     if from == to {
+        return text.to_string();
+    }
+    if let Lane::Small(dtype) = to {
+        return round_to(dtype, &convert(text, from, Lane::F32));
+    }
+    if let (Lane::Small(_), Lane::F32) = (from, to) {
         return text.to_string();
     }
     let signed = matches!(from, Lane::Integer(_, true));

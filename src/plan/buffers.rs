@@ -14,6 +14,16 @@ impl Builder {
         match dtype {
             DType::F32 if self.precision == Precision::F32 => Ok(ElementFormat::F32),
             DType::F32 | DType::F16 => Ok(half),
+            // As the float32 of the same value, or the float16, which holds all of them too.
+            DType::F8E4M3FN | DType::F8E4M3FNUZ | DType::F8E5M2 | DType::F8E5M2FNUZ | DType::F4E2M1
+                if self.precision == Precision::F32 =>
+            {
+                Ok(ElementFormat::F32)
+            }
+            DType::F8E4M3FN | DType::F8E4M3FNUZ | DType::F8E5M2 | DType::F8E5M2FNUZ | DType::F4E2M1 => {
+                Ok(half)
+            }
+            DType::BF16 if self.precision == Precision::F32 => Ok(ElementFormat::F32),
             DType::I32
             | DType::Bool
             | DType::I8

@@ -5,7 +5,7 @@ use super::buffers::too_large;
 use super::lowering::NodeLowering;
 use super::sub_buffer::{Share, shares};
 use super::*;
-use crate::base::{Access, EvalPrecision, ShaderDialect};
+use crate::base::{Access, Bound, EvalPrecision, Operands, ShaderDialect};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ValueId};
 use crate::kernels::lowering::{Contents, Emitter};
@@ -131,7 +131,16 @@ impl Builder {
             .map(|id| id.map_or(Some(Fact::new(DType::F32, vec![])), |id| self.fact(id).cloned()))
             .collect();
         let outputs = outputs.ok_or_else(|| Error::internal("an output has no type").at_node(&node.name))?;
+        // Kernels would compute in what only holds them.
+        let small = inputs.iter().flatten().chain(&outputs).find(|fact| fact.dtype.is_small_float());
+        let facts: Vec<Option<&Fact>> = inputs.iter().map(Option::as_ref).collect();
+        let exact = node.op.takes_any_type() && node.op.error_bound(Operands::new(&facts)) == Bound::Exact;
+        let moves = exact || node.op.expression().is_some();
         let lowered = match node.op.gpu() {
+            _ if small.is_some() && !moves => {
+                let dtype = small.map_or(DType::BF16, |fact| fact.dtype);
+                Err(Unsupported::new(format!("{dtype} has no GPU arithmetic")))
+            }
             Some(op) => {
                 self.transaction(|builder| op.lower(&mut NodeLowering { builder, node, inputs, outputs }))
             }

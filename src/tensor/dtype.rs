@@ -120,6 +120,11 @@ impl DType {
     pub fn is_float(self) -> bool {
         matches!(self, DType::F64 | DType::F32 | DType::F16 | DType::BF16)
     }
+    /// bfloat16 and the floats of 8 and 4 bits: nothing is computed in them, they widen to float32 first.
+    pub fn is_small_float(self) -> bool {
+        use DType::*;
+        matches!(self, BF16 | F8E4M3FN | F8E4M3FNUZ | F8E5M2 | F8E5M2FNUZ | F8E8M0 | F4E2M1)
+    }
     /// Integers of 8 to 64 bits.
     pub fn is_integer(self) -> bool {
         use DType::*;

@@ -69,6 +69,9 @@ impl Lower for CastLike {
             at.alias(0, view);
             return Ok(());
         }
+        if !self.saturate && to.is_small_float() && to != DType::BF16 {
+            return Err(Unsupported::new(format!("a cast to {to} that doesn't saturate")));
+        }
         pointwise::emit_views(&Pointwise::cast(to), at, &[view])
     }
 }

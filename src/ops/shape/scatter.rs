@@ -209,6 +209,9 @@ impl Operator for Scatter {
 impl Lower for Scatter {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let shape = at.fact(0)?.shape.clone();
+        if self.reduction.is_some() && at.fact(0)?.dtype.is_small_float() {
+            return Err(Unsupported::new(format!("a reduction of {} has no GPU form", at.fact(0)?.dtype)));
+        }
         let mut unique = false;
         if let Some(indices) = at.constant(1).filter(|_| self.reduction.is_some()) {
             let mut targets = self.targets(&shape, indices)?;
