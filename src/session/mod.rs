@@ -1,10 +1,12 @@
 //! A model ready to run: loading it, running it, and looking at what will run.
 
+mod bindings;
 mod builder;
 mod plans;
 mod runs;
 
 pub use crate::compiled::Written;
+pub use bindings::{Bindings, Value};
 pub use builder::{SessionBuilder, Stages};
 pub use runs::{Prepared, WarmUpTimes};
 
@@ -155,47 +157,54 @@ impl Session {
     /// Errors ([`ErrorKind::Input`](crate::ErrorKind::Input)), with the input's name: one that the model
     /// doesn't have, one that is missing, another type, rank or fixed size, a symbol that has two sizes.
     pub fn bind(&self, inputs: &[(&str, Tensor)]) -> Result<HashMap<ValueId, Tensor>> {
+        let ids =
+            self.matched(inputs.iter().map(|(name, tensor)| (*name, tensor.dtype(), tensor.shape())))?;
+        Ok(ids.into_iter().zip(inputs).map(|(id, (_, tensor))| (id, tensor.clone())).collect())
+    }
+
+    /// The inputs of these names, in their order, all of them and of types and shapes that the model takes.
+    fn matched<'a>(
+        &self,
+        given: impl Iterator<Item = (&'a str, DType, &'a [usize])>,
+    ) -> Result<Vec<ValueId>> {
         let names = || self.inputs().iter().map(|port| port.name.clone()).collect::<Vec<_>>().join(", ");
-        let mut values = HashMap::new();
+        let mut ids = vec![];
         let mut symbols: HashMap<String, usize> = HashMap::new();
-        for (name, tensor) in inputs {
+        for (name, dtype, shape) in given {
             let id = self.graph.inputs.iter().copied().find(|&id| self.graph.value(id).name == *name);
             let id = id.ok_or_else(|| {
                 Error::input("the model has no such input")
-                    .at_tensor(*name)
+                    .at_tensor(name)
                     .remedy(format!("its inputs are: {}", names()))
             })?;
-            self.check_input(id, tensor, &mut symbols).map_err(|error| error.at_tensor(*name))?;
-            values.insert(id, tensor.clone());
+            self.check_input(id, (dtype, shape), &mut symbols).map_err(|error| error.at_tensor(name))?;
+            ids.push(id);
         }
-        match self.graph.inputs.iter().find(|id| !values.contains_key(id)) {
+        match self.graph.inputs.iter().find(|id| !ids.contains(id)) {
             Some(&id) => Err(Error::input("this input is missing")
                 .at_tensor(&self.graph.value(id).name)
                 .remedy_by("give it {}", &[Setting::Inputs])),
-            None => Ok(values),
+            None => Ok(ids),
         }
     }
 
-    fn check_input(&self, id: ValueId, tensor: &Tensor, symbols: &mut HashMap<String, usize>) -> Result<()> {
+    fn check_input(
+        &self,
+        id: ValueId,
+        (dtype, shape): (DType, &[usize]),
+        symbols: &mut HashMap<String, usize>,
+    ) -> Result<()> {
         let Some(declared) = &self.original.value(id).declared else { return Ok(()) };
-        if declared.dtype != tensor.dtype() {
-            return Err(Error::input(format!(
-                "found type {}, the model takes {}",
-                tensor.dtype(),
-                declared.dtype
-            ))
-            .remedy("convert the input"));
+        if declared.dtype != dtype {
+            return Err(Error::input(format!("found type {dtype}, the model takes {}", declared.dtype))
+                .remedy("convert the input"));
         }
         let Some(dims) = &declared.dims else { return Ok(()) };
-        if dims.len() != tensor.rank() {
-            return Err(Error::input(format!(
-                "found shape {:?}, the model takes rank {}",
-                tensor.shape(),
-                dims.len()
-            ))
-            .remedy("reshape the input"));
+        if dims.len() != shape.len() {
+            return Err(Error::input(format!("found shape {shape:?}, the model takes rank {}", dims.len()))
+                .remedy("reshape the input"));
         }
-        for (axis, (dim, &size)) in dims.iter().zip(tensor.shape()).enumerate() {
+        for (axis, (dim, &size)) in dims.iter().zip(shape).enumerate() {
             match dim {
                 Dim::Known(known) if *known != size => {
                     return Err(Error::input(format!(
