@@ -22,6 +22,9 @@
 //! `run` takes `&self`, so that one session runs from many threads at once. The first run with inputs of new
 //! shapes makes a plan for them, which the session keeps.
 //!
+//! What stays on the device between runs, a language model's cache or one model's output that is another's
+//! input, is a [`DeviceTensor`]: [`session::Bindings`] has an example.
+//!
 //! # Devices
 //!
 //! [`Device::auto`] is a discrete GPU, then an integrated one, else the CPU; never a software adapter.
@@ -135,7 +138,7 @@ pub mod simd;
 mod threads;
 
 pub use base::Precision;
-pub use device::Device;
+pub use device::{Device, DeviceTensor};
 pub use error::{Error, ErrorKind, Result};
 pub use graph::{Dim, ValueId};
 pub use session::Session;

@@ -108,3 +108,43 @@ fn a_downcast_has_its_reason() {
     // The passes over graphs in nodes go into the graphs that they know.
     assert!(count <= 20, "{count} downcasts: there were 67 once, and 20 when this was written");
 }
+
+/// A page in a browser has no threads, no waits that block, no clock of this kind and no mapped files: what takes them
+/// on a device is in `gpu/native`, behind an interface that a page can have too.
+const NATIVE: [&str; 9] = [
+    "std::thread",
+    "thread::",
+    "mpsc",
+    "Instant",
+    "SystemTime",
+    "memmap2",
+    "pollster",
+    "block_on",
+    "Condvar",
+];
+
+#[test]
+fn nothing_on_a_device_needs_a_native_process() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/gpu");
+    let (mut native, mut elsewhere) = (0, vec![]);
+    for path in sources(&root) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap_or(&text);
+        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let named = lines.filter(|line| NATIVE.iter().any(|item| line.contains(item)));
+        match path.starts_with(root.join("native")) {
+            true => native += named.count(),
+            false => elsewhere.extend(named.map(|line| format!("{}: {line}", path.display()))),
+        }
+    }
+    assert!(elsewhere.is_empty(), "native items outside of gpu/native: {elsewhere:#?}");
+    assert!(native > 20, "{native} lines name native items in gpu/native: is the list out of date?");
+}
+
+/// What `gpu` imports isn't tied to a process either: packed weights are a trait to it, whoever maps them.
+#[test]
+fn a_device_knows_no_files() {
+    for (from, to) in arrows().keys().filter(|(from, _)| from == "gpu") {
+        assert!(!["compiled", "onnx", "threads", "cpu"].contains(&to.as_str()), "{from} imports {to}");
+    }
+}

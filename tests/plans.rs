@@ -157,6 +157,18 @@ fn slots_hold_what_lives() {
             }
             tenants.entry(slot).or_default().push((index, first, last));
         }
+        // What a run binds is nobody else's, and its inputs are only read.
+        let mut bound = vec![0; plan.externals.len()];
+        for place in &plan.buffers {
+            let Allocation::External(index) = place.allocation else { continue };
+            assert!(plan.externals[index] >= place.bytes(), "{name}: {}", place.label);
+            bound[index] += usize::from(place.part.is_none());
+        }
+        assert!(bound.iter().all(|&count| count == 1), "{name}: {bound:?}");
+        for input in &plan.inputs {
+            let written = plan.steps.iter().any(|step| step.writes.contains(&input.buffer));
+            assert!(!written, "{name}: {}", plan.buffer(input.buffer).label);
+        }
         let text = plan.to_string();
         assert!(text.contains("steps:") && !text.contains("nowhere"), "{name}\n{text}");
     }

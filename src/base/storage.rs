@@ -27,6 +27,10 @@ impl ElementFormat {
             ElementFormat::I64 => 8,
         }
     }
+    /// Which of the formats with the same bytes it is written as: f16 in one way or the other is one.
+    pub fn as_bytes(self) -> Self {
+        if self == ElementFormat::F16Packed { ElementFormat::F16 } else { self }
+    }
     pub fn is_float(self) -> bool {
         matches!(self, ElementFormat::F32 | ElementFormat::F16 | ElementFormat::F16Packed)
     }

@@ -77,7 +77,7 @@ pub fn host_us_per_dispatch(session: &Session, prepared: &Prepared) -> Result<Op
     if dispatches == 0 {
         return Ok(None);
     }
-    let execution = session.lease(prepared)?;
+    let mut execution = session.lease(prepared)?;
     let mut least = f64::INFINITY;
     for _ in 0..RECORDINGS {
         least = least.min(execution.time_recording()?.as_secs_f64());

@@ -299,7 +299,10 @@ impl Bench {
             steps,
             peak_host_bytes: peak_host,
             peak_device_bytes: peak_device,
-            needed_device_bytes: prepared.plan.as_ref().map(|plan| plan.constant_bytes() + plan.live_bytes()),
+            needed_device_bytes: prepared
+                .plan
+                .as_ref()
+                .map(|plan| plan.constant_bytes() + plan.external_bytes() + plan.live_bytes()),
             host_us_per_dispatch: host_us,
             dispatches: prepared.plan.as_ref().map_or(0, |plan| plan.dispatches().count()),
             pipelines: prepared.plan.as_ref().map_or(0, |plan| plan.pipelines()),

@@ -239,7 +239,7 @@ impl Comparator<'_> {
         let mut feed: Vec<PlaceBytes> = vec![];
         for &id in &step.reads {
             let place = plan.buffer(id);
-            if !matches!(place.allocation, Allocation::Slot(_)) {
+            if matches!(place.allocation, Allocation::Constant(_)) {
                 continue;
             }
             let whole = plan.parent_of(id);

@@ -2,7 +2,7 @@
 
 use super::{Header, Key, SMALL};
 use crate::graph::Graph;
-use crate::plan::Constant;
+use crate::plan::{Constant, PackedConstants};
 use memmap2::Mmap;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -39,20 +39,21 @@ impl Packed {
         self.sources = sources(graph);
     }
 
-    /// The bytes of a constant as `encode` would make them of its packed tensor, if the file has them.
-    pub(crate) fn find(&self, constant: &Constant) -> Option<&[u8]> {
+    /// How many of some constants would be found in a file made for them, and how many are.
+    pub(crate) fn found(&self, constants: &[Constant]) -> (usize, usize) {
+        let kept = constants.iter().filter(|constant| is_kept(constant, &self.sources));
+        kept.fold((0, 0), |(all, found), constant| (all + 1, found + self.find(constant).is_some() as usize))
+    }
+}
+
+impl PackedConstants for Packed {
+    fn find(&self, constant: &Constant) -> Option<&[u8]> {
         if !is_kept(constant, &self.sources) {
             return None;
         }
         let key = Key::new(constant);
         let range = self.entries.get(&key).filter(|range| range.len() as u64 == key.bytes())?;
         self.map.get(range.clone())
-    }
-
-    /// How many of some constants would be found in a file made for them, and how many are.
-    pub(crate) fn found(&self, constants: &[Constant]) -> (usize, usize) {
-        let kept = constants.iter().filter(|constant| is_kept(constant, &self.sources));
-        kept.fold((0, 0), |(all, found), constant| (all + 1, found + self.find(constant).is_some() as usize))
     }
 }
 

@@ -172,9 +172,9 @@ pub struct Found {
 }
 
 /// The adapters of this machine, the best first; none where there is no Vulkan loader, driver or GPU.
-fn find() -> Vec<Found> {
+async fn find() -> Vec<Found> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-    let mut adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
+    let mut adapters = instance.enumerate_adapters(wgpu::Backends::PRIMARY).await;
     // Windows shows a device once through Vulkan and once through DirectX 12, whose shader compiler is much
     // slower.
     adapters.sort_by_key(|adapter| {
@@ -189,18 +189,18 @@ fn find() -> Vec<Found> {
 }
 
 /// What is known of every adapter, the best first. Empty without a Vulkan loader or adapter, never an error.
-pub fn adapters() -> Vec<AdapterInfo> {
-    find().into_iter().map(|found| found.info).collect()
+pub async fn adapters_async() -> Vec<AdapterInfo> {
+    find().await.into_iter().map(|found| found.info).collect()
 }
 
 /// The adapter that a selection means; `None` is the CPU.
 ///
 /// Errors, with the list of adapters: none matches (device), or several match a name (usage).
-pub fn select(selection: &Selection) -> Result<Option<Found>> {
+pub async fn select_async(selection: &Selection) -> Result<Option<Found>> {
     if *selection == Selection::Cpu {
         return Ok(None);
     }
-    let mut found = find();
+    let mut found = find().await;
     let infos: Vec<&AdapterInfo> = found.iter().map(|found| &found.info).collect();
     Ok(choose(selection, &infos)?.map(|index| found.swap_remove(index)))
 }

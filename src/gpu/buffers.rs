@@ -3,6 +3,7 @@
 use super::device::{GpuDevice, Memory};
 use crate::error::{Error, Result, Setting};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A device buffer; its bytes are given back to the budget when it is dropped.
 pub(super) struct Buffer {
@@ -15,29 +16,26 @@ impl Buffer {
     /// A buffer of at least `bytes`, zeroed, that shaders read and write and that copies go to and from.
     ///
     /// Errors where it exceeds the device's largest buffer or the budget.
-    pub(super) fn storage(device: &GpuDevice, label: &str, bytes: u64) -> Result<Self> {
+    pub(super) async fn storage(device: &GpuDevice, label: &str, bytes: u64) -> Result<Self> {
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-        Self::new(device, label, bytes, usage)
+        Self::new(device, label, bytes, usage).await
     }
     /// A buffer for parameter blocks.
-    pub(super) fn uniform(device: &GpuDevice, label: &str, bytes: u64) -> Result<Self> {
-        Self::new(device, label, bytes, wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST)
+    pub(super) async fn uniform(device: &GpuDevice, label: &str, bytes: u64) -> Result<Self> {
+        Self::new(device, label, bytes, wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST).await
     }
     /// A buffer that the host reads.
-    pub(super) fn staging(device: &GpuDevice, bytes: u64) -> Result<Self> {
-        Self::new(device, "staging", bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)
+    pub(super) async fn staging(device: &GpuDevice, bytes: u64) -> Result<Self> {
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        Self::new(device, "staging", bytes, usage).await
     }
     /// A buffer that timestamps are resolved into.
-    pub(super) fn queries(device: &GpuDevice, bytes: u64) -> Result<Self> {
-        Self::new(
-            device,
-            "timestamps",
-            bytes,
-            wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
-        )
+    pub(super) async fn queries(device: &GpuDevice, bytes: u64) -> Result<Self> {
+        let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+        Self::new(device, "timestamps", bytes, usage).await
     }
 
-    fn new(device: &GpuDevice, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<Self> {
+    async fn new(device: &GpuDevice, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<Self> {
         let capabilities = device.capabilities();
         let bytes = bytes.max(16).checked_next_multiple_of(16).unwrap_or(u64::MAX);
         if bytes > capabilities.max_buffer_bytes {
@@ -61,10 +59,8 @@ impl Buffer {
         })?;
         let descriptor =
             wgpu::BufferDescriptor { label: Some(label), size: bytes, usage, mapped_at_creation: false };
-        let created = device.capture(&format!("the buffer '{label}' of {bytes} bytes"), || {
-            device.raw().create_buffer(&descriptor)
-        });
-        match created {
+        let create = || device.raw().create_buffer(&descriptor);
+        match device.scope(|| format!("the buffer '{label}' of {bytes} bytes"), create).await {
             Ok(raw) => Ok(Self { raw, memory, bytes }),
             Err(error) => {
                 memory.release(bytes);
@@ -77,8 +73,8 @@ impl Buffer {
         self.bytes
     }
 
-    /// Writes from the start of the buffer, before whatever is submitted next. Errors where `data` is too
-    /// long.
+    /// Writes from the start of the buffer, before whatever is submitted next; in an error scope of the
+    /// caller's. Errors where `data` is too long.
     pub(super) fn write(&self, device: &GpuDevice, data: &[u8]) -> Result<()> {
         if data.len() as u64 > self.bytes {
             return Err(Error::internal(format!(
@@ -87,7 +83,9 @@ impl Buffer {
                 self.bytes
             )));
         }
-        device.capture("an upload", || device.queue().write_buffer(&self.raw, 0, data))
+        device.queue().write_buffer(&self.raw, 0, data);
+        self.memory.copied.fetch_add(data.len() as u64, Ordering::Relaxed);
+        Ok(())
     }
 }
 

@@ -3,18 +3,18 @@
 use super::buffers::Buffer;
 use super::device::GpuDevice;
 use super::time_limits::Task;
+use super::turn::Turn;
 use crate::base::{ElementFormat, Layout};
-use crate::compiled::Packed;
 use crate::error::{Error, Result, line};
 use crate::kernels::Packing;
-use crate::plan::{Constant, as_encoded, encode};
+use crate::plan::{Constant, PackedConstants, as_encoded, encode};
 use crate::tensor::Tensor;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// A packed constant in a device buffer.
 pub(super) struct Resident {
-    pub(super) buffer: Buffer,
+    pub(super) buffer: Arc<Buffer>,
     /// Kept alive: the key holds its identity, which must not pass to another tensor.
     _source: Tensor,
 }
@@ -51,8 +51,11 @@ impl Key {
 #[derive(Clone, Default)]
 pub struct Constants {
     resident: Arc<Mutex<HashMap<Key, Weak<Resident>>>>,
+    /// Who uploads: a second execution of the same plan waits for the first's uploads instead of repeating
+    /// them.
+    uploading: Arc<Turn>,
     /// Those that a compiled file holds packed.
-    packed: Option<Arc<Packed>>,
+    packed: Option<Arc<dyn PackedConstants>>,
 }
 
 /// Bytes of uploads after which they are submitted, so that wgpu's own copies of them are freed.
@@ -63,35 +66,38 @@ impl Constants {
         Self::default()
     }
     /// Constants of which a compiled file holds some packed.
-    pub fn packed(packed: Option<Arc<Packed>>) -> Self {
+    pub fn packed(packed: Option<Arc<dyn PackedConstants>>) -> Self {
         Self { packed, ..Self::default() }
     }
 
     /// The buffers of a plan's constants, in order; what isn't on the device yet is packed and uploaded.
-    pub(super) fn upload(&self, device: &GpuDevice, constants: &[Constant]) -> Result<Vec<Arc<Resident>>> {
-        // Held throughout: a second execution of the same plan waits for the first's uploads instead of
-        // repeating them.
-        let mut known = self.resident.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, resident| resident.strong_count() > 0);
+    pub(super) async fn upload(
+        &self,
+        device: &GpuDevice,
+        constants: &[Constant],
+    ) -> Result<Vec<Arc<Resident>>> {
+        let _turn = self.uploading.take().await;
+        let known = || self.resident.lock().unwrap_or_else(PoisonError::into_inner);
+        known().retain(|_, resident| resident.strong_count() > 0);
         let mut unsubmitted = 0;
         let mut all = Vec::with_capacity(constants.len());
         for constant in constants {
             let key = Key::new(constant);
-            if let Some(resident) = known.get(&key).and_then(Weak::upgrade) {
+            let found = known().get(&key).and_then(Weak::upgrade);
+            if let Some(resident) = found {
                 all.push(resident);
                 continue;
             }
-            let resident =
-                Arc::new(self.pack(device, constant).map_err(|error| error.at_tensor(&constant.label))?);
+            let packed = self.pack(device, constant).await;
+            let resident = Arc::new(packed.map_err(|error| error.at_tensor(&constant.label))?);
             unsubmitted += resident.buffer.bytes();
             if unsubmitted >= FLUSH_BYTES {
-                let submission = device.capture("an upload", || device.queue().submit([]))?;
-                device.wait(submission, Task::Either, || {
-                    format!("the upload of '{}'", line(&constant.label))
-                })?;
+                let what = || format!("the upload of '{}'", line(&constant.label));
+                let submission = device.scope(what, || device.queue().submit([])).await?;
+                device.wait(submission, Task::Either, what).await?;
                 unsubmitted = 0;
             }
-            known.insert(key, Arc::downgrade(&resident));
+            known().insert(key, Arc::downgrade(&resident));
             all.push(resident);
         }
         Ok(all)
@@ -103,14 +109,17 @@ impl Constants {
         known.values().filter_map(Weak::upgrade).map(|resident| resident.buffer.bytes()).sum()
     }
 
-    fn pack(&self, device: &GpuDevice, constant: &Constant) -> Result<Resident> {
+    async fn pack(&self, device: &GpuDevice, constant: &Constant) -> Result<Resident> {
         match self.packed.as_ref().and_then(|packed| packed.find(constant)) {
-            Some(bytes) => resident(device, constant, bytes),
+            Some(bytes) => resident(device, constant, bytes).await,
             None => {
                 let packed = pack(constant)?;
                 match as_encoded(&packed, constant.layout, constant.storage) {
-                    Some(bytes) => resident(device, constant, bytes),
-                    None => resident(device, constant, &encode(&packed, constant.layout, constant.storage)?),
+                    Some(bytes) => resident(device, constant, bytes).await,
+                    None => {
+                        let bytes = encode(&packed, constant.layout, constant.storage)?;
+                        resident(device, constant, &bytes).await
+                    }
                 }
             }
         }
@@ -130,8 +139,9 @@ fn pack(constant: &Constant) -> Result<Tensor> {
     Ok(packed)
 }
 
-fn resident(device: &GpuDevice, constant: &Constant, bytes: &[u8]) -> Result<Resident> {
-    let buffer = Buffer::storage(device, &constant.label, constant.bytes.max(bytes.len() as u64))?;
-    buffer.write(device, bytes)?;
-    Ok(Resident { buffer, _source: constant.tensor.clone() })
+async fn resident(device: &GpuDevice, constant: &Constant, bytes: &[u8]) -> Result<Resident> {
+    let long = constant.bytes.max(bytes.len() as u64);
+    let buffer = Buffer::storage(device, &constant.label, long).await?;
+    device.scope(|| "an upload".into(), || buffer.write(device, bytes)).await??;
+    Ok(Resident { buffer: Arc::new(buffer), _source: constant.tensor.clone() })
 }

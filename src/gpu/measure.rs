@@ -1,8 +1,10 @@
 //! What a device measures: the bandwidth of a copy and the rate of float32 multiply-adds.
 
+use super::bindings::Bindings;
 use super::constants::Constants;
 use super::device::GpuDevice;
-use super::execution::Execution;
+use super::execution::{Execution, no_step};
+use super::native::Stopwatch;
 use super::time_limits::Task;
 use crate::base::{Access, BufferId, ElementFormat, Fact, Layout, Precision};
 use crate::error::{Error, Result};
@@ -12,7 +14,7 @@ use crate::tensor::DType;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -26,8 +28,8 @@ pub struct Measured {
 /// How long one measurement goes on.
 const DURATION: Duration = Duration::from_millis(200);
 
-/// Measures an open device: well under a second.
-pub fn measure(device: &GpuDevice) -> Result<Measured> {
+/// [`measure`](super::measure), without blocking.
+pub async fn measure_async(device: &GpuDevice) -> Result<Measured> {
     // Larger than a cache, and small enough for every device.
     let floats: u32 = if device.capabilities().software { 4 << 20 } else { 16 << 20 };
     let vectors = floats / 4;
@@ -50,27 +52,28 @@ pub fn measure(device: &GpuDevice) -> Result<Measured> {
         [invocations / 64, 1, 1],
     );
     Ok(Measured {
-        copy_gb_per_s: 2.0 * 4.0 * floats as f64 / best(device, copy)? / 1e9,
-        fma_gflops: 256.0 * invocations as f64 * rounds as f64 / best(device, flops)? / 1e9,
+        copy_gb_per_s: 2.0 * 4.0 * floats as f64 / best(device, copy).await? / 1e9,
+        fma_gflops: 256.0 * invocations as f64 * rounds as f64 / best(device, flops).await? / 1e9,
     })
 }
 
 /// Seconds that the plan's dispatch takes: the least over repeated runs of many.
-fn best(device: &GpuDevice, plan: Plan) -> Result<f64> {
+async fn best(device: &GpuDevice, plan: Plan) -> Result<f64> {
     let repeat = plan.steps.len() as f64;
-    let mut execution = Execution::new(device, &Arc::new(plan), &Constants::new())?;
-    let mut run = || {
-        let start = Instant::now();
-        execution.run(&HashMap::new(), &|_, _| Err(Error::internal("a measurement has no CPU step")))?;
-        let submission = device.capture("a measurement", || device.queue().submit([]))?;
-        device.wait(submission, Task::Run, || "a measurement".to_string())?;
+    let mut execution = Execution::new_async(device, &Arc::new(plan), &Constants::new()).await?;
+    let (nothing, what) = (HashMap::new(), || "a measurement".to_string());
+    let mut run = async || {
+        let start = Stopwatch::start();
+        execution.run_async(&Bindings::of(&nothing), &no_step).await?;
+        let submission = device.scope(what, || device.queue().submit([])).await?;
+        device.wait(submission, Task::Run, what).await?;
         Ok::<_, Error>(start.elapsed().as_secs_f64() / repeat)
     };
-    run()?;
-    let start = Instant::now();
+    run().await?;
+    let start = Stopwatch::start();
     let mut least = f64::INFINITY;
     while start.elapsed() < DURATION {
-        least = least.min(run()?);
+        least = least.min(run().await?);
     }
     if least.is_finite() && least > 0.0 { Ok(least) } else { Err(Error::device("nothing could be measured")) }
 }
@@ -108,7 +111,10 @@ fn plan(kernel: &'static str, source: &str, floats: u32, params: [u32; 2], grid:
         graph: Default::default(),
         buffers: vec![buffer(0), buffer(1)],
         steps: vec![step; 8],
+        inputs: vec![],
+        outputs: vec![],
         slots: vec![floats as u64 * 4; 2],
+        externals: vec![],
         constants: vec![],
         params: dispatch.params,
         facts: vec![],

@@ -3,31 +3,44 @@
 //!
 //! No other module names wgpu. A [`GpuDevice`] is opened by a [`Selection`] and [`LimitsOption`]; an
 //! [`Execution`] holds what one run of one plan needs on it; [`Constants`] are packed weights that executions
-//! share.
+//! share; a [`GpuTensor`] is what a run takes from the device or leaves there.
+//!
+//! Work on a device is `async`. Calls that block are twins of those, by the name without `_async`, and their
+//! own module (`native/blocking.rs`), as is all that takes threads or a clock (`native/`).
 
 mod adapter;
+mod batch;
+mod bindings;
 mod buffers;
 mod constants;
-mod detached;
 mod device;
 mod execution;
+mod faults;
+mod host;
 mod limits;
 mod measure;
+mod native;
+mod opening;
 mod pipelines;
 mod probe;
 mod readback;
+mod recording;
+mod tensor;
 mod time_limits;
 mod timing;
-mod translate;
+mod turn;
 
-pub use adapter::{AdapterInfo, DeviceType, Found, Selection, adapters, select};
+pub use adapter::{AdapterInfo, DeviceType, Found, Selection};
+pub use bindings::{Bindings, Made};
 pub use constants::Constants;
 pub use device::GpuDevice;
 pub use execution::{After, Evaluate, Execution, PlaceBytes, Values};
 pub use limits::LimitsOption;
-pub use measure::{Measured, measure};
+pub use measure::Measured;
+pub use native::{adapters, measure, select};
 pub use pipelines::Pipelines;
 pub use probe::POISON;
+pub use tensor::GpuTensor;
 pub use time_limits::TimeLimits;
 
 const _: () = {

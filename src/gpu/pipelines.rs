@@ -1,9 +1,8 @@
 //! Compute pipelines, compiled once for a device and kept by their source.
 
-use super::detached::{self, Unfinished};
 use super::device::GpuDevice;
+use super::native::{self, Unfinished};
 use super::time_limits::Task;
-use super::translate::Kernel;
 use crate::base::{Access, UNIFORM_TABLE};
 use crate::error::{Error, Result};
 use crate::kernels::{PARAMS_WINDOW, reads_uniform_table};
@@ -15,6 +14,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// What tells pipelines apart: the whole WGSL, how each storage buffer of group 0 is bound, and whether
 /// indices are checked.
 type Key = (Arc<str>, Vec<Access>, bool);
+
+/// A kernel to compile: its source, how its storage buffers are bound, its name.
+pub(super) type Kernel = (Arc<str>, Vec<Access>, &'static str);
 
 /// The cache of compute pipelines and of the layouts they share.
 ///
@@ -56,19 +58,19 @@ impl Pipelines {
 
     /// Compiles the kernels of a plan that are missing, and returns them. Errors as [`Pipelines::prepare`]
     /// does.
-    pub(super) fn prepare_plan(&self, device: &GpuDevice, plan: &Plan) -> Result<Vec<Kernel>> {
+    pub(super) async fn prepare_plan(&self, device: &GpuDevice, plan: &Plan) -> Result<Vec<Kernel>> {
         let kernels: Vec<_> = plan
             .dispatches()
             .map(|(_, dispatch)| (dispatch.source.clone(), dispatch.accesses(), dispatch.kernel))
             .collect();
-        self.prepare(device, &kernels)
+        self.prepare(device, &kernels).await
     }
 
     /// Compiles what is missing, in parallel, and returns it.
     ///
     /// Errors, by name, where WGSL or a driver refuses a kernel, or a driver takes too long for one: that is
     /// left behind, on a thread of its own, and the device given up.
-    pub(super) fn prepare(&self, device: &GpuDevice, wanted: &[Kernel]) -> Result<Vec<Kernel>> {
+    pub(super) async fn prepare(&self, device: &GpuDevice, wanted: &[Kernel]) -> Result<Vec<Kernel>> {
         let missing: Vec<Kernel> = {
             let known = self.pipelines.read().unwrap_or_else(PoisonError::into_inner);
             let mut seen = HashSet::new();
@@ -80,22 +82,20 @@ impl Pipelines {
                 .collect()
         };
         let own = device.clone();
-        let compile = move |(source, accesses, label): &Kernel| {
+        let compile = async move |(source, accesses, label): &Kernel| {
             let key = (source.clone(), accesses.clone(), own.checks());
-            own.pipelines().compile(&own, &key, label).map(|pipeline| (pipeline, key))
+            own.pipelines().compile(&own, &key, label).await.map(|pipeline| (pipeline, key))
         };
-        let compiled =
-            detached::each(missing.clone(), device.time_limits().compile, compile).map_err(|unfinished| {
-                match unfinished {
-                    Unfinished::Overdue(index) => device.overdue(
-                        Task::Compile,
-                        &format!("the kernel '{}'", missing.get(index).map_or("", |kernel| kernel.2)),
-                    ),
-                    Unfinished::Failed => {
-                        Error::internal("a thread that compiles kernels panicked or could not be started")
-                    }
-                }
-            })?;
+        let compiled = native::each(missing.clone(), device.time_limits().compile, compile).await;
+        let compiled = compiled.map_err(|unfinished| match unfinished {
+            Unfinished::Overdue(index) => device.overdue(
+                Task::Compile,
+                &format!("the kernel '{}'", missing.get(index).map_or("", |kernel| kernel.2)),
+            ),
+            Unfinished::Failed => {
+                Error::internal("a thread that compiles kernels panicked or could not be started")
+            }
+        })?;
         let compiled = compiled.into_iter().collect::<Result<Vec<_>>>()?;
         let mut known = self.pipelines.write().unwrap_or_else(PoisonError::into_inner);
         known.extend(compiled.into_iter().map(|(pipeline, key)| (key, pipeline)));
@@ -122,7 +122,11 @@ impl Pipelines {
     }
 
     /// The layout of storage buffers bound in these ways.
-    pub(super) fn layout(&self, device: &GpuDevice, accesses: &[Access]) -> Result<wgpu::BindGroupLayout> {
+    pub(super) async fn layout(
+        &self,
+        device: &GpuDevice,
+        accesses: &[Access],
+    ) -> Result<wgpu::BindGroupLayout> {
         if let Some(layout) = self.layouts.read().unwrap_or_else(PoisonError::into_inner).get(accesses) {
             return Ok(layout.clone());
         }
@@ -138,8 +142,8 @@ impl Pipelines {
         };
         let entries: Vec<_> = accesses.iter().enumerate().map(entry).collect();
         let descriptor = wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries };
-        let layout =
-            device.capture("a bind group layout", || device.raw().create_bind_group_layout(&descriptor))?;
+        let create = || device.raw().create_bind_group_layout(&descriptor);
+        let layout = device.scope(|| "a bind group layout".into(), create).await?;
         self.layouts
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -147,14 +151,14 @@ impl Pipelines {
         Ok(layout)
     }
 
-    fn compile(
+    async fn compile(
         &self,
         device: &GpuDevice,
         (source, accesses, checks): &Key,
         label: &str,
     ) -> Result<wgpu::ComputePipeline> {
-        let storages = self.layout(device, accesses)?;
-        device.capture(&format!("the kernel '{label}'"), || {
+        let storages = self.layout(device, accesses).await?;
+        let create = || {
             let raw = device.raw();
             let descriptor = wgpu::ShaderModuleDescriptor {
                 label: Some(label),
@@ -191,6 +195,7 @@ impl Pipelines {
                 },
                 cache: None,
             })
-        })
+        };
+        device.scope(|| format!("the kernel '{label}'"), create).await
     }
 }

@@ -1,11 +1,14 @@
 //! Running a plan under observation: what each step wrote, and one step by itself.
 
+use super::batch::Batch;
+use super::bindings::Bindings;
 use super::buffers::Buffer;
 use super::execution::{After, Evaluate, Execution, PlaceBytes, Values, Watch, at_step};
 use super::readback;
 use crate::base::BufferId;
 use crate::error::{Error, Result};
-use crate::plan::{Allocation, StepKind};
+use crate::plan::{Allocation, STATUS_BYTES, StepKind};
+use std::collections::HashMap;
 
 /// Fills what a step is about to write, so that a store left out is seen: a NaN as an f32 and as two f16, and
 /// no likely integer.
@@ -17,8 +20,13 @@ impl Execution {
     /// step).
     ///
     /// Errors: those of `run`, and what `after` returns.
-    pub fn run_probed(&mut self, inputs: &Values, evaluate: &Evaluate, after: &mut After) -> Result<Values> {
-        self.walk(inputs, evaluate, Watch::Probe(after))
+    pub async fn run_probed_async(
+        &mut self,
+        inputs: &Values,
+        evaluate: &Evaluate<'_>,
+        after: &mut After<'_>,
+    ) -> Result<Values> {
+        Ok(self.walk(&Bindings::of(inputs), evaluate, Watch::Probe(after)).await?.host)
     }
 
     /// Runs one GPU step by itself: fills the places that it writes with [`POISON`], puts the bytes of `feed`
@@ -26,7 +34,7 @@ impl Execution {
     ///
     /// Constants are on the device already: bytes fed for them are passed over.
     /// Errors: a step that isn't one of the GPU's, bytes that don't fit their place, a lost device.
-    pub fn run_step(&mut self, step: usize, feed: &[PlaceBytes]) -> Result<Vec<PlaceBytes>> {
+    pub async fn run_step_async(&mut self, step: usize, feed: &[PlaceBytes]) -> Result<Vec<PlaceBytes>> {
         let plan = self.plan.clone();
         let Some((index, step)) = plan
             .steps
@@ -36,10 +44,13 @@ impl Execution {
         else {
             return Err(Error::internal(format!("step {step} is not one that the GPU runs")));
         };
+        self.bind(&HashMap::new()).await?;
+        let mut writes = vec![];
         for id in self.activations(&step.writes) {
             let (place, buffer) = self.buffer(id)?;
             // Bytes were padded to 16 when the plan was made, which fits the host's memory.
-            buffer.write(&self.device, bytemuck::cast_slice(&vec![POISON; (place.bytes() / 4) as usize]))?;
+            let poison = vec![POISON; (place.bytes() / 4) as usize];
+            writes.push((buffer, bytemuck::cast_slice(&poison).to_vec()));
         }
         for (id, bytes) in feed {
             let (place, buffer) = self.buffer(*id)?;
@@ -54,63 +65,60 @@ impl Execution {
                 ))
                 .at_tensor(&place.label));
             }
-            buffer.write(&self.device, bytes)?;
+            writes.push((buffer, bytes.clone()));
         }
-        let mut pending = None;
-        let cleared = self.clear_status(&mut pending);
-        let recorded = cleared.and_then(|()| self.record(&mut pending, index..index + 1, &mut Watch::Nobody));
-        let told = recorded.and_then(|()| match self.status_source() {
-            Some(source) => readback::read(
-                &self.device,
-                pending.take(),
-                &[source],
-                &Buffer::staging(&self.device, source.1)?,
-                || self.awaited([index]),
-                |_, bytes| self.told(bytes),
-            ),
-            None => Ok(()),
-        });
-        told.and_then(|()| self.read_places(pending, index, &step.writes))
-            .map_err(|error| at_step(error, step))
+        let write = || writes.iter().try_for_each(|(buffer, bytes)| buffer.write(&self.device, bytes));
+        self.device.scope(|| "what a step is fed with".into(), write).await??;
+        let mut batch = Batch::of_step(index);
+        if self.status.is_some() {
+            let staging = Buffer::staging(&self.device, STATUS_BYTES).await?;
+            let told =
+                self.read(std::mem::take(&mut batch), &[], &staging, || self.awaited([index]), |_, _| Ok(()));
+            told.await.map_err(|error| at_step(error, step))?;
+        }
+        self.read_places(batch, index, &step.writes).await.map_err(|error| at_step(error, step))
     }
 
-    /// Those of some places that are activations.
+    /// Those of some places that are no constants.
     fn activations(&self, places: &[BufferId]) -> Vec<BufferId> {
-        let is_slot = |id: &&BufferId| {
-            self.plan
-                .buffers
-                .get(id.0 as usize)
-                .is_some_and(|place| matches!(place.allocation, Allocation::Slot(_)))
+        let is_own = |id: &&BufferId| {
+            let place = self.plan.buffers.get(id.0 as usize);
+            place.is_some_and(|place| {
+                matches!(place.allocation, Allocation::Slot(_) | Allocation::External(_))
+            })
         };
-        places.iter().filter(is_slot).copied().collect()
+        places.iter().filter(is_own).copied().collect()
     }
 
-    /// Submits what is pending, of a step, and reads the bytes of those places that are activations.
-    pub(super) fn read_places(
+    /// Submits a batch of a step, and reads the bytes of those places that are no constants.
+    pub(super) async fn read_places(
         &self,
-        mut pending: Option<wgpu::CommandEncoder>,
+        batch: Batch,
         step: usize,
         places: &[BufferId],
     ) -> Result<Vec<PlaceBytes>> {
+        self.submit(batch).await?;
         let ids = self.activations(places);
         let mut all = Vec::with_capacity(ids.len());
         // One at a time: together they may exceed the largest buffer.
         for id in ids {
             let (place, buffer) = self.buffer(id)?;
-            let staging = Buffer::staging(&self.device, place.bytes())?;
+            let staging = Buffer::staging(&self.device, place.bytes()).await?;
+            let source = [(&**buffer, place.bytes())];
+            let what = || self.awaited([step]);
             readback::read(
                 &self.device,
-                pending.take(),
-                &[(buffer, place.bytes())],
+                |_| Ok(()),
+                &source,
                 &staging,
-                || self.awaited([step]),
+                what,
                 |_, bytes| {
                     all.push((id, bytes.to_vec()));
                     Ok(())
                 },
-            )?;
+            )
+            .await?;
         }
-        readback::submit(&self.device, pending)?;
         Ok(all)
     }
 }

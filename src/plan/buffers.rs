@@ -10,34 +10,7 @@ use crate::tensor::{DType, element_count};
 
 impl Builder {
     pub(super) fn storage(&self, dtype: DType) -> Result<ElementFormat, Unsupported> {
-        let half = if self.capabilities.shader_f16 { ElementFormat::F16 } else { ElementFormat::F16Packed };
-        match dtype {
-            DType::F32 if self.precision == Precision::F32 => Ok(ElementFormat::F32),
-            DType::F32 | DType::F16 => Ok(half),
-            // As the float32 of the same value, or the float16, which holds all of them too.
-            DType::F8E4M3FN | DType::F8E4M3FNUZ | DType::F8E5M2 | DType::F8E5M2FNUZ | DType::F4E2M1
-                if self.precision == Precision::F32 =>
-            {
-                Ok(ElementFormat::F32)
-            }
-            DType::F8E4M3FN | DType::F8E4M3FNUZ | DType::F8E5M2 | DType::F8E5M2FNUZ | DType::F4E2M1 => {
-                Ok(half)
-            }
-            DType::BF16 if self.precision == Precision::F32 => Ok(ElementFormat::F32),
-            DType::I32
-            | DType::Bool
-            | DType::I8
-            | DType::U8
-            | DType::I16
-            | DType::U16
-            | DType::I4
-            | DType::U4
-            | DType::I2
-            | DType::U2 => Ok(ElementFormat::I32),
-            DType::U32 => Ok(ElementFormat::U32),
-            DType::I64 | DType::U64 => Ok(ElementFormat::I64),
-            other => Err(Unsupported::new(format!("{other} is not stored on the GPU"))),
-        }
+        element_format(dtype, self.precision, &self.capabilities)
     }
 
     /// Notes which value a nameless buffer holds, if the view shows all of it in order: so that probes find
@@ -68,15 +41,19 @@ impl Builder {
             return Err(Unsupported::new(format!("'{label}' is nowhere")));
         }
         let view = self.new_buffer(Some(value), &fact, Layout::Dense)?;
-        let step = Step {
-            kind: StepKind::Upload { value, to: view.buffer },
-            node: None,
-            label,
-            op_type: "upload".into(),
-            reads: vec![],
-            writes: vec![view.buffer],
-        };
-        self.steps.push(step);
+        if self.graph.inputs.contains(&value) {
+            self.buffers[view.buffer.0 as usize].allocation = Allocation::External(self.inputs.len());
+            self.inputs.push(InputBinding { value, buffer: view.buffer });
+        } else {
+            self.steps.push(Step {
+                kind: StepKind::Upload { value, to: view.buffer },
+                node: None,
+                label,
+                op_type: "upload".into(),
+                reads: vec![],
+                writes: vec![view.buffer],
+            });
+        }
         self.located.entry(value).or_default().view = Some(view.clone());
         Ok(view)
     }
@@ -282,6 +259,40 @@ impl Builder {
         let packing = Packing { name: "view", args, shape: view.shape.clone(), pack: gather };
         let buffer = self.constant_in(&constant.label, constant.tensor, packing, layout)?;
         Ok(View::whole(buffer, layout, &view.shape))
+    }
+}
+
+/// How the elements of a type are stored on a device.
+pub fn element_format(
+    dtype: DType,
+    precision: Precision,
+    capabilities: &Capabilities,
+) -> Result<ElementFormat, Unsupported> {
+    let half = if capabilities.shader_f16 { ElementFormat::F16 } else { ElementFormat::F16Packed };
+    match dtype {
+        DType::F32 if precision == Precision::F32 => Ok(ElementFormat::F32),
+        DType::F32 | DType::F16 => Ok(half),
+        // As the float32 of the same value, or the float16, which holds all of them too.
+        DType::F8E4M3FN | DType::F8E4M3FNUZ | DType::F8E5M2 | DType::F8E5M2FNUZ | DType::F4E2M1
+            if precision == Precision::F32 =>
+        {
+            Ok(ElementFormat::F32)
+        }
+        DType::F8E4M3FN | DType::F8E4M3FNUZ | DType::F8E5M2 | DType::F8E5M2FNUZ | DType::F4E2M1 => Ok(half),
+        DType::BF16 if precision == Precision::F32 => Ok(ElementFormat::F32),
+        DType::I32
+        | DType::Bool
+        | DType::I8
+        | DType::U8
+        | DType::I16
+        | DType::U16
+        | DType::I4
+        | DType::U4
+        | DType::I2
+        | DType::U2 => Ok(ElementFormat::I32),
+        DType::U32 => Ok(ElementFormat::U32),
+        DType::I64 | DType::U64 => Ok(ElementFormat::I64),
+        other => Err(Unsupported::new(format!("{other} is not stored on the GPU"))),
     }
 }
 

@@ -8,9 +8,12 @@ use crate::kernels::PARAMS_WINDOW;
 use std::collections::{HashMap, HashSet};
 
 impl Builder {
-    /// Keeps only the constants that a dispatch binds: a packed form often makes the plain one needless.
+    /// Keeps only the constants that a dispatch binds or that are outputs: a packed form often makes the plain
+    /// one needless.
     fn drop_unread_constants(&mut self) {
-        let read: HashSet<BufferId> = self.steps.iter().flat_map(|step| step.reads.iter().copied()).collect();
+        let mut read: HashSet<BufferId> =
+            self.steps.iter().flat_map(|step| step.reads.iter().copied()).collect();
+        read.extend(self.outputs.iter().map(|output| output.buffer));
         let mut kept = vec![];
         for (at, buffer) in self.buffers.iter_mut().enumerate() {
             if let Allocation::Constant(index) = buffer.allocation {
@@ -24,9 +27,25 @@ impl Builder {
         self.constants = kept;
     }
 
+    /// Takes the buffers of outputs out of the plan's own memory, whole where an output is a part: a caller may
+    /// keep them. Returns the bytes of all that a run binds.
+    fn take_out_outputs(&mut self) -> Vec<u64> {
+        let mut bytes: Vec<u64> = self.inputs.iter().map(|input| self.buffer(input.buffer).bytes()).collect();
+        for at in 0..self.outputs.len() {
+            let whole = self.parent_of(self.outputs[at].buffer);
+            let buffer = &mut self.buffers[whole.0 as usize];
+            if buffer.allocation == Allocation::Unassigned {
+                buffer.allocation = Allocation::External(bytes.len());
+                bytes.push(buffer.bytes());
+            }
+        }
+        bytes
+    }
+
     /// Assigns memory and parameter offsets.
     pub(super) fn finish(mut self, placements: Vec<Placement>, by_value: Vec<ValueId>) -> Result<Plan> {
         self.drop_unread_constants();
+        let externals = self.take_out_outputs();
         let mut spans: HashMap<BufferId, (usize, usize)> = HashMap::new();
         for (index, step) in self.steps.iter().enumerate() {
             for &id in step.reads.iter().chain(&step.writes) {
@@ -54,8 +73,8 @@ impl Builder {
                 self.buffers[at].allocation = self.buffer(of).allocation.clone();
             }
         }
-        let total: u64 =
-            sizes.iter().sum::<u64>() + self.constants.iter().map(|constant| constant.bytes).sum::<u64>();
+        let constants = self.constants.iter().map(|constant| constant.bytes);
+        let total: u64 = sizes.iter().chain(&externals).copied().chain(constants).sum();
         if total > self.capabilities.memory_budget {
             return Err(Error::memory(format!(
                 "the plan takes {total} bytes on the device; the budget is {}",
@@ -92,7 +111,10 @@ impl Builder {
             graph: self.graph,
             buffers: self.buffers,
             steps: self.steps,
+            inputs: self.inputs,
+            outputs: self.outputs,
             slots: sizes,
+            externals,
             constants: self.constants,
             params,
             facts: self.facts,

@@ -16,6 +16,8 @@ pub struct Summary {
     pub activation_bytes: u64,
     /// Bytes that the activations would take without sharing.
     pub unshared_bytes: u64,
+    /// Bytes of the buffers of inputs and outputs, which a run binds.
+    pub external_bytes: u64,
     /// Bytes of constants as packed for their kernels.
     pub constant_bytes: u64,
 }
@@ -37,7 +39,7 @@ pub struct PlannedNode {
 /// A step in the order of execution.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PlannedStep {
-    /// `upload`, `download`, `gpu` or `cpu`.
+    /// `gpu` or `cpu`; `upload` or `download` around the latter.
     pub kind: &'static str,
     pub label: String,
     pub op: String,
@@ -96,6 +98,7 @@ impl Plan {
             pipelines: self.pipelines(),
             activation_bytes: self.activation_bytes(),
             unshared_bytes: self.unshared_bytes(),
+            external_bytes: self.external_bytes(),
             constant_bytes: self.constant_bytes(),
         }
     }
@@ -134,6 +137,7 @@ impl std::fmt::Display for Summary {
             "activations: {} bytes in shared buffers, {} without sharing",
             self.activation_bytes, self.unshared_bytes
         )?;
+        writeln!(f, "inputs and outputs: {} bytes", self.external_bytes)?;
         writeln!(f, "constants, packed: {} bytes", self.constant_bytes)
     }
 }

@@ -15,6 +15,7 @@ mod lowering;
 mod memory;
 mod planner;
 mod print;
+mod relayout;
 mod report;
 mod sub_buffer;
 mod transaction;
@@ -24,11 +25,13 @@ pub use crate::base::{
     View,
 };
 pub use crate::cpu::inference::{Inference, infer, infer_node, node_flops};
+pub use buffers::element_format;
 pub use choice::{VariantDecision, VariantPolicy};
 pub use inspect::{PlannedDispatch, PlannedNode, PlannedStep, Summary};
 pub use layout::{as_encoded, decode, encode};
 pub use memory::{Lifetime, assign, live};
 pub use planner::{PlanRequest, mode_of, plan};
+pub use relayout::relayout;
 pub use report::{Report, STATUS_BYTES};
 pub use sub_buffer::SubBuffer;
 
@@ -46,6 +49,9 @@ pub enum Allocation {
     Slot(usize),
     /// A constant, packed for a kernel and uploaded once: an index of [`Plan::constants`].
     Constant(usize),
+    /// A buffer that the plan only names and each run binds, of an input or an output: an index of
+    /// [`Plan::externals`].
+    External(usize),
     /// Not assigned yet: only while planning.
     Unassigned,
 }
@@ -90,12 +96,19 @@ pub struct Constant {
     pub bytes: u64,
 }
 
+/// Where packed constants may lie already.
+pub trait PackedConstants: Send + Sync {
+    /// The bytes of a constant as [`encode`] would make them of its packed tensor, if they are there.
+    fn find(&self, constant: &Constant) -> Option<&[u8]>;
+}
+
 /// What a step does.
 #[derive(Debug, Clone)]
 pub enum StepKind {
-    /// Host to device: the graph's inputs at the edge, a CPU node's results behind a fallback.
+    /// Host to device: what a step on the CPU has made.
     Upload { value: ValueId, to: BufferId },
-    /// Device to host: the value, in its own shape, lies at the start of the buffer in this layout.
+    /// Device to host, for a step on the CPU: the value, in its own shape, lies at the start of the buffer in
+    /// this layout.
     Download { from: BufferId, value: ValueId, layout: Layout },
     /// Work on the GPU.
     Gpu { dispatches: Vec<Dispatch> },
@@ -107,7 +120,7 @@ pub enum StepKind {
 #[derive(Debug, Clone)]
 pub struct Step {
     pub kind: StepKind,
-    /// The node's index in the planned graph; `None` for uploads, downloads and conversions at the edge.
+    /// The node's index in the planned graph; `None` for uploads and downloads.
     pub node: Option<usize>,
     /// The node's name, or the value's for a copy.
     pub label: String,
@@ -115,6 +128,24 @@ pub struct Step {
     /// Places that are read and written, constants included.
     pub reads: Vec<BufferId>,
     pub writes: Vec<BufferId>,
+}
+
+/// A graph input that the GPU reads: what a run binds to the buffer, whose allocation is external.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InputBinding {
+    pub value: ValueId,
+    pub buffer: BufferId,
+}
+
+/// A graph output that lies on the GPU when the steps have run: in its own shape, at the start of the buffer,
+/// in this layout.
+///
+/// The buffer is external, and its memory nobody else's, or a constant; several outputs may share it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutputBinding {
+    pub value: ValueId,
+    pub buffer: BufferId,
+    pub layout: Layout,
 }
 
 /// Where a node ended up.
@@ -148,8 +179,14 @@ pub struct Plan {
     pub graph: crate::graph::Graph,
     pub buffers: Vec<PlannedBuffer>,
     pub steps: Vec<Step>,
+    /// The graph inputs that are bound; those that only the host needs, or that are part of the plan, aren't.
+    pub inputs: Vec<InputBinding>,
+    /// The graph outputs that the GPU makes.
+    pub outputs: Vec<OutputBinding>,
     /// Bytes of each activation buffer.
     pub slots: Vec<u64>,
+    /// The least bytes of each buffer that a run binds: those of the inputs, then those of the outputs.
+    pub externals: Vec<u64>,
     pub constants: Vec<Constant>,
     /// All parameter blocks; a dispatch names its offset.
     pub params: Vec<u8>,
@@ -192,6 +229,10 @@ impl Plan {
     /// Bytes of activation buffers.
     pub fn activation_bytes(&self) -> u64 {
         self.slots.iter().sum()
+    }
+    /// Bytes of the buffers of inputs and outputs.
+    pub fn external_bytes(&self) -> u64 {
+        self.externals.iter().sum()
     }
     /// The most bytes of activations that live at once: what no assignment of buffers can do without.
     pub fn live_bytes(&self) -> u64 {

@@ -48,6 +48,9 @@ pub(crate) struct Builder {
     /// The buffers that are parts of each.
     pub(super) parts: HashMap<BufferId, Vec<BufferId>>,
     pub(super) constants: Vec<Constant>,
+    /// The graph inputs that something on the GPU reads, each in the external buffer of its index.
+    pub(super) inputs: Vec<InputBinding>,
+    pub(super) outputs: Vec<OutputBinding>,
     pub(super) steps: Vec<Step>,
     /// Copies made already: the view and the layout, to the buffer that holds it.
     pub(super) copies: Vec<(View, Layout, View)>,
@@ -64,26 +67,8 @@ pub(crate) struct Builder {
 /// Makes the plan. Errors only where no plan is possible at all: a tensor beyond the device's limits on the
 /// way in or out.
 pub fn plan(request: PlanRequest<'_>) -> Result<Plan> {
-    let mut builder = Builder {
-        capabilities: request.capabilities.clone(),
-        graph: request.graph,
-        buffers: vec![],
-        precision: request.precision,
-        facts: request.facts,
-        from_floats: Default::default(),
-        located: HashMap::new(),
-        shares: HashMap::new(),
-        parts: HashMap::new(),
-        constants: vec![],
-        steps: vec![],
-        copies: vec![],
-        dispatches: vec![],
-        decisions: vec![],
-        chosen: vec![],
-        reports: vec![],
-        variant_policy: request.variant_policy,
-        current: (None, String::new(), String::new()),
-    };
+    let mut builder = Builder::new(request.graph, request.facts, request.capabilities, request.precision);
+    builder.variant_policy = request.variant_policy;
     for id in builder.graph.inputs.clone() {
         builder.located.insert(id, Located { host: true, view: None });
     }
@@ -98,13 +83,43 @@ pub fn plan(request: PlanRequest<'_>) -> Result<Plan> {
     builder.current = (None, String::new(), String::new());
     for id in builder.graph.outputs.clone() {
         builder
-            .download(id)
+            .bind_output(id)
             .map_err(|reason| Error::unsupported(reason.0).at_tensor(&builder.graph.value(id).name))?;
     }
     builder.finish(placements, request.by_value)
 }
 
 impl Builder {
+    pub(super) fn new(
+        graph: Graph,
+        facts: Vec<Option<Fact>>,
+        capabilities: &Capabilities,
+        precision: Precision,
+    ) -> Self {
+        Self {
+            capabilities: capabilities.clone(),
+            graph,
+            buffers: vec![],
+            precision,
+            facts,
+            from_floats: Default::default(),
+            located: HashMap::new(),
+            shares: HashMap::new(),
+            parts: HashMap::new(),
+            constants: vec![],
+            inputs: vec![],
+            outputs: vec![],
+            steps: vec![],
+            copies: vec![],
+            dispatches: vec![],
+            decisions: vec![],
+            chosen: vec![],
+            reports: vec![],
+            variant_policy: VariantPolicy::Rule,
+            current: (None, String::new(), String::new()),
+        }
+    }
+
     pub(super) fn fact(&self, id: ValueId) -> Option<&Fact> {
         self.facts.get(id.0 as usize)?.as_ref()
     }
@@ -191,26 +206,50 @@ impl Builder {
             return Ok(());
         }
         let view = located.view.ok_or_else(|| Unsupported::new("the value is nowhere"))?;
+        let (from, layout) = self.at_start(view)?;
+        let label = self.graph.value(id).name.clone();
+        self.steps.push(Step {
+            kind: StepKind::Download { from, value: id, layout },
+            node: None,
+            label,
+            op_type: "download".into(),
+            reads: vec![from],
+            writes: vec![],
+        });
+        self.located.entry(id).or_default().host = true;
+        Ok(())
+    }
+
+    /// Notes where a graph output lies when all steps have run. What is known before, or is an input, is
+    /// nowhere else.
+    fn bind_output(&mut self, id: ValueId) -> Result<(), Unsupported> {
+        let bound = self.outputs.iter().any(|output| output.value == id);
+        if bound || self.known(id) || self.graph.inputs.contains(&id) {
+            return Ok(());
+        }
+        let located = self.located.get(&id).cloned().unwrap_or_default();
+        match located.view {
+            Some(view) => {
+                let (buffer, layout) = self.at_start(view)?;
+                self.outputs.push(OutputBinding { value: id, buffer, layout });
+                Ok(())
+            }
+            None if located.host => Ok(()),
+            None => Err(Unsupported::new("the value is nowhere")),
+        }
+    }
+
+    /// The buffer at whose start all elements of a view lie in a layout, and which; copied there if need be.
+    fn at_start(&mut self, view: View) -> Result<(BufferId, Layout), Unsupported> {
         let layouts: &[Layout] = if view.shape.len() > 2 {
             &[Layout::Dense, Layout::Rows4, Layout::ChannelsLast4]
         } else {
             &[Layout::Dense, Layout::Rows4]
         };
-        let (view, layout) = match layouts.iter().find(|&&layout| view.is(layout)) {
-            Some(&layout) => (view, layout),
-            None => (self.in_layout(view, Layout::Dense)?, Layout::Dense),
-        };
-        let label = self.graph.value(id).name.clone();
-        self.steps.push(Step {
-            kind: StepKind::Download { from: view.buffer, value: id, layout },
-            node: None,
-            label,
-            op_type: "download".into(),
-            reads: vec![view.buffer],
-            writes: vec![],
-        });
-        self.located.entry(id).or_default().host = true;
-        Ok(())
+        match layouts.iter().find(|&&layout| view.is(layout)) {
+            Some(&layout) => Ok((view.buffer, layout)),
+            None => Ok((self.in_layout(view, Layout::Dense)?.buffer, Layout::Dense)),
+        }
     }
 
     pub(super) fn push_step(&mut self) {

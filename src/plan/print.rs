@@ -5,7 +5,7 @@
 //! planner, and for snapshot tests (tests/plans.rs). A kernel is shown by its stem and grid: its source and
 //! parameters belong to its own tests.
 
-use super::{Allocation, Placement, Plan, PlannedBuffer, StepKind};
+use super::{Allocation, OutputBinding, Placement, Plan, PlannedBuffer, StepKind};
 use crate::base::{Access, BufferId, Precision};
 use crate::graph::ValueId;
 use crate::kernels::Dispatch;
@@ -58,10 +58,12 @@ impl Plan {
         Ok(())
     }
 
-    /// The buffers that a step touches; what was tried and given up while planning is left out.
+    /// The buffers that a step or a run touches; what was tried and given up while planning is left out.
     fn write_places(&self, f: &mut Formatter<'_>) -> Result {
         let mut used = vec![false; self.buffers.len()];
-        for id in self.steps.iter().flat_map(|step| step.reads.iter().chain(&step.writes)) {
+        let stepped = self.steps.iter().flat_map(|step| step.reads.iter().chain(&step.writes));
+        let bound = self.inputs.iter().map(|input| &input.buffer);
+        for id in stepped.chain(bound).chain(self.outputs.iter().map(|output| &output.buffer)) {
             if let Some(seen) = used.get_mut(id.0 as usize) {
                 *seen = true;
             }
@@ -77,6 +79,7 @@ impl Plan {
         let home = match buffer.allocation {
             Allocation::Slot(slot) => format!("slot {slot}"),
             Allocation::Constant(index) => format!("constant {index}"),
+            Allocation::External(index) => format!("external {index}"),
             Allocation::Unassigned => "nowhere".to_string(),
         };
         let of = buffer.value.map_or_else(
@@ -92,6 +95,17 @@ impl Plan {
             buffer.storage,
             buffer.content_bytes()
         )
+    }
+
+    fn write_bindings(&self, f: &mut Formatter<'_>) -> Result {
+        writeln!(f, "bindings:")?;
+        for input in &self.inputs {
+            writeln!(f, "  input '{}' in {}", self.value_name(input.value), buffers(&[input.buffer]))?;
+        }
+        for OutputBinding { value, buffer, layout } in &self.outputs {
+            writeln!(f, "  output '{}' in {} in {layout:?}", self.value_name(*value), buffers(&[*buffer]))?;
+        }
+        Ok(())
     }
 
     fn write_steps(&self, f: &mut Formatter<'_>) -> Result {
@@ -184,6 +198,7 @@ impl Display for Plan {
                 constant.bytes
             )?;
         }
+        self.write_bindings(f)?;
         self.write_steps(f)?;
         for (index, report) in self.reports.iter().enumerate() {
             writeln!(
@@ -200,9 +215,10 @@ impl Display for Plan {
         writeln!(f, "dispatches: {}, pipelines: {}", self.dispatches().count(), self.pipelines())?;
         writeln!(
             f,
-            "bytes: activations {} (unshared {}), constants {}",
+            "bytes: activations {} (unshared {}), bound {}, constants {}",
             self.activation_bytes(),
             self.unshared_bytes(),
+            self.external_bytes(),
             self.constant_bytes(),
         )
     }

@@ -12,6 +12,7 @@ impl Builder {
     ) -> Result<(), Unsupported> {
         let (buffers, steps) = (self.buffers.len(), self.steps.len());
         let (constants, copies, reports) = (self.constants.len(), self.copies.len(), self.reports.len());
+        let inputs = self.inputs.len();
         self.dispatches.clear();
         self.decisions.clear();
         let done = work(self);
@@ -21,6 +22,7 @@ impl Builder {
             self.constants.truncate(constants);
             self.copies.truncate(copies);
             self.reports.truncate(reports);
+            self.inputs.truncate(inputs);
             self.dispatches.clear();
             self.decisions.clear();
             // What values had before and what they were given since are told apart by the buffer.

@@ -123,7 +123,7 @@ impl SessionBuilder {
             original,
             graph,
             planned,
-            constants: Constants::packed(packed.clone()),
+            constants: Constants::packed(packed.clone().map(|packed| packed as _)),
             packed,
             weights: Weights::default(),
             any_values: OnceLock::new(),

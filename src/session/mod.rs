@@ -1,11 +1,13 @@
 //! A model ready to run: loading it, running it, and looking at what will run.
 
+mod bindings;
 mod builder;
 mod plans;
 mod runs;
 mod values;
 
 pub use crate::compiled::Written;
+pub use bindings::{AnyTensor, Bindings};
 pub use builder::{SessionBuilder, Stages};
 pub use runs::{Prepared, WarmUpTimes};
 
@@ -163,18 +165,28 @@ impl Session {
     /// Errors ([`ErrorKind::Input`](crate::ErrorKind::Input)), with the input's name: one that the model
     /// doesn't have, one that is missing, another type, rank or fixed size, a symbol that has two sizes.
     pub fn bind(&self, inputs: &[(&str, Tensor)]) -> Result<HashMap<ValueId, Tensor>> {
-        let mut values = HashMap::new();
+        let ids =
+            self.matched(inputs.iter().map(|(name, tensor)| (*name, tensor.dtype(), tensor.shape())))?;
+        Ok(ids.into_iter().zip(inputs).map(|(id, (_, tensor))| (id, tensor.clone())).collect())
+    }
+
+    /// The inputs of these names, in their order, all of them and of types and shapes that the model takes.
+    fn matched<'a>(
+        &self,
+        given: impl Iterator<Item = (&'a str, DType, &'a [usize])>,
+    ) -> Result<Vec<ValueId>> {
+        let mut ids = vec![];
         let mut symbols: HashMap<String, usize> = HashMap::new();
-        for (name, tensor) in inputs {
+        for (name, dtype, shape) in given {
             let id = self.input_of_name(name)?;
-            self.check_input(id, tensor, &mut symbols).map_err(|error| error.at_tensor(*name))?;
-            values.insert(id, tensor.clone());
+            self.check_input(id, (dtype, shape), &mut symbols).map_err(|error| error.at_tensor(name))?;
+            ids.push(id);
         }
-        match self.graph.inputs.iter().find(|id| !values.contains_key(id)) {
+        match self.graph.inputs.iter().find(|id| !ids.contains(id)) {
             Some(&id) => Err(Error::input("this input is missing")
                 .at_tensor(&self.graph.value(id).name)
                 .remedy_by("give it {}", &[Setting::Inputs])),
-            None => Ok(values),
+            None => Ok(ids),
         }
     }
 
@@ -188,30 +200,27 @@ impl Session {
         })
     }
 
-    fn check_input(&self, id: ValueId, tensor: &Tensor, symbols: &mut HashMap<String, usize>) -> Result<()> {
+    fn check_input(
+        &self,
+        id: ValueId,
+        (dtype, shape): (DType, &[usize]),
+        symbols: &mut HashMap<String, usize>,
+    ) -> Result<()> {
         if let Some(kind) = &self.original.value(id).other {
             return Err(Error::input(format!("found a tensor, the model takes {kind}"))
                 .remedy("give a value of this type, with Session::run_values in a program"));
         }
         let Some(declared) = &self.original.value(id).declared else { return Ok(()) };
-        if declared.dtype != tensor.dtype() {
-            return Err(Error::input(format!(
-                "found type {}, the model takes {}",
-                tensor.dtype(),
-                declared.dtype
-            ))
-            .remedy("convert the input"));
+        if declared.dtype != dtype {
+            return Err(Error::input(format!("found type {dtype}, the model takes {}", declared.dtype))
+                .remedy("convert the input"));
         }
         let Some(dims) = &declared.dims else { return Ok(()) };
-        if dims.len() != tensor.rank() {
-            return Err(Error::input(format!(
-                "found shape {:?}, the model takes rank {}",
-                tensor.shape(),
-                dims.len()
-            ))
-            .remedy("reshape the input"));
+        if dims.len() != shape.len() {
+            return Err(Error::input(format!("found shape {shape:?}, the model takes rank {}", dims.len()))
+                .remedy("reshape the input"));
         }
-        for (axis, (dim, &size)) in dims.iter().zip(tensor.shape()).enumerate() {
+        for (axis, (dim, &size)) in dims.iter().zip(shape).enumerate() {
             match dim {
                 Dim::Known(known) if *known != size => {
                     return Err(Error::input(format!(

@@ -34,8 +34,24 @@ impl Session {
     /// Errors: shapes that an operator doesn't take, a session that is strict and would run something on the
     /// CPU, more memory than the device may use.
     pub fn prepare(&self, inputs: &HashMap<ValueId, Tensor>) -> Result<Arc<Prepared>> {
+        self.prepare_for(given(inputs), &|_| Ok(None))
+    }
+
+    /// The same for inputs of which these are the facts, with their elements where they are on the host;
+    /// `fetch` gives those of the others.
+    pub(super) fn prepare_for(
+        &self,
+        mut inputs: HashMap<ValueId, Fact>,
+        fetch: &dyn Fn(ValueId) -> Result<Option<Tensor>>,
+    ) -> Result<Arc<Prepared>> {
         let mut by_value = self.by_value.lock().unwrap_or_else(PoisonError::into_inner).clone();
         loop {
+            for (id, fact) in
+                inputs.iter_mut().filter(|(id, fact)| by_value.contains(id) && fact.value.is_none())
+            {
+                fact.value = fetch(*id)?;
+            }
+            let inputs = &inputs;
             let key = self.key(inputs, &by_value);
             let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(at) = plans.iter().position(|known| known.made_for == key) {
@@ -72,11 +88,12 @@ impl Session {
     }
 
     /// What decides the plan for these inputs where those of `by_value` are part of it.
-    fn key(&self, inputs: &HashMap<ValueId, Tensor>, by_value: &HashSet<ValueId>) -> Key {
+    fn key(&self, inputs: &HashMap<ValueId, Fact>, by_value: &HashSet<ValueId>) -> Key {
         let given = |&id: &ValueId| {
-            let tensor = inputs.get(&id)?;
-            let bytes = by_value.contains(&id).then(|| tensor.bytes().to_vec());
-            Some(Given { id, dtype: tensor.dtype(), shape: tensor.shape().to_vec(), bytes })
+            let fact = inputs.get(&id)?;
+            let value = fact.value.as_ref().filter(|_| by_value.contains(&id));
+            let bytes = value.map(|tensor| tensor.bytes().to_vec());
+            Some(Given { id, dtype: fact.dtype, shape: fact.shape.clone(), bytes })
         };
         self.graph.inputs.iter().filter_map(given).collect()
     }
@@ -114,9 +131,9 @@ impl Session {
         capabilities: &Capabilities,
         variant_policy: &VariantPolicy,
     ) -> Result<Prepared> {
-        let mut by_value = HashSet::new();
+        let (inputs, mut by_value) = (given(inputs), HashSet::new());
         loop {
-            match self.make_plan(inputs, &by_value, capabilities, variant_policy)? {
+            match self.make_plan(&inputs, &by_value, capabilities, variant_policy)? {
                 Ok(prepared) => return Ok(prepared),
                 Err(more) => by_value.extend(more),
             }
@@ -126,7 +143,7 @@ impl Session {
     /// What the CPU runs for these inputs, or the inputs whose elements it needs.
     fn make_program(
         &self,
-        inputs: &HashMap<ValueId, Tensor>,
+        inputs: &HashMap<ValueId, Fact>,
         by_value: &HashSet<ValueId>,
     ) -> Result<Result<Prepared, Vec<ValueId>>> {
         let program = match plan::infer(&self.graph, &facts_of(inputs, by_value))? {
@@ -156,7 +173,7 @@ impl Session {
     /// A plan, or the inputs whose elements it needs.
     fn make_plan(
         &self,
-        inputs: &HashMap<ValueId, Tensor>,
+        inputs: &HashMap<ValueId, Fact>,
         by_value: &HashSet<ValueId>,
         capabilities: &Capabilities,
         variant_policy: &VariantPolicy,
@@ -187,7 +204,8 @@ impl Session {
         };
         let mut plan = plan::plan(request)?;
         if let Some(transform) = &self.options.transform {
-            transform(&mut plan, inputs)?;
+            let on_host = |(&id, fact): (&ValueId, &Fact)| Some((id, fact.value.clone()?));
+            transform(&mut plan, &inputs.iter().filter_map(on_host).collect())?;
         }
         let plan = Some(Arc::new(plan));
         self.allow(Prepared { plan, ..Prepared::new(&self.identity, made_for) }).map(Ok)
@@ -205,19 +223,16 @@ impl Session {
     }
 }
 
-/// The inputs' facts: with their elements where a shape depends on them.
-fn facts_of(inputs: &HashMap<ValueId, Tensor>, by_value: &HashSet<ValueId>) -> HashMap<ValueId, Fact> {
-    inputs
-        .iter()
-        .map(|(&id, tensor)| {
-            (
-                id,
-                if by_value.contains(&id) {
-                    Fact::of(tensor)
-                } else {
-                    Fact::new(tensor.dtype(), tensor.shape())
-                },
-            )
-        })
-        .collect()
+/// Tensors on the host as facts, elements included.
+fn given(inputs: &HashMap<ValueId, Tensor>) -> HashMap<ValueId, Fact> {
+    inputs.iter().map(|(&id, tensor)| (id, Fact::of(tensor))).collect()
+}
+
+/// The inputs' facts: with their elements only where a shape depends on them.
+fn facts_of(inputs: &HashMap<ValueId, Fact>, by_value: &HashSet<ValueId>) -> HashMap<ValueId, Fact> {
+    let known = |(&id, fact): (&ValueId, &Fact)| match by_value.contains(&id) {
+        true => (id, fact.clone()),
+        false => (id, Fact::new(fact.dtype, fact.shape.clone())),
+    };
+    inputs.iter().map(known).collect()
 }

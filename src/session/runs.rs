@@ -1,15 +1,14 @@
 //! Runs of what a session prepared.
 
 use super::Session;
+use super::bindings::{AnyTensor, Placed};
 use super::plans::Key;
 use crate::compiled;
-use crate::cpu;
 use crate::cpu::program::{NodeTime, Program};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::gpu::Execution;
 use crate::graph::ValueId;
-use crate::ops::Operator;
-use crate::plan::{Plan, mode_of};
+use crate::plan::Plan;
 use crate::tensor::Tensor;
 use std::collections::HashMap;
 use std::path::Path;
@@ -60,20 +59,19 @@ impl Prepared {
     }
 
     /// Errors where these inputs aren't such as it was prepared for.
-    fn check_inputs(
-        &self,
-        name: impl Fn(ValueId) -> String,
-        inputs: &HashMap<ValueId, Tensor>,
-    ) -> Result<()> {
+    pub(super) fn check_inputs(&self, name: impl Fn(ValueId) -> String, inputs: &Placed) -> Result<()> {
         for given in &self.made_for {
-            let tensor = inputs
-                .get(&given.id)
+            let (dtype, shape) = inputs
+                .port(given.id)
                 .ok_or_else(|| Error::input("this input is missing").at_tensor(name(given.id)))?;
-            let what = if tensor.dtype() != given.dtype {
-                format!("found type {}, the run was prepared for {}", tensor.dtype(), given.dtype)
-            } else if tensor.shape() != given.shape {
-                format!("found shape {:?}, the run was prepared for {:?}", tensor.shape(), given.shape)
-            } else if given.bytes.as_ref().is_some_and(|bytes| tensor.bytes() != bytes) {
+            let other = |bytes: &Vec<u8>| {
+                Ok::<_, Error>(inputs.fetch(given.id)?.is_none_or(|tensor| tensor.bytes() != bytes))
+            };
+            let what = if dtype != given.dtype {
+                format!("found type {dtype}, the run was prepared for {}", given.dtype)
+            } else if shape != given.shape {
+                format!("found shape {shape:?}, the run was prepared for {:?}", given.shape)
+            } else if given.bytes.as_ref().map_or(Ok(false), other)? {
                 "the run was prepared for other elements, and shapes depend on them".to_string()
             } else {
                 continue;
@@ -124,7 +122,7 @@ impl Session {
     }
 
     /// Errors where this session didn't prepare the run.
-    fn check_own(&self, prepared: &Prepared) -> Result<()> {
+    pub(super) fn check_own(&self, prepared: &Prepared) -> Result<()> {
         match &prepared.owner {
             Some(owner) if Arc::ptr_eq(owner, &self.identity) => Ok(()),
             Some(_) => Err(Error::usage("another session prepared this run")
@@ -143,32 +141,11 @@ impl Session {
         prepared: &Prepared,
         inputs: &HashMap<ValueId, Tensor>,
     ) -> Result<Vec<(String, Tensor)>> {
+        let placed = Placed::of(inputs.clone());
         self.check_own(prepared)?;
-        prepared.check_inputs(|id| self.graph.value(id).name.clone(), inputs)?;
-        let mode = mode_of(self.precision());
-        let named = |(id, tensor): (&ValueId, Tensor)| (self.graph.value(*id).name.clone(), tensor);
-        let Some(plan) = &prepared.plan else {
-            let outputs = match &prepared.program {
-                Some(program) => program.run(inputs, None)?,
-                None => cpu::run(&self.graph, inputs, mode, &mut |_, _| {})?,
-            };
-            return Ok(self.graph.outputs.iter().zip(outputs).map(named).collect());
-        };
-        let mut execution = self.lease(prepared)?;
-        let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_step(op, operands, mode);
-        let values = execution.run(inputs, &evaluate);
-        // An input that is wrong leaves the device as it was.
-        if values.as_ref().map_or_else(|error| error.kind() == ErrorKind::Input, |_| true) {
-            prepared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(execution);
-        }
-        let values = values?;
-        let output = |&id: &ValueId| {
-            let known = || plan.facts.get(id.0 as usize).cloned().flatten().and_then(|fact| fact.value);
-            values.get(&id).or_else(|| inputs.get(&id)).cloned().or_else(known).ok_or_else(|| {
-                Error::internal("an output was not made").at_tensor(&self.graph.value(id).name)
-            })
-        };
-        self.graph.outputs.iter().map(|id| output(id).map(|tensor| named((id, tensor)))).collect()
+        prepared.check_inputs(|id| self.graph.value(id).name.clone(), &placed)?;
+        let outputs = self.run_placed(prepared, &placed)?;
+        outputs.into_iter().map(|(name, value)| Ok((name, AnyTensor::into_tensor(value)?))).collect()
     }
 
     /// An execution of the prepared plan: one that waits, or a new one.
@@ -208,7 +185,7 @@ impl Session {
         inputs: &HashMap<ValueId, Tensor>,
     ) -> Result<Option<Vec<NodeTime>>> {
         self.check_own(prepared)?;
-        prepared.check_inputs(|id| self.graph.value(id).name.clone(), inputs)?;
+        prepared.check_inputs(|id| self.graph.value(id).name.clone(), &Placed::of(inputs.clone()))?;
         let Some(program) = &prepared.program else { return Ok(None) };
         let mut times = vec![];
         program.run(inputs, Some(&mut times))?;

@@ -61,7 +61,8 @@ impl Session {
                 (Some(kind), value) if value.kind() != *kind => return Err(wrong(value.kind(), kind)),
                 (Some(_), _) => {}
                 (None, Value::Tensor(tensor)) => {
-                    self.check_input(id, tensor, &mut symbols).map_err(|error| error.at_tensor(*name))?;
+                    self.check_input(id, (tensor.dtype(), tensor.shape()), &mut symbols)
+                        .map_err(|error| error.at_tensor(*name))?;
                 }
                 (None, other) => {
                     let dtype = self.original.value(id).declared.as_ref().map(|declared| declared.dtype);

@@ -118,6 +118,9 @@ pub fn axpy_plan(device: &GpuDevice, source: &str, shape: &[usize]) -> Plan {
         graph,
         buffers,
         steps,
+        inputs: vec![],
+        outputs: vec![],
+        externals: vec![],
         // The first slot is larger than its tenants, as a shared one may be.
         slots: vec![bytes + 4096, bytes, bytes],
         constants: vec![Constant {

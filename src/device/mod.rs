@@ -1,8 +1,12 @@
 //! What a model runs on: the CPU, or a GPU that wgpu reaches.
 
+mod tensor;
+
 pub use crate::gpu::{
     AdapterInfo, DeviceType, GpuDevice, LimitsOption, Measured, Selection, TimeLimits, adapters, measure,
 };
+
+pub use tensor::DeviceTensor;
 
 use crate::error::Result;
 use std::fmt;

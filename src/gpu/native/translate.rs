@@ -6,19 +6,17 @@
 //! kernel takes 2 ms. So kernels that are new are dispatched over nothing on helper devices too, while
 //! constants are packed.
 
-use super::device::GpuDevice;
-use super::readback;
-use super::time_limits::Task;
-use crate::base::{Access, UNIFORM_TABLE};
+use super::block_on;
+use crate::base::UNIFORM_TABLE;
 use crate::error::{Error, Result};
+use crate::gpu::device::GpuDevice;
+use crate::gpu::pipelines::Kernel;
+use crate::gpu::time_limits::Task;
 use crate::kernels::{PARAMS_WINDOW, reads_uniform_table};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// A kernel to have translated: its source, how its storage buffers are bound, its name.
-pub(super) type Kernel = (Arc<str>, Vec<Access>, &'static str);
 
 /// Kernels whose code the driver has kept are all there within this time; helpers wait for it before they are
 /// made.
@@ -47,13 +45,13 @@ struct Told {
 ///
 /// On adapters that translate when a pipeline is made, it only does the work. Errors: those of `work`, a lost
 /// device, a kernel that takes too long: the threads are left behind then, and own what they use.
-pub(super) fn precompile_while<T>(
+pub(in crate::gpu) async fn precompile_while<T>(
     device: &GpuDevice,
     mut kernels: Vec<Kernel>,
-    work: impl FnOnce() -> Result<T>,
+    work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
     if !device.info().translates_late() || kernels.is_empty() {
-        return work();
+        return work.await;
     }
     // The longest go first, taken from the end.
     kernels.sort_by_key(|(source, ..)| source.len());
@@ -70,7 +68,7 @@ pub(super) fn precompile_while<T>(
     let threads: Vec<_> =
         std::iter::once(false).chain(std::iter::repeat_n(true, helpers)).filter_map(start).collect();
     drop(sender);
-    let result = work();
+    let result = work.await;
     if result.is_err() {
         clear(&queue);
         if device.abandoned().is_some() {
@@ -84,7 +82,9 @@ pub(super) fn precompile_while<T>(
     if !helped.is_empty() {
         thread::sleep(CACHE_WRITE);
         // What a helper couldn't do, this says why.
-        helped.iter().try_for_each(|kernel| translate(device, kernel))?;
+        for kernel in &helped {
+            translate(device, kernel).await?;
+        }
     }
     Ok(result)
 }
@@ -142,7 +142,7 @@ fn help(device: GpuDevice, queue: &Mutex<Vec<Kernel>>, sender: mpsc::Sender<Told
     if queue.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
         return;
     }
-    match device.second_device() {
+    match block_on(device.second_device()) {
         Ok(twin) => drain(&twin, queue, &sender, true),
         Err(problem) => tracing::debug!("a helper device gave up: {problem}"),
     }
@@ -152,7 +152,7 @@ fn help(device: GpuDevice, queue: &Mutex<Vec<Kernel>>, sender: mpsc::Sender<Told
 fn drain(device: &GpuDevice, queue: &Mutex<Vec<Kernel>>, sender: &mpsc::Sender<Told>, helper: bool) {
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
     while let Some(kernel) = next() {
-        let done = translate(device, &kernel);
+        let done = block_on(translate(device, &kernel));
         let (failed, hung) = (done.is_err(), device.abandoned());
         if sender.send(Told { kernel, done, hung, helper }).is_err() || failed {
             return;
@@ -161,14 +161,14 @@ fn drain(device: &GpuDevice, queue: &Mutex<Vec<Kernel>>, sender: &mpsc::Sender<T
 }
 
 /// Dispatches a kernel over no workgroups at all, and waits.
-fn translate(device: &GpuDevice, kernel: &Kernel) -> Result<()> {
+async fn translate(device: &GpuDevice, kernel: &Kernel) -> Result<()> {
     let start = Instant::now();
     let (source, accesses, name) = kernel;
     let pipelines = device.pipelines();
-    pipelines.prepare(device, std::slice::from_ref(kernel))?;
+    pipelines.prepare(device, std::slice::from_ref(kernel)).await?;
     let pipeline = pipelines.get(device, source, accesses.clone())?;
-    let layout = pipelines.layout(device, accesses)?;
-    let submission = device.capture("a first dispatch", || {
+    let layout = pipelines.layout(device, accesses).await?;
+    let dispatch = || {
         let raw = device.raw();
         let buffer = |usage| {
             raw.create_buffer(&wgpu::BufferDescriptor {
@@ -187,7 +187,7 @@ fn translate(device: &GpuDevice, kernel: &Kernel) -> Result<()> {
             raw.create_bind_group(&wgpu::BindGroupDescriptor { label: Some(name), layout, entries: &entries })
         };
         let (storages, params) = (group(&layout, &buffers), group(pipelines.params_layout(), &[params]));
-        let mut encoder = readback::encoder(device, None);
+        let mut encoder = raw.create_command_encoder(&Default::default());
         let mut pass = encoder.begin_compute_pass(&Default::default());
         pass.set_pipeline(&pipeline);
         if reads_uniform_table(source) {
@@ -198,8 +198,9 @@ fn translate(device: &GpuDevice, kernel: &Kernel) -> Result<()> {
         pass.dispatch_workgroups(0, 1, 1);
         drop(pass);
         device.queue().submit([encoder.finish()])
-    })?;
-    device.wait(submission, Task::Compile, || format!("the kernel '{name}'"))?;
+    };
+    let submission = device.scope(|| format!("the first dispatch of '{name}'"), dispatch).await?;
+    device.wait(submission, Task::Compile, || format!("the kernel '{name}'")).await?;
     tracing::debug!("{name}: translated in {:.0} ms", start.elapsed().as_secs_f64() * 1e3);
     Ok(())
 }

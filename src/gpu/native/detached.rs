@@ -1,5 +1,6 @@
 //! Work that may never end: a driver does it on threads that can be left behind.
 
+use super::block_on;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 /// Why work has no results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unfinished {
+pub(in crate::gpu) enum Unfinished {
     /// The item of this index took longer than allowed, and perhaps always will.
     Overdue(usize),
     /// A thread panicked, or none could be started.
@@ -27,10 +28,10 @@ enum Told<T> {
 ///
 /// Errors: an item that takes longer than `limit`, from when its own work begins. Threads that are still at
 /// work then are left behind, which is why they own what they use.
-pub(super) fn each<I, T>(
+pub(in crate::gpu) async fn each<I, T>(
     items: Vec<I>,
     limit: Duration,
-    work: impl Fn(&I) -> T + Send + Sync + 'static,
+    work: impl AsyncFn(&I) -> T + Send + Sync + 'static,
 ) -> Result<Vec<T>, Unfinished>
 where
     I: Send + Sync + 'static,
@@ -50,7 +51,7 @@ where
                 if sender.send((index, Told::Begun(Instant::now()))).is_err() {
                     break;
                 }
-                let done = catch_unwind(AssertUnwindSafe(|| work(item)));
+                let done = catch_unwind(AssertUnwindSafe(|| block_on(work(item))));
                 if sender.send((index, Told::Done(done))).is_err() {
                     break;
                 }
@@ -98,10 +99,10 @@ mod tests {
     #[test]
     fn results_come_in_order() {
         assert_eq!(
-            each((0..100).collect(), Duration::from_secs(60), |i: &u64| i * i),
+            block_on(each((0..100).collect(), Duration::from_secs(60), async |i: &u64| i * i)),
             Ok((0..100).map(|i| i * i).collect())
         );
-        assert_eq!(each(vec![], Duration::ZERO, |i: &u64| *i), Ok(vec![]));
+        assert_eq!(block_on(each(vec![], Duration::ZERO, async |i: &u64| *i)), Ok(vec![]));
     }
 
     #[test]
@@ -110,21 +111,23 @@ mod tests {
         // The third waits for what nobody sends.
         let (_sender, receiver) = mpsc::channel::<()>();
         let receiver = std::sync::Mutex::new(receiver);
-        let work = move |i: &usize| {
+        let work = async move |i: &usize| {
             if *i == 2 {
                 receiver.lock().map(|receiver| receiver.recv().is_ok()).unwrap_or(false)
             } else {
                 true
             }
         };
-        assert_eq!(each((0..5).collect(), Duration::from_millis(200), work), Err(Unfinished::Overdue(2)));
+        let done = block_on(each((0..5).collect(), Duration::from_millis(200), work));
+        assert_eq!(done, Err(Unfinished::Overdue(2)));
         assert!(start.elapsed() < Duration::from_secs(30));
-        assert_eq!(each(vec![1], Duration::ZERO, |i: &usize| *i), Err(Unfinished::Overdue(0)));
+        let none = block_on(each(vec![1], Duration::ZERO, async |i: &usize| *i));
+        assert_eq!(none, Err(Unfinished::Overdue(0)));
     }
 
     #[test]
     fn a_panic_is_told() {
-        let work = |i: &usize| if *i == 1 { panic!("on purpose") } else { *i };
-        assert_eq!(each(vec![0, 1, 2], Duration::from_secs(60), work), Err(Unfinished::Failed));
+        let work = async |i: &usize| if *i == 1 { panic!("on purpose") } else { *i };
+        assert_eq!(block_on(each(vec![0, 1, 2], Duration::from_secs(60), work)), Err(Unfinished::Failed));
     }
 }

@@ -1,0 +1,259 @@
+//! Runs whose inputs and outputs may stay on the device.
+
+use super::{Prepared, Session};
+use crate::base::Fact;
+use crate::cpu;
+use crate::device::DeviceTensor;
+use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::{self, GpuTensor, Made};
+use crate::graph::ValueId;
+use crate::ops::Operator;
+use crate::plan::{Plan, mode_of};
+use crate::tensor::{DType, Tensor};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError};
+
+/// A value of a run: on the host, or where the session runs.
+#[derive(Debug, Clone)]
+pub enum AnyTensor {
+    /// On the host.
+    Host(Tensor),
+    /// Where the session runs.
+    Device(DeviceTensor),
+}
+
+impl AnyTensor {
+    /// The type of its elements.
+    pub fn dtype(&self) -> DType {
+        match self {
+            Self::Host(tensor) => tensor.dtype(),
+            Self::Device(tensor) => tensor.dtype(),
+        }
+    }
+    /// Its sizes.
+    pub fn shape(&self) -> &[usize] {
+        match self {
+            Self::Host(tensor) => tensor.shape(),
+            Self::Device(tensor) => tensor.shape(),
+        }
+    }
+    /// The tensor on the host, copied there if need be. Errors as [`DeviceTensor::download`] does.
+    pub fn into_tensor(self) -> Result<Tensor> {
+        match self {
+            Self::Host(tensor) => Ok(tensor),
+            Self::Device(tensor) => tensor.download(),
+        }
+    }
+}
+
+impl From<Tensor> for AnyTensor {
+    fn from(tensor: Tensor) -> Self {
+        Self::Host(tensor)
+    }
+}
+impl From<DeviceTensor> for AnyTensor {
+    fn from(tensor: DeviceTensor) -> Self {
+        Self::Device(tensor)
+    }
+}
+impl From<&DeviceTensor> for AnyTensor {
+    fn from(tensor: &DeviceTensor) -> Self {
+        Self::Device(tensor.clone())
+    }
+}
+
+/// What a run takes, each input on the host or on the device, and which outputs it leaves on the device.
+///
+/// ```
+/// use sardonyx::session::{Bindings, AnyTensor};
+/// use sardonyx::{Device, Session, Tensor};
+///
+/// # fn main() -> sardonyx::Result<()> {
+/// // A model whose output is its next input, and doesn't leave the device in between.
+/// let session = Session::builder().device(Device::auto()?).load("models/tiny/decoder/model.onnx")?;
+/// let mut state = AnyTensor::from(session.upload(&Tensor::new([1, 9, 16], vec![0.1f32; 9 * 16])?)?);
+/// for _ in 0..3 {
+///     let bindings = Bindings::new().input("input", state).keep("output");
+///     let prepared = session.prepare_with(&bindings)?; // made once, and found again
+///     let mut outputs = session.run_with(&prepared, &bindings)?;
+///     state = outputs.remove(0).1;
+/// }
+/// assert_eq!(state.into_tensor()?.shape(), [1, 9, 16]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Bindings {
+    inputs: Vec<(String, AnyTensor)>,
+    keep: Vec<String>,
+}
+
+impl Bindings {
+    /// No input yet, and every output comes to the host.
+    pub fn new() -> Self {
+        Self::default()
+    }
+    /// An input by its name: a [`Tensor`](crate::Tensor), or a [`DeviceTensor`].
+    pub fn input(mut self, name: impl Into<String>, value: impl Into<AnyTensor>) -> Self {
+        self.inputs.push((name.into(), value.into()));
+        self
+    }
+    /// Leaves an output on the device.
+    pub fn keep(mut self, name: impl Into<String>) -> Self {
+        self.keep.push(name.into());
+        self
+    }
+}
+
+/// The values of a run, by where they are.
+#[derive(Default)]
+pub(super) struct Placed {
+    pub(super) host: HashMap<ValueId, Tensor>,
+    device: HashMap<ValueId, GpuTensor>,
+    keep: HashSet<ValueId>,
+}
+
+impl Placed {
+    pub(super) fn of(host: HashMap<ValueId, Tensor>) -> Self {
+        Self { host, ..Self::default() }
+    }
+    /// The type and shape of an input.
+    pub(super) fn port(&self, id: ValueId) -> Option<(DType, &[usize])> {
+        let host = self.host.get(&id).map(|tensor| (tensor.dtype(), tensor.shape()));
+        host.or_else(|| self.device.get(&id).map(|tensor| (tensor.dtype(), tensor.shape())))
+    }
+    /// An input on the host.
+    pub(super) fn fetch(&self, id: ValueId) -> Result<Option<Tensor>> {
+        match self.host.get(&id) {
+            Some(tensor) => Ok(Some(tensor.clone())),
+            None => self.device.get(&id).map(GpuTensor::download).transpose(),
+        }
+    }
+}
+
+impl Session {
+    /// Copies a tensor to where the session runs, as its runs store it.
+    ///
+    /// Errors: more memory than the device may use, a lost device.
+    pub fn upload(&self, tensor: &Tensor) -> Result<DeviceTensor> {
+        let Some(device) = self.gpu() else { return Ok(tensor.clone().into()) };
+        let uploaded = GpuTensor::upload(device, tensor, self.precision())?;
+        Ok(uploaded.map_or_else(|| tensor.clone().into(), DeviceTensor::from))
+    }
+
+    /// [`Session::prepare`] for inputs of which some are on the device.
+    ///
+    /// Errors: those of [`Session::bind`] and [`Session::prepare`], and an output to keep that the model
+    /// doesn't have.
+    pub fn prepare_with(&self, bindings: &Bindings) -> Result<Arc<Prepared>> {
+        let placed = self.place(bindings)?;
+        let known = placed.host.iter().map(|(&id, tensor)| (id, Fact::of(tensor)));
+        let unknown =
+            placed.device.iter().map(|(&id, tensor)| (id, Fact::new(tensor.dtype(), tensor.shape())));
+        self.prepare_for(known.chain(unknown).collect(), &|id| placed.fetch(id))
+    }
+
+    /// Runs what this session prepared, with inputs of the same types and shapes that are on the host or on
+    /// the device. The outputs come in the model's order, by name: those that are to be kept on the device,
+    /// the others on the host.
+    ///
+    /// The run is over when this returns. Errors: those of [`Session::run_prepared`], and an input on another
+    /// device than the session's or of a session of another precision.
+    pub fn run_with(&self, prepared: &Prepared, bindings: &Bindings) -> Result<Vec<(String, AnyTensor)>> {
+        let placed = self.place(bindings)?;
+        self.check_own(prepared)?;
+        prepared.check_inputs(|id| self.graph.value(id).name.clone(), &placed)?;
+        self.run_placed(prepared, &placed)
+    }
+
+    fn place(&self, bindings: &Bindings) -> Result<Placed> {
+        let inputs = bindings.inputs.iter();
+        let ids =
+            self.matched(inputs.clone().map(|(name, value)| (&**name, value.dtype(), value.shape())))?;
+        let mut placed = Placed::default();
+        for (id, (_, value)) in ids.into_iter().zip(inputs) {
+            match value {
+                AnyTensor::Host(tensor) => drop(placed.host.insert(id, tensor.clone())),
+                AnyTensor::Device(tensor) => match tensor.as_gpu() {
+                    Some(tensor) => drop(placed.device.insert(id, tensor.clone())),
+                    None => drop(placed.host.insert(id, tensor.download()?)),
+                },
+            }
+        }
+        let outputs = &self.graph.outputs;
+        for name in &bindings.keep {
+            let id = outputs.iter().copied().find(|&id| self.graph.value(id).name == *name);
+            let names = || outputs.iter().map(|&id| self.graph.value(id).name.clone()).collect::<Vec<_>>();
+            placed.keep.insert(id.ok_or_else(|| {
+                Error::input("the model has no such output")
+                    .at_tensor(name)
+                    .remedy(format!("its outputs are: {}", names().join(", ")))
+            })?);
+        }
+        Ok(placed)
+    }
+
+    pub(super) fn run_placed(
+        &self,
+        prepared: &Prepared,
+        placed: &Placed,
+    ) -> Result<Vec<(String, AnyTensor)>> {
+        let mode = mode_of(self.precision());
+        let name = |id: &ValueId| self.graph.value(*id).name.clone();
+        let Some(plan) = &prepared.plan else {
+            let fetched;
+            let inputs = if placed.device.is_empty() {
+                &placed.host
+            } else {
+                let down = placed.device.iter().map(|(&id, tensor)| Ok((id, tensor.download()?)));
+                let mut all = down.collect::<Result<HashMap<_, _>>>()?;
+                all.extend(placed.host.clone());
+                fetched = all;
+                &fetched
+            };
+            let outputs = match &prepared.program {
+                Some(program) => program.run(inputs, None)?,
+                None => cpu::run(&self.graph, inputs, mode, &mut |_, _| {})?,
+            };
+            // What is run by the CPU keeps its outputs there.
+            let valued = |(id, tensor): (&ValueId, Tensor)| match placed.keep.contains(id) {
+                true => (name(id), AnyTensor::Device(tensor.into())),
+                false => (name(id), AnyTensor::Host(tensor)),
+            };
+            return Ok(self.graph.outputs.iter().zip(outputs).map(valued).collect());
+        };
+        let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_step(op, operands, mode);
+        // As plans read their inputs.
+        let dense = placed.device.iter().map(|(&id, tensor)| Ok((id, tensor.dense()?)));
+        let (device, keep) = (dense.collect::<Result<_>>()?, placed.keep.clone());
+        let mut execution = self.lease(prepared)?;
+        let made = execution.run_bound(&gpu::Bindings { host: &placed.host, device, keep }, &evaluate);
+        // An input that is wrong leaves the device as it was.
+        if made.as_ref().map_or_else(|error| error.kind() == ErrorKind::Input, |_| true) {
+            prepared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(execution);
+        }
+        let made = made?;
+        let output = |id: &ValueId| Ok((name(id), self.output(plan, placed, &made, *id)?));
+        self.graph.outputs.iter().map(output).collect()
+    }
+
+    /// An output of a run, where it is wanted.
+    fn output(&self, plan: &Plan, placed: &Placed, made: &Made, id: ValueId) -> Result<AnyTensor> {
+        let keep = placed.keep.contains(&id);
+        // An input may be an output as it is.
+        let on_device = || made.device.get(&id).or_else(|| placed.device.get(&id));
+        if let Some(tensor) = on_device().filter(|_| keep) {
+            return Ok(AnyTensor::Device(tensor.clone().into()));
+        }
+        let known = || plan.facts.get(id.0 as usize)?.as_ref()?.value.as_ref();
+        let on_host = made.host.get(&id).or_else(|| placed.host.get(&id)).or_else(known);
+        match (on_host, on_device()) {
+            (Some(tensor), _) if keep => Ok(AnyTensor::Device(self.upload(tensor)?)),
+            (Some(tensor), _) => Ok(AnyTensor::Host(tensor.clone())),
+            (None, Some(tensor)) => Ok(AnyTensor::Host(tensor.download()?)),
+            (None, None) => {
+                Err(Error::internal("an output was not made").at_tensor(&self.graph.value(id).name))
+            }
+        }
+    }
+}
