@@ -134,7 +134,7 @@ impl Inspect {
             None => say("planned for: WebGPU's limits, as no adapter was chosen"),
         }
         let prepared = session.plan_for(inputs, &capabilities)?;
-        let summary = prepared.plan.as_ref().map(|plan| plan.summary());
+        let summary = prepared.plans().first().map(|plan| plan.summary());
         Ok(Planned {
             device: DeviceFields::of(device.as_ref()),
             assumed: device.is_none(),

@@ -135,9 +135,9 @@ fn run_on(
     let tensors = inputs.iter().map(|(name, value)| Ok((*name, value.tensor()?.clone())));
     let values = session.bind(&tensors.collect::<Result<Vec<_>>>()?)?;
     let prepared = session.prepare(&values)?;
+    let outputs = session.run_prepared(&prepared, &values);
     placements(session, &prepared, result);
-    let outputs = session.run_prepared(&prepared, &values)?;
-    Ok(outputs.into_iter().map(|(name, tensor)| (name, tensor.into())).collect())
+    Ok(outputs?.into_iter().map(|(name, tensor)| (name, tensor.into())).collect())
 }
 
 /// How a value differs from the recorded one: in its kind, its items, or by what `tensors` says of two tensors.
@@ -177,18 +177,21 @@ fn differs(
 }
 
 fn placements(session: &Session, prepared: &Prepared, result: &mut CaseResult) {
-    let Some(plan) = &prepared.plan else {
+    let plans = prepared.plans();
+    if plans.is_empty() {
         result.ran_on = RanOn { cpu: session.graph().nodes.len(), ..RanOn::default() };
         return;
-    };
+    }
+    let placements: Vec<&Placement> = plans.iter().flat_map(|plan| &plan.placements).collect();
     let count =
-        |wanted: fn(&Placement) -> bool| plan.placements.iter().filter(|placement| wanted(placement)).count();
+        |wanted: fn(&Placement) -> bool| placements.iter().filter(|placement| wanted(placement)).count();
     result.ran_on = RanOn {
         gpu: count(|placement| matches!(placement, Placement::Gpu | Placement::View)),
-        cpu: count(|placement| matches!(placement, Placement::Cpu(_))),
+        // Those between parts of a run too.
+        cpu: prepared.fallbacks().len(),
         plan: count(|placement| matches!(placement, Placement::Plan)),
     };
-    result.dispatches = plan.dispatches().count();
+    result.dispatches = plans.iter().map(|plan| plan.dispatches().count()).sum();
 }
 
 /// The folders test_data_set_N, by N.

@@ -89,7 +89,15 @@ pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<
     let mut judge = Comparator::new(session, options, planned, inputs, sets);
     let (rows, made) = match &prepared.plan {
         Some(plan) => judge.plan(&prepared, plan, inputs)?,
-        None => judge.cpu(inputs)?,
+        None => {
+            let (rows, mut made) = judge.cpu(inputs)?;
+            // In parts on the device: what it makes is held to the reference as a whole.
+            if !prepared.plans().is_empty() || session.gpu().is_some() && prepared.whole_cpu.is_none() {
+                let outputs = session.run_prepared(&prepared, inputs)?;
+                made.extend(graph.outputs.iter().copied().zip(outputs.into_iter().map(|(_, tensor)| tensor)));
+            }
+            (rows, made)
+        }
     };
     let outputs = judge.model_outputs(planned, &made, inputs, prepared.plan.as_deref())?;
     let fused_plan =

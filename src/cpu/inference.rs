@@ -45,43 +45,92 @@ pub fn node_flops(node: &Node, facts: &[Option<Fact>]) -> u64 {
 /// Infers the whole graph from the inputs' facts. A fact with a value (an input that a shape depends on) is
 /// used by it.
 pub fn infer(graph: &Graph, inputs: &HashMap<ValueId, Fact>) -> Result<Inference> {
+    let mut first = None;
+    let found = walk(graph, inputs, &mut |index, reason| {
+        first = Some((index, reason));
+        false
+    })?;
+    let decided = |(index, reason): (usize, String)| {
+        let node = &graph.nodes[index];
+        Inference::DependsOnData { node: node.name.clone(), op_type: node.op_type.clone(), reason }
+    };
+    Ok(match (found, first) {
+        (_, Some(first)) => decided(first),
+        (Ok(facts), None) => Inference::Complete(facts),
+        (Err(wanted), None) => Inference::NeedsInputs(wanted),
+    })
+}
+
+/// What is known of a graph in which shapes depend on data.
+pub struct Partial {
+    /// A fact for every value that doesn't follow from such a shape.
+    pub facts: Vec<Option<Fact>>,
+    /// The nodes whose results' shapes only a run can know, though those of their inputs are known: the index
+    /// and why.
+    pub undecided: Vec<(usize, String)>,
+}
+
+/// Infers as much of a graph as can be known. `Err`: the inputs that [`Inference::NeedsInputs`] has.
+pub fn infer_partly(graph: &Graph, inputs: &HashMap<ValueId, Fact>) -> Result<Result<Partial, Vec<ValueId>>> {
+    let mut undecided = vec![];
+    let facts = walk(graph, inputs, &mut |index, reason| {
+        undecided.push((index, reason));
+        true
+    })?;
+    Ok(facts.map(|facts| Partial { facts, undecided }))
+}
+
+/// Goes through the nodes. `undecided` is told of one whose results' shapes only a run can know, and says
+/// whether to go on without those and what follows from them. `Err`: inputs whose elements are needed.
+fn walk(
+    graph: &Graph,
+    inputs: &HashMap<ValueId, Fact>,
+    undecided: &mut dyn FnMut(usize, String) -> bool,
+) -> Result<Result<Vec<Option<Fact>>, Vec<ValueId>>> {
+    let mut partly = false;
     let mut facts: Vec<Option<Fact>> =
         graph.values.iter().map(|value| value.constant.as_ref().map(Fact::of)).collect();
     for (&id, fact) in inputs {
         facts[id.0 as usize] = Some(fact.clone());
     }
-    for node in &graph.nodes {
+    for (at, node) in graph.nodes.iter().enumerate() {
         let known: Vec<Option<&Fact>> =
             node.inputs.iter().map(|id| id.and_then(|id| facts[id.0 as usize].as_ref())).collect();
         if let Some(index) =
             (0..known.len()).find(|&index| known[index].is_none() && node.inputs[index].is_some())
         {
+            if partly {
+                continue;
+            }
             return Err(Error::internal(format!("input {index} has no type"))
                 .at_node(&node.name)
                 .at_operator(&node.op_type));
         }
-        let depends = |reason: String| {
-            Ok(Inference::DependsOnData { node: node.name.clone(), op_type: node.op_type.clone(), reason })
-        };
-        let mut results = match infer_node(node, &known) {
-            Ok(results) => results,
-            Err(Infer::Error(error)) => return Err(graph.error_at(node, error)),
-            Err(Infer::DependsOnData(reason)) => return depends(reason),
+        let inferred = match infer_node(node, &known) {
             Err(Infer::NeedsValue(index)) => {
                 let wanted = wanted(graph, &facts, inputs, node, index);
                 if !wanted.is_empty() {
-                    return Ok(Inference::NeedsInputs(wanted));
+                    return Ok(Err(wanted));
                 }
-                match node.op.on_values().map(|op| op.infer_undecided(Operands::new(&known))) {
-                    Some(Ok(results)) => results,
-                    Some(Err(Infer::Error(error))) => return Err(graph.error_at(node, error)),
-                    Some(Err(Infer::DependsOnData(reason))) => return depends(reason),
-                    _ => {
-                        return depends(format!(
-                            "its shape depends on the elements of input {index}, which only a run can know"
-                        ));
-                    }
+                let by_itself = node.op.on_values().map(|op| op.infer_undecided(Operands::new(&known)));
+                by_itself.unwrap_or_else(|| {
+                    Err(Infer::DependsOnData(format!(
+                        "its shape depends on the elements of input {index}, which only a run can know"
+                    )))
+                })
+            }
+            other => other,
+        };
+        let mut results = match inferred {
+            Ok(results) => results,
+            Err(Infer::Error(error)) => return Err(graph.error_at(node, error)),
+            Err(Infer::NeedsValue(_)) => return Err(Error::internal("an input is needed twice")),
+            Err(Infer::DependsOnData(reason)) => {
+                if undecided(at, reason) {
+                    partly = true;
+                    continue;
                 }
+                return Ok(Err(vec![]));
             }
         };
         if results.len() < node.outputs.len() {
@@ -112,7 +161,7 @@ pub fn infer(graph: &Graph, inputs: &HashMap<ValueId, Fact>) -> Result<Inference
             }
         }
     }
-    Ok(Inference::Complete(facts))
+    Ok(Ok(facts))
 }
 
 /// The graph inputs that are small enough to be part of a plan, and whose elements decide input `index` of a

@@ -24,7 +24,7 @@ pub use crate::base::{
     BufferId, Capabilities, Cooperative, ElementFormat, Layout, Precision, TileConfiguration, Unsupported,
     View,
 };
-pub use crate::cpu::inference::{Inference, infer, infer_node, node_flops};
+pub use crate::cpu::inference::{Inference, Partial, infer, infer_node, infer_partly, node_flops};
 pub use buffers::element_format;
 pub use choice::{VariantDecision, VariantPolicy};
 pub use inspect::{PlannedDispatch, PlannedNode, PlannedStep, Summary};

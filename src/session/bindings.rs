@@ -6,7 +6,7 @@ use crate::cpu;
 use crate::device::DeviceTensor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{self, GpuTensor, Made};
-use crate::graph::ValueId;
+use crate::graph::{Graph, ValueId};
 use crate::ops::Operator;
 use crate::plan::{Plan, mode_of};
 use crate::tensor::{DType, Tensor};
@@ -110,7 +110,7 @@ impl Bindings {
 pub(super) struct Placed {
     pub(super) host: HashMap<ValueId, Tensor>,
     device: HashMap<ValueId, GpuTensor>,
-    keep: HashSet<ValueId>,
+    pub(super) keep: HashSet<ValueId>,
 }
 
 impl Placed {
@@ -121,6 +121,40 @@ impl Placed {
     pub(super) fn port(&self, id: ValueId) -> Option<(DType, &[usize])> {
         let host = self.host.get(&id).map(|tensor| (tensor.dtype(), tensor.shape()));
         host.or_else(|| self.device.get(&id).map(|tensor| (tensor.dtype(), tensor.shape())))
+    }
+    /// These values.
+    pub(super) fn from_values(values: HashMap<ValueId, AnyTensor>, keep: HashSet<ValueId>) -> Result<Self> {
+        let mut placed = Self { keep, ..Self::default() };
+        for (id, value) in values {
+            placed.insert(id, &value)?;
+        }
+        Ok(placed)
+    }
+    fn insert(&mut self, id: ValueId, value: &AnyTensor) -> Result<()> {
+        match value {
+            AnyTensor::Host(tensor) => drop(self.host.insert(id, tensor.clone())),
+            AnyTensor::Device(tensor) => match tensor.as_gpu() {
+                Some(tensor) => drop(self.device.insert(id, tensor.clone())),
+                None => drop(self.host.insert(id, tensor.download()?)),
+            },
+        }
+        Ok(())
+    }
+    /// All of them.
+    pub(super) fn values(&self) -> HashMap<ValueId, AnyTensor> {
+        let host = self.host.iter().map(|(&id, tensor)| (id, tensor.clone().into()));
+        let device = self.device.iter().map(|(&id, tensor)| (id, AnyTensor::Device(tensor.clone().into())));
+        host.chain(device).collect()
+    }
+    /// The same values, for a run that leaves others on the device.
+    pub(super) fn keeping(&self, keep: HashSet<ValueId>) -> Self {
+        Self { host: self.host.clone(), device: self.device.clone(), keep }
+    }
+    /// What is known of the values before a run: of those on the host their elements too.
+    pub(super) fn facts(&self) -> HashMap<ValueId, Fact> {
+        let known = self.host.iter().map(|(&id, tensor)| (id, Fact::of(tensor)));
+        let unknown = self.device.iter().map(|(&id, tensor)| (id, Fact::new(tensor.dtype(), tensor.shape())));
+        known.chain(unknown).collect()
     }
     /// An input on the host.
     pub(super) fn fetch(&self, id: ValueId) -> Result<Option<Tensor>> {
@@ -147,10 +181,7 @@ impl Session {
     /// doesn't have.
     pub fn prepare_with(&self, bindings: &Bindings) -> Result<Arc<Prepared>> {
         let placed = self.place(bindings)?;
-        let known = placed.host.iter().map(|(&id, tensor)| (id, Fact::of(tensor)));
-        let unknown =
-            placed.device.iter().map(|(&id, tensor)| (id, Fact::new(tensor.dtype(), tensor.shape())));
-        self.prepare_for(known.chain(unknown).collect(), &|id| placed.fetch(id))
+        self.prepare_for(placed.facts(), &|id| placed.fetch(id))
     }
 
     /// Runs what this session prepared, with inputs of the same types and shapes that are on the host or on
@@ -172,13 +203,7 @@ impl Session {
             self.matched(inputs.clone().map(|(name, value)| (&**name, value.dtype(), value.shape())))?;
         let mut placed = Placed::default();
         for (id, (_, value)) in ids.into_iter().zip(inputs) {
-            match value {
-                AnyTensor::Host(tensor) => drop(placed.host.insert(id, tensor.clone())),
-                AnyTensor::Device(tensor) => match tensor.as_gpu() {
-                    Some(tensor) => drop(placed.device.insert(id, tensor.clone())),
-                    None => drop(placed.host.insert(id, tensor.download()?)),
-                },
-            }
+            placed.insert(id, value)?;
         }
         let outputs = &self.graph.outputs;
         for name in &bindings.keep {
@@ -198,8 +223,23 @@ impl Session {
         prepared: &Prepared,
         placed: &Placed,
     ) -> Result<Vec<(String, AnyTensor)>> {
+        let made = self.run_part(prepared, &self.graph, &self.graph.outputs, placed)?;
+        let named = |(id, value): (&ValueId, AnyTensor)| (self.graph.value(*id).name.clone(), value);
+        Ok(self.graph.outputs.iter().zip(made).map(named).collect())
+    }
+
+    /// Runs what was prepared of a graph; returns the values of these ids, which are its outputs.
+    pub(super) fn run_part(
+        &self,
+        prepared: &Prepared,
+        graph: &Graph,
+        ids: &[ValueId],
+        placed: &Placed,
+    ) -> Result<Vec<AnyTensor>> {
         let mode = mode_of(self.precision());
-        let name = |id: &ValueId| self.graph.value(*id).name.clone();
+        if let Some(segments) = &prepared.segments {
+            return self.run_segments(segments, ids, placed);
+        }
         let Some(plan) = &prepared.plan else {
             let fetched;
             let inputs = if placed.device.is_empty() {
@@ -213,14 +253,14 @@ impl Session {
             };
             let outputs = match &prepared.program {
                 Some(program) => program.run(inputs, None)?,
-                None => cpu::run(&self.graph, inputs, mode, &mut |_, _| {})?,
+                None => cpu::run(graph, inputs, mode, &mut |_, _| {})?,
             };
             // What is run by the CPU keeps its outputs there.
             let valued = |(id, tensor): (&ValueId, Tensor)| match placed.keep.contains(id) {
-                true => (name(id), AnyTensor::Device(tensor.into())),
-                false => (name(id), AnyTensor::Host(tensor)),
+                true => AnyTensor::Device(tensor.into()),
+                false => AnyTensor::Host(tensor),
             };
-            return Ok(self.graph.outputs.iter().zip(outputs).map(valued).collect());
+            return Ok(ids.iter().zip(outputs).map(valued).collect());
         };
         let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_step(op, operands, mode);
         // As plans read their inputs.
@@ -233,8 +273,7 @@ impl Session {
             prepared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(execution);
         }
         let made = made?;
-        let output = |id: &ValueId| Ok((name(id), self.output(plan, placed, &made, *id)?));
-        self.graph.outputs.iter().map(output).collect()
+        ids.iter().map(|&id| self.output(plan, placed, &made, id)).collect()
     }
 
     /// An output of a run, where it is wanted.
@@ -252,7 +291,7 @@ impl Session {
             (Some(tensor), _) => Ok(AnyTensor::Host(tensor.clone())),
             (None, Some(tensor)) => Ok(AnyTensor::Host(tensor.download()?)),
             (None, None) => {
-                Err(Error::internal("an output was not made").at_tensor(&self.graph.value(id).name))
+                Err(Error::internal("an output was not made").at_tensor(&plan.graph.value(id).name))
             }
         }
     }

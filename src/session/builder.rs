@@ -127,8 +127,7 @@ impl SessionBuilder {
             packed,
             weights: Weights::default(),
             any_values: OnceLock::new(),
-            plans: Mutex::default(),
-            by_value: Mutex::default(),
+            plans: Default::default(),
             stages: Stages { optimise: start.elapsed(), ..Stages::default() },
             identity: Arc::default(),
         })

@@ -4,6 +4,7 @@ mod bindings;
 mod builder;
 mod plans;
 mod runs;
+mod segments;
 mod values;
 
 pub use crate::compiled::Written;
@@ -11,6 +12,7 @@ pub use bindings::{AnyTensor, Bindings};
 pub use builder::{SessionBuilder, Stages};
 pub use runs::{Prepared, WarmUpTimes};
 
+use self::plans::PlanCache;
 use crate::base::EvalPrecision;
 use crate::base::Precision;
 use crate::compiled::Packed;
@@ -76,8 +78,7 @@ pub struct Session {
     weights: Weights,
     /// What runs on values of any kind, once that was asked for.
     any_values: OnceLock<Result<Program>>,
-    plans: Mutex<Vec<Arc<Prepared>>>,
-    by_value: Mutex<HashSet<ValueId>>,
+    plans: PlanCache,
     stages: Stages,
     /// Which session this is: what it prepared holds the same.
     identity: Arc<()>,

@@ -1,15 +1,16 @@
 //! The plans of a session: made for the inputs' types and shapes, and kept.
 
+use super::segments::Segments;
 use super::{Prepared, Session};
 use crate::base::EvalPrecision;
 use crate::base::{Capabilities, Fact};
 use crate::cpu::program::Program;
 use crate::error::{Error, Result, Setting};
-use crate::graph::ValueId;
+use crate::graph::{Graph, ValueId};
 use crate::plan::{self, Inference, PlanRequest, VariantPolicy};
 use crate::tensor::{DType, Tensor};
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Plans that a session keeps: the least recently used goes first.
 const KEPT_PLANS: usize = 8;
@@ -27,6 +28,19 @@ pub(super) struct Given {
     pub bytes: Option<Vec<u8>>,
 }
 
+/// Plans that are kept, and the inputs that they are made by the elements of.
+#[derive(Default)]
+pub(super) struct PlanCache {
+    pub(super) plans: Mutex<Vec<Arc<Prepared>>>,
+    by_value: Mutex<HashSet<ValueId>>,
+}
+
+/// What a plan is made for beside its graph.
+struct Planner<'a> {
+    capabilities: &'a Capabilities,
+    policy: &'a VariantPolicy,
+}
+
 impl Session {
     /// What is to run for inputs of these shapes, made now or kept from before: the eight that were used last
     /// are kept.
@@ -41,10 +55,24 @@ impl Session {
     /// `fetch` gives those of the others.
     pub(super) fn prepare_for(
         &self,
+        inputs: HashMap<ValueId, Fact>,
+        fetch: &dyn Fn(ValueId) -> Result<Option<Tensor>>,
+    ) -> Result<Arc<Prepared>> {
+        match self.gpu() {
+            Some(_) => self.prepare_in(self.planned(), &self.plans, inputs, fetch),
+            None => self.prepare_in(&self.graph, &self.plans, inputs, fetch),
+        }
+    }
+
+    /// The same for a graph with plans of its own.
+    pub(super) fn prepare_in(
+        &self,
+        graph: &Graph,
+        kept: &PlanCache,
         mut inputs: HashMap<ValueId, Fact>,
         fetch: &dyn Fn(ValueId) -> Result<Option<Tensor>>,
     ) -> Result<Arc<Prepared>> {
-        let mut by_value = self.by_value.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut by_value = kept.by_value.lock().unwrap_or_else(PoisonError::into_inner).clone();
         loop {
             for (id, fact) in
                 inputs.iter_mut().filter(|(id, fact)| by_value.contains(id) && fact.value.is_none())
@@ -52,8 +80,8 @@ impl Session {
                 fact.value = fetch(*id)?;
             }
             let inputs = &inputs;
-            let key = self.key(inputs, &by_value);
-            let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+            let key = key(graph, inputs, &by_value);
+            let mut plans = kept.plans.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(at) = plans.iter().position(|known| known.made_for == key) {
                 let found = plans.remove(at);
                 plans.push(found.clone());
@@ -62,14 +90,16 @@ impl Session {
             drop(plans);
             let made = match self.gpu() {
                 Some(device) => {
-                    self.make_plan(inputs, &by_value, device.capabilities(), &self.options.variant_policy)?
+                    let planner =
+                        Planner { capabilities: device.capabilities(), policy: &self.options.variant_policy };
+                    self.make_plan(graph, inputs, &by_value, &planner)?
                 }
-                None => self.make_program(inputs, &by_value)?,
+                None => self.make_program(graph, inputs, &by_value)?,
             };
             match made {
                 Ok(prepared) => {
                     let prepared = Arc::new(prepared);
-                    let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut plans = kept.plans.lock().unwrap_or_else(PoisonError::into_inner);
                     if plans.len() >= KEPT_PLANS {
                         plans.remove(0);
                     }
@@ -78,24 +108,13 @@ impl Session {
                 }
                 Err(more) => {
                     by_value.extend(more);
-                    self.by_value
+                    kept.by_value
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner)
                         .extend(by_value.iter().copied());
                 }
             }
         }
-    }
-
-    /// What decides the plan for these inputs where those of `by_value` are part of it.
-    fn key(&self, inputs: &HashMap<ValueId, Fact>, by_value: &HashSet<ValueId>) -> Key {
-        let given = |&id: &ValueId| {
-            let fact = inputs.get(&id)?;
-            let value = fact.value.as_ref().filter(|_| by_value.contains(&id));
-            let bytes = value.map(|tensor| tensor.bytes().to_vec());
-            Some(Given { id, dtype: fact.dtype, shape: fact.shape.clone(), bytes })
-        };
-        self.graph.inputs.iter().filter_map(given).collect()
     }
 
     /// The plan for a device of these capabilities, to look at: no device is touched, and it isn't kept, nor
@@ -122,7 +141,7 @@ impl Session {
     /// Who answers for the kernels' variants from now on.
     pub(crate) fn set_variant_policy(&mut self, variant_policy: VariantPolicy) {
         self.options.variant_policy = variant_policy;
-        self.plans.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+        self.plans.plans.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn plan_with(
@@ -133,7 +152,8 @@ impl Session {
     ) -> Result<Prepared> {
         let (inputs, mut by_value) = (given(inputs), HashSet::new());
         loop {
-            match self.make_plan(&inputs, &by_value, capabilities, variant_policy)? {
+            let planner = Planner { capabilities, policy: variant_policy };
+            match self.make_plan(self.planned(), &inputs, &by_value, &planner)? {
                 Ok(prepared) => return Ok(prepared),
                 Err(more) => by_value.extend(more),
             }
@@ -143,25 +163,26 @@ impl Session {
     /// What the CPU runs for these inputs, or the inputs whose elements it needs.
     fn make_program(
         &self,
+        graph: &Graph,
         inputs: &HashMap<ValueId, Fact>,
         by_value: &HashSet<ValueId>,
     ) -> Result<Result<Prepared, Vec<ValueId>>> {
-        let program = match plan::infer(&self.graph, &facts_of(inputs, by_value))? {
-            Inference::Complete(facts) => self.program(Some(facts))?,
+        let program = match plan::infer(graph, &facts_of(inputs, by_value))? {
+            Inference::Complete(facts) => self.program(graph, Some(facts))?,
             Inference::NeedsInputs(more) => return Ok(Err(more)),
-            Inference::DependsOnData { .. } => self.program(None)?,
+            Inference::DependsOnData { .. } => self.program(graph, None)?,
         };
-        let made_for = self.key(inputs, by_value);
+        let made_for = key(graph, inputs, by_value);
         Ok(Ok(Prepared { program, ..Prepared::new(&self.identity, made_for) }))
     }
 
     /// The graph made ready for the CPU: with rewrites for the shapes where they are known. `None` where it
     /// computes in other types than declared.
-    fn program(&self, facts: Option<Vec<Option<Fact>>>) -> Result<Option<Program>> {
+    fn program(&self, graph: &Graph, facts: Option<Vec<Option<Fact>>>) -> Result<Option<Program>> {
         if self.mode() != EvalPrecision::Declared {
             return Ok(None);
         }
-        let mut graph = self.graph.clone();
+        let mut graph = graph.clone();
         let rewrite = !self.options.plain;
         let Some(mut facts) = facts else { return Program::new(graph, None, false, &self.weights).map(Some) };
         if rewrite {
@@ -173,23 +194,50 @@ impl Session {
     /// A plan, or the inputs whose elements it needs.
     fn make_plan(
         &self,
+        graph: &Graph,
         inputs: &HashMap<ValueId, Fact>,
         by_value: &HashSet<ValueId>,
-        capabilities: &Capabilities,
-        variant_policy: &VariantPolicy,
+        planner: &Planner,
     ) -> Result<Result<Prepared, Vec<ValueId>>> {
-        let made_for = self.key(inputs, by_value);
-        let mut facts = match plan::infer(self.planned(), &facts_of(inputs, by_value))? {
-            Inference::Complete(facts) => facts,
-            Inference::NeedsInputs(more) => return Ok(Err(more)),
-            Inference::DependsOnData { node, op_type, reason } => {
-                let whole_cpu = Some((node, op_type, format!("{reason}: the whole model runs on the CPU")));
-                let program = self.program(None)?;
-                let prepared = Prepared { whole_cpu, program, ..Prepared::new(&self.identity, made_for) };
-                return self.allow(prepared).map(Ok);
+        let made_for = key(graph, inputs, by_value);
+        let partial = match plan::infer_partly(graph, &facts_of(inputs, by_value))? {
+            Ok(partial) => partial,
+            Err(more) => return Ok(Err(more)),
+        };
+        let Some((index, reason)) = partial.undecided.first() else {
+            return self.plan_of(graph.clone(), partial.facts, (inputs, by_value), planner, made_for).map(Ok);
+        };
+        let prepared = match Segments::split(graph, &partial) {
+            Some(mut segments) => {
+                if let Some(first) = segments.first_graph.take() {
+                    let made_for = key(&first, inputs, by_value);
+                    let given = (inputs, by_value);
+                    let first = self.plan_of(first, partial.facts.clone(), given, planner, made_for)?;
+                    segments.first = Some(Arc::new(first));
+                }
+                let segments = Some(segments);
+                Prepared { segments, ..Prepared::new(&self.identity, made_for) }
+            }
+            None => {
+                let node = &graph.nodes[*index];
+                let reason = format!("{reason}: the whole model runs on the CPU");
+                let whole_cpu = Some((node.name.clone(), node.op_type.clone(), reason));
+                let program = self.program(graph, None)?;
+                Prepared { whole_cpu, program, ..Prepared::new(&self.identity, made_for) }
             }
         };
-        let mut graph = self.planned().clone();
+        self.allow(prepared).map(Ok)
+    }
+
+    /// The plan of a graph in which no shape depends on data.
+    fn plan_of(
+        &self,
+        mut graph: Graph,
+        mut facts: Vec<Option<Fact>>,
+        (inputs, by_value): (&HashMap<ValueId, Fact>, &HashSet<ValueId>),
+        planner: &Planner,
+        made_for: Key,
+    ) -> Result<Prepared> {
         if !self.options.plain {
             facts = crate::passes::with_shapes(&mut graph, &facts)?;
         }
@@ -198,9 +246,9 @@ impl Session {
             graph,
             facts,
             by_value,
-            capabilities,
+            capabilities: planner.capabilities,
             precision: self.precision(),
-            variant_policy: variant_policy.clone(),
+            variant_policy: planner.policy.clone(),
         };
         let mut plan = plan::plan(request)?;
         if let Some(transform) = &self.options.transform {
@@ -208,7 +256,7 @@ impl Session {
             transform(&mut plan, &inputs.iter().filter_map(on_host).collect())?;
         }
         let plan = Some(Arc::new(plan));
-        self.allow(Prepared { plan, ..Prepared::new(&self.identity, made_for) }).map(Ok)
+        self.allow(Prepared { plan, ..Prepared::new(&self.identity, made_for) })
     }
 
     /// Refuses a plan with fallbacks where the session is strict.
@@ -221,6 +269,17 @@ impl Session {
             None => Ok(prepared),
         }
     }
+}
+
+/// What decides the plan of a graph for these inputs where those of `by_value` are part of it.
+fn key(graph: &Graph, inputs: &HashMap<ValueId, Fact>, by_value: &HashSet<ValueId>) -> Key {
+    let given = |&id: &ValueId| {
+        let fact = inputs.get(&id)?;
+        let value = fact.value.as_ref().filter(|_| by_value.contains(&id));
+        let bytes = value.map(|tensor| tensor.bytes().to_vec());
+        Some(Given { id, dtype: fact.dtype, shape: fact.shape.clone(), bytes })
+    };
+    graph.inputs.iter().filter_map(given).collect()
 }
 
 /// Tensors on the host as facts, elements included.

@@ -3,6 +3,7 @@
 use super::Session;
 use super::bindings::{AnyTensor, Placed};
 use super::plans::Key;
+use super::segments::Segments;
 use crate::compiled;
 use crate::cpu::program::{NodeTime, Program};
 use crate::error::{Error, Result};
@@ -32,6 +33,8 @@ pub struct Prepared {
     pub plan: Option<Arc<Plan>>,
     /// Why a session with a GPU runs on the CPU alone: (node, operator, reason).
     pub whole_cpu: Option<(String, String, String)>,
+    /// The parts of a run where shapes depend on data.
+    pub(super) segments: Option<Segments>,
     /// What the CPU runs where there is no plan and types are as declared.
     pub(super) program: Option<Program>,
     pub(super) made_for: Key,
@@ -46,6 +49,7 @@ impl Prepared {
         Self {
             plan: None,
             whole_cpu: None,
+            segments: None,
             program: None,
             made_for,
             owner: Some(owner.clone()),
@@ -56,6 +60,15 @@ impl Prepared {
     /// The same, which no session runs.
     pub(super) fn only_shown(self) -> Self {
         Self { owner: None, ..self }
+    }
+
+    /// The plans of a run: one, or in a model in which shapes depend on data that of what comes before the
+    /// nodes that decide them, and those that the last run made of the rest.
+    pub fn plans(&self) -> Vec<Arc<Plan>> {
+        match &self.segments {
+            Some(segments) => segments.plans(),
+            None => self.plan.iter().cloned().collect(),
+        }
     }
 
     /// Errors where these inputs aren't such as it was prepared for.
@@ -85,6 +98,9 @@ impl Prepared {
 
     /// The nodes that run on the CPU though a GPU was asked for: (node, operator, reason).
     pub fn fallbacks(&self) -> Vec<(String, String, String)> {
+        if let Some(segments) = &self.segments {
+            return segments.fallbacks();
+        }
         self.plan
             .as_ref()
             .map(|plan| plan.fallbacks())
