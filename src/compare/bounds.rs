@@ -332,8 +332,7 @@ fn elementwise(
 ) -> Result<Allowed> {
     let tensors: Vec<Option<&Tensor>> =
         inputs.iter().map(|input| input.as_ref().map(|input| &input.value)).collect();
-    // The expression is that of the first output.
-    let spread = if index == 0 { node.op.as_expression(Operands::new(&tensors))? } else { None };
+    let spread = node.op.output_expression(index, Operands::new(&tensors))?;
     let Some(Spread { expression, operands }) = spread else {
         if !inputs.iter().flatten().any(|input| input.value.dtype().is_float()) {
             return Ok(exact(inputs, want));

@@ -220,10 +220,9 @@ pub fn recurrent(
     inputs: &[Option<Input>],
     own: ReferenceRounding,
 ) -> Result<Allowed> {
-    // By type: the steps are the network's own.
     let network = node
         .op
-        .downcast::<Recurrent>()
+        .recurrent()
         .ok_or_else(|| Error::internal("the bound of a recurrent network for another operator"))?;
     let sides = if own.arithmetic { 2.0 } else { 1.0 };
     let (fixed, _) = errors(network, inputs, index, 0.0)?;

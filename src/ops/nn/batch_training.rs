@@ -4,7 +4,7 @@
 use crate::base::{EvalPrecision, Fact, Infer, Operands};
 use crate::error::{Error, Result};
 use crate::ops::Operator;
-use crate::tensor::{DType, Tensor, cast, zeros};
+use crate::tensor::{Tensor, cast, zeros};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchTraining {
@@ -24,9 +24,14 @@ impl Operator for BatchTraining {
             .into());
         }
         let mut outputs = vec![Fact::new(x.dtype, x.shape.clone())];
-        for index in 3..5 {
-            let running = inputs.required(index)?;
-            outputs.push(Fact::new(running.dtype, running.shape.clone()));
+        for index in 1..5 {
+            let statistic = inputs.required(index)?;
+            if !statistic.dtype.is_float() {
+                return Err(Error::model(format!("input {index} is {}, not floats", statistic.dtype)).into());
+            }
+            if index > 2 {
+                outputs.push(Fact::new(statistic.dtype, statistic.shape.clone()));
+            }
         }
         Ok(outputs)
     }
@@ -56,8 +61,7 @@ impl Operator for BatchTraining {
             let (running, momentum) = (inputs.required(index)?, self.momentum as f64);
             let old = running.to_f64s()?;
             let new = old.iter().zip(current).map(|(old, new)| old * momentum + new * (1.0 - momentum));
-            let dtype = if running.dtype().is_float() { running.dtype() } else { DType::F32 };
-            cast(&Tensor::new(running.shape(), new.collect::<Vec<_>>())?, dtype, true)
+            cast(&Tensor::new(running.shape(), new.collect::<Vec<_>>())?, running.dtype(), true)
         };
         Ok(vec![cast(&Tensor::new(x.shape(), ys)?, x.dtype(), true)?, mixed(3, &mean)?, mixed(4, &variance)?])
     }

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::expression::{Arg, Pointwise, table};
 use crate::ops::case::{Case, Operand::*, case};
 use crate::ops::{Engine, NodeView, OpDef, Operator, Spread};
-use crate::tensor::{DType, Real, Tensor};
+use crate::tensor::{DType, Real, Tensor, cast};
 use std::sync::Arc;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "DynamicQuantizeLinear", since: 11, parse, cases: CASES };
@@ -22,13 +22,30 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     Ok(Arc::new(DynamicQuantizeLinear))
 }
 
+/// Elements that are looked at together.
+const LANES: usize = 16;
+
+/// The least and the greatest of numbers and 0.
+fn ends<T: Real>(xs: &[T]) -> [T; 2] {
+    let least = |x: T, low: T| if x < low { x } else { low };
+    let most = |x: T, high: T| if x > high { x } else { high };
+    // Lanes side by side, so that the loop vectorises.
+    let (mut lows, mut highs) = ([T::default(); LANES], [T::default(); LANES]);
+    let lines = xs.chunks_exact(LANES);
+    let rest = lines.remainder();
+    for line in lines {
+        for (lane, &x) in line.iter().enumerate() {
+            (lows[lane], highs[lane]) = (least(x, lows[lane]), most(x, highs[lane]));
+        }
+    }
+    let low = lows.iter().chain(rest).fold(T::default(), |low, &x| least(x, low));
+    let high = highs.iter().chain(rest).fold(T::default(), |high, &x| most(x, high));
+    [low, high]
+}
+
 /// The scale and the zero point of numbers in their own type's arithmetic.
 fn range<T: Real>(xs: &[T]) -> (T, u8) {
-    let (mut low, mut high) = (T::default(), T::default());
-    for &x in xs {
-        low = if x < low { x } else { low };
-        high = if x > high { x } else { high };
-    }
+    let [low, high] = ends(xs);
     let span = high - low;
     let mut scale = if span.f64().is_finite() {
         span / T::of(255.0)
@@ -85,14 +102,36 @@ impl Operator for DynamicQuantizeLinear {
         Some(self)
     }
 
-    /// Of the first output: the scale is as uncertain as x, stored.
     fn as_expression(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Spread>> {
+        self.output_expression(0, inputs)
+    }
+
+    /// What follows from x's ends is as uncertain as these.
+    fn output_expression(&self, output: usize, inputs: Operands<'_, Tensor>) -> Result<Option<Spread>> {
         let x = inputs.required(0)?;
         let [scale, zero] = Self::scale(x)?;
-        Ok(Some(Spread {
-            expression: formula(x.dtype()),
-            operands: vec![(x.clone(), 0), (scale, 0), (zero, 0)],
-        }))
+        let [low, high] = ends(&x.to_f64s()?);
+        let end = |value: f64| cast(&Tensor::scalar(value), x.dtype(), true);
+        let mut e = Pointwise { operands: 2, steps: vec![] };
+        let operands = match output {
+            0 => {
+                e = formula(x.dtype());
+                vec![(x.clone(), 0), (scale, 0), (zero, 0)]
+            }
+            // A range of nothing but 0 has a scale by decree.
+            1 if low < high => {
+                let span = e.push(&table::SUB, vec![Arg::Operand(0), Arg::Operand(1)]);
+                e.push(&table::DIV, vec![span, Arg::Const(255.0)]);
+                vec![(end(high)?, 0), (end(low)?, 0)]
+            }
+            2 => {
+                let quotient = e.push(&table::DIV, vec![Arg::Operand(0), Arg::Operand(1)]);
+                push_rounded(&mut e, quotient, None, x.dtype(), DType::U8);
+                vec![(end(-low)?, 0), (scale, 0)]
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(Spread { expression: e, operands }))
     }
 
     fn flops(&self, inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {

@@ -180,6 +180,10 @@ impl Operator for Recurrent {
         Some(self)
     }
 
+    fn recurrent(&self) -> Option<&Recurrent> {
+        Some(self)
+    }
+
     fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
         Bound::Recurrent
     }

@@ -28,7 +28,7 @@ pub struct Dropout {
 }
 
 fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
-    node.expect_inputs(1..=3)?;
+    node.expect_inputs(1..=if node.version < 12 { 1 } else { 3 })?;
     node.ignore(&["ratio", "consumed_inputs"]);
     if node.version < 7 && node.int("is_test", 0)? == 0 {
         // Models of that time leave is_test at its default and mean inference all the same.

@@ -1,0 +1,2 @@
+Bgemm_outJ
+Üwsçyà}oëz

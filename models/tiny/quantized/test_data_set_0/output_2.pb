@@ -1,0 +1,1 @@
+Bother_bytes_outJ h^ªYgˆ–‡žLn€snlLR~w§`œaVYoZ¡˜˜rJat‚t„mˆJ¢}V™lŸd IrYsnªn“…ntO„o^XT¡hžQNl¨vŽ„žhLV§Rtª¦SHmqzX’|fRt¢cft’z„€vŽŸ`Ž†\P„zunTma¢NªlfpvxN\gœdh m„‰~|ˆ]žVžY|jxXlw–¨š‘¤f§fL–`¨—„€a˜t¢W€rP K\YtU†O¦Œ†¢tšˆxdiQVšvt¤ŽZ”Hœz’ŽaªY‡\PHŠnˆYw™HŽ‹˜c„e‚Œ–`˜ž[lxX€JtOqsˆIb‹¨z¤£’„rž•“¤NlJ”Zˆ¦qnt™YlwˆŽl
