@@ -213,8 +213,7 @@ impl Engine for QuantizeLinear {
     }
 }
 
-/// What a form is for: the engine and the plain formula, each over every granularity.
-pub const CASES: &[Case] = &[
+const CASES: &[Case] = &[
     case(&[], &[Range(&[3, 5], -40.0, 40.0), Scalar(0.25), Typed(DType::U8, &[], &[128.0])]).runs("cpu"),
     case(&[], &[Range(&[7], -400.0, 400.0), Scalar(0.5), Typed(DType::I8, &[], &[-3.0])]).runs("cpu"),
     case(&[], &[Range(&[2, 3], -4.0, 500.0), Scalar(1.5)]).runs("cpu").at(10),
