@@ -1,5 +1,8 @@
 //! What onnxruntime's quantiser leaves: operators on quantised tensors, as what they compute between
 //! DequantizeLinear and QuantizeLinear; and products of integers with their scales.
+//!
+//! onnxruntime multiplies the scales by each other first: of what lies in the middle between two whole
+//! numbers the one may give the lower and the other the higher.
 
 use super::{Body, UNOPTIMISED, float, int, ints};
 use crate::error::{Error, Result};

@@ -58,6 +58,8 @@ pub fn push_rounded(e: &mut Pointwise, quotient: Arg, zero: Option<Arg>, wide: D
     if let Some(zero) = zero {
         let zero = push_cast(e, zero, wide);
         value = e.push(&table::ADD, vec![value, zero]);
+        // A whole number already: for the comparison, which counts what a sum may lose.
+        value = e.push(&table::ROUND, vec![value]);
     }
     if let Some((low, high)) = ends(to) {
         value = e.push(&table::MAX, vec![value, Arg::Const(low)]);

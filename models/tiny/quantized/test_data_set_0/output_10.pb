@@ -1,2 +1,2 @@
 Bgemm_outJ
-Üwsçyà}oëz
+ávsåwä}pèy

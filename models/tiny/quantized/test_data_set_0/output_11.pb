@@ -1,2 +1,2 @@
 Bsoftmax_outJ
-C `#A&f 
+I_ J%`
