@@ -92,14 +92,14 @@ impl Operator for QLinearConv {
             ))
             .into());
         }
-        if let Some(bias) = inputs.optional(8) {
-            if bias.dtype != DType::I32 || bias.shape != [w.shape[0]] {
-                return Err(Error::model(format!(
-                    "the bias is {} of shape {:?}; int32 of [{}] is needed",
-                    bias.dtype, bias.shape, w.shape[0]
-                ))
-                .into());
-            }
+        if let Some(bias) = inputs.optional(8)
+            && (bias.dtype != DType::I32 || bias.shape != [w.shape[0]])
+        {
+            return Err(Error::model(format!(
+                "the bias is {} of shape {:?}; int32 of [{}] is needed",
+                bias.dtype, bias.shape, w.shape[0]
+            ))
+            .into());
         }
         Ok(vec![Fact::new(zero.dtype, shape)])
     }
