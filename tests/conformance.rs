@@ -38,7 +38,7 @@ fn gpu() -> bool {
 
 #[test]
 fn on_the_cpu() {
-    verify(&["--device", "cpu"], 1000);
+    verify(&["--device", "cpu"], 1600);
 }
 
 #[test]

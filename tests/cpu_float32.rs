@@ -5,10 +5,10 @@
 use sardonyx::base::{AutoPad, EvalPrecision, Fact, Operands, Window};
 use sardonyx::expression::{Arg, Pointwise, table};
 use sardonyx::graph::{Graph, Node};
-use sardonyx::ops::Operator;
 use sardonyx::ops::matrix::{gemm::Gemm, matmul::MatMul};
 use sardonyx::ops::nn::conv::Conv;
 use sardonyx::ops::nn::pool::Pool;
+use sardonyx::ops::{Attribute, Input, NodeView, Operator, find};
 use sardonyx::tensor::{DType, cast};
 use sardonyx::{Tensor, cpu};
 use std::collections::HashMap;
@@ -286,5 +286,78 @@ fn products() {
         let gemm = Gemm { alpha, beta, trans_a, trans_b, epilogue };
         let what = format!("{trial}: {gemm:?} of {m} × {k} × {columns}");
         agree(&gemm, &[Some(a), Some(b), c], k + 10, &what);
+    }
+}
+
+/// An operator of a node with these attributes, all inputs given.
+fn parsed(name: &str, attributes: &[(&str, Attribute)], inputs: usize) -> Arc<dyn Operator> {
+    let attributes = attributes.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
+    let inputs = (0..inputs).map(|k| Input::Named(format!("x{k}"))).collect();
+    let mut node = NodeView::new("node", name, 22, attributes, inputs, 1);
+    (find("", name).unwrap().parse)(&mut node).unwrap()
+}
+
+#[test]
+fn recurrent_networks() {
+    let mut n = Numbers(5);
+    for trial in 0..120 {
+        let (name, gates) = [("RNN", 1), ("GRU", 3), ("LSTM", 4)][trial % 3];
+        let (steps, batch, input, hidden) =
+            (1 + n.below(7), 1 + n.below(4), 1 + n.below(40), 1 + n.below(40));
+        let (direction, count) = [("forward", 1), ("reverse", 1), ("bidirectional", 2)][n.below(3)];
+        let mut attributes = vec![("direction", Attribute::String(direction.into()))];
+        if name == "GRU" {
+            attributes.push(("linear_before_reset", Attribute::Int(n.below(2) as i64)));
+        }
+        let op = parsed(name, &attributes, 6);
+        let x = n.tensor(&[steps, batch, input]);
+        let w = n.tensor(&[count, gates * hidden, input]);
+        // Small, so that a step doesn't multiply the last one's errors.
+        let r = n.tensor(&[count, gates * hidden, hidden]);
+        let r = r.as_slice::<f32>().unwrap().iter().map(|x| x / 8.0).collect::<Vec<_>>();
+        let r = Tensor::new([count, gates * hidden, hidden], r).unwrap();
+        let bias = n.tensor(&[count, 2 * gates * hidden]);
+        let h = n.tensor(&[count, batch, hidden]);
+        let what = format!("{trial}: {name} {attributes:?} {:?} hidden {hidden}", x.shape());
+        agree(&*op, &[Some(x), Some(w), Some(r), Some(bias), None, Some(h)], input + hidden + 40, &what);
+    }
+}
+
+/// Products and convolutions of integers by float32's give what the plain forms give.
+#[test]
+fn integers() {
+    let mut n = Numbers(6);
+    let bytes = |n: &mut Numbers, dtype: DType, shape: &[usize]| {
+        let count = shape.iter().product();
+        let list = (0..count).map(|_| n.next() as i64).collect::<Vec<_>>();
+        cast(&Tensor::new(shape, list).unwrap(), dtype, true).unwrap()
+    };
+    for trial in 0..150 {
+        let (a_type, b_type) = ([DType::U8, DType::I8][n.below(2)], [DType::U8, DType::I8][n.below(2)]);
+        let (op, x, w, filters) = if trial % 2 == 0 {
+            let (m, k, columns) = (1 + n.below(40), 1 + n.below(900), 1 + n.below(40));
+            let (x, w) = (bytes(&mut n, a_type, &[m, k]), bytes(&mut n, b_type, &[k, columns]));
+            (parsed("MatMulInteger", &[], 4), x, w, columns)
+        } else {
+            let (groups, c, per) = (1 + n.below(3), 1 + n.below(40), 1 + n.below(9));
+            let pads = (0..4).map(|_| n.below(3) as i64).collect();
+            let attributes = [("group", Attribute::Int(groups as i64)), ("pads", Attribute::Ints(pads))];
+            let x = [1 + trial % 3, c * groups, 3 + n.below(9), 3 + n.below(9)];
+            let w = [per * groups, c, 1 + n.below(3), 1 + n.below(3)];
+            let (x, w) = (bytes(&mut n, a_type, &x), bytes(&mut n, b_type, &w));
+            (parsed("ConvInteger", &attributes, 4), x, w, per * groups)
+        };
+        let zeros = if n.below(2) == 0 { 1 } else { filters };
+        let (a_zero, b_zero) = (bytes(&mut n, a_type, &[]), bytes(&mut n, b_type, &[zeros]));
+        let what = format!("{trial}: {op:?} {:?} {:?}", x.shape(), w.shape());
+        let inputs = [Some(&x), Some(&w), Some(&a_zero), Some(&b_zero)];
+        let (engine, mode) = (op.engine().unwrap(), EvalPrecision::Declared);
+        let plain = op.eval(Operands::new(&inputs), mode).unwrap();
+        let packed = engine.pack(Operands::new(&inputs)).unwrap();
+        for packed in [None, packed.as_ref()] {
+            let made = engine.run(Operands::new(&inputs), packed, 1, mode).unwrap();
+            assert!(made.is_none_or(|made| made == plain), "{what}");
+        }
+        assert!(packed.is_some() || filters < 6, "{what}: no form by panels");
     }
 }

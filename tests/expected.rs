@@ -113,7 +113,18 @@ fn same(
         return Err(format!("has {} expected elements, not {}", want.elements.len(), places.len()));
     }
     let pairs = || places.iter().zip(&want.elements).filter_map(|(at, text)| Some((*at, text.as_ref()?)));
-    if !got.dtype().is_float() && !got.dtype().is_small_float() {
+    if !got.dtype().is_float() && got.to_i128s().is_err() {
+        // Floats of 8 and 4 bits.
+        let have = got.to_f64s().map_err(|error| error.to_string())?;
+        let same = |at: usize, want: &String| {
+            want.parse().is_ok_and(|want: f64| have[at] == want || have[at].is_nan() && want.is_nan())
+        };
+        return match pairs().find(|(at, want)| !same(*at, want)) {
+            Some((at, want)) => Err(format!("element {at} is {} instead of {want}", have[at])),
+            None => Ok(()),
+        };
+    }
+    if !got.dtype().is_float() {
         let have = got.to_i128s().map_err(|error| error.to_string())?;
         return match pairs().find(|(at, want)| want.parse() != Ok(have[*at])) {
             Some((at, want)) => Err(format!("element {at} is {} instead of {want}", have[at])),
@@ -150,7 +161,9 @@ fn spoilt(text: &str, output: &Output) -> String {
     let largest =
         output.elements.iter().flatten().filter_map(number).fold(0.0, |most: f64, x| most.max(x.abs()));
     match text.parse::<f64>() {
-        _ if !output.dtype.starts_with("float") => if text == "0" { "1" } else { "0" }.to_string(),
+        _ if !output.dtype.starts_with("float") || output.dtype.contains('e') => {
+            if text == "0" { "1" } else { "0" }.to_string()
+        }
         Ok(x) if x.is_finite() => (x + if largest > 0.0 { largest / 40.0 } else { 1.0 }).to_string(),
         _ => "0".to_string(),
     }
@@ -203,6 +216,7 @@ fn written(def: &OpDef, case: &Case) -> Value {
         Given::Ints(list) => json!(["ints", list]),
         Given::Reals(list) => json!(["floats", list]),
         Given::Text(text) => json!(["string", text]),
+        Given::Texts(list) => json!(["strings", list]),
     };
     let attributes: BTreeMap<&str, Value> =
         case.attributes.iter().map(|(name, given)| (*name, attribute(*given))).collect();

@@ -99,7 +99,123 @@ def lrn(x, size, alpha=1e-4, beta=0.75, bias=1.0):
     return [y.astype(x.dtype)]
 
 
+def aligned(of):
+    """A binary operator before version 7: the second input begins at an axis of the first."""
+
+    def applied(a, b, axis=None, broadcast=0):
+        if axis is not None and b.size > 1:
+            b = b.reshape(b.shape + (1,) * (a.ndim - axis - b.ndim))
+        return [of(a, b if b.size > 1 else b.ravel()[0])]
+
+    return applied
+
+
+def prelu(x, slope):
+    slope = slope.ravel()[0] if slope.size == 1 else slope.reshape((-1,) + (1,) * (x.ndim - 2))
+    return [numpy.where(x < 0, slope * x, x)]
+
+
+def batch_norm(x, scale, bias, mean, variance, epsilon=1e-5, spatial=1):
+    wide = [part.astype(numpy.float64) for part in (x, scale, bias, mean, variance)]
+    if spatial:
+        wide[1:] = [part.reshape((-1,) + (1,) * (x.ndim - 2)) for part in wide[1:]]
+    x_, scale, bias, mean, variance = wide
+    return [((x_ - mean) / numpy.sqrt(variance + epsilon) * scale + bias).astype(x.dtype)]
+
+
+ACTIVATIONS = {
+    "Relu": lambda x, a, b: numpy.maximum(x, 0),
+    "Tanh": lambda x, a, b: numpy.tanh(x),
+    "Sigmoid": lambda x, a, b: 1 / (1 + numpy.exp(-x)),
+    "Affine": lambda x, a, b: a * x + b,
+    "LeakyRelu": lambda x, a, b: numpy.where(x >= 0, x, a * x),
+    "ThresholdedRelu": lambda x, a, b: numpy.where(x >= a, x, 0),
+    "ScaledTanh": lambda x, a, b: a * numpy.tanh(b * x),
+    "HardSigmoid": lambda x, a, b: numpy.minimum(numpy.maximum(a * x + b, 0), 1),
+    "Elu": lambda x, a, b: numpy.where(x >= 0, x, a * (numpy.exp(x) - 1)),
+    "Softsign": lambda x, a, b: x / (1 + abs(x)),
+    "Softplus": lambda x, a, b: numpy.log(1 + numpy.exp(x)),
+}
+DEFAULTS = {"LeakyRelu": (0.01, 0), "ThresholdedRelu": (1, 0), "HardSigmoid": (0.2, 0.5), "Elu": (1, 0)}
+
+
+def recurrent(kind, count, names):
+    """RNN, GRU and LSTM by their equations, sequence by sequence, in float64."""
+
+    def run(x, w, r, b=None, lengths=None, h0=None, c0=None, p=None, **attributes):
+        get, dtype = attributes.get, x.dtype
+        x, w, r, b, h0, c0, p = (None if v is None else v.astype(numpy.float64) for v in (x, w, r, b, h0, c0, p))
+        if get("layout", 0):
+            x, h0, c0 = (None if v is None else numpy.swapaxes(v, 0, 1) for v in (x, h0, c0))
+        (steps, batch, _), directions, hidden = x.shape, w.shape[0], r.shape[2]
+        alphas, betas = iter(get("activation_alpha", [])), iter(get("activation_beta", []))
+        functions = []
+        for name in get("activations", names * directions):
+            alpha, beta = DEFAULTS.get(name, (1, 0 if name == "Affine" else 1))
+            if name in ("Affine", "LeakyRelu", "ThresholdedRelu", "ScaledTanh", "HardSigmoid", "Elu"):
+                alpha = next(alphas, alpha)
+            if name in ("Affine", "ScaledTanh", "HardSigmoid"):
+                beta = next(betas, beta)
+            functions.append(lambda v, of=ACTIVATIONS[name], a=alpha, b_=beta: of(v, a, b_))
+        clip = get("clip", 0)
+        bound = (lambda v: numpy.clip(v, -clip, clip)) if clip else (lambda v: v)
+        y = numpy.zeros((steps, directions, batch, hidden))
+        last = numpy.zeros((2, directions, batch, hidden))
+        for d in range(directions):
+            f, g, out = (functions[d * len(names):] + [None, None])[:3]
+            # As onnxruntime has it, an LSTM's cell isn't clipped before the last of them.
+            f, g = (of and (lambda v, of=of: of(bound(v))) for of in (f, g))
+            gate = lambda m, k: m[d].reshape(count, hidden, -1)[k]
+            bias = numpy.zeros(2 * count * hidden) if b is None else b[d]
+            wb, rb = bias.reshape(2, count, hidden)
+            peep = numpy.zeros((3, hidden)) if p is None else p[d].reshape(3, hidden)
+            reverse = get("direction", "forward") == "reverse" or d == 1
+            for n in range(batch):
+                h = numpy.zeros(hidden) if h0 is None else h0[d, n]
+                c = numpy.zeros(hidden) if c0 is None else c0[d, n]
+                length = steps if lengths is None else int(lengths[n])
+                for t in reversed(range(length)) if reverse else range(length):
+                    of_x = lambda k: gate(w, k) @ x[t, n] + wb[k]
+                    of_h = lambda k, v: gate(r, k) @ v + rb[k]
+                    if kind == "RNN":
+                        h = f(of_x(0) + of_h(0, h))
+                    elif kind == "GRU":
+                        z, reset = f(of_x(0) + of_h(0, h)), f(of_x(1) + of_h(1, h))
+                        if get("linear_before_reset", 0):
+                            new = g(of_x(2) + reset * of_h(2, h))
+                        else:
+                            new = g(of_x(2) + of_h(2, reset * h))
+                        h = (1 - z) * new + z * h
+                    else:
+                        i = f(of_x(0) + of_h(0, h) + peep[0] * c)
+                        forget = 1 - i if get("input_forget", 0) else f(of_x(2) + of_h(2, h) + peep[2] * c)
+                        c = forget * c + i * g(of_x(3) + of_h(3, h))
+                        h = f(of_x(1) + of_h(1, h) + peep[1] * c) * out(c)
+                    y[t, d, n] = h
+                last[:, d, n] = h, c
+        made = [y, last[0], last[1]][: 3 if kind == "LSTM" else 2]
+        if get("layout", 0):
+            made = [y.transpose(2, 0, 1, 3), *(numpy.swapaxes(v, 0, 1) for v in made[1:])]
+        return [v.astype(dtype) for v in made]
+
+    return run
+
+
+def matmul_integer(a, b, a_zero=0, b_zero=0):
+    a, b, a_zero, b_zero = (numpy.asarray(v).astype(numpy.int64) for v in (a, b, a_zero, b_zero))
+    a_zero = a_zero.reshape(-1, 1) if a_zero.ndim == 1 else a_zero
+    return [((a - a_zero) @ (b - b_zero)).astype(numpy.int32)]
+
+
 TEXT = {
+    "Add": aligned(lambda a, b: a + b),
+    "And": aligned(numpy.logical_and),
+    "BatchNormalization": batch_norm,
+    "GRU": recurrent("GRU", 3, ["Sigmoid", "Tanh"]),
+    "LSTM": recurrent("LSTM", 4, ["Sigmoid", "Tanh", "Tanh"]),
+    "MatMulInteger": matmul_integer,
+    "PRelu": prelu,
+    "RNN": recurrent("RNN", 1, ["Tanh"]),
     "CumSum": cum_sum,
     "LRN": lrn,
     "OneHot": one_hot,

@@ -20,6 +20,7 @@ import pathlib
 import sys
 import warnings
 
+import ml_dtypes
 import numpy
 import onnx
 import onnxruntime
@@ -36,12 +37,29 @@ KINDS = {
     "ints": onnx.AttributeProto.INTS,
     "floats": onnx.AttributeProto.FLOATS,
     "string": onnx.AttributeProto.STRING,
+    "strings": onnx.AttributeProto.STRINGS,
+}
+# Types that numpy lacks, by ONNX's name in lower case.
+NARROW = {
+    "bfloat16": ml_dtypes.bfloat16,
+    "float8e4m3fn": ml_dtypes.float8_e4m3fn,
+    "float8e4m3fnuz": ml_dtypes.float8_e4m3fnuz,
+    "float8e5m2": ml_dtypes.float8_e5m2,
+    "float8e5m2fnuz": ml_dtypes.float8_e5m2fnuz,
+    "float4e2m1": ml_dtypes.float4_e2m1fn,
+    "uint4": ml_dtypes.uint4,
+    "int4": ml_dtypes.int4,
+    "uint2": ml_dtypes.uint2,
+    "int2": ml_dtypes.int2,
 }
 
 # (operator, a part of the case's text, source, why): where onnxruntime's answer is not taken.
 WRAP = "where a result leaves int64 onnxruntime gives the type's end; the reference evaluator's integers wrap"
 POWER = "onnxruntime takes powers of integers in float64, and what leaves the type is as the processor has it"
 SUMS = "the reference evaluator sums small integers in the input's type, so that the mean is of a wrapped sum"
+GENERATOR = "the text leaves the generator open: it is the reference evaluator's"
+LENGTHS = "onnxruntime has no layout 1, and the reference evaluator runs past the ends that sequence_lens gives"
+HALVES = "the reference evaluator rounds every product and sum to float16"
 SQUARES = "the reference evaluator's result is of 64 bits; ONNX's is of the input's type"
 ELSEWHERE = [
     ("ConvTranspose", '("auto_pad", Text("SAME_LOWER")), ("strides", Ints([3, 3]))', REFERENCE,
@@ -54,6 +72,9 @@ ELSEWHERE = [
      "onnxruntime goes through 2^48 rows of nothing one by one"),
     *[("Pow", part, BY_TEXT, POWER)
       for part in ["[Wide(", "[Small(I64", "[I32([5]), Range", "[I64([5]), Scalar"]],
+    ("Dropout", '("seed", Int(5))', REFERENCE, GENERATOR),
+    ("LSTM", '("layout", Int(1))', BY_TEXT, LENGTHS),
+    *[(operator, "Drawn(F16", BY_TEXT, HALVES) for operator in ["GRU", "LSTM"]],
     *[("ReduceMean", part, BY_TEXT, SUMS) for part in ["Wide(I8", "Wide(U8", "Wide(U16", "Wide(U32"]],
     *[("ReduceSumSquare", part, BY_TEXT, SQUARES) for part in ["Wide(I8", "Wide(U8", "Wide(U32"]],
     *[(f"Reduce{name}", "Wide(I64", REFERENCE, WRAP) for name in ["L1", "Prod", "Sum", "SumSquare"]],
@@ -72,7 +93,8 @@ def kept(count):
 
 
 def array(given):
-    return numpy.frombuffer(bytes.fromhex(given["bytes"]), dtype=given["type"]).reshape(given["shape"])
+    dtype = NARROW.get(given["type"], given["type"])
+    return numpy.frombuffer(bytes.fromhex(given["bytes"]), dtype=dtype).reshape(given["shape"])
 
 
 def operand(case, k):
@@ -123,16 +145,11 @@ def by_onnxruntime(case):
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(made.SerializeToString(), options, ["CPUExecutionProvider"])
-    values = zip(session.run(None, feeds), session.get_outputs())
-    return [typed(numpy.asarray(value), output.type) for value, output in values]
-
-
-def typed(value, kind):
-    """onnxruntime gives floats of 8 bits as their bits."""
-    name = kind.removeprefix("tensor(").removesuffix(")").upper()
-    if value.dtype == numpy.uint8 and name.startswith("FLOAT8"):
-        return value.view(helper.tensor_dtype_to_np_dtype(getattr(onnx.TensorProto, name)))
-    return value
+    # 8-bit floats come as bytes.
+    kinds = [NARROW.get(output.type[7:-1]) for output in session.get_outputs()]
+    made = [numpy.asarray(value) for value in session.run(None, feeds)]
+    as_kind = lambda value, kind: value.view(kind) if kind and value.dtype == numpy.uint8 else value
+    return [as_kind(value, kind) for value, kind in zip(made, kinds)]
 
 
 def by_reference(case):
@@ -217,12 +234,13 @@ def element(value):
 
 
 def line(k, value):
-    # ONNX's names have no underscore.
-    name = str(value.dtype).replace("float8_", "float8").replace("float4_e2m1fn", "float4e2m1")
+    name = next((name for name, dtype in NARROW.items() if value.dtype == dtype), str(value.dtype))
     flat = value.ravel()
     # The narrow types of the package ml_dtypes are numbers of no kind that numpy knows.
     if value.dtype.kind == "V" and "int" in name:
         flat = flat.astype(numpy.int64)
+    elif name in NARROW:
+        flat = flat.astype(numpy.float32)
     elements = " ".join(element(flat[at]) for at in kept(flat.size))
     shape = ",".join(str(size) for size in value.shape)
     return f"y{k} {name} [{shape}] {elements}".rstrip()

@@ -56,11 +56,12 @@ class Model:
         x = self.node("MatMul", f"{name}_matmul", x, self.constant(f"{name}.weight", self.noise(k, n, scale=k**-0.5)))
         return self.node("Add", f"{name}_add", x, self.constant(f"{name}.bias", self.noise(n, scale=0.5)))
 
-    def save(self, input_shape, output_shape, feed_shape, own=False):
+    def save(self, input_shape, output_shape, feed_shape, own=False, others=()):
         """Names the graph's ends `input` and `output`, checks the model, runs it and writes the case. `own`: it has operators of
-        onnxruntime's own, of which ONNX's checker knows nothing."""
+        onnxruntime's own, of which ONNX's checker knows nothing. `others`: values that are outputs too."""
         float_info = lambda name, shape: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
         ends = [float_info("input", input_shape)], [float_info("output", output_shape)]
+        ends[1].extend(helper.make_empty_tensor_value_info(name) for name in others)
         graph = helper.make_graph(self.nodes, self.name, *ends, self.constants)
         opsets = [helper.make_opsetid("", 17)] + [helper.make_opsetid("com.microsoft", 1)] * own
         model = helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="generate.py")
@@ -73,8 +74,10 @@ class Model:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         fed = self.noise(*feed_shape)
-        for name, array in [("input", fed), ("output", session.run(None, {"input": fed})[0])]:
-            (data / f"{name}_0.pb").write_bytes(numpy_helper.from_array(array, name).SerializeToString())
+        names = ["output", *others]
+        made = zip([f"output_{k}" for k in range(len(names))], names, session.run(names, {"input": fed}))
+        for file, name, array in [("input_0", "input", fed), *made]:
+            (data / f"{file}.pb").write_bytes(numpy_helper.from_array(array, name).SerializeToString())
 
 
 def conv_odd():
@@ -253,7 +256,44 @@ def contrib():
     m.save([2, 5, 16], [10, 6], [2, 5, 16], own=True)
 
 
+def quantized():
+    """What onnxruntime's quantiser leaves: its own operators between quantised tensors, each once. The scales are no simple
+    multiples of each other: nothing lies in the middle between two whole numbers, where any rounding before decides."""
+    m = Model("quantized", 8)
+    own = lambda op, name, *inputs, **attributes: m.node(op, name, *inputs, domain="com.microsoft", **attributes)
+    byte = lambda name, value, dtype=np.uint8: m.constant(name, np.array(value, dtype))
+    real = lambda name, value: m.constant(name, np.array(value, np.float32))
+    drawn = lambda name, dtype, *shape: m.constant(name, m.random.integers(-100, 100, shape).astype(dtype))
+    step, zero = real("step", 0.01937), byte("zero", 120)
+    pair, wide = (step, zero), (real("wide", 0.05213), byte("wide_zero", 131))
+    x = own("QuantizeLinear", "begin", "input", *pair)
+    other = drawn("other", np.int8, 2, 4, 6, 6)
+    other = own("QuantizeLinear", "other_bytes", own("DequantizeLinear", "other_floats", other, real("other_step", 0.01173), byte("other_zero", -3, np.int8)), *pair)
+    y = own("QLinearAdd", "add", x, *pair, other, *pair, *wide)
+    made = [y]
+    y = own("QLinearMul", "mul", y, *wide, x, *pair, *wide)
+    made.append(y)
+    y = own("QLinearLeakyRelu", "leaky", y, *wide, *pair, alpha=0.2)
+    made.append(y)
+    y = own("QLinearAveragePool", "pool", y, *pair, *pair, kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1)
+    made.append(y)
+    y = own("QLinearConcat", "concat", *wide, x, *pair, y, *pair, axis=1)
+    made.append(y)
+    condition = m.constant("condition", m.random.integers(0, 2, (8, 1, 1)).astype(bool))
+    y = own("QLinearWhere", "where", condition, y, *wide, own("QLinearSigmoid", "sigmoid", y, *wide, *pair), *pair, *wide)
+    made.append(y)
+    means = own("QLinearGlobalAveragePool", "means", y, *wide, *pair)
+    made.append(means)
+    rows = m.node("Reshape", "rows", means, m.constant("rows_shape", np.array([2, 8], np.int64)))
+    g = own("QGemm", "gemm", rows, *pair, drawn("gemm_weight", np.int8, 5, 8), real("gemm_steps", [0.0131, 0.0217, 0.0309, 0.0173, 0.0119]), byte("gemm_zeros", [0] * 5, np.int8), drawn("gemm_bias", np.int32, 5), *wide, transB=1, alpha=0.5)
+    shares = own("QLinearSoftmax", "softmax", g, *wide, real("softmax_step", 1 / 256), byte("softmax_zero", 0), axis=-1, opset=13)
+    f = own("MatMulIntegerToFloat", "to_float", g, drawn("weight", np.int8, 5, 7), step, real("weight_steps", [0.01, 0.02, 0.03, 0.02, 0.01, 0.1, 0.2]), zero, "", m.constant("bias", m.noise(7)))
+    f = own("DynamicQuantizeMatMul", "dynamic", f, drawn("dynamic_weight", np.int8, 7, 6), step, byte("dynamic_zero", 0, np.int8), m.constant("dynamic_bias", m.noise(6)))
+    m.node("Identity", "end", f, outputs=["output"])
+    m.save([2, 4, 6, 6], [2, 6], [2, 4, 6, 6], own=True, others=[x, other, *made, g, shares])
+
+
 if __name__ == "__main__":
-    for build in [conv_odd, mlp, branches, cpu_step, decoder, joined, heads, contrib]:
+    for build in [conv_odd, mlp, branches, cpu_step, decoder, joined, heads, contrib, quantized]:
         build()
         print(build.__name__, (HERE / build.__name__ / "model.onnx").stat().st_size, "bytes")

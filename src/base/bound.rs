@@ -43,6 +43,8 @@ pub enum Bound {
     LpNormalization { axis: usize, squared: bool },
     /// Runs along `axes` brought to mean 0 and divided by their deviation plus `epsilon`.
     MeanVariance { axes: Vec<usize>, epsilon: f64 },
+    /// A recurrent network's states: the errors of each step, carried on into the next.
+    Recurrent,
     /// Elements chosen along an axis (ArgMax, TopK), and in output `positions` where each lies: one position
     /// is as right as another where what lies there is within the input's tolerance of the same.
     Choice { axis: usize, positions: usize },

@@ -8,6 +8,7 @@ use super::lp_normalization::lp_normalization;
 use super::mean_variance::mean_variance;
 use super::measure::Allowed;
 use super::normalization::{Runs, moments, normalization};
+use super::recurrent::recurrent;
 use super::sets::{has_subnormal, is_subnormal};
 use super::sums::Summed;
 use super::winograd::spread;
@@ -157,7 +158,8 @@ pub fn allowed(
         Bound::Normalization { length, centred, epsilon } => {
             normalization(node, inputs, want, Runs { length, centred, epsilon: epsilon as f64 }, own)?
         }
-        Bound::Elementwise => elementwise(node, inputs, want, own)?,
+        Bound::Recurrent => recurrent(node, index, inputs, own)?,
+        Bound::Elementwise => elementwise(node, index, inputs, want, own)?,
     };
     for (index, want) in want.iter().enumerate() {
         let open = allowed.open.get(index) == Some(&true);
@@ -323,13 +325,15 @@ fn split(brought: Propagated, whole: Propagated, formula: impl Into<String>) -> 
 
 fn elementwise(
     node: &Node,
+    index: usize,
     inputs: &[Option<Input>],
     want: &[f64],
     own: ReferenceRounding,
 ) -> Result<Allowed> {
     let tensors: Vec<Option<&Tensor>> =
         inputs.iter().map(|input| input.as_ref().map(|input| &input.value)).collect();
-    let Some(Spread { expression, operands }) = node.op.as_expression(Operands::new(&tensors))? else {
+    let spread = node.op.output_expression(index, Operands::new(&tensors))?;
+    let Some(Spread { expression, operands }) = spread else {
         if !inputs.iter().flatten().any(|input| input.value.dtype().is_float()) {
             return Ok(exact(inputs, want));
         }

@@ -22,6 +22,7 @@ mod outcome;
 mod planter;
 mod range;
 mod recorded;
+mod recurrent;
 mod reference;
 mod report;
 mod run;

@@ -43,14 +43,17 @@ impl Weights {
     }
 
     fn packed(&self, op: &dyn Operator, constants: &[Option<&Tensor>]) -> Result<Option<Arc<Packed>>> {
-        let Some(weights) = constants.get(1).copied().flatten() else { return Ok(None) };
+        let Some(engine) = op.engine() else { return Ok(None) };
+        let given = engine.weights().iter().map(|&index| constants.get(index).copied().flatten());
+        let Some(given) = given.collect::<Option<Vec<_>>>() else { return Ok(None) };
+        let Some((first, others)) = given.split_first() else { return Ok(None) };
+        let others: Vec<usize> = others.iter().map(|other| other.identity()).collect();
         // The text of an operator is all that decides how it packs.
-        let key = (weights.identity(), format!("{op:?} {:?}", weights.shape()));
+        let key = (first.identity(), format!("{op:?} {:?} {others:?}", first.shape()));
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = kept.get(&key).and_then(Weak::upgrade) {
             return Ok(Some(found));
         }
-        let Some(engine) = op.engine() else { return Ok(None) };
         let Some(packed) = engine.pack(Operands::new(constants))?.map(Arc::new) else { return Ok(None) };
         kept.retain(|_, packed| packed.strong_count() > 0);
         kept.insert(key, Arc::downgrade(&packed));

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::ops::Body;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 use crate::value::ValueType;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -189,6 +189,27 @@ impl NodeView {
             Some(Attribute::Ints(values)) if values.is_empty() => Ok(Some(vec![])),
             Some(_) => Err(self.wrong(name, "a list of floats")),
         }
+    }
+    pub fn strings(&self, name: &str) -> Result<Option<Vec<String>>> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Attribute::Strings(values)) => Ok(Some(values.clone())),
+            Some(Attribute::Ints(values)) if values.is_empty() => Ok(Some(vec![])),
+            Some(_) => Err(self.wrong(name, "a list of strings")),
+        }
+    }
+    /// An element type by its number; `None` where the attribute is left out or 0, which says that it follows
+    /// from the inputs.
+    pub fn dtype(&self, name: &str) -> Result<Option<DType>> {
+        let number = self.int(name, 0)?;
+        if number == 0 {
+            return Ok(None);
+        }
+        let found = i32::try_from(number).ok().and_then(DType::from_onnx);
+        found.map(Some).ok_or_else(|| {
+            Error::unsupported(format!("attribute '{name}' is the element type {number}"))
+                .remedy("docs/operators.md lists what is supported")
+        })
     }
     pub fn tensor(&self, name: &str) -> Result<Option<Tensor>> {
         match self.get(name) {

@@ -14,6 +14,7 @@ pub enum Given {
     Ints(&'static [i64]),
     Reals(&'static [f32]),
     Text(&'static str),
+    Texts(&'static [&'static str]),
 }
 
 /// An input of a case. Elements are seeded; values that an operator needs are written out.
@@ -42,6 +43,10 @@ pub enum Operand {
     /// the type.
     Small(DType, &'static [usize]),
     Wide(DType, &'static [usize]),
+    /// Floats of any type in [−2, 2), given at run time.
+    Drawn(DType, &'static [usize]),
+    /// A constant of any type (a scale, a zero point, quantised weights), written out.
+    Typed(DType, &'static [usize], &'static [f32]),
 }
 
 /// A node with inputs, and where it is to run.
@@ -87,6 +92,7 @@ impl Given {
             Given::Ints(list) => Attribute::Ints(list.to_vec()),
             Given::Reals(list) => Attribute::Floats(list.to_vec()),
             Given::Text(text) => Attribute::String(text.to_string()),
+            Given::Texts(list) => Attribute::Strings(list.iter().map(|text| text.to_string()).collect()),
         }
     }
 }
@@ -94,7 +100,8 @@ impl Given {
 impl Operand {
     /// Whether the model holds it.
     pub fn is_constant(self) -> bool {
-        matches!(self, Operand::Weights(_) | Operand::Known(_) | Operand::Factors(_) | Operand::Scalar(_))
+        use Operand::*;
+        matches!(self, Weights(_) | Known(_) | Factors(_) | Scalar(_) | Typed(..))
     }
     /// The tensor, from a seed; `None` for an input left out.
     pub fn tensor(self, seed: u64) -> Result<Option<Tensor>> {
@@ -110,6 +117,12 @@ impl Operand {
             Operand::Absent => Ok(None),
             Operand::Floats(shape) | Operand::Weights(shape) => floats(shape, -2.0, 2.0),
             Operand::Range(shape, low, high) => floats(shape, low, high),
+            Operand::Drawn(dtype, shape) => {
+                floats(shape, -2.0, 2.0)?.map(|drawn| cast(&drawn, dtype, true)).transpose()
+            }
+            Operand::Typed(dtype, shape, list) => {
+                cast(&Tensor::new(shape, list.to_vec())?, dtype, true).map(Some)
+            }
             Operand::Known(list) => Ok(Some(Tensor::int64s(list.iter().copied()))),
             Operand::Factors(list) => Tensor::new([list.len()], list.to_vec()).map(Some),
             Operand::Scalar(value) => Ok(Some(Tensor::scalar(value))),

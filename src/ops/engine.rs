@@ -9,6 +9,12 @@ use crate::tensor::Tensor;
 /// An operator's forms for float32 on the CPU. Each answers as `eval` does, within the operator's error
 /// bound: tests/cpu_float32.rs holds one to the other.
 pub trait Engine {
+    /// The inputs that [`Engine::pack`] is about: it is asked where all are constant, and nothing but them
+    /// and the operator decides what it makes.
+    fn weights(&self) -> &'static [usize] {
+        &[1]
+    }
+
     /// What a run would make of constant inputs every time, made once for all: weights in panels. `inputs`
     /// has those that are constant. `None`: there is nothing to make ready.
     fn pack(&self, _inputs: Operands<'_, Tensor>) -> Result<Option<Packed>> {

@@ -9,6 +9,8 @@ pub mod ml;
 pub mod nn;
 mod operator;
 pub mod pointwise;
+pub mod quantized;
+pub mod recurrent;
 pub mod reduce;
 pub mod sequence;
 pub mod shape;
@@ -56,6 +58,16 @@ static OPERATORS: &[&OpDef] = &[
     &nn::softmax::LOG_SOFTMAX,
     &nn::softmax::SOFTMAX,
     &pointwise::cast_like::DEF,
+    &quantized::conv_integer::DEF,
+    &quantized::dequantize_linear::DEF,
+    &quantized::dynamic_quantize_linear::DEF,
+    &quantized::matmul_integer::DEF,
+    &quantized::qlinear_conv::DEF,
+    &quantized::qlinear_matmul::DEF,
+    &quantized::quantize_linear::DEF,
+    &recurrent::gru::DEF,
+    &recurrent::lstm::DEF,
+    &recurrent::rnn::DEF,
     &reduce::cum_sum::DEF,
     &reduce::arg::MAX,
     &reduce::arg::MIN,

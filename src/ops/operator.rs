@@ -6,6 +6,7 @@ use crate::expression::Pointwise;
 use crate::kernels::Lowering;
 use crate::ops::attributes::NodeView;
 use crate::ops::case::Case;
+use crate::ops::recurrent::Recurrent;
 use crate::ops::{Engine, OnValues};
 use crate::tensor::Tensor;
 use std::any::Any;
@@ -125,12 +126,17 @@ pub trait Operator: Any + Debug + Send + Sync {
         None
     }
 
-    /// The operator as an expression of operands that broadcast together: these, and the input that each is
+    /// The first output as an expression of operands that broadcast together: these, and the input that each is
     /// spread from. `None`: it is no function of single elements, or of none that is known.
     fn as_expression(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Spread>> {
         let Some(expression) = self.expression() else { return Ok(None) };
         let operands = (0..inputs.len()).filter_map(|index| Some((inputs.optional(index)?.clone(), index)));
         Ok(Some(Spread { expression: expression.clone(), operands: operands.collect() }))
+    }
+
+    /// The same of an output by its index.
+    fn output_expression(&self, output: usize, inputs: Operands<'_, Tensor>) -> Result<Option<Spread>> {
+        if output == 0 { self.as_expression(inputs) } else { Ok(None) }
     }
 
     /// What the operator does with its sum before it is stored. Operand 0 is the sum, the others are the
@@ -146,6 +152,11 @@ pub trait Operator: Any + Debug + Send + Sync {
 
     /// The operator as a matrix product with an optional third input added, where it is one.
     fn product(&self) -> Option<Product> {
+        None
+    }
+
+    /// The operator as a recurrent network, where it is one.
+    fn recurrent(&self) -> Option<&Recurrent> {
         None
     }
 

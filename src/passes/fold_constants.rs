@@ -1,6 +1,7 @@
 //! *Given* a node whose inputs are all constants → *Result* its outputs as constants.
 //!
-//! Results much larger than what they come from (an Expand, a Range) are left to the plan.
+//! Results much larger than what they come from (an Expand, a Range) are left to the plan; quantised weights
+//! become floats of four times their size.
 
 use crate::base::EvalPrecision;
 use crate::cpu;
@@ -8,6 +9,8 @@ use crate::error::Result;
 use crate::graph::Graph;
 
 const FREE_BYTES: usize = 1 << 20;
+/// How many times larger a result may be: float32 of int8.
+const GROWTH: usize = 4;
 
 pub fn rewrite(graph: &mut Graph) -> Result<bool> {
     let before = graph.nodes.len();
@@ -25,8 +28,9 @@ pub fn rewrite(graph: &mut Graph) -> Result<bool> {
         let given: usize = operands.iter().flatten().map(|tensor| tensor.bytes().len()).sum();
         let modest = crate::plan::infer_node(&node, &refs).is_ok_and(|results| {
             results.iter().all(|fact| {
-                crate::tensor::element_count(&fact.shape)
-                    .is_ok_and(|count| count.saturating_mul(fact.dtype.size()) <= FREE_BYTES.max(2 * given))
+                crate::tensor::element_count(&fact.shape).is_ok_and(|count| {
+                    count.saturating_mul(fact.dtype.size()) <= FREE_BYTES.max(given.saturating_mul(GROWTH))
+                })
             })
         });
         // What can't be computed here is reported where the model is run, with its shapes.

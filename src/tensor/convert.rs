@@ -286,6 +286,49 @@ fn widen(tensor: &Tensor) -> Result<Vec<Wide>> {
     Ok(all)
 }
 
+/// Types between which `as` does what [`Wide`] does, as the loops of quantised models need it.
+trait Direct: Element {
+    fn to_f32(self) -> f32;
+    fn to_f64(self) -> f64;
+    fn to_i32(self) -> i32;
+    fn to_i64(self) -> i64;
+}
+macro_rules! directs { ($($t:ty),*) => { $(impl Direct for $t {
+    fn to_f32(self) -> f32 { self as f32 }
+    fn to_f64(self) -> f64 { self as f64 }
+    fn to_i32(self) -> i32 { self as i32 }
+    fn to_i64(self) -> i64 { self as i64 }
+})* } }
+directs!(f32, f64, i8, u8, i32, i64);
+
+/// A conversion in one loop; `None` for types that have none.
+fn direct(tensor: &Tensor, to: DType) -> Result<Option<Tensor>> {
+    fn into<T: Element>(tensor: &Tensor, values: impl Iterator<Item = T>) -> Result<Option<Tensor>> {
+        let mut list = allocate(tensor.len())?;
+        list.extend(values);
+        Tensor::new(tensor.shape(), list).map(Some)
+    }
+    fn from<T: Direct>(tensor: &Tensor, to: DType) -> Result<Option<Tensor>> {
+        let values = tensor.as_slice::<T>()?.iter();
+        match to {
+            DType::F32 => into(tensor, values.map(|x| x.to_f32())),
+            DType::F64 => into(tensor, values.map(|x| x.to_f64())),
+            DType::I32 => into(tensor, values.map(|x| x.to_i32())),
+            DType::I64 => into(tensor, values.map(|x| x.to_i64())),
+            _ => Ok(None),
+        }
+    }
+    match tensor.dtype() {
+        DType::F32 => from::<f32>(tensor, to),
+        DType::F64 => from::<f64>(tensor, to),
+        DType::I8 => from::<i8>(tensor, to),
+        DType::U8 => from::<u8>(tensor, to),
+        DType::I32 => from::<i32>(tensor, to),
+        DType::I64 => from::<i64>(tensor, to),
+        _ => Ok(None),
+    }
+}
+
 /// Converts to another type. `saturate` concerns the 8-bit floats alone (ONNX's attribute of Cast).
 pub fn cast(tensor: &Tensor, to: DType, saturate: bool) -> Result<Tensor> {
     if tensor.dtype() == to {
@@ -293,6 +336,9 @@ pub fn cast(tensor: &Tensor, to: DType, saturate: bool) -> Result<Tensor> {
     }
     if to == DType::String {
         return strings(tensor);
+    }
+    if let Some(cast) = direct(tensor, to)? {
+        return Ok(cast);
     }
     let from = widen(tensor)?;
     let shape = tensor.shape();

@@ -8,6 +8,7 @@ mod activations;
 mod attention;
 mod fused;
 mod norms;
+mod quantized;
 
 use super::functions::{domain, node_name};
 use crate::error::{Error, Result};
@@ -27,13 +28,27 @@ static OPERATORS: &[(&str, &str, Write)] = &[
     ("", "SimplifiedLayerNormalization", norms::simplified),
     ("com.microsoft", "Attention", attention::attention),
     ("com.microsoft", "BiasGelu", activations::bias_gelu),
+    ("com.microsoft", "DequantizeLinear", quantized::dequantize),
+    ("com.microsoft", "DynamicQuantizeMatMul", quantized::dynamic_matmul),
     ("com.microsoft", "EmbedLayerNormalization", norms::embed),
     ("com.microsoft", "FastGelu", activations::fast_gelu),
     ("com.microsoft", "FusedConv", fused::conv),
     ("com.microsoft", "FusedGemm", fused::gemm),
     ("com.microsoft", "FusedMatMul", fused::matmul),
     ("com.microsoft", "Gelu", activations::gelu),
+    ("com.microsoft", "MatMulIntegerToFloat", quantized::matmul_to_float),
     ("com.microsoft", "MultiHeadAttention", attention::multi_head),
+    ("com.microsoft", "QGemm", quantized::gemm),
+    ("com.microsoft", "QLinearAdd", quantized::add),
+    ("com.microsoft", "QLinearAveragePool", quantized::average_pool),
+    ("com.microsoft", "QLinearConcat", quantized::concat),
+    ("com.microsoft", "QLinearGlobalAveragePool", quantized::global_average_pool),
+    ("com.microsoft", "QLinearLeakyRelu", quantized::leaky_relu),
+    ("com.microsoft", "QLinearMul", quantized::mul),
+    ("com.microsoft", "QLinearSigmoid", quantized::sigmoid),
+    ("com.microsoft", "QLinearSoftmax", quantized::softmax),
+    ("com.microsoft", "QLinearWhere", quantized::choose),
+    ("com.microsoft", "QuantizeLinear", quantized::quantize),
     ("com.microsoft", "QuickGelu", activations::quick_gelu),
     ("com.microsoft", "RotaryEmbedding", attention::rotary),
     ("com.microsoft", "SkipLayerNormalization", norms::skip),

@@ -1,13 +1,16 @@
 //! [BatchNormalization](https://onnx.ai/onnx/operators/onnx__BatchNormalization.html), versions 1, 6, 7, 9,
-//! 14, 15: by running statistics.
+//! 14, 15: by running statistics, or in training mode by those of the batch ([`BatchTraining`]).
 //!
-//! Inputs: X `[n, c, …]`, scale, bias, mean and variance `[c]`. The training mode is refused.
+//! Inputs: X `[n, c, …]`, scale, bias, mean and variance `[c]`. Where a version before 9 isn't `spatial`,
+//! these are `[c, …]`, for each element of an image.
 
+use super::batch_training::BatchTraining;
 use crate::base::{EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::expression::{Arg, Pointwise, table};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
+use crate::ops::pointwise::Elementwise;
 use crate::ops::{Lower, NodeView, OpDef, Operator, Spread};
 use crate::tensor::Tensor;
 use std::sync::Arc;
@@ -21,13 +24,34 @@ pub struct BatchNormalization {
 
 fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(5..=5)?;
-    node.ignore(&["momentum", "consumed_inputs", "is_test"]);
-    if node.flag("training_mode", false)? || node.version < 9 && node.int("spatial", 1)? == 0 {
-        return Err(Error::unsupported("batch normalization in training mode, or not spatial")
+    node.ignore(&["consumed_inputs", "is_test"]);
+    let (epsilon, momentum) = (node.float("epsilon", 1e-5)?, node.float("momentum", 0.9)?);
+    if node.flag("training_mode", false)? {
+        return Ok(Arc::new(BatchTraining { epsilon, momentum }));
+    }
+    if node.version < 14 && node.output_count > 1 {
+        return Err(Error::unsupported("statistics as outputs, in training mode as before version 14")
             .remedy("export the model for inference"));
     }
+    let plain = BatchNormalization { epsilon };
+    if node.version < 9 && node.int("spatial", 1)? == 0 {
+        // Statistics of each element of an image: they broadcast as they are.
+        return Ok(Arc::new(Elementwise { expression: plain.formula() }));
+    }
     node.ignore(&["spatial"]);
-    Ok(Arc::new(BatchNormalization { epsilon: node.float("epsilon", 1e-5)? }))
+    Ok(Arc::new(plain))
+}
+
+/// Errors where scale, bias or statistics aren't one for each channel.
+pub fn check(inputs: Operands<'_, Fact>) -> Result<()> {
+    let c = inputs.required(0)?.shape.get(1).copied().unwrap_or(1);
+    for index in 1..5 {
+        let shape = &inputs.required(index)?.shape;
+        if *shape != [c] {
+            return Err(Error::model(format!("input {index} has shape {shape:?}; [{c}] is needed")));
+        }
+    }
+    Ok(())
 }
 
 impl BatchNormalization {
@@ -65,15 +89,7 @@ fn channel_shape(c: usize, rank: usize) -> Vec<usize> {
 impl Operator for BatchNormalization {
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         let x = inputs.required(0)?;
-        let c = x.shape.get(1).copied().unwrap_or(1);
-        for index in 1..5 {
-            let shape = &inputs.required(index)?.shape;
-            if *shape != [c] {
-                return Err(
-                    Error::model(format!("input {index} has shape {shape:?}; [{c}] is needed")).into()
-                );
-            }
-        }
+        check(inputs)?;
         Ok(vec![Fact::new(x.dtype, x.shape.clone())])
     }
 
@@ -111,4 +127,15 @@ pub const CASES: &[Case] = &[
         &[("epsilon", Float(1e-2))],
         &[Floats(&[2, 6]), Weights(&[6]), Weights(&[6]), Weights(&[6]), Range(&[6], 0.5, 2.0)],
     ),
+    case(
+        &[("training_mode", Int(1)), ("momentum", Float(0.75))],
+        &[Floats(&[2, 3, 4, 5]), Weights(&[3]), Weights(&[3]), Weights(&[3]), Range(&[3], 0.5, 2.0)],
+    )
+    .outputs(3)
+    .runs("cpu"),
+    case(
+        &[("spatial", Int(0))],
+        &[Floats(&[2, 3, 4]), Weights(&[3, 4]), Weights(&[3, 4]), Weights(&[3, 4]), Range(&[3, 4], 0.5, 2.0)],
+    )
+    .at(7),
 ];

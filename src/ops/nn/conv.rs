@@ -33,15 +33,20 @@ pub struct Conv {
 
 fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(2..=3)?;
-    let groups = usize::try_from(node.int("group", 1)?)
-        .ok()
-        .filter(|&groups| groups > 0)
-        .ok_or_else(|| Error::model("attribute 'group' must be positive"))?;
-    Ok(Arc::new(Conv { window: window::parse(node)?, groups, epilogue: Pointwise::identity() }))
+    Ok(Arc::new(Conv::attributes(node)?))
 }
 
 impl Conv {
-    fn geometry(&self, x: &[usize], w: &[usize], bias: Option<&[usize]>) -> Result<Geometry> {
+    /// The attributes that convolutions share.
+    pub fn attributes(node: &NodeView) -> Result<Self> {
+        let groups = usize::try_from(node.int("group", 1)?)
+            .ok()
+            .filter(|&groups| groups > 0)
+            .ok_or_else(|| Error::model("attribute 'group' must be positive"))?;
+        Ok(Conv { window: window::parse(node)?, groups, epilogue: Pointwise::identity() })
+    }
+    /// The window over an input of shape `x` by weights of shape `w`. Errors where they don't fit.
+    pub fn geometry(&self, x: &[usize], w: &[usize], bias: Option<&[usize]>) -> Result<Geometry> {
         if x.len() < 3 || x.len() != w.len() {
             return Err(Error::model(format!(
                 "input of shape {x:?} and weights of shape {w:?}: both need the same rank, 3 or more"
@@ -358,7 +363,7 @@ fn with_bias<T: Real>(
 }
 
 /// For each tap and output position the input position of a plane, or `usize::MAX` in the padding.
-fn sources(geometry: &Geometry) -> Result<Vec<usize>> {
+pub fn sources(geometry: &Geometry) -> Result<Vec<usize>> {
     let taps: usize = geometry.kernel.iter().product();
     let area: usize = geometry.output.iter().product();
     let mut all = crate::tensor::allocate(element_count(&[taps, area])?)?;

@@ -2,6 +2,7 @@
 
 pub mod attention;
 pub mod batch_normalization;
+pub mod batch_training;
 pub mod conv;
 pub mod conv_transpose;
 pub mod global_pool;

@@ -1,5 +1,6 @@
 //! Elementwise operators: nodes of one expression each ([`crate::expression`]).
 
+pub mod aligned;
 pub mod cast_like;
 mod node;
 

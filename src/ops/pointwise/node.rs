@@ -1,6 +1,7 @@
 //! The operators that are rows of the table, as nodes: parsing, inference, evaluation and lowering, once for
 //! all.
 
+use super::aligned::{Aligned, Begins};
 use super::cast_like::CastLike;
 use crate::base::{EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::error::{Error, Result};
@@ -73,20 +74,23 @@ fn binary(node: &mut NodeView, row: &'static Row) -> Result<Arc<dyn Operator>> {
     node.ignore(&["consumed_inputs"]);
     // Before version 7, broadcasting had to be asked for, and `axis` aligned the second input from the left.
     node.ignore(&["broadcast"]);
-    if node.version < 7 && node.optional_int("axis")?.is_some() {
-        return Err(Error::unsupported("broadcasting along 'axis', as before version 7")
-            .remedy("convert the model to opset 7 or newer"));
-    }
     node.expect_inputs(2..=2)?;
-    elementwise(Pointwise::of(row, 2, &[]))
+    let expression = Pointwise::of(row, 2, &[]);
+    if node.version < 7
+        && let Some(axis) = node.optional_int("axis")?
+    {
+        return Ok(Arc::new(Aligned { expression, begins: Begins::At(axis) }));
+    }
+    elementwise(expression)
 }
 
-/// Before version 7 the slope lined up with the channels, wherever they were.
+/// Before version 7 the slope lined up with the channels.
 fn prelu(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     if node.version < 7 {
-        return Err(
-            Error::unsupported("PRelu as before version 7").remedy("convert the model to opset 7 or newer")
-        );
+        node.ignore(&["consumed_inputs"]);
+        node.expect_inputs(2..=2)?;
+        let expression = Pointwise::of(&table::PRELU, 2, &[]);
+        return Ok(Arc::new(Aligned { expression, begins: Begins::Channels }));
     }
     binary(node, &table::PRELU)
 }
@@ -212,8 +216,8 @@ defs! {
     "" "Tan" 7 UNARY => |n| unary(n, &table::TAN, &[]),
     "" "Tanh" 1 UNARY => |n| unary(n, &table::TANH, &[]),
     "" "ThresholdedRelu" 10 UNARY => |n| { let a = n.float("alpha", 1.0)?; unary(n, &table::THRESHOLDED_RELU, &[a as f64]) },
-    "" "Add" 1 ARITHMETIC => |n| binary(n, &table::ADD),
-    "" "And" 1 LOGIC => |n| binary(n, &table::AND),
+    "" "Add" 1 ADDITION => |n| binary(n, &table::ADD),
+    "" "And" 1 CONJUNCTION => |n| binary(n, &table::AND),
     "" "BitShift" 11 SHIFT => |n| {
         let left = n.choice("direction", "", &["LEFT", "RIGHT"])? == "LEFT";
         binary(n, if left { &table::BIT_SHIFT_LEFT } else { &table::BIT_SHIFT_RIGHT })
@@ -231,7 +235,7 @@ defs! {
     "" "Mul" 1 ARITHMETIC => |n| binary(n, &table::MUL),
     "" "Or" 1 LOGIC => |n| binary(n, &table::OR),
     "" "Pow" 1 POW => |n| binary(n, &table::POW),
-    "" "PRelu" 1 BINARY => prelu,
+    "" "PRelu" 1 SLOPES => prelu,
     "" "Sub" 1 ARITHMETIC => |n| binary(n, &table::SUB),
     "" "Xor" 1 LOGIC => |n| binary(n, &table::XOR),
     "" "Max" 1 ARITHMETIC => |n| variadic(n, &table::MAX, false),
@@ -243,6 +247,31 @@ defs! {
     "" "Where" 9 WHERE => |n| { n.expect_inputs(3..=3)?; elementwise(Pointwise::of(&table::WHERE, 3, &[])) },
 }
 
+/// Two tables one after the other.
+const fn joined<const N: usize>(first: &[Case], second: &[Case]) -> [Case; N] {
+    let (mut all, mut at) = ([first[0]; N], 0);
+    while at < N {
+        all[at] = if at < first.len() { first[at] } else { second[at - first.len()] };
+        at += 1;
+    }
+    all
+}
+const ADDITION: &[Case] = &joined::<{ ARITHMETIC.len() + OLD.len() }>(ARITHMETIC, OLD);
+const CONJUNCTION: &[Case] = &joined::<{ LOGIC.len() + OLD_LOGIC.len() }>(LOGIC, OLD_LOGIC);
+const SLOPES: &[Case] = &joined::<{ BINARY.len() + OLD_SLOPES.len() }>(BINARY, OLD_SLOPES);
+const OLD: &[Case] = &[
+    case(&[("axis", Int(1)), ("broadcast", Int(1))], &[Floats(&[2, 3, 4, 5]), Floats(&[3, 4])]).at(6),
+    case(&[("axis", Int(0)), ("broadcast", Int(1))], &[I32(&[2, 3]), I32(&[2])]).at(6),
+    case(&[("axis", Int(0)), ("broadcast", Int(1))], &[Floats(&[2, 3]), Floats(&[1])]).at(6),
+    case(&[("axis", Int(0)), ("broadcast", Int(1))], &[Floats(&[2, 3]), Floats(&[2, 1])]).at(6),
+    case(&[("broadcast", Int(1))], &[Floats(&[2, 3, 4]), Floats(&[3, 4])]).at(6),
+];
+const OLD_LOGIC: &[Case] =
+    &[case(&[("axis", Int(0)), ("broadcast", Int(1))], &[Bools(&[3, 5]), Bools(&[3])]).at(1)];
+const OLD_SLOPES: &[Case] = &[
+    case(&[], &[Floats(&[2, 3, 5]), Floats(&[3])]).at(6),
+    case(&[], &[Floats(&[2, 3]), Floats(&[1])]).at(6),
+];
 const UNARY: &[Case] = &[case(&[], &[Floats(&[3, 5, 7])]), case(&[], &[Range(&[9], -20.0, 20.0)])];
 const STEPS: &[Case] = &[case(&[], &[Range(&[3, 5], -4.3, 4.3)])];
 const SIGNS: &[Case] = &[

@@ -1,0 +1,2 @@
+Bgemm_outJ
+ávsåwä}pèy

@@ -1,0 +1,2 @@
+Bsoftmax_outJ
+I_ J%`

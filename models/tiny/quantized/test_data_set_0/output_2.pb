@@ -1,0 +1,1 @@
+Bother_bytes_outJ ”eYµRc‹œŠ¦Cl‚rljBJw±Z¤\NSmTªŸžpA\s…s†k‹@«~O j§_©?qSrlµl™ˆltF‡mXQMªe§IEi²u’”‡¦eCO±I”sµ°K>kpzR—}cKsª_bs—z‡‚v’§Z“ŠVH”‡ztlMk\«E´jbnux‘E¥”Wc¤_e©k†‘€}‹W¦O¥S}fxRjwœ²¡–­c±bCœZ³ž‡‚\žs«P‚qH©AUSsNŠF°‰«s¡Œw`fIO¢”vs­“T›>£{—“\µSŠWH>€lŒSw >“Ÿ_‡a‘…œ\Ÿ€”§UiwQ‚@sFpr‹?]²”z®¬—‡q¦›€™­Ej@™T‹°oks Siw‹“j

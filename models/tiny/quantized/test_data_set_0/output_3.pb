@@ -1,0 +1,1 @@
+Badd_outJ šw“£\¡€¶Nj›„ibx‰–Šµ~ƒ \s}‘‡Œo†w…oŒp}£f™ui„{£e£[‡j{w®ƒ¤‚z Pw{šh‚³w‘‘ei¨w¥—f™|b‰vYƒ|‹dPvizz|shab~{i³~ŒkwŠ­tu‹cn¬š˜Œ~Uun£ƒ£ožš~‡™r’—wu[x‡}™Œƒ\h|}Œ…p”‘½¤¡Ä•p”t v„owœ”…€b}’rIz‡yŸkÃ›•i]±”–u|f®z‰~ §c›r¦†ˆ™•¬{•\jl€€•xƒƒ“}²y…r}|Â‚z•ª}j€V¤}‡xw€žo†’Ÿ–š”¦‚€u§ ~ \–cšk~Ÿaj „‡of„ €

@@ -1,0 +1,168 @@
+//! [DynamicQuantizeLinear](https://onnx.ai/onnx/operators/onnx__DynamicQuantizeLinear.html), version 11: x in
+//! uint8, with the scale and the zero point that its own range, 0 included, asks for.
+
+use super::quantize_linear::push_rounded;
+use crate::base::{EvalPrecision, Fact, Infer, Operands};
+use crate::cpu_kernels::panels::Packed;
+use crate::cpu_kernels::quantize::{self, Scales};
+use crate::error::{Error, Result};
+use crate::expression::{Arg, Pointwise, table};
+use crate::ops::case::{Case, Operand::*, case};
+use crate::ops::{Engine, NodeView, OpDef, Operator, Spread};
+use crate::tensor::{DType, Real, Tensor, cast};
+use std::sync::Arc;
+
+pub const DEF: OpDef = OpDef { domain: "", name: "DynamicQuantizeLinear", since: 11, parse, cases: CASES };
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct DynamicQuantizeLinear;
+
+fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(1..=1)?;
+    Ok(Arc::new(DynamicQuantizeLinear))
+}
+
+/// Elements that are looked at together.
+const LANES: usize = 16;
+
+/// The least and the greatest of numbers and 0.
+fn ends<T: Real>(xs: &[T]) -> [T; 2] {
+    let least = |x: T, low: T| if x < low { x } else { low };
+    let most = |x: T, high: T| if x > high { x } else { high };
+    // Lanes side by side, so that the loop vectorises.
+    let (mut lows, mut highs) = ([T::default(); LANES], [T::default(); LANES]);
+    let lines = xs.chunks_exact(LANES);
+    let rest = lines.remainder();
+    for line in lines {
+        for (lane, &x) in line.iter().enumerate() {
+            (lows[lane], highs[lane]) = (least(x, lows[lane]), most(x, highs[lane]));
+        }
+    }
+    let low = lows.iter().chain(rest).fold(T::default(), |low, &x| least(x, low));
+    let high = highs.iter().chain(rest).fold(T::default(), |high, &x| most(x, high));
+    [low, high]
+}
+
+/// The scale and the zero point of numbers in their own type's arithmetic.
+fn range<T: Real>(xs: &[T]) -> (T, u8) {
+    let [low, high] = ends(xs);
+    let span = high - low;
+    let mut scale = if span.f64().is_finite() {
+        span / T::of(255.0)
+    } else {
+        // The span may leave the type, a 255th of it doesn't.
+        high / T::of(255.0) - low / T::of(255.0)
+    };
+    if scale == T::default() {
+        scale = T::of(1.0);
+    }
+    let zero = (-low / scale).f64().clamp(0.0, 255.0).round_ties_even();
+    (scale, zero as u8)
+}
+
+/// Over operands x, the scale, the zero point.
+fn formula(wide: DType) -> Pointwise {
+    let mut e = Pointwise { operands: 3, steps: vec![] };
+    let quotient = e.push(&table::DIV, vec![Arg::Operand(0), Arg::Operand(1)]);
+    push_rounded(&mut e, quotient, Some(Arg::Operand(2)), wide, DType::U8);
+    e
+}
+
+impl DynamicQuantizeLinear {
+    fn scale(x: &Tensor) -> Result<[Tensor; 2]> {
+        Ok(match x.dtype() {
+            DType::F64 => {
+                let (scale, zero) = range(x.as_slice::<f64>()?);
+                [Tensor::scalar(scale), Tensor::scalar(zero)]
+            }
+            _ => {
+                let (scale, zero) = range(x.as_slice::<f32>()?);
+                [Tensor::scalar(scale), Tensor::scalar(zero)]
+            }
+        })
+    }
+}
+
+impl Operator for DynamicQuantizeLinear {
+    fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+        let x = inputs.required(0)?;
+        if !x.dtype.is_float() {
+            return Err(Error::model(format!("{} is not a type of this operator", x.dtype)).into());
+        }
+        Ok(vec![Fact::new(DType::U8, x.shape.clone()), Fact::new(x.dtype, []), Fact::new(DType::U8, [])])
+    }
+
+    fn eval(&self, inputs: Operands<'_, Tensor>, mode: EvalPrecision) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        let [scale, zero] = Self::scale(x)?;
+        Ok(vec![formula(x.dtype()).eval(&[x, &scale, &zero], mode)?, scale, zero])
+    }
+
+    fn engine(&self) -> Option<&dyn Engine> {
+        Some(self)
+    }
+
+    fn as_expression(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Spread>> {
+        self.output_expression(0, inputs)
+    }
+
+    /// What follows from x's ends is as uncertain as these.
+    fn output_expression(&self, output: usize, inputs: Operands<'_, Tensor>) -> Result<Option<Spread>> {
+        let x = inputs.required(0)?;
+        let [scale, zero] = Self::scale(x)?;
+        let [low, high] = ends(&x.to_f64s()?);
+        let end = |value: f64| cast(&Tensor::scalar(value), x.dtype(), true);
+        let mut e = Pointwise { operands: 2, steps: vec![] };
+        let operands = match output {
+            0 => {
+                e = formula(x.dtype());
+                vec![(x.clone(), 0), (scale, 0), (zero, 0)]
+            }
+            // A range of nothing but 0 has a scale by decree.
+            1 if low < high => {
+                let span = e.push(&table::SUB, vec![Arg::Operand(0), Arg::Operand(1)]);
+                e.push(&table::DIV, vec![span, Arg::Const(255.0)]);
+                vec![(end(high)?, 0), (end(low)?, 0)]
+            }
+            2 => {
+                let quotient = e.push(&table::DIV, vec![Arg::Operand(0), Arg::Operand(1)]);
+                push_rounded(&mut e, quotient, None, x.dtype(), DType::U8);
+                vec![(end(-low)?, 0), (scale, 0)]
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(Spread { expression: e, operands }))
+    }
+
+    fn flops(&self, inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
+        inputs.optional(0).map_or(0, |x| 4 * x.count() as u64)
+    }
+}
+
+impl Engine for DynamicQuantizeLinear {
+    fn run(
+        &self,
+        inputs: Operands<'_, Tensor>,
+        _packed: Option<&Packed>,
+        _wanted: usize,
+        _mode: EvalPrecision,
+    ) -> Result<Option<Vec<Tensor>>> {
+        let x = inputs.required(0)?;
+        if x.dtype() != DType::F32 || x.is_empty() {
+            return Ok(None);
+        }
+        let xs = x.as_slice::<f32>()?;
+        let (scale, zero) = range(xs);
+        let scales = Scales { scales: &[scale], zeros: &[zero as f32], run: xs.len(), count: 1 };
+        let ys = Tensor::new(x.shape(), quantize::quantize::<u8>(xs, &scales)?)?;
+        Ok(Some(vec![ys, Tensor::scalar(scale), Tensor::scalar(zero)]))
+    }
+}
+
+const CASES: &[Case] = &[
+    case(&[], &[Floats(&[3, 5])]).outputs(3).runs("cpu"),
+    case(&[], &[Range(&[2, 3, 7], 0.5, 3.0)]).outputs(3).runs("cpu"),
+    case(&[], &[Range(&[4], -9.0, -1.0)]).outputs(3).runs("cpu"),
+    case(&[], &[Range(&[3], 0.0, 0.0)]).outputs(3).runs("cpu"),
+    case(&[], &[Range(&[40001], -1.0, 6.0)]).outputs(3).runs("cpu"),
+];
