@@ -117,8 +117,24 @@ def beyond(x, to):
     return ~((whole >= low) & (whole < high))
 
 
-def with_open(operator, inputs, outputs):
+def drawn(operator, inputs, attributes, shape):
+    """Which elements of an output are drawn at random: the others are certain."""
+    if operator.startswith("RandomNormal"):
+        return numpy.full(shape, attributes.get("scale", 1.0) != 0)
+    if operator.startswith("RandomUniform"):
+        return numpy.full(shape, attributes.get("low", 0.0) != attributes.get("high", 1.0))
+    if operator == "Bernoulli":
+        return (inputs[0] > 0) & (inputs[0] < 1)
+    if operator == "Multinomial":
+        possible = numpy.exp(inputs[0] - inputs[0].max(axis=1, keepdims=True)) > 0
+        return numpy.broadcast_to(possible.sum(axis=1, keepdims=True) > 1, shape)
+    return None
+
+
+def with_open(operator, inputs, attributes, outputs):
     """The outputs with what the text leaves open masked."""
     if operator in ("Cast", "CastLike") and inputs[0].dtype.kind == "f" and "int" in outputs[0].dtype.name:
         return [numpy.ma.masked_array(outputs[0], beyond(inputs[0], outputs[0].dtype))]
+    if (random := drawn(operator, inputs, attributes, outputs[0].shape)) is not None:
+        return [numpy.ma.masked_array(outputs[0], random)]
     return outputs

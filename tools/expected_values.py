@@ -192,7 +192,8 @@ def answer(case, both, differences):
             if difference:
                 differences.append(f"{case['operator']} {case['case']}: {difference}")
         inputs = [array(given) if given else None for given in case["inputs"]]
-        return notes, source, with_open(case["operator"], inputs, outputs)
+        attributes = {name: value for name, (_, value) in case["attributes"].items()}
+        return notes, source, with_open(case["operator"], inputs, attributes, outputs)
     return notes, "; ".join(problems), None
 
 

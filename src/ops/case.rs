@@ -32,6 +32,10 @@ pub enum Operand {
     Factors(&'static [f32]),
     /// A constant float32 scalar.
     Scalar(f32),
+    /// A constant int64 scalar.
+    Whole(i64),
+    /// float32 of a shape, written out, given at run time.
+    Values(&'static [usize], &'static [f32]),
     /// int64 of a shape, written out, given at run time.
     Indices(&'static [usize], &'static [i64]),
     /// int32, int64 and bool of a shape, seeded (integers in −50..50), given at run time.
@@ -94,7 +98,8 @@ impl Given {
 impl Operand {
     /// Whether the model holds it.
     pub fn is_constant(self) -> bool {
-        matches!(self, Operand::Weights(_) | Operand::Known(_) | Operand::Factors(_) | Operand::Scalar(_))
+        use Operand::{Factors, Known, Scalar, Weights, Whole};
+        matches!(self, Weights(_) | Known(_) | Factors(_) | Scalar(_) | Whole(_))
     }
     /// The tensor, from a seed; `None` for an input left out.
     pub fn tensor(self, seed: u64) -> Result<Option<Tensor>> {
@@ -113,6 +118,8 @@ impl Operand {
             Operand::Known(list) => Ok(Some(Tensor::int64s(list.iter().copied()))),
             Operand::Factors(list) => Tensor::new([list.len()], list.to_vec()).map(Some),
             Operand::Scalar(value) => Ok(Some(Tensor::scalar(value))),
+            Operand::Whole(value) => Ok(Some(Tensor::scalar(value))),
+            Operand::Values(shape, list) => Tensor::new(shape, list.to_vec()).map(Some),
             Operand::Indices(shape, list) => Tensor::new(shape, list.to_vec()).map(Some),
             Operand::I32(shape) => Tensor::new(
                 shape,

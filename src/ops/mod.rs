@@ -3,12 +3,18 @@
 pub mod attributes;
 pub mod case;
 mod engine;
+pub mod loss;
 pub mod matrix;
 pub mod nn;
 mod operator;
 pub mod pointwise;
+pub mod random;
 pub mod reduce;
 pub mod shape;
+pub mod signal;
+mod single;
+pub mod training;
+pub mod vision;
 
 pub use attributes::{Attribute, Input, NodeView};
 pub use engine::{ChannelsLast, Engine};
@@ -17,13 +23,18 @@ pub use operator::{EPILOGUE_OPERANDS, Lower, OpDef, Operator, Product, Reads, Sp
 /// The registry: an operator is known because its row is here, or in one of the tables of operators that share a
 /// file.
 static OPERATORS: &[&OpDef] = &[
+    &loss::cross_entropy::DEF,
+    &loss::negative_log_likelihood::DEF,
+    &matrix::det::DEF,
     &matrix::einsum::DEF,
     &matrix::gemm::DEF,
     &matrix::matmul::DEF,
     &nn::attention::DEF,
     &nn::batch_normalization::DEF,
+    &nn::causal_conv::DEF,
     &nn::conv::DEF,
     &nn::conv_transpose::DEF,
+    &nn::flex_attention::DEF,
     &nn::global_pool::AVERAGE,
     &nn::global_pool::MAX,
     &nn::hardmax::DEF,
@@ -31,10 +42,12 @@ static OPERATORS: &[&OpDef] = &[
     &nn::instance_normalization::INSTANCE,
     &nn::layer_normalization::LAYER,
     &nn::layer_normalization::RMS,
+    &nn::linear_attention::DEF,
     &nn::lp_normalization::MEAN_VARIANCE,
     &nn::lp_normalization::NORMALIZATION,
     &nn::lp_normalization::POOL,
     &nn::lrn::DEF,
+    &nn::max_unpool::DEF,
     &nn::pool::AVERAGE,
     &nn::pool::LP,
     &nn::pool::MAX,
@@ -44,12 +57,22 @@ static OPERATORS: &[&OpDef] = &[
     &nn::softmax::LOG_SOFTMAX,
     &nn::softmax::SOFTMAX,
     &pointwise::cast_like::DEF,
+    &random::bernoulli::DEF,
+    &random::multinomial::DEF,
+    &random::normal_and_uniform::NORMAL,
+    &random::normal_and_uniform::NORMAL_LIKE,
+    &random::normal_and_uniform::UNIFORM,
+    &random::normal_and_uniform::UNIFORM_LIKE,
+    &reduce::cum_prod::DEF,
     &reduce::cum_sum::DEF,
     &reduce::arg::MAX,
     &reduce::arg::MIN,
     &reduce::top_k::DEF,
+    &shape::bit_cast::DEF,
     &shape::blocks::DEPTH_TO_SPACE,
     &shape::blocks::SPACE_TO_DEPTH,
+    &shape::center_crop_pad::DEF,
+    &shape::compress::DEF,
     &shape::concat::DEF,
     &shape::constant::DEF,
     &shape::dropout::DEF,
@@ -61,12 +84,14 @@ static OPERATORS: &[&OpDef] = &[
     &shape::gather::ND,
     &shape::generate::CONSTANT_OF_SHAPE,
     &shape::generate::RANGE,
+    &shape::non_zero::DEF,
     &shape::one_hot::DEF,
     &shape::pad::DEF,
     &shape::reshape::FLATTEN,
     &shape::reshape::RESHAPE,
     &shape::reshape::SQUEEZE,
     &shape::reshape::UNSQUEEZE,
+    &shape::reverse_sequence::DEF,
     &shape::scatter::ELEMENTS,
     &shape::scatter::ND,
     &shape::scatter::SCATTER,
@@ -74,8 +99,26 @@ static OPERATORS: &[&OpDef] = &[
     &shape::shape_of::SIZE,
     &shape::slice::DEF,
     &shape::split::DEF,
+    &shape::tensor_scatter::DEF,
     &shape::transpose::DEF,
     &shape::trilu::DEF,
+    &shape::unique::DEF,
+    &signal::dft::DEF,
+    &signal::mel_weight_matrix::DEF,
+    &signal::stft::DEF,
+    &signal::window::BLACKMAN,
+    &signal::window::HAMMING,
+    &signal::window::HANN,
+    &training::adagrad::DEF,
+    &training::adam::DEF,
+    &training::momentum::DEF,
+    &vision::affine_grid::DEF,
+    &vision::col2im::DEF,
+    &vision::deform_conv::DEF,
+    &vision::grid_sample::DEF,
+    &vision::max_roi_pool::DEF,
+    &vision::non_max_suppression::DEF,
+    &vision::roi_align::DEF,
 ];
 
 /// Every operator that a model may use.

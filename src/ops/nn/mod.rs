@@ -2,14 +2,18 @@
 
 pub mod attention;
 pub mod batch_normalization;
+pub mod causal_conv;
 pub mod conv;
 pub mod conv_transpose;
+pub mod flex_attention;
 pub mod global_pool;
 pub mod hardmax;
 pub mod instance_normalization;
 pub mod layer_normalization;
+pub mod linear_attention;
 pub mod lp_normalization;
 pub mod lrn;
+pub mod max_unpool;
 pub mod pool;
 pub mod resize;
 pub mod rotary_embedding;

@@ -85,6 +85,7 @@ fn parse_resize(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
         "cubic" => cubic,
         _ => Interpolation::Nearest(nearest),
     };
+    // The last of them is of version 11 alone.
     let modes = [
         "half_pixel",
         "half_pixel_symmetric",
@@ -92,13 +93,16 @@ fn parse_resize(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
         "align_corners",
         "asymmetric",
         "tf_crop_and_resize",
+        "tf_half_pixel_for_nn",
     ];
-    let coordinates = match node.choice("coordinate_transformation_mode", "half_pixel", &modes)?.as_str() {
+    let modes = if node.version < 13 { &modes[..] } else { &modes[..modes.len() - 1] };
+    let coordinates = match node.choice("coordinate_transformation_mode", "half_pixel", modes)?.as_str() {
         "half_pixel_symmetric" => Coordinates::HalfPixelSymmetric,
         "pytorch_half_pixel" => Coordinates::PytorchHalfPixel,
         "align_corners" => Coordinates::AlignCorners,
         "asymmetric" => Coordinates::Asymmetric,
         "tf_crop_and_resize" => Coordinates::CropAndResize,
+        "tf_half_pixel_for_nn" => Coordinates::TfHalfPixelForNearest,
         _ => Coordinates::HalfPixel,
     };
     let aspect_ratio = match node
@@ -381,6 +385,11 @@ const RESIZE_CASES: &[Case] = &[
     case(&[("mode", Text("linear"))], &[Floats(&[4, 6]), Absent, Absent, Known(&[7, 5])]).runs("cpu"),
     case(&[("mode", Text("linear"))], &[Floats(&[1, 2, 3, 4]), Absent, Absent, Known(&[1, 3, 3, 4])])
         .runs("cpu"),
+    case(
+        &[("coordinate_transformation_mode", Text("tf_half_pixel_for_nn")), ("nearest_mode", Text("floor"))],
+        &[Floats(&[1, 2, 4, 5]), Factors(&[]), Absent, Known(&[1, 2, 7, 3])],
+    )
+    .at(11),
 ];
 const UPSAMPLE_CASES: &[Case] = &[
     case(&[], &[Floats(&[1, 3, 3, 5]), Factors(&[1.0, 1.0, 2.0, 3.0])]).at(9),

@@ -161,6 +161,16 @@ fn gelu(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     unary(node, if tanh { &table::GELU_TANH } else { &table::GELU }, &[])
 }
 
+/// A Swish, and a factor of the same shape.
+fn swiglu(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(2..=2)?;
+    let mut expression = Pointwise { operands: 2, steps: vec![] };
+    let alpha = Arg::Const(node.float("alpha", 1.0)? as f64);
+    let gate = expression.push(&table::SWISH, vec![Arg::Operand(0), alpha]);
+    expression.push(&table::MUL, vec![gate, Arg::Operand(1)]);
+    elementwise(expression)
+}
+
 macro_rules! defs {
     ($($domain:literal $name:literal $since:literal $cases:ident => $parse:expr,)*) => {
         /// The register's rows of the elementwise operators.
@@ -208,6 +218,7 @@ defs! {
     "" "Softplus" 1 UNARY => |n| unary(n, &table::SOFTPLUS, &[]),
     "" "Softsign" 1 UNARY => |n| unary(n, &table::SOFTSIGN, &[]),
     "" "Sqrt" 1 POSITIVE => |n| unary(n, &table::SQRT, &[]),
+    "" "SwiGLU" 28 GATED => swiglu,
     "" "Swish" 24 UNARY => |n| { let a = n.float("alpha", 1.0)?; unary(n, &table::SWISH, &[a as f64]) },
     "" "Tan" 7 UNARY => |n| unary(n, &table::TAN, &[]),
     "" "Tanh" 1 UNARY => |n| unary(n, &table::TANH, &[]),
@@ -244,6 +255,10 @@ defs! {
 }
 
 const UNARY: &[Case] = &[case(&[], &[Floats(&[3, 5, 7])]), case(&[], &[Range(&[9], -20.0, 20.0)])];
+const GATED: &[Case] = &[
+    case(&[], &[Floats(&[3, 5]), Floats(&[3, 5])]).at(28),
+    case(&[("alpha", Float(1.7))], &[Range(&[9], -20.0, 20.0), Floats(&[9])]).at(28),
+];
 const STEPS: &[Case] = &[case(&[], &[Range(&[3, 5], -4.3, 4.3)])];
 const SIGNS: &[Case] = &[
     case(&[], &[Range(&[3, 5], -4.3, 4.3)]),
