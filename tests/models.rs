@@ -83,5 +83,7 @@ models!(
     lgbm_classifier,
     charlm_llama,
     dtln_2,
-    magika_v3_3
+    magika_v3_3,
+    xgb_regressor,
+    treecl
 );

@@ -168,6 +168,15 @@ impl NodeView {
             Some(_) => Err(self.wrong(name, "a tensor")),
         }
     }
+    pub fn strings(&self, name: &str) -> Result<Option<Vec<String>>> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Attribute::Strings(values)) => Ok(Some(values.clone())),
+            Some(Attribute::Ints(values)) if values.is_empty() => Ok(Some(vec![])),
+            Some(Attribute::Floats(values)) if values.is_empty() => Ok(Some(vec![])),
+            Some(_) => Err(self.wrong(name, "a list of texts")),
+        }
+    }
     /// Attributes that older versions carried and that change nothing.
     pub fn ignore(&self, names: &[&str]) {
         self.asked.borrow_mut().extend(names.iter().map(|name| name.to_string()));

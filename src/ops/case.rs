@@ -4,7 +4,7 @@
 
 use super::Attribute;
 use crate::error::Result;
-use crate::tensor::{Boolean, DType, Tensor, cast, element_count};
+use crate::tensor::{Boolean, DType, Element, Tensor, cast, element_count};
 
 /// An attribute of a case.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +14,10 @@ pub enum Given {
     Ints(&'static [i64]),
     Reals(&'static [f32]),
     Text(&'static str),
+    Texts(&'static [&'static str]),
+    /// A list as a tensor of float32, or of uint8.
+    Numbers(&'static [f32]),
+    Bytes(&'static [u8]),
 }
 
 /// An input of a case. Elements are seeded; values that an operator needs are written out.
@@ -83,6 +87,12 @@ pub fn draws(seed: u64) -> impl FnMut() -> u64 {
     move || random.next() >> 40
 }
 
+/// A list as a tensor; of one that no memory holds, one of its first element.
+fn tensor<T: Element>(list: &[T]) -> Tensor {
+    let first = || Tensor::scalar(list.first().copied().unwrap_or_default());
+    Tensor::new([list.len()], list.to_vec()).unwrap_or_else(|_| first())
+}
+
 impl Given {
     pub fn attribute(self) -> Attribute {
         match self {
@@ -91,6 +101,9 @@ impl Given {
             Given::Ints(list) => Attribute::Ints(list.to_vec()),
             Given::Reals(list) => Attribute::Floats(list.to_vec()),
             Given::Text(text) => Attribute::String(text.to_string()),
+            Given::Texts(list) => Attribute::Strings(list.iter().map(|text| text.to_string()).collect()),
+            Given::Numbers(list) => Attribute::Tensor(tensor(list)),
+            Given::Bytes(list) => Attribute::Tensor(tensor(list)),
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod case;
 mod engine;
 pub mod loss;
 pub mod matrix;
+pub mod ml;
 pub mod nn;
 mod operator;
 pub mod pointwise;
@@ -29,6 +30,21 @@ static OPERATORS: &[&OpDef] = &[
     &matrix::einsum::DEF,
     &matrix::gemm::DEF,
     &matrix::matmul::DEF,
+    &ml::array_feature_extractor::DEF,
+    &ml::binarizer::DEF,
+    &ml::feature_vectorizer::DEF,
+    &ml::imputer::DEF,
+    &ml::label_encoder::DEF,
+    &ml::linear_classifier::DEF,
+    &ml::linear_regressor::DEF,
+    &ml::normalizer::DEF,
+    &ml::one_hot_encoder::DEF,
+    &ml::scaler::DEF,
+    &ml::svm_classifier::DEF,
+    &ml::svm_regressor::DEF,
+    &ml::tree_ensemble::DEF,
+    &ml::tree_ensemble_classifier::DEF,
+    &ml::tree_ensemble_regressor::DEF,
     &nn::attention::DEF,
     &nn::batch_normalization::DEF,
     &nn::causal_conv::DEF,

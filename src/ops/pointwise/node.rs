@@ -1,7 +1,7 @@
 //! The operators that are rows of the table, as nodes: parsing, inference, evaluation and lowering, once for
 //! all.
 
-use super::cast_like::CastLike;
+use super::cast_like::{CastLike, Round};
 use crate::base::{EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::expression::{Arg, Pointwise, Row, table};
@@ -135,7 +135,7 @@ fn clip(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
 fn cast(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(1..=1)?;
     let saturate = node.flag("saturate", true)?;
-    node.choice("round_mode", "up", &["up"])?;
+    let round = Round::parse(node)?;
     let number = match node.get("to") {
         // Version 1 wrote the type's name.
         Some(crate::ops::Attribute::String(name)) => {
@@ -150,8 +150,8 @@ fn cast(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
         .ok()
         .and_then(DType::from_onnx)
         .ok_or_else(|| Error::unsupported(format!("a cast to element type {number}")))?;
-    if !saturate {
-        return Ok(Arc::new(CastLike { to: Some(to), saturate }));
+    if !saturate || to == DType::F8E8M0 && round != Round::Up {
+        return Ok(Arc::new(CastLike { to: Some(to), saturate, round }));
     }
     elementwise(Pointwise::cast(to))
 }

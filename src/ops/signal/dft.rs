@@ -141,13 +141,13 @@ impl Operator for Dft {
 
 const CASES: &[Case] = &[
     case(&[], &[Floats(&[2, 8, 1])]).runs("cpu"),
-    case(&[], &[Floats(&[2, 3, 7, 2]), Absent, Known(&[1])]).runs("cpu"),
+    case(&[], &[Floats(&[2, 3, 7, 2]), Absent, Whole(1)]).runs("cpu"),
     case(&[("inverse", Int(1))], &[Floats(&[2, 10, 2])]).runs("cpu"),
     case(&[("onesided", Int(1))], &[Floats(&[2, 9, 1])]).runs("cpu"),
     case(&[("onesided", Int(1)), ("axis", Int(1))], &[Floats(&[1, 16, 3, 1])]).at(17).runs("cpu"),
     case(&[("axis", Int(2))], &[Floats(&[1, 3, 5, 2])]).at(17).runs("cpu"),
     case(&[("onesided", Int(1)), ("inverse", Int(1))], &[Floats(&[2, 5, 2])]).runs("cpu"),
-    case(&[("onesided", Int(1)), ("inverse", Int(1))], &[Floats(&[2, 5, 2]), Known(&[9])]).runs("cpu"),
-    case(&[], &[Floats(&[1, 6, 2]), Known(&[11])]).runs("cpu"),
-    case(&[], &[Floats(&[1, 12, 1]), Known(&[5])]).runs("cpu"),
+    case(&[("onesided", Int(1)), ("inverse", Int(1))], &[Floats(&[2, 5, 2]), Whole(9)]).runs("cpu"),
+    case(&[], &[Floats(&[1, 6, 2]), Whole(11)]).runs("cpu"),
+    case(&[], &[Floats(&[1, 12, 1]), Whole(5)]).runs("cpu"),
 ];

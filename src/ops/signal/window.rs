@@ -3,7 +3,7 @@
 //! [BlackmanWindow](https://onnx.ai/onnx/operators/onnx__BlackmanWindow.html), version 17: sums of cosines as
 //! weights of a frame. The input is the window's size.
 
-use crate::base::{EvalPrecision, Fact, Infer, Operands};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Terms};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{NodeView, OpDef, Operator, single};
@@ -79,6 +79,15 @@ impl Operator for CosineWindow {
             a - b * t.cos() + c * (2.0 * t).cos()
         }));
         Ok(vec![cast(&Tensor::new([size], list)?, mode.of(self.dtype), true)?])
+    }
+
+    fn magnitude(&self) -> Option<Arc<dyn Operator>> {
+        // The cosines' factors sum up to 1, in each window.
+        Some(Arc::new(CosineWindow { coefficients: [1.0, 0.0, 0.0], ..self.clone() }))
+    }
+
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Sum { length: self.coefficients.len(), terms: Terms::Elements }
     }
 }
 
