@@ -99,6 +99,19 @@ def lrn(x, size, alpha=1e-4, beta=0.75, bias=1.0):
     return [y.astype(x.dtype)]
 
 
+def upsample(x, height_scale, width_scale, mode="nearest"):
+    """Version 1: k of the output lies at k / scale of the input."""
+    y = x.astype(numpy.float64)
+    for axis, scale in ((2, height_scale), (3, width_scale)):
+        size = x.shape[axis]
+        at = numpy.arange(int(size * scale)) / scale
+        low = numpy.floor(at).astype(numpy.int64)
+        share = (at - low if mode == "bilinear" else numpy.zeros(at.shape)).reshape([-1] + [1] * (3 - axis))
+        high = numpy.minimum(low + 1, size - 1)
+        y = y.take(low, axis) * (1 - share) + y.take(high, axis) * share
+    return [y.astype(x.dtype)]
+
+
 TEXT = {
     "CumSum": cum_sum,
     "LRN": lrn,
@@ -106,6 +119,7 @@ TEXT = {
     "Pow": power,
     "ReduceMean": reduce(mean),
     "ReduceSumSquare": reduce(lambda row: sum(x * x for x in row)),
+    "Upsample": upsample,
 }
 
 

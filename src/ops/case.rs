@@ -40,6 +40,8 @@ pub enum Operand {
     Whole(i64),
     /// float32 of a shape, written out, given at run time.
     Values(&'static [usize], &'static [f32]),
+    /// A list of uint8, written out, given at run time.
+    Octets(&'static [u8]),
     /// int64 of a shape, written out, given at run time.
     Indices(&'static [usize], &'static [i64]),
     /// int32, int64 and bool of a shape, seeded (integers in −50..50), given at run time.
@@ -133,6 +135,7 @@ impl Operand {
             Operand::Scalar(value) => Ok(Some(Tensor::scalar(value))),
             Operand::Whole(value) => Ok(Some(Tensor::scalar(value))),
             Operand::Values(shape, list) => Tensor::new(shape, list.to_vec()).map(Some),
+            Operand::Octets(list) => Tensor::new([list.len()], list.to_vec()).map(Some),
             Operand::Indices(shape, list) => Tensor::new(shape, list.to_vec()).map(Some),
             Operand::I32(shape) => Tensor::new(
                 shape,

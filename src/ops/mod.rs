@@ -132,6 +132,7 @@ static OPERATORS: &[&OpDef] = &[
     &vision::col2im::DEF,
     &vision::deform_conv::DEF,
     &vision::grid_sample::DEF,
+    &vision::image_decoder::DEF,
     &vision::max_roi_pool::DEF,
     &vision::non_max_suppression::DEF,
     &vision::roi_align::DEF,

@@ -238,7 +238,8 @@ const CASES: &[Case] = &[
     case(
         &[
             ("coefficients", Reals(&[0.5, -1.5, 0.7, 0.4, 1.0, -0.6])),
-            ("rho", Reals(&[0.3])),
+            // Of one entry onnxruntime makes the labels 0 and 1.
+            ("rho", Reals(&[0.3, 0.3, 0.3])),
             ("classlabels_ints", Ints(&[7, 8, 9])),
         ],
         &[Floats(&[5, 2])],

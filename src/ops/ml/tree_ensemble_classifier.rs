@@ -2,8 +2,9 @@
 //! 1, 3, 5 of ai.onnx.ml: votes of decision trees as scores of classes. Outputs: the best class's label, and
 //! the scores.
 //!
-//! Of two classes the leaves may vote for one alone. As onnxruntime has it, the score s of the other is then
-//! 1 − s where no weight is negative, and the second label is given above 0.5; else it is −s, and above 0.
+//! Of two classes the leaves may vote for one alone, by a score s, and ONNX's text doesn't say what then. As
+//! onnxruntime has it, votes for the second class leave the first 0; those for the first are the second's, and
+//! the first is 1 − s where no weight is negative, else −s. The second label is given above 0.5, or 0.
 
 use super::labels::Labels;
 use super::linear_classifier::best;
@@ -38,7 +39,8 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     let base = reals_or_tensor(node, "base_values")?;
     let voted = integers(node, "class_ids")?.unwrap_or_default();
     let first = voted.first().and_then(|&class| usize::try_from(class).ok());
-    let only = first.filter(|_| labels.len() == 2 && voted.iter().all(|class| *class == voted[0]));
+    let alone = labels.len() == 2 && base.len() < 2 && voted.iter().all(|class| *class == voted[0]);
+    let only = first.filter(|_| alone);
     if !base.is_empty() && base.len() != labels.len() && (base.len() != 1 || only.is_none()) {
         return Err(Error::model(format!("{} base values for {} classes", base.len(), labels.len())));
     }
@@ -60,18 +62,18 @@ impl TreeEnsembleClassifier {
         let votes = self.forest.scores(row, classes, Aggregate::Sum);
         let base = |class: usize| self.base.get(class).copied().unwrap_or(0.0);
         if let Some(only) = self.only {
-            let base = if self.base.len() == 1 { base(0) } else { base(1) };
-            let score = votes[only].unwrap_or(0.0) + base;
-            let (mut scores, class) = if self.all_positive {
-                (vec![1.0 - score, score], usize::from(score > 0.5))
-            } else {
-                (vec![-score, score], usize::from(score > 0.0))
+            let score = votes[only].unwrap_or(0.0) + base(0);
+            let least = if self.all_positive { 0.5 } else { 0.0 };
+            let mut scores = match (only, self.all_positive && self.post != PostTransform::Logistic) {
+                (1, _) => vec![0.0, score],
+                (_, true) => vec![1.0 - score, score],
+                (_, false) => vec![-score, score],
             };
-            // Shares of 1 are left as they are.
-            if !self.all_positive || self.post == PostTransform::Probit {
+            // Shares are left as they are.
+            if only == 1 || !matches!(self.post, PostTransform::Softmax | PostTransform::SoftmaxZero) {
                 self.post.apply(&mut scores);
             }
-            return (class, scores);
+            return (usize::from(score > least), scores);
         }
         let mut scores: Vec<f64> = (0..classes).map(|k| votes[k].unwrap_or(0.0) + base(k)).collect();
         let class = match scores[..] {

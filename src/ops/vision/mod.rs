@@ -4,6 +4,7 @@ pub mod affine_grid;
 pub mod col2im;
 pub mod deform_conv;
 pub mod grid_sample;
+pub mod image_decoder;
 pub mod max_roi_pool;
 pub mod non_max_suppression;
 pub mod roi_align;
