@@ -105,7 +105,8 @@ fn decode<R: std::io::BufRead + std::io::Seek>(reader: ImageReader<R>, oriented:
             }
             other => (ErrorKind::File, format!("not a picture that can be decoded: {other}")),
         };
-        Error::new(kind, message).remedy("give a PNG, JPEG, WebP, BMP, TIFF or PNM file with sides up to 16384 pixels")
+        Error::new(kind, message)
+            .remedy("give a PNG, JPEG, WebP, BMP, TIFF or PNM file with sides up to 16384 pixels")
     };
     let mut decoder = reader.into_decoder().map_err(problem)?;
     if decoder.total_bytes() > MAX_BYTES {
