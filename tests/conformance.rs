@@ -49,7 +49,7 @@ fn gpu() -> bool {
 
 #[test]
 fn on_the_cpu() {
-    verify(&["--device", "cpu"], 1000);
+    verify(&["--device", "cpu"], 1800);
 }
 
 #[test]

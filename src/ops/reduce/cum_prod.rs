@@ -60,5 +60,5 @@ const CASES: &[Case] = &[
     case(&[("exclusive", Int(1)), ("reverse", Int(1))], &[I64(&[4, 3]), Known(&[0])]).at(26).runs("cpu"),
     case(&[("exclusive", Int(1))], &[Wide(DType::I32, &[4, 3]), Known(&[1])]).at(26).runs("cpu"),
     case(&[], &[Wide(DType::U64, &[7]), Known(&[0])]).at(26).runs("cpu"),
-    case(&[], &[Floats(&[0, 3]), Known(&[0])]).at(26).runs("view"),
+    case(&[], &[Floats(&[0, 3]), Known(&[0])]).at(26).runs("cpu"),
 ];

@@ -137,16 +137,16 @@ impl Operator for Unique {
 }
 
 const CASES: &[Case] = &[
-    case(&[], &[Indices(&[9], &[2, 1, 1, 3, 4, 3, -7, 2, 0])]).outputs(4).runs("cpu"),
-    case(&[("sorted", Int(0))], &[Indices(&[2, 4], &[2, 1, 1, 3, 4, 3, 1, 2])]).outputs(4).runs("cpu"),
+    case(&[], &[Indices(&[9], &[2, 1, 1, 3, 4, 3, -7, 2, 0])]).outputs(4).runs("plan"),
+    case(&[("sorted", Int(0))], &[Indices(&[2, 4], &[2, 1, 1, 3, 4, 3, 1, 2])]).outputs(4).runs("plan"),
     case(&[("axis", Int(0))], &[Values(&[3, 3], &[1.0, 0.0, 0.0, 2.0, 3.0, 4.0, 1.0, 0.0, 0.0])])
         .outputs(4)
         .runs("cpu"),
     case(&[("axis", Int(-1)), ("sorted", Int(0))], &[Indices(&[2, 5], &[3, 1, 3, 0, 1, 0, 2, 0, 5, 1])])
         .outputs(3)
-        .runs("cpu"),
-    case(&[], &[Bools(&[3, 4])]).outputs(2).runs("cpu"),
-    case(&[("axis", Int(1))], &[Small(DType::U8, &[2, 3, 2])]).runs("cpu"),
+        .runs("plan"),
+    case(&[], &[Bools(&[3, 4])]).outputs(2).runs("plan"),
+    case(&[("axis", Int(1))], &[Small(DType::U8, &[2, 3, 2])]).runs("plan"),
 ];
 
 #[cfg(test)]

@@ -32,10 +32,10 @@ fn infer(inputs: Operands<'_, Fact>, kept: usize) -> Result<Vec<Fact>> {
     let given = |list: usize, k: usize| inputs.required(2 + list * count + k);
     for (list, k) in (1..kept + 2).flat_map(|list| (0..count).map(move |k| (list, k))) {
         let (tensor, other) = (given(0, k)?, given(list, k)?);
-        if tensor.shape != other.shape {
+        if (tensor.dtype, &tensor.shape) != (other.dtype, &other.shape) {
             return Err(Error::model(format!(
-                "a tensor of shape {:?} with a gradient or state of shape {:?}",
-                tensor.shape, other.shape
+                "a tensor {}{:?} with a gradient or state {}{:?}",
+                tensor.dtype, tensor.shape, other.dtype, other.shape
             )));
         }
     }

@@ -89,7 +89,7 @@ impl Operator for ImageDecoder {
 /// A PNM file of two by one pixels.
 const PNM: &[u8] = b"P6 2 1 255\n\x0a\x14\x1e\xc8\x96\x64";
 const CASES: &[Case] = &[
-    case(&[], &[Octets(PNM)]).runs("cpu"),
-    case(&[("pixel_format", Text("BGR"))], &[Octets(PNM)]).runs("cpu"),
-    case(&[("pixel_format", Text("Grayscale"))], &[Octets(PNM)]).runs("cpu"),
+    case(&[], &[Octets(PNM)]).runs("plan"),
+    case(&[("pixel_format", Text("BGR"))], &[Octets(PNM)]).runs("plan"),
+    case(&[("pixel_format", Text("Grayscale"))], &[Octets(PNM)]).runs("plan"),
 ];
