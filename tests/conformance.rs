@@ -3,8 +3,8 @@
 
 use std::process::Command;
 
-/// Cases whose recorded outputs are off by more than the tolerance of those who hold others to them: where the
-/// result is 0, a transform in float32 left up to 2e-7. onnxruntime is off in twice as many elements.
+/// Cases whose recorded outputs are off by more than the tolerance of those who hold others to them: where
+/// the result is 0, a transform in float32 left up to 2e-7. onnxruntime is off in twice as many elements.
 const RECORDED_OFF: [&str; 2] = ["test_dft_inverse", "test_dft_inverse_opset19"];
 
 /// Whether a case's recorded output is what differs.

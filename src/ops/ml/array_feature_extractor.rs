@@ -1,5 +1,5 @@
-//! [ArrayFeatureExtractor](https://onnx.ai/onnx/operators/onnx_aionnxml_ArrayFeatureExtractor.html), version 1
-//! of ai.onnx.ml: the features of each row that a list of indices names. Of one dimension, a row is made.
+//! [ArrayFeatureExtractor](https://onnx.ai/onnx/operators/onnx_aionnxml_ArrayFeatureExtractor.html), version
+//! 1 of ai.onnx.ml: the features of each row that a list of indices names. Of one dimension, a row is made.
 
 use super::DOMAIN;
 use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands};

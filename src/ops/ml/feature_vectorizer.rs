@@ -1,6 +1,6 @@
 //! [FeatureVectorizer](https://onnx.ai/onnx/operators/onnx_aionnxml_FeatureVectorizer.html), version 1 of
-//! ai.onnx.ml: rows of features side by side. Each input has as many features as `inputdimensions` says: it is
-//! cut, or filled up with zeros, as onnxruntime does.
+//! ai.onnx.ml: rows of features side by side. Each input has as many features as `inputdimensions` says: it
+//! is cut, or filled up with zeros, as onnxruntime does.
 
 use super::{DOMAIN, floats, integers, rows};
 use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands};

@@ -1,5 +1,6 @@
 //! [LinearClassifier](https://onnx.ai/onnx/operators/onnx_aionnxml_LinearClassifier.html), version 1 of
-//! ai.onnx.ml: weighted sums of features as scores of classes. Outputs: the label of the best, and the scores.
+//! ai.onnx.ml: weighted sums of features as scores of classes. Outputs: the label of the best, and the
+//! scores.
 //!
 //! Of one score s and two labels, the scores are −s and s.
 

@@ -58,7 +58,7 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     };
     if !fits || a.len() != b.len() {
         return Err(Error::model(format!(
-            "{} coefficients, {} of 'rho' and {} of 'prob_a' for {classes} classes and {count} support vectors",
+            "{} coefficients, {} of 'rho', {} of 'prob_a' for {classes} classes and {count} support vectors",
             coefficients.len(),
             rho.len(),
             a.len()

@@ -1,10 +1,10 @@
-//! [TreeEnsembleClassifier](https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsembleClassifier.html), versions
-//! 1, 3, 5 of ai.onnx.ml: votes of decision trees as scores of classes. Outputs: the best class's label, and
-//! the scores.
+//! [TreeEnsembleClassifier](https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsembleClassifier.html),
+//! versions 1, 3, 5 of ai.onnx.ml: votes of decision trees as scores of classes. Outputs: the best class's
+//! label, and the scores.
 //!
 //! Of two classes the leaves may vote for one alone, by a score s, and ONNX's text doesn't say what then. As
-//! onnxruntime has it, votes for the second class leave the first 0; those for the first are the second's, and
-//! the first is 1 − s where no weight is negative, else −s. The second label is given above 0.5, or 0.
+//! onnxruntime has it, votes for the second class leave the first 0; those for the first are the second's,
+//! and the first is 1 − s where no weight is negative, else −s. The second label is given above 0.5, or 0.
 
 use super::labels::Labels;
 use super::linear_classifier::best;

@@ -36,7 +36,8 @@ fn check(x: &[usize], w: &[usize], bias: Option<&[usize]>, past: Option<&[usize]
         return Ok([*n, *c, k - 1]);
     }
     Err(Error::model(format!(
-        "an input {x:?}, weights {w:?}, a bias {bias:?} and a state {past:?} are not [n, c, length], [c, 1, k], [c] and [n, c, k - 1]"
+        "an input {x:?}, weights {w:?}, a bias {bias:?} and a state {past:?} are not [n, c, length], \
+         [c, 1, k], [c] and [n, c, k - 1]"
     )))
 }
 

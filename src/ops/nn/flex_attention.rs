@@ -1,6 +1,6 @@
 //! [FlexAttention](https://onnx.ai/onnx/operators/onnx_aionnxpreview_FlexAttention.html), version 1 of
-//! ai.onnx.preview: attention over `[batch, heads, rows, d]`, without the functions of scores and weights that
-//! it may have as graphs.
+//! ai.onnx.preview: attention over `[batch, heads, rows, d]`, without the functions of scores and weights
+//! that it may have as graphs.
 
 use super::attention::Attention;
 use crate::error::{Error, Result};

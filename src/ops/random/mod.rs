@@ -1,6 +1,6 @@
 //! Tensors of random numbers. ONNX fixes no generator: numbers are drawn by the project's own
-//! ([`SplitMix64`]), the same in every run and on every machine. `seed` says which; without it the node's name
-//! does, so that two nodes draw other numbers.
+//! ([`SplitMix64`]), the same in every run and on every machine. `seed` says which; without it the node's
+//! name does, so that two nodes draw other numbers.
 
 pub mod bernoulli;
 pub mod multinomial;

@@ -1,5 +1,5 @@
-//! [Pad](https://onnx.ai/onnx/operators/onnx__Pad.html), versions 1, 2, 11, 13, 18, 19, 21: elements before and
-//! behind each axis.
+//! [Pad](https://onnx.ai/onnx/operators/onnx__Pad.html), versions 1, 2, 11, 13, 18, 19, 21: elements before
+//! and behind each axis.
 //!
 //! Inputs: data, pads (begins, then ends; negative ones crop), and optionally the constant (default 0) and
 //! axes. The first two options were attributes before version 11. Where both crop and pad are asked of an

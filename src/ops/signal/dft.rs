@@ -1,5 +1,5 @@
-//! [DFT](https://onnx.ai/onnx/operators/onnx__DFT.html), versions 17, 20: the discrete Fourier transform along
-//! an axis, or its inverse.
+//! [DFT](https://onnx.ai/onnx/operators/onnx__DFT.html), versions 17, 20: the discrete Fourier transform
+//! along an axis, or its inverse.
 //!
 //! Inputs: X `[…, 1]` of real or `[…, 2]` of complex numbers, and optionally the transform's length, to which
 //! the axis is cut or padded with zeros, and the axis (an attribute in version 17). A `onesided` transform of
@@ -51,7 +51,7 @@ impl Dft {
         let parts = x.last().copied().unwrap_or(0);
         if axis + 1 == x.len() || !(1..=2).contains(&parts) {
             return Err(Error::model(format!(
-                "an input of shape {x:?} along axis {axis}: […, 1] or […, 2] along another axis than the last is needed"
+                "an input of shape {x:?} along axis {axis}: […, 1] or […, 2] along another axis is needed"
             )));
         }
         let (halved, real) = (self.onesided && self.inverse, self.onesided && !self.inverse);

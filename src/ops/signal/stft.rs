@@ -2,7 +2,8 @@
 //! signal's frames, each weighted by a window.
 //!
 //! Inputs: the signal `[n, length, 1]` of real or `[n, length, 2]` of complex numbers, the step from frame to
-//! frame, and optionally a window and a frame's length: the window's, else the signal's, where it isn't given.
+//! frame, and optionally a window and a frame's length: the window's, else the signal's, where it isn't
+//! given.
 
 use super::fourier::{Complex, Fourier, line};
 use crate::base::{EvalPrecision, Fact, Infer, Operands};

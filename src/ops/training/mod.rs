@@ -46,8 +46,8 @@ fn infer(inputs: Operands<'_, Fact>, kept: usize) -> Result<Vec<Fact>> {
         .collect()
 }
 
-/// Applies a step to every element: `step` takes the rate, the number of steps before, and an element's value,
-/// gradient and `KEPT` others, and gives its new value and the new others.
+/// Applies a step to every element: `step` takes the rate, the number of steps before, and an element's
+/// value, gradient and `KEPT` others, and gives its new value and the new others.
 fn eval<const KEPT: usize>(
     inputs: Operands<'_, Tensor>,
     step: impl Fn(f64, f64, f64, f64, [f64; KEPT]) -> (f64, [f64; KEPT]),

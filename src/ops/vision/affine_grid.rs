@@ -29,7 +29,8 @@ fn shape(theta: &[usize], size: &[i64]) -> Result<Vec<usize>> {
     let rank = sizes.len().saturating_sub(2);
     if !(2..=3).contains(&rank) || *theta != [sizes[0], rank, rank + 1] {
         return Err(Error::model(format!(
-            "theta of shape {theta:?} doesn't fit the size {size:?}: [n, 2, 3] and [n, c, h, w], or [n, 3, 4] and [n, c, d, h, w] are needed"
+            "theta of shape {theta:?} doesn't fit the size {size:?}: [n, 2, 3] and [n, c, h, w], or [n, 3, 4] \
+             and [n, c, d, h, w] are needed"
         )));
     }
     let mut shape = vec![sizes[0]];

@@ -41,7 +41,8 @@ impl Col2Im {
         };
         if rows % elements.max(1) != 0 || columns != blocks {
             return Err(Error::model(format!(
-                "columns of shape {x:?} don't fit blocks {block:?} of an image {image:?}: a multiple of {elements} rows and {blocks} blocks are needed"
+                "columns of shape {x:?} don't fit blocks {block:?} of an image {image:?}: a multiple of \
+                 {elements} rows and {blocks} blocks are needed"
             )));
         }
         Ok(([&[n, rows / elements.max(1)], &image[..]].concat(), geometry))

@@ -69,7 +69,7 @@ impl RoiAlign {
                 Ok(vec![*count, *channels, self.height, self.width])
             }
             _ => Err(Error::model(format!(
-                "an input {x:?}, regions {rois:?} and their images {images:?} are not [n, c, h, w], [r, 4] and [r]"
+                "an input {x:?}, regions {rois:?} and images {images:?} are not [n, c, h, w], [r, 4] and [r]"
             ))),
         }
     }
