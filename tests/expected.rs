@@ -217,6 +217,8 @@ fn written(def: &OpDef, case: &Case) -> Value {
         Given::Reals(list) => json!(["floats", list]),
         Given::Text(text) => json!(["string", text]),
         Given::Texts(list) => json!(["strings", list]),
+        Given::Numbers(list) => json!(["float32", list]),
+        Given::Bytes(list) => json!(["uint8", list]),
     };
     let attributes: BTreeMap<&str, Value> =
         case.attributes.iter().map(|(name, given)| (*name, attribute(*given))).collect();

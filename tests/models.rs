@@ -116,5 +116,7 @@ models!(
     bilstm_bytes,
     gtcrn,
     squeezenet_int8_qdq,
-    smart_turn_v3_int8
+    smart_turn_v3_int8,
+    xgb_regressor,
+    treecl
 );

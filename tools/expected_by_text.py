@@ -207,6 +207,19 @@ def matmul_integer(a, b, a_zero=0, b_zero=0):
     return [((a - a_zero) @ (b - b_zero)).astype(numpy.int32)]
 
 
+def upsample(x, height_scale, width_scale, mode="nearest"):
+    """Version 1: k of the output lies at k / scale of the input."""
+    y = x.astype(numpy.float64)
+    for axis, scale in ((2, height_scale), (3, width_scale)):
+        size = x.shape[axis]
+        at = numpy.arange(int(size * scale)) / scale
+        low = numpy.floor(at).astype(numpy.int64)
+        share = (at - low if mode == "bilinear" else numpy.zeros(at.shape)).reshape([-1] + [1] * (3 - axis))
+        high = numpy.minimum(low + 1, size - 1)
+        y = y.take(low, axis) * (1 - share) + y.take(high, axis) * share
+    return [y.astype(x.dtype)]
+
+
 TEXT = {
     "Add": aligned(lambda a, b: a + b),
     "And": aligned(numpy.logical_and),
@@ -222,6 +235,7 @@ TEXT = {
     "Pow": power,
     "ReduceMean": reduce(mean),
     "ReduceSumSquare": reduce(lambda row: sum(x * x for x in row)),
+    "Upsample": upsample,
 }
 
 
@@ -233,8 +247,24 @@ def beyond(x, to):
     return ~((whole >= low) & (whole < high))
 
 
-def with_open(operator, inputs, outputs):
+def drawn(operator, inputs, attributes, shape):
+    """Which elements of an output are drawn at random: the others are certain."""
+    if operator.startswith("RandomNormal"):
+        return numpy.full(shape, attributes.get("scale", 1.0) != 0)
+    if operator.startswith("RandomUniform"):
+        return numpy.full(shape, attributes.get("low", 0.0) != attributes.get("high", 1.0))
+    if operator == "Bernoulli":
+        return (inputs[0] > 0) & (inputs[0] < 1)
+    if operator == "Multinomial":
+        possible = numpy.exp(inputs[0] - inputs[0].max(axis=1, keepdims=True)) > 0
+        return numpy.broadcast_to(possible.sum(axis=1, keepdims=True) > 1, shape)
+    return None
+
+
+def with_open(operator, inputs, attributes, outputs):
     """The outputs with what the text leaves open masked."""
     if operator in ("Cast", "CastLike") and inputs[0].dtype.kind == "f" and "int" in outputs[0].dtype.name:
         return [numpy.ma.masked_array(outputs[0], beyond(inputs[0], outputs[0].dtype))]
+    if (random := drawn(operator, inputs, attributes, outputs[0].shape)) is not None:
+        return [numpy.ma.masked_array(outputs[0], random)]
     return outputs

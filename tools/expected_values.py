@@ -68,6 +68,9 @@ ELSEWHERE = [
      "onnxruntime takes scale * x + shift, whose parts cancel where x is its own mean"),
     *[(operator, "Range([9]", REFERENCE,
        "onnxruntime's function is off by 1e-4 of its result at -8.6") for operator in ["Sigmoid", "Swish"]],
+    ("MaxUnpool", "Known([1, 1, 5, 5])", REFERENCE,
+     "onnxruntime counts positions in the output's shape; by ONNX's text they are those of a MaxPool, in what"
+     " the window's attributes give"),
     ("RotaryEmbedding", "[65536, 65536, 65536, 0]", REFERENCE,
      "onnxruntime goes through 2^48 rows of nothing one by one"),
     *[("Pow", part, BY_TEXT, POWER)
@@ -81,7 +84,7 @@ ELSEWHERE = [
 ]
 
 # Operators that onnxruntime lacks in their newest version, which changed types alone: the version asked for.
-OLDER = {"GlobalLpPool": 21}
+OLDER = {"GlobalLpPool": 21, "MaxRoiPool": 21, "Multinomial": 21}
 
 
 def kept(count):
@@ -106,15 +109,22 @@ def operand(case, k):
     return value
 
 
+def attribute(name, kind, value):
+    """An attribute of a case; one whose kind is an element type is a tensor."""
+    # NaN has no form in JSON.
+    numbers = [numpy.nan if number is None else number for number in numpy.atleast_1d(value).tolist()]
+    value = numbers if isinstance(value, list) else numbers[0]
+    if kind in KINDS:
+        return helper.make_attribute(name, value, attr_type=KINDS[kind])
+    return helper.make_attribute(name, numpy_helper.from_array(numpy.array(value, kind), name))
+
+
 def model(case):
     """A model of the one node, and what a run gives it."""
     names = [f"x{k}" if given else "" for k, given in enumerate(case["inputs"])]
     while names and not names[-1]:
         names.pop()
-    attributes = [
-        helper.make_attribute(name, value, attr_type=KINDS[kind])
-        for name, (kind, value) in case["attributes"].items()
-    ]
+    attributes = [attribute(name, *given) for name, given in case["attributes"].items()]
     outputs = [f"y{k}" for k in range(case["outputs"])]
     node = helper.make_node(case["operator"], names, outputs, domain=case["domain"])
     node.attribute.extend(attributes)
@@ -218,7 +228,8 @@ def answer(case, both, differences):
             if difference:
                 differences.append(f"{case['operator']} {case['case']}: {difference}")
         inputs = [array(given) if given else None for given in case["inputs"]]
-        return notes, source, with_open(case["operator"], inputs, outputs)
+        attributes = {name: value for name, (_, value) in case["attributes"].items()}
+        return notes, source, with_open(case["operator"], inputs, attributes, outputs)
     return notes, "; ".join(problems), None
 
 

@@ -13,6 +13,8 @@ pub enum Coordinates {
     AlignCorners,
     Asymmetric,
     CropAndResize,
+    /// Of version 11 alone, meant for nearest elements: half a pixel on one side.
+    TfHalfPixelForNearest,
 }
 
 /// Which of two elements is the nearest.
@@ -83,6 +85,7 @@ fn coordinate(axis: &Axis, how: Coordinates, x: f64) -> f64 {
         Coordinates::AlignCorners if output == 1.0 => 0.0,
         Coordinates::AlignCorners => x * (input - 1.0) / (output - 1.0),
         Coordinates::Asymmetric => x / axis.scale,
+        Coordinates::TfHalfPixelForNearest => (x + 0.5) / axis.scale,
         Coordinates::CropAndResize => {
             let (start, end) = axis.roi;
             let along = if output == 1.0 {

@@ -18,7 +18,7 @@ Resizing and normalisation follow the file MODEL.toml beside the model, or --pre
 pub struct Classify {
     /// The ONNX file
     model: PathBuf,
-    /// Pictures: PNG, JPEG, WebP or BMP
+    /// Pictures: PNG, JPEG, WebP, BMP, TIFF or PNM
     #[arg(required = true)]
     images: Vec<PathBuf>,
     /// How many classes to name

@@ -25,6 +25,7 @@ mod preprocess;
 mod resize;
 
 pub use labels::{labels, top_k};
+pub(crate) use picture::decoded;
 pub use picture::{Picture, load};
 pub use preprocess::{Channels, Crop, Layout, PRESETS, Preprocess, Preset, Resize};
 pub use resize::Filter;

@@ -58,7 +58,7 @@ impl Picture {
     }
 }
 
-/// Reads a PNG, JPEG, WebP or BMP file; the content decides which, not the name.
+/// Reads a PNG, JPEG, WebP, BMP, TIFF or PNM file; the content decides which, not the name.
 ///
 /// The orientation that a camera noted (EXIF) is applied. Alpha is dropped, as by Pillow's `convert("RGB")`:
 /// what lies under transparent pixels shows. 16-bit channels keep their high byte. Errors name the file.
@@ -71,16 +71,33 @@ pub fn load(path: impl AsRef<Path>) -> Result<Picture> {
     };
     let mut reader =
         ImageReader::open(path).map_err(unreadable)?.with_guessed_format().map_err(unreadable)?;
+    reader.limits(limits());
+    decode(reader, true).map_err(|error| error.in_file(path))
+}
+
+/// A picture from a file's bytes, without the orientation that a camera noted; `None` where they are no
+/// picture that can be decoded. One that is too large is an error.
+pub(crate) fn decoded(bytes: &[u8]) -> Result<Option<Picture>> {
+    let Ok(mut reader) = ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format() else {
+        return Ok(None);
+    };
+    reader.limits(limits());
+    match decode(reader, false) {
+        Err(error) if error.kind() == ErrorKind::File => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+fn limits() -> Limits {
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE as u32);
     limits.max_image_height = Some(MAX_SIDE as u32);
     limits.max_alloc = Some(MAX_BYTES);
-    reader.limits(limits);
-    decode(reader).map_err(|error| error.in_file(path))
+    limits
 }
 
-/// The errors don't know the file yet.
-fn decode<R: std::io::BufRead + std::io::Seek>(reader: ImageReader<R>) -> Result<Picture> {
+/// The errors don't know the file yet. `oriented`: the orientation that a camera noted is applied.
+fn decode<R: std::io::BufRead + std::io::Seek>(reader: ImageReader<R>, oriented: bool) -> Result<Picture> {
     let problem = |problem: image::ImageError| {
         let (kind, message) = match problem {
             image::ImageError::Limits(limit) => {
@@ -88,7 +105,8 @@ fn decode<R: std::io::BufRead + std::io::Seek>(reader: ImageReader<R>) -> Result
             }
             other => (ErrorKind::File, format!("not a picture that can be decoded: {other}")),
         };
-        Error::new(kind, message).remedy("give a PNG, JPEG, WebP or BMP file with sides up to 16384 pixels")
+        Error::new(kind, message)
+            .remedy("give a PNG, JPEG, WebP, BMP, TIFF or PNM file with sides up to 16384 pixels")
     };
     let mut decoder = reader.into_decoder().map_err(problem)?;
     if decoder.total_bytes() > MAX_BYTES {
@@ -97,7 +115,9 @@ fn decode<R: std::io::BufRead + std::io::Seek>(reader: ImageReader<R>) -> Result
     }
     let orientation = decoder.orientation().map_err(problem)?;
     let mut decoded = DynamicImage::from_decoder(decoder).map_err(problem)?;
-    decoded.apply_orientation(orientation);
+    if oriented {
+        decoded.apply_orientation(orientation);
+    }
     let (width, height) = (decoded.width() as usize, decoded.height() as usize);
     let pixels = match decoded {
         DynamicImage::ImageRgb8(pixels) => pixels.into_raw(),
@@ -117,7 +137,7 @@ mod tests {
     use super::*;
 
     fn from_bytes(bytes: &[u8]) -> Result<Picture> {
-        decode(ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format().unwrap())
+        decode(ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format().unwrap(), true)
     }
 
     fn png(picture: DynamicImage) -> Vec<u8> {

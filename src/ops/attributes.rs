@@ -190,14 +190,6 @@ impl NodeView {
             Some(_) => Err(self.wrong(name, "a list of floats")),
         }
     }
-    pub fn strings(&self, name: &str) -> Result<Option<Vec<String>>> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(Attribute::Strings(values)) => Ok(Some(values.clone())),
-            Some(Attribute::Ints(values)) if values.is_empty() => Ok(Some(vec![])),
-            Some(_) => Err(self.wrong(name, "a list of strings")),
-        }
-    }
     /// An element type by its number; `None` where the attribute is left out or 0, which says that it follows
     /// from the inputs.
     pub fn dtype(&self, name: &str) -> Result<Option<DType>> {
@@ -216,6 +208,15 @@ impl NodeView {
             None => Ok(None),
             Some(Attribute::Tensor(value)) => Ok(Some(value.clone())),
             Some(_) => Err(self.wrong(name, "a tensor")),
+        }
+    }
+    pub fn strings(&self, name: &str) -> Result<Option<Vec<String>>> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Attribute::Strings(values)) => Ok(Some(values.clone())),
+            Some(Attribute::Ints(values)) if values.is_empty() => Ok(Some(vec![])),
+            Some(Attribute::Floats(values)) if values.is_empty() => Ok(Some(vec![])),
+            Some(_) => Err(self.wrong(name, "a list of texts")),
         }
     }
     /// Attributes that older versions carried and that change nothing.

@@ -4,7 +4,7 @@
 
 use super::Attribute;
 use crate::error::Result;
-use crate::tensor::{Boolean, DType, Tensor, cast, element_count};
+use crate::tensor::{Boolean, DType, Element, Tensor, cast, element_count};
 
 /// An attribute of a case.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +15,9 @@ pub enum Given {
     Reals(&'static [f32]),
     Text(&'static str),
     Texts(&'static [&'static str]),
+    /// A list as a tensor of float32, or of uint8.
+    Numbers(&'static [f32]),
+    Bytes(&'static [u8]),
 }
 
 /// An input of a case. Elements are seeded; values that an operator needs are written out.
@@ -33,6 +36,12 @@ pub enum Operand {
     Factors(&'static [f32]),
     /// A constant float32 scalar.
     Scalar(f32),
+    /// A constant int64 scalar.
+    Whole(i64),
+    /// float32 of a shape, written out, given at run time.
+    Values(&'static [usize], &'static [f32]),
+    /// A list of uint8, written out, given at run time.
+    Octets(&'static [u8]),
     /// int64 of a shape, written out, given at run time.
     Indices(&'static [usize], &'static [i64]),
     /// int32, int64 and bool of a shape, seeded (integers in −50..50), given at run time.
@@ -84,6 +93,12 @@ pub fn draws(seed: u64) -> impl FnMut() -> u64 {
     move || random.next() >> 40
 }
 
+/// A list as a tensor; of one that no memory holds, one of its first element.
+fn tensor<T: Element>(list: &[T]) -> Tensor {
+    let first = || Tensor::scalar(list.first().copied().unwrap_or_default());
+    Tensor::new([list.len()], list.to_vec()).unwrap_or_else(|_| first())
+}
+
 impl Given {
     pub fn attribute(self) -> Attribute {
         match self {
@@ -93,6 +108,8 @@ impl Given {
             Given::Reals(list) => Attribute::Floats(list.to_vec()),
             Given::Text(text) => Attribute::String(text.to_string()),
             Given::Texts(list) => Attribute::Strings(list.iter().map(|text| text.to_string()).collect()),
+            Given::Numbers(list) => Attribute::Tensor(tensor(list)),
+            Given::Bytes(list) => Attribute::Tensor(tensor(list)),
         }
     }
 }
@@ -100,8 +117,8 @@ impl Given {
 impl Operand {
     /// Whether the model holds it.
     pub fn is_constant(self) -> bool {
-        use Operand::*;
-        matches!(self, Weights(_) | Known(_) | Factors(_) | Scalar(_) | Typed(..))
+        use Operand::{Factors, Known, Scalar, Typed, Weights, Whole};
+        matches!(self, Weights(_) | Known(_) | Factors(_) | Scalar(_) | Typed(..) | Whole(_))
     }
     /// The tensor, from a seed; `None` for an input left out.
     pub fn tensor(self, seed: u64) -> Result<Option<Tensor>> {
@@ -126,6 +143,9 @@ impl Operand {
             Operand::Known(list) => Ok(Some(Tensor::int64s(list.iter().copied()))),
             Operand::Factors(list) => Tensor::new([list.len()], list.to_vec()).map(Some),
             Operand::Scalar(value) => Ok(Some(Tensor::scalar(value))),
+            Operand::Whole(value) => Ok(Some(Tensor::scalar(value))),
+            Operand::Values(shape, list) => Tensor::new(shape, list.to_vec()).map(Some),
+            Operand::Octets(list) => Tensor::new([list.len()], list.to_vec()).map(Some),
             Operand::Indices(shape, list) => Tensor::new(shape, list.to_vec()).map(Some),
             Operand::I32(shape) => Tensor::new(
                 shape,

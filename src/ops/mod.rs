@@ -4,18 +4,24 @@ pub mod attributes;
 pub mod case;
 pub mod control;
 mod engine;
+pub mod loss;
 pub mod matrix;
 pub mod ml;
 pub mod nn;
 mod operator;
 pub mod pointwise;
 pub mod quantized;
+pub mod random;
 pub mod recurrent;
 pub mod reduce;
 pub mod sequence;
 pub mod shape;
+pub mod signal;
+mod single;
 pub mod text;
+pub mod training;
 pub mod values;
+pub mod vision;
 
 pub use attributes::{Attribute, Input, NodeView};
 pub use engine::{ChannelsLast, Engine};
@@ -29,15 +35,35 @@ static OPERATORS: &[&OpDef] = &[
     &control::loop_::DEF,
     &control::scan::DEF,
     &control::sequence_map::DEF,
+    &ml::dict_vectorizer::DEF,
+    &ml::zip_map::DEF,
+    &loss::cross_entropy::DEF,
+    &loss::negative_log_likelihood::DEF,
+    &matrix::det::DEF,
     &matrix::einsum::DEF,
     &matrix::gemm::DEF,
     &matrix::matmul::DEF,
-    &ml::dict_vectorizer::DEF,
-    &ml::zip_map::DEF,
+    &ml::array_feature_extractor::DEF,
+    &ml::binarizer::DEF,
+    &ml::feature_vectorizer::DEF,
+    &ml::imputer::DEF,
+    &ml::label_encoder::DEF,
+    &ml::linear_classifier::DEF,
+    &ml::linear_regressor::DEF,
+    &ml::normalizer::DEF,
+    &ml::one_hot_encoder::DEF,
+    &ml::scaler::DEF,
+    &ml::svm_classifier::DEF,
+    &ml::svm_regressor::DEF,
+    &ml::tree_ensemble::DEF,
+    &ml::tree_ensemble_classifier::DEF,
+    &ml::tree_ensemble_regressor::DEF,
     &nn::attention::DEF,
     &nn::batch_normalization::DEF,
+    &nn::causal_conv::DEF,
     &nn::conv::DEF,
     &nn::conv_transpose::DEF,
+    &nn::flex_attention::DEF,
     &nn::global_pool::AVERAGE,
     &nn::global_pool::MAX,
     &nn::hardmax::DEF,
@@ -45,10 +71,12 @@ static OPERATORS: &[&OpDef] = &[
     &nn::instance_normalization::INSTANCE,
     &nn::layer_normalization::LAYER,
     &nn::layer_normalization::RMS,
+    &nn::linear_attention::DEF,
     &nn::lp_normalization::MEAN_VARIANCE,
     &nn::lp_normalization::NORMALIZATION,
     &nn::lp_normalization::POOL,
     &nn::lrn::DEF,
+    &nn::max_unpool::DEF,
     &nn::pool::AVERAGE,
     &nn::pool::LP,
     &nn::pool::MAX,
@@ -68,6 +96,13 @@ static OPERATORS: &[&OpDef] = &[
     &recurrent::gru::DEF,
     &recurrent::lstm::DEF,
     &recurrent::rnn::DEF,
+    &random::bernoulli::DEF,
+    &random::multinomial::DEF,
+    &random::normal_and_uniform::NORMAL,
+    &random::normal_and_uniform::NORMAL_LIKE,
+    &random::normal_and_uniform::UNIFORM,
+    &random::normal_and_uniform::UNIFORM_LIKE,
+    &reduce::cum_prod::DEF,
     &reduce::cum_sum::DEF,
     &reduce::arg::MAX,
     &reduce::arg::MIN,
@@ -83,8 +118,11 @@ static OPERATORS: &[&OpDef] = &[
     &sequence::optional::HAS,
     &sequence::optional::OPTIONAL,
     &sequence::split_to::DEF,
+    &shape::bit_cast::DEF,
     &shape::blocks::DEPTH_TO_SPACE,
     &shape::blocks::SPACE_TO_DEPTH,
+    &shape::center_crop_pad::DEF,
+    &shape::compress::DEF,
     &shape::concat::DEF,
     &shape::constant::DEF,
     &shape::dropout::DEF,
@@ -96,12 +134,14 @@ static OPERATORS: &[&OpDef] = &[
     &shape::gather::ND,
     &shape::generate::CONSTANT_OF_SHAPE,
     &shape::generate::RANGE,
+    &shape::non_zero::DEF,
     &shape::one_hot::DEF,
     &shape::pad::DEF,
     &shape::reshape::FLATTEN,
     &shape::reshape::RESHAPE,
     &shape::reshape::SQUEEZE,
     &shape::reshape::UNSQUEEZE,
+    &shape::reverse_sequence::DEF,
     &shape::scatter::ELEMENTS,
     &shape::scatter::ND,
     &shape::scatter::SCATTER,
@@ -109,6 +149,7 @@ static OPERATORS: &[&OpDef] = &[
     &shape::shape_of::SIZE,
     &shape::slice::DEF,
     &shape::split::DEF,
+    &shape::tensor_scatter::DEF,
     &shape::transpose::DEF,
     &shape::trilu::DEF,
     &text::regex_full_match::DEF,
@@ -116,6 +157,24 @@ static OPERATORS: &[&OpDef] = &[
     &text::string_normalizer::DEF,
     &text::string_split::DEF,
     &text::tf_idf_vectorizer::DEF,
+    &shape::unique::DEF,
+    &signal::dft::DEF,
+    &signal::mel_weight_matrix::DEF,
+    &signal::stft::DEF,
+    &signal::window::BLACKMAN,
+    &signal::window::HAMMING,
+    &signal::window::HANN,
+    &training::adagrad::DEF,
+    &training::adam::DEF,
+    &training::momentum::DEF,
+    &vision::affine_grid::DEF,
+    &vision::col2im::DEF,
+    &vision::deform_conv::DEF,
+    &vision::grid_sample::DEF,
+    &vision::image_decoder::DEF,
+    &vision::max_roi_pool::DEF,
+    &vision::non_max_suppression::DEF,
+    &vision::roi_align::DEF,
 ];
 
 /// Every operator that a model may use.

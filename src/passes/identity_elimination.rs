@@ -26,7 +26,7 @@ pub fn rewrite(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<bool> {
 /// Makes a CastLike a cast to the type that is known by now.
 fn settled(node: &mut Node, facts: &[Option<Fact>]) -> bool {
     // By type: the rewrite makes another CastLike of it.
-    let Some(&CastLike { to: None, saturate }) = node.op.downcast::<CastLike>() else { return false };
+    let Some(&CastLike { to: None, saturate, round }) = node.op.downcast::<CastLike>() else { return false };
     let Some(to) = node
         .outputs
         .first()
@@ -37,7 +37,7 @@ fn settled(node: &mut Node, facts: &[Option<Fact>]) -> bool {
     else {
         return false;
     };
-    node.op = Arc::new(CastLike { to: Some(to), saturate });
+    node.op = Arc::new(CastLike { to: Some(to), saturate, round });
     node.inputs.truncate(1);
     true
 }

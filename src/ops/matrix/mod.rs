@@ -1,5 +1,6 @@
 //! Matrix products.
 
+pub mod det;
 pub mod einsum;
 pub mod gemm;
 pub mod matmul;

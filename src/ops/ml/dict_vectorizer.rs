@@ -1,7 +1,7 @@
 //! [DictVectorizer](https://onnx.ai/onnx/operators/onnx_aionnxml_DictVectorizer.html), version 1: a map's
 //! values in the order of a vocabulary, zero where it has none.
 
-use super::labels;
+use super::keys;
 use crate::base::{EvalPrecision, Operands};
 use crate::error::{Error, Result};
 use crate::ops::sequence::on_values_alone;
@@ -19,7 +19,7 @@ pub struct DictVectorizer {
 
 fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(1..=1)?;
-    Ok(Arc::new(DictVectorizer { vocabulary: labels(node, "string_vocabulary", "int64_vocabulary")? }))
+    Ok(Arc::new(DictVectorizer { vocabulary: keys(node, "string_vocabulary", "int64_vocabulary")? }))
 }
 
 on_values_alone!(DictVectorizer);

@@ -1,7 +1,7 @@
 //! [ZipMap](https://onnx.ai/onnx/operators/onnx_aionnxml_ZipMap.html), version 1: each row of a tensor as a map
 //! from the columns' labels.
 
-use super::labels;
+use super::keys;
 use crate::base::{EvalPrecision, Operands};
 use crate::error::{Error, Result};
 use crate::ops::sequence::on_values_alone;
@@ -19,7 +19,7 @@ pub struct ZipMap {
 
 fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(1..=1)?;
-    Ok(Arc::new(ZipMap { labels: labels(node, "classlabels_strings", "classlabels_int64s")? }))
+    Ok(Arc::new(ZipMap { labels: keys(node, "classlabels_strings", "classlabels_int64s")? }))
 }
 
 on_values_alone!(ZipMap);

@@ -1,5 +1,5 @@
 //! [Resize](https://onnx.ai/onnx/operators/onnx__Resize.html), versions 10, 11, 13, 18, 19, and its
-//! forerunner [Upsample](https://onnx.ai/onnx/operators/onnx__Upsample.html), versions 7, 9: interpolation
+//! forerunner [Upsample](https://onnx.ai/onnx/operators/onnx__Upsample.html), versions 1, 7, 9: interpolation
 //! along any axes.
 //!
 //! Inputs: X, roi, scales (float32) or sizes (int64). The size that scales give is ⌊size · scale⌋; as
@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub const RESIZE: OpDef =
     OpDef { domain: "", name: "Resize", since: 10, parse: parse_resize, cases: RESIZE_CASES };
 pub const UPSAMPLE: OpDef =
-    OpDef { domain: "", name: "Upsample", since: 7, parse: parse_upsample, cases: UPSAMPLE_CASES };
+    OpDef { domain: "", name: "Upsample", since: 1, parse: parse_upsample, cases: UPSAMPLE_CASES };
 
 /// What becomes of wanted sizes that would change the proportions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,13 +46,23 @@ const OLD: Sampling = Sampling {
 
 /// Version 10 and Upsample: nearest or linear, `x / scale`, rounded down.
 fn parse_old(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
-    let linear = node.choice("mode", "nearest", &["nearest", "linear"])? == "linear";
+    let names = if node.version < 7 { ["nearest", "bilinear"] } else { ["nearest", "linear"] };
+    let linear = node.choice("mode", names[0], &names)? == names[1];
     let sampling = if linear { Sampling { interpolation: Interpolation::Linear, ..OLD } } else { OLD };
     node.inputs.insert(1.min(node.inputs.len()), Input::Absent);
     Ok(Arc::new(Resize { sampling, extrapolation: 0.0, axes: None, aspect_ratio: AspectRatio::Stretch }))
 }
 
 fn parse_upsample(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    if node.version < 7 {
+        // Of images alone.
+        let scale = |name: &str| {
+            let missing = || Error::model(format!("attribute '{name}' is missing"));
+            node.optional_float(name)?.ok_or_else(missing)
+        };
+        let scales = vec![1.0, 1.0, scale("height_scale")?, scale("width_scale")?];
+        node.set_constant(1, Tensor::new([4], scales)?);
+    }
     if let Some(scales) = node.floats("scales")? {
         node.set_constant(1, Tensor::new([scales.len()], scales)?);
     }
@@ -85,6 +95,7 @@ fn parse_resize(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
         "cubic" => cubic,
         _ => Interpolation::Nearest(nearest),
     };
+    // The last of them is of version 11 alone.
     let modes = [
         "half_pixel",
         "half_pixel_symmetric",
@@ -92,13 +103,16 @@ fn parse_resize(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
         "align_corners",
         "asymmetric",
         "tf_crop_and_resize",
+        "tf_half_pixel_for_nn",
     ];
-    let coordinates = match node.choice("coordinate_transformation_mode", "half_pixel", &modes)?.as_str() {
+    let modes = if node.version < 13 { &modes[..] } else { &modes[..modes.len() - 1] };
+    let coordinates = match node.choice("coordinate_transformation_mode", "half_pixel", modes)?.as_str() {
         "half_pixel_symmetric" => Coordinates::HalfPixelSymmetric,
         "pytorch_half_pixel" => Coordinates::PytorchHalfPixel,
         "align_corners" => Coordinates::AlignCorners,
         "asymmetric" => Coordinates::Asymmetric,
         "tf_crop_and_resize" => Coordinates::CropAndResize,
+        "tf_half_pixel_for_nn" => Coordinates::TfHalfPixelForNearest,
         _ => Coordinates::HalfPixel,
     };
     let aspect_ratio = match node
@@ -381,11 +395,21 @@ const RESIZE_CASES: &[Case] = &[
     case(&[("mode", Text("linear"))], &[Floats(&[4, 6]), Absent, Absent, Known(&[7, 5])]).runs("cpu"),
     case(&[("mode", Text("linear"))], &[Floats(&[1, 2, 3, 4]), Absent, Absent, Known(&[1, 3, 3, 4])])
         .runs("cpu"),
+    case(
+        &[("coordinate_transformation_mode", Text("tf_half_pixel_for_nn")), ("nearest_mode", Text("floor"))],
+        &[Floats(&[1, 2, 4, 5]), Factors(&[]), Factors(&[]), Known(&[1, 2, 7, 3])],
+    )
+    .at(11),
 ];
 const UPSAMPLE_CASES: &[Case] = &[
     case(&[], &[Floats(&[1, 3, 3, 5]), Factors(&[1.0, 1.0, 2.0, 3.0])]).at(9),
     case(&[("mode", Text("linear")), ("scales", Reals(&[1.0, 1.0, 2.0, 1.5]))], &[Floats(&[2, 5, 3, 4])])
         .at(7),
+    case(
+        &[("height_scale", Float(2.0)), ("width_scale", Float(1.5)), ("mode", Text("bilinear"))],
+        &[Floats(&[1, 3, 2, 4])],
+    )
+    .at(1),
 ];
 
 #[cfg(test)]

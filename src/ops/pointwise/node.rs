@@ -2,7 +2,7 @@
 //! all.
 
 use super::aligned::{Aligned, Begins};
-use super::cast_like::CastLike;
+use super::cast_like::{CastLike, Round};
 use crate::base::{EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::error::{Error, Result};
 use crate::expression::{Arg, Pointwise, Row, table};
@@ -139,7 +139,7 @@ fn clip(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
 fn cast(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(1..=1)?;
     let saturate = node.flag("saturate", true)?;
-    node.choice("round_mode", "up", &["up"])?;
+    let round = Round::parse(node)?;
     let number = match node.get("to") {
         // Version 1 wrote the type's name.
         Some(crate::ops::Attribute::String(name)) => {
@@ -154,8 +154,8 @@ fn cast(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
         .ok()
         .and_then(DType::from_onnx)
         .ok_or_else(|| Error::unsupported(format!("a cast to element type {number}")))?;
-    if !saturate {
-        return Ok(Arc::new(CastLike { to: Some(to), saturate }));
+    if !saturate || to == DType::F8E8M0 && round != Round::Up {
+        return Ok(Arc::new(CastLike { to: Some(to), saturate, round }));
     }
     elementwise(Pointwise::cast(to))
 }
@@ -163,6 +163,16 @@ fn cast(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
 fn gelu(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     let tanh = node.choice("approximate", "none", &["none", "tanh"])? == "tanh";
     unary(node, if tanh { &table::GELU_TANH } else { &table::GELU }, &[])
+}
+
+/// A Swish, and a factor of the same shape.
+fn swiglu(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
+    node.expect_inputs(2..=2)?;
+    let mut expression = Pointwise { operands: 2, steps: vec![] };
+    let alpha = Arg::Const(node.float("alpha", 1.0)? as f64);
+    let gate = expression.push(&table::SWISH, vec![Arg::Operand(0), alpha]);
+    expression.push(&table::MUL, vec![gate, Arg::Operand(1)]);
+    elementwise(expression)
 }
 
 macro_rules! defs {
@@ -212,6 +222,7 @@ defs! {
     "" "Softplus" 1 UNARY => |n| unary(n, &table::SOFTPLUS, &[]),
     "" "Softsign" 1 UNARY => |n| unary(n, &table::SOFTSIGN, &[]),
     "" "Sqrt" 1 POSITIVE => |n| unary(n, &table::SQRT, &[]),
+    "" "SwiGLU" 28 GATED => swiglu,
     "" "Swish" 24 UNARY => |n| { let a = n.float("alpha", 1.0)?; unary(n, &table::SWISH, &[a as f64]) },
     "" "Tan" 7 UNARY => |n| unary(n, &table::TAN, &[]),
     "" "Tanh" 1 UNARY => |n| unary(n, &table::TANH, &[]),
@@ -273,6 +284,10 @@ const OLD_SLOPES: &[Case] = &[
     case(&[], &[Floats(&[2, 3]), Floats(&[1])]).at(6),
 ];
 const UNARY: &[Case] = &[case(&[], &[Floats(&[3, 5, 7])]), case(&[], &[Range(&[9], -20.0, 20.0)])];
+const GATED: &[Case] = &[
+    case(&[], &[Floats(&[3, 5]), Floats(&[3, 5])]).at(28),
+    case(&[("alpha", Float(1.7))], &[Range(&[9], -20.0, 20.0), Floats(&[9])]).at(28),
+];
 const STEPS: &[Case] = &[case(&[], &[Range(&[3, 5], -4.3, 4.3)])];
 const SIGNS: &[Case] = &[
     case(&[], &[Range(&[3, 5], -4.3, 4.3)]),

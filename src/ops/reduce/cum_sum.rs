@@ -28,23 +28,27 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
 }
 
 /// The one axis that input 1 gives.
-fn single(given: &[i64], rank: usize) -> Result<usize> {
+pub(super) fn single(given: &[i64], rank: usize) -> Result<usize> {
     let [at] = given else { return Err(Error::model("the axis is no scalar")) };
     axis(*at, rank)
 }
 
-impl CumSum {
-    /// Runs `sum` over each line of `length` elements, `inner` apart.
-    fn scan<T: Copy + Default>(&self, list: &mut [T], length: usize, inner: usize, add: impl Fn(T, T) -> T) {
-        for line in 0..list.len() / length.max(1) {
-            let base = line / inner * length * inner + line % inner;
-            let mut sum = T::default();
-            for k in 0..length {
-                let at = base + if self.how.reverse { length - 1 - k } else { k } * inner;
-                let next = add(sum, list[at]);
-                list[at] = if self.how.exclusive { sum } else { next };
-                sum = next;
-            }
+/// Runs `join` over each line of `length` elements, `inner` apart, from `first` on.
+pub(super) fn scan<T: Copy>(
+    how: Running,
+    list: &mut [T],
+    (length, inner): (usize, usize),
+    first: T,
+    join: impl Fn(T, T) -> T,
+) {
+    for line in 0..list.len() / length.max(1) {
+        let base = line / inner * length * inner + line % inner;
+        let mut sum = first;
+        for k in 0..length {
+            let at = base + if how.reverse { length - 1 - k } else { k } * inner;
+            let next = join(sum, list[at]);
+            list[at] = if how.exclusive { sum } else { next };
+            sum = next;
         }
     }
 }
@@ -60,18 +64,18 @@ impl Operator for CumSum {
     fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
         let at = single(&inputs.required(1)?.to_i64s()?, x.rank())?;
-        let (length, inner) = (x.shape()[at], x.shape()[at + 1..].iter().product::<usize>());
+        let line = (x.shape()[at], x.shape()[at + 1..].iter().product::<usize>());
         if x.is_empty() {
             return Ok(vec![x.clone()]);
         }
         let result = if x.dtype().is_float() {
             let mut list = x.to_f64s()?;
-            self.scan(&mut list, length, inner, |sum, x| sum + x);
+            scan(self.how, &mut list, line, 0.0, |sum, x| sum + x);
             Tensor::new(x.shape(), list)?
         } else {
             let wide = cast(x, DType::I64, true)?;
             let mut list = wide.as_slice::<i64>()?.to_vec();
-            self.scan(&mut list, length, inner, |sum, x| sum.wrapping_add(x));
+            scan(self.how, &mut list, line, 0, |sum: i64, x| sum.wrapping_add(x));
             Tensor::new(x.shape(), list)?
         };
         Ok(vec![cast(&result, x.dtype(), true)?])

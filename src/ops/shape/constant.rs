@@ -17,12 +17,21 @@ pub struct Constant {
 
 fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(0..=0)?;
-    let names =
-        ["value", "value_float", "value_floats", "value_int", "value_ints", "value_string", "value_strings"];
+    // A sparse tensor is read as a dense one.
+    let names = [
+        "value",
+        "sparse_value",
+        "value_float",
+        "value_floats",
+        "value_int",
+        "value_ints",
+        "value_string",
+        "value_strings",
+    ];
     let found = names
         .iter()
         .find_map(|name| node.get(name))
-        .ok_or_else(|| Error::unsupported("a constant without a dense value"))?;
+        .ok_or_else(|| Error::model("a constant without a value"))?;
     let value = match found {
         Attribute::Tensor(tensor) => tensor.clone(),
         Attribute::Float(value) => Tensor::scalar(*value),

@@ -1,5 +1,5 @@
-//! [Pad](https://onnx.ai/onnx/operators/onnx__Pad.html), versions 2, 11, 13, 18, 19, 21: elements before and
-//! behind each axis.
+//! [Pad](https://onnx.ai/onnx/operators/onnx__Pad.html), versions 1, 2, 11, 13, 18, 19, 21: elements before
+//! and behind each axis.
 //!
 //! Inputs: data, pads (begins, then ends; negative ones crop), and optionally the constant (default 0) and
 //! axes. The first two options were attributes before version 11. Where both crop and pad are asked of an
@@ -14,7 +14,7 @@ use crate::tensor::index::{axes, strides};
 use crate::tensor::{Tensor, cast, element_count};
 use std::sync::Arc;
 
-pub const DEF: OpDef = OpDef { domain: "", name: "Pad", since: 2, parse, cases: CASES };
+pub const DEF: OpDef = OpDef { domain: "", name: "Pad", since: 1, parse, cases: CASES };
 
 /// Where the elements beyond the edges come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ const MAX_BOXES: usize = 32;
 
 fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     if node.version < 11 {
-        node.ints_to_input("pads", 1)?;
+        node.ints_to_input(if node.version < 2 { "paddings" } else { "pads" }, 1)?;
         let value = node.float("value", 0.0)?;
         node.inputs.resize(2, Input::Absent);
         node.inputs.push(Input::Constant(Tensor::scalar(value)));
@@ -295,4 +295,5 @@ const CASES: &[Case] = &[
     case(&[("mode", Text("edge"))], &[Floats(&[1, 3, 2, 5]), Known(&[0, 0, 1, 3, 0, 0, 2, 1])]),
     case(&[("mode", Text("wrap"))], &[I64(&[2, 3]), Known(&[1, 2, 0, 1])]),
     case(&[("pads", Ints(&[0, 2, 1, 0])), ("value", Float(0.5))], &[Floats(&[2, 3])]).at(10),
+    case(&[("paddings", Ints(&[1, 0, 0, 2]))], &[Floats(&[2, 3])]).at(1),
 ];

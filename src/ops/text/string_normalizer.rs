@@ -3,7 +3,7 @@
 
 use crate::base::{EvalPrecision, Fact, Infer, Operands};
 use crate::error::{Error, Result};
-use crate::ops::{Attribute, NodeView, OpDef, Operator};
+use crate::ops::{NodeView, OpDef, Operator};
 use crate::tensor::{DType, Tensor};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -45,13 +45,7 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
         _ => Case::Kept,
     };
     let exact = node.flag("is_case_sensitive", false)?;
-    let words = match node.get("stopwords") {
-        Some(Attribute::Strings(words)) => words.clone(),
-        None => vec![],
-        Some(other) => {
-            return Err(Error::model(format!("attribute 'stopwords' is {other}, not a list of strings")));
-        }
-    };
+    let words = node.strings("stopwords")?.unwrap_or_default();
     let stop_words = words.into_iter().map(|word| if exact { word } else { word.to_lowercase() }).collect();
     Ok(Arc::new(StringNormalizer { case, exact, stop_words }))
 }

@@ -3,7 +3,7 @@
 
 use crate::base::{EvalPrecision, Fact, Infer, Operands};
 use crate::error::{Error, Result};
-use crate::ops::{Attribute, NodeView, OpDef, Operator};
+use crate::ops::{NodeView, OpDef, Operator};
 use crate::tensor::{DType, Tensor, zeros};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -51,13 +51,7 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     let starts = node.sizes("ngram_counts")?.ok_or_else(|| missing("ngram_counts"))?;
     let places = node.sizes("ngram_indexes")?.ok_or_else(|| missing("ngram_indexes"))?;
     let weights = node.floats("weights")?;
-    let strings = match node.get("pool_strings") {
-        Some(Attribute::Strings(list)) => Some(list.clone()),
-        None => None,
-        Some(other) => {
-            return Err(Error::model(format!("attribute 'pool_strings' is {other}, not a list of strings")));
-        }
-    };
+    let strings = node.strings("pool_strings")?;
     let (words, tokens) = match (strings, node.ints("pool_int64s")?) {
         (Some(list), None) => {
             let mut words: HashMap<String, i64> = HashMap::new();
