@@ -320,3 +320,55 @@ fn sequences_go_in_and_come_out() {
     let error = onnx::read_value(&path, &ValueType::Tensor(DType::F32).sequence().sequence()).unwrap_err();
     assert!(error.to_string().contains("list.pb"), "{error}");
 }
+
+/// `out = -kept(exp(x))`: what of it is beyond a limit, so that only a run knows how many there are.
+fn kept_elements() -> ModelProto {
+    let mut keep = node("Compress", &["e", "large"], &["kept"]);
+    keep.attribute.push(AttributeProto {
+        name: "axis".into(),
+        type_: AttributeType::INT.into(),
+        i: 0,
+        ..Default::default()
+    });
+    let nodes = vec![
+        node("Exp", &["x"], &["e"]),
+        node("Greater", &["e", "limit"], &["large"]),
+        keep,
+        node("Neg", &["kept"], &["negative"]),
+        node("Add", &["negative", "limit"], &["out"]),
+    ];
+    let mut all = graph(&[value("x", F32, &[6])], nodes, &[value("out", F32, &[-1]), value("e", F32, &[6])]);
+    all.initializer = vec![floats("limit", &[1.0])];
+    model(all)
+}
+
+#[test]
+fn what_is_around_a_shape_that_depends_on_data_runs_on_the_device() {
+    let Some(device) = test_device() else { return };
+    let read = || onnx::read_bytes(&kept_elements().write_to_bytes().unwrap(), None, "test").unwrap();
+    let session = Session::builder().device(device.clone()).build(read()).unwrap();
+    let on_cpu = Session::builder().build(read()).unwrap();
+    for x in [[1.0, -1.0, 2.0, 0.5, -3.0, 0.0], [-1.0; 6], [0.5; 6], [3.0, -1.0, 2.0, 0.5, -3.0, 0.0]] {
+        let inputs = session.bind(&[("x", tensor(&x))]).unwrap();
+        let prepared = session.prepare(&inputs).unwrap();
+        assert!(prepared.plan.is_none(), "one plan can't be made of it");
+        let found = session.run_prepared(&prepared, &inputs).unwrap();
+        let expected = on_cpu.run(&[("x", tensor(&x))]).unwrap();
+        for ((name, found), (_, expected)) in found.iter().zip(&expected) {
+            assert_eq!(found.shape(), expected.shape(), "{name}");
+            let (found, expected) = (found.to_f64s().unwrap(), expected.to_f64s().unwrap());
+            // A few units of float32's exponential, of at most e³.
+            let near = |(x, y): (&f64, &f64)| (x - y).abs() <= 1e-5;
+            assert!(found.iter().zip(&expected).all(near), "{name}: {found:?} {expected:?}");
+        }
+        let plans = prepared.plans();
+        assert_eq!(plans.len(), 2, "before and after");
+        let some = x.iter().any(|&x: &f32| x > 0.0);
+        assert!(plans[0].dispatches().count() > 0 && (plans[1].dispatches().count() > 0) == some);
+        let fallbacks: Vec<String> = prepared.fallbacks().into_iter().map(|(_, op, _)| op).collect();
+        assert_eq!(fallbacks, ["Compress"]);
+    }
+    let strict = Session::builder().device(device).strict(true).build(read()).unwrap();
+    let error = strict.run(&[("x", tensor(&[0.0; 6]))]).unwrap_err().to_string();
+    assert!(error.contains("(Compress)") && error.contains("would run on the CPU"), "{error}");
+}

@@ -16,11 +16,10 @@ use std::collections::HashMap;
 type Port<'a> = (&'a str, &'a [i64]);
 
 fn port((name, dims): &Port) -> ValueInfoProto {
-    let dim =
-        |&size: &i64| Dimension { value: Some(dimension::AnyTensor::DimValue(size)), ..Default::default() };
+    let dim = |&size: &i64| Dimension { value: Some(dimension::Value::DimValue(size)), ..Default::default() };
     let shape = TensorShapeProto { dim: dims.iter().map(dim).collect(), ..Default::default() };
     let tensor = type_proto::Tensor { elem_type: 1, shape: Some(shape).into(), ..Default::default() };
-    let kind = TypeProto { value: Some(type_proto::AnyTensor::TensorType(tensor)), ..Default::default() };
+    let kind = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
     ValueInfoProto { name: name.to_string(), type_: Some(kind).into(), ..Default::default() }
 }
 

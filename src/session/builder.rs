@@ -13,7 +13,7 @@ use crate::plan::{Plan, VariantPolicy};
 use crate::tensor::Tensor;
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Changes a plan after it was made, knowing the inputs that it was made for.

@@ -25,8 +25,8 @@ use crate::onnx;
 use crate::plan::mode_of;
 use crate::tensor::{DType, Tensor};
 use crate::value::ValueType;
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 /// What a caller must know of an input or output.
 #[derive(Debug, Clone, PartialEq)]

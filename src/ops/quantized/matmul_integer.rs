@@ -134,7 +134,9 @@ impl Engine for MatMulInteger {
             accumulate::shape(&accumulate::matmul(), a.shape(), b.shape()).map_err(
                 |problem| match problem {
                     Infer::Error(error) => error,
-                    Infer::NeedsValue(_) => Error::internal("a product that needs a value"),
+                    Infer::NeedsValue(_) | Infer::DependsOnData(_) => {
+                        Error::internal("a product that needs a value")
+                    }
                 },
             )?;
         Ok(Some(vec![Tensor::new(shape, sums)?]))

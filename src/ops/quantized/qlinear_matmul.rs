@@ -72,7 +72,7 @@ impl QLinearMatMul {
 fn integer_shape(a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
     accumulate::shape(&accumulate::matmul(), a, b).map_err(|problem| match problem {
         Infer::Error(error) => error,
-        Infer::NeedsValue(_) => Error::internal("a product that needs a value"),
+        Infer::NeedsValue(_) | Infer::DependsOnData(_) => Error::internal("a product that needs a value"),
     })
 }
 
