@@ -196,7 +196,7 @@ pub async fn adapters_async() -> Vec<AdapterInfo> {
 /// The adapter that a selection means; `None` is the CPU.
 ///
 /// Errors, with the list of adapters: none matches (device), or several match a name (usage).
-pub async fn select(selection: &Selection) -> Result<Option<Found>> {
+pub async fn select_async(selection: &Selection) -> Result<Option<Found>> {
     if *selection == Selection::Cpu {
         return Ok(None);
     }

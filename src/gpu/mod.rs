@@ -30,14 +30,14 @@ mod time_limits;
 mod timing;
 mod turn;
 
-pub use adapter::{AdapterInfo, DeviceType, Found, Selection, select};
+pub use adapter::{AdapterInfo, DeviceType, Found, Selection};
 pub use bindings::{Bindings, Made};
 pub use constants::Constants;
 pub use device::GpuDevice;
 pub use execution::{After, Evaluate, Execution, PlaceBytes, Values};
 pub use limits::LimitsOption;
 pub use measure::Measured;
-pub use native::{adapters, measure};
+pub use native::{adapters, measure, select};
 pub use pipelines::Pipelines;
 pub use probe::POISON;
 pub use tensor::GpuTensor;

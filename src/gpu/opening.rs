@@ -1,6 +1,6 @@
 //! Opening a device: what is asked of the adapter, and what is made of its answer.
 
-use super::adapter::{Compiler, Found, Selection, select};
+use super::adapter::{Compiler, Found, Selection, select_async};
 use super::device::{GpuDevice, Inner};
 use super::faults::{Faults, describe, lock};
 use super::limits::LimitsOption;
@@ -61,7 +61,7 @@ async fn opened(
 impl GpuDevice {
     /// [`GpuDevice::open`], without blocking.
     pub async fn open_async(selection: &Selection, limits: &LimitsOption) -> Result<Option<Self>> {
-        let Some(found) = select(selection).await? else { return Ok(None) };
+        let Some(found) = select_async(selection).await? else { return Ok(None) };
         Self::request(found, limits, TimeLimits::from_env()?).await.map(Some)
     }
 

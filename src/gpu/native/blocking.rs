@@ -3,7 +3,7 @@
 use super::block_on;
 use crate::base::Precision;
 use crate::error::Result;
-use crate::gpu::adapter::{self, AdapterInfo, Selection};
+use crate::gpu::adapter::{self, AdapterInfo, Found, Selection};
 use crate::gpu::bindings::{Bindings, Made};
 use crate::gpu::constants::Constants;
 use crate::gpu::device::GpuDevice;
@@ -19,6 +19,13 @@ use std::time::Duration;
 /// What is known of every adapter, the best first. Empty without a Vulkan loader or adapter, never an error.
 pub fn adapters() -> Vec<AdapterInfo> {
     block_on(adapter::adapters_async())
+}
+
+/// The adapter that a selection means; `None` is the CPU.
+///
+/// Errors, with the list of adapters: none matches (device), or several match a name (usage).
+pub fn select(selection: &Selection) -> Result<Option<Found>> {
+    block_on(adapter::select_async(selection))
 }
 
 /// Measures an open device: well under a second.

@@ -18,7 +18,7 @@ pub(super) use detached::{Unfinished, each};
 pub(super) use signal::{Missed, signal};
 pub(super) use translate::precompile_while;
 
-pub use blocking::{adapters, measure};
+pub use blocking::{adapters, measure, select};
 
 /// Runs work on a device to its end.
 fn block_on<T>(work: impl Future<Output = T>) -> T {
