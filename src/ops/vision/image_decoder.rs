@@ -31,6 +31,7 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
 }
 
 impl ImageDecoder {
+    #[cfg(feature = "image")]
     fn channels(self) -> usize {
         if self == ImageDecoder::Grayscale { 1 } else { 3 }
     }
