@@ -63,7 +63,8 @@ impl TreeEnsembleClassifier {
         let base = |class: usize| self.base.get(class).copied().unwrap_or(0.0);
         if let Some(only) = self.only {
             let score = votes[only].unwrap_or(0.0) + base(0);
-            let least = if self.all_positive { 0.5 } else { 0.0 };
+            // Of the score as it is given out: 0.1 and 0.4 in float32 are 0.5 there.
+            let class = usize::from(score as f32 > if self.all_positive { 0.5 } else { 0.0 });
             let mut scores = match (only, self.all_positive && self.post != PostTransform::Logistic) {
                 (1, _) => vec![0.0, score],
                 (_, true) => vec![1.0 - score, score],
@@ -73,7 +74,7 @@ impl TreeEnsembleClassifier {
             if only == 1 || !matches!(self.post, PostTransform::Softmax | PostTransform::SoftmaxZero) {
                 self.post.apply(&mut scores);
             }
-            return (usize::from(score > least), scores);
+            return (class, scores);
         }
         let mut scores: Vec<f64> = (0..classes).map(|k| votes[k].unwrap_or(0.0) + base(k)).collect();
         let class = match scores[..] {

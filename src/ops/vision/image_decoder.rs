@@ -1,8 +1,9 @@
 //! [ImageDecoder](https://onnx.ai/onnx/operators/onnx__ImageDecoder.html), version 20: a picture's file,
 //! decoded to `[height, width, channels]` of uint8. What is no picture is one without pixels.
 //!
-//! BMP, JPEG, PNG, PNM, TIFF and WebP are decoded, not JPEG 2000. The orientation that a camera noted is not
-//! applied. The output's size depends on the elements.
+//! BMP, PNG, PNM, TIFF and WebP are decoded. JPEG is refused: ONNX fixes how its colours are interpolated, as
+//! libjpeg-turbo does it, and the decoder here is off by up to two levels. JPEG 2000 has no decoder. The
+//! orientation that a camera noted is not applied. The output's size depends on the elements.
 
 use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands};
 use crate::error::{Error, Result};
@@ -30,15 +31,21 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
 }
 
 impl ImageDecoder {
+    #[cfg(feature = "image")]
     fn channels(self) -> usize {
         if self == ImageDecoder::Grayscale { 1 } else { 3 }
     }
 
     #[cfg(feature = "image")]
     fn decoded(self, stream: &[u8]) -> Result<Tensor> {
-        // The first box of a JPEG 2000 file, and what a bare stream of one begins with.
-        if stream.starts_with(b"\0\0\0\x0cjP  ") || stream.starts_with(&[0xff, 0x4f, 0xff, 0x51]) {
-            return Err(Error::unsupported("a picture in JPEG 2000").remedy("give it as PNG or JPEG"));
+        // What the files of each begin with; of JPEG 2000 also a bare stream.
+        const REFUSED: [(&[u8], &str); 3] = [
+            (&[0xff, 0xd8, 0xff], "JPEG, whose pixels would be off by up to two levels"),
+            (b"\0\0\0\x0cjP  ", "JPEG 2000"),
+            (&[0xff, 0x4f, 0xff, 0x51], "JPEG 2000"),
+        ];
+        if let Some((_, name)) = REFUSED.iter().find(|row| stream.starts_with(row.0)) {
+            return Err(Error::unsupported(format!("a picture in {name}")).remedy("give it as PNG"));
         }
         let Some(picture) = crate::image::decoded(stream)? else {
             return Tensor::new([0, 0, self.channels()], Vec::<u8>::new());
