@@ -321,6 +321,9 @@ fn sequences_go_in_and_come_out() {
     assert!(error.to_string().contains("list.pb"), "{error}");
 }
 
+/// More than an input may have whose elements become part of a plan.
+const SIZE: i64 = 1500;
+
 /// `out = -kept(exp(x))`: what of it is beyond a limit, so that only a run knows how many there are.
 fn kept_elements() -> ModelProto {
     let mut keep = node("Compress", &["e", "large"], &["kept"]);
@@ -337,7 +340,8 @@ fn kept_elements() -> ModelProto {
         node("Neg", &["kept"], &["negative"]),
         node("Add", &["negative", "limit"], &["out"]),
     ];
-    let mut all = graph(&[value("x", F32, &[6])], nodes, &[value("out", F32, &[-1]), value("e", F32, &[6])]);
+    let mut all =
+        graph(&[value("x", F32, &[SIZE])], nodes, &[value("out", F32, &[-1]), value("e", F32, &[SIZE])]);
     all.initializer = vec![floats("limit", &[1.0])];
     model(all)
 }
@@ -348,7 +352,9 @@ fn what_is_around_a_shape_that_depends_on_data_runs_on_the_device() {
     let read = || onnx::read_bytes(&kept_elements().write_to_bytes().unwrap(), None, "test").unwrap();
     let session = Session::builder().device(device.clone()).build(read()).unwrap();
     let on_cpu = Session::builder().build(read()).unwrap();
+    let repeated = |part: [f32; 6]| -> Vec<f32> { part.into_iter().cycle().take(SIZE as usize).collect() };
     for x in [[1.0, -1.0, 2.0, 0.5, -3.0, 0.0], [-1.0; 6], [0.5; 6], [3.0, -1.0, 2.0, 0.5, -3.0, 0.0]] {
+        let x = repeated(x);
         let inputs = session.bind(&[("x", tensor(&x))]).unwrap();
         let prepared = session.prepare(&inputs).unwrap();
         assert!(prepared.plan.is_none(), "one plan can't be made of it");
@@ -369,6 +375,6 @@ fn what_is_around_a_shape_that_depends_on_data_runs_on_the_device() {
         assert_eq!(fallbacks, ["Compress"]);
     }
     let strict = Session::builder().device(device).strict(true).build(read()).unwrap();
-    let error = strict.run(&[("x", tensor(&[0.0; 6]))]).unwrap_err().to_string();
+    let error = strict.run(&[("x", tensor(&repeated([0.0; 6])))]).unwrap_err().to_string();
     assert!(error.contains("(Compress)") && error.contains("would run on the CPU"), "{error}");
 }

@@ -117,6 +117,8 @@ models!(
     gtcrn,
     squeezenet_int8_qdq,
     smart_turn_v3_int8,
+    silero_vad,
+    silero_vad_ifless,
     xgb_regressor,
     treecl
 );
