@@ -110,6 +110,12 @@ fn devices() -> Vec<Device> {
     std::iter::once(Device::Cpu).chain(test_device().map(Device::from)).collect()
 }
 
+/// The same, with a GPU that no other test copies to or from.
+fn own_devices() -> Vec<Device> {
+    let own = || GpuDevice::open(&Selection::Gpu, &LimitsOption::Adapter).unwrap().unwrap();
+    std::iter::once(Device::Cpu).chain(test_device().map(|_| own().into())).collect()
+}
+
 fn bits(tensor: &Tensor) -> (DType, Vec<usize>, Vec<u8>) {
     (tensor.dtype(), tensor.shape().to_vec(), tensor.bytes().to_vec())
 }
@@ -258,7 +264,7 @@ fn an_output_in_another_layout_goes_in_again() {
 fn a_loop_on_the_device_copies_nothing_and_takes_no_more_memory() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/models/tiny/decoder/model.onnx");
     let first = tensor(&[1, 9, 16]);
-    for device in devices() {
+    for device in own_devices() {
         let session = Session::builder().device(device).load(path).unwrap();
         let mut host = first.clone();
         for _ in 0..6 {
@@ -290,7 +296,7 @@ fn a_language_models_cache_stays_on_the_device() {
     let tokens = [18i64, 47, 56, 57, 58];
     let empty = || Tensor::new([1, 2, 0, 32], Vec::<f32>::new()).unwrap();
     let token = |id: i64| Tensor::new([1, 1], vec![id]).unwrap();
-    for device in devices() {
+    for device in own_devices() {
         let session = Session::builder().device(device).load(folder.join("model.onnx")).unwrap();
         let mut past: HashMap<&str, Tensor> = caches.iter().map(|(past, _)| (&**past, empty())).collect();
         let mut expected = vec![];

@@ -18,6 +18,11 @@ pub struct JsonOption {
 }
 
 impl JsonOption {
+    /// Whether a JSON document is asked for at all.
+    pub fn is_wanted(&self) -> bool {
+        self.json.is_some()
+    }
+
     /// Whether standard output is to be the JSON document and nothing else.
     pub fn to_stdout(&self) -> bool {
         self.json.as_deref() == Some(Path::new("-"))

@@ -37,7 +37,9 @@ pub fn show(model: &Path, error: Error, json: &JsonOption) -> Result<Error> {
     // A model that is wrong in another way too is left to the first error.
     let Ok(errors) = onnx::missing(model) else { return Ok(error) };
     let missing = grouped(&errors);
-    if missing.is_empty() {
+    // The error itself says all that there is of one node.
+    let single = missing.len() == 1 && missing.iter().all(|one| one.count == 1);
+    if missing.is_empty() || single && !json.is_wanted() {
         return Ok(error);
     }
     let nodes: usize = missing.iter().map(|one| one.count).sum();

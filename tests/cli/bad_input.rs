@@ -58,6 +58,28 @@ fn operators_that_are_not_known() {
     no_model(&path, &["nowhere"]);
 }
 
+/// Of a model that lacks several things all are listed, and it can't be inspected all the same.
+#[test]
+fn inspect_lists_all_that_is_missing() {
+    let folder = folder("missing");
+    let path = folder.join("model.onnx");
+    let nodes = vec![
+        node("Frobnicate", &["x"], &["a"]),
+        with_int(node("Relu", &["a"], &["b"]), "strangeness", 1),
+        node("Frobnicate", &["b"], &["y"]),
+    ];
+    save(&path, nodes, vec![value("x", &["3"])], vec![value("y", &["3"])], vec![]);
+    let output = sardonyx(&["inspect", text_of(&path)]);
+    assert_eq!(output.status.code(), Some(2));
+    let list = text(&output.stdout);
+    assert!(list.contains("2 × Frobnicate: ") && list.contains("'strangeness'"), "{list}");
+    assert!(text(&output.stderr).contains("3 of the model's nodes can't be run"), "{}", text(&output.stderr));
+    let output = sardonyx(&["inspect", text_of(&path), "--json", "-"]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &document["missing"][0]["count"]), (Some(2), &Value::from(2)));
+    refused(&["run", text_of(&path)], &["Frobnicate", "model.onnx"]);
+}
+
 #[test]
 fn external_data_that_are_missing_or_elsewhere() {
     let folder = folder("external");
