@@ -117,7 +117,8 @@ fn same(
         // Floats of 8 and 4 bits.
         let have = got.to_f64s().map_err(|error| error.to_string())?;
         let same = |at: usize, want: &String| {
-            want.parse().is_ok_and(|want: f64| have[at] == want || have[at].is_nan() && want.is_nan())
+            // Written as the shortest float32.
+            want.parse().is_ok_and(|want: f32| have[at] as f32 == want || have[at].is_nan() && want.is_nan())
         };
         return match pairs().find(|(at, want)| !same(*at, want)) {
             Some((at, want)) => Err(format!("element {at} is {} instead of {want}", have[at])),
