@@ -144,15 +144,28 @@ fn errors_name_the_node_and_the_operator() {
 }
 
 #[test]
-fn only_tensors_go_in_and_out() {
-    let mut sequence = model(vec![node("Relu", &["x"], &["y"])]);
-    let kind =
-        TypeProto { value: Some(type_proto::Value::SequenceType(Default::default())), ..Default::default() };
-    sequence.graph.as_mut().unwrap().output[0].type_ = Some(kind).into();
-    assert!(message(&sequence).starts_with("'y': is a sequence"));
+fn what_goes_in_and_out_has_a_type_that_is_held() {
+    let typed = |value: type_proto::Value| {
+        let mut whole = model(vec![node("Relu", &["x"], &["y"])]);
+        let kind = TypeProto { value: Some(value), ..Default::default() };
+        whole.graph.as_mut().unwrap().output[0].type_ = Some(kind).into();
+        whole
+    };
+    let sparse = typed(type_proto::Value::SparseTensorType(Default::default()));
+    assert!(message(&sparse).starts_with("'y': is a sparse tensor"));
+    let item = typed_as_tensor(1);
+    let list = type_proto::Sequence { elem_type: Some(item).into(), ..Default::default() };
+    let read = load(&typed(type_proto::Value::SequenceType(list.into()))).unwrap().graph;
+    let kind = read.value(read.outputs[0]).other.as_ref().map(ToString::to_string);
+    assert_eq!(kind.as_deref(), Some("sequence(float32 tensor)"));
     let mut untyped = model(vec![node("Relu", &["x"], &["y"])]);
     untyped.graph.as_mut().unwrap().input[0].type_ = None.into();
     assert!(message(&untyped).starts_with("'x': the graph input has no type"));
+}
+
+fn typed_as_tensor(elem_type: i32) -> TypeProto {
+    let tensor = type_proto::Tensor { elem_type, ..Default::default() };
+    TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() }
 }
 
 fn function(name: &str, body: Vec<NodeProto>) -> FunctionProto {
