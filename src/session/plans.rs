@@ -3,10 +3,10 @@
 use super::segments::Segments;
 use super::{Prepared, Session};
 use crate::base::EvalPrecision;
-use crate::base::{Capabilities, Fact};
+use crate::base::{Capabilities, Fact, held};
 use crate::cpu::program::Program;
 use crate::error::{Error, Result, Setting};
-use crate::graph::{Graph, ValueId};
+use crate::graph::{Graph, Node, ValueId};
 use crate::plan::{self, Inference, PlanRequest, VariantPolicy};
 use crate::tensor::{DType, Tensor};
 use std::collections::{HashMap, HashSet};
@@ -167,7 +167,7 @@ impl Session {
         inputs: &HashMap<ValueId, Fact>,
         by_value: &HashSet<ValueId>,
     ) -> Result<Result<Prepared, Vec<ValueId>>> {
-        let program = match plan::infer(graph, &facts_of(inputs, by_value))? {
+        let program = match plan::infer(graph, &facts_of(graph, inputs, by_value, self.mode())?)? {
             Inference::Complete(facts) => self.program(graph, Some(facts))?,
             Inference::NeedsInputs(more) => return Ok(Err(more)),
             Inference::DependsOnData { .. } => self.program(graph, None)?,
@@ -200,7 +200,7 @@ impl Session {
         planner: &Planner,
     ) -> Result<Result<Prepared, Vec<ValueId>>> {
         let made_for = key(graph, inputs, by_value);
-        let partial = match plan::infer_partly(graph, &facts_of(inputs, by_value))? {
+        let partial = match plan::infer_partly(graph, &facts_of(graph, inputs, by_value, self.mode())?)? {
             Ok(partial) => partial,
             Err(more) => return Ok(Err(more)),
         };
@@ -287,11 +287,25 @@ fn given(inputs: &HashMap<ValueId, Tensor>) -> HashMap<ValueId, Fact> {
     inputs.iter().map(|(&id, tensor)| (id, Fact::of(tensor))).collect()
 }
 
-/// The inputs' facts: with their elements only where a shape depends on them.
-fn facts_of(inputs: &HashMap<ValueId, Fact>, by_value: &HashSet<ValueId>) -> HashMap<ValueId, Fact> {
-    let known = |(&id, fact): (&ValueId, &Fact)| match by_value.contains(&id) {
-        true => (id, fact.clone()),
-        false => (id, Fact::new(fact.dtype, fact.shape.clone())),
+/// The inputs' facts: with their elements only where a shape depends on them. Those are as the mode holds them,
+/// but where a node takes them for what they say (scales, the ends of a range).
+fn facts_of(
+    graph: &Graph,
+    inputs: &HashMap<ValueId, Fact>,
+    by_value: &HashSet<ValueId>,
+    mode: EvalPrecision,
+) -> Result<HashMap<ValueId, Fact>> {
+    let says = |id: ValueId| {
+        let reads = |node: &Node| {
+            let mut inputs = node.inputs.iter().enumerate();
+            inputs.any(|(index, input)| *input == Some(id) && node.op.by_value(index))
+        };
+        graph.nodes.iter().any(reads)
+    };
+    let known = |(&id, fact): (&ValueId, &Fact)| {
+        let value = fact.value.as_ref().filter(|_| by_value.contains(&id));
+        let value = value.map(|value| if says(id) { Ok(value.clone()) } else { held(value, mode) });
+        Ok((id, Fact { value: value.transpose()?, ..Fact::new(fact.dtype, fact.shape.clone()) }))
     };
     inputs.iter().map(known).collect()
 }

@@ -9,7 +9,7 @@ use crate::base::{EvalPrecision, Fact, Infer, Operands};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{NodeView, OpDef, Operator, single};
-use crate::tensor::{DType, Real, Tensor, allocate};
+use crate::tensor::{DType, Tensor, allocate};
 use std::sync::Arc;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "NonMaxSuppression", since: 10, parse, cases: CASES };
@@ -27,30 +27,30 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
 
 /// A box by its lower and upper corners.
 #[derive(Debug, Clone, Copy)]
-struct Corners<T> {
-    low: [T; 2],
-    high: [T; 2],
+struct Corners {
+    low: [f64; 2],
+    high: [f64; 2],
 }
 
-impl<T: Real> Corners<T> {
-    fn of(given: [T; 4], centred: bool) -> Self {
+impl Corners {
+    fn of(given: [f64; 4], centred: bool) -> Self {
         let [a, b, c, d] = given;
-        let half = |size: T| size / T::of(2.0);
+        let half = |size: f64| size / 2.0;
         if centred {
             return Self { low: [a - half(c), b - half(d)], high: [a + half(c), b + half(d)] };
         }
-        let ordered = |x: T, y: T| if x >= y { (y, x) } else { (x, y) };
+        let ordered = |x: f64, y: f64| if x >= y { (y, x) } else { (x, y) };
         let ((y0, y1), (x0, x1)) = (ordered(a, c), ordered(b, d));
         Self { low: [x0, y0], high: [x1, y1] }
     }
 
-    fn area(&self) -> T {
+    fn area(&self) -> f64 {
         (self.high[0] - self.low[0]) * (self.high[1] - self.low[1])
     }
 
     /// Whether the intersection of two boxes is more than this part of their union.
-    fn overlaps(&self, other: &Self, most: T) -> bool {
-        let zero = T::default();
+    fn overlaps(&self, other: &Self, most: f64) -> bool {
+        let zero = 0.0;
         let side = |axis: usize| {
             let (low, high) = (self.low[axis], self.high[axis]);
             let low = if other.low[axis] > low { other.low[axis] } else { low };
@@ -96,7 +96,7 @@ impl NonMaxSuppression {
     }
 
     /// (image, class, box) of what is kept, one after the other.
-    fn selected<T: Real>(&self, boxes: &Tensor, scores: &Tensor, limits: &Limits) -> Result<Vec<i64>> {
+    fn selected(&self, boxes: &Tensor, scores: &Tensor, limits: &Limits) -> Result<Vec<i64>> {
         let (list, weights) = (boxes.to_f64s()?, scores.to_f64s()?);
         let (count, classes) = (boxes.shape()[1], scores.shape()[1]);
         let mut all = vec![];
@@ -109,14 +109,14 @@ impl NonMaxSuppression {
             candidates.extend((0..count).filter(|&at| limits.score.is_none_or(|least| scores[at] > least)));
             // Of equal scores the first comes first.
             candidates.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
-            let mut kept: Vec<Corners<T>> = vec![];
+            let mut kept: Vec<Corners> = vec![];
             for at in candidates {
                 if kept.len() >= limits.most {
                     break;
                 }
                 let given: [f64; 4] = std::array::from_fn(|k| list[(image * count + at) * 4 + k]);
-                let corners = Corners::of(given.map(T::of), self.centred);
-                if !kept.iter().any(|other| corners.overlaps(other, T::of(limits.overlap))) {
+                let corners = Corners::of(given, self.centred);
+                if !kept.iter().any(|other| corners.overlaps(other, limits.overlap)) {
                     kept.push(corners);
                     all.extend([image as i64, (row % classes) as i64, at as i64]);
                 }
@@ -131,12 +131,8 @@ impl NonMaxSuppression {
         };
         Self::check(boxes.shape(), scores.shape())?;
         let limits = Limits::of(most, overlap, score)?;
-        // As declared: whether an overlap is above the threshold may hang on the rounding.
-        if boxes.dtype() == DType::F64 {
-            self.selected::<f64>(boxes, scores, &limits)
-        } else {
-            self.selected::<f32>(boxes, scores, &limits)
-        }
+        // In float64 whatever the type is: what is kept hangs on the boxes then and not on a rounding.
+        self.selected(boxes, scores, &limits)
     }
 }
 

@@ -74,6 +74,10 @@ pub(super) fn lower(at: &mut dyn Lowering, op: &Attention) -> Result<(), Unsuppo
     if at.has_output(3) {
         return Err(Unsupported::new("attention that gives out its scores"));
     }
+    // ONNX has them in int64, which the kernel reads.
+    if at.has_input(LENGTHS) && at.fact(LENGTHS)?.dtype != DType::I64 {
+        return Err(Unsupported::new(format!("lengths in {}", at.fact(LENGTHS)?.dtype)));
+    }
     if op.precision == Some(DType::F64) {
         return Err(Unsupported::new("a softmax in float64"));
     }
