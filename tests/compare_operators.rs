@@ -123,12 +123,24 @@ fn trials(all: &'static [Values]) -> impl Iterator<Item = Trial> {
     })
 }
 
+/// What elements come to that float16 doesn't hold decides how many results these have, and which: two right
+/// answers in float16 and float32 may be of different sizes there.
+fn is_decided_by_float16(trial: &Trial) -> bool {
+    let deciding = ["NonZero ", "Unique ", "NonMaxSuppression "];
+    let beyond = [", beyond float16", ", huge", ", near the end of float32", ", tiny", ", subnormal"];
+    deciding.iter().any(|operator| trial.label.starts_with(operator))
+        && beyond.iter().any(|values| trial.label.ends_with(values))
+}
+
 /// Expects *same* of every case that the CPU runs.
 fn all_the_same(device: Option<GpuDevice>, precision: Precision) {
     let (mut wrong, mut tried, mut refused) = (vec![], 0, 0);
     for trial in trials(ALL) {
         if trial.outputs().is_none() {
             refused += 1;
+            continue;
+        }
+        if precision == Precision::F16 && is_decided_by_float16(&trial) {
             continue;
         }
         tried += 1;

@@ -363,7 +363,7 @@ fn what_does_not_fit_is_an_error_of_one_line() {
     let own = session.upload(&tensor(&[2, 3])).unwrap();
     let prepared = session.prepare_with(&Bindings::new().input("x", &own)).unwrap();
     let refused = |tensor: &DeviceTensor, part: &str| {
-        let error = session.run_with(&prepared, &Bindings::new().input("x", tensor)).err().expect("refused");
+        let error = session.run_with(&prepared, &Bindings::new().input("x", tensor)).expect_err("refused");
         assert!(error.kind() == ErrorKind::Input && error.to_string().starts_with("'x': "), "{error}");
         assert!(error.to_string().contains(part) && !error.to_string().contains('\n'), "{error}");
     };

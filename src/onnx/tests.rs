@@ -155,7 +155,7 @@ fn what_goes_in_and_out_has_a_type_that_is_held() {
     assert!(message(&sparse).starts_with("'y': is a sparse tensor"));
     let item = typed_as_tensor(1);
     let list = type_proto::Sequence { elem_type: Some(item).into(), ..Default::default() };
-    let read = load(&typed(type_proto::Value::SequenceType(list.into()))).unwrap().graph;
+    let read = load(&typed(type_proto::Value::SequenceType(list))).unwrap().graph;
     let kind = read.value(read.outputs[0]).other.as_ref().map(ToString::to_string);
     assert_eq!(kind.as_deref(), Some("sequence(float32 tensor)"));
     let mut untyped = model(vec![node("Relu", &["x"], &["y"])]);

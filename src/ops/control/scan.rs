@@ -87,7 +87,8 @@ fn slice(tensor: &Tensor, axis: usize, at: usize) -> Result<Tensor> {
     let mut shape = tensor.shape().to_vec();
     let mut strides = strides(&shape);
     let offset = strides[axis].saturating_mul(at);
-    (shape.remove(axis), strides.remove(axis));
+    shape.remove(axis);
+    strides.remove(axis);
     tensor.strided(shape, &strides, offset)
 }
 
@@ -95,7 +96,8 @@ fn slice(tensor: &Tensor, axis: usize, at: usize) -> Result<Tensor> {
 fn move_first(tensor: &Tensor, to: usize) -> Result<Tensor> {
     let (mut shape, mut order) = (tensor.shape().to_vec(), strides(tensor.shape()));
     let (size, stride) = (shape.remove(0), order.remove(0));
-    (shape.insert(to, size), order.insert(to, stride));
+    shape.insert(to, size);
+    order.insert(to, stride);
     tensor.strided(shape, &order, 0)
 }
 

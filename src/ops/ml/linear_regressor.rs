@@ -24,7 +24,7 @@ pub(super) struct Linear {
 
 impl Linear {
     pub fn new(coefficients: Vec<f64>, intercepts: Vec<f64>, results: usize) -> Result<Self> {
-        let whole = results > 0 && coefficients.len() % results == 0;
+        let whole = results > 0 && coefficients.len().is_multiple_of(results);
         if !whole || !intercepts.is_empty() && intercepts.len() != results {
             return Err(Error::model(format!(
                 "{} coefficients and {} intercepts for {results} results",

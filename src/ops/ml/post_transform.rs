@@ -33,7 +33,7 @@ fn probit(x: f64) -> f64 {
     let logarithm = ((1.0 - x) * (1.0 + x)).ln();
     let v = 2.0 / (std::f64::consts::PI * 0.147) + 0.5 * logarithm;
     let inverse = (-v + (v * v - logarithm / 0.147).sqrt()).sqrt();
-    1.41421356 * if x < 0.0 { -inverse } else { inverse }
+    std::f64::consts::SQRT_2 * if x < 0.0 { -inverse } else { inverse }
 }
 
 impl PostTransform {

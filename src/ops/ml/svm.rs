@@ -60,7 +60,7 @@ pub(super) struct Vectors {
 
 impl Vectors {
     pub fn new(list: Vec<f64>, count: usize) -> Result<Self> {
-        if count > 0 && (list.is_empty() || list.len() % count != 0) {
+        if count > 0 && (list.is_empty() || !list.len().is_multiple_of(count)) {
             return Err(Error::model(format!("{} numbers are not {count} support vectors", list.len())));
         }
         Ok(Self { list, count })

@@ -61,9 +61,9 @@ fn eval<const KEPT: usize>(
         let lists = (0..KEPT + 2).map(|list| inputs.required(2 + list * count + k)?.to_f64s());
         let lists = lists.collect::<Result<Vec<_>>>()?;
         let mut new: Vec<Vec<f64>> = (0..=KEPT).map(|_| allocate(tensor.len())).collect::<Result<_>>()?;
-        for at in 0..tensor.len() {
+        for (at, (&x, &gradient)) in lists[0].iter().zip(&lists[1]).enumerate() {
             let kept = std::array::from_fn(|other| lists[2 + other][at]);
-            let (value, others) = step(rate, before, lists[0][at], lists[1][at], kept);
+            let (value, others) = step(rate, before, x, gradient, kept);
             new[0].push(value);
             new[1..].iter_mut().zip(others).for_each(|(list, other)| list.push(other));
         }
