@@ -26,7 +26,7 @@ fn sequence(name: &str, dtype: i32) -> ValueInfoProto {
     let mut info = value(name, dtype, &[]);
     let of = std::mem::take(&mut info.type_);
     let list = type_proto::Sequence { elem_type: of, ..Default::default() };
-    let kind = TypeProto { value: Some(type_proto::Value::SequenceType(list.into())), ..Default::default() };
+    let kind = TypeProto { value: Some(type_proto::Value::SequenceType(list)), ..Default::default() };
     ValueInfoProto { type_: Some(kind).into(), ..info }
 }
 fn node(op: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
@@ -250,8 +250,11 @@ fn a_graph_that_contradicts_its_node_is_an_error() {
 #[test]
 fn functions_cannot_call_themselves_through_a_graph() {
     let y = value("y", F32, &[2]);
-    let again =
-        graph(&[], vec![NodeProto { domain: "own".into(), ..node("F", &["a"], &["y"]) }], &[y.clone()]);
+    let again = graph(
+        &[],
+        vec![NodeProto { domain: "own".into(), ..node("F", &["a"], &["y"]) }],
+        std::slice::from_ref(&y),
+    );
     let choose = with_graph(node("If", &["c"], &["b"]), "then_branch", again.clone());
     let function = FunctionProto {
         name: "F".into(),

@@ -1,4 +1,4 @@
-//! Products of 8-bit integers through those of float32: exact, as no sum of [`TERMS`] products leaves what
+//! Products of 8-bit integers through those of float32: exact, as no sum of `TERMS` products leaves what
 //! float32 counts in whole numbers; the sums are added up in int32.
 
 use super::panels::Panels;
@@ -31,7 +31,7 @@ pub fn less(x: &Tensor, zero: f32) -> Result<Option<Floats>> {
     Ok(Some(list))
 }
 
-/// Panels of a matrix `[k, n]` of 8-bit integers, [`TERMS`] rows each; strides of rows and columns.
+/// Panels of a matrix `[k, n]` of 8-bit integers, `TERMS` rows each; strides of rows and columns.
 pub fn pack(source: &[f32], k: usize, n: usize, [row, column]: [usize; 2]) -> Result<Vec<Panels>> {
     let mut list = allocate(k.div_ceil(TERMS))?;
     for start in (0..k).step_by(TERMS) {
