@@ -55,7 +55,7 @@ fn on_the_cpu() {
 #[test]
 fn on_the_gpu() {
     if gpu() {
-        verify(&["--device", "gpu"], 1000);
+        verify(&["--device", "gpu"], 1950);
     }
 }
 
