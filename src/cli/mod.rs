@@ -90,6 +90,9 @@ pub fn main(start: Instant) -> ExitCode {
         Ok(Ok(Outcome::NotGood)) => ExitCode::from(1),
         Ok(Err(error)) => {
             eprintln!("error: {}", emit::told(&error));
+            if error.kind() == sardonyx::ErrorKind::Timeout {
+                leave(2);
+            }
             ExitCode::from(2)
         }
         // The hook has said why.
@@ -111,6 +114,19 @@ impl Verb {
             Verb::VerifyWorker(verb) => verb.run(),
         }
     }
+}
+
+/// Ends the process at once: a driver that was given up is still at work on a thread of its own, and what it
+/// would undo at an orderly end it may be in the middle of.
+fn leave(code: i32) -> ! {
+    #[cfg(unix)]
+    // SAFETY: it takes no memory and returns nowhere. Standard error has no buffer, and standard output is
+    // flushed wherever it is written.
+    unsafe {
+        libc::_exit(code)
+    }
+    #[cfg(not(unix))]
+    std::process::exit(code)
 }
 
 /// clap's message as one line: what is wrong without its tips and the usage.
