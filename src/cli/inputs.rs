@@ -102,10 +102,7 @@ impl InputOptions {
         if let Some(folder) = &self.inputs {
             distinct_file_names(ports)?;
             for port in ports {
-                let stem = onnx::file_name(&port.name);
-                let paths = ["npy", "pb"].map(|ending| folder.join(format!("{stem}.{ending}")));
-                let path = paths.into_iter().find(|path| path.exists());
-                files.extend(path.map(|path| (port.name.clone(), path)));
+                files.extend(file_in(folder, port).map(|path| (port.name.clone(), path)));
             }
         }
         Ok(files)
@@ -121,12 +118,7 @@ impl InputOptions {
             }
             distinct_file_names(ports)?;
             for port in ports {
-                let stem = onnx::file_name(&port.name);
-                let path = ["npy", "pb"]
-                    .map(|ending| folder.join(format!("{stem}.{ending}")))
-                    .into_iter()
-                    .find(|path| path.exists());
-                if let Some(path) = path {
+                if let Some(path) = file_in(folder, port) {
                     given.insert(port.name.clone(), onnx::read_tensor(&path)?);
                 }
             }
@@ -154,6 +146,13 @@ impl InputOptions {
         }
         Ok(given)
     }
+}
+
+/// The file of an input in a folder of all of them, if it is there.
+fn file_in(folder: &Path, port: &InputOutputInfo) -> Option<PathBuf> {
+    let stem = onnx::file_name(&port.name);
+    let paths = ["npy", "pb"].map(|ending| folder.join(format!("{stem}.{ending}")));
+    paths.into_iter().find(|path| path.exists())
 }
 
 /// `NAME=FILE`, where a name may hold `=` itself.

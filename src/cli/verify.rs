@@ -177,8 +177,8 @@ fn index(folder: &Path) -> Result<HashMap<String, (f64, f64)>> {
     Ok(tolerances)
 }
 
-fn count(results: &[CaseResult]) -> Counts {
-    let count = |status| results.iter().filter(|result| result.status == status).count();
+fn count<'a>(results: impl IntoIterator<Item = &'a CaseResult> + Clone) -> Counts {
+    let count = |status| results.clone().into_iter().filter(|result| result.status == status).count();
     Counts {
         passed: count(Status::Passed),
         failed: count(Status::Failed),
@@ -218,16 +218,16 @@ fn text(results: &[CaseResult], counts: Counts) -> String {
 
 /// A line for each operator: how many of the cases with it came to what.
 fn by_operator(results: &[CaseResult]) -> String {
-    let mut operators: BTreeMap<&str, Vec<CaseResult>> = BTreeMap::new();
+    let mut operators: BTreeMap<&str, Vec<&CaseResult>> = BTreeMap::new();
     for result in results {
         for operator in &result.operators {
-            operators.entry(operator).or_default().push(result.clone());
+            operators.entry(operator).or_default().push(result);
         }
     }
     let width = operators.keys().map(|name| name.len()).max().unwrap_or(0);
     let mut text = format!("{:width$}  passed  failed  unsupported  error\n", "");
     for (name, results) in operators {
-        let Counts { passed, failed, unsupported, error } = count(&results);
+        let Counts { passed, failed, unsupported, error } = count(results.iter().copied());
         text += &format!("{name:width$}  {passed:6}  {failed:6}  {unsupported:11}  {error:5}\n");
     }
     text

@@ -92,7 +92,7 @@ pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<
         None => {
             let (rows, mut made) = judge.cpu(inputs)?;
             // In parts on the device: what it makes is held to the reference as a whole.
-            if !prepared.plans().is_empty() || session.gpu().is_some() && prepared.whole_cpu.is_none() {
+            if prepared.runs_in_parts() {
                 let outputs = session.run_prepared(&prepared, inputs)?;
                 made.extend(graph.outputs.iter().copied().zip(outputs.into_iter().map(|(_, tensor)| tensor)));
             }

@@ -24,28 +24,29 @@ impl GraphBody {
     pub fn graph(&self) -> &Arc<Graph> {
         &self.graph
     }
+}
 
-    /// Everything that is known of the graph's values where its inputs are these.
-    pub fn infer_all(&self, inputs: &[Fact]) -> Result<Vec<Option<Fact>>, Infer> {
-        if inputs.len() != self.graph.inputs.len() {
-            return Err(self.wrong_count(inputs.len()).into());
+/// Everything that is known of a graph's values where its inputs are these.
+pub fn infer_all(graph: &Graph, inputs: &[Fact]) -> Result<Vec<Option<Fact>>, Infer> {
+    check_count(graph, inputs.len())?;
+    let given = graph.inputs.iter().copied().zip(inputs.iter().cloned()).collect();
+    match infer(graph, &given)? {
+        Inference::Complete(facts) => Ok(facts),
+        Inference::NeedsInputs(ids) => {
+            let index = ids.iter().find_map(|id| graph.inputs.iter().position(|input| input == id));
+            Err(index.map_or_else(|| Error::internal("no input is needed").into(), Infer::NeedsValue))
         }
-        let given = self.graph.inputs.iter().copied().zip(inputs.iter().cloned()).collect();
-        match infer(&self.graph, &given)? {
-            Inference::Complete(facts) => Ok(facts),
-            Inference::NeedsInputs(ids) => {
-                let index = ids.iter().find_map(|id| self.graph.inputs.iter().position(|input| input == id));
-                Err(index.map_or_else(|| Error::internal("no input is needed").into(), Infer::NeedsValue))
-            }
-            Inference::DependsOnData { node, op_type, reason } => {
-                Err(Infer::DependsOnData(format!("in its graph, at node '{node}' ({op_type}): {reason}")))
-            }
+        Inference::DependsOnData { node, op_type, reason } => {
+            Err(Infer::DependsOnData(format!("in its graph, at node '{node}' ({op_type}): {reason}")))
         }
     }
+}
 
-    fn wrong_count(&self, given: usize) -> Error {
-        Error::internal(format!("a graph of {} inputs was given {given}", self.graph.inputs.len()))
+fn check_count(graph: &Graph, given: usize) -> Result<()> {
+    if given == graph.inputs.len() {
+        return Ok(());
     }
+    Err(Error::internal(format!("a graph of {} inputs was given {given}", graph.inputs.len())))
 }
 
 impl fmt::Debug for GraphBody {
@@ -71,9 +72,7 @@ impl Body for GraphBody {
         Some((declared.dtype, declared.dims.iter().flatten().map(size).collect()))
     }
     fn eval(&self, inputs: Vec<Value>, mode: EvalPrecision) -> Result<Vec<Value>> {
-        if inputs.len() != self.graph.inputs.len() {
-            return Err(self.wrong_count(inputs.len()));
-        }
+        check_count(&self.graph, inputs.len())?;
         if mode != EvalPrecision::Declared {
             let given = self.graph.inputs.iter().copied().zip(inputs).collect();
             return super::run_values(&self.graph, &given, mode, &mut |_, _| {});
@@ -85,7 +84,7 @@ impl Body for GraphBody {
         }
     }
     fn infer(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Infer> {
-        let facts = self.infer_all(inputs)?;
+        let facts = infer_all(&self.graph, inputs)?;
         let output = |id: &crate::graph::ValueId| {
             facts.get(id.0 as usize).cloned().flatten().ok_or_else(|| {
                 Error::internal("an output has no type").at_tensor(&self.graph.value(*id).name)

@@ -15,33 +15,19 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-/// Builds and verifies the graph of a model.
+/// Builds and verifies the graph of a model. With `missing`, what isn't supported is gathered there, an error
+/// for each node, and doesn't end the reading.
 pub fn build(
     proto: GraphProto,
     functions: &[FunctionProto],
     opsets: Opsets,
     files: &mut ExternalFiles,
     find: Find,
+    missing: Option<&RefCell<Vec<Error>>>,
 ) -> Result<Graph> {
     let (opsets, calls) = (Rc::new(opsets), Rc::from([]));
-    let scope = Scope { functions, opsets, calls, cost: &Cost::default(), find, missing: None };
+    let scope = Scope { functions, opsets, calls, cost: &Cost::default(), find, missing };
     graph(proto, &scope, None, files)
-}
-
-/// Everything in a model that isn't supported, node by node.
-///
-/// Errors: what is wrong with the model beside.
-pub fn missing(
-    proto: GraphProto,
-    functions: &[FunctionProto],
-    opsets: Opsets,
-    files: &mut ExternalFiles,
-    find: Find,
-) -> Result<Vec<Error>> {
-    let (opsets, calls, found) = (Rc::new(opsets), Rc::from([]), RefCell::default());
-    let scope = Scope { functions, opsets, calls, cost: &Cost::default(), find, missing: Some(&found) };
-    graph(proto, &scope, None, files)?;
-    Ok(found.into_inner())
 }
 
 /// What a node's graphs find around them.

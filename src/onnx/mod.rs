@@ -30,6 +30,7 @@ use crate::graph::Graph;
 use crate::ops::{self, OpDef};
 use crate::tensor::Tensor;
 use onnx_protobuf::{Message, ModelProto, TensorProto};
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -97,7 +98,9 @@ pub fn missing(path: &Path) -> Result<Vec<Error>> {
         let graph = proto.graph.into_option().ok_or_else(|| not_onnx("holds no graph"))?;
         let opsets = functions::opsets(&proto.opset_import);
         let mut files = external::ExternalFiles::new(Some(folder_of(path)));
-        build::missing(graph, &proto.functions, opsets, &mut files, ops::find)
+        let missing = RefCell::default();
+        build::build(graph, &proto.functions, opsets, &mut files, ops::find, Some(&missing))?;
+        Ok(missing.into_inner())
     });
     found.map_err(|error| error.in_file(path))
 }
@@ -146,7 +149,7 @@ fn read_from(bytes: &[u8], mut files: ExternalFiles, find: Find) -> Result<Model
         opsets: opsets.iter().map(|(domain, &version)| (domain.clone(), version)).collect(),
         metadata: proto.metadata_props.into_iter().map(entry).collect(),
     };
-    Ok(Model { graph: build::build(graph, &proto.functions, opsets, &mut files, find)?, info })
+    Ok(Model { graph: build::build(graph, &proto.functions, opsets, &mut files, find, None)?, info })
 }
 
 /// Decodes a protobuf message after the walk that makes decoding safe.

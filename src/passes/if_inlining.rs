@@ -4,7 +4,7 @@
 //! the condition is constant, or follows from shapes.
 
 use crate::base::Fact;
-use crate::cpu::body::GraphBody;
+use crate::cpu::body::{GraphBody, infer_all};
 use crate::error::Result;
 use crate::expression::{Pointwise, table};
 use crate::graph::{Graph, Node, ValueId};
@@ -65,10 +65,10 @@ fn taken(graph: &Graph, node: &Node, facts: Option<&Vec<Option<Fact>>>) -> Optio
 }
 
 /// What is known of a branch's values where it takes a node's place.
-fn known(branch: &Arc<Graph>, node: &Node, facts: &[Option<Fact>]) -> Option<Vec<Option<Fact>>> {
+fn known(branch: &Graph, node: &Node, facts: &[Option<Fact>]) -> Option<Vec<Option<Fact>>> {
     let first = node.inputs.len() - branch.inputs.len();
     let given = node.inputs[first..].iter().map(|id| facts.get((*id)?.0 as usize)?.clone());
-    GraphBody::new((**branch).clone()).infer_all(&given.collect::<Option<Vec<_>>>()?).ok()
+    infer_all(branch, &given.collect::<Option<Vec<_>>>()?).ok()
 }
 
 /// Replaces a node by a branch; returns the values that were added, each as the branch has it and as the graph

@@ -273,12 +273,8 @@ pub fn element_format(
         DType::F32 if precision == Precision::F32 => Ok(ElementFormat::F32),
         DType::F32 | DType::F16 => Ok(half),
         // As the float32 of the same value, or the float16, which holds all of them too.
-        DType::F8E4M3FN | DType::F8E4M3FNUZ | DType::F8E5M2 | DType::F8E5M2FNUZ | DType::F4E2M1
-            if precision == Precision::F32 =>
-        {
-            Ok(ElementFormat::F32)
-        }
-        DType::F8E4M3FN | DType::F8E4M3FNUZ | DType::F8E5M2 | DType::F8E5M2FNUZ | DType::F4E2M1 => Ok(half),
+        narrow if narrow.is_narrow_float() && precision == Precision::F32 => Ok(ElementFormat::F32),
+        narrow if narrow.is_narrow_float() => Ok(half),
         DType::BF16 if precision == Precision::F32 => Ok(ElementFormat::F32),
         DType::I32
         | DType::Bool

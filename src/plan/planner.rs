@@ -148,12 +148,9 @@ impl Builder {
         let outputs = outputs.ok_or_else(|| Error::internal("an output has no type").at_node(&node.name))?;
         // Kernels would compute in what only holds them.
         let small = inputs.iter().flatten().chain(&outputs).find(|fact| fact.dtype.is_small_float());
-        let facts: Vec<Option<&Fact>> = inputs.iter().map(Option::as_ref).collect();
-        let exact = node.op.takes_any_type() && node.op.error_bound(Operands::new(&facts)) == Bound::Exact;
-        let moves = exact || node.op.expression().is_some();
+        let computed = small.filter(|_| !moves(node.op.as_ref(), &inputs)).map(|fact| fact.dtype);
         let lowered = match node.op.gpu() {
-            _ if small.is_some() && !moves => {
-                let dtype = small.map_or(DType::BF16, |fact| fact.dtype);
+            _ if let Some(dtype) = computed => {
                 Err(Unsupported::new(format!("{dtype} has no GPU arithmetic")))
             }
             Some(op) => {
@@ -374,6 +371,13 @@ impl Emitter for Builder {
         });
         Ok(())
     }
+}
+
+/// Whether an operator casts or moves elements and computes nothing of them, or says step by step what it
+/// computes.
+fn moves(op: &dyn crate::ops::Operator, inputs: &[Option<Fact>]) -> bool {
+    let facts: Vec<Option<&Fact>> = inputs.iter().map(Option::as_ref).collect();
+    op.expression().is_some() || op.takes_any_type() && op.error_bound(Operands::new(&facts)) == Bound::Exact
 }
 
 /// The mode in which the CPU computes what the plan holds in `precision`.

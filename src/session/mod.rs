@@ -183,11 +183,17 @@ impl Session {
             self.check_input(id, (dtype, shape), &mut symbols).map_err(|error| error.at_tensor(name))?;
             ids.push(id);
         }
-        match self.graph.inputs.iter().find(|id| !ids.contains(id)) {
+        self.check_complete(|id| ids.contains(id))?;
+        Ok(ids)
+    }
+
+    /// Errors where an input isn't given.
+    fn check_complete(&self, given: impl Fn(&ValueId) -> bool) -> Result<()> {
+        match self.graph.inputs.iter().find(|id| !given(id)) {
             Some(&id) => Err(Error::input("this input is missing")
                 .at_tensor(&self.graph.value(id).name)
                 .remedy_by("give it {}", &[Setting::Inputs])),
-            None => Ok(ids),
+            None => Ok(()),
         }
     }
 

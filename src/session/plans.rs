@@ -208,8 +208,8 @@ impl Session {
             return self.plan_of(graph.clone(), partial.facts, (inputs, by_value), planner, made_for).map(Ok);
         };
         let prepared = match Segments::split(graph, &partial) {
-            Some(mut segments) => {
-                if let Some(first) = segments.first_graph.take() {
+            Some((first, mut segments)) => {
+                if let Some(first) = first {
                     let made_for = key(&first, inputs, by_value);
                     let given = (inputs, by_value);
                     let first = self.plan_of(first, partial.facts.clone(), given, planner, made_for)?;

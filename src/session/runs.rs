@@ -62,6 +62,11 @@ impl Prepared {
         Self { owner: None, ..self }
     }
 
+    /// Whether the GPU runs it in parts, since shapes depend on data: no one plan shows it all.
+    pub fn runs_in_parts(&self) -> bool {
+        self.segments.is_some()
+    }
+
     /// The plans of a run: one, or in a model in which shapes depend on data that of what comes before the
     /// nodes that decide them, and those that the last run made of the rest.
     pub fn plans(&self) -> Vec<Arc<Plan>> {

@@ -14,9 +14,7 @@ use std::sync::{Arc, PoisonError};
 
 /// The parts of a run.
 pub(super) struct Segments {
-    /// The graph of what can be planned before a run, until it is.
-    pub(super) first_graph: Option<Graph>,
-    /// What was made of it; `None` where there is nothing to do.
+    /// What can be planned before a run; `None` where there is nothing to do.
     pub(super) first: Option<Arc<Prepared>>,
     /// What the first part makes for the others.
     handed_on: Vec<ValueId>,
@@ -28,8 +26,9 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    /// Divides a graph. `None` where a part works on other values than tensors.
-    pub(super) fn split(graph: &Graph, partial: &Partial) -> Option<Self> {
+    /// Divides a graph: the graph of the first part, which is still to be planned, and all parts. `None` where
+    /// one works on other values than tensors.
+    pub(super) fn split(graph: &Graph, partial: &Partial) -> Option<(Option<Graph>, Self)> {
         let known =
             |node: &Node| node.outputs.iter().flatten().all(|id| partial.facts[id.0 as usize].is_some());
         let (mut first, mut cut, mut rest) = (vec![], vec![], vec![]);
@@ -67,10 +66,9 @@ impl Segments {
             inputs,
             outputs,
         };
-        let first_graph =
-            (!handed_on.is_empty()).then(|| part(first, graph.inputs.clone(), handed_on.clone()));
+        let first = (!handed_on.is_empty()).then(|| part(first, graph.inputs.clone(), handed_on.clone()));
         let rest = part(rest, inputs, outputs);
-        Some(Self { first_graph, first: None, handed_on, cut, rest, plans: PlanCache::default() })
+        Some((first, Self { first: None, handed_on, cut, rest, plans: PlanCache::default() }))
     }
 
     /// The nodes that run on the CPU at every run, as far as is known: those of the rest after a run alone.

@@ -72,11 +72,7 @@ impl Session {
             }
             values.insert(id, value.clone());
         }
-        match self.graph.inputs.iter().find(|id| !values.contains_key(id)) {
-            Some(&id) => Err(Error::input("this input is missing")
-                .at_tensor(&self.graph.value(id).name)
-                .remedy_by("give it {}", &[Setting::Inputs])),
-            None => Ok(values),
-        }
+        self.check_complete(|id| values.contains_key(id))?;
+        Ok(values)
     }
 }

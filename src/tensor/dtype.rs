@@ -123,7 +123,13 @@ impl DType {
     /// bfloat16 and the floats of 8 and 4 bits: nothing is computed in them, they widen to float32 first.
     pub fn is_small_float(self) -> bool {
         use DType::*;
-        matches!(self, BF16 | F8E4M3FN | F8E4M3FNUZ | F8E5M2 | F8E5M2FNUZ | F8E8M0 | F4E2M1)
+        self.is_narrow_float() || matches!(self, BF16 | F8E8M0)
+    }
+    /// The floats of 8 and 4 bits with a sign and a mantissa: what numbers are quantised to without rounding to
+    /// whole ones.
+    pub fn is_narrow_float(self) -> bool {
+        use DType::*;
+        matches!(self, F8E4M3FN | F8E4M3FNUZ | F8E5M2 | F8E5M2FNUZ | F4E2M1)
     }
     /// Integers of 8 to 64 bits.
     pub fn is_integer(self) -> bool {

@@ -4,10 +4,10 @@
 //! The graph takes the turn's number, the condition and the values that are carried from turn to turn; it
 //! gives the condition and the values for the next, and more outputs, which are stacked over all turns.
 
-use super::{captured, stack, turn_limit};
+use super::{captured, infer_turn, stack, turn_limit};
 use crate::base::{EvalPrecision, Fact, Infer, Operands};
 use crate::error::{Error, Result};
-use crate::ops::values::{eval_tensors, no_tensors, scalar};
+use crate::ops::values::{eval_tensors, scalar};
 use crate::ops::{Body, NodeView, OnValues, OpDef, Operator};
 use crate::tensor::{Boolean, DType, Tensor};
 use crate::value::Value;
@@ -68,25 +68,13 @@ impl Operator for Loop {
         if begins {
             given[1] = Fact::of(&Tensor::scalar(Boolean::from(true)));
         }
-        // What the condition is to be for the turns to be as many as asked for.
         let carried: Vec<Fact> = (FIRST..self.own)
             .map(|index| inputs.required(index).map(|fact| Fact::new(fact.dtype, fact.shape.clone())))
             .collect::<Result<_>>()?;
         given.extend(carried.iter().cloned());
         given.extend(inputs.skip(self.own).present().cloned());
-        let made = self.body.infer(&given).map_err(|problem| match problem {
-            Infer::NeedsValue(index) if index >= self.own => Infer::NeedsValue(index),
-            Infer::NeedsValue(_) => Infer::DependsOnData(
-                "a shape in its graph depends on the turn, which only a run knows".into(),
-            ),
-            other => other,
-        })?;
-        let (next, scanned) = made.get(1..).unwrap_or_default().split_at(self.carried());
-        let changes =
-            |(before, after): (&Fact, &Fact)| before.dtype != after.dtype || before.shape != after.shape;
-        if carried.iter().zip(next).any(changes) {
-            return Err(Infer::DependsOnData("a carried value changes its shape from turn to turn".into()));
-        }
+        let made = infer_turn(&*self.body, &given, FIRST..self.own, 1, self.own, "turn")?;
+        let scanned = made.get(1 + self.carried()..).unwrap_or_default();
         let mut results: Vec<Fact> = carried;
         if !scanned.is_empty() {
             let goes_on = made.first().and_then(|fact| fact.value.clone());
@@ -180,8 +168,5 @@ impl OnValues for Loop {
     fn with_bodies(&self, bodies: Vec<Arc<dyn Body>>) -> Option<Arc<dyn Operator>> {
         let [body] = <[_; 1]>::try_from(bodies).ok()?;
         Some(Arc::new(Loop { body, own: self.own }))
-    }
-    fn infer_undecided(&self, _inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
-        Err(no_tensors())
     }
 }

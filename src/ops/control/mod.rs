@@ -5,11 +5,12 @@ pub mod loop_;
 pub mod scan;
 pub mod sequence_map;
 
-use crate::base::{EvalPrecision, Operands};
+use crate::base::{EvalPrecision, Fact, Infer, Operands};
 use crate::error::{Error, Result};
 use crate::ops::Body;
 use crate::tensor::{DType, Tensor};
 use crate::value::Value;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The turns that a loop may take unless `SARDONYX_LOOP_LIMIT` says another number: one that doesn't end is
@@ -38,6 +39,32 @@ fn check_counts(
         found.0, found.1
     ))
     .remedy("export the model again: the graph and its node contradict each other"))
+}
+
+/// What a body makes of one turn. The values of `given` in `carried` are those that it makes from `next` on for
+/// the turn after. `own`: the node's inputs before those that the body reads around it; `turn` is what messages
+/// call one.
+fn infer_turn(
+    body: &dyn Body,
+    given: &[Fact],
+    carried: Range<usize>,
+    next: usize,
+    own: usize,
+    turn: &str,
+) -> Result<Vec<Fact>, Infer> {
+    let made = body.infer(given).map_err(|problem| match problem {
+        Infer::NeedsValue(index) if index >= own => Infer::NeedsValue(index),
+        Infer::NeedsValue(_) => Infer::DependsOnData(format!(
+            "a shape in its graph depends on the {turn}, which only a run knows"
+        )),
+        other => other,
+    })?;
+    let changes =
+        |(before, after): (&Fact, &Fact)| before.dtype != after.dtype || before.shape != after.shape;
+    if given.get(carried).unwrap_or_default().iter().zip(made.iter().skip(next)).any(changes) {
+        return Err(Infer::DependsOnData(format!("a carried value changes its shape from {turn} to {turn}")));
+    }
+    Ok(made)
 }
 
 /// Tensors of one type and shape, side by side along a new axis that comes first. `declared`: an output of

@@ -3,7 +3,7 @@
 //!
 //! Version 8 goes over a batch too: each of its rows by itself, of the length that `sequence_lens` gives it.
 
-use super::{captured, check_counts, stack};
+use super::{captured, check_counts, infer_turn, stack};
 use crate::base::{EvalPrecision, Fact, Infer, Operands};
 use crate::error::{Error, Result};
 use crate::ops::values::eval_tensors;
@@ -242,18 +242,7 @@ impl Operator for Scan {
             given.push(Fact::new(fact.dtype, shape));
         }
         given.extend(inputs.skip(self.own).present().cloned());
-        let made = self.body.infer(&given).map_err(|problem| match problem {
-            Infer::NeedsValue(index) if index >= self.own => Infer::NeedsValue(index),
-            Infer::NeedsValue(_) => Infer::DependsOnData(
-                "a shape in its graph depends on the slice, which only a run knows".into(),
-            ),
-            other => other,
-        })?;
-        let changes =
-            |(before, after): (&Fact, &Fact)| before.dtype != after.dtype || before.shape != after.shape;
-        if given.iter().take(self.states).zip(&made).any(changes) {
-            return Err(Infer::DependsOnData("a carried value changes its shape from slice to slice".into()));
-        }
+        let made = infer_turn(&*self.body, &given, 0..self.states, 0, self.own, "slice")?;
         let stacked = made.iter().skip(self.states).zip(&self.output_axes).map(|(fact, &axis)| {
             let mut shape = fact.shape.clone();
             let at = axis_of(axis, shape.len() + 1)?;

@@ -112,7 +112,7 @@ impl Lower for CastLike {
             at.alias(0, view);
             return Ok(());
         }
-        if !self.saturate && to.is_small_float() && to != DType::BF16 {
+        if !self.saturate && to.is_narrow_float() {
             return Err(Unsupported::new(format!("a cast to {to} that doesn't saturate")));
         }
         pointwise::emit_views(&Pointwise::cast(to), at, &[view])

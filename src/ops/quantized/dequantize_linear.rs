@@ -4,9 +4,9 @@
 //! Inputs: x, its scales, and zero points of x's type. Scales are one for the tensor, for each index of an
 //! axis, or for each block of it.
 
+use super::ends;
 use super::granularity::Granularity;
 use super::quantize_linear::{check_zero, push_cast};
-use super::{ends, is_small_float};
 use crate::base::{EvalPrecision, Fact, Infer, Operands};
 use crate::cpu_kernels::panels::Packed;
 use crate::cpu_kernels::quantize::{self, Scales};
@@ -55,18 +55,16 @@ impl DequantizeLinear {
     }
 
     fn operands(&self, inputs: Operands<'_, Tensor>) -> Result<(Pointwise, Vec<Tensor>)> {
-        let (x, scale, zero) = (inputs.required(0)?, inputs.required(1)?, inputs.optional(2));
-        let form = self.granularity.form(x.shape(), scale.shape())?;
-        let mut operands = vec![x.clone(), form.spread(x.shape(), scale)?];
-        operands.extend(zero.map(|zero| form.spread(x.shape(), zero)).transpose()?);
-        Ok((self.formula(scale.dtype(), zero.is_some(), self.target(scale.dtype())?), operands))
+        let (scale, zero) = (inputs.required(1)?, inputs.optional(2));
+        let formula = self.formula(scale.dtype(), zero.is_some(), self.target(scale.dtype())?);
+        Ok((formula, self.granularity.operands(inputs)?))
     }
 }
 
 impl Operator for DequantizeLinear {
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         let (x, scale, zero) = (inputs.required(0)?, inputs.required(1)?, inputs.optional(2));
-        if ends(x.dtype).is_none() && !is_small_float(x.dtype) && x.dtype != DType::I32 {
+        if ends(x.dtype).is_none() && !x.dtype.is_narrow_float() && x.dtype != DType::I32 {
             return Err(Error::model(format!("{} is not a type of this operator", x.dtype)).into());
         }
         if !scale.dtype.is_float() && scale.dtype != DType::F8E8M0 {

@@ -1,6 +1,7 @@
 //! How scales and zero points lie over a tensor: one for all of it, one for each index of an axis, or one for
 //! each block of an axis.
 
+use crate::base::Operands;
 use crate::error::{Error, Result};
 use crate::ops::NodeView;
 use crate::tensor::index::axis;
@@ -50,6 +51,17 @@ impl Granularity {
             return Err(wrong(format!("blocks of {} on axis {at} need {wanted:?}", self.block)));
         }
         Ok(Form::Blocks { axis: at, block: self.block })
+    }
+}
+
+impl Granularity {
+    /// x, its scales and perhaps its zero points (inputs 0 to 2) as operands that broadcast together.
+    pub fn operands(&self, inputs: Operands<'_, Tensor>) -> Result<Vec<Tensor>> {
+        let (x, scale, zero) = (inputs.required(0)?, inputs.required(1)?, inputs.optional(2));
+        let form = self.form(x.shape(), scale.shape())?;
+        let mut operands = vec![x.clone(), form.spread(x.shape(), scale)?];
+        operands.extend(zero.map(|zero| form.spread(x.shape(), zero)).transpose()?);
+        Ok(operands)
     }
 }
 

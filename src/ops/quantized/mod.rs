@@ -27,9 +27,3 @@ pub fn ends(dtype: DType) -> Option<(f64, f64)> {
         _ => return None,
     })
 }
-
-/// The floats of 8 and 4 bits, which are quantised to without rounding to whole numbers.
-pub fn is_small_float(dtype: DType) -> bool {
-    use DType::*;
-    matches!(dtype, F8E4M3FN | F8E4M3FNUZ | F8E5M2 | F8E5M2FNUZ | F4E2M1)
-}

@@ -7,7 +7,7 @@
 use super::accumulate::{self, Along, aligned, check, fits, integer_product, product};
 use super::conv_integer::single;
 use super::matmul_integer::{by_panels, packed};
-use super::{is_small_float, requantize};
+use super::requantize;
 use crate::base::{EvalPrecision, Fact, Infer, Operands};
 use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
@@ -28,7 +28,7 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
 
 /// Whether numbers of this type are multiplied.
 fn is_factor(dtype: DType) -> bool {
-    matches!(dtype, DType::U8 | DType::I8) || is_small_float(dtype) && dtype != DType::F4E2M1
+    matches!(dtype, DType::U8 | DType::I8) || dtype.is_narrow_float() && dtype != DType::F4E2M1
 }
 
 impl QLinearMatMul {
@@ -36,7 +36,7 @@ impl QLinearMatMul {
     fn sums(inputs: Operands<'_, Tensor>, panels: Option<&Packed>) -> Result<Tensor> {
         let (a, b) = (inputs.required(0)?, inputs.required(3)?);
         let (left, right) = ([Some(a), inputs.optional(2)], [Some(b), inputs.optional(5)]);
-        if is_small_float(a.dtype()) || is_small_float(b.dtype()) {
+        if a.dtype().is_narrow_float() || b.dtype().is_narrow_float() {
             return cast(&product(left, right)?, DType::F32, true);
         }
         let made = integer_shape(a.shape(), b.shape())?;
@@ -98,7 +98,7 @@ impl Operator for QLinearMatMul {
     fn eval(&self, inputs: Operands<'_, Tensor>, mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let (a, b) = (inputs.required(0)?, inputs.required(3)?);
         let (left, right) = ([Some(a), inputs.optional(2)], [Some(b), inputs.optional(5)]);
-        let sums = if is_small_float(a.dtype()) || is_small_float(b.dtype()) {
+        let sums = if a.dtype().is_narrow_float() || b.dtype().is_narrow_float() {
             cast(&product(left, right)?, DType::F32, true)?
         } else {
             integer_product(left, right)?

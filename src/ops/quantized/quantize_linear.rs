@@ -5,8 +5,8 @@
 //! tensor, for each index of an axis, or for each block of it. Floats of 8 and 4 bits are rounded as that
 //! type is.
 
+use super::ends;
 use super::granularity::Granularity;
-use super::{ends, is_small_float};
 use crate::base::{EvalPrecision, Fact, Infer, Operands};
 use crate::cpu_kernels::panels::Packed;
 use crate::cpu_kernels::quantize::{self, Scales};
@@ -78,7 +78,7 @@ impl QuantizeLinear {
             (Some(dtype), _) | (None, Some(dtype)) => dtype,
             (None, None) => DType::U8,
         };
-        if ends(to).is_some() || is_small_float(to) {
+        if ends(to).is_some() || to.is_narrow_float() {
             Ok(to)
         } else {
             Err(Error::unsupported(format!("quantising to {to}"))
@@ -112,10 +112,8 @@ impl QuantizeLinear {
     fn operands(&self, inputs: Operands<'_, Tensor>) -> Result<(Pointwise, Vec<Tensor>, DType)> {
         let (x, scale, zero) = (inputs.required(0)?, inputs.required(1)?, inputs.optional(2));
         let to = self.target(zero.map(Tensor::dtype))?;
-        let form = self.granularity.form(x.shape(), scale.shape())?;
-        let mut operands = vec![x.clone(), form.spread(x.shape(), scale)?];
-        operands.extend(zero.map(|zero| form.spread(x.shape(), zero)).transpose()?);
-        Ok((self.formula([x.dtype(), scale.dtype()], zero.is_some(), to), operands, to))
+        let formula = self.formula([x.dtype(), scale.dtype()], zero.is_some(), to);
+        Ok((formula, self.granularity.operands(inputs)?, to))
     }
 }
 

@@ -21,20 +21,17 @@ pub struct CumSum {
 }
 
 fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
-    node.expect_inputs(2..=2)?;
-    Ok(Arc::new(CumSum {
-        how: Running { exclusive: node.flag("exclusive", false)?, reverse: node.flag("reverse", false)? },
-    }))
+    Ok(Arc::new(CumSum { how: running(node)? }))
 }
 
 /// The one axis that input 1 gives.
-pub(super) fn single(given: &[i64], rank: usize) -> Result<usize> {
+fn single(given: &[i64], rank: usize) -> Result<usize> {
     let [at] = given else { return Err(Error::model("the axis is no scalar")) };
     axis(*at, rank)
 }
 
 /// Runs `join` over each line of `length` elements, `inner` apart, from `first` on.
-pub(super) fn scan<T: Copy>(
+fn scan<T: Copy>(
     how: Running,
     list: &mut [T],
     (length, inner): (usize, usize),
@@ -53,32 +50,52 @@ pub(super) fn scan<T: Copy>(
     }
 }
 
+/// How a CumSum or CumProd runs, by its attributes.
+pub(super) fn running(node: &NodeView) -> Result<Running> {
+    node.expect_inputs(2..=2)?;
+    Ok(Running { exclusive: node.flag("exclusive", false)?, reverse: node.flag("reverse", false)? })
+}
+
+/// The result's type and shape. The GPU needs to know the axis.
+pub(super) fn infer(inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
+    let x = inputs.required(0)?;
+    single(&inputs.ints(1)?, x.rank())?;
+    Ok(vec![Fact::new(x.dtype, x.shape.clone())])
+}
+
+/// Floats joined in float64, integers in int64, which holds every type's bits; each from its `first`.
+pub(super) fn eval(
+    how: Running,
+    inputs: Operands<'_, Tensor>,
+    (first, join): (f64, fn(f64, f64) -> f64),
+    (whole_first, whole_join): (i64, fn(i64, i64) -> i64),
+) -> Result<Vec<Tensor>> {
+    let x = inputs.required(0)?;
+    let at = single(&inputs.required(1)?.to_i64s()?, x.rank())?;
+    let line = (x.shape()[at], x.shape()[at + 1..].iter().product::<usize>());
+    if x.is_empty() {
+        return Ok(vec![x.clone()]);
+    }
+    let result = if x.dtype().is_float() {
+        let mut list = x.to_f64s()?;
+        scan(how, &mut list, line, first, join);
+        Tensor::new(x.shape(), list)?
+    } else {
+        let wide = cast(x, DType::I64, true)?;
+        let mut list = wide.as_slice::<i64>()?.to_vec();
+        scan(how, &mut list, line, whole_first, whole_join);
+        Tensor::new(x.shape(), list)?
+    };
+    Ok(vec![cast(&result, x.dtype(), true)?])
+}
+
 impl Operator for CumSum {
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
-        let x = inputs.required(0)?;
-        // The GPU needs to know the axis.
-        single(&inputs.ints(1)?, x.rank())?;
-        Ok(vec![Fact::new(x.dtype, x.shape.clone())])
+        infer(inputs)
     }
 
     fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
-        let x = inputs.required(0)?;
-        let at = single(&inputs.required(1)?.to_i64s()?, x.rank())?;
-        let line = (x.shape()[at], x.shape()[at + 1..].iter().product::<usize>());
-        if x.is_empty() {
-            return Ok(vec![x.clone()]);
-        }
-        let result = if x.dtype().is_float() {
-            let mut list = x.to_f64s()?;
-            scan(self.how, &mut list, line, 0.0, |sum, x| sum + x);
-            Tensor::new(x.shape(), list)?
-        } else {
-            let wide = cast(x, DType::I64, true)?;
-            let mut list = wide.as_slice::<i64>()?.to_vec();
-            scan(self.how, &mut list, line, 0, |sum: i64, x| sum.wrapping_add(x));
-            Tensor::new(x.shape(), list)?
-        };
-        Ok(vec![cast(&result, x.dtype(), true)?])
+        eval(self.how, inputs, (0.0, |sum, x| sum + x), (0, i64::wrapping_add))
     }
 
     fn gpu(&self) -> Option<&dyn Lower> {
