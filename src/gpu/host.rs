@@ -1,6 +1,5 @@
 //! The host's side of a run: its inputs and outputs, and the steps on the CPU with the copies around them.
 
-use super::buffers::Buffer;
 use super::execution::{Evaluate, Execution, Run, downloaded};
 use super::time_limits::Task;
 use crate::base::BufferId;
@@ -74,9 +73,12 @@ impl Execution {
             return self.download(run, &wanted, end, end).await;
         }
         // Nothing is read, and still the run is to be over, and what it tells of to be heard.
+        let staging = match self.status.is_some() {
+            true => Some(self.staging(0).await?),
+            false => None,
+        };
         let (batch, what) = (std::mem::take(&mut run.batch), || self.awaited(run.waited..end));
-        if self.status.is_some() {
-            let staging = Buffer::staging(&self.device, STATUS_BYTES).await?;
+        if let Some(staging) = staging {
             return self.read(batch, &[], &staging, what, |_, _| Ok(())).await;
         }
         match self.submit(batch).await? {
