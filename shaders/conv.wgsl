@@ -17,16 +17,15 @@
 // in_…, out_…: the input's and the output's sizes; names ending in 4 count groups of 4 channels.
 // in_group4, out_group4: channels of a group of the convolution, read and made; limit_w: columns of the
 // input that exist; rows: output rows of all images; row_groups, blocks_w: how blocks of pixels are
-// numbered; tail: valid lanes of the last input group; b_row: the step of lib/b_*.wgsl; flags, alpha, low,
-// high: lib/finish.wgsl; offset, step: where the output lies and how far apart its pixels are; opaque_zero,
-// count: lib/opaque.wgsl.
+// numbered; tail: valid lanes of the last input group; b_row: the step of lib/b_*.wgsl;
+// offset, step: where the output lies and how far apart its pixels are; opaque_zero, count: lib/opaque.wgsl.
+// window: lib/window.wgsl; epilogue: lib/finish.wgsl.
 struct Params {
+    window: Window,
+    epilogue: Epilogue,
     in_h: u32, in_w: u32, in_c4: u32, out_h: u32,
-    out_w: u32, out_c4: u32, rows: u32, kernel_h: u32,
-    kernel_w: u32, stride_h: u32, stride_w: u32, pad_h: i32,
-    pad_w: i32, dilation_h: u32, dilation_w: u32, in_group4: u32,
-    out_group4: u32, tail: u32, flags: u32, alpha: f32,
-    low: f32, high: f32, limit_w: u32, row_groups: u32,
+    out_w: u32, out_c4: u32, rows: u32, in_group4: u32,
+    out_group4: u32, tail: u32, limit_w: u32, row_groups: u32,
     blocks_w: u32, b_row: u32, rows_first: u32, opaque_zero: u32,
     count: u32, offset: u32, step: u32, spare: u32,
 }
@@ -50,10 +49,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if row >= p.rows { return; }
     let first = (block - row * p.blocks_w) * PIXELS;
     let n = row / p.out_h;
-    let corner_y = i32((row - n * p.out_h) * p.stride_h) - p.pad_h;
-    let corner_x = i32(uniform_index(first * p.stride_w)) - i32(uniform_index(u32(p.pad_w)));
-    let stride = i32(uniform_index(p.stride_w));
-    let dilation = uniform_index(p.dilation_w);
+    let corner_y = i32((row - n * p.out_h) * p.window.stride_h) - p.window.pad_h;
+    let corner_x = i32(uniform_index(first * p.window.stride_w)) - i32(uniform_index(u32(p.window.pad_w)));
+    let stride = i32(uniform_index(p.window.stride_w));
+    let dilation = uniform_index(p.window.dilation_w);
     let in_c4 = uniform_index(p.in_c4);
     let limit = i32(uniform_index(p.limit_w));
     let last = i32(uniform_index(p.in_w - 1u));
@@ -64,17 +63,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
     var sum: array<vec4<f32>, PIXELS>;
     for (var r = 0u; r < PIXELS; r++) { sum[r] = vec4(0.0); }
-    for (var ky = 0u; ky < p.kernel_h; ky++) {
-        let y = corner_y + i32(ky * p.dilation_h);
+    for (var ky = 0u; ky < p.window.kernel_h; ky++) {
+        let y = corner_y + i32(ky * p.window.dilation_h);
         let padding = y < 0 || y >= i32(p.in_h);
         if !ANY_WEIGHTS && padding { continue; }
         let there = !padding;
         let line = uniform_index((n * p.in_h + u32(clamp(y, 0, i32(p.in_h) - 1))) * p.in_w);
         // The next group of 4 input channels among the weights'.
-        var b_next = ky * p.kernel_w * p.in_group4;
-        for (var kx = 0u; kx < p.kernel_w; kx++) {
+        var b_next = ky * p.window.kernel_w * p.in_group4;
+        for (var kx = 0u; kx < p.window.kernel_w; kx++) {
             var ahead = i32(uniform_small(kx) * dilation);
-            if !FEW_TAPS { ahead = i32(uniform_index(kx * p.dilation_w)); }
+            if !FEW_TAPS { ahead = i32(uniform_index(kx * p.window.dilation_w)); }
             var base: array<u32, PIXELS>;
             var inside: array<bool, PIXELS>;
             for (var r = 0u; r < PIXELS; r++) {

@@ -6,15 +6,14 @@
 // GENERATED, generated4.
 
 // in_…, out_…: the input's and the output's sizes; in_c4, out_c4 in groups of 4. pixels: of all output
-// images; in_group, out_group: channels of a group; flags, alpha, low, high: lib/finish.wgsl; offset, step:
-// where the output lies and how far apart its pixels are, in groups of 4.
+// images; in_group, out_group: channels of a group; offset, step: where the output lies and how far
+// apart its pixels are, in groups of 4. window: lib/window.wgsl; epilogue: lib/finish.wgsl.
 struct Params {
+    window: Window,
+    epilogue: Epilogue,
     in_h: u32, in_w: u32, in_c4: u32, out_h: u32,
     out_w: u32, out_c4: u32, pixels: u32, per_row: u32,
-    kernel_h: u32, kernel_w: u32, stride_h: u32, stride_w: u32,
-    pad_h: u32, pad_w: u32, dilation_h: u32, dilation_w: u32,
-    in_group: u32, out_group: u32, out_c: u32, flags: u32,
-    alpha: f32, low: f32, high: f32, offset: u32,
+    in_group: u32, out_group: u32, out_c: u32, offset: u32,
     step: u32, spare0: u32, spare1: u32, spare2: u32,
 }
 
@@ -49,17 +48,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let lanes = min(vec4(channel * 4u) + vec4(0u, 1u, 2u, 3u), vec4(p.out_c - 1u));
     let first_in = lanes / p.out_group * p.in_group;
 
+    let w = p.window;
     var sum = vec4(0.0);
-    for (var ky = 0u; ky < p.kernel_h; ky++) {
-        let y = source(row - n * p.out_h, ky, p.stride_h, p.pad_h, p.dilation_h, p.in_h);
+    for (var ky = 0u; ky < w.kernel_h; ky++) {
+        let y = source(row - n * p.out_h, ky, w.stride_h, u32(w.pad_h), w.dilation_h, p.in_h);
         if TRANSPOSED && y >= p.in_h { continue; }
-        for (var kx = 0u; kx < p.kernel_w; kx++) {
-            let x = source(pixel - row * p.out_w, kx, p.stride_w, p.pad_w, p.dilation_w, p.in_w);
+        for (var kx = 0u; kx < w.kernel_w; kx++) {
+            let x = source(pixel - row * p.out_w, kx, w.stride_w, u32(w.pad_w), w.dilation_w, p.in_w);
             if TRANSPOSED && x >= p.in_w { continue; }
             // Padding is multiplied as what else is 0: by an infinite weight it is NaN.
             let inside = TRANSPOSED || (y < p.in_h && x < p.in_w);
             let base = ((n * p.in_h + min(y, p.in_h - 1u)) * p.in_w + min(x, p.in_w - 1u)) * p.in_c4;
-            let weight = (ky * p.kernel_w + kx) * p.in_group * p.out_c4 + channel;
+            let weight = (ky * w.kernel_w + kx) * p.in_group * p.out_c4 + channel;
             for (var c = 0u; c < p.in_group; c++) {
                 let own = first_in + vec4(c);
                 let value = vec4(

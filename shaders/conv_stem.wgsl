@@ -14,10 +14,10 @@
 // Rows of the weights: input channel, kernel row, tap padded to a multiple of 4. in_w4, out_c4: groups of 4.
 // The other members are those of conv.wgsl.
 struct Params {
+    epilogue: Epilogue,
     in_c: u32, in_h: u32, in_w4: u32, out_h: u32,
     out_w: u32, out_c4: u32, rows: u32, blocks_w: u32,
     kernel_h: u32, stride_h: u32, dilation_h: u32, row_groups: u32,
-    flags: u32, alpha: f32, low: f32, high: f32,
     b_row: u32, offset: u32, opaque_zero: u32, count: u32,
     step: u32, spare0: u32, spare1: u32, spare2: u32,
 }

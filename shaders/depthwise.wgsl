@@ -10,11 +10,10 @@
 
 // c4: groups of 4 channels. The other members are those of conv.wgsl.
 struct Params {
+    window: Window,
+    epilogue: Epilogue,
     in_h: u32, in_w: u32, c4: u32, out_h: u32,
-    out_w: u32, blocks_w: u32, rows: u32, kernel_h: u32,
-    kernel_w: u32, stride_h: u32, stride_w: u32, pad_h: i32,
-    pad_w: i32, dilation_h: u32, dilation_w: u32, limit_w: u32,
-    flags: u32, alpha: f32, low: f32, high: f32,
+    out_w: u32, blocks_w: u32, rows: u32, limit_w: u32,
     row_groups: u32, opaque_zero: u32, count: u32, offset: u32,
     step: u32, spare0: u32, spare1: u32, spare2: u32,
 }
@@ -34,18 +33,18 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
     let first = (block % p.blocks_w) * PIXELS;
     if channel >= p.c4 || row >= p.rows { return; }
     let n = row / p.out_h;
-    let corner_y = i32((row - n * p.out_h) * p.stride_h) - p.pad_h;
+    let corner_y = i32((row - n * p.out_h) * p.window.stride_h) - p.window.pad_h;
 
     var sum: array<vec4<f32>, PIXELS>;
     for (var r = 0u; r < PIXELS; r++) { sum[r] = vec4(0.0); }
-    for (var ky = 0u; ky < p.kernel_h; ky++) {
-        let y = corner_y + i32(ky * p.dilation_h);
+    for (var ky = 0u; ky < p.window.kernel_h; ky++) {
+        let y = corner_y + i32(ky * p.window.dilation_h);
         let padding = y < 0 || y >= i32(p.in_h);
         if !ANY_WEIGHTS && padding { continue; }
         let there = !padding;
         let line = (n * p.in_h + u32(clamp(y, 0, i32(p.in_h) - 1))) * p.in_w;
         if BY_ROWS {
-            let corner_x = i32(first * STRIDE) - p.pad_w;
+            let corner_x = i32(first * STRIDE) - p.window.pad_w;
             var window: array<vec4<f32>, SPAN>;
             for (var i = 0u; i < SPAN; i++) {
                 let x = corner_x + i32(i);
@@ -63,10 +62,10 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(workgroup_id) gro
             }
             continue;
         }
-        for (var kx = 0u; kx < p.kernel_w; kx++) {
-            let w = load4(weights[(ky * p.kernel_w + kx) * p.c4 + channel]);
+        for (var kx = 0u; kx < p.window.kernel_w; kx++) {
+            let w = load4(weights[(ky * p.window.kernel_w + kx) * p.c4 + channel]);
             for (var r = 0u; r < PIXELS; r++) {
-                let x = i32((first + r) * p.stride_w + kx * p.dilation_w) - p.pad_w;
+                let x = i32((first + r) * p.window.stride_w + kx * p.window.dilation_w) - p.window.pad_w;
                 let inside = (x >= 0) & (x < i32(p.limit_w)) & there;
                 let value = load4(input[select(0u, (line + u32(x)) * p.c4, inside) + channel]);
                 sum[r] += select(vec4(0.0), value, inside) * w;

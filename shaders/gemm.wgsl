@@ -46,7 +46,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let parts = (p.groups + DEPTH - 1u) / DEPTH;
     var steps = parts;
-    if PIXELS { steps *= p.kernel_h * p.kernel_w; }
+    if PIXELS { steps *= p.window.kernel_h * p.window.kernel_w; }
     let turns = (steps + SLICES - 1u) / SLICES;
 
     var next_a: array<Held4, A_LOADS>;

@@ -88,7 +88,7 @@ fn main(
     }
     let parts = (p.groups + DEPTH - 1u) / DEPTH;
     var steps = parts;
-    if PIXELS { steps *= p.kernel_h * p.kernel_w; }
+    if PIXELS { steps *= p.window.kernel_h * p.window.kernel_w; }
 
     var sum: array<array<Sums, COLUMNS>, ROWS>;
     for (var r = 0u; r < ROWS; r++) {

@@ -7,12 +7,11 @@
 // in_…, out_…: the input's and the output's sizes; c4: groups of 4 channels. count_all: the divisor of
 // an average counts the padding too (count_include_pad), within limit_h and limit_w, the padded input;
 // exponent: of a p-norm; offset, step: where the output lies and how far apart its pixels are, in groups of
-// 4.
+// 4. window: lib/window.wgsl.
 struct Params {
+    window: Window,
     in_h: u32, in_w: u32, c4: u32, out_h: u32,
-    out_w: u32, groups: u32, per_row: u32, kernel_h: u32,
-    kernel_w: u32, stride_h: u32, stride_w: u32, pad_h: i32,
-    pad_w: i32, dilation_h: u32, dilation_w: u32, count_all: u32,
+    out_w: u32, groups: u32, per_row: u32, count_all: u32,
     limit_h: i32, limit_w: i32, exponent: f32, offset: u32,
     step: u32, spare0: u32, spare1: u32, spare2: u32,
 }
@@ -35,16 +34,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let row = pixel / p.out_w;
     let oy = row % p.out_h;
     let image = (row / p.out_h) * p.in_h;
-    let corner_y = i32(oy * p.stride_h) - p.pad_h;
-    let corner_x = i32(ox * p.stride_w) - p.pad_w;
+    let corner_y = i32(oy * p.window.stride_h) - p.window.pad_h;
+    let corner_x = i32(ox * p.window.stride_w) - p.window.pad_w;
 
     var value = vec4(0.0);
     var seen = false;
     var count = 0u;
-    for (var ky = 0u; ky < p.kernel_h; ky++) {
-        let y = corner_y + i32(ky * p.dilation_h);
-        for (var kx = 0u; kx < p.kernel_w; kx++) {
-            let x = corner_x + i32(kx * p.dilation_w);
+    for (var ky = 0u; ky < p.window.kernel_h; ky++) {
+        let y = corner_y + i32(ky * p.window.dilation_h);
+        for (var kx = 0u; kx < p.window.kernel_w; kx++) {
+            let x = corner_x + i32(kx * p.window.dilation_w);
             if y < 0 || x < 0 || y >= i32(p.in_h) || x >= i32(p.in_w) {
                 if y < p.limit_h && x < p.limit_w { count += p.count_all; }
                 continue;

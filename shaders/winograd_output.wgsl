@@ -7,13 +7,13 @@
 // workgroup; GENERATED, generated4; IN, OUT; Line, Made, output_transform.
 
 // out_…: the output's sizes, out_c4 in groups of 4 channels; tiles_h, tiles_w: tiles of an image; tiles:
-// of all; flags, alpha, low, high: lib/finish.wgsl; offset, step: where the output lies and how far apart
+// of all; epilogue: lib/finish.wgsl; offset, step: where the output lies and how far apart
 // its pixels are; opaque_zero: lib/opaque.wgsl; count, transform_rows, transform_columns: OUT², IN and OUT,
 // as numbers that the driver's compiler doesn't know.
 struct Params {
+    epilogue: Epilogue,
     out_h: u32, out_w: u32, out_c4: u32, tiles_h: u32,
-    tiles_w: u32, tiles: u32, flags: u32, alpha: f32,
-    low: f32, high: f32, per_row: u32, opaque_zero: u32,
+    tiles_w: u32, tiles: u32, per_row: u32, opaque_zero: u32,
     count: u32, transform_rows: u32, transform_columns: u32, offset: u32,
     step: u32, spare0: u32, spare1: u32, spare2: u32,
 }

@@ -236,7 +236,8 @@ fn wrong_limits_are_errors_or_kept() {
             .plan;
         planned += 1;
         for (_, dispatch) in plan.iter().flat_map(|plan| plan.dispatches()) {
-            let extent = sardonyx::kernels::Extent::of(&dispatch.source).map_err(TestCaseError::fail)?;
+            let extent =
+                sardonyx::kernels::Extent::of(&dispatch.shader.source().text).map_err(TestCaseError::fail)?;
             prop_assert!(
                 extent.invocations <= checked.max_invocations.into(),
                 "{}: {}",

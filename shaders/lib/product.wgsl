@@ -2,14 +2,14 @@
 
 // C is m rows of n4 groups of columns; k in elements. Strides and offsets in groups of 4 elements (b_row:
 // the step of lib/b_*.wgsl). A batch is (outer, inner), of `inner`, with strides for each operand; c_row,
-// c_batch, c_offset: C's. flags, alpha, low, high: lib/finish.wgsl; opaque_zero, count: 0 and ROWS, see
+// c_batch, c_offset: C's. epilogue: lib/finish.wgsl; opaque_zero, count: 0 and ROWS, see
 // lib/opaque.wgsl.
 struct Params {
+    epilogue: Epilogue,
     m: u32, n4: u32, k: u32, inner: u32,
     a_offset: u32, a_row: u32, a_outer: u32, a_inner: u32,
     b_offset: u32, b_row: u32, b_outer: u32, b_inner: u32,
-    c_row: u32, c_batch: u32, flags: u32, alpha: f32,
-    low: f32, high: f32, rows_first: u32, opaque_zero: u32,
+    c_row: u32, c_batch: u32, rows_first: u32, opaque_zero: u32,
     count: u32, c_offset: u32, spare0: u32, spare1: u32,
 }
 

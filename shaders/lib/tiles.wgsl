@@ -5,19 +5,18 @@
 
 // C is m rows of n4 groups of columns, tiles_m × tiles_n tiles. Strides and offsets in groups of 4
 // elements. groups: of 4 along k, with PIXELS in each tap; b_rows: rows of B likewise; tail: valid lanes of
-// the last group along k. A batch is (outer, inner), of `inner`; flags, alpha, low, high: lib/finish.wgsl;
-// opaque_zero: lib/opaque.wgsl. From in_h on, with PIXELS: the image's sizes (limit_w: its columns that
-// exist; out_pixels: output pixels of an image) and the convolution's attributes.
+// the last group along k. A batch is (outer, inner), of `inner`; epilogue: lib/finish.wgsl;
+// opaque_zero: lib/opaque.wgsl. With PIXELS: window, lib/window.wgsl; from in_h on the image's sizes
+// (limit_w: its columns that exist; out_pixels: output pixels of an image).
 struct Params {
+    window: Window,
+    epilogue: Epilogue,
     m: u32, n4: u32, groups: u32, tail: u32,
     a_offset: u32, a_row: u32, a_outer: u32, a_inner: u32,
     b_offset: u32, b_row: u32, b_outer: u32, b_inner: u32,
-    c_row: u32, c_batch: u32, inner: u32, flags: u32,
-    alpha: f32, low: f32, high: f32, tiles_m: u32,
+    c_row: u32, c_batch: u32, inner: u32, tiles_m: u32,
     tiles_n: u32, per_row: u32, b_rows: u32, in_h: i32,
     in_w: i32, limit_w: i32, out_w: u32, out_pixels: u32,
-    kernel_h: u32, kernel_w: u32, stride_h: u32, stride_w: u32,
-    pad_h: i32, pad_w: i32, dilation_h: u32, dilation_w: u32,
     opaque_zero: u32, c_offset: u32, spare0: u32, spare1: u32,
 }
 
@@ -57,7 +56,7 @@ fn ahead(start: Place, steps: u32, parts: u32) -> Place {
         while at.part >= parts {
             at.part -= parts;
             at.kx++;
-            if at.kx == p.kernel_w { at.kx = 0u; at.ky++; }
+            if at.kx == p.window.kernel_w { at.kx = 0u; at.ky++; }
         }
     }
     return at;
@@ -74,17 +73,17 @@ fn row_of(index: u32, base: u32) -> Row {
     let line = pixel / p.out_w;
     return Row(
         image * u32(p.in_h),
-        i32(line * p.stride_h) - p.pad_h,
-        i32((pixel - line * p.out_w) * p.stride_w) - p.pad_w);
+        i32(line * p.window.stride_h) - p.window.pad_h,
+        i32((pixel - line * p.out_w) * p.window.stride_w) - p.window.pad_w);
 }
 
 fn load_a(row: Row, at: Place, group: u32) -> Held4 {
     var index = row.start + group;
     var inside = group < p.groups;
     if PIXELS {
-        let y = row.y + i32(at.ky * p.dilation_h);
-        let x = row.x + i32(at.kx * p.dilation_w);
-        inside = inside && at.ky < p.kernel_h && y >= 0 && y < p.in_h && x >= 0 && x < p.limit_w;
+        let y = row.y + i32(at.ky * p.window.dilation_h);
+        let x = row.x + i32(at.kx * p.window.dilation_w);
+        inside = inside && at.ky < p.window.kernel_h && y >= 0 && y < p.in_h && x >= 0 && x < p.limit_w;
         index = p.a_offset + ((row.start + u32(y)) * u32(p.in_w) + u32(x)) * p.a_row + group;
     }
     var value = Held4();
@@ -104,8 +103,8 @@ fn load_b(base: u32, at: Place, row: u32, column: u32) -> Held4 {
     var inside = k < p.b_rows;
     var b_row = k;
     if PIXELS {
-        inside = inside && at.ky < p.kernel_h;
-        b_row += (at.ky * p.kernel_w + at.kx) * p.b_rows;
+        inside = inside && at.ky < p.window.kernel_h;
+        b_row += (at.ky * p.window.kernel_w + at.kx) * p.b_rows;
     }
     var value = Held4();
     if inside { value = held4(b[base + b_row * p.b_row + min(column, p.n4 - 1u)]); }

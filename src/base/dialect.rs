@@ -2,7 +2,7 @@
 
 /// What an adapter makes of the same prelude: software adapters pay for every component of a load by itself,
 /// and read an address that they can't see is uniform once for each lane (docs/performance.md).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct ShaderDialect {
     /// Groups of 4 elements are loaded and stored as 64-bit words: half as many components. Needs
     /// SHADER_INT64.

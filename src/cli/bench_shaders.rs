@@ -3,7 +3,7 @@
 use super::Outcome;
 use super::emit::{JsonOption, SCHEMA};
 use sardonyx::error::{Error, Result};
-use sardonyx::kernels::variants::{Shader, shaders};
+use sardonyx::kernels::variants::{Variant, shaders};
 use sardonyx::kernels::{KERNELS, WgslFlavor};
 use sardonyx::replace::write_whole;
 use serde::Serialize;
@@ -69,7 +69,7 @@ pub fn write(kernel: &str, folder: &Path, limits: Option<&str>, json: &JsonOptio
 }
 
 /// What a shader takes beyond WebGPU's core, by the names of `enable` or of naga's extensions.
-fn needs(shader: &Shader) -> String {
+fn needs(shader: &Variant) -> String {
     let standard = [("f16", shader.needs.f16), ("subgroups", shader.needs.subgroups)];
     let standard = standard.into_iter().filter(|of| of.1).map(|of| of.0.to_string());
     standard

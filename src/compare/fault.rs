@@ -3,7 +3,7 @@
 
 use super::bounds::{DeviceRounding, Input, ReferenceRounding, allowed, unit, widened};
 use super::reference::{self, Values};
-use super::shader_edit::{parameter_at, with_half_sums};
+use super::shader_edit::with_half_sums;
 use super::winograd;
 use super::{SAFETY_FACTOR, clobber};
 use crate::base::{BufferId, EvalPrecision};
@@ -13,7 +13,7 @@ use crate::expression::Pointwise;
 use crate::graph::Node;
 use crate::graph::ValueId;
 use crate::kernels::epilogue::HAS_BIAS;
-use crate::kernels::{Dispatch, Packing};
+use crate::kernels::{Dispatch, Packing, block};
 use crate::ops::Operator;
 use crate::ops::nn::conv::Conv;
 use crate::passes::set_epilogue;
@@ -21,6 +21,7 @@ use crate::plan::{Allocation, Constant, Plan, StepKind, mode_of};
 use crate::random::SplitMix64;
 use crate::tensor::{DType, Tensor, cast, round_f16};
 use serde::Serialize;
+use std::sync::Arc;
 
 /// A fault that was planted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -186,7 +187,11 @@ fn changed_param(dispatch: &Dispatch, kind: Fault) -> Option<usize> {
         (Fault::LastBiasDropped, _) => "flags",
         _ => return None,
     };
-    parameter_at(&dispatch.source, name)
+    let members = block::words(dispatch.shader.kernel()?.params);
+    members
+        .iter()
+        .find(|word| word.name == name || word.name.ends_with(&format!("_{name}")))
+        .map(|word| word.offset)
 }
 
 /// The binding of the bias in every contraction.
@@ -357,7 +362,7 @@ impl Site {
                     return Err(gone());
                 };
                 let dispatch = dispatches.get_mut(self.dispatch).ok_or_else(gone)?;
-                dispatch.source = with_half_sums(&dispatch.source)?.into();
+                dispatch.shader = Arc::new(dispatch.shader.edited(with_half_sums)?);
             }
             _ => {
                 let place = plan

@@ -1,24 +1,6 @@
-//! What a planted fault reads in a shader's text, and what it changes of it: kernels know nothing of faults.
+//! What a planted fault changes of a shader's text: kernels know nothing of faults.
 
 use crate::error::{Error, Result};
-use naga::{AddressSpace, Module, Type, TypeInner};
-
-/// Bytes from the start of a shader's parameter block to the member of this name, in the block or in a struct
-/// that it holds. `None` where there is no such member, or the text is no shader.
-pub(super) fn parameter_at(source: &str, name: &str) -> Option<usize> {
-    let module = naga::front::wgsl::parse_str(source).ok()?;
-    let block =
-        module.global_variables.iter().find(|(_, variable)| variable.space == AddressSpace::Uniform)?;
-    member_at(&module, &module.types[block.1.ty], name)
-}
-
-fn member_at(module: &Module, block: &Type, name: &str) -> Option<usize> {
-    let TypeInner::Struct { members, .. } = &block.inner else { return None };
-    members.iter().find_map(|member| match &member.name {
-        Some(found) if found == name => Some(member.offset as usize),
-        _ => member_at(module, &module.types[member.ty], name).map(|inside| inside + member.offset as usize),
-    })
-}
 
 /// The function that a shader gets for the fault.
 const ROUND: &str = "\nfn planted_round(v: vec4<f32>) -> vec4<f32> { \
@@ -90,15 +72,5 @@ mod tests {
             sum[r + 1] = planted_round(fma(x, y, s));";
         assert!(text.starts_with(expected), "{text}");
         assert!(with_half_sums("sum[r] = vec4(0.0);").is_err());
-    }
-
-    #[test]
-    fn a_parameter_is_found_by_its_name() {
-        let shader = "struct Inner { a: u32, flags: u32 }\n\
-            struct Params { m: vec3<u32>, inner: Inner, k: u32 }\n\
-            @group(1) @binding(0) var<uniform> p: Params;";
-        assert_eq!(parameter_at(shader, "flags"), Some(16));
-        assert_eq!(parameter_at(shader, "k"), Some(20));
-        assert_eq!(parameter_at(shader, "tail"), None);
     }
 }

@@ -8,7 +8,7 @@ use super::native::Stopwatch;
 use super::time_limits::Task;
 use crate::base::{Access, BufferId, ElementFormat, Fact, Layout, Precision};
 use crate::error::{Error, Result};
-use crate::kernels::Dispatch;
+use crate::kernels::{Dispatch, Shader};
 use crate::plan::{Allocation, Plan, PlannedBuffer, Step, StepKind};
 use crate::tensor::DType;
 use serde::Serialize;
@@ -92,7 +92,7 @@ fn plan(kernel: &'static str, source: &str, floats: u32, params: [u32; 2], grid:
     let (from, to) = (BufferId(0), BufferId(1));
     let dispatch = Dispatch {
         kernel,
-        source: source.into(),
+        shader: Arc::new(Shader::text(source)),
         bindings: vec![(from, Access::Read), (to, Access::Write)],
         params: bytemuck::cast_slice(&params).to_vec(),
         params_offset: 0,

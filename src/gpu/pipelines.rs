@@ -1,22 +1,34 @@
-//! Compute pipelines, compiled once for a device and kept by their source.
+//! Compute pipelines, compiled once for a device and kept by what their shaders are made of.
 
 use super::device::GpuDevice;
 use super::native::{self, Unfinished};
 use super::time_limits::Task;
 use crate::base::{Access, UNIFORM_TABLE};
 use crate::error::{Error, Result};
-use crate::kernels::{PARAMS_WINDOW, reads_uniform_table};
+use crate::kernels::{Dispatch, PARAMS_WINDOW, Shader};
 use crate::plan::Plan;
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU64;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// What tells pipelines apart: the whole WGSL, how each storage buffer of group 0 is bound, and whether
-/// indices are checked.
-type Key = (Arc<str>, Vec<Access>, bool);
+/// A pipeline to compile. Two are equal that have the same shader and layout.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Kernel {
+    pub shader: Arc<Shader>,
+    /// How each storage buffer of group 0 is bound.
+    pub accesses: Vec<Access>,
+    /// The kernel's stem.
+    pub name: &'static str,
+}
 
-/// A kernel to compile: its source, how its storage buffers are bound, its name.
-pub(super) type Kernel = (Arc<str>, Vec<Access>, &'static str);
+impl Kernel {
+    pub(super) fn of(dispatch: &Dispatch) -> Self {
+        Self { shader: dispatch.shader.clone(), accesses: dispatch.accesses(), name: dispatch.kernel }
+    }
+}
+
+/// A kernel, and whether its indices are checked.
+type Key = (Kernel, bool);
 
 /// The cache of compute pipelines and of the layouts they share.
 ///
@@ -59,10 +71,7 @@ impl Pipelines {
     /// Compiles the kernels of a plan that are missing, and returns them. Errors as [`Pipelines::prepare`]
     /// does.
     pub(super) async fn prepare_plan(&self, device: &GpuDevice, plan: &Plan) -> Result<Vec<Kernel>> {
-        let kernels: Vec<_> = plan
-            .dispatches()
-            .map(|(_, dispatch)| (dispatch.source.clone(), dispatch.accesses(), dispatch.kernel))
-            .collect();
+        let kernels: Vec<_> = plan.dispatches().map(|(_, dispatch)| Kernel::of(dispatch)).collect();
         self.prepare(device, &kernels).await
     }
 
@@ -74,23 +83,19 @@ impl Pipelines {
         let missing: Vec<Kernel> = {
             let known = self.pipelines.read().unwrap_or_else(PoisonError::into_inner);
             let mut seen = HashSet::new();
-            let keys = wanted.iter().map(|(source, accesses, label)| {
-                ((source.clone(), accesses.clone(), device.checks()), *label)
-            });
-            keys.filter(|(key, _)| !known.contains_key(key) && seen.insert(key.clone()))
-                .map(|((source, accesses, _), label)| (source, accesses, label))
-                .collect()
+            let keys = wanted.iter().map(|kernel| (kernel.clone(), device.checks()));
+            keys.filter(|key| !known.contains_key(key) && seen.insert(key.clone())).map(|key| key.0).collect()
         };
         let own = device.clone();
-        let compile = async move |(source, accesses, label): &Kernel| {
-            let key = (source.clone(), accesses.clone(), own.checks());
-            own.pipelines().compile(&own, &key, label).await.map(|pipeline| (pipeline, key))
+        let compile = async move |kernel: &Kernel| {
+            let key = (kernel.clone(), own.checks());
+            own.pipelines().compile(&own, &key).await.map(|pipeline| (key, pipeline))
         };
         let compiled = native::each(missing.clone(), device.time_limits().compile, compile).await;
         let compiled = compiled.map_err(|unfinished| match unfinished {
             Unfinished::Overdue(index) => device.overdue(
                 Task::Compile,
-                &format!("the kernel '{}'", missing.get(index).map_or("", |kernel| kernel.2)),
+                &format!("the kernel '{}'", missing.get(index).map_or("", |kernel| kernel.name)),
             ),
             Unfinished::Failed => {
                 Error::internal("a thread that compiles kernels panicked or could not be started")
@@ -98,20 +103,15 @@ impl Pipelines {
         })?;
         let compiled = compiled.into_iter().collect::<Result<Vec<_>>>()?;
         let mut known = self.pipelines.write().unwrap_or_else(PoisonError::into_inner);
-        known.extend(compiled.into_iter().map(|(pipeline, key)| (key, pipeline)));
+        known.extend(compiled);
         Ok(missing)
     }
 
     /// A pipeline that was prepared.
-    pub(super) fn get(
-        &self,
-        device: &GpuDevice,
-        source: &Arc<str>,
-        accesses: Vec<Access>,
-    ) -> Result<wgpu::ComputePipeline> {
+    pub(super) fn get(&self, device: &GpuDevice, kernel: Kernel) -> Result<wgpu::ComputePipeline> {
         let known = self.pipelines.read().unwrap_or_else(PoisonError::into_inner);
         known
-            .get(&(source.clone(), accesses, device.checks()))
+            .get(&(kernel, device.checks()))
             .cloned()
             .ok_or_else(|| Error::internal("a pipeline was used before it was prepared"))
     }
@@ -151,18 +151,14 @@ impl Pipelines {
         Ok(layout)
     }
 
-    async fn compile(
-        &self,
-        device: &GpuDevice,
-        (source, accesses, checks): &Key,
-        label: &str,
-    ) -> Result<wgpu::ComputePipeline> {
-        let storages = self.layout(device, accesses).await?;
+    async fn compile(&self, device: &GpuDevice, (kernel, checks): &Key) -> Result<wgpu::ComputePipeline> {
+        let storages = self.layout(device, &kernel.accesses).await?;
+        let (source, label) = (kernel.shader.source(), kernel.name);
         let create = || {
             let raw = device.raw();
             let descriptor = wgpu::ShaderModuleDescriptor {
                 label: Some(label),
-                source: wgpu::ShaderSource::Wgsl(source.as_ref().into()),
+                source: wgpu::ShaderSource::Wgsl(source.text.as_ref().into()),
             };
             let module = if *checks {
                 raw.create_shader_module(descriptor)
@@ -177,11 +173,7 @@ impl Pipelines {
             let layout = raw.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
                 label: Some(label),
                 bind_group_layouts: &[Some(&storages), Some(&self.params)],
-                immediate_size: if reads_uniform_table(source) {
-                    size_of_val(&UNIFORM_TABLE) as u32
-                } else {
-                    0
-                },
+                immediate_size: if source.needs.immediates { size_of_val(&UNIFORM_TABLE) as u32 } else { 0 },
             });
             raw.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(label),

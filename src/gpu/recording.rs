@@ -2,9 +2,10 @@
 
 use super::bindings::BoundGroup;
 use super::execution::{Execution, at_step};
+use super::pipelines::Kernel;
 use crate::base::UNIFORM_TABLE;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::{Dispatch, reads_uniform_table};
+use crate::kernels::Dispatch;
 use crate::plan::{Allocation, Step, StepKind};
 
 /// A dispatch with all that recording it takes.
@@ -64,9 +65,9 @@ impl Execution {
                     continue;
                 }
                 let named = |error| at_step(error, step);
-                let accesses = dispatch.accesses();
-                let layout = pipelines.layout(&device, &accesses).await.map_err(named)?;
-                let pipeline = pipelines.get(&device, &dispatch.source, accesses).map_err(named)?;
+                let kernel = Kernel::of(dispatch);
+                let layout = pipelines.layout(&device, &kernel.accesses).await.map_err(named)?;
+                let pipeline = pipelines.get(&device, kernel).map_err(named)?;
                 let site = Site { step: index, dispatch: at, layout };
                 let externals = self.externals(dispatch);
                 let bound = if externals.is_empty() {
@@ -89,7 +90,7 @@ impl Execution {
                     None => Group::Own(own.next().ok_or_else(|| Error::internal("a bind group is missing"))?),
                 };
                 let (params_offset, grid) = (dispatch.params_offset, dispatch.grid);
-                let table = reads_uniform_table(&dispatch.source);
+                let table = dispatch.shader.needs().immediates;
                 recorded.push(Recorded { pipeline, group, params_offset, grid, table });
             }
             self.recorded.push(recorded);

@@ -2,8 +2,9 @@
 
 use super::Lowering;
 use super::block::parameters;
-use super::epilogue::{Epilogue, OutputStage, test_variants};
-use super::{Kernel, Packing, Prelude, gemm, gemm_cooperative, matmul, pair, to_u32, weights as packed};
+use super::epilogue::{Epilogue, EpilogueParams, OutputStage, test_variants};
+use super::window::WindowParams;
+use super::{Kernel, Packing, Prelude, gemm, gemm_cooperative, matmul, to_u32, weights as packed};
 use crate::base::{
     BufferId, ElementFormat, TileConfiguration, UNIFORM_TABLE, Unsupported, bucket, candidates,
 };
@@ -42,6 +43,8 @@ pub struct ConvSizes {
 
 parameters! {
     struct Params {
+        window: WindowParams,
+        epilogue: EpilogueParams,
         in_h: u32,
         in_w: u32,
         in_c4: u32,
@@ -49,17 +52,9 @@ parameters! {
         out_w: u32,
         out_c4: u32,
         rows: u32,
-        kernel: [u32; 2],
-        stride: [u32; 2],
-        pad: [i32; 2],
-        dilation: [u32; 2],
         in_group4: u32,
         out_group4: u32,
         tail: u32,
-        flags: u32,
-        alpha: f32,
-        low: f32,
-        high: f32,
         limit_w: u32,
         row_groups: u32,
         blocks_w: u32,
@@ -75,6 +70,8 @@ parameters! {
 
 parameters! {
     struct DepthwiseParams {
+        window: WindowParams,
+        epilogue: EpilogueParams,
         in_h: u32,
         in_w: u32,
         c4: u32,
@@ -82,15 +79,7 @@ parameters! {
         out_w: u32,
         blocks_w: u32,
         rows: u32,
-        kernel: [u32; 2],
-        stride: [u32; 2],
-        pad: [i32; 2],
-        dilation: [u32; 2],
         limit_w: u32,
-        flags: u32,
-        alpha: f32,
-        low: f32,
-        high: f32,
         row_groups: u32,
         opaque_zero: u32,
         count: u32,
@@ -291,7 +280,6 @@ pub fn emit(
     let (in_c4, out_c4) = (s.in_c.div_ceil(4), s.out_c.div_ceil(4));
     let width = matmul::width(&capabilities, out_c4);
     let columns = to_u32(out_c4)?.div_ceil(width);
-    let pad = pair(s.pad)?.map(|value| value as i32);
     let fold = |blocks: u64| super::folded_grid(blocks, capabilities.max_grid);
     if is_depthwise(s) {
         let shape = vec![s.kernel[0], s.kernel[1], in_c4 * 4];
@@ -314,15 +302,9 @@ pub fn emit(
             out_w: to_u32(s.out_w)?,
             blocks_w,
             rows: lines,
-            kernel: pair(s.kernel)?,
-            stride: pair(s.stride)?,
-            pad,
-            dilation: pair(s.dilation)?,
+            window: WindowParams::new(s.kernel, s.stride, s.pad, s.dilation)?,
             limit_w: to_u32(s.in_w)?,
-            flags: epilogue.flags,
-            alpha: 1.0,
-            low: epilogue.low,
-            high: epilogue.high,
+            epilogue: epilogue.params(1.0),
             row_groups: grid[0],
             opaque_zero: 0,
             count: by.pixels,
@@ -390,17 +372,11 @@ pub fn emit(
         out_w: to_u32(s.out_w)?,
         out_c4: to_u32(out_c4)?,
         rows: lines,
-        kernel: pair(s.kernel)?,
-        stride: pair(s.stride)?,
-        pad,
-        dilation: pair(s.dilation)?,
+        window: WindowParams::new(s.kernel, s.stride, s.pad, s.dilation)?,
         in_group4: to_u32(in_group4)?,
         out_group4: to_u32((s.out_c / s.groups).div_ceil(4))?,
         tail: to_u32((in_group + 3) % 4 + 1)?,
-        flags: epilogue.flags,
-        alpha: 1.0,
-        low: epilogue.low,
-        high: epilogue.high,
+        epilogue: epilogue.params(1.0),
         limit_w: to_u32(s.in_w)?,
         row_groups: grid[0],
         blocks_w,

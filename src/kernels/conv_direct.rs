@@ -3,8 +3,9 @@
 use super::Lowering;
 use super::block::parameters;
 use super::conv::ConvSizes;
-use super::epilogue::{Epilogue, OutputStage, test_variants};
-use super::{Kernel, Prelude, folded_grid, pair, to_u32};
+use super::epilogue::{Epilogue, EpilogueParams, OutputStage, test_variants};
+use super::window::WindowParams;
+use super::{Kernel, Prelude, folded_grid, to_u32};
 use crate::base::{BufferId, ElementFormat, Unsupported};
 
 pub static CONV_DIRECT: Kernel = Kernel {
@@ -16,6 +17,8 @@ pub static CONV_DIRECT: Kernel = Kernel {
 
 parameters! {
     struct Params {
+        window: WindowParams,
+        epilogue: EpilogueParams,
         in_h: u32,
         in_w: u32,
         in_c4: u32,
@@ -24,17 +27,9 @@ parameters! {
         out_c4: u32,
         pixels: u32,
         per_row: u32,
-        kernel: [u32; 2],
-        stride: [u32; 2],
-        pad: [u32; 2],
-        dilation: [u32; 2],
         in_group: u32,
         out_group: u32,
         out_c: u32,
-        flags: u32,
-        alpha: f32,
-        low: f32,
-        high: f32,
         offset: u32,
         step: u32,
         spare: [u32; 3],
@@ -81,17 +76,11 @@ pub fn emit(
         out_c4: to_u32(out_c4)?,
         pixels: to_u32(pixels)?,
         per_row: grid[0],
-        kernel: pair(s.kernel)?,
-        stride: pair(s.stride)?,
-        pad: pair(s.pad)?,
-        dilation: pair(s.dilation)?,
+        window: WindowParams::new(s.kernel, s.stride, s.pad, s.dilation)?,
         in_group: to_u32(s.in_c / s.groups)?,
         out_group: to_u32(s.out_c / s.groups)?,
         out_c: to_u32(s.out_c)?,
-        flags: epilogue.flags,
-        alpha: 1.0,
-        low: epilogue.low,
-        high: epilogue.high,
+        epilogue: epilogue.params(1.0),
         offset: output.offset,
         step: output.step,
         spare: [0; 3],

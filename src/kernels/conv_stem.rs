@@ -6,7 +6,7 @@
 use super::Lowering;
 use super::block::parameters;
 use super::conv::ConvSizes;
-use super::epilogue::{Epilogue, OutputStage, test_variants};
+use super::epilogue::{Epilogue, EpilogueParams, OutputStage, test_variants};
 use super::{Kernel, Packing, Prelude, matmul, to_u32, weights as packed};
 use crate::base::{ElementFormat, Fact, Layout, Unsupported, View};
 use crate::error::{Error, Result};
@@ -21,6 +21,7 @@ pub static CONV_STEM: Kernel = Kernel {
 
 parameters! {
     struct Params {
+        epilogue: EpilogueParams,
         in_c: u32,
         in_h: u32,
         in_w4: u32,
@@ -33,10 +34,6 @@ parameters! {
         stride_h: u32,
         dilation_h: u32,
         row_groups: u32,
-        flags: u32,
-        alpha: f32,
-        low: f32,
-        high: f32,
         b_row: u32,
         offset: u32,
         opaque_zero: u32,
@@ -180,10 +177,7 @@ pub fn emit(
         stride_h: to_u32(s.stride[0])?,
         dilation_h: to_u32(s.dilation[0])?,
         row_groups: grid[0],
-        flags: epilogue.flags,
-        alpha: 1.0,
-        low: epilogue.low,
-        high: epilogue.high,
+        epilogue: epilogue.params(1.0),
         b_row: if panels { packed::panel_step(groups)? } else { to_u32(out_c4)? },
         offset: output.offset,
         opaque_zero: 0,

@@ -5,8 +5,9 @@ use super::Lowering;
 use super::block::parameters;
 use super::conv::ConvSizes;
 use super::conv_direct;
-use super::epilogue::{Epilogue, OutputStage, test_variants};
-use super::{Kernel, Packing, Prelude, folded_grid, matmul, pair, to_u32};
+use super::epilogue::{Epilogue, EpilogueParams, OutputStage, test_variants};
+use super::window::WindowParams;
+use super::{Kernel, Packing, Prelude, folded_grid, matmul, to_u32};
 use crate::base::{BufferId, ElementFormat, Layout, Unsupported};
 use crate::error::Result;
 use crate::tensor::Tensor;
@@ -20,6 +21,8 @@ pub static CONV_TRANSPOSE: Kernel = Kernel {
 
 parameters! {
     struct Params {
+        window: WindowParams,
+        epilogue: EpilogueParams,
         in_h: u32,
         in_w: u32,
         in_c4: u32,
@@ -28,17 +31,9 @@ parameters! {
         out_c4: u32,
         blocks: u32,
         phase_blocks: u32,
-        kernel: [u32; 2],
-        stride: [u32; 2],
-        pad: [u32; 2],
-        dilation: [u32; 2],
         in_group: u32,
         out_group4: u32,
         row_groups: u32,
-        flags: u32,
-        alpha: f32,
-        low: f32,
-        high: f32,
         offset: u32,
         step: u32,
         spare: [u32; 3],
@@ -128,17 +123,11 @@ pub fn emit(
         out_c4: to_u32(out_c4)?,
         blocks,
         phase_blocks: to_u32(phase_blocks)?,
-        kernel: pair(s.kernel)?,
-        stride: pair(s.stride)?,
-        pad: pair(s.pad)?,
-        dilation: pair(s.dilation)?,
+        window: WindowParams::new(s.kernel, s.stride, s.pad, s.dilation)?,
         in_group: to_u32(s.in_c / s.groups)?,
         out_group4: to_u32((s.out_c / s.groups).div_ceil(4))?,
         row_groups: grid[0],
-        flags: epilogue.flags,
-        alpha: 1.0,
-        low: epilogue.low,
-        high: epilogue.high,
+        epilogue: epilogue.params(1.0),
         offset: output.offset,
         step: output.step,
         spare: [0; 3],

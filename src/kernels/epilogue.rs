@@ -2,6 +2,7 @@
 //! else as a variant.
 
 use super::Lowering;
+use super::block::parameters;
 use super::{Prelude, Target};
 use crate::base::{Access, BufferId, ElementFormat, Unsupported};
 use crate::expression::{Arg, Pointwise, table, to_wgsl};
@@ -14,6 +15,17 @@ pub(crate) const HAS_BIAS: u32 = 1;
 const HAS_RESIDUAL: u32 = 2;
 const HAS_CLAMP: u32 = 4;
 const WITHIN_F16: u32 = 8;
+
+parameters! {
+    /// A part of a contraction's parameter block (shaders/lib/finish.wgsl). It begins at a multiple of 16
+    /// bytes, as WGSL has it.
+    pub struct EpilogueParams {
+        flags: u32,
+        alpha: f32,
+        low: f32,
+        high: f32,
+    }
+}
 
 /// An epilogue as flags and bounds, and as the text of its variant.
 #[derive(Debug, Clone)]
@@ -62,6 +74,11 @@ impl Epilogue {
     /// that.
     pub fn begun_by_the_operator(self) -> Self {
         Self { flags: self.flags & !WITHIN_F16, ..self }
+    }
+
+    /// The block's part of a contraction whose sums are scaled by `alpha`.
+    pub(super) fn params(&self, alpha: f32) -> EpilogueParams {
+        EpilogueParams { flags: self.flags, alpha, low: self.low, high: self.high }
     }
 
     /// Adds to a contraction's prelude what the end of its shader needs.

@@ -8,10 +8,11 @@
 use super::Lowering;
 use super::block::parameters;
 use super::conv;
-use super::epilogue::{Epilogue, OutputStage, test_variants};
+use super::epilogue::{Epilogue, EpilogueParams, OutputStage, test_variants};
 use super::gemm_cooperative::{self as cooperative, GEMM_COOPERATIVE};
 use super::matmul::{Matrix, ProductSizes};
-use super::{Kernel, Prelude, folded_grid, pair, to_u32};
+use super::window::WindowParams;
+use super::{Kernel, Prelude, folded_grid, to_u32};
 use crate::base::{BufferId, Capabilities, ElementFormat, TileConfiguration, Unsupported};
 
 pub static GEMM: Kernel = Kernel {
@@ -26,6 +27,8 @@ const COMMON: &str = include_str!("../../shaders/lib/tiles.wgsl");
 
 parameters! {
     pub(super) struct Params {
+        window: WindowParams,
+        epilogue: EpilogueParams,
         m: u32,
         n4: u32,
         groups: u32,
@@ -41,10 +44,6 @@ parameters! {
         c_row: u32,
         c_batch: u32,
         inner: u32,
-        flags: u32,
-        alpha: f32,
-        low: f32,
-        high: f32,
         tiles_m: u32,
         tiles_n: u32,
         per_row: u32,
@@ -54,10 +53,6 @@ parameters! {
         limit_w: i32,
         out_w: u32,
         out_pixels: u32,
-        kernel: [u32; 2],
-        stride: [u32; 2],
-        pad: [i32; 2],
-        dilation: [u32; 2],
         opaque_zero: u32,
         c_offset: u32,
         spare: [u32; 2],
@@ -238,9 +233,6 @@ fn dispatch(
         c_offset: stage.output.offset,
         c_row: stage.output.step,
         c_batch,
-        flags: epilogue.flags,
-        low: epilogue.low,
-        high: epilogue.high,
         tiles_m,
         tiles_n,
         per_row: grid[0],
@@ -275,7 +267,7 @@ pub(super) fn product(
         b_outer: b.outer,
         b_inner: b.inner,
         inner: to_u32(s.inner)?,
-        alpha,
+        epilogue: stage.epilogue.params(alpha),
         b_rows: to_u32(s.k)?,
         ..Params::default()
     };
@@ -310,17 +302,14 @@ pub(super) fn convolution(
         a_row: in_c4,
         b_row: out_c4,
         inner: 1,
-        alpha: 1.0,
+        epilogue: stage.epilogue.params(1.0),
         b_rows: in_c4 * 4,
         in_h: to_u32(s.in_h)? as i32,
         in_w: to_u32(s.in_w)? as i32,
         limit_w: to_u32(s.in_w)? as i32,
         out_w: to_u32(s.out_w)?,
         out_pixels: to_u32(out_pixels)?,
-        kernel: pair(s.kernel)?,
-        stride: pair(s.stride)?,
-        pad: pair(s.pad)?.map(|value| value as i32),
-        dilation: pair(s.dilation)?,
+        window: WindowParams::new(s.kernel, s.stride, s.pad, s.dilation)?,
         ..Params::default()
     };
     dispatch(at, storage, variant, (true, 1), operands, stage, params)

@@ -2,7 +2,7 @@
 
 use super::Lowering;
 use super::block::parameters;
-use super::epilogue::{Epilogue, OutputStage, test_variants};
+use super::epilogue::{Epilogue, EpilogueParams, OutputStage, test_variants};
 use super::{Kernel, Prelude, Target, gemm, gemm_cooperative, gemv, to_u32, weights};
 use crate::base::{
     BufferId, Capabilities, ElementFormat, Layout, TileConfiguration, Unsupported, View, bucket, candidates,
@@ -20,6 +20,7 @@ pub(super) const COMMON: &str = include_str!("../../shaders/lib/product.wgsl");
 
 parameters! {
     pub(super) struct Params {
+        epilogue: EpilogueParams,
         m: u32,
         n4: u32,
         k: u32,
@@ -34,10 +35,6 @@ parameters! {
         b_inner: u32,
         c_row: u32,
         c_batch: u32,
-        flags: u32,
-        alpha: f32,
-        low: f32,
-        high: f32,
         rows_first: u32,
         opaque_zero: u32,
         count: u32,
@@ -316,10 +313,7 @@ pub fn emit(
         b_inner: b.inner,
         c_row: c.step,
         c_batch: to_u32(sizes.m.saturating_mul(c.step as usize))?,
-        flags: epilogue.flags,
-        alpha,
-        low: epilogue.low,
-        high: epilogue.high,
+        epilogue: epilogue.params(alpha),
         rows_first: down as u32,
         opaque_zero: 0,
         count: rows,

@@ -42,15 +42,18 @@ pub mod top_k;
 pub mod trilu;
 pub mod winograd;
 
+mod shader;
 mod target;
 pub mod variants;
 mod weights;
+mod window;
 
 pub use crate::base::{Access, ShaderDialect, UNIFORM_TABLE};
 pub use block::Member;
 pub use extent::Extent;
 pub use lowering::Lowering;
-pub use prelude::{Needs, Prelude, Source, WgslFlavor, reads_uniform_table};
+pub use prelude::{Needs, Prelude, Source, WgslFlavor};
+pub use shader::Shader;
 pub use target::Target;
 
 use crate::base::{BufferId, Unsupported};
@@ -60,7 +63,8 @@ use crate::tensor::Tensor;
 /// The most bytes that a parameter block may take: the size of the binding's window.
 pub const PARAMS_WINDOW: usize = 512;
 
-/// A kernel family: a shader and what its variants are.
+/// A kernel family: a shader and what its variants are. Two are equal whose stems are.
+#[derive(Debug)]
 pub struct Kernel {
     /// The stem of the shader's file and of the Rust half.
     pub stem: &'static str,
@@ -70,6 +74,18 @@ pub struct Kernel {
     pub params: &'static [Member],
     /// A prelude for each kind of variant: what the test without a device translates.
     pub variants: fn() -> Vec<Prelude>,
+}
+
+impl PartialEq for Kernel {
+    fn eq(&self, other: &Self) -> bool {
+        self.stem == other.stem
+    }
+}
+impl Eq for Kernel {}
+impl std::hash::Hash for Kernel {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.stem.hash(state);
+    }
 }
 
 /// Every kernel family.
@@ -122,8 +138,8 @@ pub static KERNELS: &[&Kernel] = &[
 pub struct Dispatch {
     /// The kernel's stem.
     pub kernel: &'static str,
-    /// The whole WGSL: prelude and shader. Equal sources share a pipeline.
-    pub source: std::sync::Arc<str>,
+    /// What it runs. Equal shaders share a pipeline.
+    pub shader: std::sync::Arc<Shader>,
     /// In the order of `@binding` in `@group(0)`.
     pub bindings: Vec<(BufferId, Access)>,
     /// The parameter block; a plan holds it at `params_offset`.

@@ -2,6 +2,7 @@
 
 use super::Lowering;
 use super::block::parameters;
+use super::window::WindowParams;
 use super::{Kernel, Prelude, folded_grid};
 use crate::base::{Access, ElementFormat, Geometry, Layout, Pooling, Unsupported};
 
@@ -14,6 +15,7 @@ pub static POOL: Kernel = Kernel {
 
 parameters! {
     struct Params {
+        window: WindowParams,
         in_h: u32,
         in_w: u32,
         c4: u32,
@@ -21,10 +23,6 @@ parameters! {
         out_w: u32,
         groups: u32,
         per_row: u32,
-        kernel: [u32; 2],
-        stride: [u32; 2],
-        pad: [i32; 2],
-        dilation: [u32; 2],
         count_all: u32,
         limit: [i32; 2],
         exponent: f32,
@@ -58,7 +56,7 @@ pub fn emit(at: &mut dyn Lowering, geometry: &Geometry, mode: Pooling) -> Result
             .map(|value| value as u32)
             .map_err(|_| Unsupported::new("a pool beyond 2³¹ elements"))
     };
-    let pair = |list: &[usize]| Ok::<_, Unsupported>([to_u32(list[0])?, to_u32(list[1])?]);
+    let pair = |list: &[usize]| [list[0], list[1]];
     let c4 = input.shape[1].div_ceil(4);
     let groups = input.shape[0] * c4 * g.output[0] * g.output[1];
     let grid = folded_grid((groups as u64).div_ceil(WIDTH as u64), at.capabilities().max_grid);
@@ -76,10 +74,7 @@ pub fn emit(at: &mut dyn Lowering, geometry: &Geometry, mode: Pooling) -> Result
         out_w: to_u32(g.output[1])?,
         groups: to_u32(groups)?,
         per_row: grid[0],
-        kernel: pair(&g.kernel)?,
-        stride: pair(&g.stride)?,
-        pad: pair(&g.begin)?.map(|value| value as i32),
-        dilation: pair(&g.dilation)?,
+        window: WindowParams::new(pair(&g.kernel), pair(&g.stride), pair(&g.begin), pair(&g.dilation))?,
         count_all,
         limit: [limit(0)?, limit(1)?],
         exponent,

@@ -32,9 +32,9 @@ pub const FORMS: [ShaderDialect; 8] = {
     ]
 };
 
-/// A shader that differs from every other.
+/// A variant whose text differs from every other's.
 #[derive(Debug, Clone)]
-pub struct Shader {
+pub struct Variant {
     /// The kernel's stem: the shader is `shaders/STEM.wgsl` behind a prelude.
     pub kernel: &'static str,
     /// Tells a kernel's shaders apart, from 0.
@@ -48,7 +48,7 @@ pub struct Shader {
 }
 
 /// Every distinct shader of every kernel, in one flavor, in the order of [`KERNELS`].
-pub fn shaders(flavor: WgslFlavor) -> Vec<Shader> {
+pub fn shaders(flavor: WgslFlavor) -> Vec<Variant> {
     let mut all = vec![];
     for kernel in KERNELS {
         let (mut seen, preludes) = (HashSet::new(), (kernel.variants)());
@@ -58,7 +58,7 @@ pub fn shaders(flavor: WgslFlavor) -> Vec<Shader> {
         {
             if seen.insert(source.text.clone()) {
                 let number = seen.len() - 1;
-                all.push(Shader {
+                all.push(Variant {
                     kernel: kernel.stem,
                     number,
                     text: source.text,
@@ -72,7 +72,7 @@ pub fn shaders(flavor: WgslFlavor) -> Vec<Shader> {
     all
 }
 
-impl Shader {
+impl Variant {
     /// Whether an adapter that was asked for WebGPU's features and limits alone may get this shader.
     ///
     /// Errors: a text that naga doesn't parse, which is a defect.

@@ -9,7 +9,7 @@
 use super::Lowering;
 use super::block::parameters;
 use super::conv::ConvSizes;
-use super::epilogue::{Epilogue, OutputStage, test_variants};
+use super::epilogue::{Epilogue, EpilogueParams, OutputStage, test_variants};
 use super::{Dispatch, Kernel, Packing, Prelude, Target, folded_grid, matmul, to_u32, weights as packed};
 use crate::base::{Access, BufferId, Capabilities, ElementFormat, Fact, Layout, Unsupported};
 use crate::error::{Error, Result};
@@ -143,16 +143,13 @@ parameters! {
 
 parameters! {
     struct OutputParams {
+        epilogue: EpilogueParams,
         out_h: u32,
         out_w: u32,
         out_c4: u32,
         tiles_h: u32,
         tiles_w: u32,
         tiles: u32,
-        flags: u32,
-        alpha: f32,
-        low: f32,
-        high: f32,
         per_row: u32,
         opaque_zero: u32,
         count: u32,
@@ -317,10 +314,7 @@ pub fn emit(
         tiles_h: to_u32(tiles_h)?,
         tiles_w: to_u32(tiles_w)?,
         tiles: to_u32(tiles)?,
-        flags: epilogue.flags,
-        alpha: 1.0,
-        low: epilogue.low,
-        high: epilogue.high,
+        epilogue: epilogue.params(1.0),
         per_row: whole[0],
         opaque_zero: 0,
         count: tile.out().pow(2) as u32,

@@ -58,7 +58,7 @@ impl Plan {
     /// The number of distinct kernels: pipelines to compile.
     pub fn pipelines(&self) -> usize {
         self.dispatches()
-            .map(|(_, dispatch)| (&dispatch.source, dispatch.accesses()))
+            .map(|(_, dispatch)| (&dispatch.shader, dispatch.accesses()))
             .collect::<HashSet<_>>()
             .len()
     }

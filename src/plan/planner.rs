@@ -9,7 +9,7 @@ use crate::base::{Access, Bound, EvalPrecision, Operands, ShaderDialect};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, ValueId};
 use crate::kernels::lowering::{Contents, Emitter};
-use crate::kernels::{Extent, Kernel, PARAMS_WINDOW, Prelude, block};
+use crate::kernels::{Extent, Kernel, PARAMS_WINDOW, Prelude, Shader, block};
 use crate::tensor::DType;
 use std::collections::HashMap;
 
@@ -339,14 +339,14 @@ impl Emitter for Builder {
             self.buffer(*id).fact.dtype == DType::F32 && self.buffer(*id).storage.element_bytes() == 2
         };
         let dialect = ShaderDialect { saturates: written.iter().any(narrowed), ..c.dialect() };
-        let source = prelude.source(kernel.shader, dialect);
+        let shader = Shader::variant(kernel, prelude, dialect);
         // Every kernel keeps within WebGPU's promise, or asks for the limits before it chooses a variant
         // beyond it.
         let promised = Capabilities::webgpu();
         if c.max_invocations < promised.max_invocations
             || c.max_workgroup_bytes < promised.max_workgroup_bytes
         {
-            let extent = Extent::of(&source).map_err(Unsupported::new)?;
+            let extent = Extent::of(&shader.source().text).map_err(Unsupported::new)?;
             if extent.invocations > u64::from(c.max_invocations)
                 || extent.workgroup_bytes > u64::from(c.max_workgroup_bytes)
             {
@@ -362,7 +362,7 @@ impl Emitter for Builder {
         }
         self.dispatches.push(crate::kernels::Dispatch {
             kernel: kernel.stem,
-            source,
+            shader: Arc::new(shader),
             bindings: bindings.to_vec(),
             params: params.to_vec(),
             params_offset: 0,

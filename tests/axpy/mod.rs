@@ -4,7 +4,7 @@
 use sardonyx::base::Fact;
 use sardonyx::gpu::{Constants, Execution, GpuDevice};
 use sardonyx::graph::{Graph, ValueId};
-use sardonyx::kernels::{Access, Dispatch, Packing};
+use sardonyx::kernels::{Access, Dispatch, Packing, Shader};
 use sardonyx::ops::Operator;
 use sardonyx::plan::{
     Allocation, BufferId, Constant, ElementFormat, Layout, Plan, PlannedBuffer, Precision, Step, StepKind,
@@ -64,7 +64,7 @@ impl Maker<'_> {
         let [a, b, result] = [a, b, result].map(BufferId);
         let dispatch = Dispatch {
             kernel: "axpy",
-            source: self.source.into(),
+            shader: Arc::new(Shader::text(self.source)),
             bindings: vec![(a, Access::Read), (b, Access::Read), (result, Access::Write)],
             params: block,
             params_offset,

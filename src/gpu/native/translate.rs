@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::gpu::device::GpuDevice;
 use crate::gpu::pipelines::Kernel;
 use crate::gpu::time_limits::Task;
-use crate::kernels::{PARAMS_WINDOW, reads_uniform_table};
+use crate::kernels::PARAMS_WINDOW;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -54,7 +54,7 @@ pub(in crate::gpu) async fn precompile_while<T>(
         return work.await;
     }
     // The longest go first, taken from the end.
-    kernels.sort_by_key(|(source, ..)| source.len());
+    kernels.sort_by_key(|kernel| kernel.shader.source().text.len());
     let queue = Arc::new(Mutex::new(kernels));
     let (sender, receiver) = mpsc::channel();
     let helpers = thread::available_parallelism().map_or(1, usize::from).saturating_sub(1).min(MAX_HELPERS);
@@ -163,10 +163,10 @@ fn drain(device: &GpuDevice, queue: &Mutex<Vec<Kernel>>, sender: &mpsc::Sender<T
 /// Dispatches a kernel over no workgroups at all, and waits.
 async fn translate(device: &GpuDevice, kernel: &Kernel) -> Result<()> {
     let start = Instant::now();
-    let (source, accesses, name) = kernel;
+    let Kernel { shader, accesses, name } = kernel;
     let pipelines = device.pipelines();
     pipelines.prepare(device, std::slice::from_ref(kernel)).await?;
-    let pipeline = pipelines.get(device, source, accesses.clone())?;
+    let pipeline = pipelines.get(device, kernel.clone())?;
     let layout = pipelines.layout(device, accesses).await?;
     let dispatch = || {
         let raw = device.raw();
@@ -190,7 +190,7 @@ async fn translate(device: &GpuDevice, kernel: &Kernel) -> Result<()> {
         let mut encoder = raw.create_command_encoder(&Default::default());
         let mut pass = encoder.begin_compute_pass(&Default::default());
         pass.set_pipeline(&pipeline);
-        if reads_uniform_table(source) {
+        if shader.needs().immediates {
             pass.set_immediates(0, bytemuck::bytes_of(&UNIFORM_TABLE));
         }
         pass.set_bind_group(0, &storages, &[]);

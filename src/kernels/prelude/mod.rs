@@ -62,7 +62,7 @@ const OPAQUE: &str = include_str!("../../../shaders/lib/opaque.wgsl");
 
 /// The text that precedes a shader. WGSL lets module-scope declarations come in any order, so the shader
 /// stays as written.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Prelude {
     text: String,
     /// The tensors' types: (prefix, storage, whether lanes keep their own type). Written when the dialect is
@@ -79,16 +79,13 @@ pub struct Prelude {
     written_out: Vec<&'static str>,
 }
 
+/// What a shader has that calls `uniform_small` or `uniform_index`.
+const CALLS_UNIFORM: &str = "uniform_";
 /// `uniform_small` and `uniform_index` where nothing is to be said of them.
 const UNIFORM: &str =
     "fn uniform_small(x: u32) -> u32 { return x; }\nfn uniform_index(x: u32) -> u32 { return x; }\n";
 /// The same by [`UNIFORM_TABLE`].
 const UNIFORM_BY_TABLE: &str = include_str!("../../../shaders/lib/uniform_table.wgsl");
-
-/// Whether a source reads `UNIFORM_TABLE`, so that its pipeline takes immediates.
-pub fn reads_uniform_table(source: &str) -> bool {
-    source.contains(UNIFORM_BY_TABLE)
-}
 
 impl Prelude {
     pub fn new() -> Self {
@@ -168,27 +165,37 @@ impl Prelude {
         self.text += text;
         self
     }
-    /// The whole source: this prelude, the library functions that are called, and the shader.
-    pub fn source(&self, shader: &str, dialect: ShaderDialect) -> Arc<str> {
-        self.assemble(shader, dialect, WgslFlavor::Naga).text
+    /// A dialect without what makes no difference behind this prelude.
+    pub(super) fn dialect(&self, dialect: ShaderDialect) -> ShaderDialect {
+        let half = |storage: ElementFormat| matches!(storage, ElementFormat::F16 | ElementFormat::F16Packed);
+        ShaderDialect {
+            wide: dialect.wide && !self.cooperative,
+            saturates: dialect.saturates && self.types.iter().any(|(_, storage, _)| half(*storage)),
+            ..dialect
+        }
     }
 
-    /// The same with what is known of it.
+    /// What the whole source takes beyond WebGPU's core.
+    pub(super) fn needs(&self, shader: &str, dialect: ShaderDialect) -> Needs {
+        let dialect = self.dialect(dialect);
+        Needs {
+            // Wide words hold two halves each, which unpack without the f16 type.
+            f16: !dialect.wide && self.types.iter().any(|(_, storage, _)| *storage == ElementFormat::F16),
+            subgroups: dialect.subgroups && self.whole_group || self.in_quads(dialect),
+            int64: dialect.wide && !self.types.is_empty(),
+            immediates: dialect.table && shader.contains(CALLS_UNIFORM),
+            cooperative: self.cooperative,
+        }
+    }
+
+    /// The whole source: this prelude, the library functions that are called, and the shader.
     pub fn assemble(&self, shader: &str, dialect: ShaderDialect, flavor: WgslFlavor) -> Source {
-        let dialect = ShaderDialect { wide: dialect.wide && !self.cooperative, ..dialect };
-        let uniform = shader.contains("uniform_");
+        let dialect = self.dialect(dialect);
+        let needs = self.needs(shader, dialect);
         let subgroups = dialect.subgroups && self.whole_group;
         let mut wanted: BTreeSet<&str> = BTreeSet::new();
         collect_calls(&self.text, subgroups, &mut wanted);
         collect_calls(shader, subgroups, &mut wanted);
-        let needs = Needs {
-            // Wide words hold two halves each, which unpack without the f16 type.
-            f16: !dialect.wide && self.types.iter().any(|(_, storage, _)| *storage == ElementFormat::F16),
-            subgroups: subgroups || self.in_quads(dialect),
-            int64: dialect.wide && !self.types.is_empty(),
-            immediates: dialect.table && uniform,
-            cooperative: self.cooperative,
-        };
         let mut whole = String::with_capacity(self.text.len() + shader.len() + 1024);
         let enables = [
             ("wgpu_cooperative_matrix", needs.cooperative),
@@ -204,7 +211,7 @@ impl Prelude {
         }
         whole += &self.declarations(dialect);
         whole += &self.text;
-        if uniform {
+        if shader.contains(CALLS_UNIFORM) {
             whole += if dialect.table { UNIFORM_BY_TABLE } else { UNIFORM };
         }
         if shader.contains("QUADS") {
@@ -263,7 +270,8 @@ mod tests {
     fn the_library_is_taken_as_far_as_it_is_called() {
         let source = Prelude::new()
             .code("fn f(x: f32) -> f32 { return tanh_(x); }\n")
-            .source("", ShaderDialect::default());
+            .assemble("", ShaderDialect::default(), WgslFlavor::Naga)
+            .text;
         assert!(source.contains("fn tanh_") && source.contains("fn expm1") && source.contains("fn is_nan"));
         assert!(!source.contains("fn erf") && !source.contains("add64"), "{source}");
     }
