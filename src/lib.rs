@@ -23,7 +23,9 @@
 //! shapes makes a plan for them, which the session keeps.
 //!
 //! What stays on the device between runs, a language model's cache or one model's output that is another's
-//! input, is a [`DeviceTensor`]: [`session::Bindings`] has an example.
+//! input, is a [`DeviceTensor`]: [`session::Bindings`] has an example. A size that grows from run to run, such as
+//! that cache's length, may be given a [`capacity`](session::SessionBuilder::capacity), so that all its runs share
+//! memory.
 //!
 //! # Devices
 //!

@@ -121,7 +121,7 @@ fn green(folder: &Path, device: Option<GpuDevice>, precision: Precision) {
 fn models_of_our_own_are_the_same_in_f32() {
     let Some(device) = test_device() else { return };
     OWN.iter()
-        .chain(&["digits", "tiny/quantized"])
+        .chain(&["digits", "tiny/nbits", "tiny/quantized"])
         .for_each(|name| green(&own(name), Some(device.clone()), Precision::F32));
 }
 
@@ -275,5 +275,7 @@ fn every_reference_and_the_shape_of_the_json() {
 
 #[test]
 fn the_cpu_alone_agrees_with_its_oracle() {
-    OWN.iter().chain(&["digits", "tiny/quantized"]).for_each(|name| green(&own(name), None, Precision::F32));
+    OWN.iter()
+        .chain(&["digits", "tiny/nbits", "tiny/quantized"])
+        .for_each(|name| green(&own(name), None, Precision::F32));
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// Folders of models with recorded inputs: this project's own, and the shared ones where they are.
 fn cases() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let own = ["conv_odd", "mlp", "branches", "cpu_step", "joined", "heads", "contrib", "quantized"];
+    let own = ["conv_odd", "mlp", "branches", "cpu_step", "joined", "heads", "contrib", "quantized", "nbits"];
     let mut list: Vec<PathBuf> = own.iter().map(|name| root.join("models/tiny").join(name)).collect();
     list.extend(
         ["mnist_ort", "squeezenet_fp32", "ultraface_rfb320", "ppocr_cls"]

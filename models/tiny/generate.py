@@ -293,7 +293,30 @@ def quantized():
     m.save([2, 4, 6, 6], [2, 6], [2, 4, 6, 6], own=True, others=[x, other, *made, g, shares])
 
 
+def nbits():
+    """Products with weights of 4, 8 and 2 bits in blocks: with and without zero points and a bias, k and the number of blocks
+    not multiples of what a byte or a block holds."""
+    m = Model("nbits", 9)
+
+    def product(name, x, k, n, bits, block, zeros, bias=False, outputs=None):
+        blocks, row = -(-k // block), -(-(-(-k // block)) * bits // 8)
+        packed = m.random.integers(0, 256, (n, blocks, block * bits // 8)).astype(np.uint8)
+        inputs = [m.constant(f"{name}.bits", packed), m.constant(f"{name}.steps", (m.random.uniform(0.2, 1, (n, blocks)) * 3.0 ** -bits).astype(np.float32))]
+        points = {"": "", "packed": m.random.integers(0, 256, (n, row)).astype(np.uint8), "floats": m.random.uniform(0, 2**bits, (n, blocks)).astype(np.float32)}[zeros]
+        inputs.append(m.constant(f"{name}.zeros", points) if zeros else "")
+        inputs += ["", m.constant(f"{name}.bias", m.noise(n))] if bias else []
+        return m.node("MatMulNBits", name, x, *inputs, domain="com.microsoft", K=k, N=n, bits=bits, block_size=block, outputs=outputs)
+
+    x = product("plain", "input", 40, 24, 4, 16, "")
+    y = product("zeros", x, 24, 33, 4, 16, "packed")
+    y = product("bias", y, 33, 20, 4, 32, "", bias=True)
+    y = product("floats", y, 20, 48, 4, 16, "floats")
+    y = product("bytes", m.node("Tanh", "within", y), 48, 17, 8, 16, "packed")
+    product("pairs", y, 17, 6, 2, 16, "packed", outputs=["output"])
+    m.save([2, 3, 40], [2, 3, 6], [2, 3, 40], own=True, others=[x, y])
+
+
 if __name__ == "__main__":
-    for build in [conv_odd, mlp, branches, cpu_step, decoder, joined, heads, contrib, quantized]:
+    for build in [conv_odd, mlp, branches, cpu_step, decoder, joined, heads, contrib, quantized, nbits]:
         build()
         print(build.__name__, (HERE / build.__name__ / "model.onnx").stat().st_size, "bytes")

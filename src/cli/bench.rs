@@ -232,7 +232,7 @@ impl Bench {
         (stages.parse, stages.optimise) =
             (milliseconds(session.stages().parse), milliseconds(session.stages().optimise));
         outputs::check(self.outputs.as_deref(), &session.outputs())?;
-        let inputs = self.inputs.bind(&session, model)?;
+        let inputs = self.inputs.bind(&mut session, model)?;
         self.tune.apply(&mut session, &inputs)?;
         stage();
         let prepared = session.prepare(&inputs)?;

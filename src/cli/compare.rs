@@ -46,9 +46,9 @@ impl Compare {
     pub fn run(&self) -> Result<Outcome> {
         let tolerance = self.tolerance()?;
         let reference = reference(&self.reference)?;
-        let session = self.options.load(&self.model)?;
+        let mut session = self.options.load(&self.model)?;
         let named = |error: Error| error.in_file(&self.model);
-        let inputs = self.inputs.bind(&session, &self.model).map_err(named)?;
+        let inputs = self.inputs.bind(&mut session, &self.model).map_err(named)?;
         let options = Options { reference, per_node: self.per_node, tolerance };
         let mut report = compare(&session, &inputs, &options).map_err(named)?;
         report.planted = self.options.plant_fault.as_ref().and_then(Planter::planted);

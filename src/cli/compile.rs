@@ -52,8 +52,9 @@ impl Compile {
                 .in_file(&self.model)
                 .remedy("write it elsewhere"));
         }
-        let session = self.options.load(&self.model)?;
-        let inputs = self.inputs.bind(&session, &self.model).map_err(|error| error.in_file(&self.model))?;
+        let mut session = self.options.load(&self.model)?;
+        let inputs =
+            self.inputs.bind(&mut session, &self.model).map_err(|error| error.in_file(&self.model))?;
         let prepared = session.prepare(&inputs).map_err(|error| error.in_file(&self.model))?;
         if prepared.plan.is_none() {
             say("note: nothing is packed, as the CPU runs this: the weights are laid out to be mapped");

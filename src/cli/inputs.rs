@@ -21,7 +21,8 @@ pub struct InputOptions {
     /// file names
     #[arg(long, value_name = "DIR")]
     pub inputs: Option<PathBuf>,
-    /// A symbolic size, where no given input says it; repeatable. Sizes that nobody gives are 1
+    /// A symbolic size, where no given input says it; repeatable. Sizes that nobody gives are 1. K=..V gives
+    /// it a capacity: a given input may have any size up to V, and runs of all sizes share memory
     #[arg(long, value_name = "K=V")]
     pub set: Vec<String>,
     /// The seed of the noise that stands for inputs when none is given
@@ -29,15 +30,26 @@ pub struct InputOptions {
     pub seed: u64,
 }
 
+/// What `--set` says.
+#[derive(Default)]
+struct Sizes {
+    set: BTreeMap<String, usize>,
+    /// The largest sizes that symbols may have.
+    capacities: BTreeMap<String, usize>,
+}
+
 impl InputOptions {
     /// Inputs for a session of the model file `model`, by value: those that were given or, without any,
-    /// seeded noise (said on standard error).
+    /// seeded noise (said on standard error). The session gets the capacities that sizes are given.
     ///
     /// Errors: files that can't be read, names, types and shapes that don't fit the model, a size given twice
     /// differently.
-    pub fn bind(&self, session: &Session, model: &Path) -> Result<HashMap<ValueId, Tensor>> {
+    pub fn bind(&self, session: &mut Session, model: &Path) -> Result<HashMap<ValueId, Tensor>> {
         let ports = session.inputs();
-        let set = self.sizes(&ports)?;
+        let Sizes { set, capacities } = self.sizes(&ports)?;
+        for (symbol, most) in &capacities {
+            session.set_capacity(symbol, *most);
+        }
         let mut given = self.given(&ports, model)?;
         let named: Vec<(&str, Tensor)> =
             given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
@@ -47,8 +59,10 @@ impl InputOptions {
             contradictions(&ports, &given, &set)?;
             return Ok(values);
         }
-        let open: Vec<&str> =
-            symbols(&ports).into_iter().filter(|symbol| !set.contains_key(*symbol)).collect();
+        let open: Vec<&str> = symbols(&ports)
+            .into_iter()
+            .filter(|symbol| !set.contains_key(*symbol) && !capacities.contains_key(*symbol))
+            .collect();
         let sizes = if open.is_empty() {
             String::new()
         } else {
@@ -56,7 +70,7 @@ impl InputOptions {
         };
         say(format_args!("inputs: seeded noise (--seed {}), as none is given{sizes}", self.seed));
         for port in &ports {
-            let shape = concrete(port, &set);
+            let shape = concrete(port, &set, &capacities);
             given.insert(
                 port.name.clone(),
                 noise(&port.name, port.dtype, &shape, self.seed)
@@ -67,16 +81,20 @@ impl InputOptions {
     }
 
     /// `--set`, checked against the model's symbols.
-    fn sizes(&self, ports: &[InputOutputInfo]) -> Result<BTreeMap<String, usize>> {
+    fn sizes(&self, ports: &[InputOutputInfo]) -> Result<Sizes> {
         let known = symbols(ports);
-        let mut sizes = BTreeMap::new();
+        let mut sizes = Sizes::default();
         for text in &self.set {
             let wrong = || {
-                Error::usage(format!("--set {text} is not K=V with a whole number V"))
-                    .remedy("write for example --set batch=4")
+                Error::usage(format!("--set {text} is not K=V or K=..V with a whole number V"))
+                    .remedy("write for example --set batch=4, or --set past=..512 for any size up to 512")
             };
             let (name, size) = text.rsplit_once('=').ok_or_else(wrong)?;
-            let size: usize = size.trim().parse().map_err(|_| wrong())?;
+            let (size, into) = match size.trim().strip_prefix("..") {
+                Some(most) => (most, &mut sizes.capacities),
+                None => (size.trim(), &mut sizes.set),
+            };
+            let size: usize = size.parse().map_err(|_| wrong())?;
             if !known.contains(&name) {
                 let list = if known.is_empty() {
                     "it has none".to_string()
@@ -85,7 +103,8 @@ impl InputOptions {
                 };
                 say(format_args!("note: the model has no symbolic size '{name}'; {list}"));
             }
-            if sizes.insert(name.to_string(), size).is_some_and(|before| before != size) {
+            let other = into.insert(name.to_string(), size).is_some_and(|before| before != size);
+            if other || sizes.set.contains_key(name) && sizes.capacities.contains_key(name) {
                 return Err(Error::usage(format!("--set gives '{name}' two sizes")).remedy("give it once"));
             }
         }
@@ -187,12 +206,16 @@ fn symbols(ports: &[InputOutputInfo]) -> Vec<&str> {
     found
 }
 
-/// An input's shape with `--set` in place; what is unknown is 1, and an input of unknown rank has one
-/// dimension.
-fn concrete(port: &InputOutputInfo, set: &BTreeMap<String, usize>) -> Vec<usize> {
+/// An input's shape with `--set` in place, at capacity where it says no more; what is unknown is 1, and an
+/// input of unknown rank has one dimension.
+fn concrete(
+    port: &InputOutputInfo,
+    set: &BTreeMap<String, usize>,
+    capacities: &BTreeMap<String, usize>,
+) -> Vec<usize> {
     let size = |dim: &Dim| match dim {
         Dim::Known(size) => *size,
-        Dim::Symbol(symbol) => set.get(symbol).copied().unwrap_or(1),
+        Dim::Symbol(symbol) => set.get(symbol).or_else(|| capacities.get(symbol)).copied().unwrap_or(1),
         Dim::Unknown => 1,
     };
     port.dims.as_ref().map_or_else(|| vec![1], |dims| dims.iter().map(size).collect())

@@ -79,12 +79,12 @@ struct Planned {
 
 impl Inspect {
     pub fn run(&self) -> Result<Outcome> {
-        let session = match self.options.builder(None).load(&self.model) {
+        let mut session = match self.options.builder(None).load(&self.model) {
             Ok(session) => session,
             Err(error) => return Err(missing::show(&self.model, error, &self.json)?),
         };
         say_newer(&session);
-        let inputs = self.inputs.bind(&session, &self.model)?;
+        let inputs = self.inputs.bind(&mut session, &self.model)?;
         let mut operators = BTreeMap::new();
         for node in &session.original().nodes {
             *operators.entry(node.op_type.clone()).or_insert(0) += 1;

@@ -53,7 +53,8 @@ impl Run {
         if session.has_other_values() {
             return self.run_values(&session);
         }
-        let inputs = self.inputs.bind(&session, &self.model).map_err(|error| error.in_file(&self.model))?;
+        let inputs =
+            self.inputs.bind(&mut session, &self.model).map_err(|error| error.in_file(&self.model))?;
         let named = |error: sardonyx::Error| error.in_file(&self.model);
         self.tune.apply(&mut session, &inputs).map_err(named)?;
         let prepared = session.prepare(&inputs).map_err(named)?;

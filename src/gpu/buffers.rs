@@ -76,14 +76,19 @@ impl Buffer {
     /// Writes from the start of the buffer, before whatever is submitted next; in an error scope of the
     /// caller's. Errors where `data` is too long.
     pub(super) fn write(&self, device: &GpuDevice, data: &[u8]) -> Result<()> {
-        if data.len() as u64 > self.bytes {
+        self.write_at(device, 0, data)
+    }
+
+    /// The same from `start` on, a multiple of 4 bytes.
+    pub(super) fn write_at(&self, device: &GpuDevice, start: u64, data: &[u8]) -> Result<()> {
+        if start.checked_add(data.len() as u64).is_none_or(|end| end > self.bytes) {
             return Err(Error::internal(format!(
-                "{} bytes were written to a buffer of {}",
+                "{} bytes were written from {start} on to a buffer of {}",
                 data.len(),
                 self.bytes
             )));
         }
-        device.queue().write_buffer(&self.raw, 0, data);
+        device.queue().write_buffer(&self.raw, start, data);
         self.memory.copied.fetch_add(data.len() as u64, Ordering::Relaxed);
         Ok(())
     }

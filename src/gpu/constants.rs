@@ -126,6 +126,22 @@ impl Constants {
     }
 }
 
+impl Resident {
+    /// A constant of one execution alone, in a buffer of `bytes`, so that it may be written again.
+    pub(super) async fn alone(device: &GpuDevice, constant: &Constant, bytes: u64) -> Result<Self> {
+        let packed = encode(&pack(constant)?, constant.layout, constant.storage)?;
+        let made = resident(device, &Constant { bytes, ..constant.clone() }, &packed).await;
+        made.map_err(|error| error.at_tensor(&constant.label))
+    }
+
+    /// Writes another constant that the buffer holds, before what is submitted next.
+    pub(super) async fn rewrite(&self, device: &GpuDevice, constant: &Constant) -> Result<()> {
+        let packed = encode(&pack(constant)?, constant.layout, constant.storage)?;
+        let write = || self.buffer.write(device, &packed);
+        device.scope(|| format!("the constant '{}'", line(&constant.label)), write).await?
+    }
+}
+
 /// The constant as its kernel reads it.
 fn pack(constant: &Constant) -> Result<Tensor> {
     let Packing { name, args, shape, pack } = &constant.packing;

@@ -16,7 +16,7 @@ use crate::kernels::PARAMS_WINDOW;
 use crate::ops::Operator;
 use crate::plan::{Allocation, OutputBinding, Plan, PlannedBuffer, STATUS_BYTES, Step, StepKind};
 use crate::tensor::Tensor;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,11 +37,15 @@ pub type After<'a> = dyn FnMut(usize, &[PlaceBytes]) -> Result<()> + 'a;
 pub struct Execution {
     pub(super) device: GpuDevice,
     pub(super) plan: Arc<Plan>,
+    /// The plan that it was made for: the largest of those that it runs.
+    pub(super) base: Arc<Plan>,
     slots: Vec<Arc<Buffer>>,
-    constants: Vec<Arc<Resident>>,
+    pub(super) constants: Vec<Arc<Resident>>,
+    /// Those of `constants` that no other execution reads, since they change from plan to plan.
+    pub(super) own_constants: HashSet<usize>,
     /// What is bound to the buffers that the plan only names.
     pub(super) bound: Bound,
-    params: Buffer,
+    pub(super) params: Buffer,
     pub(super) params_group: wgpu::BindGroup,
     /// The dispatches of each step.
     pub(super) recorded: Vec<Vec<Recorded>>,
@@ -99,8 +103,10 @@ impl Execution {
         let mut execution = Self {
             device: device.clone(),
             plan: plan.clone(),
+            base: plan.clone(),
             slots,
             constants,
+            own_constants: HashSet::new(),
             bound: Bound::new(plan.externals.len()),
             params,
             params_group,

@@ -8,6 +8,7 @@
 //! Work on a device is `async`. Calls that block are twins of those, by the name without `_async`, and their
 //! own module (`native/blocking.rs`), as is all that takes threads or a clock (`native/`).
 
+mod adapt;
 mod adapter;
 mod batch;
 mod bindings;

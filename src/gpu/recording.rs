@@ -6,7 +6,7 @@ use super::pipelines::Kernel;
 use crate::base::UNIFORM_TABLE;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::Dispatch;
-use crate::plan::{Allocation, Step, StepKind};
+use crate::plan::{Allocation, PlannedBuffer, Step, StepKind};
 
 /// A dispatch with all that recording it takes.
 pub(super) struct Recorded {
@@ -52,9 +52,12 @@ impl Recorded {
 }
 
 impl Execution {
-    /// Makes all dispatches ready, apart from the bind groups that a run completes.
+    /// Makes all dispatches of the plan that the execution was made for ready, apart from the bind groups that
+    /// a run completes.
     pub(super) async fn prepare_steps(&mut self) -> Result<()> {
-        let (plan, device) = (self.plan.clone(), self.device.clone());
+        let (plan, device) = (self.base.clone(), self.device.clone());
+        self.recorded.clear();
+        self.bound_groups.clear();
         let pipelines = device.pipelines();
         let (mut sites, mut ready) = (vec![], vec![]);
         for (index, step) in plan.steps.iter().enumerate() {
@@ -163,8 +166,14 @@ impl Execution {
         let mut entries = Vec::with_capacity(dispatch.bindings.len() + 1);
         for (binding, (id, _)) in dispatch.bindings.iter().enumerate() {
             let (place, buffer) = self.buffer(*id)?;
-            // Not the whole slot: a tenant larger than this one may be beyond what one binding may span.
-            let size = std::num::NonZeroU64::new(place.bytes());
+            // Not the whole slot: a tenant larger than this one may be beyond what one binding may span. The
+            // most that any plan has in it, since groups are kept from plan to plan.
+            let most = self.base.buffers.get(id.0 as usize).map_or(place.bytes(), PlannedBuffer::bytes);
+            let size = match place.allocation {
+                Allocation::External(_) => buffer.bytes().min(most),
+                _ => most,
+            };
+            let size = std::num::NonZeroU64::new(size);
             let resource =
                 wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &buffer.raw, offset: 0, size });
             entries.push(wgpu::BindGroupEntry { binding: binding as u32, resource });

@@ -171,7 +171,8 @@ impl Inliner<'_> {
             let known = declared(name);
             Known { rank: ranks.get(name).copied().or(known.rank), ..known }
         };
-        let body = if known { None } else { contrib::body(&node, &mut |hint| fresh(names, hint), &of) };
+        let plain = known && !contrib::has_graphs_to_inline(&node);
+        let body = if plain { None } else { contrib::body(&node, &mut |hint| fresh(names, hint), &of) };
         let Some(body) = body else {
             // A Reshape to a constant shape says how many axes there are then, which models don't declare of
             // every value.
@@ -185,8 +186,16 @@ impl Inliner<'_> {
             return Ok(());
         };
         let body = body.map_err(|error| error.at_node(node_name(&node)).at_operator(&node.op_type))?;
-        let opsets = Rc::new(Opsets::from([(String::new(), contrib::VERSION)]));
         self.ranks.extend(body.ranks);
+        if body.around {
+            // What the model's own graphs hold may call its functions.
+            for node in body.nodes {
+                self.cost.add(&node)?;
+                self.node(node, opsets, &mut calls.to_vec())?;
+            }
+            return Ok(());
+        }
+        let opsets = Rc::new(Opsets::from([(String::new(), contrib::VERSION)]));
         self.done.extend(body.nodes.into_iter().map(|node| Versioned::new(node, opsets.clone(), calls)));
         Ok(())
     }

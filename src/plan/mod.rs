@@ -6,6 +6,7 @@
 //! nothing by themselves; a kernel that wants a certain layout asks for it, and the planner emits the copy
 //! where the view isn't in it already.
 
+mod adopt;
 mod buffers;
 mod choice;
 mod finish;

@@ -11,7 +11,7 @@ use crate::ops::Operator;
 use crate::plan::{Plan, mode_of};
 use crate::tensor::{DType, Tensor};
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// A value of a run: on the host, or where the session runs.
 #[derive(Debug, Clone)]
@@ -270,7 +270,7 @@ impl Session {
         let made = execution.run_bound(&gpu::Bindings { host: &placed.host, device, keep }, &evaluate);
         // An input that is wrong leaves the device as it was.
         if made.as_ref().map_or_else(|error| error.kind() == ErrorKind::Input, |_| true) {
-            prepared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(execution);
+            self.give_back(prepared, execution);
         }
         let made = made?;
         ids.iter().map(|&id| self.output(plan, placed, &made, id)).collect()

@@ -11,7 +11,7 @@ use crate::graph::{Graph, ValueId};
 use crate::onnx;
 use crate::plan::{Plan, VariantPolicy};
 use crate::tensor::Tensor;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -29,6 +29,8 @@ pub struct SessionBuilder {
     pub(super) plain: bool,
     pub(super) transform: Option<Arc<Transform>>,
     pub(super) variant_policy: VariantPolicy,
+    /// By symbol.
+    pub(super) capacities: BTreeMap<String, usize>,
 }
 
 impl SessionBuilder {
@@ -57,6 +59,11 @@ impl SessionBuilder {
     /// Leaves out every rewrite: the graph runs as read.
     pub fn without_rewrites(mut self) -> Self {
         self.plain = true;
+        self
+    }
+    /// Gives a symbolic size of the inputs a capacity: see [`Session::set_capacity`].
+    pub fn capacity(mut self, symbol: impl Into<String>, most: usize) -> Self {
+        self.capacities.insert(symbol.into(), most);
         self
     }
     /// Who answers where a kernel has several variants: each kernel's own rule unless said here.

@@ -2,6 +2,7 @@
 
 mod bindings;
 mod builder;
+mod capacity;
 mod plans;
 mod runs;
 mod segments;
@@ -236,6 +237,7 @@ impl Session {
                     .remedy("resize the input"));
                 }
                 Dim::Symbol(symbol) => {
+                    self.check_capacity(symbol, size)?;
                     let bound = *symbols.entry(symbol.clone()).or_insert(size);
                     if bound != size {
                         return Err(Error::input(format!(

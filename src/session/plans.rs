@@ -1,5 +1,7 @@
 //! The plans of a session: made for the inputs' types and shapes, and kept.
 
+use super::capacity::Wanted;
+use super::runs::Executions;
 use super::segments::Segments;
 use super::{Prepared, Session};
 use crate::base::EvalPrecision;
@@ -7,7 +9,7 @@ use crate::base::{Capabilities, Fact, held};
 use crate::cpu::program::Program;
 use crate::error::{Error, Result, Setting};
 use crate::graph::{Graph, Node, ValueId};
-use crate::plan::{self, Inference, PlanRequest, VariantPolicy};
+use crate::plan::{self, Inference, Plan, PlanRequest, VariantPolicy};
 use crate::tensor::{DType, Tensor};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,10 +35,12 @@ pub(super) struct Given {
 pub(super) struct PlanCache {
     pub(super) plans: Mutex<Vec<Arc<Prepared>>>,
     by_value: Mutex<HashSet<ValueId>>,
+    /// What runs the plans of sizes with a capacity.
+    pub(super) bases: Mutex<Vec<Arc<Executions>>>,
 }
 
 /// What a plan is made for beside its graph.
-struct Planner<'a> {
+pub(super) struct Planner<'a> {
     capabilities: &'a Capabilities,
     policy: &'a VariantPolicy,
 }
@@ -92,7 +96,12 @@ impl Session {
                 Some(device) => {
                     let planner =
                         Planner { capabilities: device.capabilities(), policy: &self.options.variant_policy };
-                    self.make_plan(graph, inputs, &by_value, &planner)?
+                    let mut made = self.make_plan(graph, inputs, &by_value, &planner)?;
+                    if let Ok(prepared) = &mut made {
+                        let wanted = Wanted { graph, inputs, by_value: &by_value, planner: &planner };
+                        self.share_memory(kept, &wanted, prepared);
+                    }
+                    made
                 }
                 None => self.make_program(graph, inputs, &by_value)?,
             };
@@ -229,15 +238,48 @@ impl Session {
         self.allow(prepared).map(Ok)
     }
 
-    /// The plan of a graph in which no shape depends on data.
+    /// The plan for these inputs alone; `None` where shapes depend on elements that aren't known.
+    pub(super) fn plan_alone(
+        &self,
+        graph: &Graph,
+        inputs: &HashMap<ValueId, Fact>,
+        by_value: &HashSet<ValueId>,
+        planner: &Planner,
+    ) -> Result<Option<Plan>> {
+        match plan::infer_partly(graph, &facts_of(graph, inputs, by_value, self.mode())?)? {
+            Ok(partial) if partial.undecided.is_empty() => {
+                self.plan_of_facts(graph.clone(), partial.facts, by_value, planner).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The plan of a graph in which no shape depends on data, kept with those of others.
     fn plan_of(
         &self,
-        mut graph: Graph,
-        mut facts: Vec<Option<Fact>>,
+        graph: Graph,
+        facts: Vec<Option<Fact>>,
         (inputs, by_value): (&HashMap<ValueId, Fact>, &HashSet<ValueId>),
         planner: &Planner,
         made_for: Key,
     ) -> Result<Prepared> {
+        let mut plan = self.plan_of_facts(graph, facts, by_value, planner)?;
+        if let Some(transform) = &self.options.transform {
+            let on_host = |(&id, fact): (&ValueId, &Fact)| Some((id, fact.value.clone()?));
+            transform(&mut plan, &inputs.iter().filter_map(on_host).collect())?;
+        }
+        let plan = Arc::new(plan);
+        let executions = Some(Arc::new(Executions::of(plan.clone())));
+        self.allow(Prepared { plan: Some(plan), executions, ..Prepared::new(&self.identity, made_for) })
+    }
+
+    fn plan_of_facts(
+        &self,
+        mut graph: Graph,
+        mut facts: Vec<Option<Fact>>,
+        by_value: &HashSet<ValueId>,
+        planner: &Planner,
+    ) -> Result<Plan> {
         if !self.options.plain {
             facts = crate::passes::with_shapes(&mut graph, &facts)?;
         }
@@ -250,13 +292,7 @@ impl Session {
             precision: self.precision(),
             variant_policy: planner.policy.clone(),
         };
-        let mut plan = plan::plan(request)?;
-        if let Some(transform) = &self.options.transform {
-            let on_host = |(&id, fact): (&ValueId, &Fact)| Some((id, fact.value.clone()?));
-            transform(&mut plan, &inputs.iter().filter_map(on_host).collect())?;
-        }
-        let plan = Some(Arc::new(plan));
-        self.allow(Prepared { plan, ..Prepared::new(&self.identity, made_for) })
+        plan::plan(request)
     }
 
     /// Refuses a plan with fallbacks where the session is strict.

@@ -40,7 +40,24 @@ pub struct Prepared {
     pub(super) made_for: Key,
     /// The session that runs it; `None` for what is to be looked at alone.
     pub(super) owner: Option<Arc<()>>,
-    pub(super) idle: Mutex<Vec<Execution>>,
+    /// What runs the plan.
+    pub(super) executions: Option<Arc<Executions>>,
+}
+
+/// The executions of a plan, and of those that adopted its memory, that wait for the next run.
+pub(super) struct Executions {
+    plan: Arc<Plan>,
+    idle: Mutex<Vec<Execution>>,
+}
+
+impl Executions {
+    pub(super) fn of(plan: Arc<Plan>) -> Self {
+        Self { plan, idle: Mutex::default() }
+    }
+    /// The plan that they are made for.
+    pub(super) fn plan(&self) -> &Plan {
+        &self.plan
+    }
 }
 
 impl Prepared {
@@ -53,7 +70,7 @@ impl Prepared {
             program: None,
             made_for,
             owner: Some(owner.clone()),
-            idle: Mutex::default(),
+            executions: None,
         }
     }
 
@@ -173,12 +190,26 @@ impl Session {
     #[doc(hidden)]
     pub fn lease(&self, prepared: &Prepared) -> Result<Execution> {
         self.check_own(prepared)?;
-        let plan = prepared.plan.as_ref().ok_or_else(|| Error::internal("an execution without a plan"))?;
-        if let Some(execution) = prepared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop() {
-            return Ok(execution);
+        let (Some(plan), Some(executions)) = (&prepared.plan, &prepared.executions) else {
+            return Err(Error::internal("an execution without a plan"));
+        };
+        let idle = executions.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut execution = match idle {
+            Some(execution) => execution,
+            None => {
+                let device = self.gpu().ok_or_else(|| Error::internal("a plan without a device"))?;
+                Execution::new(device, &executions.plan, &self.constants)?
+            }
+        };
+        execution.adapt(plan)?;
+        Ok(execution)
+    }
+
+    /// Keeps an execution for the next run.
+    pub(super) fn give_back(&self, prepared: &Prepared, execution: Execution) {
+        if let Some(executions) = &prepared.executions {
+            executions.idle.lock().unwrap_or_else(PoisonError::into_inner).push(execution);
         }
-        let device = self.gpu().ok_or_else(|| Error::internal("a plan without a device"))?;
-        Execution::new(device, plan, &self.constants)
     }
 
     /// Does before the first run what it would do: compiles the kernels, uploads the constants, makes the
@@ -194,7 +225,7 @@ impl Session {
         let mut execution = self.lease(prepared)?;
         execution.warm()?;
         let upload = execution.uploading;
-        prepared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(execution);
+        self.give_back(prepared, execution);
         Ok(WarmUpTimes { upload, shaders: start.elapsed().saturating_sub(upload) })
     }
 

@@ -64,6 +64,10 @@ impl Execution {
     pub fn new(device: &GpuDevice, plan: &Arc<Plan>, constants: &Constants) -> Result<Self> {
         block_on(Self::new_async(device, plan, constants))
     }
+    /// [`Execution::adapt_async`], to its end.
+    pub fn adapt(&mut self, plan: &Arc<Plan>) -> Result<()> {
+        block_on(self.adapt_async(plan))
+    }
     /// [`Execution::warm_async`], to its end.
     pub fn warm(&mut self) -> Result<()> {
         block_on(self.warm_async())

@@ -1,19 +1,23 @@
 //! onnxruntime's own operators, which its optimiser leaves in models (the domain com.microsoft): each
-//! replaced by a body of standard ones, which the rewrites then find as they find an exporter's.
+//! replaced by a body of standard ones, which the rewrites then find as they find an exporter's. FlexAttention
+//! is one of them where graphs say what becomes of its scores.
 //!
 //! [ContribOperators.md](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md) says
 //! what each computes.
 
 mod activations;
 mod attention;
+mod flex_attention;
 mod fused;
+mod matmul_nbits;
 mod norms;
 mod quantized;
 
+use super::bodies;
 use super::functions::{domain, node_name};
 use crate::error::{Error, Result};
 use crate::tensor::DType;
-use onnx_protobuf::{AttributeProto, NodeProto, attribute_proto::AttributeType};
+use onnx_protobuf::{AttributeProto, GraphProto, NodeProto, attribute_proto::AttributeType};
 use std::collections::HashMap;
 
 /// The operators' version in the bodies.
@@ -26,6 +30,7 @@ type Write = fn(&mut Body<'_>) -> Result<()>;
 static OPERATORS: &[(&str, &str, Write)] = &[
     // onnxruntime puts this one among the standard ones.
     ("", "SimplifiedLayerNormalization", norms::simplified),
+    ("ai.onnx.preview", "FlexAttention", flex_attention::attention),
     ("com.microsoft", "Attention", attention::attention),
     ("com.microsoft", "BiasGelu", activations::bias_gelu),
     ("com.microsoft", "DequantizeLinear", quantized::dequantize),
@@ -37,6 +42,7 @@ static OPERATORS: &[(&str, &str, Write)] = &[
     ("com.microsoft", "FusedMatMul", fused::matmul),
     ("com.microsoft", "Gelu", activations::gelu),
     ("com.microsoft", "MatMulIntegerToFloat", quantized::matmul_to_float),
+    ("com.microsoft", "MatMulNBits", matmul_nbits::product),
     ("com.microsoft", "MultiHeadAttention", attention::multi_head),
     ("com.microsoft", "QGemm", quantized::gemm),
     ("com.microsoft", "QLinearAdd", quantized::add),
@@ -58,6 +64,12 @@ static OPERATORS: &[(&str, &str, Write)] = &[
 /// The operators that are taken apart so: domain and name.
 pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
     OPERATORS.iter().map(|row| (row.0, row.1))
+}
+
+/// Whether a node has a body though its operator is known: where it holds graphs.
+pub fn has_graphs_to_inline(node: &NodeProto) -> bool {
+    let here = OPERATORS.iter().any(|row| row.0 == domain(&node.domain) && row.1 == node.op_type);
+    here && node.attribute.iter().any(|attribute| attribute.g.is_some())
 }
 
 /// What a model declares of a value.
@@ -91,6 +103,8 @@ pub struct Written {
     pub nodes: Vec<NodeProto>,
     /// Outputs of the node that are known to have so many axes.
     pub ranks: Vec<(String, usize)>,
+    /// Whether nodes among them are the model's, so that its operator sets hold, not [`VERSION`].
+    pub around: bool,
 }
 
 /// A body in the making.
@@ -199,6 +213,46 @@ impl Body<'_> {
     }
     fn op(&mut self, op_type: &str, inputs: &[&str]) -> String {
         self.with(op_type, inputs, vec![])
+    }
+    /// The nodes of a graph, for these inputs, with names of their own; the names of its outputs.
+    fn graph(&mut self, graph: &GraphProto, inputs: &[&str]) -> Vec<String> {
+        let hint = node_name(self.node).to_string();
+        let mut names: HashMap<String, String> = HashMap::new();
+        for (input, given) in graph.input.iter().zip(inputs) {
+            names.insert(input.name.clone(), given.to_string());
+        }
+        let constants = graph.initializer.iter().map(|tensor| NodeProto {
+            op_type: "Constant".into(),
+            output: vec![tensor.name.clone()],
+            attribute: vec![AttributeProto {
+                name: "value".into(),
+                t: Some(tensor.clone()).into(),
+                type_: AttributeType::TENSOR.into(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        });
+        let nodes: Vec<NodeProto> = constants.chain(graph.node.iter().cloned()).collect();
+        for name in nodes.iter().flat_map(|node| &node.output).filter(|name| !name.is_empty()) {
+            let fresh = (self.fresh)(format!("{hint}/{name}"));
+            names.insert(name.clone(), fresh);
+        }
+        // What is neither made nor given lies around the node.
+        let own = |name: &String| names.get(name).unwrap_or(name).clone();
+        for mut node in nodes {
+            let attributes = std::mem::take(&mut node.attribute).into_iter();
+            let attributes =
+                attributes.map(|attribute| bodies::renamed(attribute, &names, &|a| Some(a.clone())));
+            self.written.nodes.push(NodeProto {
+                name: if node.name.is_empty() { String::new() } else { format!("{hint}/{}", node.name) },
+                input: node.input.iter().map(own).collect(),
+                output: node.output.iter().map(own).collect(),
+                attribute: attributes.collect(),
+                ..node
+            });
+        }
+        self.written.around = true;
+        graph.output.iter().map(|output| own(&output.name)).collect()
     }
     /// A number in the type of a value.
     fn number(&mut self, value: f32, like: &str) -> String {
