@@ -316,7 +316,29 @@ def nbits():
     m.save([2, 3, 40], [2, 3, 6], [2, 3, 40], own=True, others=[x, y])
 
 
+def gqa():
+    """Attention of a decoder over a cache: the first tokens of sequences, the next ones behind a cache that is as long as they are, and
+    sequences of other lengths in a cache that is longer, with a window, a cap and queries, keys and values in one."""
+    m = Model("gqa", 10)
+    heads, shared, depth, new = 4, 2, 16, 5
+    own = lambda name, *inputs, outputs, **attributes: m.node("GroupQueryAttention", name, *inputs, domain="com.microsoft", outputs=outputs, num_heads=heads, kv_num_heads=shared, **attributes)
+    noise = lambda name, *shape: m.constant(name, m.noise(*shape, scale=0.5))
+    whole = lambda name, value: m.constant(name, np.array(value, np.int32))
+    angles = m.random.uniform(0, 6, (16, depth // 2)).astype(np.float32)
+    tables = [m.constant("cosines", np.cos(angles)), m.constant("sines", np.sin(angles))]
+    q, k, v = (m.node("MatMul", name, "input", noise(f"{name}.weight", 16, width)) for name, width in [("q", heads * depth), ("k", shared * depth), ("v", shared * depth)])
+    y = own("first", q, k, v, "", "", whole("first.ends", [new - 1, new - 1]), whole("first.total", new), *tables, outputs=["first_out", "keys", "values"], do_rotary=1)
+    last = m.node("Slice", "last", "input", *(m.constant(f"last.{at}", np.array([value])) for at, value in [("start", 4), ("end", 5), ("axis", 1)]))
+    q, k, v = (m.node("MatMul", f"next_{name}", last, f"{name}.weight") for name in "qkv")
+    z = own("next", q, k, v, "keys", "values", whole("next.ends", [new, new]), whole("next.total", new + 1), *tables, outputs=["next_out", "next_keys", "next_values"], do_rotary=1, rotary_interleaved=1, scale=0.4)
+    packed = m.node("MatMul", "packed", last, noise("packed.weight", 16, (heads + 2 * shared) * depth))
+    caches = [noise("cache.keys", 2, shared, 11, depth), noise("cache.values", 2, shared, 11, depth)]
+    w = own("long", packed, "", "", *caches, whole("long.ends", [3, 6]), whole("long.total", 7), *tables, outputs=["long_out", "long_keys", "long_values"], do_rotary=1, local_window_size=3, softcap=2.0)
+    m.node("Concat", "all", y, z, w, outputs=["output"], axis=1)
+    m.save([2, new, 16], [2, new + 2, heads * depth], [2, new, 16], own=True, others=["keys", "next_keys", "next_values", "long_keys", "long_values"])
+
+
 if __name__ == "__main__":
-    for build in [conv_odd, mlp, branches, cpu_step, decoder, joined, heads, contrib, quantized, nbits]:
+    for build in [conv_odd, mlp, branches, cpu_step, decoder, joined, heads, contrib, quantized, nbits, gqa]:
         build()
         print(build.__name__, (HERE / build.__name__ / "model.onnx").stat().st_size, "bytes")

@@ -73,6 +73,7 @@ pub fn spelling(setting: Setting) -> String {
         Setting::Limits => "--limits",
         Setting::Float32 => "--precision f32",
         Setting::Float16 => "--precision f16",
+        Setting::Capacity => "--set K=..V",
         Setting::Strict => "--strict",
         Setting::Tuning => "--tune",
         Setting::Inputs => "with -i NAME=FILE or --inputs DIR",

@@ -19,6 +19,9 @@ pub enum Setting {
     Float16,
     /// Whether a fallback is an error: [`SessionBuilder::strict`](crate::session::SessionBuilder::strict).
     Strict,
+    /// The most that a symbolic size may be:
+    /// [`SessionBuilder::capacity`](crate::session::SessionBuilder::capacity).
+    Capacity,
     /// Measuring the kernels' variants: [`Session::tune`](crate::Session::tune).
     Tuning,
     /// The inputs of a run.
@@ -39,6 +42,7 @@ impl fmt::Display for Setting {
             Setting::Float32 => "float32 storage",
             Setting::Float16 => "float16 storage",
             Setting::Strict => "`strict`",
+            Setting::Capacity => "`capacity`",
             Setting::Tuning => "tuning",
             Setting::Inputs => "among the inputs",
             Setting::Preset => "preset",

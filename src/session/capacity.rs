@@ -9,7 +9,7 @@ use super::plans::{Given, PlanCache, Planner};
 use super::runs::Executions;
 use super::{Prepared, Session};
 use crate::base::Fact;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Setting};
 use crate::graph::{Dim, Graph, ValueId};
 use crate::plan::Plan;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -47,7 +47,7 @@ impl Session {
         match self.options.capacities.get(symbol) {
             Some(&most) if size > most => {
                 Err(Error::input(format!("found '{symbol}' of size {size}, beyond its capacity of {most}"))
-                    .remedy("give the size a larger capacity"))
+                    .remedy_by("give a larger one with {}", &[Setting::Capacity]))
             }
             _ => Ok(()),
         }

@@ -284,6 +284,15 @@ fn symbolic_sizes() {
     let given = format!("x={}", folder.join("x.npy").display());
     assert_eq!(shape(&["-i", &given]), json!([2, 3]));
     assert_eq!(shape(&["-i", &given, "--set", "batch=2"]), json!([2, 3]));
+    // A capacity: noise fills it, and a given input may have any size up to it.
+    assert_eq!(shape(&["--set", "batch=..4"]), json!([4, 3]));
+    assert_eq!(shape(&["-i", &given, "--set", "batch=..2"]), json!([2, 3]));
+    refused(
+        &["run", model, "--device", "cpu", "-i", &given, "--set", "batch=..1"],
+        &["'batch' of size 2", "capacity of 1", "--set K=..V"],
+    );
+    refused(&["run", model, "--set", "batch=..x"], &["--set batch=..x", "K=..V"]);
+    refused(&["run", model, "--set", "batch=..4", "--set", "batch=2"], &["'batch' two sizes"]);
     for verb in ["run", "bench", "compare", "inspect"] {
         refused(&[verb, model, "--device", "cpu", "-i", &given, "--set", "batch=3"], &["'batch' is 2", "3"]);
     }

@@ -9,6 +9,7 @@ mod activations;
 mod attention;
 mod flex_attention;
 mod fused;
+mod group_query_attention;
 mod matmul_nbits;
 mod norms;
 mod quantized;
@@ -41,6 +42,7 @@ static OPERATORS: &[(&str, &str, Write)] = &[
     ("com.microsoft", "FusedGemm", fused::gemm),
     ("com.microsoft", "FusedMatMul", fused::matmul),
     ("com.microsoft", "Gelu", activations::gelu),
+    ("com.microsoft", "GroupQueryAttention", group_query_attention::attention),
     ("com.microsoft", "MatMulIntegerToFloat", quantized::matmul_to_float),
     ("com.microsoft", "MatMulNBits", matmul_nbits::product),
     ("com.microsoft", "MultiHeadAttention", attention::multi_head),
@@ -80,6 +82,8 @@ pub struct Known {
     pub dtype: Option<DType>,
     /// The number of elements of a constant.
     pub length: Option<usize>,
+    /// The size of the last axis of a constant.
+    pub last: Option<usize>,
 }
 
 /// The body of a node, if it is one of these. `fresh` makes value names that aren't taken; `known` is what is
