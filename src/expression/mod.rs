@@ -13,7 +13,7 @@ mod wgsl;
 
 pub use fused::Fused;
 pub use table::Row;
-pub use wgsl::{Lane, to_wgsl};
+pub use wgsl::{Lane, functions, to_wgsl};
 
 use crate::error::{Error, Result};
 use crate::tensor::DType;

@@ -100,10 +100,29 @@ impl Lane {
 
 /// A function `NAME(x0, x1, …)` of scalars and everything that it calls.
 pub fn to_wgsl(name: &str, expression: &Pointwise, operands: &[DType]) -> Result<String, Unsupported> {
+    functions(&[(name, expression, operands)])
+}
+
+/// Several such functions of one shader: what more than one of them calls is there once.
+pub fn functions(all: &[(&str, &Pointwise, &[DType])]) -> Result<String, Unsupported> {
+    let mut helpers = BTreeSet::new();
+    let mut text = String::new();
+    for (name, expression, operands) in all {
+        text += &function(name, expression, operands, &mut helpers)?;
+    }
+    Ok(helpers.into_iter().chain([text]).collect())
+}
+
+/// One function; what it calls goes to `helpers`.
+fn function(
+    name: &str,
+    expression: &Pointwise,
+    operands: &[DType],
+    helpers: &mut BTreeSet<String>,
+) -> Result<String, Unsupported> {
     let lanes = operands.iter().map(|&dtype| Lane::of(dtype)).collect::<Result<Vec<_>, _>>()?;
     let types = expression.types(operands)?;
     let steps = types.iter().map(|&dtype| Lane::of(dtype)).collect::<Result<Vec<_>, _>>()?;
-    let mut helpers = BTreeSet::new();
     let mut body = String::new();
     for (index, step) in expression.steps.iter().enumerate() {
         let lane_of = |arg: &Arg| match *arg {
@@ -165,15 +184,12 @@ pub fn to_wgsl(name: &str, expression: &Pointwise, operands: &[DType]) -> Result
     };
     let params: Vec<String> =
         lanes.iter().enumerate().map(|(k, lane)| format!("x{k}: {}", lane.wgsl())).collect();
-    let mut text: String = helpers.into_iter().collect();
-    let _ = write!(
-        text,
+    Ok(format!(
         "fn {name}({}) -> {} {{\n{body}    return {};\n}}\n",
         params.join(", "),
         result.1.wgsl(),
         result.0
-    );
-    Ok(text)
+    ))
 }
 
 /// Whether an integer is raised to a float, which isn't done in the base's type.

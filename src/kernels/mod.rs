@@ -9,32 +9,39 @@ pub mod attention;
 pub mod block;
 pub mod conv;
 pub mod conv_direct;
+pub mod conv_nd;
 pub mod conv_stem;
 pub mod conv_transpose;
 pub mod copy;
 pub mod cum_sum;
+pub mod deform_columns;
 pub(crate) mod epilogue;
 mod extent;
 pub mod gather;
 pub mod gemm;
 pub mod gemm_cooperative;
 pub mod gemv;
+pub mod grid_sample;
 mod indices;
 mod lines;
 pub mod lowering;
 pub mod lp_normalize;
 pub mod lrn;
 pub mod matmul;
+pub mod matmul_integer;
 pub mod moments;
 pub mod normalize;
 pub mod one_hot;
 pub mod pointwise;
 pub mod pool;
+pub mod pool_nd;
 mod prelude;
+pub mod recurrent;
 pub mod reduce;
 pub mod reduce_integer;
 mod reduction_group;
 pub mod resize;
+pub mod roi_align;
 pub mod rotary;
 pub mod scatter;
 pub mod softmax;
@@ -99,19 +106,23 @@ pub static KERNELS: &[&Kernel] = &[
     &conv::CONV,
     &conv::DEPTHWISE,
     &conv_direct::CONV_DIRECT,
+    &conv_nd::CONV_ND,
     &conv_stem::CONV_STEM,
     &conv_transpose::CONV_TRANSPOSE,
     &copy::COPY,
     &copy::COPY_TILE,
     &cum_sum::CUM_SUM,
+    &deform_columns::DEFORM_COLUMNS,
     &gather::GATHER,
     &gemm::GEMM,
     &gemm_cooperative::GEMM_COOPERATIVE,
     &gemv::GEMV,
+    &grid_sample::GRID_SAMPLE,
     &lp_normalize::LP_NORMALIZE,
     &lp_normalize::LP_NORMALIZE_GROUP,
     &lrn::LRN,
     &matmul::MATMUL,
+    &matmul_integer::MATMUL_INTEGER,
     &moments::MOMENTS,
     &moments::MOMENTS_GROUP,
     &normalize::NORMALIZE,
@@ -119,10 +130,13 @@ pub static KERNELS: &[&Kernel] = &[
     &one_hot::ONE_HOT,
     &pointwise::POINTWISE,
     &pool::POOL,
+    &pool_nd::POOL_ND,
+    &recurrent::RECURRENT,
     &reduce::REDUCE,
     &reduce::REDUCE_GROUP,
     &reduce_integer::REDUCE_INTEGER,
     &resize::RESIZE,
+    &roi_align::ROI_ALIGN,
     &rotary::ROTARY,
     &scatter::SCATTER,
     &softmax::SOFTMAX,

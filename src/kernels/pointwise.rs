@@ -3,7 +3,7 @@
 use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid};
-use crate::base::{Access, BufferId, ElementFormat, Layout, Unsupported, View};
+use crate::base::{Access, BufferId, ElementFormat, Fact, Layout, Unsupported, View};
 use crate::expression::{Lane, Pointwise, table, to_wgsl};
 use crate::tensor::DType;
 use std::fmt::Write;
@@ -201,6 +201,20 @@ fn variants() -> Vec<Prelude> {
     list
 }
 
+/// Emits an expression over views into a buffer of its own, dense.
+pub fn computed(
+    at: &mut dyn Lowering,
+    expression: &Pointwise,
+    given: &[(View, DType)],
+    shape: &[usize],
+) -> Result<(View, DType), Unsupported> {
+    let types: Vec<DType> = given.iter().map(|operand| operand.1).collect();
+    let dtype = expression.result_type(&types)?;
+    let output = at.scratch(&Fact::new(dtype, shape), Layout::Dense)?;
+    emit_into(at, expression, given, shape, (dtype, Layout::Dense), output.buffer)?;
+    Ok((output, dtype))
+}
+
 /// Emits an expression over the node's inputs.
 pub fn emit(expression: &Pointwise, at: &mut dyn Lowering) -> Result<(), Unsupported> {
     let count = expression.operands;
@@ -227,17 +241,25 @@ pub fn emit_views(expression: &Pointwise, at: &mut dyn Lowering, views: &[View])
         candidates.first().copied().unwrap_or(Layout::Dense)
     };
     let output = at.output(0, layout)?;
-    emit_into(at, expression, views, &fact.shape, (fact.dtype, layout), output.buffer)
+    let typed = |(index, view): (usize, &View)| Ok((view.clone(), at.fact(index)?.dtype));
+    let operands = views.iter().enumerate().map(typed).collect::<Result<Vec<_>, Unsupported>>()?;
+    emit_into(at, expression, &operands, &fact.shape, (fact.dtype, layout), output.buffer)
 }
 
-fn emit_into(
+/// Emits an expression over any views, each of elements of a type, into the whole of a buffer that holds
+/// `shape` in a layout; the views broadcast to it.
+pub fn emit_into(
     at: &mut dyn Lowering,
     expression: &Pointwise,
-    views: &[View],
+    given: &[(View, DType)],
     shape: &[usize],
     (dtype, layout): (DType, Layout),
     output: BufferId,
 ) -> Result<(), Unsupported> {
+    if given.len() + 1 > at.capabilities().max_storage_buffers as usize || given.len() > MAX_OPERANDS {
+        return Err(Unsupported::new(format!("{} operands in one dispatch", given.len())));
+    }
+    let views: Vec<View> = given.iter().map(|operand| operand.0.clone()).collect();
     let physical = layout.physical(shape);
     let elements: usize = physical.iter().map(|dim| dim.1).product();
     if elements == 0 {
@@ -310,7 +332,7 @@ fn emit_into(
         for (d, &stride) in own.iter().enumerate() {
             params.strides[k][d] = stride as i32 as u32;
         }
-        let dtype = at.fact(k)?.dtype;
+        let dtype = given[k].1;
         operands.push(Operand { storage: at.storage(dtype)?, dtype, reading });
     }
     let groups = elements.div_ceil(4);

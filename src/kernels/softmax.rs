@@ -68,7 +68,8 @@ pub fn emit_rows(
     Ok(())
 }
 
-fn run(
+/// Emits a softmax along `axis` of a whole buffer into another of the same layout.
+pub fn run(
     at: &mut dyn Lowering,
     storage: ElementFormat,
     input: &View,
