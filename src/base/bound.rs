@@ -43,6 +43,8 @@ pub enum Bound {
     LpNormalization { axis: usize, squared: bool },
     /// Runs along `axes` brought to mean 0 and divided by their deviation plus `epsilon`.
     MeanVariance { axes: Vec<usize>, epsilon: f64 },
+    /// Elements read at computed locations: an error of these is one of what is read.
+    Located,
     /// A recurrent network's states: the errors of each step, carried on into the next.
     Recurrent,
     /// Elements chosen along an axis (ArgMax, TopK), and in output `positions` where each lies: one position

@@ -4,6 +4,7 @@
 use super::accuracy;
 use super::attention::attention;
 use super::expression::{Propagated, Rounding, Uncertain, propagate};
+use super::located::located;
 use super::lp_normalization::lp_normalization;
 use super::mean_variance::mean_variance;
 use super::measure::Allowed;
@@ -158,6 +159,7 @@ pub fn allowed(
         Bound::Normalization { length, centred, epsilon } => {
             normalization(node, inputs, want, Runs { length, centred, epsilon: epsilon as f64 }, own)?
         }
+        Bound::Located => located(&*node.op, inputs, own)?,
         Bound::Recurrent => recurrent(node, index, inputs, own)?,
         Bound::Elementwise => elementwise(node, index, inputs, want, own)?,
     };

@@ -14,6 +14,7 @@ mod clobber;
 mod comparator;
 mod expression;
 mod fault;
+mod located;
 mod lp_normalization;
 mod mean_variance;
 mod measure;

@@ -60,6 +60,14 @@ pub struct Spread {
     pub operands: Vec<(Tensor, usize)>,
 }
 
+/// What an error of locations makes of results: see [`Operator::located`].
+#[derive(Debug, Clone)]
+pub struct Located {
+    pub off: Vec<f64>,
+    pub weight: f64,
+    pub terms: usize,
+}
+
 /// An operator that has GPU work.
 pub trait Lower {
     /// Emits the work, or says why there is none for these inputs.
@@ -103,10 +111,23 @@ pub trait Operator: Any + Debug + Send + Sync {
         false
     }
 
+    /// Whether floats of 16, 8 and 4 bits are only cast among its inputs and outputs, whatever it computes of
+    /// what they are cast to.
+    fn casts_small_floats(&self) -> bool {
+        false
+    }
+
     /// How far a right answer may lie from another: what `compare` holds a step to.
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
         let _ = inputs;
         Bound::Elementwise
+    }
+
+    /// For [`Bound::Located`]: how far each result may be off where locations are by `unit` of themselves, as
+    /// float64; infinite where it may be anything. With the largest weight that all elements of a result have
+    /// together, and how many these are.
+    fn located(&self, _inputs: Operands<'_, Tensor>, _unit: f64) -> Result<Option<Located>> {
+        Ok(None)
     }
 
     /// The same operator with every coefficient of its own (a factor, the weights of an interpolation) made

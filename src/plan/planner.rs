@@ -377,7 +377,9 @@ impl Emitter for Builder {
 /// computes.
 fn moves(op: &dyn crate::ops::Operator, inputs: &[Option<Fact>]) -> bool {
     let facts: Vec<Option<&Fact>> = inputs.iter().map(Option::as_ref).collect();
-    op.expression().is_some() || op.takes_any_type() && op.error_bound(Operands::new(&facts)) == Bound::Exact
+    op.expression().is_some()
+        || op.casts_small_floats()
+        || op.takes_any_type() && op.error_bound(Operands::new(&facts)) == Bound::Exact
 }
 
 /// The mode in which the CPU computes what the plan holds in `precision`.

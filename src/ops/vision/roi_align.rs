@@ -6,10 +6,11 @@
 //! ONNX's reference have it, mode "max" takes the largest of the four weighted elements of all samples.
 
 use super::image_of;
-use crate::base::{EvalPrecision, Fact, Infer, Operands};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::error::{Error, Result};
+use crate::kernels::{Lowering, roi_align};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{NodeView, OpDef, Operator, single};
+use crate::ops::{Located, Lower, NodeView, OpDef, Operator, single};
 use crate::tensor::{Tensor, cast, element_count, zeros};
 use std::sync::Arc;
 
@@ -129,6 +130,71 @@ impl RoiAlign {
     }
 }
 
+impl RoiAlign {
+    /// The locations of a region between a and b are off by `unit`·(|a| + |b| + 2). Weights along an axis change
+    /// by at most twice that; where a sample may be another side of the image's edge, or a cell have one sample
+    /// more, the result may be that of other samples.
+    fn off(&self, x: &Tensor, rois: &Tensor, images: &Tensor, unit: f64) -> Result<Located> {
+        let shape = self.shape(x.shape(), rois.shape(), images.shape())?;
+        let [batch, channels, height, width] = *x.shape() else { return Err(Error::internal("no image")) };
+        let (xs, images, mut off) = (x.to_f64s()?, images.to_f64s()?, vec![]);
+        let (cells, area) = (self.height * self.width, height * width);
+        // Whether the line has other samples, touches an element, and how far its locations are off.
+        let line = |from: f64, to: f64, count: usize, size: usize| -> Vec<(bool, bool, f64)> {
+            let (a, b) = (from * self.scale, to * self.scale);
+            let delta = unit * (a.abs() + b.abs() + 2.0);
+            if !delta.is_finite() {
+                return vec![(false, false, 0.0); count];
+            }
+            let length = if self.half_pixel { b - a } else { (b - a).max(1.0) };
+            let cell = length / count as f64;
+            let near = |x: f64, to: f64| (x - to).abs() <= delta;
+            let recounted = self.sampling == 0 && near(cell, cell.round());
+            let number = if self.sampling > 0 { self.sampling as f64 } else { cell.ceil().max(0.0) };
+            let start = a - if self.half_pixel { 0.5 } else { 0.0 };
+            let of = |k: usize| {
+                let sample = |s: f64| start + k as f64 * cell + (s + 0.5) * cell / number;
+                let place = |x: f64| ((x - start - k as f64 * cell) * number / cell - 0.5).clamp(0.0, number);
+                let inside = (place(-2.0).floor() as u64, place(size as f64 + 1.0).ceil() as u64);
+                let all = (inside.0..inside.1).map(|s| sample(s as f64));
+                let (mut edge, mut touches) = (recounted, recounted);
+                for x in all {
+                    edge |= near(x, -1.0) || near(x, size as f64);
+                    touches |= near(x, x.round());
+                }
+                (edge, touches, delta)
+            };
+            (0..count).map(of).collect()
+        };
+        for (region, roi) in rois.to_f64s()?.chunks_exact(4).enumerate() {
+            let image = image_of(images[region], batch).map_err(|error| error.of_input(2))?;
+            let columns = line(roi[0], roi[2], self.width, width);
+            let rows = line(roi[1], roi[3], self.height, height);
+            for channel in 0..channels {
+                let plane = xs.get((image * channels + channel) * area..).unwrap_or_default();
+                let plane = plane.get(..area).unwrap_or_default();
+                let finite = plane.iter().filter(|x| x.is_finite());
+                let largest = finite.fold(0.0, |most: f64, x| most.max(x.abs()));
+                let whole = plane.iter().all(|x| x.is_finite());
+                for at in 0..cells {
+                    let (row, column) = (&rows[at / self.width], &columns[at % self.width]);
+                    let (edge, touches) = (row.0 || column.0, row.1 || column.1);
+                    let change: f64 = if edge { 2.0 } else { 2.0 * (row.2 + column.2) };
+                    let open = (edge || touches || change >= 1.0) && !whole;
+                    off.push(if open { f64::INFINITY } else { change.min(2.0) * largest });
+                }
+            }
+        }
+        off.resize(element_count(&shape)?, 0.0);
+        // Of each sample four elements; a cell has no more than two samples for each element that there is.
+        let samples = match self.sampling {
+            0 => 4usize.saturating_mul(height + 3).saturating_mul(width + 3),
+            count => count.saturating_mul(count),
+        };
+        Ok(Located { off, weight: 1.0, terms: samples.saturating_mul(4) })
+    }
+}
+
 impl Operator for RoiAlign {
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         let (x, rois, images) = (inputs.required(0)?, inputs.required(1)?, inputs.required(2)?);
@@ -159,6 +225,38 @@ impl Operator for RoiAlign {
         }
         Ok(vec![cast(&Tensor::new(shape, ys)?, x.dtype(), true)?])
     }
+
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Located
+    }
+
+    fn located(&self, inputs: Operands<'_, Tensor>, unit: f64) -> Result<Option<Located>> {
+        let (x, rois) = (inputs.required(0)?, inputs.required(1)?);
+        let images = inputs.required(2)?;
+        self.off(x, rois, images, 2.0 * unit).map(Some)
+    }
+}
+
+impl Lower for RoiAlign {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let batch = at.fact(0)?.shape.first().copied().unwrap_or(0);
+        if let Some(images) = at.constant(2) {
+            for image in images.to_f64s()? {
+                image_of(image, batch)?;
+            }
+        }
+        let cells = roi_align::Cells {
+            maximum: self.maximum,
+            sampling: self.sampling,
+            scale: self.scale as f32,
+            half_pixel: self.half_pixel,
+        };
+        roi_align::emit(at, cells)
+    }
 }
 
 const CASES: &[Case] = &[
@@ -174,8 +272,7 @@ const CASES: &[Case] = &[
             Values(&[3, 4], &[1.0, 2.0, 9.0, 12.0, -3.0, 0.0, 4.5, 20.0, 5.0, 5.0, 6.0, 7.0]),
             Known(&[0, 1, 1]),
         ],
-    )
-    .runs("cpu"),
+    ),
     case(
         &[("output_height", Int(2)), ("output_width", Int(2))],
         &[
@@ -184,8 +281,7 @@ const CASES: &[Case] = &[
             Known(&[0, 0]),
         ],
     )
-    .at(10)
-    .runs("cpu"),
+    .at(10),
     case(
         &[
             ("output_height", Int(2)),
@@ -199,6 +295,13 @@ const CASES: &[Case] = &[
             Known(&[0, 0]),
         ],
     )
-    .at(16)
-    .runs("cpu"),
+    .at(16),
+    case(
+        &[("output_height", Int(2)), ("output_width", Int(2)), ("sampling_ratio", Int(1))],
+        &[
+            Floats(&[3, 5, 4, 3]),
+            Values(&[3, 4], &[0.0, 0.0, 2.5, 3.5, 1.0, 1.0, 9.0, 9.0, 2.0, 2.0, 1.0, 1.0]),
+            Indices(&[3], &[2, 0, 1]),
+        ],
+    ),
 ];
