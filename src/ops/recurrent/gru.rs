@@ -33,9 +33,9 @@ const HIDDEN: usize = 2;
 
 pub struct Equations {
     /// r ⊙ H, of the reset gate's two parts and H; `None`: the reset gate comes after the product.
-    reset: Option<Pointwise>,
+    pub(super) reset: Option<Pointwise>,
     /// The next H.
-    hidden: Pointwise,
+    pub(super) hidden: Pointwise,
 }
 
 /// (1 − z) ⊙ n + z ⊙ h
@@ -97,21 +97,18 @@ impl Equations {
 
 const CASES: &[Case] = &[
     case(&[("hidden_size", Int(3))], &[Floats(&[4, 2, 5]), Weights(&[1, 9, 5]), Weights(&[1, 9, 3])])
-        .outputs(2)
-        .runs("cpu"),
+        .outputs(2),
     case(
         &[("hidden_size", Int(3)), ("linear_before_reset", Int(1))],
         &[Floats(&[4, 2, 5]), Weights(&[1, 9, 5]), Weights(&[1, 9, 3]), Weights(&[1, 18])],
     )
     .outputs(2)
-    .at(7)
-    .runs("cpu"),
+    .at(7),
     case(
         &[("hidden_size", Int(3)), ("linear_before_reset", Int(1)), ("direction", Text("reverse"))],
         &[Floats(&[4, 1, 5]), Weights(&[1, 9, 5]), Weights(&[1, 9, 3])],
     )
-    .outputs(2)
-    .runs("cpu"),
+    .outputs(2),
     case(
         &[("hidden_size", Int(3)), ("direction", Text("bidirectional")), ("clip", Float(0.5))],
         &[
@@ -123,14 +120,12 @@ const CASES: &[Case] = &[
             Floats(&[2, 3, 3]),
         ],
     )
-    .outputs(2)
-    .runs("cpu"),
+    .outputs(2),
     case(
         &[("hidden_size", Int(2)), ("activations", Texts(&["HardSigmoid", "Softsign"]))],
         &[Floats(&[3, 2, 2]), Weights(&[1, 6, 2]), Weights(&[1, 6, 2]), Weights(&[1, 12])],
     )
-    .outputs(2)
-    .runs("cpu"),
+    .outputs(2),
     case(
         &[("hidden_size", Int(3)), ("layout", Int(1))],
         &[
@@ -142,16 +137,13 @@ const CASES: &[Case] = &[
             Floats(&[2, 1, 3]),
         ],
     )
-    .outputs(2)
-    .runs("cpu"),
+    .outputs(2),
     case(
         &[("hidden_size", Int(3))],
         &[Drawn(DType::F16, &[4, 2, 5]), Drawn(DType::F16, &[1, 9, 5]), Drawn(DType::F16, &[1, 9, 3])],
     )
-    .outputs(2)
-    .runs("cpu"),
+    .outputs(2),
     // Rows longer than a vector, and more than one.
     case(&[("hidden_size", Int(37))], &[Floats(&[5, 3, 19]), Weights(&[1, 111, 19]), Weights(&[1, 111, 37])])
-        .outputs(2)
-        .runs("cpu"),
+        .outputs(2),
 ];

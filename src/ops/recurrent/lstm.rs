@@ -34,9 +34,9 @@ const CELL: usize = 3;
 
 pub struct Equations {
     /// C, of the parts of the input, forget and cell gates, the last C, and two peepholes.
-    cell: Pointwise,
+    pub(super) cell: Pointwise,
     /// H, of the parts of the output gate, C, and a peephole.
-    hidden: Pointwise,
+    pub(super) hidden: Pointwise,
 }
 
 impl Equations {
@@ -90,15 +90,13 @@ impl Equations {
 
 const CASES: &[Case] = &[
     case(&[("hidden_size", Int(3))], &[Floats(&[4, 2, 5]), Weights(&[1, 12, 5]), Weights(&[1, 12, 3])])
-        .outputs(3)
-        .runs("cpu"),
+        .outputs(3),
     case(
         &[("hidden_size", Int(3)), ("direction", Text("reverse"))],
         &[Floats(&[4, 1, 5]), Weights(&[1, 12, 5]), Weights(&[1, 12, 3]), Weights(&[1, 24])],
     )
     .outputs(3)
-    .at(7)
-    .runs("cpu"),
+    .at(7),
     case(
         &[("hidden_size", Int(3)), ("direction", Text("bidirectional")), ("clip", Float(0.5))],
         &[
@@ -112,8 +110,7 @@ const CASES: &[Case] = &[
             Weights(&[2, 9]),
         ],
     )
-    .outputs(3)
-    .runs("cpu"),
+    .outputs(3),
     case(
         &[("hidden_size", Int(3))],
         &[
@@ -127,14 +124,12 @@ const CASES: &[Case] = &[
             Weights(&[1, 9]),
         ],
     )
-    .outputs(3)
-    .runs("cpu"),
+    .outputs(3),
     case(
         &[("hidden_size", Int(3)), ("input_forget", Int(1))],
         &[Floats(&[3, 2, 2]), Weights(&[1, 12, 2]), Weights(&[1, 12, 3]), Weights(&[1, 24])],
     )
-    .outputs(3)
-    .runs("cpu"),
+    .outputs(3),
     case(
         &[
             ("hidden_size", Int(2)),
@@ -144,8 +139,7 @@ const CASES: &[Case] = &[
         ],
         &[Floats(&[3, 2, 2]), Weights(&[1, 8, 2]), Weights(&[1, 8, 2]), Weights(&[1, 16])],
     )
-    .outputs(3)
-    .runs("cpu"),
+    .outputs(3),
     case(
         &[("hidden_size", Int(3)), ("layout", Int(1)), ("direction", Text("bidirectional"))],
         &[
@@ -158,14 +152,12 @@ const CASES: &[Case] = &[
             Floats(&[2, 2, 3]),
         ],
     )
-    .outputs(3)
-    .runs("cpu"),
+    .outputs(3),
     case(
         &[("hidden_size", Int(3))],
         &[Drawn(DType::F16, &[4, 2, 5]), Drawn(DType::F16, &[1, 12, 5]), Drawn(DType::F16, &[1, 12, 3])],
     )
-    .outputs(3)
-    .runs("cpu"),
+    .outputs(3),
     case(
         &[("hidden_size", Int(3))],
         &[Drawn(DType::F64, &[4, 2, 5]), Drawn(DType::F64, &[1, 12, 5]), Drawn(DType::F64, &[1, 12, 3])],
@@ -174,6 +166,5 @@ const CASES: &[Case] = &[
     .runs("cpu"),
     // Rows longer than a vector, and more than one.
     case(&[("hidden_size", Int(37))], &[Floats(&[5, 3, 19]), Weights(&[1, 148, 19]), Weights(&[1, 148, 37])])
-        .outputs(3)
-        .runs("cpu"),
+        .outputs(3),
 ];

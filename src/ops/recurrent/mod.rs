@@ -6,6 +6,7 @@
 
 pub mod activation;
 pub mod gru;
+mod lower;
 pub mod lstm;
 pub mod rnn;
 pub mod sequence;
@@ -16,7 +17,7 @@ pub mod values;
 use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands};
 use crate::cpu_kernels::panels::{Packed, Panels};
 use crate::error::{Error, Result};
-use crate::ops::{Engine, NodeView, Operator};
+use crate::ops::{Engine, Lower, NodeView, Operator};
 use crate::tensor::{DType, Tensor, element_count};
 use activation::Activation;
 use sequence::Sequence;
@@ -177,6 +178,10 @@ impl Operator for Recurrent {
     }
 
     fn engine(&self) -> Option<&dyn Engine> {
+        Some(self)
+    }
+
+    fn gpu(&self) -> Option<&dyn Lower> {
         Some(self)
     }
 

@@ -18,7 +18,7 @@ pub const DEF: OpDef =
 
 pub struct Equations {
     /// Of the input's part and the state's.
-    hidden: Pointwise,
+    pub(super) hidden: Pointwise,
 }
 
 impl Equations {
@@ -37,8 +37,7 @@ impl Equations {
 
 const CASES: &[Case] = &[
     case(&[("hidden_size", Int(3))], &[Floats(&[4, 2, 5]), Weights(&[1, 3, 5]), Weights(&[1, 3, 3])])
-        .outputs(2)
-        .runs("cpu"),
+        .outputs(2),
     case(
         &[
             ("hidden_size", Int(3)),
@@ -55,15 +54,13 @@ const CASES: &[Case] = &[
             Floats(&[2, 3, 3]),
         ],
     )
-    .outputs(2)
-    .runs("cpu"),
+    .outputs(2),
     case(
         &[("hidden_size", Int(5)), ("direction", Text("reverse")), ("activations", Texts(&["Softsign"]))],
         &[Floats(&[3, 1, 4]), Weights(&[1, 5, 4]), Weights(&[1, 5, 5]), Weights(&[1, 10])],
     )
     .outputs(2)
-    .at(7)
-    .runs("cpu"),
+    .at(7),
     case(
         &[
             ("hidden_size", Int(4)),
@@ -73,8 +70,7 @@ const CASES: &[Case] = &[
         ],
         &[Floats(&[2, 2, 3]), Weights(&[1, 4, 3]), Weights(&[1, 4, 4])],
     )
-    .outputs(2)
-    .runs("cpu"),
+    .outputs(2),
     case(
         &[
             ("hidden_size", Int(4)),
@@ -85,8 +81,7 @@ const CASES: &[Case] = &[
         ],
         &[Floats(&[2, 2, 3]), Weights(&[2, 4, 3]), Weights(&[2, 4, 4])],
     )
-    .outputs(2)
-    .runs("cpu"),
+    .outputs(2),
     case(
         &[
             ("hidden_size", Int(4)),
@@ -96,8 +91,7 @@ const CASES: &[Case] = &[
         ],
         &[Floats(&[2, 2, 3]), Weights(&[2, 4, 3]), Weights(&[2, 4, 4])],
     )
-    .outputs(2)
-    .runs("cpu"),
+    .outputs(2),
     case(
         &[
             ("hidden_size", Int(4)),
@@ -107,12 +101,10 @@ const CASES: &[Case] = &[
         ],
         &[Floats(&[2, 2, 3]), Weights(&[2, 4, 3]), Weights(&[2, 4, 4])],
     )
-    .outputs(2)
-    .runs("cpu"),
+    .outputs(2),
     case(
         &[("hidden_size", Int(3)), ("layout", Int(1))],
         &[Floats(&[2, 4, 5]), Weights(&[1, 3, 5]), Weights(&[1, 3, 3]), Absent, Absent, Floats(&[2, 1, 3])],
     )
-    .outputs(2)
-    .runs("cpu"),
+    .outputs(2),
 ];

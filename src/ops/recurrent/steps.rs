@@ -52,6 +52,16 @@ impl Equations {
         }
     }
 
+    /// What a step computes, in the order in which a step does: an LSTM's cell before its state, the reset of a
+    /// GRU's before it, where it comes before the product.
+    pub fn expressions(&self) -> Vec<Pointwise> {
+        match self {
+            Self::Rnn(equations) => vec![equations.hidden.clone()],
+            Self::Gru(equations) => equations.reset.iter().chain([&equations.hidden]).cloned().collect(),
+            Self::Lstm(equations) => vec![equations.cell.clone(), equations.hidden.clone()],
+        }
+    }
+
     /// Runs over all steps, from the first state on.
     pub fn run<S: Steps>(&self, steps: &S, count: usize, initial: Vec<S::Array>) -> Result<Run<S::Array>> {
         let (mut state, mut all) = (initial, vec![]);
