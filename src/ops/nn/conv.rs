@@ -4,7 +4,9 @@
 //! Inputs: X `[n, c, d…]`, W `[m, c/groups, k…]`, B `[m]` optional; then the epilogue's operands.
 
 use super::window;
-use crate::base::{Bound, EvalPrecision, Fact, Geometry, Infer, Layout, Operands, Unsupported, View, Window};
+use crate::base::{
+    Bound, BufferId, EvalPrecision, Fact, Geometry, Infer, Layout, Operands, Unsupported, View, Window,
+};
 use crate::cpu_kernels::conv::{ImageConv, convolve, pack, pack_taps};
 use crate::cpu_kernels::depthwise::depthwise;
 use crate::cpu_kernels::depthwise_last;
@@ -14,9 +16,9 @@ use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
 use crate::expression::{Fused, Pointwise};
 use crate::kernels::epilogue::OutputStage;
-use crate::kernels::{Lowering, conv, conv_direct, conv_stem, matmul, winograd};
+use crate::kernels::{Lowering, conv, conv_direct, conv_nd, conv_stem, matmul, pointwise, winograd};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{ChannelsLast, Engine, Lower, NodeView, OpDef, Operator};
+use crate::ops::{ChannelsLast, EPILOGUE_OPERANDS, Engine, Lower, NodeView, OpDef, Operator};
 use crate::tensor::{DType, Real, Tensor, element_count, pool, zeros};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -120,9 +122,17 @@ impl Lower for Conv {
         let storage = at.float_storage(0)?;
         let (x, w) = (at.fact(0)?.shape.clone(), at.fact(1)?.shape.clone());
         let geometry = self.geometry(&x, &w, None)?;
-        let g = geometry
-            .two()
-            .ok_or_else(|| Unsupported::new("convolution over three or more spatial dimensions"))?;
+        let Some(g) = geometry.two() else {
+            let channels = conv_nd::Channels {
+                images: x[0],
+                input: x[1],
+                output: w[0],
+                groups: self.groups,
+                transposed: false,
+            };
+            let weights = self.weights_nd(at, 1)?;
+            return lower_nd(at, &geometry, channels, weights, &self.epilogue);
+        };
         let sizes = conv::ConvSizes {
             n: x[0],
             in_c: x[1],
@@ -191,6 +201,43 @@ impl Lower for Conv {
         }
         conv::emit(at, storage, &sizes, input, None, &stage)
     }
+}
+
+impl Conv {
+    /// Weights `[m, c, k…]` as the kernel for any number of axes reads them, for a tensor of any type.
+    pub fn weights_nd(&self, at: &mut dyn Lowering, index: usize) -> Result<BufferId, Unsupported> {
+        let w = at.view(index)?;
+        let order: Vec<usize> = (2..w.shape.len()).chain([1, 0]).collect();
+        Ok(at.in_layout(w.permuted(&order), Layout::Rows4)?.buffer)
+    }
+}
+
+/// Emits a convolution over three axes and more, of weights `[taps, input channels of a group, output
+/// channels]` in rows of 4: the sums with their bias, then whatever the epilogue is.
+pub fn lower_nd(
+    at: &mut dyn Lowering,
+    geometry: &Geometry,
+    channels: conv_nd::Channels,
+    weights: BufferId,
+    epilogue: &Pointwise,
+) -> Result<(), Unsupported> {
+    let storage = at.float_storage(0)?;
+    let bias = if at.has_input(2) { Some(at.input(2, Layout::Dense)?.buffer) } else { None };
+    let operands = [at.input(0, Layout::ChannelsLast4)?.buffer, weights];
+    let extras = conv_nd::Extras { bias, ..conv_nd::Extras::default() };
+    let (made, layout) = (at.output_fact(0)?.clone(), Layout::ChannelsLast4);
+    if epilogue.is_identity() {
+        let output = at.output(0, layout)?.buffer;
+        return conv_nd::emit(at, storage, geometry, channels, operands, extras, output);
+    }
+    let sums = at.scratch(&made, layout)?;
+    conv_nd::emit(at, storage, geometry, channels, operands, extras, sums.buffer)?;
+    let mut views = vec![(sums, made.dtype)];
+    for index in EPILOGUE_OPERANDS..EPILOGUE_OPERANDS + epilogue.operands - 1 {
+        views.push((at.view(index)?, at.fact(index)?.dtype));
+    }
+    let output = at.output(0, layout)?.buffer;
+    pointwise::emit_into(at, epilogue, &views, &made.shape, (made.dtype, layout), output)
 }
 
 impl Engine for Conv {
@@ -449,5 +496,16 @@ pub const CASES: &[Case] = &[
         &[Floats(&[1, 6, 7, 9]), Floats(&[6, 1, 3, 3]), Floats(&[6])],
     ),
     case(&[("pads", Ints(&[2, 2]))], &[Floats(&[1, 4, 11]), Weights(&[6, 4, 5]), Weights(&[6])]),
-    case(&[], &[Floats(&[1, 2, 4, 4, 4]), Weights(&[3, 2, 2, 2, 2])]).runs("cpu"),
+    case(&[], &[Floats(&[1, 2, 4, 4, 4]), Weights(&[3, 2, 2, 2, 2])]),
+    case(
+        &[
+            ("pads", Ints(&[1, 0, 1, 0, 2, 1])),
+            ("strides", Ints(&[1, 2, 1])),
+            ("dilations", Ints(&[2, 1, 1])),
+            ("group", Int(2)),
+        ],
+        &[Floats(&[2, 6, 4, 5, 3]), Weights(&[10, 3, 2, 3, 2]), Weights(&[10])],
+    ),
+    case(&[], &[Floats(&[1, 3, 3, 2, 4]), Floats(&[5, 3, 1, 2, 3]), Floats(&[5])]),
+    case(&[], &[Floats(&[1, 2, 2, 3, 2, 3]), Weights(&[3, 2, 2, 2, 1, 2])]),
 ];

@@ -4,6 +4,7 @@
 //! Inputs: X `[n, c, d…]`, W `[c, m/groups, k…]`, B `[m]` optional; then the epilogue's operands. Element `i`
 //! of X and tap `t` add to element `i·stride + t·dilation − begin` of the result.
 
+use super::conv::lower_nd;
 use super::window;
 use crate::base::{
     AutoPad, Bound, EvalPrecision, Fact, Geometry, Infer, Layout, Operands, Unsupported, Window,
@@ -12,7 +13,7 @@ use crate::cpu_kernels::gemm::{MatrixRef, gemm};
 use crate::error::{Error, Result};
 use crate::expression::Pointwise;
 use crate::kernels::epilogue::OutputStage;
-use crate::kernels::{Lowering, conv, conv_transpose};
+use crate::kernels::{Lowering, Packing, conv, conv_nd, conv_transpose};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::{DType, Real, Tensor, element_count, zeros};
@@ -195,9 +196,9 @@ impl Lower for ConvTranspose {
         let storage = at.float_storage(0)?;
         let (x, w) = (at.fact(0)?.shape.clone(), at.fact(1)?.shape.clone());
         let geometry = self.geometry(&x, &w, None)?;
-        let g = geometry.two().ok_or_else(|| {
-            Unsupported::new("transposed convolution over three or more spatial dimensions")
-        })?;
+        let Some(g) = geometry.two() else {
+            return self.lower_nd(at, &geometry, [x[0], x[1], w[1]]);
+        };
         let sizes = conv::ConvSizes {
             n: x[0],
             in_c: x[1],
@@ -228,6 +229,33 @@ impl Lower for ConvTranspose {
 }
 
 impl ConvTranspose {
+    /// Over three axes and more, of images of so many channels, and so many output channels of a group.
+    fn lower_nd(
+        &self,
+        at: &mut dyn Lowering,
+        geometry: &Geometry,
+        [images, input, out_group]: [usize; 3],
+    ) -> Result<(), Unsupported> {
+        let output = out_group.saturating_mul(self.groups);
+        let channels = conv_nd::Channels { images, input, output, groups: self.groups, transposed: true };
+        // [groups, input channels of a group, its output channels, taps] to [taps, input channels, all output
+        // channels].
+        let taps: usize = geometry.kernel.iter().product();
+        let in_group = input.checked_div(self.groups).unwrap_or(0);
+        let weights = if at.constant(1).is_some() {
+            let args = vec![self.groups, in_group, out_group, taps];
+            let shape = vec![taps, in_group, output.next_multiple_of(4)];
+            at.packed(1, Packing { name: "conv_transpose_nd", args, shape, pack: channels_last })?
+        } else {
+            let weights = at.view(1)?;
+            let weights = at.reshaped(weights, &[self.groups, in_group, out_group, taps], "weights")?;
+            let weights = at.in_layout(weights.permuted(&[3, 1, 0, 2]), Layout::Dense)?;
+            let weights = weights.reshaped_or(&[taps, in_group, output], "weights")?;
+            at.in_layout(weights, Layout::Rows4)?.buffer
+        };
+        lower_nd(at, geometry, channels, weights, &self.epilogue)
+    }
+
     /// One image and one group at a time: a GEMM makes every tap's products, which are added where they
     /// belong.
     fn compute<T: Real>(&self, inputs: Operands<'_, Tensor>) -> Result<Tensor> {
@@ -296,6 +324,21 @@ fn with_bias<T: Real>(
     Tensor::new(shape, result)
 }
 
+/// Weights `[groups, input channels of a group, output channels of a group, taps]` as `[taps, input channels,
+/// all output channels]`, in rows of 4.
+fn channels_last(weights: &Tensor, args: &[usize]) -> Result<Tensor> {
+    let &[groups, in_group, out_group, taps] = args else {
+        return Err(Error::internal("weights without their sizes"));
+    };
+    let output = groups.saturating_mul(out_group);
+    let row = output.next_multiple_of(4);
+    weights.pick([taps, in_group, row], |at| {
+        let (channel, input, tap) = (at % row, at / row % in_group, at / row / in_group);
+        let (group, own) = (channel / out_group, channel % out_group);
+        (channel < output).then(|| ((group * in_group + input) * out_group + own) * taps + tap)
+    })
+}
+
 /// For each tap and input position the output position of a plane, or `usize::MAX` where it is cut off.
 fn targets(geometry: &Geometry) -> Result<Vec<usize>> {
     let taps: usize = geometry.kernel.iter().product();
@@ -351,5 +394,14 @@ pub const CASES: &[Case] = &[
     ),
     case(&[("strides", Ints(&[4]))], &[Floats(&[1, 4, 7]), Weights(&[4, 6, 4]), Weights(&[6])]),
     case(&[("group", Int(2))], &[Floats(&[1, 4, 7]), Floats(&[4, 4, 3])]),
-    case(&[], &[Floats(&[1, 2, 3, 4, 4]), Weights(&[2, 3, 2, 2, 2]), Weights(&[3])]).runs("cpu"),
+    case(&[], &[Floats(&[1, 2, 3, 4, 4]), Weights(&[2, 3, 2, 2, 2]), Weights(&[3])]),
+    case(
+        &[
+            ("strides", Ints(&[1, 2, 2])),
+            ("pads", Ints(&[1, 0, 1, 0, 1, 0])),
+            ("dilations", Ints(&[1, 1, 2])),
+            ("group", Int(2)),
+        ],
+        &[Floats(&[2, 6, 3, 2, 3]), Weights(&[6, 5, 2, 3, 2]), Weights(&[10])],
+    ),
 ];

@@ -10,6 +10,7 @@ use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::kernels::pool::emit;
+use crate::kernels::pool_nd;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{ChannelsLast, Engine, Lower, NodeView, OpDef, Operator};
 use crate::tensor::{DType, Tensor, cast, element_count, pool, zeros};
@@ -150,10 +151,11 @@ impl Operator for Pool {
 
 impl Lower for Pool {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
-        if self.indices {
-            return Err(Unsupported::new("MaxPool's indices"));
-        }
         let geometry = self.geometry(&at.fact(0)?.shape)?;
+        let floats = at.storage(at.fact(0)?.dtype)?.is_float();
+        if self.indices || geometry.input.len() > 2 || !floats {
+            return pool_nd::emit(at, &geometry, self.kind, self.indices, self.column_major);
+        }
         emit(at, &geometry, self.kind)
     }
 }
@@ -240,8 +242,30 @@ const MAX_CASES: &[Case] = &[
         &[Floats(&[1, 4, 5, 7])],
     ),
     case(&[("kernel_shape", Ints(&[3])), ("dilations", Ints(&[2]))], &[Floats(&[2, 3, 9])]),
-    case(&[("kernel_shape", Ints(&[2, 2, 2]))], &[Floats(&[1, 2, 3, 3, 3])]).runs("cpu"),
-    case(&[("kernel_shape", Ints(&[2, 2]))], &[Floats(&[1, 2, 4, 4])]).outputs(2).runs("cpu"),
+    case(&[("kernel_shape", Ints(&[2, 2, 2]))], &[Floats(&[1, 2, 3, 3, 3])]),
+    case(&[("kernel_shape", Ints(&[2, 2]))], &[Floats(&[1, 2, 4, 4])]).outputs(2),
+    case(
+        &[
+            ("kernel_shape", Ints(&[2, 3, 2])),
+            ("strides", Ints(&[1, 2, 2])),
+            ("pads", Ints(&[1, 1, 0, 0, 1, 1])),
+            ("dilations", Ints(&[1, 1, 2])),
+            ("storage_order", Int(1)),
+        ],
+        &[Floats(&[2, 5, 3, 4, 5])],
+    )
+    .outputs(2),
+    case(
+        &[("kernel_shape", Ints(&[3, 3])), ("pads", Ints(&[1, 1, 1, 1])), ("storage_order", Int(1))],
+        &[Floats(&[2, 5, 4, 6])],
+    )
+    .outputs(2),
+    case(&[("kernel_shape", Ints(&[2])), ("strides", Ints(&[2]))], &[Floats(&[2, 3, 7])]).outputs(2),
+    case(
+        &[("kernel_shape", Ints(&[2, 2])), ("pads", Ints(&[1, 0, 0, 1]))],
+        &[Wide(DType::U8, &[1, 3, 5, 4])],
+    ),
+    case(&[("kernel_shape", Ints(&[2, 2]))], &[Wide(DType::I8, &[1, 3, 5, 4])]).outputs(2),
 ];
 const AVERAGE_CASES: &[Case] = &[
     case(&[("kernel_shape", Ints(&[3, 3])), ("pads", Ints(&[1, 1, 1, 1]))], &[Floats(&[1, 5, 6, 7])]),
@@ -256,6 +280,22 @@ const AVERAGE_CASES: &[Case] = &[
         &[Floats(&[1, 4, 6, 7])],
     ),
     case(&[("kernel_shape", Ints(&[2, 2])), ("auto_pad", Text("SAME_UPPER"))], &[Floats(&[2, 3, 5, 5])]),
+    case(
+        &[
+            ("kernel_shape", Ints(&[2, 3, 2])),
+            ("strides", Ints(&[2, 1, 2])),
+            ("pads", Ints(&[1, 1, 0, 0, 1, 1])),
+            ("count_include_pad", Int(1)),
+            ("ceil_mode", Int(1)),
+        ],
+        &[Floats(&[2, 5, 4, 3, 5])],
+    ),
+    case(
+        &[("kernel_shape", Ints(&[2, 2, 2])), ("pads", Ints(&[1, 1, 1, 0, 0, 0]))],
+        &[Floats(&[1, 3, 3, 4, 3])],
+    ),
 ];
-const LP_CASES: &[Case] =
-    &[case(&[("kernel_shape", Ints(&[2, 2])), ("p", Int(3))], &[Floats(&[1, 3, 5, 4])])];
+const LP_CASES: &[Case] = &[
+    case(&[("kernel_shape", Ints(&[2, 2])), ("p", Int(3))], &[Floats(&[1, 3, 5, 4])]),
+    case(&[("kernel_shape", Ints(&[2, 2, 2]))], &[Floats(&[1, 3, 3, 4, 3])]),
+];
