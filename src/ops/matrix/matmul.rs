@@ -33,17 +33,18 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
 }
 
 /// The shapes of a product: each operand with two matrix axes, the batch, the result.
-struct Shapes {
-    a: Vec<usize>,
-    b: Vec<usize>,
-    batch: Vec<usize>,
-    m: usize,
-    n: usize,
-    k: usize,
-    result: Vec<usize>,
+pub struct Shapes {
+    pub a: Vec<usize>,
+    pub b: Vec<usize>,
+    pub batch: Vec<usize>,
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub result: Vec<usize>,
 }
 
-fn shapes(a: &[usize], b: &[usize]) -> Result<Shapes> {
+/// Those of operands of these shapes. Errors: they have no product.
+pub fn shapes(a: &[usize], b: &[usize]) -> Result<Shapes> {
     if a.is_empty() || b.is_empty() {
         return Err(Error::model("a scalar has no matrix product"));
     }

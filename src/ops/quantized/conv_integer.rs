@@ -4,13 +4,15 @@
 //! Inputs: x `[n, c, d…]`, w `[m, c/groups, k…]`, a zero point of x, and of w one or one for each filter.
 
 use super::accumulate::{self, Along, check, integer_convolution};
+use super::lower;
 use super::matmul_integer::bytes;
-use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::nn::conv::Conv;
-use crate::ops::{Engine, NodeView, OpDef, Operator};
+use crate::ops::{Engine, Lower, NodeView, OpDef, Operator};
 use crate::tensor::{DType, Tensor};
 use std::sync::Arc;
 
@@ -54,6 +56,10 @@ impl Operator for ConvInteger {
         Some(self)
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
     fn takes_any_type(&self) -> bool {
         true
     }
@@ -64,6 +70,14 @@ impl Operator for ConvInteger {
 
     fn flops(&self, inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
         self.conv.flops(inputs, outputs)
+    }
+}
+
+impl Lower for ConvInteger {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let sums = lower::convolution(at, &self.conv, [0, 2], [1, 3], None)?;
+        at.alias(0, sums);
+        Ok(())
     }
 }
 
@@ -89,8 +103,7 @@ const CASES: &[Case] = &[
     case(
         &[],
         &[Wide(DType::U8, &[1, 2, 5, 5]), Wide(DType::U8, &[3, 2, 3, 3]), Typed(DType::U8, &[], &[7.0])],
-    )
-    .runs("cpu"),
+    ),
     case(
         &[("pads", Ints(&[1, 1, 1, 1])), ("strides", Ints(&[2, 1])), ("dilations", Ints(&[1, 2]))],
         &[
@@ -99,16 +112,13 @@ const CASES: &[Case] = &[
             Typed(DType::U8, &[], &[130.0]),
             Typed(DType::I8, &[], &[-3.0]),
         ],
-    )
-    .runs("cpu"),
+    ),
     case(
         &[("group", Int(3)), ("pads", Ints(&[1, 1, 1, 1]))],
         &[Wide(DType::U8, &[1, 3, 5, 6]), Wide(DType::U8, &[3, 1, 3, 3]), Typed(DType::U8, &[], &[9.0])],
-    )
-    .runs("cpu"),
+    ),
     case(
         &[("group", Int(2))],
         &[Wide(DType::U8, &[1, 4, 6]), Wide(DType::U8, &[6, 2, 3]), Typed(DType::U8, &[], &[9.0])],
-    )
-    .runs("cpu"),
+    ),
 ];

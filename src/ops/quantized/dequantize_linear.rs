@@ -6,14 +6,16 @@
 
 use super::ends;
 use super::granularity::Granularity;
+use super::lower;
 use super::quantize_linear::{check_zero, push_cast};
-use crate::base::{EvalPrecision, Fact, Infer, Operands};
+use crate::base::{EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::cpu_kernels::panels::Packed;
 use crate::cpu_kernels::quantize::{self, Scales};
 use crate::error::{Error, Result};
 use crate::expression::{Arg, Pointwise, table};
+use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Engine, NodeView, OpDef, Operator, Spread};
+use crate::ops::{Engine, Lower, NodeView, OpDef, Operator, Spread};
 use crate::tensor::{DType, Tensor, cast, zeros};
 use std::sync::Arc;
 
@@ -89,6 +91,14 @@ impl Operator for DequantizeLinear {
         Some(self)
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn casts_small_floats(&self) -> bool {
+        true
+    }
+
     fn takes_any_type(&self) -> bool {
         true
     }
@@ -105,6 +115,14 @@ impl Operator for DequantizeLinear {
 
     fn flops(&self, _inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
         outputs.iter().map(|fact| 2 * fact.count() as u64).sum()
+    }
+}
+
+impl Lower for DequantizeLinear {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let scale = at.fact(1)?.dtype;
+        let formula = self.formula(scale, at.has_input(2), self.target(scale)?);
+        lower::by_expression(at, formula, &self.granularity)
     }
 }
 
@@ -141,9 +159,9 @@ impl Engine for DequantizeLinear {
 }
 
 const CASES: &[Case] = &[
-    case(&[], &[Small(DType::U8, &[3, 5]), Scalar(0.3), Typed(DType::U8, &[], &[128.0])]).runs("cpu"),
-    case(&[], &[Wide(DType::I8, &[7]), Scalar(0.5), Typed(DType::I8, &[], &[-3.0])]).at(10).runs("cpu"),
-    case(&[], &[Wide(DType::I32, &[7]), Scalar(1e-3)]).at(10).runs("cpu"),
+    case(&[], &[Small(DType::U8, &[3, 5]), Scalar(0.3), Typed(DType::U8, &[], &[128.0])]),
+    case(&[], &[Wide(DType::I8, &[7]), Scalar(0.5), Typed(DType::I8, &[], &[-3.0])]).at(10),
+    case(&[], &[Wide(DType::I32, &[7]), Scalar(1e-3)]).at(10),
     case(
         &[],
         &[
@@ -152,9 +170,8 @@ const CASES: &[Case] = &[
             Typed(DType::U8, &[3], &[1.0, 128.0, 90.0]),
         ],
     )
-    .at(13)
-    .runs("cpu"),
-    case(&[("axis", Int(-1))], &[Small(DType::I8, &[5, 2]), Factors(&[0.25, 0.3])]).runs("cpu"),
+    .at(13),
+    case(&[("axis", Int(-1))], &[Small(DType::I8, &[5, 2]), Factors(&[0.25, 0.3])]),
     case(
         &[("axis", Int(1)), ("block_size", Int(2))],
         &[
@@ -163,10 +180,9 @@ const CASES: &[Case] = &[
             Typed(DType::I8, &[2, 2], &[0.0, 12.0, 20.0, 7.0]),
         ],
     )
-    .at(21)
-    .runs("cpu"),
-    case(&[], &[Wide(DType::U16, &[5]), Scalar(0.1), Typed(DType::U16, &[], &[300.0])]).at(21).runs("cpu"),
-    case(&[], &[Wide(DType::I16, &[5]), Scalar(0.1), Typed(DType::I16, &[], &[300.0])]).at(21).runs("cpu"),
+    .at(21),
+    case(&[], &[Wide(DType::U16, &[5]), Scalar(0.1), Typed(DType::U16, &[], &[300.0])]).at(21),
+    case(&[], &[Wide(DType::I16, &[5]), Scalar(0.1), Typed(DType::I16, &[], &[300.0])]).at(21),
     case(
         &[],
         &[
@@ -175,20 +191,16 @@ const CASES: &[Case] = &[
             Typed(DType::I4, &[], &[1.0]),
         ],
     )
-    .at(21)
-    .runs("cpu"),
-    case(&[], &[Typed(DType::U4, &[3], &[15.0, 7.0, 0.0]), Range(&[], 0.5, 1.0)]).at(21).runs("cpu"),
-    case(&[], &[Typed(DType::I2, &[4], &[-2.0, 1.0, 0.0, -1.0]), Range(&[], 0.5, 1.0)]).at(25).runs("cpu"),
-    case(&[], &[Typed(DType::U2, &[4], &[2.0, 1.0, 0.0, 3.0]), Range(&[], 0.5, 1.0)]).at(25).runs("cpu"),
-    case(&[], &[Typed(DType::F8E4M3FN, &[4], &[-2.0, 448.0, 0.1, 3.0]), Range(&[], 0.5, 1.0)])
-        .at(19)
-        .runs("cpu"),
-    case(&[], &[Typed(DType::F8E5M2, &[4], &[-2.0, 5e4, 0.1, 3.0]), Range(&[], 0.5, 1.0)]).at(19).runs("cpu"),
-    case(&[], &[Typed(DType::F4E2M1, &[4], &[-2.0, 6.0, 0.5, 3.0]), Range(&[], 0.5, 1.0)]).at(23).runs("cpu"),
+    .at(21),
+    case(&[], &[Typed(DType::U4, &[3], &[15.0, 7.0, 0.0]), Range(&[], 0.5, 1.0)]).at(21),
+    case(&[], &[Typed(DType::I2, &[4], &[-2.0, 1.0, 0.0, -1.0]), Range(&[], 0.5, 1.0)]).at(25),
+    case(&[], &[Typed(DType::U2, &[4], &[2.0, 1.0, 0.0, 3.0]), Range(&[], 0.5, 1.0)]).at(25),
+    case(&[], &[Typed(DType::F8E4M3FN, &[4], &[-2.0, 448.0, 0.1, 3.0]), Range(&[], 0.5, 1.0)]).at(19),
+    case(&[], &[Typed(DType::F8E5M2, &[4], &[-2.0, 5e4, 0.1, 3.0]), Range(&[], 0.5, 1.0)]).at(19),
+    case(&[], &[Typed(DType::F4E2M1, &[4], &[-2.0, 6.0, 0.5, 3.0]), Range(&[], 0.5, 1.0)]).at(23),
     case(&[], &[Small(DType::I8, &[7]), Typed(DType::F16, &[], &[0.3]), Typed(DType::I8, &[], &[9.0])])
-        .at(21)
-        .runs("cpu"),
-    case(&[("output_dtype", Int(10))], &[Small(DType::I8, &[7]), Scalar(0.3)]).runs("cpu"),
+        .at(21),
+    case(&[("output_dtype", Int(10))], &[Small(DType::I8, &[7]), Scalar(0.3)]),
     // Long enough for several threads and for runs of equal scales.
     case(
         &[],
@@ -197,6 +209,5 @@ const CASES: &[Case] = &[
             Factors(&[0.25, 0.7, 2.0]),
             Typed(DType::U8, &[3], &[1.0, 128.0, 90.0]),
         ],
-    )
-    .runs("cpu"),
+    ),
 ];

@@ -1,14 +1,15 @@
 //! [DynamicQuantizeLinear](https://onnx.ai/onnx/operators/onnx__DynamicQuantizeLinear.html), version 11: x in
 //! uint8, with the scale and the zero point that its own range, 0 included, asks for.
 
-use super::quantize_linear::push_rounded;
-use crate::base::{EvalPrecision, Fact, Infer, Operands};
+use super::quantize_linear::{push_cast, push_rounded};
+use crate::base::{EvalPrecision, Fact, Infer, Layout, Operands, Reduction, Unsupported};
 use crate::cpu_kernels::panels::Packed;
 use crate::cpu_kernels::quantize::{self, Scales};
 use crate::error::{Error, Result};
 use crate::expression::{Arg, Pointwise, table};
+use crate::kernels::{Lowering, pointwise, reduce};
 use crate::ops::case::{Case, Operand::*, case};
-use crate::ops::{Engine, NodeView, OpDef, Operator, Spread};
+use crate::ops::{Engine, Lower, NodeView, OpDef, Operator, Spread};
 use crate::tensor::{DType, Real, Tensor, cast};
 use std::sync::Arc;
 
@@ -102,6 +103,10 @@ impl Operator for DynamicQuantizeLinear {
         Some(self)
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
     fn as_expression(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Spread>> {
         self.output_expression(0, inputs)
     }
@@ -139,6 +144,95 @@ impl Operator for DynamicQuantizeLinear {
     }
 }
 
+impl Lower for DynamicQuantizeLinear {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let fact = Fact::new(at.fact(0)?.dtype, at.fact(0)?.shape.clone());
+        let x = at.view(0)?;
+        if x.count() == 0 {
+            return Err(Unsupported::new("a range of nothing"));
+        }
+        // What isn't a number is no end of the range.
+        let mut e = Pointwise { operands: 1, steps: vec![] };
+        let nan = e.push(&table::IS_NAN, vec![Arg::Operand(0)]);
+        let number = e.push(&table::NOT, vec![nan]);
+        e.push(&table::WHERE, vec![number, Arg::Operand(0), Arg::Const(0.0)]);
+        let layout = at.layout_of(&x);
+        let numbers = at.scratch(&fact, layout)?;
+        let given = [(x.clone(), fact.dtype)];
+        pointwise::emit_into(at, &e, &given, &fact.shape, (fact.dtype, layout), numbers.buffer)?;
+        let flat = at.reshaped(numbers, &[x.count()], "numbers")?;
+        let high = reduce::reduced(at, Reduction::Max, fact.dtype, flat.clone(), &[0])?;
+        let low = reduce::reduced(at, Reduction::Min, fact.dtype, flat, &[0])?;
+        let ends = [(high, fact.dtype), (low, fact.dtype)]
+            .map(|(view, dtype)| view.reshaped_or(&[], "an end").map(|view| (view, dtype)));
+        let [high, low] = ends;
+        let ends = [high?, low?];
+        for index in 0..3 {
+            if !at.has_output(index) {
+                continue;
+            }
+            let made = at.output_fact(index)?.clone();
+            let layout = if index == 0 { layout } else { Layout::Dense };
+            let output = at.output(index, layout)?.buffer;
+            let (expression, operands) = match index {
+                0 => (quantized(), [&ends[..], &[(x.clone(), fact.dtype)]].concat()),
+                1 => (scale_of_ends().0, ends.to_vec()),
+                _ => (zero_of_ends().0, ends.to_vec()),
+            };
+            pointwise::emit_into(at, &expression, &operands, &made.shape, (made.dtype, layout), output)?;
+        }
+        Ok(())
+    }
+}
+
+/// The scale, over operands the greatest and the least number: that of [`range`], in float32. With the least
+/// of it and 0.
+fn scale_of_ends() -> (Pointwise, [Arg; 2]) {
+    let mut e = Pointwise { operands: 2, steps: vec![] };
+    let high = e.push(&table::MAX, vec![Arg::Operand(0), Arg::Const(0.0)]);
+    let low = e.push(&table::MIN, vec![Arg::Operand(1), Arg::Const(0.0)]);
+    let span = e.push(&table::SUB, vec![high, low]);
+    let beyond = e.push(&table::IS_INF, vec![span, Arg::Const(1.0), Arg::Const(1.0)]);
+    let whole = e.push(&table::DIV, vec![span, Arg::Const(255.0)]);
+    let of_high = e.push(&table::DIV, vec![high, Arg::Const(255.0)]);
+    let of_low = e.push(&table::DIV, vec![low, Arg::Const(255.0)]);
+    let apart = e.push(&table::SUB, vec![of_high, of_low]);
+    let scale = e.push(&table::WHERE, vec![beyond, apart, whole]);
+    let nothing = e.push(&table::EQUAL, vec![scale, Arg::Const(0.0)]);
+    let something = e.push(&table::NOT, vec![nothing]);
+    let scale = e.push(&table::WHERE, vec![something, scale, Arg::Const(1.0)]);
+    (e, [scale, low])
+}
+
+/// The zero point, over the same, as a whole number of float32; with the scale.
+fn zero_in_float() -> (Pointwise, [Arg; 2]) {
+    let (mut e, [scale, low]) = scale_of_ends();
+    let negative = e.push(&table::NEG, vec![low]);
+    let quotient = e.push(&table::DIV, vec![negative, scale]);
+    let below = e.push(&table::MAX, vec![quotient, Arg::Const(0.0)]);
+    let within = e.push(&table::MIN, vec![below, Arg::Const(255.0)]);
+    let zero = e.push(&table::ROUND, vec![within]);
+    (e, [zero, scale])
+}
+
+/// The zero point in uint8.
+fn zero_of_ends() -> (Pointwise, Arg) {
+    let (mut e, [zero, _]) = zero_in_float();
+    let zero = push_cast(&mut e, zero, DType::U8);
+    (e, zero)
+}
+
+/// Over operands the ends and x.
+fn quantized() -> Pointwise {
+    let (mut e, [zero, scale]) = zero_in_float();
+    e.operands = 3;
+    // NaN of an infinite range is 0.
+    let zero = push_cast(&mut e, zero, DType::U8);
+    let quotient = e.push(&table::DIV, vec![Arg::Operand(2), scale]);
+    push_rounded(&mut e, quotient, Some(zero), DType::F32, DType::U8);
+    e
+}
+
 impl Engine for DynamicQuantizeLinear {
     fn run(
         &self,
@@ -160,9 +254,9 @@ impl Engine for DynamicQuantizeLinear {
 }
 
 const CASES: &[Case] = &[
-    case(&[], &[Floats(&[3, 5])]).outputs(3).runs("cpu"),
-    case(&[], &[Range(&[2, 3, 7], 0.5, 3.0)]).outputs(3).runs("cpu"),
-    case(&[], &[Range(&[4], -9.0, -1.0)]).outputs(3).runs("cpu"),
-    case(&[], &[Range(&[3], 0.0, 0.0)]).outputs(3).runs("cpu"),
-    case(&[], &[Range(&[40001], -1.0, 6.0)]).outputs(3).runs("cpu"),
+    case(&[], &[Floats(&[3, 5])]).outputs(3),
+    case(&[], &[Range(&[2, 3, 7], 0.5, 3.0)]).outputs(3),
+    case(&[], &[Range(&[4], -9.0, -1.0)]).outputs(3),
+    case(&[], &[Range(&[3], 0.0, 0.0)]).outputs(3),
+    case(&[], &[Range(&[40001], -1.0, 6.0)]).outputs(3),
 ];

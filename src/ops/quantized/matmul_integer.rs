@@ -4,12 +4,14 @@
 //! Inputs: A, B, and zero points: one, or one for each row of A and for each column of B.
 
 use super::accumulate::{self, Along, check, integer_product};
-use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands};
+use super::lower;
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::cpu_kernels::integer;
 use crate::cpu_kernels::panels::{Packed, Panels};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::ops::case::{Case, Operand::*, case};
-use crate::ops::{Engine, NodeView, OpDef, Operator};
+use crate::ops::{Engine, Lower, NodeView, OpDef, Operator};
 use crate::tensor::{DType, Tensor, element_count};
 use std::sync::Arc;
 
@@ -47,6 +49,10 @@ impl Operator for MatMulInteger {
     }
 
     fn engine(&self) -> Option<&dyn Engine> {
+        Some(self)
+    }
+
+    fn gpu(&self) -> Option<&dyn Lower> {
         Some(self)
     }
 
@@ -113,6 +119,14 @@ pub fn by_panels(
     Ok(Some(sums))
 }
 
+impl Lower for MatMulInteger {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let sums = lower::product(at, [0, 2], [1, 3])?;
+        at.alias(0, sums);
+        Ok(())
+    }
+}
+
 impl Engine for MatMulInteger {
     fn pack(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Packed>> {
         inputs.optional(1).map_or(Ok(None), packed)
@@ -144,7 +158,7 @@ impl Engine for MatMulInteger {
 }
 
 const CASES: &[Case] = &[
-    case(&[], &[Wide(DType::U8, &[4, 3]), Wide(DType::U8, &[3, 2])]).runs("cpu"),
+    case(&[], &[Wide(DType::U8, &[4, 3]), Wide(DType::U8, &[3, 2])]),
     case(
         &[],
         &[
@@ -153,8 +167,7 @@ const CASES: &[Case] = &[
             Typed(DType::U8, &[], &[12.0]),
             Typed(DType::I8, &[], &[-3.0]),
         ],
-    )
-    .runs("cpu"),
+    ),
     case(
         &[],
         &[
@@ -163,12 +176,9 @@ const CASES: &[Case] = &[
             Absent,
             Typed(DType::I8, &[3], &[1.0, -2.0, 9.0]),
         ],
-    )
-    .runs("cpu"),
-    case(&[], &[Wide(DType::U8, &[2, 3]), Wide(DType::U8, &[3, 4]), Typed(DType::U8, &[2], &[1.0, 200.0])])
-        .runs("cpu"),
-    case(&[], &[Wide(DType::U8, &[2, 3, 5]), Wide(DType::I8, &[2, 5, 3])]).runs("cpu"),
+    ),
+    case(&[], &[Wide(DType::U8, &[2, 3]), Wide(DType::U8, &[3, 4]), Typed(DType::U8, &[2], &[1.0, 200.0])]),
+    case(&[], &[Wide(DType::U8, &[2, 3, 5]), Wide(DType::I8, &[2, 5, 3])]),
     // More terms than float32 sums exactly.
-    case(&[], &[Wide(DType::U8, &[3, 1031]), Wide(DType::I8, &[1031, 37]), Typed(DType::U8, &[], &[255.0])])
-        .runs("cpu"),
+    case(&[], &[Wide(DType::U8, &[3, 1031]), Wide(DType::I8, &[1031, 37]), Typed(DType::U8, &[], &[255.0])]),
 ];

@@ -5,6 +5,7 @@ pub mod conv_integer;
 pub mod dequantize_linear;
 pub mod dynamic_quantize_linear;
 pub mod granularity;
+mod lower;
 pub mod matmul_integer;
 pub mod qlinear_conv;
 pub mod qlinear_matmul;

@@ -6,15 +6,17 @@
 
 use super::accumulate::{self, Along, aligned, check, fits, integer_convolution};
 use super::conv_integer::single;
+use super::lower;
 use super::matmul_integer::bytes;
 use super::requantize;
-use crate::base::{EvalPrecision, Fact, Infer, Operands};
+use crate::base::{EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
 use crate::expression::{Pointwise, table};
+use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::nn::conv::Conv;
-use crate::ops::{Engine, NodeView, OpDef, Operator, Spread};
+use crate::ops::{Engine, Lower, NodeView, OpDef, Operator, Spread};
 use crate::tensor::{DType, Tensor};
 use std::sync::Arc;
 
@@ -114,6 +116,10 @@ impl Operator for QLinearConv {
         Some(self)
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
     fn by_value(&self, index: usize) -> bool {
         matches!(index, 1 | 4 | 6)
     }
@@ -125,6 +131,16 @@ impl Operator for QLinearConv {
     fn flops(&self, inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
         let terms = inputs.optional(3).map_or(0, |w| w.shape.iter().skip(1).product::<usize>()) as u64;
         outputs.first().map_or(0, |out| 2 * out.count() as u64 * terms)
+    }
+}
+
+impl Lower for QLinearConv {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let bias = at.has_input(8).then_some(8);
+        let sums = lower::convolution(at, &self.conv, [0, 2], [3, 5], bias)?;
+        // The axis of the filters is the result's second.
+        let filters = aligned(&at.fact(4)?.shape, sums.shape.len() - 1, Along::Filters);
+        lower::requantized(at, sums, [1, 4, 6], &[vec![], filters, vec![]], 7)
     }
 }
 
@@ -161,8 +177,7 @@ const CASES: &[Case] = &[
             Scalar(0.3),
             Typed(DType::U8, &[], &[118.0]),
         ],
-    )
-    .runs("cpu"),
+    ),
     case(
         &[("group", Int(2)), ("strides", Ints(&[2, 2]))],
         &[
@@ -176,6 +191,5 @@ const CASES: &[Case] = &[
             Typed(DType::U8, &[], &[118.0]),
             Typed(DType::I32, &[4], &[100.0, -5000.0, 3.0, 77.0]),
         ],
-    )
-    .runs("cpu"),
+    ),
 ];

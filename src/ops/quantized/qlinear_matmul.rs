@@ -6,13 +6,15 @@
 
 use super::accumulate::{self, Along, aligned, check, fits, integer_product, product};
 use super::conv_integer::single;
+use super::lower;
 use super::matmul_integer::{by_panels, packed};
 use super::requantize;
-use crate::base::{EvalPrecision, Fact, Infer, Operands};
+use crate::base::{EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::ops::case::{Case, Operand::*, case};
-use crate::ops::{Engine, NodeView, OpDef, Operator, Spread};
+use crate::ops::{Engine, Lower, NodeView, OpDef, Operator, Spread};
 use crate::tensor::{DType, Tensor, cast};
 use std::sync::Arc;
 
@@ -110,6 +112,10 @@ impl Operator for QLinearMatMul {
         Some(self)
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
     fn by_value(&self, index: usize) -> bool {
         matches!(index, 1 | 4 | 6)
     }
@@ -121,6 +127,19 @@ impl Operator for QLinearMatMul {
     fn flops(&self, inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
         let k = inputs.optional(0).and_then(|a| a.shape.last().copied()).unwrap_or(0) as u64;
         outputs.first().map_or(0, |out| 2 * out.count() as u64 * k)
+    }
+}
+
+impl Lower for QLinearMatMul {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let sums = lower::product(at, [0, 2], [3, 5])?;
+        let (a, b) = (at.fact(0)?.rank(), at.fact(3)?.rank());
+        let shapes = [
+            aligned(&at.fact(1)?.shape, a, Along::Rows),
+            aligned(&at.fact(4)?.shape, b, Along::Columns),
+            vec![],
+        ];
+        lower::requantized(at, sums, [1, 4, 6], &shapes, 7)
     }
 }
 
@@ -158,8 +177,7 @@ const CASES: &[Case] = &[
             Typed(DType::U8, &[], &[118.0]),
         ],
     )
-    .at(10)
-    .runs("cpu"),
+    .at(10),
     case(
         &[],
         &[
@@ -172,8 +190,7 @@ const CASES: &[Case] = &[
             Scalar(0.1),
             Typed(DType::I8, &[], &[-18.0]),
         ],
-    )
-    .runs("cpu"),
+    ),
     case(
         &[],
         &[
@@ -186,6 +203,5 @@ const CASES: &[Case] = &[
             Scalar(0.7),
             Typed(DType::U8, &[], &[118.0]),
         ],
-    )
-    .runs("cpu"),
+    ),
 ];

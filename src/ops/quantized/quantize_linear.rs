@@ -7,13 +7,15 @@
 
 use super::ends;
 use super::granularity::Granularity;
-use crate::base::{EvalPrecision, Fact, Infer, Operands};
+use super::lower;
+use crate::base::{EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::cpu_kernels::panels::Packed;
 use crate::cpu_kernels::quantize::{self, Scales};
 use crate::error::{Error, Result};
 use crate::expression::{Arg, Pointwise, Step, table};
+use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Engine, NodeView, OpDef, Operator, Spread};
+use crate::ops::{Engine, Lower, NodeView, OpDef, Operator, Spread};
 use crate::tensor::{DType, Tensor, cast, zeros};
 use std::sync::Arc;
 
@@ -157,6 +159,14 @@ impl Operator for QuantizeLinear {
         Some(self)
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn casts_small_floats(&self) -> bool {
+        true
+    }
+
     /// The type of the scales says in what x is divided.
     fn takes_any_type(&self) -> bool {
         true
@@ -177,6 +187,21 @@ impl Operator for QuantizeLinear {
 
     fn flops(&self, _inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
         outputs.iter().map(|fact| 2 * fact.count() as u64).sum()
+    }
+}
+
+impl Lower for QuantizeLinear {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let (x, scale) = (at.fact(0)?.dtype, at.fact(1)?.dtype);
+        let zero = if at.has_input(2) { Some(at.fact(2)?.dtype) } else { None };
+        let to = self.target(zero)?;
+        if !self.saturate && ends(to).is_none() {
+            return Err(Unsupported::new(format!("a cast to {to} that doesn't saturate")));
+        }
+        if scale == DType::F16 && self.precision.is_none() || self.precision == Some(DType::F16) {
+            return Err(Unsupported::new("a quotient that is rounded to float16"));
+        }
+        lower::by_expression(at, self.formula([x, scale], zero.is_some(), to), &self.granularity)
     }
 }
 
@@ -214,9 +239,9 @@ impl Engine for QuantizeLinear {
 }
 
 const CASES: &[Case] = &[
-    case(&[], &[Range(&[3, 5], -40.0, 40.0), Scalar(0.25), Typed(DType::U8, &[], &[128.0])]).runs("cpu"),
-    case(&[], &[Range(&[7], -400.0, 400.0), Scalar(0.5), Typed(DType::I8, &[], &[-3.0])]).runs("cpu"),
-    case(&[], &[Range(&[2, 3], -4.0, 500.0), Scalar(1.5)]).runs("cpu").at(10),
+    case(&[], &[Range(&[3, 5], -40.0, 40.0), Scalar(0.25), Typed(DType::U8, &[], &[128.0])]),
+    case(&[], &[Range(&[7], -400.0, 400.0), Scalar(0.5), Typed(DType::I8, &[], &[-3.0])]),
+    case(&[], &[Range(&[2, 3], -4.0, 500.0), Scalar(1.5)]).at(10),
     case(
         &[],
         &[
@@ -225,13 +250,11 @@ const CASES: &[Case] = &[
             Typed(DType::U8, &[3], &[1.0, 128.0, 90.0]),
         ],
     )
-    .at(13)
-    .runs("cpu"),
+    .at(13),
     case(
         &[("axis", Int(-1))],
         &[Range(&[5, 2], -40.0, 40.0), Factors(&[0.25, 0.3]), Typed(DType::I8, &[2], &[0.0, 5.0])],
-    )
-    .runs("cpu"),
+    ),
     case(
         &[("axis", Int(0)), ("block_size", Int(2))],
         &[
@@ -240,31 +263,29 @@ const CASES: &[Case] = &[
             Typed(DType::U8, &[2, 2], &[0.0, 128.0, 200.0, 7.0]),
         ],
     )
-    .at(21)
-    .runs("cpu"),
-    case(&[], &[Range(&[6], -9e4, 9e4), Scalar(1.0), Typed(DType::U16, &[], &[300.0])]).at(21).runs("cpu"),
-    case(&[], &[Range(&[6], -9e4, 9e4), Scalar(1.0), Typed(DType::I16, &[], &[300.0])]).at(21).runs("cpu"),
-    case(&[], &[Range(&[9], -9.0, 9.0), Scalar(0.5), Typed(DType::I4, &[], &[1.0])]).at(21).runs("cpu"),
-    case(&[("output_dtype", Int(21))], &[Range(&[9], -9.0, 9.0), Scalar(0.5)]).at(21).runs("cpu"),
-    case(&[], &[Range(&[9], -3.0, 3.0), Scalar(0.5), Typed(DType::I2, &[], &[0.0])]).at(25).runs("cpu"),
-    case(&[("output_dtype", Int(25))], &[Range(&[9], -3.0, 3.0), Scalar(0.5)]).at(25).runs("cpu"),
-    case(&[("output_dtype", Int(17))], &[Range(&[9], -600.0, 600.0), Scalar(0.5)]).at(21).runs("cpu"),
+    .at(21),
+    case(&[], &[Range(&[6], -9e4, 9e4), Scalar(1.0), Typed(DType::U16, &[], &[300.0])]).at(21),
+    case(&[], &[Range(&[6], -9e4, 9e4), Scalar(1.0), Typed(DType::I16, &[], &[300.0])]).at(21),
+    case(&[], &[Range(&[9], -9.0, 9.0), Scalar(0.5), Typed(DType::I4, &[], &[1.0])]).at(21),
+    case(&[("output_dtype", Int(21))], &[Range(&[9], -9.0, 9.0), Scalar(0.5)]).at(21),
+    case(&[], &[Range(&[9], -3.0, 3.0), Scalar(0.5), Typed(DType::I2, &[], &[0.0])]).at(25),
+    case(&[("output_dtype", Int(25))], &[Range(&[9], -3.0, 3.0), Scalar(0.5)]).at(25),
+    case(&[("output_dtype", Int(17))], &[Range(&[9], -600.0, 600.0), Scalar(0.5)]).at(21),
     case(&[("output_dtype", Int(17)), ("saturate", Int(0))], &[Range(&[9], -600.0, 600.0), Scalar(0.5)])
         .at(21)
         .runs("cpu"),
-    case(&[("output_dtype", Int(18))], &[Range(&[9], -300.0, 300.0), Scalar(0.5)]).at(21).runs("cpu"),
-    case(&[("output_dtype", Int(19))], &[Range(&[9], -9e4, 9e4), Scalar(0.5)]).at(21).runs("cpu"),
-    case(&[("output_dtype", Int(20))], &[Range(&[9], -9e4, 9e4), Scalar(0.5)]).at(21).runs("cpu"),
-    case(&[("output_dtype", Int(23))], &[Range(&[9], -9.0, 9.0), Scalar(0.5)]).at(23).runs("cpu"),
-    case(&[], &[I32(&[7]), Scalar(0.5), Typed(DType::U8, &[], &[3.0])]).at(10).runs("cpu"),
+    case(&[("output_dtype", Int(18))], &[Range(&[9], -300.0, 300.0), Scalar(0.5)]).at(21),
+    case(&[("output_dtype", Int(19))], &[Range(&[9], -9e4, 9e4), Scalar(0.5)]).at(21),
+    case(&[("output_dtype", Int(20))], &[Range(&[9], -9e4, 9e4), Scalar(0.5)]).at(21),
+    case(&[("output_dtype", Int(23))], &[Range(&[9], -9.0, 9.0), Scalar(0.5)]).at(23),
+    case(&[], &[I32(&[7]), Scalar(0.5), Typed(DType::U8, &[], &[3.0])]).at(10),
     case(&[], &[Drawn(DType::F16, &[7]), Typed(DType::F16, &[], &[0.125]), Typed(DType::U8, &[], &[9.0])])
         .at(21)
         .runs("cpu"),
     case(
         &[("precision", Int(1))],
         &[Drawn(DType::F16, &[7]), Typed(DType::F16, &[], &[0.125]), Typed(DType::I8, &[], &[9.0])],
-    )
-    .runs("cpu"),
+    ),
     // Long enough for several threads and for runs of equal scales.
     case(
         &[],
@@ -273,6 +294,5 @@ const CASES: &[Case] = &[
             Factors(&[0.25, 0.7, 2.0]),
             Typed(DType::U8, &[3], &[1.0, 128.0, 90.0]),
         ],
-    )
-    .runs("cpu"),
+    ),
 ];

@@ -19,15 +19,27 @@ pub fn formula(scale: DType, to: DType) -> Pointwise {
     }
     let both = e.push(&table::MUL, vec![factors[0], factors[1]]);
     let multiplier = e.push(&table::DIV, vec![both, factors[2]]);
+    push_result(&mut e, [sum, multiplier, Arg::Operand(4)], wide, to);
+    e
+}
+
+/// The same over the sums, the multiplier in float32, and y's zero point.
+pub fn by_factor(to: DType) -> Pointwise {
+    let mut e = Pointwise { operands: 3, steps: vec![] };
+    let sum = push_cast(&mut e, Arg::Operand(0), DType::F32);
+    push_result(&mut e, [sum, Arg::Operand(1), Arg::Operand(2)], DType::F32, to);
+    e
+}
+
+fn push_result(e: &mut Pointwise, [sum, multiplier, zero]: [Arg; 3], wide: DType, to: DType) {
     let quotient = e.push(&table::MUL, vec![sum, multiplier]);
     if super::ends(to).is_some() {
-        push_rounded(&mut e, quotient, Some(Arg::Operand(4)), wide, to);
+        push_rounded(e, quotient, Some(zero), wide, to);
     } else {
-        let zero = push_cast(&mut e, Arg::Operand(4), wide);
+        let zero = push_cast(e, zero, wide);
         let value = e.push(&table::ADD, vec![quotient, zero]);
-        push_cast(&mut e, value, to);
+        push_cast(e, value, to);
     }
-    e
 }
 
 /// Errors where the three scales aren't floats of one type.
