@@ -1,6 +1,7 @@
 //! Small cases of attention: every input and attribute, sizes that fill no group and no tile.
 
 use crate::ops::case::{Case, Given::*, Operand::*, case};
+use crate::tensor::DType;
 
 pub const CASES: &[Case] = &[
     case(&[], &[Floats(&[2, 3, 5, 8]), Floats(&[2, 3, 7, 8]), Floats(&[2, 3, 7, 8])]),
@@ -123,13 +124,56 @@ pub const CASES: &[Case] = &[
     )
     .at(25)
     .outputs(3),
-    // The scores as a result: on the CPU.
+    // The scores as a result, of each kind.
     case(
         &[("qk_matmul_output_mode", Int(3))],
         &[Floats(&[1, 2, 3, 8]), Floats(&[1, 2, 4, 8]), Floats(&[1, 2, 4, 8])],
     )
-    .outputs(4)
-    .runs("cpu"),
+    .outputs(4),
+    case(
+        &[("q_num_heads", Int(4)), ("kv_num_heads", Int(2)), ("scale", Float(0.4))],
+        &[Floats(&[2, 3, 20]), Floats(&[2, 6, 10]), Floats(&[2, 6, 6])],
+    )
+    .outputs(4),
+    case(
+        &[("qk_matmul_output_mode", Int(1)), ("softcap", Float(2.0))],
+        &[Floats(&[1, 2, 3, 8]), Floats(&[1, 2, 5, 8]), Floats(&[1, 2, 5, 8]), Floats(&[3, 5])],
+    )
+    .outputs(4),
+    case(
+        &[("qk_matmul_output_mode", Int(2)), ("is_causal", Int(1)), ("softcap", Float(2.0))],
+        &[Floats(&[2, 4, 3, 8]), Floats(&[2, 2, 5, 8]), Floats(&[2, 2, 5, 8]), Floats(&[2, 1, 3, 5])],
+    )
+    .outputs(4),
+    // A mask shorter than the keys; past keys.
+    case(
+        &[("qk_matmul_output_mode", Int(3))],
+        &[Floats(&[2, 2, 3, 4]), Floats(&[2, 2, 7, 4]), Floats(&[2, 2, 7, 5]), Weights(&[2, 1, 3, 5])],
+    )
+    .outputs(4),
+    case(
+        &[("qk_matmul_output_mode", Int(2)), ("is_causal", Int(1))],
+        &[
+            Floats(&[2, 2, 3, 4]),
+            Floats(&[2, 2, 3, 4]),
+            Floats(&[2, 2, 3, 5]),
+            Absent,
+            Floats(&[2, 2, 4, 4]),
+            Floats(&[2, 2, 4, 5]),
+        ],
+    )
+    .outputs(4),
+    // A query that sees no key.
+    case(
+        &[("qk_matmul_output_mode", Int(3))],
+        &[
+            Floats(&[1, 2, 2, 4]),
+            Floats(&[1, 2, 3, 4]),
+            Floats(&[1, 2, 3, 4]),
+            Typed(DType::Bool, &[2, 3], &[0.0, 0.0, 0.0, 1.0, 0.0, 1.0]),
+        ],
+    )
+    .outputs(4),
     // A head beyond what the kernel holds.
     case(&[], &[Floats(&[1, 1, 2, 260]), Floats(&[1, 1, 3, 260]), Floats(&[1, 1, 3, 4])]).runs("cpu"),
     case(&[], &[Floats(&[0, 1, 2, 4]), Floats(&[0, 1, 3, 4]), Floats(&[0, 1, 3, 4])]).runs("view"),

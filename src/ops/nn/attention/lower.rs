@@ -1,6 +1,6 @@
 //! Attention on the GPU: its operands as `[batch, heads, rows, depth]`, whatever form the node has.
 
-use super::{Attention, AttentionSizes, LENGTHS, MASK, PAST};
+use super::{Attention, AttentionSizes, LENGTHS, MASK, PAST, scores};
 use crate::base::{ElementFormat, Fact, Layout, Operands, Unsupported, View};
 use crate::kernels::attention::{MAX_DEPTH, Problem, Tensors, emit, supports};
 use crate::kernels::{Lowering, matmul};
@@ -71,8 +71,8 @@ pub(super) fn lower(at: &mut dyn Lowering, op: &Attention) -> Result<(), Unsuppo
     let facts: Vec<Option<Fact>> = (0..=LENGTHS).map(|index| at.fact(index).ok().cloned()).collect();
     let refs: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
     let sizes = AttentionSizes::of(op, Operands::new(&refs))?;
-    if at.has_output(3) {
-        return Err(Unsupported::new("attention that gives out its scores"));
+    if at.has_output(3) && at.has_input(LENGTHS) && at.constant(LENGTHS).is_none() {
+        return Err(Unsupported::new("scores by lengths that are not known when the plan is made"));
     }
     // ONNX has them in int64, which the kernel reads.
     if at.has_input(LENGTHS) && at.fact(LENGTHS)?.dtype != DType::I64 {
@@ -95,6 +95,9 @@ pub(super) fn lower(at: &mut dyn Lowering, op: &Attention) -> Result<(), Unsuppo
     let v = heads(at, v, sizes.kv_heads, sizes.flat)?;
     let (k, v) = (with_past(at, k, PAST, 1)?, with_past(at, v, PAST + 1, 2)?);
     let mask = mask(at, &sizes, storage)?;
+    if at.has_output(3) {
+        scores::give_out(at, op, &sizes, [&q, &k], mask.as_ref())?;
+    }
     let lengths = if at.has_input(LENGTHS) { Some(at.input(LENGTHS, Layout::Dense)?.buffer) } else { None };
 
     // Y is written row by row where its reader wants it.

@@ -14,6 +14,7 @@ mod cases;
 mod float32;
 mod lower;
 pub(crate) mod reference;
+mod scores;
 mod sizes;
 
 pub use sizes::{AttentionSizes, Reach};
