@@ -5,12 +5,18 @@
 //! B `[out]` and the mask `[n, groups · taps, o…]`. Between elements a tap is interpolated, linearly; outside
 //! it is 0.
 
-use crate::base::{AutoPad, Bound, EvalPrecision, Fact, Geometry, Infer, Operands, Terms, Window};
+use crate::base::{
+    AutoPad, Bound, ElementFormat, EvalPrecision, Fact, Geometry, Infer, Layout, Operands, Terms,
+    Unsupported, Window,
+};
 use crate::error::{Error, Result};
+use crate::expression::{Pointwise, table};
+use crate::kernels::epilogue::OutputStage;
+use crate::kernels::{Lowering, Target, deform_columns, matmul, pointwise};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{NodeView, OpDef, Operator, single};
+use crate::ops::{Lower, NodeView, OpDef, Operator, single};
 use crate::tensor::index::strides;
-use crate::tensor::{Tensor, cast, element_count, zeros};
+use crate::tensor::{DType, Tensor, cast, element_count, zeros};
 use std::sync::Arc;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "DeformConv", since: 19, parse, cases: CASES };
@@ -174,14 +180,71 @@ impl Operator for DeformConv {
         Bound::Sum { length: terms.max(1), terms: Terms::Elements }
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
     fn flops(&self, inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
         let terms = inputs.optional(1).map_or(1, |w| w.count() / w.shape.first().map_or(1, |&n| n.max(1)));
         outputs.first().map_or(0, |out| (2 * terms as u64).saturating_mul(out.count() as u64))
     }
 }
 
+impl Lower for DeformConv {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let storage = at.float_storage(0)?;
+        let s = {
+            let shape = |index: usize| at.fact(index).ok().map(|fact| &fact.shape[..]);
+            self.sizes(std::array::from_fn(shape))?
+        };
+        // Where a tap lies keeps its precision.
+        if at.fact(2)?.dtype == DType::F32 && storage != ElementFormat::F32 {
+            return Err(Unsupported::new("offsets of float32 that are held as float16"));
+        }
+        let made = at.output_fact(0)?.clone();
+        let (inside, outside) = (s.channels / self.group, s.outputs / self.group);
+        let (rows, terms) = (s.images.saturating_mul(s.places), inside.saturating_mul(s.taps));
+        if made.count() == 0 || terms == 0 {
+            return Err(Unsupported::new("a convolution of nothing"));
+        }
+        let dense = |at: &mut dyn Lowering, index| at.input(index, Layout::Dense).map(|view| view.buffer);
+        let operands = [dense(at, 0)?, dense(at, 2)?];
+        let mask = if at.has_input(4) { Some(dense(at, 4)?) } else { None };
+        let columns = at.scratch(&Fact::new(made.dtype, vec![rows, self.group, terms]), Layout::Rows4)?;
+        let channels = deform_columns::Channels {
+            images: s.images,
+            count: s.channels,
+            groups: self.group,
+            offset_groups: self.offset_group,
+        };
+        deform_columns::emit(at, storage, &s.geometry, channels, operands, mask, columns.buffer)?;
+
+        let weights = at.view(1)?;
+        let weights = at.reshaped(weights, &[self.group, outside, terms], "weights")?.permuted(&[0, 2, 1]);
+        let sums = at.scratch(&Fact::new(made.dtype, vec![self.group, rows, outside]), Layout::Rows4)?;
+        let stage = OutputStage::plain(Target::of(&sums, Layout::Rows4)?)?;
+        let factors = [columns.permuted(&[1, 0, 2]), weights];
+        matmul::product(at, storage, factors, &[self.group], [rows, outside, terms], 1.0, &stage)?;
+
+        let split = [self.group, s.images, s.places, outside];
+        let view = sums.reshaped_or(&split, "sums")?.permuted(&[1, 0, 3, 2]);
+        let view = at.in_layout(view, Layout::Dense)?.reshaped_or(&made.shape, "sums")?;
+        if !at.has_input(3) {
+            at.alias(0, view);
+            return Ok(());
+        }
+        let mut along = vec![1; made.shape.len() - 1];
+        along[0] = s.outputs;
+        let bias = at.view(3)?;
+        let operands = [(view, made.dtype), (at.reshaped(bias, &along, "a bias")?, made.dtype)];
+        let output = at.output(0, Layout::Dense)?.buffer;
+        let add = Pointwise::of(&table::ADD, 2, &[]);
+        pointwise::emit_into(at, &add, &operands, &made.shape, (made.dtype, Layout::Dense), output)
+    }
+}
+
 const CASES: &[Case] = &[
-    case(&[], &[Floats(&[1, 2, 5, 4]), Floats(&[3, 2, 2, 2]), Floats(&[1, 8, 4, 3])]).runs("cpu"),
+    case(&[], &[Floats(&[1, 2, 5, 4]), Floats(&[3, 2, 2, 2]), Floats(&[1, 8, 4, 3])]),
     case(
         &[("pads", Ints(&[1, 1, 1, 1])), ("strides", Ints(&[2, 1])), ("group", Int(2))],
         &[
@@ -191,12 +254,10 @@ const CASES: &[Case] = &[
             Floats(&[2]),
             Range(&[2, 9, 3, 5], 0.0, 1.0),
         ],
-    )
-    .runs("cpu"),
+    ),
     case(
         &[("offset_group", Int(2)), ("dilations", Ints(&[2, 1])), ("kernel_shape", Ints(&[2, 2]))],
         &[Floats(&[1, 4, 6, 5]), Floats(&[2, 4, 2, 2]), Floats(&[1, 16, 4, 4])],
     )
-    .at(19)
-    .runs("cpu"),
+    .at(19),
 ];
