@@ -5,8 +5,8 @@
 // An output coordinate is split by position: its index tuple lies at Σ coordinate · index_stride in the
 // indices, and the data's address is Σ coordinate · data_stride + Σ index_k · axis_stride_k.
 // Prelude (docs/shaders.md): Stored4, Lane, lane_of, pack4 of the data; IStored4, Ilane_of of the indices;
-// index_value and outside (src/kernels/indices.rs); RANK, dimensions of the output; TUPLE, indices of a
-// tuple; WIDTH, invocations of a workgroup.
+// index_value and outside (src/kernels/indices.rs); FROM_END, negative indices count from the end, else they
+// are outside; RANK, dimensions of the output; TUPLE, indices of a tuple; WIDTH, invocations of a workgroup.
 
 // Offsets, strides and tuple_step, the distance of a tuple's indices, in elements; axis_sizes, axis_strides:
 // of the data's axes that a tuple indexes; report: the number by which outside() names this dispatch.
@@ -43,7 +43,7 @@ fn element(index: u32) -> Lane {
         let index = Ilane_of(indices[where_ >> 2u], where_ & 3u);
         let raw = index_value(index);
         // An index outside its axis is reported, and clamped.
-        if raw < -from_end || raw >= from_end { outside(k, index); }
+        if raw < select(0, -from_end, FROM_END) || raw >= from_end { outside(k, index); }
         let resolved = clamp(select(raw, raw + from_end, raw < 0), 0, from_end - 1);
         at += u32(resolved) * p.axis_strides[k >> 2u][k & 3u];
     }

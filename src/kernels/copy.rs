@@ -126,14 +126,28 @@ fn tile_variants() -> Vec<Prelude> {
 /// Copies `from` into the box `to`, a view into a buffer whose layout makes its innermost axis contiguous. A
 /// box that is not the whole buffer must lie in a padded layout, so that no two of its rows share a group.
 pub(crate) fn emit(at: &mut dyn Emitter, from: &View, to: &View) -> Result<(), Unsupported> {
+    let storage = at.contents(to.buffer).storage;
+    if at.contents(from.buffer).storage != storage {
+        return Err(Unsupported::new("a copy between storage types"));
+    }
+    emit_as(at, storage, from, to)
+}
+
+/// The same between buffers whose elements take as many bits: these are copied, whatever they mean.
+pub(crate) fn emit_bits(at: &mut dyn Emitter, from: &View, to: &View) -> Result<(), Unsupported> {
+    let bytes = [from, to].map(|view| at.contents(view.buffer).storage.element_bytes());
+    match bytes {
+        [4, 4] => emit_as(at, ElementFormat::U32, from, to),
+        [8, 8] => emit_as(at, ElementFormat::I64, from, to),
+        [from, to] => Err(Unsupported::new(format!("the bits of elements held in {from} bytes as of {to}"))),
+    }
+}
+
+fn emit_as(at: &mut dyn Emitter, storage: ElementFormat, from: &View, to: &View) -> Result<(), Unsupported> {
     let buffer = at.contents(to.buffer);
     let count = to.count();
     if count == 0 {
         return Ok(());
-    }
-    let storage = buffer.storage;
-    if at.contents(from.buffer).storage != storage {
-        return Err(Unsupported::new("a copy between storage types"));
     }
     let whole = to.shape == buffer.shape && to.is(buffer.layout);
     // Axes from the outermost to the innermost of the target's buffer.

@@ -4,6 +4,7 @@ use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid, indices};
 use crate::base::{Access, ElementFormat, Fact, Layout, Unsupported, View};
+use crate::tensor::DType;
 
 pub static GATHER: Kernel = Kernel {
     stem: "gather",
@@ -50,8 +51,14 @@ pub struct Addressing {
     pub axes: Vec<(usize, isize)>,
 }
 
-fn prelude(data: ElementFormat, indices: ElementFormat, rank: usize, tuple: usize, report: bool) -> Prelude {
+fn prelude(
+    data: ElementFormat,
+    indices: ElementFormat,
+    [rank, tuple]: [usize; 2],
+    [from_end, report]: [bool; 2],
+) -> Prelude {
     indices::declare(Prelude::new().movable(data), indices, report.then_some(STATUS))
+        .flag("FROM_END", from_end)
         .constant("RANK", rank as u32)
         .constant("TUPLE", tuple as u32)
         .constant("WIDTH", WIDTH)
@@ -66,9 +73,14 @@ fn variants() -> Vec<Prelude> {
         ElementFormat::U32,
         ElementFormat::I64,
     ];
-    let kinds = [(ElementFormat::I32, true), (ElementFormat::I64, true), (ElementFormat::I64, false)];
+    let kinds = [
+        (ElementFormat::I32, [true, true]),
+        (ElementFormat::I64, [true, true]),
+        (ElementFormat::I64, [true, false]),
+        (ElementFormat::I64, [false, true]),
+    ];
     all.into_iter()
-        .flat_map(|data| kinds.map(|(indices, report)| prelude(data, indices, 3, 2, report)))
+        .flat_map(|data| kinds.map(|(indices, flags)| prelude(data, indices, [3, 2], flags)))
         .collect()
 }
 
@@ -79,12 +91,30 @@ pub fn emit(
     indices: &View,
     addressing: &Addressing,
 ) -> Result<(), Unsupported> {
-    let (data_storage, index_storage) = (at.storage(at.fact(0)?.dtype)?, at.storage(at.fact(1)?.dtype)?);
-    let mut output = at.output(0, Layout::Dense)?;
+    let (data_type, index_type) = (at.fact(0)?.dtype, at.fact(1)?.dtype);
+    let output = at.output(0, Layout::Dense)?;
+    let sizes = addressing.axes.iter().map(|axis| axis.0).collect();
+    let report = at.report(1, addressing.axis, sizes, true);
+    gathered(at, (data, data_type), (indices, index_type), addressing, true, report, output)
+}
+
+/// Emits the gather of `data` by `indices`, each of elements of a type, into the whole of a dense buffer.
+///
+/// `from_end`: negative indices count from the end; else they are outside. `report`: the number by which an
+/// index outside is told of, where one may be.
+pub fn gathered(
+    at: &mut dyn Lowering,
+    (data, data_type): (&View, DType),
+    (indices, index_type): (&View, DType),
+    addressing: &Addressing,
+    from_end: bool,
+    report: Option<u32>,
+    mut output: View,
+) -> Result<(), Unsupported> {
+    let (data_storage, index_storage) = (at.storage(data_type)?, at.storage(index_type)?);
     if data.count() == 0 && output.count() > 0 {
         return Err(Unsupported::new("a gather from no elements"));
     }
-    let report = at.report(1, addressing.axis, addressing.axes.iter().map(|axis| axis.0).collect());
     // Where nothing is moved the indices are read all the same, each once, and what comes of it is thrown
     // away.
     let nothing = output.count() == 0 && report.is_some();
@@ -95,7 +125,7 @@ pub fn emit(
             .zip(&addressing.index_strides)
             .map(|(&size, &step)| if step == 0 { 1 } else { size })
             .collect();
-        output = at.scratch(&Fact::new(at.fact(0)?.dtype, sizes), Layout::Dense)?;
+        output = at.scratch(&Fact::new(data_type, sizes), Layout::Dense)?;
     }
     let still = |stride: isize| if nothing { 0 } else { stride };
     let mut dims: Vec<(usize, isize, isize)> = vec![];
@@ -147,7 +177,12 @@ pub fn emit(
         [(data.buffer, Access::Read), (indices.buffer, Access::Read), (output.buffer, Access::Write)];
     at.emit(
         &GATHER,
-        prelude(data_storage, index_storage, dims.len(), addressing.axes.len(), report.is_some()),
+        prelude(
+            data_storage,
+            index_storage,
+            [dims.len(), addressing.axes.len()],
+            [from_end, report.is_some()],
+        ),
         params,
         &bindings,
         grid,

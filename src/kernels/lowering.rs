@@ -98,9 +98,9 @@ pub trait Lowering {
     /// The variant to use for what `key` names, of these candidates, the kernel's own rule first.
     fn choose(&mut self, key: String, candidates: Vec<TileConfiguration>) -> TileConfiguration;
     /// The number by which a kernel tells of an index of input `index` that lies outside the data's axes from
-    /// `axis` on, of these sizes. `None` where the indices are known: then `infer` has held them to the
-    /// sizes.
-    fn report(&mut self, index: usize, axis: usize, sizes: Vec<usize>) -> Option<u32>;
+    /// `axis` on, of these sizes; `from_end`: negative ones count from the end. `None` where the indices are
+    /// known: then `infer` has held them to the sizes.
+    fn report(&mut self, index: usize, axis: usize, sizes: Vec<usize>, from_end: bool) -> Option<u32>;
 
     /// An input's elements, where they are known when the plan is made.
     fn constant(&self, index: usize) -> Option<&Tensor> {

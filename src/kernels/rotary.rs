@@ -176,7 +176,7 @@ pub fn emit(
     let groups =
         to_u32([s.batch, s.heads, s.sequence].iter().fold(head4, |count, &size| count.saturating_mul(size)))?;
     let grid = folded_grid(groups.div_ceil(WIDTH) as u64, at.capabilities().max_grid);
-    let report = if positions.is_some() { at.report(3, 0, vec![at.fact(1)?.shape[0]]) } else { None };
+    let report = if positions.is_some() { at.report(3, 0, vec![at.fact(1)?.shape[0]], true) } else { None };
     let params = Params {
         groups,
         per_row: grid[0],

@@ -116,7 +116,8 @@ pub fn emit(
     let dtype = at.fact(0)?.dtype;
     let storages = [at.storage(dtype)?, at.storage(at.fact(1)?.dtype)?];
     let updates_given = at.fact(2)?.count();
-    let report = at.report(1, addressing.axis, addressing.axes.iter().map(|axis| axis.0).collect());
+    let sizes = addressing.axes.iter().map(|axis| axis.0).collect();
+    let report = at.report(1, addressing.axis, sizes, true);
     // Where nothing is moved the indices are read all the same.
     let nothing = updates_given == 0 || at.fact(0)?.count() == 0;
     if nothing {

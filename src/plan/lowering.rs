@@ -130,14 +130,14 @@ impl Lowering for NodeLowering<'_> {
     fn choose(&mut self, key: String, candidates: Vec<TileConfiguration>) -> TileConfiguration {
         self.builder.choose(key, candidates)
     }
-    fn report(&mut self, index: usize, axis: usize, sizes: Vec<usize>) -> Option<u32> {
+    fn report(&mut self, index: usize, axis: usize, sizes: Vec<usize>, from_end: bool) -> Option<u32> {
         if self.constant(index).is_some() {
             return None;
         }
         let tensor =
             self.input_id(index).map_or(String::new(), |id| self.builder.graph.value(id).name.clone());
         let (_, node, op_type) = self.builder.current.clone();
-        self.builder.reports.push(super::Report { node, op_type, tensor, axis, sizes });
+        self.builder.reports.push(super::Report { node, op_type, tensor, axis, sizes, from_end });
         u32::try_from(self.builder.reports.len()).ok()
     }
 }

@@ -23,6 +23,8 @@ pub struct Report {
     pub axis: usize,
     /// The sizes of these axes.
     pub sizes: Vec<usize>,
+    /// Whether negative indices count from the end.
+    pub from_end: bool,
 }
 
 impl Plan {
@@ -37,7 +39,7 @@ impl Plan {
         let size = report.sizes.get(entry).copied().unwrap_or(0);
         let index = (u64::from(low) | u64::from(high) << 32) as i64;
         Some(
-            outside(index, (report.axis + entry, size))
+            outside(index, (report.axis + entry, size), report.from_end)
                 .at_node(&report.node)
                 .at_operator(&report.op_type)
                 .at_tensor(&report.tensor),

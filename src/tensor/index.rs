@@ -69,16 +69,19 @@ pub fn axes(list: &[i64], rank: usize) -> Result<Vec<usize>> {
 /// Errors: see [`outside`].
 pub fn element(index: i64, (axis, size): (usize, usize)) -> Result<usize> {
     let resolved = if index < 0 { index.checked_add_unsigned(size as u64).unwrap_or(-1) } else { index };
-    usize::try_from(resolved).ok().filter(|&at| at < size).ok_or_else(|| outside(index, (axis, size)))
+    usize::try_from(resolved).ok().filter(|&at| at < size).ok_or_else(|| outside(index, (axis, size), true))
 }
 
-/// The error of an index that an axis of so many elements hasn't.
-pub fn outside(index: i64, (axis, size): (usize, usize)) -> Error {
+/// The error of an index that an axis of so many elements hasn't; `from_end`: negative ones may count from
+/// the end.
+pub fn outside(index: i64, (axis, size): (usize, usize), from_end: bool) -> Error {
     let error = Error::input(format!(
         "index {index} lies outside axis {axis} of the data, which has {size} elements"
     ));
     if size == 0 {
         error.remedy("leave the indices empty")
+    } else if !from_end {
+        error.remedy(format!("give numbers that lead to indices from 0 to {}", size - 1))
     } else {
         error.remedy(format!("give indices from -{size} to {}", size - 1))
     }
