@@ -4,12 +4,13 @@
 //! Inputs: data, and the sizes of all axes or of those that `axes` names. Where one element more goes on one
 //! side, a crop leaves it out on the right, and a pad adds it there.
 
-use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Layout, Operands, Unsupported};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{NodeView, OpDef, Operator, single};
+use crate::ops::{Lower, NodeView, OpDef, Operator, single};
 use crate::tensor::index::{axes, strides};
-use crate::tensor::{DType, Tensor};
+use crate::tensor::{DType, Tensor, cast};
 use std::sync::Arc;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "CenterCropPad", since: 18, parse, cases: CASES };
@@ -70,6 +71,10 @@ impl Operator for CenterCropPad {
         Ok(vec![x.pick(&shape[..], source)?])
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
     fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
         Bound::Exact
     }
@@ -79,8 +84,42 @@ impl Operator for CenterCropPad {
     }
 }
 
+impl Lower for CenterCropPad {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let (mut from, fact) = (at.view(0)?, at.output_fact(0)?.clone());
+        // What of each axis is kept, and where it begins in the result.
+        let mut begins = vec![0; fact.shape.len()];
+        for (axis, (&to, begin)) in fact.shape.iter().zip(&mut begins).enumerate() {
+            let given = from.shape[axis];
+            let first = given.saturating_sub(to) / 2;
+            *begin = to.saturating_sub(given) / 2;
+            from.offset = from.offset.wrapping_add_signed(first as isize * from.strides[axis]);
+            from.shape[axis] = given.min(to);
+        }
+        if from.shape == fact.shape {
+            at.alias(0, from);
+            return Ok(());
+        }
+        // A padded layout, so that no two rows of the part share a group of 4.
+        let output = at.output(0, Layout::Rows4)?;
+        let zero = cast(&Tensor::scalar(0f32), fact.dtype, true).and_then(|zero| zero.reshape([1]))?;
+        let fill = at.table("padding", zero)?.broadcast(&fact.shape);
+        at.copy(&fill, &output)?;
+        let mut to = output;
+        for (begin, stride) in begins.into_iter().zip(to.strides.clone()) {
+            to.offset = to.offset.wrapping_add_signed(begin as isize * stride);
+        }
+        to.shape = from.shape.clone();
+        at.copy(&from, &to)
+    }
+}
+
 const CASES: &[Case] = &[
-    case(&[], &[Floats(&[9, 6, 4]), Known(&[4, 3, 4])]).runs("cpu"),
-    case(&[], &[I64(&[3, 4]), Known(&[6, 7])]).runs("cpu"),
-    case(&[("axes", Ints(&[-1, 0]))], &[Small(DType::U8, &[4, 3, 5]), Known(&[8, 3])]).runs("cpu"),
+    case(&[], &[Floats(&[9, 6, 4]), Known(&[4, 3, 4])]).runs("view"),
+    case(&[], &[I64(&[3, 4]), Known(&[6, 7])]),
+    case(&[("axes", Ints(&[-1, 0]))], &[Small(DType::U8, &[4, 3, 5]), Known(&[8, 3])]),
+    case(&[("axes", Ints(&[1, 2]))], &[Floats(&[2, 5, 6, 3]), Known(&[2, 9])]),
+    case(&[], &[Bools(&[1, 1]), Known(&[1, 6])]),
+    case(&[], &[Floats(&[0, 3]), Known(&[2, 5])]),
+    case(&[], &[Floats(&[3, 3]), Known(&[0, 5])]).runs("view"),
 ];
