@@ -41,11 +41,17 @@ pub fn propagate(expression: &Pointwise, operands: &[Uncertain], counted: Roundi
     }
     let spread = operands.iter().map(|operand| operand.broadcast(&shape)).collect::<Result<Vec<_>>>()?;
     let mut results: Vec<Uncertain> = vec![];
+    let mut chains: Vec<Option<Chain>> = vec![];
     let mut open = vec![false; shape.iter().product()];
     let mut lost = open.clone();
     for (at, step) in expression.steps.iter().enumerate() {
         let (result, undefined) = apply(step, &spread, &results, counted)?;
         open.iter_mut().zip(undefined).for_each(|(open, undefined)| *open |= undefined);
+        let chain = Chain::of(step, &spread, &results, &chains, open.len())?;
+        if let Some(chain) = chain.as_ref().filter(|chain| chain.terms > 2) {
+            open.iter_mut().zip(&chain.mass).for_each(|(open, mass)| *open |= *mass > f32::MAX as f64);
+        }
+        chains.push(chain);
         // Whether the last result leaves its range is for what stores it.
         if at + 1 < expression.steps.len() && result.value.dtype().is_float() {
             let largest = if step.to == Some(DType::F16) { LARGEST_F16 } else { f32::MAX as f64 };
@@ -63,6 +69,50 @@ pub fn propagate(expression: &Pointwise, operands: &[Uncertain], counted: Roundi
         .ok_or_else(|| Error::internal("an expression without operands"))?;
     value.error.iter_mut().zip(lost).filter(|(_, lost)| *lost).for_each(|(error, _)| *error = f64::INFINITY);
     Ok(Propagated { value, open })
+}
+
+/// A sum of sums. WGSL lets a compiler take its terms in any order, so that what lies between may be as large
+/// as all their magnitudes together.
+struct Chain {
+    terms: usize,
+    /// Those of finite terms, for each element.
+    mass: Vec<f64>,
+}
+
+impl Chain {
+    /// What a step adds up; none where it is no sum.
+    fn of(
+        step: &Step,
+        operands: &[Uncertain],
+        results: &[Uncertain],
+        chains: &[Option<Chain>],
+        elements: usize,
+    ) -> Result<Option<Self>> {
+        if !matches!(step.row.name, "Add" | "Sub") {
+            return Ok(None);
+        }
+        let mut all = Chain { terms: 0, mass: vec![0.0; elements] };
+        for arg in &step.args {
+            let (terms, mass) = match *arg {
+                Arg::Step(k) => match chains.get(k).and_then(Option::as_ref) {
+                    Some(chain) => (chain.terms, chain.mass.clone()),
+                    None => (1, magnitudes(results.get(k))?),
+                },
+                Arg::Operand(k) => (1, magnitudes(operands.get(k))?),
+                Arg::Const(value) => (1, vec![value.abs(); elements]),
+            };
+            all.terms += terms;
+            all.mass.iter_mut().zip(mass).for_each(|(sum, own)| *sum += own);
+        }
+        Ok(Some(all))
+    }
+}
+
+/// The magnitudes of what is finite.
+fn magnitudes(of: Option<&Uncertain>) -> Result<Vec<f64>> {
+    let of = of.ok_or_else(|| Error::internal("a step reads what isn't there"))?;
+    let finite = |x: f64| if x.is_finite() { x.abs() } else { 0.0 };
+    Ok(of.value.to_f64s()?.into_iter().map(finite).collect())
 }
 
 impl Uncertain {

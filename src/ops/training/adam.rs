@@ -2,11 +2,16 @@
 //! ai.onnx.preview.training: a step along a running mean of the gradients, divided by the root of that of
 //! their squares (Kingma and Ba, 2015).
 
-use super::{DOMAIN, eval, expect_lists, infer};
-use crate::base::{EvalPrecision, Fact, Infer, Operands};
+use super::{
+    BEFORE, DOMAIN, FIRST_KEPT, Method, RATE, SECOND_KEPT, VALUE, before, begin, eval, expect_lists, infer,
+    lower, regularised, spread,
+};
+use crate::base::{EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::error::Result;
+use crate::expression::{Arg, Pointwise, table};
+use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{NodeView, OpDef, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator, Spread};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -40,7 +45,7 @@ impl Operator for Adam {
 
     fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         eval(inputs, |rate, before, x, gradient, [mean, squares]| {
-            let gradient = self.norm * x + gradient;
+            let gradient = regularised(self.norm, x, gradient);
             let mean = self.alpha * mean + (1.0 - self.alpha) * gradient;
             let squares = self.beta * squares + (1.0 - self.beta) * gradient * gradient;
             // The means begin at 0, which the first steps make up for.
@@ -52,6 +57,63 @@ impl Operator for Adam {
             let new = x - rate * mean / (squares.sqrt() + self.epsilon);
             ((1.0 - self.norm_post) * new, [mean, squares])
         })
+    }
+
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn output_expression(&self, output: usize, inputs: Operands<'_, Tensor>) -> Result<Option<Spread>> {
+        spread(self, output, inputs)
+    }
+}
+
+impl Method for Adam {
+    const KEPT: usize = 2;
+
+    fn formula(&self, list: usize) -> Pointwise {
+        let (mut steps, gradient) = begin(Self::KEPT, self.norm);
+        // A running mean: what of it is kept, and the rest of what is new.
+        let mixed = |steps: &mut Pointwise, kept: Arg, new: Arg, share: f64| {
+            let old = steps.push(&table::MUL, vec![kept, Arg::Const(share)]);
+            let added = steps.push(&table::MUL, vec![new, Arg::Const(1.0 - share)]);
+            steps.push(&table::ADD, vec![old, added])
+        };
+        if list == 1 {
+            mixed(&mut steps, FIRST_KEPT, gradient, self.alpha);
+            return steps;
+        }
+        let mean = if list == 0 { Some(mixed(&mut steps, FIRST_KEPT, gradient, self.alpha)) } else { None };
+        let square = steps.push(&table::MUL, vec![gradient, gradient]);
+        let squares = mixed(&mut steps, SECOND_KEPT, square, self.beta);
+        let Some(mean) = mean else { return steps };
+        // The means begin at 0, which the first steps make up for.
+        let before = before(&mut steps, true);
+        let mut lacking = |share: f64| {
+            let kept = steps.push(&table::POW, vec![Arg::Const(share), before]);
+            steps.push(&table::SUB, vec![Arg::Const(1.0), kept])
+        };
+        let (of_mean, of_squares) = (lacking(self.alpha), lacking(self.beta));
+        let made_up = steps.push(&table::SQRT, vec![of_squares]);
+        let made_up = steps.push(&table::MUL, vec![made_up, RATE]);
+        let made_up = steps.push(&table::DIV, vec![made_up, of_mean]);
+        let later = steps.push(&table::GREATER, vec![BEFORE, Arg::Const(0.0)]);
+        let rate = steps.push(&table::WHERE, vec![later, made_up, RATE]);
+        let root = steps.push(&table::SQRT, vec![squares]);
+        let root = steps.push(&table::ADD, vec![root, Arg::Const(self.epsilon)]);
+        let along = steps.push(&table::MUL, vec![mean, rate]);
+        let step = steps.push(&table::DIV, vec![along, root]);
+        let new = steps.push(&table::SUB, vec![VALUE, step]);
+        if self.norm_post != 0.0 {
+            steps.push(&table::MUL, vec![new, Arg::Const(1.0 - self.norm_post)]);
+        }
+        steps
+    }
+}
+
+impl Lower for Adam {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        lower(self, at)
     }
 }
 
@@ -78,10 +140,8 @@ const CASES: &[Case] = &[
         ],
     )
     .at(1)
-    .outputs(6)
-    .runs("cpu"),
+    .outputs(6),
     case(&[], &[Scalar(0.1), Whole(0), Floats(&[5]), Floats(&[5]), Floats(&[5]), Range(&[5], 0.5, 2.0)])
         .at(1)
-        .outputs(3)
-        .runs("cpu"),
+        .outputs(3),
 ];

@@ -9,10 +9,12 @@ pub mod adam;
 pub mod momentum;
 
 use super::single;
-use crate::base::{Fact, Operands};
+use crate::base::{Fact, Layout, Operands, Unsupported};
 use crate::error::{Error, Result};
-use crate::ops::NodeView;
-use crate::tensor::{Tensor, allocate, cast};
+use crate::expression::{Arg, Pointwise, Step, table};
+use crate::kernels::{Lowering, pointwise};
+use crate::ops::{NodeView, Spread};
+use crate::tensor::{DType, Tensor, allocate, cast};
 
 /// The domain of all of them.
 const DOMAIN: &str = "ai.onnx.preview.training";
@@ -72,4 +74,89 @@ fn eval<const KEPT: usize>(
         }
     }
     Ok(made.concat())
+}
+
+/// A method's formulas, of the operands in [`RATE`]'s order.
+trait Method {
+    /// Lists that it keeps beside the tensors.
+    const KEPT: usize;
+    /// What list `list` of the outputs becomes: the tensors (0), or one of what is kept.
+    fn formula(&self, list: usize) -> Pointwise;
+}
+
+/// The operands of a formula: the learning rate, the number of steps before, an element, its gradient, and
+/// what is kept of it.
+const RATE: Arg = Arg::Operand(0);
+const BEFORE: Arg = Arg::Operand(1);
+const VALUE: Arg = Arg::Operand(2);
+const GRADIENT: Arg = Arg::Operand(3);
+const FIRST_KEPT: Arg = Arg::Operand(4);
+const SECOND_KEPT: Arg = Arg::Operand(5);
+
+/// A gradient with that of the norm's square, which a coefficient of 0 leaves out, whatever the value.
+fn regularised(norm: f64, value: f64, gradient: f64) -> f64 {
+    if norm == 0.0 { gradient } else { norm * value + gradient }
+}
+
+/// A formula that has no steps yet but those of [`regularised`].
+fn begin(kept: usize, norm: f64) -> (Pointwise, Arg) {
+    let mut steps = Pointwise { operands: 4 + kept, steps: vec![] };
+    if norm == 0.0 {
+        return (steps, GRADIENT);
+    }
+    let own = steps.push(&table::MUL, vec![VALUE, Arg::Const(norm)]);
+    let gradient = steps.push(&table::ADD, vec![own, GRADIENT]);
+    (steps, gradient)
+}
+
+/// The number of steps before, at least 1 where `counted`, in float32.
+fn before(steps: &mut Pointwise, counted: bool) -> Arg {
+    let whole = if counted { steps.push(&table::MAX, vec![BEFORE, Arg::Const(1.0)]) } else { BEFORE };
+    steps.steps.push(Step { row: &table::CAST, args: vec![whole], to: Some(DType::F32) });
+    steps.result()
+}
+
+/// The inputs of a formula, for output `output` of so many.
+fn operands(output: usize, count: usize, kept: usize) -> Vec<usize> {
+    let k = output % count.max(1);
+    [0, 1].into_iter().chain((0..kept + 2).map(|list| 2 + list * count + k)).collect()
+}
+
+/// How many tensors a node has.
+fn tensors(inputs: usize, kept: usize) -> usize {
+    inputs.saturating_sub(2) / (kept + 2)
+}
+
+/// The formula of an output over its inputs.
+fn spread<M: Method>(method: &M, output: usize, inputs: Operands<'_, Tensor>) -> Result<Option<Spread>> {
+    let count = tensors(inputs.len(), M::KEPT);
+    let of = |index: usize| {
+        let tensor = inputs.required(index)?;
+        // The two numbers may come as lists of one.
+        Ok((if index < 2 { tensor.reshape([])? } else { tensor.clone() }, index))
+    };
+    let operands = operands(output, count, M::KEPT).into_iter().map(of).collect::<Result<Vec<_>>>()?;
+    Ok(Some(Spread { expression: method.formula(output / count.max(1)), operands }))
+}
+
+/// Emits every output that is asked for.
+fn lower<M: Method>(method: &M, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+    let count = tensors(at.input_count(), M::KEPT);
+    for output in 0..(M::KEPT + 1) * count {
+        if !at.has_output(output) {
+            continue;
+        }
+        let mut given = vec![];
+        for index in operands(output, count, M::KEPT) {
+            let (view, dtype) = (at.view(index)?, at.fact(index)?.dtype);
+            let view =
+                if index < 2 { view.reshaped_or(&[], "a learning rate or a number of steps")? } else { view };
+            given.push((view, dtype));
+        }
+        let fact = at.output_fact(output)?.clone();
+        let to = at.output(output, Layout::Dense)?;
+        let formula = method.formula(output / count);
+        pointwise::emit_into(at, &formula, &given, &fact.shape, (fact.dtype, Layout::Dense), to.buffer)?;
+    }
+    Ok(())
 }

@@ -3,11 +3,13 @@
 //!
 //! Inputs: theta `[n, 2, 3]` or `[n, 3, 4]`, and the size `[n, c, h, w]` or `[n, c, d, h, w]`.
 
-use crate::base::{EvalPrecision, Fact, Infer, Operands};
+use crate::base::{EvalPrecision, Fact, Infer, Layout, Operands, Unsupported, View};
 use crate::error::{Error, Result};
+use crate::expression::{Arg, Pointwise, Step, table};
+use crate::kernels::{Lowering, pointwise};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{NodeView, OpDef, Operator, single};
-use crate::tensor::{Tensor, allocate, cast, element_count};
+use crate::ops::{Lower, NodeView, OpDef, Operator, Spread, single};
+use crate::tensor::{DType, Tensor, allocate, cast, element_count};
 use std::sync::Arc;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "AffineGrid", since: 20, parse, cases: CASES };
@@ -78,11 +80,92 @@ impl Operator for AffineGrid {
         }
         Ok(vec![cast(&Tensor::new(shape, grid)?, theta.dtype(), true)?])
     }
+
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn as_expression(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Spread>> {
+        let theta = inputs.required(0)?;
+        let shape = shape(theta.shape(), &inputs.required(1)?.to_i64s()?)?;
+        let rank = shape.len() - 2;
+        let mut wide = vec![1; rank + 2];
+        (wide[0], wide[rank + 1]) = (shape[0], rank);
+        let column = |at: usize| Ok((theta.pick(&wide[..], |row| Some(row * (rank + 1) + at))?, 0));
+        let mut operands = (0..=rank).map(column).collect::<Result<Vec<_>>>()?;
+        for from_last in 0..rank {
+            operands.push((places(&shape, from_last)?, 1));
+        }
+        Ok(Some(Spread { expression: self.map(&shape), operands }))
+    }
+}
+
+/// The places along an axis of the image, counted from its last, in as many dimensions as the output's behind
+/// it.
+fn places(shape: &[usize], from_last: usize) -> Result<Tensor> {
+    let size = shape[shape.len() - 2 - from_last];
+    let mut wide = vec![1; from_last + 2];
+    wide[0] = size;
+    Tensor::new(wide, (0..i32::try_from(size).unwrap_or(i32::MAX)).collect::<Vec<_>>())
+}
+
+impl AffineGrid {
+    /// An element of the result: operands are the columns of theta, then the places along each axis, the last
+    /// first.
+    fn map(&self, shape: &[usize]) -> Pointwise {
+        let rank = shape.len() - 2;
+        let mut steps = Pointwise { operands: 2 * rank + 1, steps: vec![] };
+        let mut sum = None;
+        for axis in 0..rank {
+            let size = shape[rank - axis];
+            let place =
+                Step { row: &table::CAST, args: vec![Arg::Operand(rank + 1 + axis)], to: Some(DType::F32) };
+            steps.steps.push(place);
+            let twice = vec![steps.result(), Arg::Const(2.0)];
+            let mut at = steps.push(&table::MUL, twice);
+            if !self.align_corners {
+                at = steps.push(&table::ADD, vec![at, Arg::Const(1.0)]);
+            }
+            let whole = if self.align_corners { size.saturating_sub(1).max(1) } else { size };
+            at = steps.push(&table::DIV, vec![at, Arg::Const(whole as f64)]);
+            at = steps.push(&table::SUB, vec![at, Arg::Const(1.0)]);
+            let term = steps.push(&table::MUL, vec![Arg::Operand(axis), at]);
+            sum = Some(sum.map_or(term, |sum| steps.push(&table::ADD, vec![sum, term])));
+        }
+        if let Some(sum) = sum {
+            steps.push(&table::ADD, vec![sum, Arg::Operand(rank)]);
+        }
+        steps
+    }
+}
+
+impl Lower for AffineGrid {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        at.float_storage(0)?;
+        let (theta, fact) = (at.view(0)?, at.output_fact(0)?.clone());
+        let rank = fact.shape.len() - 2;
+        let mut operands = vec![];
+        for column in 0..=rank {
+            let mut view = View { shape: vec![1; rank + 2], strides: vec![0; rank + 2], ..theta.clone() };
+            (view.shape[0], view.strides[0]) = (theta.shape[0], theta.strides[0]);
+            (view.shape[rank + 1], view.strides[rank + 1]) = (theta.shape[1], theta.strides[1]);
+            view.offset = view.offset.wrapping_add_signed(column as isize * theta.strides[2]);
+            operands.push((view, fact.dtype));
+        }
+        for from_last in 0..rank {
+            operands.push((at.table("places", places(&fact.shape, from_last)?)?, DType::I32));
+        }
+        let output = at.output(0, Layout::Dense)?;
+        let to = (fact.dtype, Layout::Dense);
+        pointwise::emit_into(at, &self.map(&fact.shape), &operands, &fact.shape, to, output.buffer)
+    }
 }
 
 const CASES: &[Case] = &[
-    case(&[], &[Floats(&[2, 2, 3]), Known(&[2, 3, 4, 5])]).runs("cpu"),
-    case(&[("align_corners", Int(1))], &[Floats(&[1, 2, 3]), Known(&[1, 1, 5, 3])]).runs("cpu"),
-    case(&[], &[Floats(&[2, 3, 4]), Known(&[2, 3, 2, 4, 5])]).runs("cpu"),
-    case(&[("align_corners", Int(1))], &[Floats(&[1, 3, 4]), Known(&[1, 1, 3, 2, 4])]).runs("cpu"),
+    case(&[], &[Floats(&[2, 2, 3]), Known(&[2, 3, 4, 5])]),
+    case(&[("align_corners", Int(1))], &[Floats(&[1, 2, 3]), Known(&[1, 1, 5, 3])]),
+    case(&[], &[Floats(&[2, 3, 4]), Known(&[2, 3, 2, 4, 5])]),
+    case(&[("align_corners", Int(1))], &[Floats(&[1, 3, 4]), Known(&[1, 1, 3, 2, 4])]),
+    case(&[], &[Floats(&[3, 2, 3]), Known(&[3, 1, 1, 1])]),
+    case(&[], &[Floats(&[0, 2, 3]), Known(&[0, 1, 2, 2])]).runs("view"),
 ];
