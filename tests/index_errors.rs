@@ -228,6 +228,50 @@ fn indices_into_nothing_are_held_to_their_axis() {
     }
 }
 
+/// Labels that are no classes, sequences longer than time, entries beyond a cache: errors on every device.
+#[test]
+fn what_leads_outside_is_an_error_too() {
+    let cases = |op: &'static str, inputs: Vec<Tensor>, indices: usize| Node {
+        op,
+        attributes: vec![],
+        inputs,
+        indices,
+        size: 0,
+        axis: 0,
+    };
+    for device in [None, test_device()] {
+        for number in [-3, 7, 1 << 40, i64::MIN] {
+            for node in [
+                cases("NegativeLogLikelihoodLoss", vec![floats(&[3, 5]), indices(&[3], number, false)], 1),
+                cases(
+                    "SoftmaxCrossEntropyLoss",
+                    vec![floats(&[3, 5, 1]), indices(&[3, 1], number, false)],
+                    1,
+                ),
+                cases("ReverseSequence", vec![floats(&[5, 3]), indices(&[3], number, false)], 1),
+                cases(
+                    "TensorScatter",
+                    vec![floats(&[3, 5, 2]), floats(&[3, 2, 2]), indices(&[3], number, false)],
+                    2,
+                ),
+            ] {
+                let at = format!("{} {number} on {}", node.op, device.is_some());
+                let session = Session::builder()
+                    .device(device.clone())
+                    .strict(true)
+                    .build(model(&node, false))
+                    .unwrap();
+                let error = run(&session, &node, false).map(|_| ()).expect_err(&at);
+                assert_eq!(error.kind(), ErrorKind::Input, "{at}: {error}");
+                assert!(
+                    error.to_string().starts_with(&format!("node 'look' ({})", node.op)),
+                    "{at}: {error}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn of_two_threads_only_the_one_with_the_bad_index_errs() {
     for device in [None, test_device()] {

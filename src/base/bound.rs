@@ -13,6 +13,13 @@ pub const UNIT_F16: f64 = 1.0 / 2048.0;
 pub enum Terms {
     /// The elements, by factors of bounded error.
     Elements,
+    /// Products of so many numbers that are each stored with a rounding.
+    Products(usize),
+    /// The same along lines of input 0, every element of which may go into each result, whatever its
+    /// coefficient: what is no number does.
+    Lines(usize),
+    /// Factors of one product, in place of terms.
+    Factors,
     /// Squares on the way to a result of the elements' size.
     Squares,
     /// Powers of magnitudes, of whose sum the root is taken: `(Σ |x|^p)^(1/p)`.
@@ -45,6 +52,12 @@ pub enum Bound {
     MeanVariance { axes: Vec<usize>, epsilon: f64 },
     /// Elements read at computed locations: an error of these is one of what is read.
     Located,
+    /// The elements of input 0 that labels choose, weighted, or their sum or weighted mean; with `softmax`
+    /// those of the logarithm of its softmax, which is output 1.
+    Loss { softmax: bool },
+    /// A state that products are added to step by step, and what is read from it, each step's errors carried
+    /// on.
+    LinearAttention,
     /// A recurrent network's states: the errors of each step, carried on into the next.
     Recurrent,
     /// Elements chosen along an axis (ArgMax, TopK), and in output `positions` where each lies: one position

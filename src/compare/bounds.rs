@@ -5,6 +5,8 @@ use super::accuracy;
 use super::attention::attention;
 use super::expression::{Propagated, Rounding, Uncertain, propagate};
 use super::located::located;
+use super::linear_attention::linear_attention;
+use super::loss::loss;
 use super::lp_normalization::lp_normalization;
 use super::mean_variance::mean_variance;
 use super::measure::Allowed;
@@ -140,7 +142,7 @@ pub fn allowed(
         Bound::Choice { .. } if whole => Allowed::uniform(want.len(), 0.0, 0.0, "positions: exact"),
         Bound::Choice { .. } => exact(inputs, want),
         Bound::Contraction { length } if whole => sums::whole(inputs, want, Summed::of(length))?,
-        Bound::Sum { length, .. } if whole => sums::whole(inputs, want, Summed::of(length))?,
+        Bound::Sum { length, terms } if whole => sums::whole(inputs, want, Summed::new(length, terms))?,
         Bound::Reduction(reduction) if whole => sums::whole(inputs, want, reduced(reduction))?,
         Bound::Contraction { length } => contraction(node, inputs, length, made.winograd, own)?,
         Bound::Softmax { before, length, after, logarithm } => {
@@ -148,9 +150,7 @@ pub fn allowed(
         }
         Bound::Attention => attention(node, index, inputs, want, own)?,
         Bound::LpNormalization { axis, squared } => lp_normalization(inputs, axis, squared, own)?,
-        Bound::Sum { length, terms } => {
-            sums::sum(&*node.op, inputs, want, Summed { terms, ..Summed::of(length) }, own)?
-        }
+        Bound::Sum { length, terms } => sums::sum(&*node.op, inputs, want, Summed::new(length, terms), own)?,
         Bound::Reduction(reduction) => sums::sum(&*node.op, inputs, want, reduced(reduction), own)?,
         Bound::Normalization { length, epsilon, .. } if index > 0 => {
             moments(inputs, want, index, (length, epsilon as f64), own)?
@@ -160,6 +160,8 @@ pub fn allowed(
             normalization(node, inputs, want, Runs { length, centred, epsilon: epsilon as f64 }, own)?
         }
         Bound::Located => located(&*node.op, inputs, own)?,
+        Bound::Loss { softmax } => loss(node, index, inputs, want, softmax, made.unit, own)?,
+        Bound::LinearAttention => linear_attention(node, index, inputs, own)?,
         Bound::Recurrent => recurrent(node, index, inputs, own)?,
         Bound::Elementwise => elementwise(node, index, inputs, want, own)?,
     };
@@ -375,7 +377,7 @@ fn elementwise(
 }
 
 /// A softmax's rows: each element's exponent, the largest exponent, the sum and the quotient may be off.
-fn softmax(
+pub fn softmax(
     [before, length, after]: [usize; 3],
     inputs: &[Option<Input>],
     want: &[f64],

@@ -15,6 +15,8 @@ mod comparator;
 mod expression;
 mod fault;
 mod located;
+mod linear_attention;
+mod loss;
 mod lp_normalization;
 mod mean_variance;
 mod measure;

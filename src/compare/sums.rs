@@ -32,6 +32,11 @@ pub struct Summed {
 }
 
 impl Summed {
+    /// Sums of so many of these terms, or products of so many factors.
+    pub fn new(length: usize, terms: Terms) -> Self {
+        let reduction = (terms == Terms::Factors).then_some(Reduction::Prod);
+        Self { length, terms, reduction }
+    }
     /// Sums of so many elements.
     pub fn of(length: usize) -> Self {
         Self { length, terms: Terms::Elements, reduction: None }
@@ -61,6 +66,27 @@ pub fn whole(inputs: &[Option<Input>], want: &[f64], summed: Summed) -> Result<A
     Ok(Allowed::uniform(want.len(), off, 0.0, format!("{exact} but for inputs that are {apart} apart")))
 }
 
+/// Where what is no number may come to: of input 0, to all of its line; of another, anywhere.
+fn touched(
+    op: &dyn Operator,
+    inputs: &[Option<Input>],
+    magnitudes: &[Option<Tensor>],
+    results: usize,
+) -> Result<Vec<f64>> {
+    let mut marks: Vec<Option<Tensor>> = magnitudes.to_vec();
+    for (index, input) in inputs.iter().enumerate() {
+        let Some(input) = input.as_ref().filter(|input| input.value.dtype().is_float()) else { continue };
+        let list = input.value.to_f64s()?;
+        let none = |x: &f64| if x.is_finite() { 0.0 } else { 1.0 };
+        if index == 0 {
+            marks[0] = Some(Tensor::new(input.value.shape(), list.iter().map(none).collect::<Vec<f64>>())?);
+        } else if list.iter().any(|x| none(x) > 0.0) {
+            return Ok(vec![1.0; results]);
+        }
+    }
+    magnitude_of(op, &marks)
+}
+
 /// Reductions and pools: u · length · the same of |x|.
 pub fn sum(
     op: &dyn Operator,
@@ -83,6 +109,13 @@ pub fn sum(
     let magnitude = magnitude_of(op, &all)?;
     let (reduction, terms) = (summed.reduction, summed.length as f64);
     let sides = if own.arithmetic { 2.0 } else { 1.0 };
+    // Stored numbers that each term is a product of, and the roundings of that product.
+    let factors = match summed.terms {
+        Terms::Products(count) | Terms::Lines(count) => count as f64,
+        _ => 1.0,
+    };
+    let touched =
+        if matches!(summed.terms, Terms::Lines(_)) { touched(op, inputs, &all, want.len())? } else { vec![] };
     let power = if let Terms::Powers(p) = summed.terms { Some(p) } else { None };
     let (smallest, largest) = magnitudes(input)?;
     // Squares and powers on the way, which a result that is normalised again says nothing of.
@@ -125,6 +158,8 @@ pub fn sum(
             ),
             // A power and a root of the sum.
             (None, Some(p)) => (m, (terms + 200.0) * m + flushed(p)),
+            // Products below the smallest normal number may be flushed to 0.
+            (None, None) if factors > 1.0 => (factors * m, (terms + 4.0 + factors) * m + tiny / UNIT_F32),
             _ => (m, (terms + 5.0) * m),
         };
         let leaves = match reduction {
@@ -136,7 +171,8 @@ pub fn sum(
             Some(Reduction::Prod) => products,
             Some(_) => leaves_range(m),
             None => {
-                leaves_range(m)
+                touched.get(at).is_some_and(|&marks| marks > 0.0)
+                    || leaves_range(m)
                     || leaves_range(terms * largest)
                     || power.is_some_and(through)
                     || squared && through(2.0)

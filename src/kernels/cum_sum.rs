@@ -1,4 +1,4 @@
-//! Running sums along an axis: `shaders/cum_sum.wgsl`.
+//! Running sums and products along an axis: `shaders/cum_sum.wgsl`.
 
 use super::Lowering;
 use super::lines::{LINES, Lines, Params, WIDTH};
@@ -14,6 +14,13 @@ pub static CUM_SUM: Kernel = Kernel {
     variants,
 };
 
+/// What a line is joined by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Join {
+    Sum,
+    Product,
+}
+
 /// Which elements belong to a sum.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Running {
@@ -23,14 +30,27 @@ pub struct Running {
     pub reverse: bool,
 }
 
-fn prelude(dtype: DType, storage: ElementFormat, across: bool, how: Running) -> Result<Prelude, Unsupported> {
-    let add = to_wgsl("add", &Pointwise::of(&table::ADD, 2, &[]), &[dtype, dtype])?;
+fn prelude(
+    dtype: DType,
+    storage: ElementFormat,
+    across: bool,
+    join: Join,
+    how: Running,
+) -> Result<Prelude, Unsupported> {
+    let row = if join == Join::Sum { &table::ADD } else { &table::MUL };
+    let function = to_wgsl("join", &Pointwise::of(row, 2, &[]), &[dtype, dtype])?;
+    let first = match (join, storage) {
+        (Join::Sum, _) => "Lane()",
+        (Join::Product, ElementFormat::I64) => "vec2<u32>(1u, 0u)",
+        (Join::Product, _) => "Lane(1)",
+    };
+    let first = format!("fn first() -> Lane {{ return {first}; }}\n");
     let prelude = Prelude::new()
         .movable(storage)
         .flag("ACROSS", across)
         .flag("EXCLUSIVE", how.exclusive)
         .flag("REVERSE", how.reverse);
-    Ok(prelude.constant("WIDTH", WIDTH).code(&add).code(LINES))
+    Ok(prelude.constant("WIDTH", WIDTH).code(&function).code(&first).code(LINES))
 }
 
 fn variants() -> Vec<Prelude> {
@@ -43,17 +63,17 @@ fn variants() -> Vec<Prelude> {
         (DType::U32, ElementFormat::U32),
         (DType::I64, ElementFormat::I64),
     ];
-    let forms = [(false, false), (true, true)];
+    let forms = [(false, Join::Sum), (true, Join::Sum), (false, Join::Product), (true, Join::Product)];
     let each = |(dtype, storage)| {
-        forms.into_iter().flat_map(move |(across, on)| {
-            prelude(dtype, storage, across, Running { exclusive: on, reverse: !on })
+        forms.into_iter().flat_map(move |(on, join)| {
+            prelude(dtype, storage, on, join, Running { exclusive: on, reverse: !on })
         })
     };
     types.into_iter().flat_map(each).collect()
 }
 
-/// Emits the running sums of input 0 along `axis`.
-pub fn emit(at: &mut dyn Lowering, axis: usize, how: Running) -> Result<(), Unsupported> {
+/// Emits the running sums or products of input 0 along `axis`.
+pub fn emit(at: &mut dyn Lowering, axis: usize, join: Join, how: Running) -> Result<(), Unsupported> {
     let dtype = at.fact(0)?.dtype;
     let storage = at.storage(dtype)?;
     let input = at.input(0, Layout::Rows4)?;
@@ -64,7 +84,7 @@ pub fn emit(at: &mut dyn Lowering, axis: usize, how: Running) -> Result<(), Unsu
     let lines = Lines::new(at, Layout::Rows4, &input.shape, axis, "running sums")?;
     at.emit(
         &CUM_SUM,
-        prelude(dtype, storage, lines.across, how)?,
+        prelude(dtype, storage, lines.across, join, how)?,
         lines.params,
         &[(input.buffer, Access::Read), (output.buffer, Access::Write)],
         lines.grid,

@@ -7,6 +7,8 @@
 pub mod arg_reduce;
 pub mod attention;
 pub mod block;
+pub mod causal_conv;
+pub mod col2im;
 pub mod conv;
 pub mod conv_direct;
 pub mod conv_nd;
@@ -23,6 +25,8 @@ pub mod gemm_cooperative;
 pub mod gemv;
 pub mod grid_sample;
 mod indices;
+pub mod labelled;
+pub mod linear_attention;
 mod lines;
 pub mod lowering;
 pub mod lp_normalize;
@@ -103,6 +107,8 @@ pub static KERNELS: &[&Kernel] = &[
     &attention::ATTENTION_JOIN,
     &attention::ATTENTION_KEYS,
     &attention::ATTENTION_ROWS,
+    &causal_conv::CAUSAL_CONV,
+    &col2im::COL2IM,
     &conv::CONV,
     &conv::DEPTHWISE,
     &conv_direct::CONV_DIRECT,
@@ -118,6 +124,8 @@ pub static KERNELS: &[&Kernel] = &[
     &gemm_cooperative::GEMM_COOPERATIVE,
     &gemv::GEMV,
     &grid_sample::GRID_SAMPLE,
+    &labelled::LABELLED,
+    &linear_attention::LINEAR_ATTENTION,
     &lp_normalize::LP_NORMALIZE,
     &lp_normalize::LP_NORMALIZE_GROUP,
     &lrn::LRN,

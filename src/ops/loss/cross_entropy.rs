@@ -5,11 +5,12 @@
 //! and the logarithm of the softmax.
 
 use super::Loss;
-use crate::base::{EvalPrecision, Fact, Infer, Operands};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Layout, Operands, Unsupported};
 use crate::error::Result;
+use crate::kernels::{Lowering, softmax};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{NodeView, OpDef, Operator};
-use crate::tensor::{Tensor, cast, zeros};
+use crate::ops::{Lower, NodeView, OpDef, Operator};
+use crate::tensor::{DType, Tensor, cast, zeros};
 use std::sync::Arc;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "SoftmaxCrossEntropyLoss", since: 12, parse, cases: CASES };
@@ -36,6 +37,13 @@ fn log_softmax(scores: &[f64], shape: &[usize]) -> Result<Vec<f64>> {
     Ok(logarithms)
 }
 
+impl SoftmaxCrossEntropyLoss {
+    /// What it makes of logarithms.
+    pub fn loss(&self) -> &Loss {
+        &self.0
+    }
+}
+
 impl Operator for SoftmaxCrossEntropyLoss {
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         let scores = inputs.required(0)?;
@@ -50,28 +58,56 @@ impl Operator for SoftmaxCrossEntropyLoss {
         Ok(vec![cast(&loss, x.dtype(), true)?, cast(&logarithms, x.dtype(), true)?])
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        Bound::Loss { softmax: true }
+    }
+
     fn flops(&self, inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
         inputs.optional(0).map_or(0, |scores| 5 * scores.count() as u64)
     }
 }
 
+impl Lower for SoftmaxCrossEntropyLoss {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let storage = at.float_storage(0)?;
+        let fact = at.fact(0)?.clone();
+        let scores = at.input(0, Layout::Rows4)?;
+        let logarithms = if at.has_output(1) {
+            at.output(1, Layout::Rows4)?
+        } else {
+            at.scratch(&Fact::new(fact.dtype, fact.shape), Layout::Rows4)?
+        };
+        softmax::run(at, storage, &scores, &logarithms, Layout::Rows4, 1, true)?;
+        self.0.lower(at, logarithms, storage)
+    }
+}
+
 const CASES: &[Case] = &[
-    case(&[], &[Floats(&[5, 3]), Indices(&[5], &[0, 2, 1, 1, 0])]).outputs(2).runs("cpu"),
+    case(&[], &[Floats(&[5, 3]), Indices(&[5], &[0, 2, 1, 1, 0])]).outputs(2),
     case(
         &[("reduction", Text("none"))],
         &[Range(&[2, 3, 2, 2], -20.0, 20.0), Indices(&[2, 2, 2], &[0, 2, 1, 1, 0, 2, 2, 0])],
     )
-    .outputs(2)
-    .runs("cpu"),
+    .outputs(2),
     case(
         &[("reduction", Text("sum"))],
         &[Floats(&[2, 4, 3]), Indices(&[2, 3], &[3, 2, 1, 0, 0, 2]), Range(&[4], 0.2, 2.0)],
-    )
-    .runs("cpu"),
+    ),
     case(
         &[("ignore_index", Int(7))],
         &[Floats(&[2, 4, 3]), Indices(&[2, 3], &[3, 7, 1, 0, 7, 2]), Range(&[4], 0.2, 2.0)],
     )
-    .at(12)
-    .runs("cpu"),
+    .at(12),
+    case(
+        &[("reduction", Text("none")), ("ignore_index", Int(-1))],
+        &[Floats(&[2, 5, 3, 1]), Indices(&[2, 3, 1], &[4, -1, 2, 0, 1, -1]), Floats(&[5])],
+    )
+    .outputs(2),
+    case(&[], &[Floats(&[70, 9]), Typed(DType::I32, &[70], &[3.0; 70])]).outputs(2),
+    case(&[], &[Floats(&[3, 5002]), Indices(&[3], &[5001, 0, 77])]),
+    case(&[("reduction", Text("sum"))], &[Floats(&[1, 1]), Indices(&[1], &[0])]).outputs(2),
 ];

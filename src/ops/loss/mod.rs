@@ -3,14 +3,16 @@
 pub mod cross_entropy;
 pub mod negative_log_likelihood;
 
-use crate::base::{Fact, Operands};
+use crate::base::{ElementFormat, Fact, Layout, Operands, Unsupported, View};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
+use crate::kernels::labelled::{self, Summed};
 use crate::ops::NodeView;
 use crate::tensor::{DType, Tensor, zeros};
 
 /// What becomes of the samples' losses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reduction {
+pub enum Reduction {
     None,
     Sum,
     /// Divided by the sum of the weights of the samples that count.
@@ -19,10 +21,18 @@ enum Reduction {
 
 /// The attributes that both losses have.
 #[derive(Debug, Clone, PartialEq)]
-struct Loss {
-    reduction: Reduction,
+pub struct Loss {
+    pub reduction: Reduction,
     /// The label of samples that don't count.
     ignored: Option<i64>,
+}
+
+/// What a sample's label chooses.
+#[derive(Debug, Clone, Copy)]
+pub struct Chosen {
+    /// Of the scores, all of them counted row by row.
+    pub element: usize,
+    pub class: usize,
 }
 
 impl Loss {
@@ -60,8 +70,28 @@ impl Loss {
                 weights.shape, scores.shape[1]
             )));
         }
+        if let Some(value) = &labels.value {
+            self.chosen(&scores.shape, value)?;
+        }
         let shape = if self.reduction == Reduction::None { labels.shape.clone() } else { vec![] };
         Ok(Fact::new(scores.dtype, shape))
+    }
+
+    /// What each label chooses of scores `[n, c, d…]`; nothing where its sample doesn't count.
+    pub fn chosen(&self, shape: &[usize], labels: &Tensor) -> Result<Vec<Option<Chosen>>> {
+        let (classes, inner) = (shape[1], shape[2..].iter().product::<usize>());
+        let choose = |(at, &label): (usize, &i64)| {
+            if self.ignored == Some(label) {
+                return Ok(None);
+            }
+            let class = usize::try_from(label).ok().filter(|&class| class < classes).ok_or_else(|| {
+                Error::input(format!("the label {label} is none of {classes} classes"))
+                    .of_input(1)
+                    .remedy("give labels from 0 on, or the one that 'ignore_index' names")
+            })?;
+            Ok(Some(Chosen { element: (at / inner * classes + class) * inner + at % inner, class }))
+        };
+        labels.to_i64s()?.iter().enumerate().map(choose).collect()
     }
 
     /// The loss, from logarithmic probabilities of `shape`, `[n, c, d…]`.
@@ -72,21 +102,13 @@ impl Loss {
         labels: &Tensor,
         weights: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let (classes, inner) = (shape[1], shape[2..].iter().product::<usize>());
         let weights = weights.map(Tensor::to_f64s).transpose()?;
         let mut losses: Vec<f64> = zeros(labels.len())?;
         let mut total = 0.0;
-        for (at, &label) in labels.to_i64s()?.iter().enumerate() {
-            if self.ignored == Some(label) {
-                continue;
-            }
-            let class = usize::try_from(label).ok().filter(|&class| class < classes).ok_or_else(|| {
-                Error::input(format!("the label {label} is none of {classes} classes"))
-                    .of_input(1)
-                    .remedy("give labels from 0 on, or the one that 'ignore_index' names")
-            })?;
+        for (loss, chosen) in losses.iter_mut().zip(self.chosen(shape, labels)?) {
+            let Some(Chosen { element, class }) = chosen else { continue };
             let weight = weights.as_ref().map_or(1.0, |weights| weights[class]);
-            losses[at] = -logarithms[(at / inner * classes + class) * inner + at % inner] * weight;
+            *loss = -logarithms[element] * weight;
             total += weight;
         }
         match self.reduction {
@@ -94,5 +116,34 @@ impl Loss {
             Reduction::Sum => Ok(Tensor::scalar(losses.iter().sum::<f64>())),
             Reduction::Mean => Ok(Tensor::scalar(losses.iter().sum::<f64>() / total)),
         }
+    }
+
+    /// Emits the loss, into output 0, from logarithmic probabilities where they lie.
+    fn lower(
+        &self,
+        at: &mut dyn Lowering,
+        logarithms: View,
+        storage: ElementFormat,
+    ) -> Result<(), Unsupported> {
+        let how = match self.reduction {
+            Reduction::None => Summed::Each,
+            Reduction::Sum => Summed::Sum,
+            Reduction::Mean => Summed::Mean,
+        };
+        let labels = at.input(1, Layout::Dense)?;
+        let weights = if at.has_input(2) {
+            if at.fact(2)?.dtype != at.fact(0)?.dtype {
+                return Err(Unsupported::new("weights of another type than the scores"));
+            }
+            Some(at.input(2, Layout::Dense)?)
+        } else {
+            None
+        };
+        let classes = logarithms.shape.get(1).copied().unwrap_or(0);
+        let report = at.report(1, 1, vec![classes], false);
+        let output = at.output(0, Layout::Dense)?;
+        let label_type = at.fact(1)?.dtype;
+        let given = labelled::Given { data: logarithms, labels, label_type, weights, ignored: self.ignored };
+        labelled::emit(at, storage, given, how, report, &output)
     }
 }

@@ -4,10 +4,13 @@
 //! Inputs: X `[n, c, length]`, weights `[c, 1, k]`, and optionally a bias `[c]` and the state before,
 //! `[n, c, k − 1]`, zeros where it is left out. Outputs: Y, and the state behind it.
 
-use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Terms};
+use crate::base::{EvalPrecision, Fact, Infer, Layout, Operands, Unsupported};
 use crate::error::{Error, Result};
+use crate::expression::{Arg, Pointwise, table};
+use crate::kernels::Lowering;
+use crate::kernels::causal_conv::{CausalConv, emit};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{NodeView, OpDef, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator, Spread};
 use crate::tensor::{Tensor, allocate, cast, element_count};
 use std::sync::Arc;
 
@@ -81,9 +84,56 @@ impl Operator for CausalConvWithState {
         made.iter().map(|tensor| cast(tensor, x.dtype(), true)).collect()
     }
 
-    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
-        let taps = inputs.optional(1).and_then(|w| w.shape.last().copied()).unwrap_or(1);
-        if self.silu { Bound::Elementwise } else { Bound::Sum { length: taps, terms: Terms::Elements } }
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn output_expression(&self, output: usize, inputs: Operands<'_, Tensor>) -> Result<Option<Spread>> {
+        let (x, w, past) = (inputs.required(0)?, inputs.required(1)?, inputs.optional(3));
+        let shape = |index: usize| inputs.optional(index).map(Tensor::shape);
+        let state = check(x.shape(), w.shape(), shape(2), shape(3))?;
+        let (kept, length) = (state[2], x.shape()[2]);
+        // The elements of every line from `first` on, of data and the state before one after the other.
+        let from = match past {
+            Some(past) => Tensor::chain(&[x, &past.reshape([past.len()])?])?,
+            None => x.clone(),
+        };
+        let of_lines = |first: usize, count: usize| {
+            from.pick([state[0], state[1], count], |at| {
+                let (row, place) = (at / count, at % count + first);
+                match place.checked_sub(kept) {
+                    Some(place) => Some(row * length + place),
+                    None => past.map(|_| x.len() + row * kept + place),
+                }
+            })
+        };
+        if output == 1 {
+            let operands = vec![(of_lines(length, kept)?, 0)];
+            return Ok(Some(Spread { expression: Pointwise::identity(), operands }));
+        }
+        let taps = kept + 1;
+        let (mut operands, channels) = (vec![], state[1]);
+        for tap in 0..taps {
+            operands.push((of_lines(tap, length)?, 0));
+            operands.push((w.pick([channels, 1], |channel| Some(channel * taps + tap))?, 1));
+        }
+        let biased = inputs.optional(2);
+        if let Some(bias) = biased {
+            operands.push((bias.reshape([channels, 1])?, 2));
+        }
+        let mut steps = Pointwise { operands: operands.len(), steps: vec![] };
+        let mut sum = steps.push(&table::MUL, vec![Arg::Operand(0), Arg::Operand(1)]);
+        for tap in 1..taps {
+            let term = steps.push(&table::MUL, vec![Arg::Operand(2 * tap), Arg::Operand(2 * tap + 1)]);
+            sum = steps.push(&table::ADD, vec![sum, term]);
+        }
+        if biased.is_some() {
+            sum = steps.push(&table::ADD, vec![sum, Arg::Operand(2 * taps)]);
+        }
+        if self.silu {
+            steps.push(&table::SILU, vec![sum]);
+        }
+        Ok(Some(Spread { expression: steps, operands }))
     }
 
     fn flops(&self, inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
@@ -92,14 +142,72 @@ impl Operator for CausalConvWithState {
     }
 }
 
+impl Lower for CausalConvWithState {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let storage = at.float_storage(0)?;
+        let fact = at.fact(0)?.clone();
+        for index in (1..4).filter(|&index| at.has_input(index)) {
+            if at.fact(index)?.dtype != fact.dtype {
+                return Err(Unsupported::new("inputs of several types"));
+            }
+        }
+        let taps = at.fact(1)?.shape.last().copied().unwrap_or(1);
+        let (kept, length) = (taps - 1, fact.shape.last().copied().unwrap_or(0));
+        if fact.count() == 0 {
+            return Err(Unsupported::new("a signal without elements"));
+        }
+        let given = at.view(0)?;
+        let input = at.in_layout(given.clone(), Layout::Rows4)?;
+        let weights = at.input(1, Layout::Dense)?;
+        let mut optional =
+            |index: usize| at.has_input(index).then(|| at.input(index, Layout::Dense)).transpose();
+        let (bias, past) = (optional(2)?, optional(3)?.filter(|_| kept > 0));
+        let output = at.output(0, Layout::Rows4)?;
+        let conv = CausalConv { input, output, weights, bias, past, silu: self.silu };
+        emit(at, storage, &conv)?;
+        if !at.has_output(1) {
+            return Ok(());
+        }
+        // The last elements of each line: of the data alone where that is long enough.
+        let mut last = given;
+        let mine = kept.min(length);
+        last.offset = last.offset.wrapping_add_signed((length - mine) as isize * last.strides[2]);
+        last.shape[2] = mine;
+        if mine == kept {
+            at.alias(1, last);
+            return Ok(());
+        }
+        let state = at.output(1, Layout::Rows4)?;
+        let (mut older, mut newer) = (state.clone(), state);
+        older.shape[2] = kept - mine;
+        newer.shape[2] = mine;
+        newer.offset = newer.offset.wrapping_add_signed((kept - mine) as isize * newer.strides[2]);
+        let mut before = match conv.past {
+            Some(past) => past,
+            None => {
+                let zero =
+                    cast(&Tensor::scalar(0f32), fact.dtype, true).and_then(|zero| zero.reshape([1]))?;
+                at.table("no state", zero)?.broadcast(&[fact.shape[0], fact.shape[1], kept])
+            }
+        };
+        before.offset = before.offset.wrapping_add_signed(mine as isize * before.strides[2]);
+        before.shape[2] = kept - mine;
+        at.copy(&before, &older)?;
+        at.copy(&last, &newer)
+    }
+}
+
 const CASES: &[Case] = &[
-    case(&[], &[Floats(&[2, 3, 7]), Floats(&[3, 1, 4])]).at(27).outputs(2).runs("cpu"),
+    case(&[], &[Floats(&[2, 3, 7]), Floats(&[3, 1, 4])]).at(27).outputs(2),
     case(
         &[("activation", Text("silu"))],
         &[Floats(&[1, 5, 2]), Floats(&[5, 1, 4]), Floats(&[5]), Floats(&[1, 5, 3])],
     )
     .at(27)
-    .outputs(2)
-    .runs("cpu"),
-    case(&[], &[Floats(&[2, 2, 3]), Floats(&[2, 1, 1]), Floats(&[2])]).at(27).runs("cpu"),
+    .outputs(2),
+    case(&[], &[Floats(&[2, 2, 3]), Floats(&[2, 1, 1]), Floats(&[2])]).at(27),
+    case(&[("activation", Text("swish"))], &[Floats(&[1, 1, 9]), Floats(&[1, 1, 3]), Floats(&[1])])
+        .at(27)
+        .outputs(2),
+    case(&[], &[Floats(&[2, 3, 1]), Floats(&[3, 1, 4]), Absent, Floats(&[2, 3, 3])]).at(27).outputs(2),
 ];

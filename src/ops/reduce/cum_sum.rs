@@ -6,7 +6,7 @@
 use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Terms, Unsupported};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
-use crate::kernels::cum_sum::{self, Running};
+use crate::kernels::cum_sum::{self, Join, Running};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::index::axis;
@@ -89,6 +89,11 @@ pub(super) fn eval(
     Ok(vec![cast(&result, x.dtype(), true)?])
 }
 
+pub(super) fn lower(at: &mut dyn Lowering, join: Join, how: Running) -> Result<(), Unsupported> {
+    let axis = single(&at.ints(1)?, at.fact(0)?.rank())?;
+    cum_sum::emit(at, axis, join, how)
+}
+
 impl Operator for CumSum {
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         infer(inputs)
@@ -109,8 +114,7 @@ impl Operator for CumSum {
 
 impl Lower for CumSum {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
-        let axis = single(&at.ints(1)?, at.fact(0)?.rank())?;
-        cum_sum::emit(at, axis, self.how)
+        lower(at, Join::Sum, self.how)
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod dft;
 mod fourier;
+mod matrix;
 pub mod mel_weight_matrix;
 pub mod stft;
 pub mod window;

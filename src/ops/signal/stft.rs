@@ -6,10 +6,13 @@
 //! given.
 
 use super::fourier::{Complex, Fourier, line};
-use crate::base::{EvalPrecision, Fact, Infer, Operands};
+use super::matrix::Transform;
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Layout, Operands, Terms, Unsupported, View};
 use crate::error::{Error, Result};
+use crate::expression::{Pointwise, table};
+use crate::kernels::{Lowering, pointwise};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{NodeView, OpDef, Operator, single};
+use crate::ops::{Lower, NodeView, OpDef, Operator, single};
 use crate::tensor::{Tensor, allocate, cast, element_count};
 use std::sync::Arc;
 
@@ -19,11 +22,13 @@ pub const DEF: OpDef = OpDef { domain: "", name: "STFT", since: 17, parse, cases
 pub struct Stft {
     /// The half of the result that mirrors the other is left out.
     onesided: bool,
+    /// Every coefficient is replaced by the largest magnitude that it has: see [`Operator::magnitude`].
+    absolute: bool,
 }
 
 fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(2..=4)?;
-    Ok(Arc::new(Stft { onesided: node.flag("onesided", true)? }))
+    Ok(Arc::new(Stft { onesided: node.flag("onesided", true)?, absolute: false }))
 }
 
 /// What is transformed.
@@ -94,10 +99,36 @@ impl Operator for Stft {
                 let weight = window.as_ref().map_or(1.0, |window| window[k]);
                 *value = Complex::new(xs[at], if parts == 2 { xs[at + 1] } else { 0.0 }).scaled(weight);
             }
-            fourier.forward(&mut data)?;
+            if self.absolute {
+                let sum: f64 = data.iter().map(|x| x.re.abs() + x.im.abs()).sum();
+                data.fill(Complex::new(sum, sum));
+            } else {
+                fourier.forward(&mut data)?;
+            }
             ys.extend(data.iter().take(made).flat_map(|value| [value.re, value.im]));
         }
         Ok(vec![cast(&Tensor::new(shape, ys)?, x.dtype(), true)?])
+    }
+
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn magnitude(&self) -> Option<Arc<dyn Operator>> {
+        Some(Arc::new(Stft { absolute: true, ..self.clone() }))
+    }
+
+    fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
+        let window = inputs.optional(2).and_then(|window| window.shape.first().copied());
+        let given =
+            inputs.optional(3).and_then(|length| length.value.as_ref()?.to_i64s().ok()?.first().copied());
+        let whole = inputs.optional(0).and_then(|x| x.shape.get(1).copied());
+        let length = window.or(given.and_then(|length| usize::try_from(length).ok())).or(whole);
+        // The signal and the matrix, or the window, the matrix and their product, are stored.
+        let stored = if window.is_some() { 4 } else { 2 };
+        let parts = inputs.optional(0).and_then(|x| x.shape.last().copied()).unwrap_or(1);
+        let length = parts.saturating_mul(length.unwrap_or(1));
+        Bound::Sum { length, terms: Terms::Lines(stored) }
     }
 
     fn flops(&self, _inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
@@ -105,10 +136,64 @@ impl Operator for Stft {
     }
 }
 
+impl Lower for Stft {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let storage = at.float_storage(0)?;
+        let number = |index: usize| -> Result<i64, Unsupported> {
+            at.ints(index)?
+                .first()
+                .copied()
+                .ok_or_else(|| Unsupported::new("a step or a length without a number"))
+        };
+        let step = number(1)?;
+        let given = if at.has_input(3) { Some(number(3)?) } else { None };
+        let dtype = at.fact(0)?.dtype;
+        let window = if at.has_input(2) { Some(at.view(2)?) } else { None };
+        let x = at.view(0)?;
+        let Plan { step, length, frames, made } =
+            self.plan(&x.shape, step, window.as_ref().map(|window| &window.shape[..]), given)?;
+        let [signals, _, parts] = x.shape[..] else {
+            return Err(Unsupported::new("a signal of another rank"));
+        };
+        if signals == 0 {
+            return Err(Unsupported::new("no signals"));
+        }
+        let transform = Transform { length, read: length, made, parts: [parts, 2], inverse: false };
+        let [read, numbers] = transform.sizes();
+        let mut matrix = transform.table(at, dtype)?;
+        if let Some(window) = window {
+            // The matrix has fewer elements than the frames.
+            if at.fact(2)?.dtype != dtype {
+                return Err(Unsupported::new("a window of another type than the signal"));
+            }
+            let rows = matrix.reshaped_or(&[length, parts, numbers], "a matrix")?;
+            let window = View { shape: vec![length, 1, 1], strides: vec![window.strides[0], 0, 0], ..window };
+            let operands = [(rows, dtype), (window, dtype)];
+            let product = Pointwise::of(&table::MUL, 2, &[]);
+            let (weighted, _) = pointwise::computed(at, &product, &operands, &[length, parts, numbers])?;
+            matrix = weighted.reshaped_or(&[read, numbers], "a matrix")?;
+        }
+        // Frames overlap where they lie.
+        let apart = isize::try_from(step).map_err(|_| Unsupported::new("frames that far apart"))?;
+        let lines = View {
+            shape: vec![signals, frames, length, parts],
+            strides: vec![x.strides[0], apart.saturating_mul(x.strides[1]), x.strides[1], x.strides[2]],
+            ..x
+        };
+        let lines = at.reshaped(lines, &[signals * frames, read], "frames of no elements")?;
+        let result = transform.product(at, (dtype, storage), lines, matrix)?;
+        let result = result.reshaped_or(&[signals, frames, made, 2], "a transform")?;
+        let result = at.in_layout(result, Layout::Dense)?;
+        at.alias(0, result);
+        Ok(())
+    }
+}
+
 const CASES: &[Case] = &[
-    case(&[], &[Floats(&[2, 40, 1]), Whole(8), Absent, Whole(16)]).runs("cpu"),
-    case(&[], &[Floats(&[1, 33, 1]), Whole(5), Range(&[12], 0.0, 1.0)]).runs("cpu"),
-    case(&[("onesided", Int(0))], &[Floats(&[1, 30, 2]), Whole(7), Range(&[9], 0.0, 1.0), Whole(9)])
-        .runs("cpu"),
-    case(&[("onesided", Int(0))], &[Floats(&[2, 11, 1]), Whole(1)]).runs("cpu"),
+    case(&[], &[Floats(&[2, 40, 1]), Whole(8), Absent, Whole(16)]),
+    case(&[], &[Floats(&[1, 33, 1]), Whole(5), Range(&[12], 0.0, 1.0)]),
+    case(&[("onesided", Int(0))], &[Floats(&[1, 30, 2]), Whole(7), Range(&[9], 0.0, 1.0), Whole(9)]),
+    case(&[("onesided", Int(0))], &[Floats(&[2, 11, 1]), Whole(1)]),
+    case(&[], &[Floats(&[3, 24, 1]), Whole(4), Range(&[8], 0.0, 1.0)]),
+    case(&[], &[Floats(&[1, 16, 1]), Whole(4), Absent, Whole(8)]),
 ];

@@ -3,10 +3,13 @@
 //!
 //! Inputs: columns `[n, c · elements of a block, blocks]`, the image's and a block's sizes.
 
-use crate::base::{AutoPad, Bound, EvalPrecision, Fact, Geometry, Infer, Operands, Terms, Window};
+use crate::base::{
+    AutoPad, Bound, EvalPrecision, Fact, Geometry, Infer, Operands, Terms, Unsupported, Window,
+};
 use crate::error::{Error, Result};
+use crate::kernels::{Lowering, col2im};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{NodeView, OpDef, Operator, single};
+use crate::ops::{Lower, NodeView, OpDef, Operator, single};
 use crate::tensor::index::strides;
 use crate::tensor::{DType, Element, Tensor, cast, element_count, zeros};
 use std::sync::Arc;
@@ -107,6 +110,10 @@ impl Operator for Col2Im {
         Ok(vec![cast(&result, x.dtype(), true)?])
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
         let length = inputs.optional(2).and_then(|block| block.value.as_ref()?.to_i64s().ok());
         let length = length.map_or(1, |block| block.iter().fold(1i64, |all, &size| all.saturating_mul(size)));
@@ -114,14 +121,23 @@ impl Operator for Col2Im {
     }
 }
 
+impl Lower for Col2Im {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let (_, geometry) = self.plan(&at.fact(0)?.shape, &at.ints(1)?, &at.ints(2)?)?;
+        col2im::emit(at, &geometry)
+    }
+}
+
 const CASES: &[Case] = &[
-    case(&[], &[Floats(&[1, 5, 5]), Known(&[5, 5]), Known(&[1, 5])]).runs("cpu"),
-    case(&[("strides", Ints(&[2, 1]))], &[Floats(&[2, 12, 8]), Known(&[5, 5]), Known(&[2, 2])]).runs("cpu"),
+    case(&[], &[Floats(&[1, 5, 5]), Known(&[5, 5]), Known(&[1, 5])]),
+    case(&[("strides", Ints(&[2, 1]))], &[Floats(&[2, 12, 8]), Known(&[5, 5]), Known(&[2, 2])]),
     case(
         &[("pads", Ints(&[0, 1, 2, 1])), ("dilations", Ints(&[1, 2]))],
         &[Floats(&[1, 12, 28]), Known(&[6, 6]), Known(&[2, 3])],
-    )
-    .runs("cpu"),
-    case(&[], &[Floats(&[1, 16, 12]), Known(&[3, 4, 3]), Known(&[2, 2, 2])]).runs("cpu"),
-    case(&[], &[Wide(DType::I8, &[1, 4, 4]), Known(&[3, 3]), Known(&[2, 2])]).runs("cpu"),
+    ),
+    case(&[], &[Floats(&[1, 16, 12]), Known(&[3, 4, 3]), Known(&[2, 2, 2])]),
+    case(&[], &[Wide(DType::I8, &[1, 4, 4]), Known(&[3, 3]), Known(&[2, 2])]),
+    case(&[("pads", Ints(&[2, 1]))], &[I64(&[1, 6, 7]), Known(&[6]), Known(&[3])]),
+    case(&[], &[Floats(&[0, 4, 4]), Known(&[3, 3]), Known(&[2, 2])]).runs("view"),
+    case(&[("strides", Ints(&[3, 3]))], &[Wide(DType::U32, &[2, 4, 4]), Known(&[5, 5]), Known(&[2, 2])]),
 ];

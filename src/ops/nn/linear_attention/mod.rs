@@ -6,12 +6,16 @@
 //! head or each of its rows) and the rate of an update (`beta`, of each head or all). Outputs: what is read
 //! `[b, t, heads · dv]`, and the state behind it.
 
-use crate::base::{EvalPrecision, Fact, Infer, Operands};
+mod lower;
+pub mod walk;
+
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{NodeView, OpDef, Operator, single};
-use crate::tensor::{Tensor, cast, element_count, zeros};
+use crate::ops::{Lower, NodeView, OpDef, Operator, single};
+use crate::tensor::{Tensor, cast};
 use std::sync::Arc;
+use walk::Given;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "LinearAttention", since: 27, parse, cases: CASES };
 
@@ -48,15 +52,21 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
 }
 
 /// The sizes of one application.
-struct Sizes {
-    batch: usize,
-    rows: usize,
-    depth: usize,
-    value_depth: usize,
+pub struct Sizes {
+    pub batch: usize,
+    pub rows: usize,
+    pub depth: usize,
+    pub value_depth: usize,
 }
 
 impl LinearAttention {
-    fn sizes(&self, shapes: [Option<&[usize]>; 6]) -> Result<Sizes> {
+    /// What a result is multiplied by.
+    pub fn factor(&self, depth: usize) -> f64 {
+        if self.scale == 0.0 { 1.0 / (depth as f64).sqrt() } else { self.scale as f64 }
+    }
+
+    /// The sizes of these inputs, which fit.
+    pub fn sizes(&self, shapes: [Option<&[usize]>; 6]) -> Result<Sizes> {
         let wrong = || {
             Error::model(format!(
                 "its inputs {shapes:?} don't fit {} heads of queries and {} of keys and values",
@@ -109,60 +119,31 @@ impl Operator for LinearAttention {
     }
 
     fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
-        let Sizes { batch, rows, depth, value_depth } =
-            self.sizes(std::array::from_fn(|index| Some(inputs.optional(index)?.shape())))?;
+        let sizes = self.sizes(std::array::from_fn(|index| Some(inputs.optional(index)?.shape())))?;
         let list = |index: usize| inputs.optional(index).map(Tensor::to_f64s).transpose();
         let required = |index: usize| inputs.required(index)?.to_f64s();
-        let (q, k, v) = (required(0)?, required(1)?, required(2)?);
-        let (past, decay, beta) = (list(3)?, list(4)?, list(5)?);
-        let scale = if self.scale == 0.0 { 1.0 / (depth as f64).sqrt() } else { self.scale as f64 };
-        let kept = [batch, self.kv_heads, depth, value_depth];
-        let shape = [batch, rows, self.heads.saturating_mul(value_depth)];
-        let mut states = match past {
-            Some(past) => past,
-            None => zeros(element_count(&kept)?)?,
+        let given = Given {
+            queries: required(0)?,
+            keys: required(1)?,
+            values: required(2)?,
+            past: list(3)?,
+            decay: list(4)?,
+            beta: list(5)?,
         };
-        let mut ys: Vec<f64> = zeros(element_count(&shape)?)?;
-        let shared = self.heads / self.kv_heads;
-        let mut update: Vec<f64> = zeros(value_depth)?;
-        let groups = if states.is_empty() { 0 } else { batch * self.kv_heads };
-        for (group, state) in states.chunks_exact_mut((depth * value_depth).max(1)).enumerate().take(groups) {
-            let (sample, head) = (group / self.kv_heads, group % self.kv_heads);
-            for row in sample * rows..(sample + 1) * rows {
-                let key = &k[(row * self.kv_heads + head) * depth..][..depth];
-                update.copy_from_slice(&v[(row * self.kv_heads + head) * value_depth..][..value_depth]);
-                if let Some(decay) = &decay {
-                    let last = decay.len() / (batch * rows);
-                    for (d, state) in state.chunks_exact_mut(value_depth).enumerate() {
-                        let at = if last == self.kv_heads { head } else { head * depth + d };
-                        let factor = decay[row * last + at].exp();
-                        state.iter_mut().for_each(|x| *x *= factor);
-                    }
-                }
-                if let Some(beta) = &beta {
-                    let last = beta.len() / (batch * rows);
-                    let rate = beta[row * last + head % last];
-                    for (at, update) in update.iter_mut().enumerate() {
-                        let read: f64 =
-                            key.iter().enumerate().map(|(d, k)| k * state[d * value_depth + at]).sum();
-                        *update = rate * (*update - read);
-                    }
-                }
-                for (k, state) in key.iter().zip(state.chunks_exact_mut(value_depth)) {
-                    state.iter_mut().zip(&update).for_each(|(x, v)| *x += k * v);
-                }
-                for reader in head * shared..(head + 1) * shared {
-                    let query = &q[(row * self.heads + reader) * depth..][..depth];
-                    let to = &mut ys[(row * self.heads + reader) * value_depth..][..value_depth];
-                    for (q, state) in query.iter().zip(state.chunks_exact(value_depth)) {
-                        to.iter_mut().zip(state).for_each(|(to, x)| *to += scale * q * x);
-                    }
-                }
-            }
-        }
+        let (ys, states) = self.walk(&sizes, given, self.factor(sizes.depth))?;
+        let shape = [sizes.batch, sizes.rows, self.heads.saturating_mul(sizes.value_depth)];
+        let kept = [sizes.batch, self.kv_heads, sizes.depth, sizes.value_depth];
         let dtype = inputs.required(0)?.dtype();
         let held = inputs.optional(3).map_or(dtype, Tensor::dtype);
         Ok(vec![cast(&Tensor::new(shape, ys)?, dtype, true)?, cast(&Tensor::new(kept, states)?, held, true)?])
+    }
+
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
+    fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
+        Bound::LinearAttention
     }
 
     fn flops(&self, inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
@@ -179,8 +160,7 @@ const CASES: &[Case] = &[
         &[Floats(&[2, 5, 12]), Floats(&[2, 5, 6]), Floats(&[2, 5, 10])],
     )
     .at(27)
-    .outputs(2)
-    .runs("cpu"),
+    .outputs(2),
     case(
         &[HEADS, SHARED, ("update_rule", Text("gated")), ("scale", Float(0.7))],
         &[
@@ -192,8 +172,7 @@ const CASES: &[Case] = &[
         ],
     )
     .at(27)
-    .outputs(2)
-    .runs("cpu"),
+    .outputs(2),
     case(
         &[HEADS, SHARED, ("update_rule", Text("delta"))],
         &[
@@ -206,8 +185,7 @@ const CASES: &[Case] = &[
         ],
     )
     .at(27)
-    .outputs(2)
-    .runs("cpu"),
+    .outputs(2),
     case(
         &[HEADS, SHARED],
         &[
@@ -220,6 +198,5 @@ const CASES: &[Case] = &[
         ],
     )
     .at(27)
-    .outputs(2)
-    .runs("cpu"),
+    .outputs(2),
 ];

@@ -1,12 +1,14 @@
 //! [Einsum](https://onnx.ai/onnx/operators/onnx__Einsum.html), version 12: sums of products by Einstein's
 //! convention, with ellipses, repeated indices (diagonals) and an implicit result.
 
+mod lower;
+
 use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Terms};
 use crate::error::{Error, Result};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{NodeView, OpDef, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::index::{Odometer, strides};
-use crate::tensor::{Tensor, allocate, cast, element_count};
+use crate::tensor::{DType, Tensor, allocate, cast, element_count};
 use std::sync::Arc;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "Einsum", since: 12, parse, cases: CASES };
@@ -85,8 +87,16 @@ struct Resolved {
     sizes: Vec<usize>,
     /// How many indices are the result's.
     kept: usize,
-    /// For each input the stride of each index.
-    strides: Vec<Vec<usize>>,
+    /// For each input, the axes that each index walks: two and more walk a diagonal, none repeats.
+    axes: Vec<Vec<Vec<usize>>>,
+}
+
+impl Resolved {
+    /// The stride of each index in a dense tensor of an input's shape.
+    fn strides(&self, input: usize, shape: &[usize]) -> Vec<usize> {
+        let own = strides(shape);
+        self.axes[input].iter().map(|axes| axes.iter().map(|&axis| own[axis]).sum()).collect()
+    }
 }
 
 impl Einsum {
@@ -145,21 +155,17 @@ impl Einsum {
         let summed = sized.iter().map(|known| known.0).filter(|index| !order.contains(index));
         let all: Vec<Index> = order.iter().copied().chain(summed).collect();
         let size = |index: &Index| sized.iter().find(|known| known.0 == *index).map_or(1, |known| known.1);
-        let stride = |indices: &Vec<Index>, shape: &&[usize]| -> Vec<usize> {
-            let own = strides(shape);
-            // An index that comes twice walks the diagonal; a size of 1 repeats.
+        let walked = |indices: &Vec<Index>, shape: &&[usize]| -> Vec<Vec<usize>> {
+            // A size of 1 repeats.
             let of = |index: &Index| {
-                (0..indices.len())
-                    .filter(|&axis| indices[axis] == *index && shape[axis] != 1)
-                    .map(|axis| own[axis])
-                    .sum()
+                (0..indices.len()).filter(|&axis| indices[axis] == *index && shape[axis] != 1).collect()
             };
             all.iter().map(of).collect()
         };
         Ok(Resolved {
             sizes: all.iter().map(size).collect(),
             kept: order.len(),
-            strides: named.iter().zip(shapes).map(|(n, s)| stride(n, s)).collect(),
+            axes: named.iter().zip(shapes).map(|(n, s)| walked(n, s)).collect(),
         })
     }
 }
@@ -178,8 +184,10 @@ impl Operator for Einsum {
         let (kept, summed) = resolved.sizes.split_at(resolved.kept);
         element_count(&resolved.sizes)?;
         let first = inputs.required(0)?;
+        let all: Vec<Vec<usize>> =
+            shapes.iter().enumerate().map(|(input, shape)| resolved.strides(input, shape)).collect();
         let strides: Vec<(&[usize], &[usize])> =
-            resolved.strides.iter().map(|strides| strides.split_at(resolved.kept)).collect();
+            all.iter().map(|strides| strides.split_at(resolved.kept)).collect();
         // The addresses of every input's terms, the same for each element of the result.
         let terms = strides
             .iter()
@@ -218,14 +226,24 @@ impl Operator for Einsum {
         Ok(vec![cast(&Tensor::new(kept, result)?, first.dtype(), false)?])
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
         let shapes: Vec<&[usize]> = inputs.present().map(|fact| &fact.shape[..]).collect();
-        Bound::Sum {
-            length: self
-                .resolve(&shapes)
-                .map_or(1, |resolved| resolved.sizes[resolved.kept..].iter().product()),
-            terms: Terms::Elements,
-        }
+        // Each factor is stored, perhaps summed up and stored again, and so are products of more than two.
+        let stored = (3 * shapes.len()).saturating_sub(2);
+        let Ok(resolved) = self.resolve(&shapes) else {
+            return Bound::Sum { length: 1, terms: Terms::Products(stored) };
+        };
+        let length = resolved.sizes[resolved.kept..].iter().product();
+        // What is summed up first, or multiplied with two others, may be infinite where the whole is no
+        // number.
+        let one = |index: usize| resolved.axes.iter().filter(|axes| !axes[index].is_empty()).count() == 1;
+        let first = shapes.len() > 1 && (resolved.kept..resolved.sizes.len()).any(one);
+        let apart = shapes.len() > 2 || first;
+        Bound::Sum { length, terms: if apart { Terms::Lines(stored) } else { Terms::Products(stored) } }
     }
 
     fn flops(&self, inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
@@ -237,11 +255,19 @@ impl Operator for Einsum {
 }
 
 const CASES: &[Case] = &[
-    case(&[("equation", Text("bij, bjk -> bik"))], &[Floats(&[2, 3, 4]), Floats(&[2, 4, 5])]).runs("cpu"),
-    case(&[("equation", Text("...ii->...i"))], &[Floats(&[2, 3, 3])]).runs("cpu"),
-    case(&[("equation", Text("ba"))], &[Floats(&[2, 3])]).runs("cpu"),
-    case(&[("equation", Text("...ij,...jk"))], &[Floats(&[5, 1, 2, 3]), Floats(&[4, 3, 2])]).runs("cpu"),
-    case(&[("equation", Text("i,i"))], &[I64(&[7]), I64(&[7])]).runs("cpu"),
+    case(&[("equation", Text("bij, bjk -> bik"))], &[Floats(&[2, 3, 4]), Floats(&[2, 4, 5])]),
+    case(&[("equation", Text("...ii->...i"))], &[Floats(&[2, 3, 3])]).runs("view"),
+    case(&[("equation", Text("ba"))], &[Floats(&[2, 3])]).runs("view"),
+    case(&[("equation", Text("...ij,...jk"))], &[Floats(&[5, 1, 2, 3]), Floats(&[4, 3, 2])]),
+    case(&[("equation", Text("i,i"))], &[I64(&[7]), I64(&[7])]),
+    case(&[("equation", Text("ij,j->i"))], &[Floats(&[5, 6]), Floats(&[6])]),
+    case(&[("equation", Text("i,j->ij"))], &[Floats(&[5]), Floats(&[3])]),
+    case(&[("equation", Text("ij->"))], &[Floats(&[5, 7])]),
+    case(&[("equation", Text("bhqd,bkhd->bqhk"))], &[Floats(&[2, 3, 4, 5]), Floats(&[2, 6, 3, 5])]),
+    case(&[("equation", Text("ij,jk,kl->li"))], &[Floats(&[2, 3]), Floats(&[3, 4]), Floats(&[4, 5])]),
+    case(&[("equation", Text("ijk,jl->i"))], &[Floats(&[2, 3, 4]), Floats(&[3, 5])]),
+    case(&[("equation", Text("ii->"))], &[Floats(&[5, 5])]),
+    case(&[("equation", Text("ij,jk"))], &[Wide(DType::I32, &[3, 5]), Wide(DType::I32, &[5, 2])]),
 ];
 
 #[cfg(test)]
