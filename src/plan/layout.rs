@@ -117,7 +117,8 @@ pub fn decode(
         }
         ElementFormat::I32 => Tensor::new(shape, take::<i32>(bytes, shape, &order)?)?,
     };
-    cast(&held, dtype, true)
+    // What a device holds is a number of the type already: an infinity of 8 bits stays one.
+    cast(&held, dtype, !dtype.is_narrow_float())
 }
 
 #[cfg(test)]

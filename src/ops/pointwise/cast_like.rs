@@ -4,7 +4,7 @@
 
 use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::error::Result;
-use crate::expression::Pointwise;
+use crate::expression::{Arg, Pointwise, Row, Step, table};
 use crate::kernels::{Lowering, pointwise};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Lower, NodeView, OpDef, Operator};
@@ -112,11 +112,61 @@ impl Lower for CastLike {
             at.alias(0, view);
             return Ok(());
         }
-        if !self.saturate && to.is_narrow_float() {
-            return Err(Unsupported::new(format!("a cast to {to} that doesn't saturate")));
-        }
-        pointwise::emit_views(&Pointwise::cast(to), at, &[view])
+        let expression = match beyond(to).filter(|_| !self.saturate) {
+            Some(beyond) => unsaturated(at.fact(0)?.dtype, to, beyond),
+            None => Pointwise::cast(to),
+        };
+        pointwise::emit_views(&expression, at, &[view])
     }
+}
+
+/// Where an 8-bit float ends, and how.
+#[derive(Debug, Clone, Copy)]
+struct Beyond {
+    /// Half a step behind the largest number.
+    edge: f64,
+    /// Whether the edge itself is rounded to the largest number, which is even then.
+    kept: bool,
+    /// Whether what lies beyond is infinite, or no number.
+    infinite: bool,
+}
+
+/// What lies beyond a type's largest number, where a cast that doesn't saturate makes a difference.
+fn beyond(to: DType) -> Option<Beyond> {
+    match to {
+        DType::F8E4M3FN => Some(Beyond { edge: 464.0, kept: true, infinite: false }),
+        DType::F8E4M3FNUZ => Some(Beyond { edge: 248.0, kept: false, infinite: false }),
+        DType::F8E5M2 => Some(Beyond { edge: 61440.0, kept: false, infinite: true }),
+        DType::F8E5M2FNUZ => Some(Beyond { edge: 61440.0, kept: false, infinite: false }),
+        _ => None,
+    }
+}
+
+/// A cast of what lies within, and what is beyond in its place.
+fn unsaturated(from: DType, to: DType, beyond: Beyond) -> Pointwise {
+    let mut steps = Pointwise { operands: 1, steps: vec![] };
+    let cast = |steps: &mut Pointwise, x: Arg, to: DType| {
+        steps.steps.push(Step { row: &table::CAST, args: vec![x], to: Some(to) });
+        steps.result()
+    };
+    let mut x = Arg::Operand(0);
+    if !matches!(from, DType::F32 | DType::F16) {
+        x = cast(&mut steps, x, DType::F32);
+    }
+    let mut made = cast(&mut steps, x, to);
+    let (above, below): (&'static Row, &'static Row) = if beyond.kept {
+        (&table::GREATER, &table::LESS)
+    } else {
+        (&table::GREATER_OR_EQUAL, &table::LESS_OR_EQUAL)
+    };
+    // NaN is neither above nor below, and stays.
+    for (row, sign) in [(above, 1.0), (below, -1.0)] {
+        let outside = steps.push(row, vec![x, Arg::Const(sign * beyond.edge)]);
+        let inside = steps.push(&table::NOT, vec![outside]);
+        let other = if beyond.infinite { f64::INFINITY } else { f64::NAN }.copysign(sign);
+        made = steps.push(&table::WHERE, vec![inside, made, Arg::Const(other)]);
+    }
+    steps
 }
 
 const CASES: &[Case] = &[
@@ -126,7 +176,13 @@ const CASES: &[Case] = &[
     case(&[], &[Wide(DType::I64, &[5]), Bools(&[2])]).at(19),
     case(&[("saturate", Int(0))], &[Wide(DType::I8, &[5]), Wide(DType::U32, &[1])]).at(21),
     case(&[], &[Floats(&[3]), Floats(&[1])]).at(19).runs("view"),
+    case(&[("saturate", Int(0))], &[Values(&[9], ENDS), Typed(DType::F8E4M3FN, &[1], &[0.0])]).at(19),
+    case(&[("saturate", Int(0))], &[Values(&[9], ENDS), Typed(DType::F8E4M3FNUZ, &[1], &[0.0])]).at(19),
+    case(&[("saturate", Int(0))], &[Values(&[9], ENDS), Typed(DType::F8E5M2, &[1], &[0.0])]).at(19),
+    case(&[("saturate", Int(0))], &[Values(&[9], ENDS), Typed(DType::F8E5M2FNUZ, &[1], &[0.0])]).at(19),
 ];
+/// About the ends of 8-bit floats, and beyond.
+const ENDS: &[f32] = &[464.0, -464.1, 248.0, -247.9, 61439.0, -61440.0, 1e9, -1e30, 0.3];
 
 #[cfg(test)]
 mod tests {
