@@ -11,8 +11,9 @@ use crate::tensor::Tensor;
 /// Operations on a coordinate before it is a location, in units of roundoff.
 const OPERATIONS: f64 = 5.0;
 
-/// A coordinate loses 5u of itself before it is a location, and us where it is stored. What is read there is off by what the operator says, and the sum of k
-/// weighted elements of at most m by (k + 9)·u·Σ|w|·m, their storage by us·Σ|w|·m.
+/// A coordinate loses 5u of itself before it is a location, and us where it is stored. What is read there is off
+/// by what the operator says, and the sum of k weighted elements of at most m by (k + 9)·u·Σ|w|·m, their storage
+/// by us·Σ|w|·m.
 pub fn located(op: &dyn Operator, inputs: &[Option<Input>], own: ReferenceRounding) -> Result<Allowed> {
     let given = |index: usize| inputs.get(index).and_then(Option::as_ref);
     let (Some(x), Some(grid)) = (given(0), given(1)) else {
