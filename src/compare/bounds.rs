@@ -4,8 +4,8 @@
 use super::accuracy;
 use super::attention::attention;
 use super::expression::{Propagated, Rounding, Uncertain, propagate};
-use super::located::located;
 use super::linear_attention::linear_attention;
+use super::located::located;
 use super::loss::loss;
 use super::lp_normalization::lp_normalization;
 use super::mean_variance::mean_variance;
