@@ -15,9 +15,9 @@ pub enum Terms {
     Elements,
     /// Products of so many numbers that are each stored with a rounding.
     Products(usize),
-    /// The same along lines of input 0, every element of which may go into each result, whatever its
-    /// coefficient: what is no number does.
-    Lines(usize),
+    /// The same, where factors may be summed up before they are multiplied: what is no number may come to more
+    /// results than it does otherwise, or to fewer.
+    Regrouped(usize),
     /// Factors of one product, in place of terms.
     Factors,
     /// Squares on the way to a result of the elements' size.

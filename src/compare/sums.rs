@@ -66,7 +66,7 @@ pub fn whole(inputs: &[Option<Input>], want: &[f64], summed: Summed) -> Result<A
     Ok(Allowed::uniform(want.len(), off, 0.0, format!("{exact} but for inputs that are {apart} apart")))
 }
 
-/// Where what is no number may come to: of input 0, to all of its line; of another, anywhere.
+/// Where what is no number may come to: of input 0, where its terms go; of another, anywhere.
 fn touched(
     op: &dyn Operator,
     inputs: &[Option<Input>],
@@ -111,11 +111,14 @@ pub fn sum(
     let sides = if own.arithmetic { 2.0 } else { 1.0 };
     // Stored numbers that each term is a product of, and the roundings of that product.
     let factors = match summed.terms {
-        Terms::Products(count) | Terms::Lines(count) => count as f64,
+        Terms::Products(count) | Terms::Regrouped(count) => count as f64,
         _ => 1.0,
     };
-    let touched =
-        if matches!(summed.terms, Terms::Lines(_)) { touched(op, inputs, &all, want.len())? } else { vec![] };
+    let touched = if matches!(summed.terms, Terms::Regrouped(_)) {
+        touched(op, inputs, &all, want.len())?
+    } else {
+        vec![]
+    };
     let power = if let Terms::Powers(p) = summed.terms { Some(p) } else { None };
     let (smallest, largest) = magnitudes(input)?;
     // Squares and powers on the way, which a result that is normalised again says nothing of.

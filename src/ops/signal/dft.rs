@@ -137,6 +137,8 @@ impl Operator for Dft {
                 let terms = data.iter().take(read).enumerate();
                 let sum: f64 = terms.map(|(k, x)| transform.weight(k) * (x.re.abs() + x.im.abs())).sum();
                 data.fill(Complex::new(sum, sum));
+            } else if transform.by_definition(&data[..read]) {
+                transform.define(&mut data)?;
             } else {
                 self.transform(&fourier, &mut data, read)?;
             }
@@ -163,7 +165,7 @@ impl Operator for Dft {
         let known = |index: usize| single::optionally_known(inputs, index, "an input").ok().flatten();
         let plan = inputs.optional(0).and_then(|x| self.plan(&x.shape, known(1), known(2)).ok());
         // The matrix is stored as the data is.
-        Bound::Sum { length: plan.map_or(1, |plan| plan.parts[0] * plan.read), terms: Terms::Lines(2) }
+        Bound::Sum { length: plan.map_or(1, |plan| plan.parts[0] * plan.read), terms: Terms::Products(2) }
     }
 
     fn flops(&self, _inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
@@ -228,6 +230,5 @@ const CASES: &[Case] = &[
     case(&[("inverse", Int(1))], &[Floats(&[3, 4, 2]), Absent, Whole(0)]),
     case(&[], &[Floats(&[1, 1, 1])]),
     case(&[("onesided", Int(1)), ("inverse", Int(1))], &[Floats(&[4, 3, 2]), Whole(7), Whole(0)]),
-    case(&[], &[Floats(&[1, 3, 1]), Whole(40)]),
     case(&[("onesided", Int(1))], &[Floats(&[3, 400, 1])]),
 ];

@@ -3,6 +3,7 @@
 //! The matrix is made in float64 and stored as the data is, so that a result is off by what a sum of products
 //! is. It grows with the square of the length: [`MOST`] elements bound it.
 
+use super::fourier::Complex;
 use crate::base::{ElementFormat, Fact, Layout, Unsupported, View};
 use crate::error::Result;
 use crate::expression::Pointwise;
@@ -86,6 +87,30 @@ impl Transform {
         Ok(roots)
     }
 
+    /// Whether a line is taken by the definition: one that holds what is no number, of which a fast transform
+    /// makes other numbers than a device. Not where the device has no matrix: it would take for ever.
+    pub fn by_definition(&self, line: &[Complex]) -> bool {
+        let [rows, columns] = self.sizes();
+        rows.saturating_mul(columns) <= MOST && line.iter().any(|x| !x.re.is_finite() || !x.im.is_finite())
+    }
+
+    /// The transform of a line as the product with the matrix has it, into the line's beginning.
+    pub fn define(&self, line: &mut [Complex]) -> Result<()> {
+        let (roots, given) = (self.roots()?, line[..self.read].to_vec());
+        for (t, made) in line.iter_mut().enumerate().take(self.made) {
+            *made = Complex::default();
+            for (k, x) in given.iter().enumerate() {
+                let [cos, sin] = roots[k * t % self.length].map(|x| x * self.weight(k));
+                let sin = if self.inverse { sin } else { -sin };
+                *made = *made + Complex::new(x.re * cos, x.re * sin);
+                if self.parts[0] == 2 {
+                    *made = *made + Complex::new(-x.im * sin, x.im * cos);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The matrix on the device, stored as elements of `dtype`.
     pub fn table(&self, at: &mut dyn Lowering, dtype: DType) -> Result<View, Unsupported> {
         let matrix = cast(&self.matrix()?, dtype, true)?;
@@ -112,7 +137,7 @@ impl Transform {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fourier::{Complex, Fourier};
+    use super::super::fourier::Fourier;
     use super::*;
 
     #[test]

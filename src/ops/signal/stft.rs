@@ -91,6 +91,7 @@ impl Operator for Stft {
         let shape = [signals, frames, made, 2];
         let (xs, window) = (x.to_f64s()?, window.map(Tensor::to_f64s).transpose()?);
         let mut ys: Vec<f64> = allocate(element_count(&shape)?)?;
+        let transform = Transform { length, read: length, made, parts: [parts, 2], inverse: false };
         let (fourier, mut data) = (Fourier::new(length)?, line(length)?);
         for (signal, frame) in (0..signals).flat_map(|signal| (0..frames).map(move |frame| (signal, frame))) {
             let first = signal * samples + frame * step;
@@ -102,6 +103,8 @@ impl Operator for Stft {
             if self.absolute {
                 let sum: f64 = data.iter().map(|x| x.re.abs() + x.im.abs()).sum();
                 data.fill(Complex::new(sum, sum));
+            } else if transform.by_definition(&data) {
+                transform.define(&mut data)?;
             } else {
                 fourier.forward(&mut data)?;
             }
@@ -128,7 +131,7 @@ impl Operator for Stft {
         let stored = if window.is_some() { 4 } else { 2 };
         let parts = inputs.optional(0).and_then(|x| x.shape.last().copied()).unwrap_or(1);
         let length = parts.saturating_mul(length.unwrap_or(1));
-        Bound::Sum { length, terms: Terms::Lines(stored) }
+        Bound::Sum { length, terms: Terms::Products(stored) }
     }
 
     fn flops(&self, _inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {

@@ -243,7 +243,7 @@ impl Operator for Einsum {
         let one = |index: usize| resolved.axes.iter().filter(|axes| !axes[index].is_empty()).count() == 1;
         let first = shapes.len() > 1 && (resolved.kept..resolved.sizes.len()).any(one);
         let apart = shapes.len() > 2 || first;
-        Bound::Sum { length, terms: if apart { Terms::Lines(stored) } else { Terms::Products(stored) } }
+        Bound::Sum { length, terms: if apart { Terms::Regrouped(stored) } else { Terms::Products(stored) } }
     }
 
     fn flops(&self, inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
