@@ -83,7 +83,7 @@ pub fn emit(at: &mut dyn Lowering, how: Cells) -> Result<(), Unsupported> {
     let cells = of.saturating_mul(out_height).saturating_mul(out_width);
     let groups = to_u32(cells.saturating_mul(c4))?;
     let grid = folded_grid(u64::from(groups.div_ceil(WIDTH)), at.capabilities().max_grid);
-    let report = at.report(2, 0, vec![count]);
+    let report = at.report(2, 0, vec![count], false);
     let params = Params {
         height: to_u32(height)?,
         width: to_u32(width)?,

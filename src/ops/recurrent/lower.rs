@@ -52,7 +52,7 @@ impl Lower for Recurrent {
                 let format = at.storage(at.fact(4)?.dtype)?;
                 let view = at.input(4, Layout::Dense)?;
                 // A length of all steps is one, so that they are indices of a step more.
-                Some((view, format, at.report(4, 0, vec![s.steps.saturating_add(1)])))
+                Some((view, format, at.report(4, 0, vec![s.steps.saturating_add(1)], false)))
             }
         };
         let directions: Vec<Direction> = self
