@@ -118,10 +118,13 @@ def branches():
 
 
 def cpu_step():
-    """An Einsum, which has no GPU kernel, between two MatMuls: a step on the CPU in the middle of a plan."""
+    """An Einsum in float64, which no GPU holds, between two MatMuls: steps on the CPU in the middle of a plan."""
     m = Model("cpu_step", 4)
     x = m.node("Relu", "relu", m.linear("first", "input", 9, 7))
-    x = m.node("Einsum", "einsum", x, m.constant("mix", m.noise(7, 6, scale=0.4)), equation="bij,jk->bik")
+    x = m.node("Cast", "wide", x, to=TensorProto.DOUBLE)
+    mix = m.constant("mix", m.noise(7, 6, scale=0.4).astype(np.float64))
+    x = m.node("Einsum", "einsum", x, mix, equation="bij,jk->bik")
+    x = m.node("Cast", "narrow", x, to=TensorProto.FLOAT)
     x = m.linear("second", x, 6, 5)
     m.node("Tanh", "tanh", x, outputs=["output"])
     m.save(["batch", 4, 9], ["batch", 4, 5], [3, 4, 9])
