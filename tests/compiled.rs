@@ -287,8 +287,8 @@ const PROMISED: [&str; 12] = [
     "1 90096ac37f4606db",
     "0 e09b30928c5f6c5f",
     "0 e09b30928c5f6c5f",
-    "0 b85685024108e6dd",
-    "0 b85685024108e6dd",
+    "0 d3ce901765d3cca6",
+    "0 d3ce901765d3cca6",
     "5 cbeac8147c1fff78",
     "5 cfa66263e052ca28",
 ];

@@ -224,9 +224,14 @@ fn outputs_of_every_kind_may_stay() {
 fn steps_on_the_cpu_take_and_give_what_stays() {
     let make = || {
         let nodes = vec![
-            node("Einsum x -> rows", &[text("equation", "ij->i")]),
+            // No GPU holds float64.
+            node("Cast x -> wide", &[int("to", 11)]),
+            node("Einsum wide -> wide_rows", &[text("equation", "ij->i")]),
+            node("Cast wide_rows -> rows", &[int("to", 1)]),
             node("Relu x -> positive", &[]),
-            node("Einsum positive -> columns", &[text("equation", "ij->j")]),
+            node("Cast positive -> wide_positive", &[int("to", 11)]),
+            node("Einsum wide_positive -> wide_columns", &[text("equation", "ij->j")]),
+            node("Cast wide_columns -> columns", &[int("to", 1)]),
             node("Exp rows -> grown", &[]),
             node("Add columns positive -> sum", &[]),
         ];

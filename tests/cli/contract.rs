@@ -152,29 +152,31 @@ fn a_fallback_is_said_refused_and_goes_by_an_output() {
     }
     let folder = folder("fallback");
     let path = folder.join("model.onnx");
-    let einsum = with_text(node("Einsum", &["x"], &["the sums"]), "equation", "ij->i");
+    // No GPU holds float64.
+    let wide = with_int(node("Cast", &["x"], &["the sums"]), "to", 11);
+    let narrow = with_int(node("Cast", &["less"], &["narrow"]), "to", 1);
     save(
         &path,
-        vec![einsum, node("Relu", &["the sums"], &["y"])],
+        vec![wide, node("Neg", &["the sums"], &["less"]), narrow, node("Relu", &["narrow"], &["y"])],
         vec![value("x", &["2", "3"])],
-        vec![value("y", &["2"])],
+        vec![value("y", &["2", "3"])],
         vec![],
     );
     let model = path.to_str().unwrap();
     let document = json(&["run", model, "--device", "gpu", "--json", "-"]);
     assert_eq!(
         (&document["fallbacks"][0]["node"], &document["fallbacks"][0]["op"]),
-        (&json!("the sums"), &json!("Einsum"))
+        (&json!("the sums"), &json!("Cast"))
     );
     assert!(document["fallbacks"][0]["reason"].is_string());
     for verb in [&["run"][..], &["compare"], &["bench", "--runs", "1", "--no-accuracy"]] {
         assert!(
-            talk_of(&arguments(verb, &[model, "--device", "gpu"])).contains("node 'the sums' (Einsum)"),
+            talk_of(&arguments(verb, &[model, "--device", "gpu"])).contains("node 'the sums' (Cast)"),
             "{verb:?}"
         );
     }
     for verb in ["run", "bench", "compare"] {
-        refused(&[verb, model, "--device", "gpu", "--strict"], &["the sums", "Einsum", "--strict"]);
+        refused(&[verb, model, "--device", "gpu", "--strict"], &["the sums", "Cast", "--strict"]);
     }
     assert_eq!(
         json(&["run", model, "--device", "cpu", "--strict", "--json", "-"])["fallbacks"],

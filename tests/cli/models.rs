@@ -44,12 +44,6 @@ pub fn with_int(mut node: NodeProto, name: &str, i: i64) -> NodeProto {
     node
 }
 
-pub fn with_text(mut node: NodeProto, name: &str, text: &str) -> NodeProto {
-    let type_ = onnx_protobuf::attribute_proto::AttributeType::STRING.into();
-    node.attribute.push(AttributeProto { name: name.into(), s: text.into(), type_, ..Default::default() });
-    node
-}
-
 pub fn int64s(name: &str, values: &[i64]) -> TensorProto {
     TensorProto {
         name: name.into(),
