@@ -57,6 +57,7 @@ NARROW = {
 WRAP = "where a result leaves int64 onnxruntime gives the type's end; the reference evaluator's integers wrap"
 POWER = "onnxruntime takes powers of integers in float64, and what leaves the type is as the processor has it"
 SUMS = "the reference evaluator sums small integers in the input's type, so that the mean is of a wrapped sum"
+UNSEEN = "of a key that isn't seen onnxruntime gives out float32's lowest number; the text adds −∞"
 GENERATOR = "the text leaves the generator open: it is the reference evaluator's"
 LENGTHS = "onnxruntime has no layout 1, and the reference evaluator runs past the ends that sequence_lens gives"
 HALVES = "the reference evaluator rounds every product and sum to float16"
@@ -76,6 +77,7 @@ ELSEWHERE = [
     *[("Pow", part, BY_TEXT, POWER)
       for part in ["[Wide(", "[Small(I64", "[I32([5]), Range", "[I64([5]), Scalar"]],
     ("Dropout", '("seed", Int(5))', REFERENCE, GENERATOR),
+    ("Attention", '("qk_matmul_output_mode", Int(2))', REFERENCE, UNSEEN),
     ("LSTM", '("layout", Int(1))', BY_TEXT, LENGTHS),
     *[(operator, "Drawn(F16", BY_TEXT, HALVES) for operator in ["GRU", "LSTM"]],
     *[("ReduceMean", part, BY_TEXT, SUMS) for part in ["Wide(I8", "Wide(U8", "Wide(U16", "Wide(U32"]],

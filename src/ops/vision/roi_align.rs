@@ -148,10 +148,14 @@ impl RoiAlign {
             }
             let length = if self.half_pixel { b - a } else { (b - a).max(1.0) };
             let cell = length / count as f64;
-            let near = |x: f64, to: f64| (x - to).abs() <= delta;
+            // Where every step is a number of float32, float32 makes no error.
+            let held = |x: f64| f64::from(x as f32) == x;
+            let step = cell / if self.sampling > 0 { self.sampling as f64 } else { cell.ceil().max(1.0) };
+            let start = a - if self.half_pixel { 0.5 } else { 0.0 };
+            let exact = unit < 1e-4 && [a, b, start, length, cell, step].into_iter().all(held);
+            let near = |x: f64, to: f64| !exact && (x - to).abs() <= delta;
             let recounted = self.sampling == 0 && near(cell, cell.round());
             let number = if self.sampling > 0 { self.sampling as f64 } else { cell.ceil().max(0.0) };
-            let start = a - if self.half_pixel { 0.5 } else { 0.0 };
             let of = |k: usize| {
                 let sample = |s: f64| start + k as f64 * cell + (s + 0.5) * cell / number;
                 let place = |x: f64| ((x - start - k as f64 * cell) * number / cell - 0.5).clamp(0.0, number);
@@ -162,7 +166,7 @@ impl RoiAlign {
                     edge |= near(x, -1.0) || near(x, size as f64);
                     touches |= near(x, x.round());
                 }
-                (edge, touches, delta)
+                (edge, touches, if exact { 0.0 } else { delta })
             };
             (0..count).map(of).collect()
         };
