@@ -137,12 +137,12 @@ pub const CASES: &[Case] = &[
     .outputs(4),
     case(
         &[("qk_matmul_output_mode", Int(1)), ("softcap", Float(2.0))],
-        &[Floats(&[1, 2, 3, 8]), Floats(&[1, 2, 5, 8]), Floats(&[1, 2, 5, 8]), Floats(&[3, 5])],
+        &[Floats(&[1, 2, 3, 8]), Floats(&[1, 2, 5, 8]), Floats(&[1, 2, 5, 8]), Weights(&[3, 5])],
     )
     .outputs(4),
     case(
         &[("qk_matmul_output_mode", Int(2)), ("is_causal", Int(1)), ("softcap", Float(2.0))],
-        &[Floats(&[2, 4, 3, 8]), Floats(&[2, 2, 5, 8]), Floats(&[2, 2, 5, 8]), Floats(&[2, 1, 3, 5])],
+        &[Floats(&[2, 4, 3, 8]), Floats(&[2, 2, 5, 8]), Floats(&[2, 2, 5, 8]), Weights(&[2, 1, 3, 5])],
     )
     .outputs(4),
     // A mask shorter than the keys; past keys.
