@@ -123,6 +123,18 @@ pub trait Lowering {
             Err(Unsupported::new(format!("{dtype} has no kernel here")))
         }
     }
+    /// Errors where an input of float32 is held as float16: sums that one kernel leaves to the next would be held
+    /// to its range, which the result says nothing of.
+    fn holds_sums(&self, index: usize) -> Result<(), Unsupported> {
+        let narrowed =
+            self.fact(index)?.dtype == DType::F32 && self.float_storage(index)? != ElementFormat::F32;
+        match narrowed {
+            true => {
+                Err(Unsupported::new("sums between its kernels don't fit float16, which holds float32 here"))
+            }
+            false => Ok(()),
+        }
+    }
     /// An input in a layout: see [`Lowering::in_layout`].
     fn input(&mut self, index: usize, layout: Layout) -> Result<View, Unsupported> {
         let view = self.view(index)?;

@@ -14,6 +14,7 @@ use crate::tensor::DType;
 impl Lower for Recurrent {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let storage = at.float_storage(0)?;
+        at.holds_sums(0)?;
         let dtype = at.fact(0)?.dtype;
         let s = {
             let shapes = |index: usize| at.fact(index).ok().map(|fact| &fact.shape[..]);

@@ -24,6 +24,9 @@ pub(super) fn give_out(
         return at.output(3, Layout::Rows4).map(drop);
     }
     let last = if op.softcap > 0.0 || op.scores != Scores::Capped { op.scores } else { Scores::Products };
+    if last == Scores::Weights {
+        at.holds_sums(0)?;
+    }
     let products = if last == Scores::Products {
         at.output(3, Layout::Rows4)?
     } else {
