@@ -174,18 +174,18 @@ fn equations(form: Form, directions: &[Direction]) -> Result<String, Unsupported
     let mut text = functions(&all)?;
     for (at, (name, given)) in form.functions().iter().enumerate() {
         let params: String = (0..*given).map(|k| format!(", x{k}: vec4<f32>")).collect();
-        let _ = writeln!(text, "fn {name}4(direction: u32{params}) -> vec4<f32> {{");
-        for number in (0..directions.len()).rev() {
-            let taken = directions[number].expressions[at].operands;
-            let call = |lane: char| {
-                let args: Vec<String> = (0..taken).map(|k| format!("x{k}.{lane}")).collect();
-                format!("{name}_{number}({})", args.join(", "))
-            };
-            let made: Vec<String> = "xyzw".chars().map(call).collect();
-            let when = if number > 0 { format!("if direction == {number}u ") } else { String::new() };
-            let _ = writeln!(text, "    {when}{{ return vec4({}); }}", made.join(", "));
+        // One text for all 4 units and one return: compilers put every call's text in its place, and some take
+        // minutes for the equations of 4 units in 2 directions.
+        let _ =
+            writeln!(text, "fn {name}4(direction: u32{params}) -> vec4<f32> {{\n    var made = vec4(0.0);");
+        text += "    for (var unit = 0u; unit < 4u; unit++) {\n";
+        for (number, direction) in directions.iter().enumerate() {
+            let args: Vec<String> =
+                (0..direction.expressions[at].operands).map(|k| format!("x{k}[unit]")).collect();
+            let when = format!("if direction == {number}u ");
+            let _ = writeln!(text, "        {when}{{ made[unit] = {name}_{number}({}); }}", args.join(", "));
         }
-        text += "}\n";
+        text += "    }\n    return made;\n}\n";
     }
     Ok(text)
 }
