@@ -6,16 +6,10 @@
 // Prelude (docs/shaders.md): Stored4, Lane, lane_of, pack4, of floats; WIDTH, invocations of a workgroup;
 // RANK, spatial axes; CORNERS, elements around a location; MASKED, whether taps are weighted.
 
-// Sizes and the window along each axis, the outermost first; axes that there aren't have size 1. channels:
-// of the input; in_group: of a group; shared: of those that have the same offsets; area: elements of a
-// plane; places: locations of an image; row4: a row in groups of 4.
+// window: lib/window.wgsl. channels: of the input; in_group: of a group; shared_: of those that have the same
+// offsets; area: elements of a plane; places: locations of an image; row4: a row in groups of 4.
 struct Params {
-    input_sizes: vec4<u32>,
-    output_sizes: vec4<u32>,
-    kernel: vec4<u32>,
-    stride: vec4<u32>,
-    dilation: vec4<u32>,
-    pad: vec4<u32>,
+    window: WindowNd,
     channels: u32, in_group: u32, shared_: u32, area: u32,
     places: u32, taps: u32, row4: u32, groups: u32,
     invocations: u32, per_row: u32, spare0: u32, spare1: u32,
@@ -37,11 +31,12 @@ fn moved_tap(image: u32, channel: u32, tap: u32, place: u32) -> f32 {
     var own = tap;
     for (var d = 4u; d > 4u - RANK; d--) {
         let axis = d - 1u;
-        let at = there % p.output_sizes[axis] * p.stride[axis] + own % p.kernel[axis] * p.dilation[axis];
-        there /= p.output_sizes[axis];
-        own /= p.kernel[axis];
+        let own_at = own % p.window.kernel[axis] * p.window.dilation[axis];
+        let at = there % p.window.output[axis] * p.window.stride[axis] + own_at;
+        there /= p.window.output[axis];
+        own /= p.window.kernel[axis];
         let moved = (row * RANK + axis + RANK - 4u) * p.places + place;
-        let x = f32(i32(at) - i32(p.pad[axis])) + lane_of(offsets[moved >> 2u], moved & 3u);
+        let x = f32(i32(at) - i32(p.window.pad[axis])) + lane_of(offsets[moved >> 2u], moved & 3u);
         below[axis] = floor(x);
         beyond[axis] = x - floor(x);
     }
@@ -55,7 +50,7 @@ fn moved_tap(image: u32, channel: u32, tap: u32, place: u32) -> f32 {
             let axis = d - 1u;
             let upper = ((corner >> (4u - d)) & 1u) == 1u;
             let at = below[axis] + select(0.0, 1.0, upper);
-            let size = p.input_sizes[axis];
+            let size = p.window.input[axis];
             inside = inside && !is_nan(at) && at >= 0.0 && at < f32(size);
             weight *= select(1.0 - beyond[axis], beyond[axis], upper);
             if inside { from_ += u32(at) * scale; }

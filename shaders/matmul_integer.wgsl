@@ -25,9 +25,6 @@ const ONE_B: u32 = 4u;
 @group(0) @binding(4) var<storage, read_write> c: array<Stored4>;
 @group(1) @binding(0) var<uniform> p: Params;
 
-fn all4(v: Stored4) -> vec4<i32> {
-    return vec4(lane_of(v, 0u), lane_of(v, 1u), lane_of(v, 2u), lane_of(v, 3u));
-}
 
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -43,7 +40,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (p.zeros & ONE_B) != 0u {
             b_zero = vec4(lane_of(b_zeros[0], 0u));
         } else {
-            b_zero = all4(b_zeros[batch * p.b_zero_batch + column]);
+            b_zero = lanes4(b_zeros[batch * p.b_zero_batch + column]);
         }
     }
     // Rows beyond the last repeat it.
@@ -59,7 +56,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
     for (var k = 0u; k < p.k; k++) {
-        let right = all4(b[batch * p.b_batch + k * p.n4 + column]) - b_zero;
+        let right = lanes4(b[batch * p.b_batch + k * p.n4 + column]) - b_zero;
         for (var r = 0u; r < ROWS; r++) {
             let left = lane_of(a[row[r] + (k >> 2u)], k & 3u) - a_zero[r];
             sums[r] += left * right;

@@ -5,17 +5,12 @@
 // maximum, 1 average, 2 p-norm. From src/kernels/pool_nd.rs: nan4, which lanes are NaN; norm4, the power of
 // magnitudes; note(at, places), which stores the places of maxima.
 
-// Sizes and the window along each axis, the outermost first; axes that there aren't have size 1. limit: the
-// end of the padded input. scale: what a step along an axis counts in the place of a maximum; c, c4:
-// channels, alone and in groups of 4; groups: of the output; area: elements of a plane. count_all: the
-// divisor of an average counts the padding too (count_include_pad); exponent: of a p-norm.
+// window: lib/window.wgsl. limit: the end of the padded input. scale: what a step along an axis counts in the
+// place of a maximum; c, c4: channels, alone and in groups of 4; groups: of the output; area: elements of a
+// plane. count_all: the divisor of an average counts the padding too (count_include_pad); exponent: of a
+// p-norm.
 struct Params {
-    input_sizes: vec4<u32>,
-    output_sizes: vec4<u32>,
-    kernel: vec4<u32>,
-    stride: vec4<u32>,
-    dilation: vec4<u32>,
-    pad: vec4<u32>,
+    window: WindowNd,
     limit: vec4<u32>,
     scale: vec4<u32>,
     c: u32, c4: u32, groups: u32, per_row: u32,
@@ -31,19 +26,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let index = (group.y * p.per_row + group.x) * WIDTH + local;
     if index >= p.groups { return; }
     let channel = index % p.c4;
-    var place = vec4(0u);
-    var image = index / p.c4;
-    for (var d = 4u; d > 0u; d--) {
-        let size = p.output_sizes[d - 1u];
-        place[d - 1u] = image % size;
-        image /= size;
-    }
+    let place = place_nd(index / p.c4, p.window.output);
 
     var value = vec4<Lane>();
     var best = vec4(0u);
     var seen = false;
     var count = 0u;
-    let taps = p.kernel.x * p.kernel.y * p.kernel.z * p.kernel.w;
+    let taps = p.window.kernel.x * p.window.kernel.y * p.window.kernel.z * p.window.kernel.w;
     for (var tap = 0u; tap < taps; tap++) {
         var left = tap;
         var inside = true;
@@ -52,11 +41,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         var where_ = 0u;
         var scale = 1u;
         for (var d = 4u; d > 0u; d--) {
-            let size = p.input_sizes[d - 1u];
-            let ahead = place[d - 1u] * p.stride[d - 1u] + left % p.kernel[d - 1u] * p.dilation[d - 1u];
-            left /= p.kernel[d - 1u];
-            let before = ahead < p.pad[d - 1u];
-            let at = select(ahead - p.pad[d - 1u], size, before);
+            let size = p.window.input[d - 1u];
+            let tap_at = left % p.window.kernel[d - 1u];
+            let ahead = place.at[d - 1u] * p.window.stride[d - 1u] + tap_at * p.window.dilation[d - 1u];
+            left /= p.window.kernel[d - 1u];
+            let before = ahead < p.window.pad[d - 1u];
+            let at = select(ahead - p.window.pad[d - 1u], size, before);
             inside = inside && at < size;
             padded = padded && ahead < p.limit[d - 1u];
             base += at * scale;
@@ -68,8 +58,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             continue;
         }
         count += 1u;
-        let stored = input[(image * scale + base) * p.c4 + channel];
-        let v = vec4<Lane>(lane_of(stored, 0u), lane_of(stored, 1u), lane_of(stored, 2u), lane_of(stored, 3u));
+        let v = lanes4(input[(place.image * scale + base) * p.c4 + channel]);
         if MODE == 0u {
             // The first value is taken as it is: it may be the lowest. A NaN stays.
             let nan = nan4(value) & vec4(seen);
@@ -86,6 +75,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if MODE == 1u { value /= vec4<Lane>(Lane(max(count, 1u))); }
     if MODE == 2u { value = norm4(value, 1.0 / p.exponent); }
     output[index] = pack4(value.x, value.y, value.z, value.w);
-    let plane = image * p.c + min(vec4(channel * 4u) + vec4(0u, 1u, 2u, 3u), vec4(p.c - 1u));
+    let plane = place.image * p.c + min(vec4(channel * 4u) + vec4(0u, 1u, 2u, 3u), vec4(p.c - 1u));
     note(index, plane * p.area + best);
 }

@@ -60,10 +60,7 @@ fn sampled(along: Line, k: i32, size: u32) -> Sampled {
     return Sampled(low, low + 1u, inside - f32(low), true);
 }
 
-fn numbers(at: u32) -> vec4<f32> {
-    let g = input[at];
-    return vec4(lane_of(g, 0u), lane_of(g, 1u), lane_of(g, 2u), lane_of(g, 3u));
-}
+fn numbers(at: u32) -> vec4<f32> { return lanes4(input[at]); }
 fn larger(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> { return select(a, b, b > a); }
 
 @compute @workgroup_size(WIDTH)

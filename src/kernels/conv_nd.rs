@@ -2,6 +2,7 @@
 
 use super::Lowering;
 use super::block::parameters;
+use super::window::WindowNdParams;
 use super::{Kernel, Prelude, folded_grid, to_u32};
 use crate::base::{Access, BufferId, ElementFormat, Geometry, Unsupported};
 
@@ -12,17 +13,9 @@ pub static CONV_ND: Kernel = Kernel {
     variants,
 };
 
-/// The most spatial axes.
-pub const AXES: usize = 4;
-
 parameters! {
     struct Params {
-        input_sizes: [u32; AXES],
-        output_sizes: [u32; AXES],
-        kernel: [u32; AXES],
-        stride: [u32; AXES],
-        dilation: [u32; AXES],
-        pad: [u32; AXES],
+        window: WindowNdParams,
         in_c4: u32,
         out_c4: u32,
         pixels: u32,
@@ -49,18 +42,6 @@ fn variants() -> Vec<Prelude> {
         .into_iter()
         .flat_map(|storage| [false, true].map(|transposed| prelude(storage, transposed)))
         .collect()
-}
-
-/// One number for each axis, with `fill` for those that there aren't, before them.
-pub(super) fn axes(list: &[usize], fill: u32) -> Result<[u32; AXES], Unsupported> {
-    let mut all = [fill; AXES];
-    let missing = AXES
-        .checked_sub(list.len())
-        .ok_or_else(|| Unsupported::new(format!("a window over {} axes", list.len())))?;
-    for (to, &size) in all[missing..].iter_mut().zip(list) {
-        *to = to_u32(size)?;
-    }
-    Ok(all)
 }
 
 /// Images, channels and groups, and whether the convolution is a transposed one.
@@ -108,12 +89,7 @@ pub fn emit(
         return Err(Unsupported::new("a convolution in no groups"));
     }
     let params = Params {
-        input_sizes: axes(&g.input, 1)?,
-        output_sizes: axes(&g.output, 1)?,
-        kernel: axes(&g.kernel, 1)?,
-        stride: axes(&g.stride, 1)?,
-        dilation: axes(&g.dilation, 1)?,
-        pad: axes(&g.begin, 0)?,
+        window: WindowNdParams::new(g)?,
         in_c4: to_u32(channels.input.div_ceil(4))?,
         out_c4: to_u32(out_c4)?,
         pixels: to_u32(pixels)?,

@@ -2,7 +2,7 @@
 
 use super::Lowering;
 use super::block::parameters;
-use super::conv_nd::{AXES, axes};
+use super::window::WindowNdParams;
 use super::{Kernel, Prelude, folded_grid, to_u32};
 use crate::base::{Access, BufferId, ElementFormat, Geometry, Unsupported};
 
@@ -15,12 +15,7 @@ pub static DEFORM_COLUMNS: Kernel = Kernel {
 
 parameters! {
     struct Params {
-        input_sizes: [u32; AXES],
-        output_sizes: [u32; AXES],
-        kernel: [u32; AXES],
-        stride: [u32; AXES],
-        dilation: [u32; AXES],
-        pad: [u32; AXES],
+        window: WindowNdParams,
         channels: u32,
         in_group: u32,
         shared_: u32,
@@ -88,12 +83,7 @@ pub fn emit(
     let invocations = to_u32(rows.saturating_mul(row4))?;
     let grid = folded_grid(u64::from(invocations.div_ceil(WIDTH)), at.capabilities().max_grid);
     let params = Params {
-        input_sizes: axes(&g.input, 1)?,
-        output_sizes: axes(&g.output, 1)?,
-        kernel: axes(&g.kernel, 1)?,
-        stride: axes(&g.stride, 1)?,
-        dilation: axes(&g.dilation, 1)?,
-        pad: axes(&g.begin, 0)?,
+        window: WindowNdParams::new(g)?,
         channels: to_u32(channels.count)?,
         in_group: to_u32(in_group)?,
         shared_: to_u32(shared)?,

@@ -44,9 +44,7 @@ pub struct Sampling {
 }
 
 const OF_FLOATS: &str = "\
-fn numbers(g: Stored4) -> vec4<f32> {
-    return vec4(lane_of(g, 0u), lane_of(g, 1u), lane_of(g, 2u), lane_of(g, 3u));
-}
+fn numbers(g: Stored4) -> vec4<f32> { return lanes4(g); }
 fn group_of(v: vec4<f32>) -> Stored4 { return pack4(v.x, v.y, v.z, v.w); }
 ";
 /// What is no float is moved alone.

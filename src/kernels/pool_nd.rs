@@ -2,7 +2,7 @@
 
 use super::Lowering;
 use super::block::parameters;
-use super::conv_nd::{AXES, axes};
+use super::window::{AXES, WindowNdParams, axes};
 use super::{Kernel, Prelude, folded_grid, to_u32};
 use crate::base::{Access, ElementFormat, Geometry, Layout, Pooling, Unsupported};
 
@@ -15,12 +15,7 @@ pub static POOL_ND: Kernel = Kernel {
 
 parameters! {
     struct Params {
-        input_sizes: [u32; AXES],
-        output_sizes: [u32; AXES],
-        kernel: [u32; AXES],
-        stride: [u32; AXES],
-        dilation: [u32; AXES],
-        pad: [u32; AXES],
+        window: WindowNdParams,
         limit: [u32; AXES],
         scale: [u32; AXES],
         c: u32,
@@ -115,12 +110,7 @@ pub fn emit(
         Pooling::Norm { p } => (2, 0, p),
     };
     let params = Params {
-        input_sizes: axes(&g.input, 1)?,
-        output_sizes: axes(&g.output, 1)?,
-        kernel: axes(&g.kernel, 1)?,
-        stride: axes(&g.stride, 1)?,
-        dilation: axes(&g.dilation, 1)?,
-        pad: axes(&g.begin, 0)?,
+        window: WindowNdParams::new(g)?,
         limit: axes(&limit, 1)?,
         scale: axes(&scale, 0)?,
         c: to_u32(input.shape[1])?,

@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 /// The library's declarations: (name, text), in the order of the files. `subgroups`: which of two ways sums
 /// over a group are made.
 pub(super) fn library(subgroups: bool) -> impl Iterator<Item = (&'static str, &'static str)> {
-    const FILES: [&str; 6] = [
+    const FILES: [&str; 7] = [
         include_str!("../../../shaders/lib/address.wgsl"),
         include_str!("../../../shaders/lib/math.wgsl"),
         include_str!("../../../shaders/lib/int64.wgsl"),
+        include_str!("../../../shaders/lib/lanes.wgsl"),
         include_str!("../../../shaders/lib/small_floats.wgsl"),
         include_str!("../../../shaders/lib/status.wgsl"),
         include_str!("../../../shaders/lib/window.wgsl"),
