@@ -36,9 +36,7 @@ impl Execution {
         self.plan = plan.clone();
         Ok(())
     }
-}
 
-impl Execution {
     /// Writes the constants that are others. The first time that one is, it gets a buffer that no other
     /// execution reads, and bind groups are made again.
     async fn adapt_constants(&mut self, plan: &Plan) -> Result<()> {

@@ -129,17 +129,22 @@ impl Constants {
 impl Resident {
     /// A constant of one execution alone, in a buffer of `bytes`, so that it may be written again.
     pub(super) async fn alone(device: &GpuDevice, constant: &Constant, bytes: u64) -> Result<Self> {
-        let packed = encode(&pack(constant)?, constant.layout, constant.storage)?;
-        let made = resident(device, &Constant { bytes, ..constant.clone() }, &packed).await;
+        let constant = Constant { bytes, ..constant.clone() };
+        let made = resident(device, &constant, &encoded(&constant)?).await;
         made.map_err(|error| error.at_tensor(&constant.label))
     }
 
     /// Writes another constant that the buffer holds, before what is submitted next.
     pub(super) async fn rewrite(&self, device: &GpuDevice, constant: &Constant) -> Result<()> {
-        let packed = encode(&pack(constant)?, constant.layout, constant.storage)?;
-        let write = || self.buffer.write(device, &packed);
+        let bytes = encoded(constant)?;
+        let write = || self.buffer.write(device, &bytes);
         device.scope(|| format!("the constant '{}'", line(&constant.label)), write).await?
     }
+}
+
+/// The bytes of a constant as its kernel reads it.
+fn encoded(constant: &Constant) -> Result<Vec<u8>> {
+    encode(&pack(constant)?, constant.layout, constant.storage)
 }
 
 /// The constant as its kernel reads it.

@@ -131,23 +131,27 @@ impl Session {
             let made = self.plan_of_sizes(wanted, sizes).ok().flatten()?;
             made.has_the_steps_of(plan).then_some(made)
         };
+        let grown = |by: usize| -> BTreeMap<&str, usize> {
+            now.iter().map(|(name, size)| (name.as_str(), size.0.saturating_add(by))).collect()
+        };
+        let most = now.values().map(|(size, most)| most.saturating_sub(*size)).min()?;
         let whole: BTreeMap<&str, usize> = now.iter().map(|(name, size)| (name.as_str(), size.1)).collect();
-        if let Some(base) = alike(&whole) {
+        if whole != grown(most)
+            && let Some(base) = alike(&whole)
+        {
             return Some(base);
         }
-        let grown = |by: usize| now.iter().map(|(name, size)| (name.as_str(), size.0 + by)).collect();
-        let mut beyond = now.values().map(|(size, most)| most.saturating_sub(*size)).min()?;
-        let mut largest = alike(&grown(beyond));
-        let mut within = 0;
-        while largest.is_none() && beyond - within > 1 {
-            let middle = within + (beyond - within) / 2;
-            match alike(&grown(middle)) {
-                Some(found) if beyond - middle <= 1 => largest = Some(found),
-                Some(_) => within = middle,
-                None => beyond = middle,
+        // How far sizes may grow at least, and how far is too far; the largest is tried first.
+        let (mut within, mut beyond, mut next) = (0, most.saturating_add(1), most);
+        let mut base = None;
+        while next > within {
+            match alike(&grown(next)) {
+                Some(found) => (within, base) = (next, Some(found)),
+                None => beyond = next,
             }
+            next = within + (beyond - within) / 2;
         }
-        largest.or_else(|| alike(&grown(within)))
+        Some(base.unwrap_or_else(|| plan.clone()))
     }
 
     /// The plan for these sizes of symbols, and everything else as wanted; `None` where it depends on
