@@ -76,6 +76,11 @@ impl Pointwise {
         self.steps.push(Step { row, args, to: None });
         Arg::Step(self.steps.len() - 1)
     }
+    /// Appends a cast and gives its argument form.
+    pub fn push_cast(&mut self, value: Arg, to: DType) -> Arg {
+        self.steps.push(Step { row: &table::CAST, args: vec![value], to: Some(to) });
+        Arg::Step(self.steps.len() - 1)
+    }
     /// What the expression's value is.
     pub fn result(&self) -> Arg {
         self.steps.len().checked_sub(1).map_or(Arg::Operand(0), Arg::Step)

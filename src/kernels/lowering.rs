@@ -5,7 +5,7 @@ use super::{Kernel, Packing, Prelude, Target};
 use crate::base::{
     Access, BufferId, Capabilities, ElementFormat, Fact, Layout, TileConfiguration, Unsupported, View,
 };
-use crate::tensor::{DType, Tensor};
+use crate::tensor::{DType, Tensor, cast};
 
 /// A buffer's contents, as a kernel that writes or reads them has to know them.
 #[derive(Debug, Clone, PartialEq)]
@@ -123,12 +123,23 @@ pub trait Lowering {
             Err(Unsupported::new(format!("{dtype} has no kernel here")))
         }
     }
+    /// The first of them, where there is one number to give.
+    fn int(&self, index: usize) -> Result<i64, Unsupported> {
+        let first = self.ints(index)?.first().copied();
+        first.ok_or_else(|| Unsupported::new(format!("input {index} has no number")))
+    }
+    /// The integers of an input that may be left out.
+    fn optional_ints(&self, index: usize) -> Result<Option<Vec<i64>>, Unsupported> {
+        if self.has_input(index) { self.ints(index).map(Some) } else { Ok(None) }
+    }
+    /// Whether elements of a type are float32 that this device holds as float16.
+    fn is_narrowed(&self, dtype: DType) -> Result<bool, Unsupported> {
+        Ok(dtype == DType::F32 && self.storage(dtype)? != ElementFormat::F32)
+    }
     /// Errors where an input of float32 is held as float16: sums that one kernel leaves to the next would be held
     /// to its range, which the result says nothing of.
     fn holds_sums(&self, index: usize) -> Result<(), Unsupported> {
-        let narrowed =
-            self.fact(index)?.dtype == DType::F32 && self.float_storage(index)? != ElementFormat::F32;
-        match narrowed {
+        match self.is_narrowed(self.fact(index)?.dtype)? {
             true => {
                 Err(Unsupported::new("sums between its kernels don't fit float16, which holds float32 here"))
             }
@@ -139,6 +150,21 @@ pub trait Lowering {
     fn input(&mut self, index: usize, layout: Layout) -> Result<View, Unsupported> {
         let view = self.view(index)?;
         self.in_layout(view, layout)
+    }
+    /// An input that may be left out, in a layout.
+    fn optional_input(&mut self, index: usize, layout: Layout) -> Result<Option<View>, Unsupported> {
+        if self.has_input(index) { self.input(index, layout).map(Some) } else { Ok(None) }
+    }
+    /// One number in every element of a shape.
+    fn filled(
+        &mut self,
+        label: &str,
+        value: &Tensor,
+        dtype: DType,
+        shape: &[usize],
+    ) -> Result<View, Unsupported> {
+        let value = cast(value, dtype, true).and_then(|value| value.reshape([1]))?;
+        Ok(self.table(label, value)?.broadcast(shape))
     }
     /// A view in another shape, made dense first where it has to be; `otherwise` says why not where even that
     /// has no such shape.

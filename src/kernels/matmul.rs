@@ -5,8 +5,10 @@ use super::block::parameters;
 use super::epilogue::{Epilogue, EpilogueParams, OutputStage, test_variants};
 use super::{Kernel, Prelude, Target, gemm, gemm_cooperative, gemv, to_u32, weights};
 use crate::base::{
-    BufferId, Capabilities, ElementFormat, Layout, TileConfiguration, Unsupported, View, bucket, candidates,
+    BufferId, Capabilities, ElementFormat, Fact, Layout, TileConfiguration, Unsupported, View, bucket,
+    candidates,
 };
+use crate::tensor::DType;
 
 pub static MATMUL: Kernel = Kernel {
     stem: "matmul",
@@ -129,6 +131,22 @@ fn variants() -> Vec<Prelude> {
         }
     }
     list
+}
+
+/// Emits a batch of products of `dtype` into a buffer of their own: `[batch…, m, n]` in rows of 4. See
+/// [`product`].
+pub fn computed(
+    at: &mut dyn Lowering,
+    dtype: DType,
+    operands: [View; 2],
+    batch: &[usize],
+    [m, n, k]: [usize; 3],
+) -> Result<View, Unsupported> {
+    let storage = at.storage(dtype)?;
+    let made = at.scratch(&Fact::new(dtype, [batch, &[m, n]].concat()), Layout::Rows4)?;
+    let stage = OutputStage::plain(Target::of(&made, Layout::Rows4)?)?;
+    product(at, storage, operands, batch, [m, n, k], 1.0, &stage)?;
+    Ok(made)
 }
 
 /// Emits `alpha · A · B` for each of `batch`, of views whose last two axes are rows and columns, `sizes` m, n

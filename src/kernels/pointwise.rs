@@ -215,6 +215,19 @@ pub fn computed(
     Ok((output, dtype))
 }
 
+/// Emits an expression over views into an output, in a layout.
+pub fn emit_output(
+    at: &mut dyn Lowering,
+    expression: &Pointwise,
+    given: &[(View, DType)],
+    index: usize,
+    layout: Layout,
+) -> Result<(), Unsupported> {
+    let fact = at.output_fact(index)?.clone();
+    let output = at.output(index, layout)?.buffer;
+    emit_into(at, expression, given, &fact.shape, (fact.dtype, layout), output)
+}
+
 /// Emits an expression over the node's inputs.
 pub fn emit(expression: &Pointwise, at: &mut dyn Lowering) -> Result<(), Unsupported> {
     let count = expression.operands;
@@ -240,10 +253,9 @@ pub fn emit_views(expression: &Pointwise, at: &mut dyn Lowering, views: &[View])
     } else {
         candidates.first().copied().unwrap_or(Layout::Dense)
     };
-    let output = at.output(0, layout)?;
     let typed = |(index, view): (usize, &View)| Ok((view.clone(), at.fact(index)?.dtype));
     let operands = views.iter().enumerate().map(typed).collect::<Result<Vec<_>, Unsupported>>()?;
-    emit_into(at, expression, &operands, &fact.shape, (fact.dtype, layout), output.buffer)
+    emit_output(at, expression, &operands, 0, layout)
 }
 
 /// Emits an expression over any views, each of elements of a type, into the whole of a buffer that holds

@@ -3,7 +3,7 @@
 use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, indices, to_u32};
-use crate::base::{Access, BufferId, Capabilities, ElementFormat, Unsupported, View};
+use crate::base::{Access, BufferId, Capabilities, ElementFormat, Fact, Layout, Unsupported, View};
 use crate::expression::{Pointwise, functions};
 use crate::tensor::DType;
 use std::fmt::Write;
@@ -42,6 +42,8 @@ parameters! {
 const WIDTH: usize = 256;
 /// The binding of the status.
 const STATUS: u32 = 7;
+/// Behind a bit for each of [`Given::rows`].
+const HAS_LENGTHS: u32 = 16;
 
 /// How a step's state is made of its gates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -264,7 +266,7 @@ pub fn emit(
         rows4: to_u32(rows4)?,
         part_step: to_u32(extents.part[0])?,
         part_batch: to_u32(extents.part[1])?,
-        given: bits | u32::from(given.lengths.is_some()) << 4,
+        given: bits | if given.lengths.is_some() { HAS_LENGTHS } else { 0 },
         all_step: to_u32(extents.all[0])?,
         all_batch: to_u32(extents.all[1])?,
         all_direction: to_u32(extents.all[2])?,
@@ -278,15 +280,11 @@ pub fn emit(
     };
     let index = given.lengths.as_ref().map_or(ElementFormat::I32, |lengths| lengths.1);
     let (nothing, no_length) = (at.dummy(storage)?, at.dummy(index)?);
-    let unwanted = || crate::base::Fact::new(DType::F32, vec![4]);
-    let all = match made.all {
-        Some(buffer) => buffer,
-        None => at.scratch(&unwanted(), crate::base::Layout::Dense)?.buffer,
+    let mut or_unwanted = |wanted: Option<BufferId>| match wanted {
+        Some(buffer) => Ok(buffer),
+        None => at.scratch(&Fact::new(DType::F32, [4]), Layout::Dense).map(|view| view.buffer),
     };
-    let memory = match made.memory {
-        Some(buffer) => buffer,
-        None => at.scratch(&unwanted(), crate::base::Layout::Dense)?.buffer,
-    };
+    let (all, memory) = (or_unwanted(made.all)?, or_unwanted(made.memory)?);
     let lengths = given.lengths.as_ref().map_or(no_length, |lengths| lengths.0.buffer);
     let bindings = [
         (given.part.buffer, Access::Read),

@@ -23,9 +23,9 @@ pub fn attention(b: &mut Body<'_>) -> Result<()> {
     b.only("smooth_softmax", 0)?;
     b.only("qk_output", 0)?;
     b.only("kv_cache_bit_width", 0)?;
-    for (name, without) in [("k_quant_type", "NONE"), ("v_quant_type", "NONE")] {
+    for name in ["k_quant_type", "v_quant_type"] {
         let found = b.text(name);
-        if !found.is_empty() && found != without {
+        if !found.is_empty() && found != "NONE" {
             return Err(Error::unsupported(format!("{name} = {found}")).remedy(UNOPTIMISED));
         }
     }

@@ -131,14 +131,10 @@ impl Loss {
             Reduction::Mean => Summed::Mean,
         };
         let labels = at.input(1, Layout::Dense)?;
-        let weights = if at.has_input(2) {
-            if at.fact(2)?.dtype != at.fact(0)?.dtype {
-                return Err(Unsupported::new("weights of another type than the scores"));
-            }
-            Some(at.input(2, Layout::Dense)?)
-        } else {
-            None
-        };
+        let weights = at.optional_input(2, Layout::Dense)?;
+        if weights.is_some() && at.fact(2)?.dtype != at.fact(0)?.dtype {
+            return Err(Unsupported::new("weights of another type than the scores"));
+        }
         let classes = logarithms.shape.get(1).copied().unwrap_or(0);
         let report = at.report(1, 1, vec![classes], false);
         let output = at.output(0, Layout::Dense)?;

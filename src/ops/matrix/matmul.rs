@@ -153,7 +153,7 @@ impl Lower for MatMul {
             }
         }
         let b = if s.batch.is_empty() { b.reshaped(&[s.k, s.n]).unwrap_or(b) } else { b };
-        let bias = if at.has_input(2) { Some(at.input(2, Layout::Dense)?.buffer) } else { None };
+        let bias = at.optional_input(2, Layout::Dense)?.map(|view| view.buffer);
         let residual =
             if self.epilogue.operands > 1 { Some(at.input(3, Layout::Rows4)?.buffer) } else { None };
         // A vector's result is a row or a column: the kernel writes rows padded to 4.

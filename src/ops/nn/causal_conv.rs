@@ -159,9 +159,8 @@ impl Lower for CausalConvWithState {
         let given = at.view(0)?;
         let input = at.in_layout(given.clone(), Layout::Rows4)?;
         let weights = at.input(1, Layout::Dense)?;
-        let mut optional =
-            |index: usize| at.has_input(index).then(|| at.input(index, Layout::Dense)).transpose();
-        let (bias, past) = (optional(2)?, optional(3)?.filter(|_| kept > 0));
+        let bias = at.optional_input(2, Layout::Dense)?;
+        let past = at.optional_input(3, Layout::Dense)?.filter(|_| kept > 0);
         let output = at.output(0, Layout::Rows4)?;
         let conv = CausalConv { input, output, weights, bias, past, silu: self.silu };
         emit(at, storage, &conv)?;
@@ -185,9 +184,8 @@ impl Lower for CausalConvWithState {
         let mut before = match conv.past {
             Some(past) => past,
             None => {
-                let zero =
-                    cast(&Tensor::scalar(0f32), fact.dtype, true).and_then(|zero| zero.reshape([1]))?;
-                at.table("no state", zero)?.broadcast(&[fact.shape[0], fact.shape[1], kept])
+                let shape = [fact.shape[0], fact.shape[1], kept];
+                at.filled("no state", &Tensor::scalar(0f32), fact.dtype, &shape)?
             }
         };
         before.offset = before.offset.wrapping_add_signed(mine as isize * before.strides[2]);

@@ -3,10 +3,8 @@
 //!
 //! Inputs: X `[n, c, d…]`, W `[m, c/groups, k…]`, B `[m]` optional; then the epilogue's operands.
 
-use super::window;
-use crate::base::{
-    Bound, BufferId, EvalPrecision, Fact, Geometry, Infer, Layout, Operands, Unsupported, View, Window,
-};
+use super::{conv_nd, window};
+use crate::base::{Bound, EvalPrecision, Fact, Geometry, Infer, Layout, Operands, Unsupported, View, Window};
 use crate::cpu_kernels::conv::{ImageConv, convolve, pack, pack_taps};
 use crate::cpu_kernels::depthwise::depthwise;
 use crate::cpu_kernels::depthwise_last;
@@ -15,10 +13,11 @@ use crate::cpu_kernels::gemm::{MatrixRef, gemm};
 use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
 use crate::expression::{Fused, Pointwise};
+use crate::kernels::conv_nd::Channels;
 use crate::kernels::epilogue::OutputStage;
-use crate::kernels::{Lowering, conv, conv_direct, conv_nd, conv_stem, matmul, pointwise, winograd};
+use crate::kernels::{Lowering, conv, conv_direct, conv_stem, matmul, winograd};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{ChannelsLast, EPILOGUE_OPERANDS, Engine, Lower, NodeView, OpDef, Operator};
+use crate::ops::{ChannelsLast, Engine, Lower, NodeView, OpDef, Operator};
 use crate::tensor::{DType, Real, Tensor, element_count, pool, zeros};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -123,15 +122,10 @@ impl Lower for Conv {
         let (x, w) = (at.fact(0)?.shape.clone(), at.fact(1)?.shape.clone());
         let geometry = self.geometry(&x, &w, None)?;
         let Some(g) = geometry.two() else {
-            let channels = conv_nd::Channels {
-                images: x[0],
-                input: x[1],
-                output: w[0],
-                groups: self.groups,
-                transposed: false,
-            };
-            let weights = self.weights_nd(at, 1)?;
-            return lower_nd(at, &geometry, channels, weights, &self.epilogue);
+            let channels =
+                Channels { images: x[0], input: x[1], output: w[0], groups: self.groups, transposed: false };
+            let weights = conv_nd::weights(at, 1)?;
+            return conv_nd::lower(at, &geometry, channels, weights, &self.epilogue);
         };
         let sizes = conv::ConvSizes {
             n: x[0],
@@ -147,7 +141,7 @@ impl Lower for Conv {
             dilation: [g.dilation[0], g.dilation[1]],
             groups: self.groups,
         };
-        let bias = if at.has_input(2) { Some(at.input(2, Layout::Dense)?.buffer) } else { None };
+        let bias = at.optional_input(2, Layout::Dense)?.map(|view| view.buffer);
         let residual =
             if self.epilogue.operands > 1 { Some(at.input(3, Layout::ChannelsLast4)?.buffer) } else { None };
         if at.constant(1).is_some() && conv_stem::supports(&sizes) {
@@ -201,43 +195,6 @@ impl Lower for Conv {
         }
         conv::emit(at, storage, &sizes, input, None, &stage)
     }
-}
-
-impl Conv {
-    /// Weights `[m, c, k…]` as the kernel for any number of axes reads them, for a tensor of any type.
-    pub fn weights_nd(&self, at: &mut dyn Lowering, index: usize) -> Result<BufferId, Unsupported> {
-        let w = at.view(index)?;
-        let order: Vec<usize> = (2..w.shape.len()).chain([1, 0]).collect();
-        Ok(at.in_layout(w.permuted(&order), Layout::Rows4)?.buffer)
-    }
-}
-
-/// Emits a convolution over three axes and more, of weights `[taps, input channels of a group, output
-/// channels]` in rows of 4: the sums with their bias, then whatever the epilogue is.
-pub fn lower_nd(
-    at: &mut dyn Lowering,
-    geometry: &Geometry,
-    channels: conv_nd::Channels,
-    weights: BufferId,
-    epilogue: &Pointwise,
-) -> Result<(), Unsupported> {
-    let storage = at.float_storage(0)?;
-    let bias = if at.has_input(2) { Some(at.input(2, Layout::Dense)?.buffer) } else { None };
-    let operands = [at.input(0, Layout::ChannelsLast4)?.buffer, weights];
-    let extras = conv_nd::Extras { bias, ..conv_nd::Extras::default() };
-    let (made, layout) = (at.output_fact(0)?.clone(), Layout::ChannelsLast4);
-    if epilogue.is_identity() {
-        let output = at.output(0, layout)?.buffer;
-        return conv_nd::emit(at, storage, geometry, channels, operands, extras, output);
-    }
-    let sums = at.scratch(&made, layout)?;
-    conv_nd::emit(at, storage, geometry, channels, operands, extras, sums.buffer)?;
-    let mut views = vec![(sums, made.dtype)];
-    for index in EPILOGUE_OPERANDS..EPILOGUE_OPERANDS + epilogue.operands - 1 {
-        views.push((at.view(index)?, at.fact(index)?.dtype));
-    }
-    let output = at.output(0, layout)?.buffer;
-    pointwise::emit_into(at, epilogue, &views, &made.shape, (made.dtype, layout), output)
 }
 
 impl Engine for Conv {

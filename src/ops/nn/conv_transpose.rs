@@ -4,16 +4,16 @@
 //! Inputs: X `[n, c, d…]`, W `[c, m/groups, k…]`, B `[m]` optional; then the epilogue's operands. Element `i`
 //! of X and tap `t` add to element `i·stride + t·dilation − begin` of the result.
 
-use super::conv::lower_nd;
-use super::window;
+use super::{conv_nd, window};
 use crate::base::{
     AutoPad, Bound, EvalPrecision, Fact, Geometry, Infer, Layout, Operands, Unsupported, Window,
 };
 use crate::cpu_kernels::gemm::{MatrixRef, gemm};
 use crate::error::{Error, Result};
 use crate::expression::Pointwise;
+use crate::kernels::conv_nd::Channels;
 use crate::kernels::epilogue::OutputStage;
-use crate::kernels::{Lowering, Packing, conv, conv_nd, conv_transpose};
+use crate::kernels::{Lowering, Packing, conv, conv_transpose};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::{DType, Real, Tensor, element_count, zeros};
@@ -213,7 +213,7 @@ impl Lower for ConvTranspose {
             dilation: [g.dilation[0], g.dilation[1]],
             groups: self.groups,
         };
-        let bias = if at.has_input(2) { Some(at.input(2, Layout::Dense)?.buffer) } else { None };
+        let bias = at.optional_input(2, Layout::Dense)?.map(|view| view.buffer);
         let residual =
             if self.epilogue.operands > 1 { Some(at.input(3, Layout::ChannelsLast4)?.buffer) } else { None };
         let input = at.input(0, Layout::ChannelsLast4)?.buffer;
@@ -237,7 +237,7 @@ impl ConvTranspose {
         [images, input, out_group]: [usize; 3],
     ) -> Result<(), Unsupported> {
         let output = out_group.saturating_mul(self.groups);
-        let channels = conv_nd::Channels { images, input, output, groups: self.groups, transposed: true };
+        let channels = Channels { images, input, output, groups: self.groups, transposed: true };
         // [groups, input channels of a group, its output channels, taps] to [taps, input channels, all output
         // channels].
         let taps: usize = geometry.kernel.iter().product();
@@ -253,7 +253,7 @@ impl ConvTranspose {
             let weights = weights.reshaped_or(&[taps, in_group, output], "weights")?;
             at.in_layout(weights, Layout::Rows4)?.buffer
         };
-        lower_nd(at, geometry, channels, weights, &self.epilogue)
+        conv_nd::lower(at, geometry, channels, weights, &self.epilogue)
     }
 
     /// One image and one group at a time: a GEMM makes every tap's products, which are added where they

@@ -5,6 +5,7 @@ pub mod batch_normalization;
 pub mod batch_training;
 pub mod causal_conv;
 pub mod conv;
+pub mod conv_nd;
 pub mod conv_transpose;
 pub mod flex_attention;
 pub mod global_pool;

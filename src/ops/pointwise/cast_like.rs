@@ -4,7 +4,7 @@
 
 use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::error::Result;
-use crate::expression::{Arg, Pointwise, Row, Step, table};
+use crate::expression::{Arg, Pointwise, Row, table};
 use crate::kernels::{Lowering, pointwise};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Lower, NodeView, OpDef, Operator};
@@ -145,15 +145,11 @@ fn beyond(to: DType) -> Option<Beyond> {
 /// A cast of what lies within, and what is beyond in its place.
 fn unsaturated(from: DType, to: DType, beyond: Beyond) -> Pointwise {
     let mut steps = Pointwise { operands: 1, steps: vec![] };
-    let cast = |steps: &mut Pointwise, x: Arg, to: DType| {
-        steps.steps.push(Step { row: &table::CAST, args: vec![x], to: Some(to) });
-        steps.result()
-    };
     let mut x = Arg::Operand(0);
     if !matches!(from, DType::F32 | DType::F16) {
-        x = cast(&mut steps, x, DType::F32);
+        x = steps.push_cast(x, DType::F32);
     }
-    let mut made = cast(&mut steps, x, to);
+    let mut made = steps.push_cast(x, to);
     let (above, below): (&'static Row, &'static Row) = if beyond.kept {
         (&table::GREATER, &table::LESS)
     } else {

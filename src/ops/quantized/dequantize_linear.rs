@@ -7,7 +7,7 @@
 use super::ends;
 use super::granularity::Granularity;
 use super::lower;
-use super::quantize_linear::{check_zero, push_cast};
+use super::quantize_linear::check_zero;
 use crate::base::{EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::cpu_kernels::panels::Packed;
 use crate::cpu_kernels::quantize::{self, Scales};
@@ -43,15 +43,15 @@ impl DequantizeLinear {
     fn formula(&self, scale: DType, zero: bool, to: DType) -> Pointwise {
         let mut e = Pointwise { operands: 2 + usize::from(zero), steps: vec![] };
         let wide = if scale == DType::F64 { DType::F64 } else { DType::F32 };
-        let mut value = push_cast(&mut e, Arg::Operand(0), wide);
+        let mut value = e.push_cast(Arg::Operand(0), wide);
         if zero {
-            let zero = push_cast(&mut e, Arg::Operand(2), wide);
+            let zero = e.push_cast(Arg::Operand(2), wide);
             value = e.push(&table::SUB, vec![value, zero]);
         }
-        let factor = if scale == wide { Arg::Operand(1) } else { push_cast(&mut e, Arg::Operand(1), wide) };
+        let factor = if scale == wide { Arg::Operand(1) } else { e.push_cast(Arg::Operand(1), wide) };
         value = e.push(&table::MUL, vec![value, factor]);
         if to != wide {
-            push_cast(&mut e, value, to);
+            e.push_cast(value, to);
         }
         e
     }

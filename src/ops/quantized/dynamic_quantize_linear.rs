@@ -1,8 +1,8 @@
 //! [DynamicQuantizeLinear](https://onnx.ai/onnx/operators/onnx__DynamicQuantizeLinear.html), version 11: x in
 //! uint8, with the scale and the zero point that its own range, 0 included, asks for.
 
-use super::quantize_linear::{push_cast, push_rounded};
-use crate::base::{EvalPrecision, Fact, Infer, Layout, Operands, Reduction, Unsupported};
+use super::quantize_linear::push_rounded;
+use crate::base::{EvalPrecision, Fact, Infer, Layout, Operands, Reduction, Unsupported, View};
 use crate::cpu_kernels::panels::Packed;
 use crate::cpu_kernels::quantize::{self, Scales};
 use crate::error::{Error, Result};
@@ -163,23 +163,19 @@ impl Lower for DynamicQuantizeLinear {
         let flat = at.reshaped(numbers, &[x.count()], "numbers")?;
         let high = reduce::reduced(at, Reduction::Max, fact.dtype, flat.clone(), &[0])?;
         let low = reduce::reduced(at, Reduction::Min, fact.dtype, flat, &[0])?;
-        let ends = [(high, fact.dtype), (low, fact.dtype)]
-            .map(|(view, dtype)| view.reshaped_or(&[], "an end").map(|view| (view, dtype)));
-        let [high, low] = ends;
-        let ends = [high?, low?];
+        let end = |view: View| Ok::<_, Unsupported>((view.reshaped_or(&[], "an end")?, fact.dtype));
+        let ends = [end(high)?, end(low)?];
         for index in 0..3 {
             if !at.has_output(index) {
                 continue;
             }
-            let made = at.output_fact(index)?.clone();
             let layout = if index == 0 { layout } else { Layout::Dense };
-            let output = at.output(index, layout)?.buffer;
             let (expression, operands) = match index {
                 0 => (quantized(), [&ends[..], &[(x.clone(), fact.dtype)]].concat()),
                 1 => (scale_of_ends().0, ends.to_vec()),
                 _ => (zero_of_ends().0, ends.to_vec()),
             };
-            pointwise::emit_into(at, &expression, &operands, &made.shape, (made.dtype, layout), output)?;
+            pointwise::emit_output(at, &expression, &operands, index, layout)?;
         }
         Ok(())
     }
@@ -218,7 +214,7 @@ fn zero_in_float() -> (Pointwise, [Arg; 2]) {
 /// The zero point in uint8.
 fn zero_of_ends() -> (Pointwise, Arg) {
     let (mut e, [zero, _]) = zero_in_float();
-    let zero = push_cast(&mut e, zero, DType::U8);
+    let zero = e.push_cast(zero, DType::U8);
     (e, zero)
 }
 
@@ -227,7 +223,7 @@ fn quantized() -> Pointwise {
     let (mut e, [zero, scale]) = zero_in_float();
     e.operands = 3;
     // NaN of an infinite range is 0.
-    let zero = push_cast(&mut e, zero, DType::U8);
+    let zero = e.push_cast(zero, DType::U8);
     let quotient = e.push(&table::DIV, vec![Arg::Operand(2), scale]);
     push_rounded(&mut e, quotient, Some(zero), DType::F32, DType::U8);
     e

@@ -10,6 +10,7 @@ use crate::kernels::matmul_integer::{self, Sizes, Zeros};
 use crate::kernels::{Lowering, conv_nd, pointwise};
 use crate::ops::matrix::matmul::shapes;
 use crate::ops::nn::conv::Conv;
+use crate::ops::nn::conv_nd::weights as conv_nd_weights;
 use crate::tensor::{DType, Tensor, cast};
 
 /// Emits output 0 as an expression of x, its scales and perhaps its zero points, inputs 0 to 2.
@@ -39,14 +40,12 @@ pub fn by_expression(
         let view = at.view(2)?;
         operands.push((spread(at, form, &shape, view)?, at.fact(2)?.dtype));
     }
-    let made = at.output_fact(0)?.clone();
-    let output = at.output(0, layout)?.buffer;
-    pointwise::emit_into(at, &expression, &operands, &made.shape, (made.dtype, layout), output)
+    pointwise::emit_output(at, &expression, &operands, 0, layout)
 }
 
 /// No precision rounds a scale: an error where the device would hold one of float32 as another number.
 fn keeps_precision(at: &dyn Lowering, index: usize) -> Result<(), Unsupported> {
-    if at.fact(index)?.dtype != DType::F32 || at.storage(DType::F32)? == ElementFormat::F32 {
+    if !at.is_narrowed(at.fact(index)?.dtype)? {
         return Ok(());
     }
     let held = |scale: &Tensor| -> crate::error::Result<bool> {
@@ -160,7 +159,7 @@ pub fn convolution(
         groups: conv.groups,
         transposed: false,
     };
-    let operands = [at.input(x[0], Layout::ChannelsLast4)?.buffer, conv.weights_nd(at, w[0])?];
+    let operands = [at.input(x[0], Layout::ChannelsLast4)?.buffer, conv_nd_weights(at, w[0])?];
     let dense = |at: &mut dyn Lowering, view: View| -> Result<BufferId, Unsupported> {
         Ok(at.in_layout(view, Layout::Dense)?.buffer)
     };
@@ -192,7 +191,7 @@ pub fn requantized(
     shapes: &[Vec<usize>; 3],
     zero: usize,
 ) -> Result<(), Unsupported> {
-    let made = at.output_fact(0)?.clone();
+    let made = at.output_fact(0)?.dtype;
     let (dtype, own) = (at.fact(scales[0])?.dtype, at.layout_of(&sums));
     let layout = if own == Layout::Rows4 { Layout::Dense } else { own };
     let known = scales.map(|index| at.constant(index).cloned());
@@ -205,11 +204,11 @@ pub fn requantized(
             let product =
                 both.eval(&[&wide(&a, &shapes[0])?, &wide(&b, &shapes[1])?], EvalPrecision::Declared)?;
             let factor = over.eval(&[&product, &wide(&y, &shapes[2])?], EvalPrecision::Declared)?;
-            let mut expression = requantize::by_factor(made.dtype);
+            let mut expression = requantize::by_factor(made);
             if factor.len() == 1 {
                 let number = factor.to_f64s()?;
                 expression.bind(1, number.first().copied().unwrap_or(1.0));
-            } else if at.storage(DType::F32)? == ElementFormat::F32 {
+            } else if !at.is_narrowed(DType::F32)? {
                 operands.push((at.table("a multiplier", factor)?, DType::F32));
             } else {
                 return Err(Unsupported::new("scales of float32 that are held as float16"));
@@ -222,11 +221,10 @@ pub fn requantized(
                 let view = at.view(index)?;
                 operands.push((at.reshaped(view, shape, "scales that lie apart")?, dtype));
             }
-            requantize::formula(dtype, made.dtype)
+            requantize::formula(dtype, made)
         }
     };
     let view = at.view(zero)?;
     operands.push((at.reshaped(view, &[], "a zero point")?, at.fact(zero)?.dtype));
-    let output = at.output(0, layout)?.buffer;
-    pointwise::emit_into(at, &expression, &operands, &made.shape, (made.dtype, layout), output)
+    pointwise::emit_output(at, &expression, &operands, 0, layout)
 }

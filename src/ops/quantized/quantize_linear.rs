@@ -12,7 +12,7 @@ use crate::base::{EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::cpu_kernels::panels::Packed;
 use crate::cpu_kernels::quantize::{self, Scales};
 use crate::error::{Error, Result};
-use crate::expression::{Arg, Pointwise, Step, table};
+use crate::expression::{Arg, Pointwise, table};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Engine, Lower, NodeView, OpDef, Operator, Spread};
@@ -46,19 +46,13 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     }))
 }
 
-/// Appends a cast to an expression.
-pub fn push_cast(e: &mut Pointwise, value: Arg, to: DType) -> Arg {
-    e.steps.push(Step { row: &table::CAST, args: vec![value], to: Some(to) });
-    Arg::Step(e.steps.len() - 1)
-}
-
 /// Appends what makes an integer type of a quotient: rounding, the zero point (an operand), the type's ends.
 /// `wide` is float32 or float64, for which whole numbers of 16 bits are exact.
 pub fn push_rounded(e: &mut Pointwise, quotient: Arg, zero: Option<Arg>, wide: DType, to: DType) {
     let mut value = e.push(&table::ROUND, vec![quotient]);
-    value = push_cast(e, value, wide);
+    value = e.push_cast(value, wide);
     if let Some(zero) = zero {
-        let zero = push_cast(e, zero, wide);
+        let zero = e.push_cast(zero, wide);
         value = e.push(&table::ADD, vec![value, zero]);
         // A whole number already: for the comparison, which counts what a sum may lose.
         value = e.push(&table::ROUND, vec![value]);
@@ -67,7 +61,7 @@ pub fn push_rounded(e: &mut Pointwise, quotient: Arg, zero: Option<Arg>, wide: D
         value = e.push(&table::MAX, vec![value, Arg::Const(low)]);
         value = e.push(&table::MIN, vec![value, Arg::Const(high)]);
     }
-    push_cast(e, value, to);
+    e.push_cast(value, to);
 }
 
 impl QuantizeLinear {
@@ -93,9 +87,9 @@ impl QuantizeLinear {
         let mut e = Pointwise { operands: 2 + usize::from(zero), steps: vec![] };
         let own = if scale.is_float() { scale } else { DType::F32 };
         let precision = if own == DType::F64 { own } else { self.precision.unwrap_or(own) };
-        let x = if x == precision { Arg::Operand(0) } else { push_cast(&mut e, Arg::Operand(0), precision) };
+        let x = if x == precision { Arg::Operand(0) } else { e.push_cast(Arg::Operand(0), precision) };
         let scale =
-            if scale == precision { Arg::Operand(1) } else { push_cast(&mut e, Arg::Operand(1), precision) };
+            if scale == precision { Arg::Operand(1) } else { e.push_cast(Arg::Operand(1), precision) };
         let mut quotient = e.push(&table::DIV, vec![x, scale]);
         let wide = if precision == DType::F64 { DType::F64 } else { DType::F32 };
         let zero = zero.then_some(Arg::Operand(2));
@@ -104,10 +98,10 @@ impl QuantizeLinear {
             return e;
         }
         if let Some(zero) = zero {
-            let (value, zero) = (push_cast(&mut e, quotient, wide), push_cast(&mut e, zero, wide));
+            let (value, zero) = (e.push_cast(quotient, wide), e.push_cast(zero, wide));
             quotient = e.push(&table::ADD, vec![value, zero]);
         }
-        push_cast(&mut e, quotient, to);
+        e.push_cast(quotient, to);
         e
     }
 

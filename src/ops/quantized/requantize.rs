@@ -1,7 +1,7 @@
 //! From the sums of quantised products to the quantised result, `saturate(round(sum · multiplier) + zero)`
 //! with the multiplier `a_scale · b_scale / y_scale`.
 
-use super::quantize_linear::{push_cast, push_rounded};
+use super::quantize_linear::push_rounded;
 use crate::base::Fact;
 use crate::error::{Error, Result};
 use crate::expression::{Arg, Pointwise, table};
@@ -12,10 +12,10 @@ use crate::tensor::DType;
 pub fn formula(scale: DType, to: DType) -> Pointwise {
     let mut e = Pointwise { operands: 5, steps: vec![] };
     let wide = if scale == DType::F64 { DType::F64 } else { DType::F32 };
-    let sum = push_cast(&mut e, Arg::Operand(0), wide);
+    let sum = e.push_cast(Arg::Operand(0), wide);
     let mut factors = [1, 2, 3].map(Arg::Operand);
     if scale != wide {
-        factors = factors.map(|factor| push_cast(&mut e, factor, wide));
+        factors = factors.map(|factor| e.push_cast(factor, wide));
     }
     let both = e.push(&table::MUL, vec![factors[0], factors[1]]);
     let multiplier = e.push(&table::DIV, vec![both, factors[2]]);
@@ -26,7 +26,7 @@ pub fn formula(scale: DType, to: DType) -> Pointwise {
 /// The same over the sums, the multiplier in float32, and y's zero point.
 pub fn by_factor(to: DType) -> Pointwise {
     let mut e = Pointwise { operands: 3, steps: vec![] };
-    let sum = push_cast(&mut e, Arg::Operand(0), DType::F32);
+    let sum = e.push_cast(Arg::Operand(0), DType::F32);
     push_result(&mut e, [sum, Arg::Operand(1), Arg::Operand(2)], DType::F32, to);
     e
 }
@@ -36,9 +36,9 @@ fn push_result(e: &mut Pointwise, [sum, multiplier, zero]: [Arg; 3], wide: DType
     if super::ends(to).is_some() {
         push_rounded(e, quotient, Some(zero), wide, to);
     } else {
-        let zero = push_cast(e, zero, wide);
+        let zero = e.push_cast(zero, wide);
         let value = e.push(&table::ADD, vec![quotient, zero]);
-        push_cast(e, value, to);
+        e.push_cast(value, to);
     }
 }
 

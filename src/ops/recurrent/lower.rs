@@ -4,10 +4,9 @@
 use super::sequence::Sequence;
 use super::sizes::Sizes;
 use super::{Cell, Recurrent};
-use crate::base::{Fact, Layout, Unsupported, View};
-use crate::kernels::epilogue::OutputStage;
+use crate::base::{BufferId, Fact, Layout, Unsupported, View};
 use crate::kernels::recurrent::{Direction, Extents, Form, Given, Made, emit};
-use crate::kernels::{Lowering, Target, matmul};
+use crate::kernels::{Lowering, matmul};
 use crate::ops::Lower;
 use crate::tensor::DType;
 
@@ -104,7 +103,6 @@ impl Recurrent {
     /// The products of all steps by all gates of all directions: a row for each step of each sequence, in the
     /// order of x.
     fn part(&self, at: &mut dyn Lowering, s: &Sizes, dtype: DType) -> Result<View, Unsupported> {
-        let storage = at.storage(dtype)?;
         let columns = s.directions.saturating_mul(self.cell.gates()).saturating_mul(s.hidden);
         let rows = s.steps.saturating_mul(s.batch);
         if rows == 0 {
@@ -113,10 +111,7 @@ impl Recurrent {
         let x = at.view(0)?;
         let x = at.reshaped(x, &[rows, s.input], "a sequence without elements")?;
         let weights = at.view(1)?.reshaped_or(&[columns, s.input], "weights")?.permuted(&[1, 0]);
-        let part = at.scratch(&Fact::new(dtype, vec![rows, columns]), Layout::Rows4)?;
-        let stage = OutputStage::plain(Target::of(&part, Layout::Rows4)?)?;
-        matmul::product(at, storage, [x, weights], &[], [rows, columns, s.input], 1.0, &stage)?;
-        Ok(part)
+        matmul::computed(at, dtype, [x, weights], &[], [rows, columns, s.input])
     }
 
     /// Biases, peepholes, first states and cells as rows of one buffer, with the row at which each begins.
@@ -125,7 +120,7 @@ impl Recurrent {
         at: &mut dyn Lowering,
         s: &Sizes,
         dtype: DType,
-    ) -> Result<(Option<crate::base::BufferId>, [Option<usize>; 4]), Unsupported> {
+    ) -> Result<(Option<BufferId>, [Option<usize>; 4]), Unsupported> {
         let states = s.batch.saturating_mul(s.directions);
         let counts = [
             (3, s.directions.saturating_mul(2 * self.cell.gates())),

@@ -89,7 +89,7 @@ impl Operator for Reduce {
 impl Lower for Reduce {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let rank = at.fact(0)?.rank();
-        let given = if at.has_input(1) { Some(at.ints(1)?) } else { None };
+        let given = at.optional_ints(1)?;
         let axes = self.axes(given, rank)?;
         if axes.is_empty()
             && self.noop_with_empty_axes

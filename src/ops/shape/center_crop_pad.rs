@@ -10,7 +10,7 @@ use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Lower, NodeView, OpDef, Operator, single};
 use crate::tensor::index::{axes, strides};
-use crate::tensor::{DType, Tensor, cast};
+use crate::tensor::{DType, Tensor};
 use std::sync::Arc;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "CenterCropPad", since: 18, parse, cases: CASES };
@@ -102,8 +102,7 @@ impl Lower for CenterCropPad {
         }
         // A padded layout, so that no two rows of the part share a group of 4.
         let output = at.output(0, Layout::Rows4)?;
-        let zero = cast(&Tensor::scalar(0f32), fact.dtype, true).and_then(|zero| zero.reshape([1]))?;
-        let fill = at.table("padding", zero)?.broadcast(&fact.shape);
+        let fill = at.filled("padding", &Tensor::scalar(0f32), fact.dtype, &fact.shape)?;
         at.copy(&fill, &output)?;
         let mut to = output;
         for (begin, stride) in begins.into_iter().zip(to.strides.clone()) {

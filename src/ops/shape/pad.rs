@@ -231,7 +231,7 @@ impl Lower for Pad {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let view = at.view(0)?;
         let pads = at.ints(1)?;
-        let given = if at.has_input(3) { Some(at.ints(3)?) } else { None };
+        let given = at.optional_ints(3)?;
         let edges = edges(&view.shape, &pads, given)?;
         let fact = at.output_fact(0)?.clone();
         if fact.shape == view.shape && pads.iter().all(|&pad| pad == 0) {
@@ -259,8 +259,7 @@ impl Lower for Pad {
             } else {
                 Tensor::scalar(0f32)
             };
-            let value = cast(&value, fact.dtype, true).and_then(|value| value.reshape([1]))?;
-            let fill = at.table("padding", value)?.broadcast(&fact.shape);
+            let fill = at.filled("padding", &value, fact.dtype, &fact.shape)?;
             at.copy(&fill, &output)?;
         }
         for index in 0..boxes {

@@ -138,10 +138,8 @@ impl Operator for Slice {
 impl Lower for Slice {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let mut view = at.view(0)?;
-        let list =
-            |at: &dyn Lowering, index| if at.has_input(index) { at.ints(index).map(Some) } else { Ok(None) };
-        let (starts, ends, given, steps) = (at.ints(1)?, at.ints(2)?, list(at, 3)?, list(at, 4)?);
-        let ranges = ranges(&view.shape, &starts, &ends, given, steps)?;
+        let (given, steps) = (at.optional_ints(3)?, at.optional_ints(4)?);
+        let ranges = ranges(&view.shape, &at.ints(1)?, &at.ints(2)?, given, steps)?;
         for range in &ranges {
             view.offset = (view.offset as isize + range.first as isize * view.strides[range.axis]) as usize;
             view.strides[range.axis] *= range.step as isize;

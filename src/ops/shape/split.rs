@@ -112,7 +112,7 @@ impl Operator for Split {
 impl Lower for Split {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let view = at.view(0)?;
-        let given = if at.has_input(1) { Some(at.ints(1)?) } else { None };
+        let given = at.optional_ints(1)?;
         let (axis, sizes) = self.sizes(&view.shape, given)?;
         let mut start = 0isize;
         for (k, size) in sizes.into_iter().enumerate() {

@@ -197,10 +197,9 @@ impl Lower for TensorScatter {
         let sources = [(&update, dtype), (&indices, index_type)];
         gathered(at, sources[0], sources[1], &addressing, false, report, moved.clone())?;
         let whether = View { shape: cache.shape.clone(), strides: spread(&whether), ..whether };
-        let output = at.output(0, Layout::Dense)?;
         let operands = [(whether, truth), (moved, dtype), (cache.clone(), dtype)];
         let choice = Pointwise::of(&table::WHERE, 3, &[]);
-        pointwise::emit_into(at, &choice, &operands, &cache.shape, (dtype, Layout::Dense), output.buffer)
+        pointwise::emit_output(at, &choice, &operands, 0, Layout::Dense)
     }
 }
 

@@ -74,7 +74,7 @@ impl Operator for Trilu {
 
 impl Lower for Trilu {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
-        let given = if at.has_input(1) { Some(at.ints(1)?) } else { None };
+        let given = at.optional_ints(1)?;
         let k = diagonal(given.as_deref())?;
         crate::kernels::trilu::emit(at, self.upper, k)
     }

@@ -176,16 +176,8 @@ impl Operator for Dft {
 
 impl Lower for Dft {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
-        let storage = at.float_storage(0)?;
-        let number = |index: usize| -> Result<Option<i64>, Unsupported> {
-            if !at.has_input(index) {
-                return Ok(None);
-            }
-            at.ints(index)?
-                .first()
-                .map(|&number| Some(number))
-                .ok_or_else(|| Unsupported::new("a length or an axis without a number"))
-        };
+        at.float_storage(0)?;
+        let number = |index: usize| at.has_input(index).then(|| at.int(index)).transpose();
         let (mut x, dtype) = (at.fact(0)?.shape.clone(), at.fact(0)?.dtype);
         let plan = self.plan(&x, number(1)?, number(2)?)?;
         let transform = self.matrix(&plan);
@@ -204,7 +196,7 @@ impl Lower for Dft {
         let rows = lines.count() / read;
         let lines = lines.permuted(&order);
         let lines = at.reshaped(lines, &[rows, read], "lines of no elements")?;
-        let made = transform.product(at, (dtype, storage), lines, matrix)?;
+        let made = transform.product(at, dtype, lines, matrix)?;
         let shape: Vec<usize> = order.iter().map(|&axis| plan.shape[axis]).collect();
         let made = made.reshaped_or(&shape, "a transform")?;
         let back: Vec<usize> =

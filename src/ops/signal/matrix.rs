@@ -4,11 +4,9 @@
 //! is. It grows with the square of the length: [`MOST`] elements bound it.
 
 use super::fourier::Complex;
-use crate::base::{ElementFormat, Fact, Layout, Unsupported, View};
+use crate::base::{Unsupported, View};
 use crate::error::Result;
-use crate::expression::Pointwise;
-use crate::kernels::epilogue::OutputStage;
-use crate::kernels::{Lowering, Target, matmul};
+use crate::kernels::{Lowering, matmul};
 use crate::tensor::{DType, Tensor, allocate, cast};
 use std::f64::consts::PI;
 
@@ -121,17 +119,13 @@ impl Transform {
     pub fn product(
         &self,
         at: &mut dyn Lowering,
-        (dtype, storage): (DType, ElementFormat),
+        dtype: DType,
         lines: View,
         matrix: View,
     ) -> Result<View, Unsupported> {
         let [read, made] = self.sizes();
         let rows = lines.shape[0];
-        let result = at.scratch(&Fact::new(dtype, [rows, made]), Layout::Rows4)?;
-        let target = Target::of(&result, Layout::Rows4)?;
-        let stage = OutputStage::new(&Pointwise::identity(), dtype, None, None, target)?;
-        matmul::product(at, storage, [lines, matrix], &[], [rows, made, read], 1.0, &stage)?;
-        Ok(result)
+        matmul::computed(at, dtype, [lines, matrix], &[], [rows, made, read])
     }
 }
 

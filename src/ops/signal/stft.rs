@@ -141,15 +141,9 @@ impl Operator for Stft {
 
 impl Lower for Stft {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
-        let storage = at.float_storage(0)?;
-        let number = |index: usize| -> Result<i64, Unsupported> {
-            at.ints(index)?
-                .first()
-                .copied()
-                .ok_or_else(|| Unsupported::new("a step or a length without a number"))
-        };
-        let step = number(1)?;
-        let given = if at.has_input(3) { Some(number(3)?) } else { None };
+        at.float_storage(0)?;
+        let step = at.int(1)?;
+        let given = at.has_input(3).then(|| at.int(3)).transpose()?;
         let dtype = at.fact(0)?.dtype;
         let window = if at.has_input(2) { Some(at.view(2)?) } else { None };
         let x = at.view(0)?;
@@ -184,7 +178,7 @@ impl Lower for Stft {
             ..x
         };
         let lines = at.reshaped(lines, &[signals * frames, read], "frames of no elements")?;
-        let result = transform.product(at, (dtype, storage), lines, matrix)?;
+        let result = transform.product(at, dtype, lines, matrix)?;
         let result = result.reshaped_or(&[signals, frames, made, 2], "a transform")?;
         let result = at.in_layout(result, Layout::Dense)?;
         at.alias(0, result);

@@ -11,7 +11,7 @@ pub mod momentum;
 use super::single;
 use crate::base::{Fact, Layout, Operands, Unsupported};
 use crate::error::{Error, Result};
-use crate::expression::{Arg, Pointwise, Step, table};
+use crate::expression::{Arg, Pointwise, table};
 use crate::kernels::{Lowering, pointwise};
 use crate::ops::{NodeView, Spread};
 use crate::tensor::{DType, Tensor, allocate, cast};
@@ -112,8 +112,7 @@ fn begin(kept: usize, norm: f64) -> (Pointwise, Arg) {
 /// The number of steps before, at least 1 where `counted`, in float32.
 fn before(steps: &mut Pointwise, counted: bool) -> Arg {
     let whole = if counted { steps.push(&table::MAX, vec![BEFORE, Arg::Const(1.0)]) } else { BEFORE };
-    steps.steps.push(Step { row: &table::CAST, args: vec![whole], to: Some(DType::F32) });
-    steps.result()
+    steps.push_cast(whole, DType::F32)
 }
 
 /// The inputs of a formula, for output `output` of so many.
@@ -153,10 +152,7 @@ fn lower<M: Method>(method: &M, at: &mut dyn Lowering) -> Result<(), Unsupported
                 if index < 2 { view.reshaped_or(&[], "a learning rate or a number of steps")? } else { view };
             given.push((view, dtype));
         }
-        let fact = at.output_fact(output)?.clone();
-        let to = at.output(output, Layout::Dense)?;
-        let formula = method.formula(output / count);
-        pointwise::emit_into(at, &formula, &given, &fact.shape, (fact.dtype, Layout::Dense), to.buffer)?;
+        pointwise::emit_output(at, &method.formula(output / count), &given, output, Layout::Dense)?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 
 use crate::base::{EvalPrecision, Fact, Infer, Layout, Operands, Unsupported, View};
 use crate::error::{Error, Result};
-use crate::expression::{Arg, Pointwise, Step, table};
+use crate::expression::{Arg, Pointwise, table};
 use crate::kernels::{Lowering, pointwise};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Lower, NodeView, OpDef, Operator, Spread, single};
@@ -118,11 +118,8 @@ impl AffineGrid {
         let mut sum = None;
         for axis in 0..rank {
             let size = shape[rank - axis];
-            let place =
-                Step { row: &table::CAST, args: vec![Arg::Operand(rank + 1 + axis)], to: Some(DType::F32) };
-            steps.steps.push(place);
-            let twice = vec![steps.result(), Arg::Const(2.0)];
-            let mut at = steps.push(&table::MUL, twice);
+            let place = steps.push_cast(Arg::Operand(rank + 1 + axis), DType::F32);
+            let mut at = steps.push(&table::MUL, vec![place, Arg::Const(2.0)]);
             if !self.align_corners {
                 at = steps.push(&table::ADD, vec![at, Arg::Const(1.0)]);
             }
@@ -155,9 +152,7 @@ impl Lower for AffineGrid {
         for from_last in 0..rank {
             operands.push((at.table("places", places(&fact.shape, from_last)?)?, DType::I32));
         }
-        let output = at.output(0, Layout::Dense)?;
-        let to = (fact.dtype, Layout::Dense);
-        pointwise::emit_into(at, &self.map(&fact.shape), &operands, &fact.shape, to, output.buffer)
+        pointwise::emit_output(at, &self.map(&fact.shape), &operands, 0, Layout::Dense)
     }
 }
 

@@ -6,17 +6,15 @@
 //! it is 0.
 
 use crate::base::{
-    AutoPad, Bound, ElementFormat, EvalPrecision, Fact, Geometry, Infer, Layout, Operands, Terms,
-    Unsupported, Window,
+    AutoPad, Bound, EvalPrecision, Fact, Geometry, Infer, Layout, Operands, Terms, Unsupported, Window,
 };
 use crate::error::{Error, Result};
 use crate::expression::{Pointwise, table};
-use crate::kernels::epilogue::OutputStage;
-use crate::kernels::{Lowering, Target, deform_columns, matmul, pointwise};
+use crate::kernels::{Lowering, deform_columns, matmul, pointwise};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Lower, NodeView, OpDef, Operator, single};
 use crate::tensor::index::strides;
-use crate::tensor::{DType, Tensor, cast, element_count, zeros};
+use crate::tensor::{Tensor, cast, element_count, zeros};
 use std::sync::Arc;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "DeformConv", since: 19, parse, cases: CASES };
@@ -198,7 +196,7 @@ impl Lower for DeformConv {
             self.sizes(std::array::from_fn(shape))?
         };
         // Where a tap lies keeps its precision.
-        if at.fact(2)?.dtype == DType::F32 && storage != ElementFormat::F32 {
+        if at.is_narrowed(at.fact(2)?.dtype)? {
             return Err(Unsupported::new("offsets of float32 that are held as float16"));
         }
         let made = at.output_fact(0)?.clone();
@@ -209,7 +207,7 @@ impl Lower for DeformConv {
         }
         let dense = |at: &mut dyn Lowering, index| at.input(index, Layout::Dense).map(|view| view.buffer);
         let operands = [dense(at, 0)?, dense(at, 2)?];
-        let mask = if at.has_input(4) { Some(dense(at, 4)?) } else { None };
+        let mask = at.optional_input(4, Layout::Dense)?.map(|view| view.buffer);
         let columns = at.scratch(&Fact::new(made.dtype, vec![rows, self.group, terms]), Layout::Rows4)?;
         let channels = deform_columns::Channels {
             images: s.images,
@@ -221,10 +219,8 @@ impl Lower for DeformConv {
 
         let weights = at.view(1)?;
         let weights = at.reshaped(weights, &[self.group, outside, terms], "weights")?.permuted(&[0, 2, 1]);
-        let sums = at.scratch(&Fact::new(made.dtype, vec![self.group, rows, outside]), Layout::Rows4)?;
-        let stage = OutputStage::plain(Target::of(&sums, Layout::Rows4)?)?;
         let factors = [columns.permuted(&[1, 0, 2]), weights];
-        matmul::product(at, storage, factors, &[self.group], [rows, outside, terms], 1.0, &stage)?;
+        let sums = matmul::computed(at, made.dtype, factors, &[self.group], [rows, outside, terms])?;
 
         let split = [self.group, s.images, s.places, outside];
         let view = sums.reshaped_or(&split, "sums")?.permuted(&[1, 0, 3, 2]);
@@ -237,9 +233,7 @@ impl Lower for DeformConv {
         along[0] = s.outputs;
         let bias = at.view(3)?;
         let operands = [(view, made.dtype), (at.reshaped(bias, &along, "a bias")?, made.dtype)];
-        let output = at.output(0, Layout::Dense)?.buffer;
-        let add = Pointwise::of(&table::ADD, 2, &[]);
-        pointwise::emit_into(at, &add, &operands, &made.shape, (made.dtype, Layout::Dense), output)
+        pointwise::emit_output(at, &Pointwise::of(&table::ADD, 2, &[]), &operands, 0, Layout::Dense)
     }
 }
 

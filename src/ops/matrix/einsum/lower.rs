@@ -4,10 +4,9 @@
 //! a matrix product.
 
 use super::{Einsum, Resolved};
-use crate::base::{ElementFormat, Fact, Layout, Reduction, Unsupported, View};
+use crate::base::{ElementFormat, Layout, Reduction, Unsupported, View};
 use crate::expression::{Pointwise, table};
-use crate::kernels::epilogue::OutputStage;
-use crate::kernels::{Lowering, Target, matmul, pointwise, reduce};
+use crate::kernels::{Lowering, matmul, pointwise, reduce};
 use crate::ops::Lower;
 use crate::tensor::DType;
 
@@ -71,11 +70,7 @@ impl Contraction<'_> {
         let outer = sizes(&batch);
         let left = self.at.reshaped(left, &[&outer[..], &[m, k]].concat(), "a factor of no elements")?;
         let right = self.at.reshaped(right, &[&outer[..], &[k, n]].concat(), "a factor of no elements")?;
-        let fact = Fact::new(self.dtype, [&outer[..], &[m, n]].concat());
-        let made = self.at.scratch(&fact, Layout::Rows4)?;
-        let target = Target::of(&made, Layout::Rows4)?;
-        let stage = OutputStage::new(&Pointwise::identity(), self.dtype, None, None, target)?;
-        matmul::product(self.at, self.storage, [left, right], &outer, [m, n, k], 1.0, &stage)?;
+        let made = matmul::computed(self.at, self.dtype, [left, right], &outer, [m, n, k])?;
         // Back to the order of the indices.
         let order = [&batch[..], &rows, &columns].concat();
         let made = made.reshaped_or(&sizes(&order), "a product")?;

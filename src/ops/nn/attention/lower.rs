@@ -98,7 +98,7 @@ pub(super) fn lower(at: &mut dyn Lowering, op: &Attention) -> Result<(), Unsuppo
     if at.has_output(3) {
         scores::give_out(at, op, &sizes, [&q, &k], mask.as_ref())?;
     }
-    let lengths = if at.has_input(LENGTHS) { Some(at.input(LENGTHS, Layout::Dense)?.buffer) } else { None };
+    let lengths = at.optional_input(LENGTHS, Layout::Dense)?.map(|view| view.buffer);
 
     // Y is written row by row where its reader wants it.
     let order = if sizes.flat { [0, 2, 1, 3] } else { op.order };

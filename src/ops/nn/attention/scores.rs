@@ -2,7 +2,7 @@
 //! masked, as weights.
 
 use super::{Attention, AttentionSizes, LENGTHS, Reach, Scores};
-use crate::base::{Layout, Reduction, Unsupported, View};
+use crate::base::{Fact, Layout, Reduction, Unsupported, View};
 use crate::expression::{Arg, Pointwise, table};
 use crate::kernels::epilogue::OutputStage;
 use crate::kernels::{Lowering, Target, matmul, pointwise, reduce, softmax};
@@ -74,12 +74,11 @@ pub(super) fn give_out(
         }
     }
     e.operands = operands.len();
-    let form = (made.dtype, Layout::Rows4);
     if last != Scores::Weights {
-        let output = at.output(3, Layout::Rows4)?.buffer;
-        return pointwise::emit_into(at, &e, &operands, &made.shape, form, output);
+        return pointwise::emit_output(at, &e, &operands, 3, Layout::Rows4);
     }
     let masked = at.scratch(&made, Layout::Rows4)?;
+    let form = (made.dtype, Layout::Rows4);
     pointwise::emit_into(at, &e, &operands, &made.shape, form, masked.buffer)?;
     let storage = at.float_storage(0)?;
     if !op.zero_unseen {
@@ -94,9 +93,7 @@ pub(super) fn give_out(
     let nothing = e.push(&table::EQUAL, vec![Arg::Operand(1), UNSEEN]);
     let something = e.push(&table::NOT, vec![nothing]);
     e.push(&table::WHERE, vec![something, Arg::Operand(0), Arg::Const(0.0)]);
-    let output = at.output(3, Layout::Rows4)?.buffer;
-    let operands = [(weights, made.dtype), (high, made.dtype)];
-    pointwise::emit_into(at, &e, &operands, &made.shape, form, output)
+    pointwise::emit_output(at, &e, &[(weights, made.dtype), (high, made.dtype)], 3, Layout::Rows4)
 }
 
 /// Emits the products of queries and keys, scaled; heads of Q that share one of K go by it.
@@ -142,7 +139,7 @@ fn widened(
     if let Some(keys) = shape.last_mut() {
         *keys = all;
     }
-    let wide = at.scratch(&crate::base::Fact::new(dtype, shape), Layout::Rows4)?;
+    let wide = at.scratch(&Fact::new(dtype, shape), Layout::Rows4)?;
     if own > 0 {
         at.copy(view, &View { shape: view.shape.clone(), ..wide.clone() })?;
     }

@@ -29,8 +29,7 @@ impl Lower for LinearAttention {
         }
         let mut input = |index: usize| at.input(index, Layout::Dense);
         let (queries, keys, values) = (input(0)?, input(1)?, input(2)?);
-        let mut optional =
-            |index: usize| at.has_input(index).then(|| at.input(index, Layout::Dense)).transpose();
+        let mut optional = |index: usize| at.optional_input(index, Layout::Dense);
         let (past, decay, rate) = (optional(3)?, optional(4)?, optional(5)?);
         let made = Fact::new(fact.dtype, [batch, rows, self.heads, value_depth]);
         let output = at.scratch(&made, Layout::Rows4)?;
