@@ -4,6 +4,7 @@ mod bindings;
 mod builder;
 mod capacity;
 mod control_flow;
+mod parts;
 mod plans;
 mod runs;
 mod segments;
@@ -12,6 +13,7 @@ mod values;
 pub use crate::compiled::Written;
 pub use bindings::{AnyTensor, Bindings};
 pub use builder::{SessionBuilder, Stages};
+pub(crate) use parts::{Between, HostValues, LookAtParts};
 pub use runs::{Prepared, WarmUpTimes};
 
 use self::control_flow::Control;

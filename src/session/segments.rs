@@ -20,15 +20,15 @@ pub(super) struct Segments {
     /// What the first part makes for the others.
     handed_on: Vec<ValueId>,
     /// The nodes whose results' shapes only a run can know, and those with graphs that run apart.
-    cut: Vec<Cut>,
+    pub(super) cut: Vec<Cut>,
     /// The rest, and its plans for the shapes that came out so far.
-    rest: Graph,
-    plans: PlanCache,
+    pub(super) rest: Graph,
+    pub(super) plans: PlanCache,
 }
 
 /// A node between parts.
-struct Cut {
-    node: Node,
+pub(super) struct Cut {
+    pub(super) node: Node,
     /// What runs its graphs on the device; `None` where it runs on the CPU.
     control: Option<Arc<Control>>,
     /// Why it runs on the CPU, where it does.
@@ -37,7 +37,7 @@ struct Cut {
 
 impl Cut {
     /// Why it runs on the CPU, as far as is known.
-    fn on_cpu(&self) -> Option<&str> {
+    pub(super) fn on_cpu(&self) -> Option<&str> {
         self.control.as_ref().map_or(Some(&*self.reason), |control| control.on_cpu.get().map(|why| &**why))
     }
     /// Whether the host reads this input.
@@ -150,7 +150,10 @@ impl Session {
             values.extend(segments.handed_on.iter().copied().zip(made));
         }
         for cut in &segments.cut {
-            let made = self.run_cut(cut, rest, &values).map_err(|error| rest.error_at(&cut.node, error))?;
+            let input = |id: &Option<ValueId>| id.map(|id| value_of(rest, &values, id)).transpose();
+            let inputs = cut.node.inputs.iter().map(input).collect::<Result<Vec<_>>>();
+            let made = inputs.and_then(|inputs| self.run_cut(cut, inputs));
+            let made = made.map_err(|error| rest.error_at(&cut.node, error))?;
             values.extend(cut.node.outputs.iter().zip(made).filter_map(|(id, value)| Some(((*id)?, value))));
         }
         let mut given = HashMap::new();
@@ -172,26 +175,17 @@ impl Session {
     }
 
     /// Runs a node between parts.
-    fn run_cut(
-        &self,
-        cut: &Cut,
-        graph: &Graph,
-        values: &HashMap<ValueId, AnyTensor>,
-    ) -> Result<Vec<AnyTensor>> {
+    pub(super) fn run_cut(&self, cut: &Cut, inputs: Vec<Option<AnyTensor>>) -> Result<Vec<AnyTensor>> {
         if let Some(control) = &cut.control {
-            let input = |id: &Option<ValueId>| id.map(|id| value_of(graph, values, id)).transpose();
-            let inputs = cut.node.inputs.iter().map(input).collect::<Result<Vec<_>>>()?;
             if let Some(made) = self.run_control(control, &inputs)? {
                 return Ok(made);
             }
             if self.options.strict {
-                let why = cut.on_cpu().unwrap_or_default();
-                return Err(would_fall_back(why));
+                return Err(would_fall_back(cut.on_cpu().unwrap_or_default()));
             }
         }
-        let operand =
-            |id: &Option<ValueId>| id.map(|id| value_of(graph, values, id)?.into_tensor()).transpose();
-        let operands = cut.node.inputs.iter().map(operand).collect::<Result<Vec<_>>>()?;
+        let operands = inputs.into_iter().map(|value| value.map(AnyTensor::into_tensor).transpose());
+        let operands = operands.collect::<Result<Vec<_>>>()?;
         let operands: Vec<Option<&Tensor>> = operands.iter().map(Option::as_ref).collect();
         let made = cpu::eval_step(&*cut.node.op, &operands, mode_of(self.precision()))?;
         Ok(made.into_iter().map(AnyTensor::from).collect())
@@ -203,7 +197,11 @@ fn missing(graph: &Graph, id: ValueId) -> Error {
 }
 
 /// A value, where it lies.
-fn value_of(graph: &Graph, values: &HashMap<ValueId, AnyTensor>, id: ValueId) -> Result<AnyTensor> {
+pub(super) fn value_of(
+    graph: &Graph,
+    values: &HashMap<ValueId, AnyTensor>,
+    id: ValueId,
+) -> Result<AnyTensor> {
     match (values.get(&id), graph.constant(id)) {
         (Some(value), _) => Ok(value.clone()),
         (None, Some(constant)) => Ok(constant.clone().into()),
