@@ -341,7 +341,27 @@ def gqa():
     m.save([2, new, 16], [2, new + 2, heads * depth], [2, new, 16], own=True, others=["keys", "next_keys", "next_values", "long_keys", "long_values"])
 
 
+def in_parts():
+    """A product, a Loop that multiplies its state three times, a Compress whose result's size the data decide, and a product behind it."""
+    m = Model("in_parts", 11)
+    weight = m.constant("weight", m.noise(8, 8, scale=0.4))
+    x = m.node("MatMul", "before", "input", weight)
+    info = helper.make_tensor_value_info
+    state = lambda name: info(name, TensorProto.FLOAT, [160, 8])
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["on"], ["goes_on"]), helper.make_node("MatMul", ["state", "weight"], ["product"], name="turned"), helper.make_node("Tanh", ["product"], ["next"])],
+        "body",
+        [info("turn", TensorProto.INT64, []), info("on", TensorProto.BOOL, []), state("state")],
+        [info("goes_on", TensorProto.BOOL, []), state("next")],
+    )
+    x = m.node("Loop", "turns", m.constant("trips", np.array(3)), "", x, body=body)
+    sums = m.node("ReduceSum", "sums", x, m.constant("last", np.array([1])), keepdims=0)
+    kept = m.node("Compress", "kept", x, m.node("Greater", "large", sums, m.constant("zero", np.float32(0))), axis=0)
+    m.node("MatMul", "after", kept, weight, outputs=["output"])
+    m.save([160, 8], ["kept", 8], [160, 8])
+
+
 if __name__ == "__main__":
-    for build in [conv_odd, mlp, branches, cpu_step, decoder, joined, heads, contrib, quantized, nbits, gqa]:
+    for build in [conv_odd, mlp, branches, cpu_step, decoder, joined, heads, contrib, quantized, nbits, gqa, in_parts]:
         build()
         print(build.__name__, (HERE / build.__name__ / "model.onnx").stat().st_size, "bytes")

@@ -17,6 +17,7 @@ use sardonyx::bench::{
 };
 use sardonyx::error::{Error, Result};
 use sardonyx::graph::ValueId;
+use sardonyx::plan::Plan;
 use sardonyx::session::{Prepared, Session};
 use sardonyx::{DType, Tensor};
 use serde::Serialize;
@@ -248,7 +249,8 @@ impl Bench {
 
     fn measure(&self, model: &Path, begun: Instant) -> Result<Measurement> {
         let Started { session, inputs, prepared, first_ms, stages } = self.start(model, begun)?;
-        let fallbacks = fallbacks(&prepared);
+        // After the first run those of every part of a model are known.
+        let (fallbacks, plans) = (fallbacks(&prepared), prepared.plans());
         say_fallbacks(&fallbacks);
         for _ in 0..self.warmup {
             session.run_prepared(&prepared, &inputs)?;
@@ -299,13 +301,14 @@ impl Bench {
             steps,
             peak_host_bytes: peak_host,
             peak_device_bytes: peak_device,
-            needed_device_bytes: prepared
-                .plan
-                .as_ref()
-                .map(|plan| plan.constant_bytes() + plan.external_bytes() + plan.live_bytes()),
+            needed_device_bytes: (!plans.is_empty()).then(|| {
+                let needed =
+                    |plan: &Arc<Plan>| plan.constant_bytes() + plan.external_bytes() + plan.live_bytes();
+                plans.iter().map(needed).sum()
+            }),
             host_us_per_dispatch: host_us,
-            dispatches: prepared.plan.as_ref().map_or(0, |plan| plan.dispatches().count()),
-            pipelines: prepared.plan.as_ref().map_or(0, |plan| plan.pipelines()),
+            dispatches: plans.iter().map(|plan| plan.dispatches().count()).sum(),
+            pipelines: plans.iter().map(|plan| plan.pipelines()).sum(),
             fallbacks,
             accuracy: accuracy.map(|difference| Accuracy {
                 reference: "cpu f32, as read",

@@ -73,8 +73,20 @@ struct Planned {
     /// Whether the plan is for WebGPU's limits, no adapter being there.
     assumed: bool,
     fallbacks: Vec<Fallback>,
+    /// Of a model that runs in parts, the nodes behind the first one, which the summary is of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    between_parts: Vec<BetweenParts>,
     #[serde(flatten)]
     summary: Option<Summary>,
+}
+
+/// A node between two parts of a run.
+#[derive(Serialize)]
+struct BetweenParts {
+    node: String,
+    op: String,
+    /// Why it runs on the CPU; null where its graphs run on the device.
+    on_cpu: Option<String>,
 }
 
 impl Inspect {
@@ -139,6 +151,11 @@ impl Inspect {
             device: DeviceFields::of(device.as_ref()),
             assumed: device.is_none(),
             fallbacks: fallbacks(&prepared),
+            between_parts: prepared
+                .between_parts()
+                .into_iter()
+                .map(|(node, op, on_cpu)| BetweenParts { node, op, on_cpu })
+                .collect(),
             summary,
         })
     }
@@ -208,10 +225,20 @@ fn text(document: &Document) -> String {
     if let Some(plan) = &document.plan {
         match &plan.summary {
             Some(summary) => text += &summary.to_string(),
-            None => plan.fallbacks.iter().for_each(|one| {
+            None if plan.between_parts.is_empty() => plan.fallbacks.iter().for_each(|one| {
                 text +=
                     &format!("everything runs on the CPU: node '{}' ({}): {}\n", one.node, one.op, one.reason)
             }),
+            None => {}
+        }
+        for BetweenParts { node, op, on_cpu } in &plan.between_parts {
+            let how = on_cpu
+                .as_ref()
+                .map_or("its graphs run on the device".into(), |why| format!("on the CPU: {why}"));
+            text += &format!("then node '{node}' ({op}): {how}\n");
+        }
+        if !plan.between_parts.is_empty() {
+            text += "what follows is planned in a run, for the shapes that come out\n";
         }
     }
     text

@@ -93,6 +93,12 @@ impl Prepared {
         }
     }
 
+    /// Of a run in parts, the nodes between the first part and the rest, which is planned in a run: the node, its
+    /// operator, and why it runs on the CPU; `None` where its graphs run on the device.
+    pub fn between_parts(&self) -> Vec<(String, String, Option<String>)> {
+        self.segments.iter().flat_map(|segments| segments.between()).collect()
+    }
+
     /// Errors where these inputs aren't such as it was prepared for.
     pub(super) fn check_inputs(&self, name: impl Fn(ValueId) -> String, inputs: &Placed) -> Result<()> {
         for given in &self.made_for {

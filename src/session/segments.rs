@@ -115,6 +115,13 @@ impl Segments {
         all
     }
 
+    /// The nodes between the parts, and why each runs on the CPU, if it does.
+    pub(super) fn between(&self) -> impl Iterator<Item = (String, String, Option<String>)> {
+        let told =
+            |cut: &Cut| (cut.node.name.clone(), cut.node.op_type.clone(), cut.on_cpu().map(str::to_string));
+        self.cut.iter().map(told)
+    }
+
     /// The plan of the first part, and those of graphs in nodes and of the rest that ran last.
     pub(super) fn plans(&self) -> Vec<Arc<Plan>> {
         let first = self.first.iter().flat_map(|first| first.plans());

@@ -163,6 +163,18 @@ fn inspect_plans_without_a_device() {
 }
 
 #[test]
+fn inspect_says_what_divides_a_model() {
+    let arguments = ["inspect", "models/tiny/in_parts/model.onnx", "--plan", "--device", "cpu"];
+    let plan = &json(&[&arguments[..], &["--json", "-"]].concat())["plan"];
+    let between = &plan["between_parts"][0];
+    assert_eq!((&between["op"], between["on_cpu"].is_null()), (&serde_json::json!("Loop"), true));
+    let printed = text(&sardonyx(&arguments).stdout);
+    let wanted =
+        ["then node 'turns' (Loop): its graphs run on the device", "what follows is planned in a run"];
+    assert!(wanted.iter().all(|wanted| printed.contains(wanted)), "{printed}");
+}
+
+#[test]
 fn run_gives_outputs_as_values_and_as_files() {
     let arguments = ["run", BRANCHES, "--set", "batch=3", "--device", "cpu", "--json", "-"];
     let document = json(&arguments);
