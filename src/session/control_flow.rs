@@ -8,28 +8,26 @@
 use super::bindings::{AnyTensor, Placed};
 use super::{Session, SessionBuilder};
 use crate::cpu::body::graph_of;
-use crate::device::DeviceTensor;
 use crate::error::{Error, Result};
-use crate::gpu::GpuTensor;
 use crate::graph::{Graph, Node};
 use crate::onnx;
 use crate::ops::control::loop_::{FIRST, Loop};
-use crate::ops::control::scan::{Scan, move_first, slice};
-use crate::ops::control::{ControlFlow, counter, endless, stack, turn_limit};
+use crate::ops::control::{ControlFlow, counter, endless, turn_limit};
 use crate::ops::values::scalar;
-use crate::ops::{Body, OnValues, Operator};
+use crate::ops::{OnValues, Operator};
 use crate::plan::Plan;
-use crate::tensor::index::axis as axis_of;
 use crate::tensor::{Boolean, Tensor};
 use crate::value::ValueType;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// A node's operator, and a session for each of its graphs.
 pub(super) struct Control {
     op: Arc<dyn Operator>,
     bodies: Vec<Session>,
+    /// What brings slices in the order in which graphs take and make them, by the order of axes.
+    pub(super) moves: Mutex<HashMap<Vec<usize>, Arc<Session>>>,
     /// Why the CPU runs it instead, where it was found to.
     pub(super) on_cpu: OnceLock<String>,
 }
@@ -38,7 +36,7 @@ pub(super) struct Control {
 const BY_TURN: &str = "a shape in its graph depends on what changes from turn to turn";
 
 impl Control {
-    fn op(&self) -> Result<&dyn OnValues> {
+    pub(super) fn op(&self) -> Result<&dyn OnValues> {
         self.op.on_values().ok_or_else(|| Error::internal("a node without graphs runs as one with"))
     }
 
@@ -77,13 +75,18 @@ impl Session {
             let Some(graph) = graph_of(&**body) else { return Ok(None) };
             bodies.push(self.of_graph((**graph).clone())?);
         }
-        let made = Arc::new(Control { op: node.op.clone(), bodies, on_cpu: OnceLock::new() });
+        let made = Arc::new(Control {
+            op: node.op.clone(),
+            bodies,
+            moves: Mutex::default(),
+            on_cpu: OnceLock::new(),
+        });
         known.push(made.clone());
         Ok(Some(made))
     }
 
     /// A session of a graph of this one's, on the same device, which shares the constants that lie there.
-    fn of_graph(&self, graph: Graph) -> Result<Session> {
+    pub(super) fn of_graph(&self, graph: Graph) -> Result<Session> {
         let options =
             SessionBuilder { transform: None, capacities: Default::default(), ..self.options.clone() };
         let made = options.build(onnx::Model { graph, info: self.info.clone() })?;
@@ -173,85 +176,9 @@ impl Session {
         Ok(Some(carried))
     }
 
-    fn run_scan(
-        &self,
-        control: &Control,
-        op: &Scan,
-        inputs: &[Option<AnyTensor>],
-        around: &[AnyTensor],
-    ) -> Result<Option<Vec<AnyTensor>>> {
-        let (session, graph) = (body(control, 0)?, &*control.op()?.bodies()[0]);
-        let mut states = (0..op.states).map(|index| given(inputs, index)).collect::<Result<Vec<_>>>()?;
-        let scanned = (0..op.input_axes.len()).map(|index| given(inputs, op.states + index));
-        let scanned = scanned.collect::<Result<Vec<_>>>()?;
-        let length = op.length(scanned.iter().map(AnyTensor::shape))?;
-        let mut slices = vec![];
-        for (index, value) in scanned.into_iter().enumerate() {
-            let mut list = self.slices(value, op.input_axes[index])?;
-            if op.input_backwards[index] {
-                list.reverse();
-            }
-            slices.push(list.into_iter());
-        }
-        let mut stacked = vec![vec![]; op.output_axes.len()];
-        for _ in 0..length {
-            let mut given = std::mem::take(&mut states);
-            given.extend(slices.iter_mut().filter_map(Iterator::next));
-            given.extend_from_slice(around);
-            let changing = 0..op.states + slices.len();
-            let Some(made) = session.run_graph(given, 0..usize::MAX, changing)? else { return Ok(None) };
-            let mut made = made.into_iter();
-            states.extend(made.by_ref().take(op.states));
-            for (list, value) in stacked.iter_mut().zip(made) {
-                list.push(value);
-            }
-        }
-        for (index, mut list) in stacked.into_iter().enumerate() {
-            if op.output_backwards[index] {
-                list.reverse();
-            }
-            let whole = self.stacked(list, graph, op.states + index)?;
-            let axis = axis_of(op.output_axes[index], whole.shape().len())?;
-            states.push(if axis == 0 { whole } else { move_first(&whole.into_tensor()?, axis)?.into() });
-        }
-        Ok(Some(states))
-    }
-
-    /// The slices of a tensor along an axis, on the device where it stores such.
-    fn slices(&self, value: AnyTensor, axis: i64) -> Result<Vec<AnyTensor>> {
-        let axis = axis_of(axis, value.shape().len())?;
-        let count = value.shape()[axis];
-        let host = match value {
-            AnyTensor::Host(tensor) => tensor,
-            AnyTensor::Device(tensor) if axis > 0 => tensor.download()?,
-            AnyTensor::Device(tensor) => {
-                if let Some(slices) = tensor.as_gpu().map(GpuTensor::unstack).transpose()?.flatten() {
-                    return Ok(slices.into_iter().map(|slice| DeviceTensor::from(slice).into()).collect());
-                }
-                tensor.download()?
-            }
-        };
-        (0..count).map(|at| slice(&host, axis, at).map(AnyTensor::from)).collect()
-    }
-
-    /// What turns made for output `output` of a graph, along a new axis that comes first: on the device where
-    /// it lies there.
-    fn stacked(&self, list: Vec<AnyTensor>, graph: &dyn Body, output: usize) -> Result<AnyTensor> {
-        let on_device = |value: &AnyTensor| match value {
-            AnyTensor::Device(tensor) => tensor.as_gpu().cloned(),
-            AnyTensor::Host(_) => None,
-        };
-        let parts: Option<Vec<GpuTensor>> = list.iter().map(on_device).collect();
-        if let Some(whole) = parts.map(|parts| GpuTensor::stack(&parts)).transpose()?.flatten() {
-            return Ok(DeviceTensor::from(whole).into());
-        }
-        let parts = list.into_iter().map(AnyTensor::into_tensor).collect::<Result<Vec<_>>>()?;
-        stack(&parts, graph, output, self.mode()).map(AnyTensor::from)
-    }
-
     /// Runs this session's graph on values in the order of its inputs, and leaves the outputs in `keep` on the
     /// device. `None` where a plan would be made by the elements of one of the inputs in `changing`.
-    fn run_graph(
+    pub(super) fn run_graph(
         &self,
         inputs: Vec<AnyTensor>,
         keep: Range<usize>,
@@ -274,12 +201,12 @@ impl Session {
     }
 }
 
-fn body(control: &Control, index: usize) -> Result<&Session> {
+pub(super) fn body(control: &Control, index: usize) -> Result<&Session> {
     control.bodies.get(index).ok_or_else(|| Error::internal("a node lacks a graph"))
 }
 
 /// An input that the node has.
-fn given(inputs: &[Option<AnyTensor>], index: usize) -> Result<AnyTensor> {
+pub(super) fn given(inputs: &[Option<AnyTensor>], index: usize) -> Result<AnyTensor> {
     let value = inputs.get(index).cloned().flatten();
     value.ok_or_else(|| Error::model(format!("input {index} is missing")).of_input(index))
 }

@@ -8,6 +8,7 @@ mod parts;
 mod plans;
 mod runs;
 mod segments;
+mod slices;
 mod values;
 
 pub use crate::compiled::Written;

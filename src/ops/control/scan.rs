@@ -93,7 +93,7 @@ pub(crate) fn slice(tensor: &Tensor, axis: usize, at: usize) -> Result<Tensor> {
 }
 
 /// A tensor the first axis of which becomes its axis `to`.
-pub(crate) fn move_first(tensor: &Tensor, to: usize) -> Result<Tensor> {
+fn move_first(tensor: &Tensor, to: usize) -> Result<Tensor> {
     let (mut shape, mut order) = (tensor.shape().to_vec(), strides(tensor.shape()));
     let (size, stride) = (shape.remove(0), order.remove(0));
     shape.insert(to, size);
