@@ -24,6 +24,8 @@ pub enum Nearest {
     PreferCeil,
     Floor,
     Ceil,
+    /// Of version 10 alone: the one below where an axis grows, the one above where it shrinks.
+    Outward,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -148,6 +150,7 @@ pub fn taps(axis: &Axis, how: &Sampling) -> Result<Taps> {
                 Nearest::PreferCeil => ratio >= 0.5,
                 Nearest::Floor => false,
                 Nearest::Ceil => ratio > 0.0,
+                Nearest::Outward => axis.scale < 1.0 && ratio > 0.0,
             };
             all.push(((floor + up as u8 as f64).clamp(0.0, last) as usize, 1.0));
             continue;

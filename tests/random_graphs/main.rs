@@ -7,6 +7,7 @@
 mod cases;
 mod control;
 mod draw;
+mod found;
 mod grow;
 mod judge;
 mod moves;

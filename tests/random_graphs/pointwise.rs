@@ -181,8 +181,12 @@ pub fn of_two(at: &mut Grower) -> Option<()> {
             (x, y, vec![super::proto::text("direction", way)])
         }
         "Div" | "Mod" | "Pow" => {
-            let x = numbers(at);
+            let whole = op == "Pow" && at.draw.one_in(2);
+            let x = if whole { at.of(&[DType::I32, DType::I64]) } else { numbers(at) };
             let floats = at.dtype(&x).is_float();
+            if op == "Pow" && !floats && !whole {
+                return None;
+            }
             let y = match op {
                 "Pow" if floats => defined(at, &x, 0, 3),
                 "Pow" => defined(at, &x, 0, 1),
