@@ -4,15 +4,16 @@
     WRITE_GRAPHS=FOLDER SARDONYX_RANDOM_GRAPHS=2000 cargo test --test random_graphs graphs_are_written
     tools/random_graphs.py FOLDER
 
-FOLDER/seed_N has model.onnx, its inputs and the CPU's outputs as ONNX's test data has them, and values/NAME.pb,
-the CPU's answer for every value. The whole graph is run first, by onnxruntime on the CPU with its rewrites off. Where
-an output differs, or onnxruntime refuses the graph, each node is run by itself over the CPU's values: so rounding
-isn't carried on, and what differs has the name of an operator.
+FOLDER/seed_N has model.onnx, its inputs and the CPU's outputs as ONNX's test data has them, and
+values/NAME.pb, the CPU's answer for every value. The whole graph is run first, by onnxruntime on the CPU with
+its rewrites off. Where an output differs, or onnxruntime refuses the graph, each node is run by itself over the
+CPU's values: so rounding isn't carried on, and what differs has the name of an operator.
 
-The rule: types and shapes are equal. Integers and truth are equal; what QuantizeLinear and its like round may be
-one apart where the number before it lies near the middle. Floats differ by at most RELATIVE of the largest
+The rule: types and shapes are equal. Integers and truth are equal; what QuantizeLinear and its like round may
+be one apart where the number before it lies near the middle. Floats differ by at most RELATIVE of the largest
 finite number of the tensor, or ABSOLUTE; NaN is NaN, and an infinity that of its sign. A whole graph that
-differs while none of its nodes does counts as carried rounding.
+differs while none of its nodes does counts as carried rounding. `explained` has the differences for which
+ONNX's text or its tests say another thing than onnxruntime, or nothing.
 
 Needs Python's packages onnxruntime, onnx, numpy and ml_dtypes.
 """
@@ -106,23 +107,24 @@ def explained(node, ours, theirs, values):
     given = {one.name: helper.get_attribute_value(one) for one in node.attribute}
     whole = ours.dtype.kind in "iu"
     if node.op_type == "Pow" and whole:
-        return "onnxruntime takes powers of integers in float64, and what leaves the type is as the processor has it"
+        return "onnxruntime takes powers of integers in float64; what leaves the type is as the processor has it"
     if node.op_type.startswith("Reduce") and whole:
         info = numpy.iinfo(theirs.dtype)
         other = theirs[ours != theirs] if ours.shape == theirs.shape else theirs
         if numpy.all((other == info.min) | (other == info.max)):
-            return "a sum that leaves the type: onnxruntime gives the type's end, ours wraps; the text says neither"
+            return "a sum that leaves the type: onnxruntime gives the type's end, ours wraps; the text is silent"
     if node.op_type == "Cast" and whole and values[node.input[0]].dtype.kind not in "iub":
         x = values[node.input[0]].astype(numpy.float64)[ours != theirs]
         info = numpy.iinfo(ours.dtype)
         if numpy.all(~((numpy.trunc(x) >= info.min) & (numpy.trunc(x) <= float(info.max)))):
             return "a float beyond the integer's range: the text leaves it open"
-    if node.op_type == "Resize" and given.get("coordinate_transformation_mode") == b"align_corners" and len(node.input) == 3:
+    by_scales = node.op_type == "Resize" and len(node.input) == 3
+    if by_scales and given.get("coordinate_transformation_mode") == b"align_corners":
         return ("align_corners by scales: ONNX's tests (test_resize_downsample_scales_linear_align_corners) and its"
                 " evaluator divide by a length that isn't rounded; onnxruntime rounds it")
     if node.op_type in ("MaxPool", "AveragePool", "LpPool") and b"SAME" in given.get("auto_pad", b""):
         if any(size > 1 for size in given.get("dilations", [])):
-            return "SAME padding: a result is the input by the strides, rounded up; onnxruntime leaves dilations out"
+            return "SAME padding: the result is the input by the strides, rounded up; onnxruntime takes no dilations"
     if node.op_type == "InstanceNormalization":
         return "onnxruntime takes scale * x + shift, whose parts cancel where x is far from 0 or its own mean"
     return None

@@ -11,6 +11,7 @@ mod found;
 mod grow;
 mod judge;
 mod moves;
+mod patterns;
 mod pointwise;
 mod proto;
 mod quantised;
@@ -38,6 +39,10 @@ const RULES: &[(Rule, usize)] = &[
     (pointwise::choice, 3),
     (pointwise::conversion, 5),
     (control::chain, 2),
+    (patterns::gate, 2),
+    (patterns::norm, 2),
+    (patterns::attention, 3),
+    (patterns::block, 3),
     (moves::reshape, 3),
     (moves::flat, 1),
     (moves::squeeze, 3),
@@ -125,7 +130,7 @@ fn device() -> Option<GpuDevice> {
 #[test]
 fn the_gpu_gives_what_the_cpu_gives() {
     let Some(device) = device() else { return };
-    let (first, count) = (number("SARDONYX_RANDOM_SEED", 0), number("SARDONYX_RANDOM_GRAPHS", 100));
+    let (first, count) = (number("SARDONYX_RANDOM_SEED", 0), number("SARDONYX_RANDOM_GRAPHS", 300));
     let (mut tally, mut wrong, mut refused) = (Tally::default(), vec![], BTreeMap::<String, usize>::new());
     let mut reasons = BTreeMap::new();
     for seed in first..first + count {

@@ -14,7 +14,11 @@ fn scales(draw: &mut Draw, shape: &[usize]) -> Tensor {
 
 fn zero_points(draw: &mut Draw, dtype: DType, shape: &[usize]) -> Tensor {
     let count = shape.iter().product();
-    let (low, high) = if matches!(dtype, DType::U8 | DType::U16) { (100, 150) } else { (-5, 5) };
+    let (low, high) = match dtype {
+        DType::U8 | DType::U16 => (100, 150),
+        DType::U4 => (4, 11),
+        _ => (-5, 5),
+    };
     let list = (0..count).map(|_| draw.between(low, high)).collect::<Vec<_>>();
     cast(&Tensor::new(shape, list).unwrap(), dtype, true).unwrap()
 }
@@ -23,7 +27,16 @@ fn zero_points(draw: &mut Draw, dtype: DType, shape: &[usize]) -> Tensor {
 pub fn there_and_back(at: &mut Grower) -> Option<()> {
     let x = at.find(|x| x.dtype() == DType::F32 && x.rank() >= 1)?;
     let shape = at.shape(&x);
-    let dtype = at.draw.pick(&[DType::U8, DType::I8, DType::U8, DType::I8, DType::I16, DType::U16]);
+    let dtype = at.draw.pick(&[
+        DType::U8,
+        DType::I8,
+        DType::U8,
+        DType::I8,
+        DType::I16,
+        DType::U16,
+        DType::I4,
+        DType::U4,
+    ]);
     let (axis, signed) = at.draw.axis(shape.len());
     let mut attributes = vec![];
     let own: Vec<usize> = match at.draw.below(3) {
