@@ -2,86 +2,13 @@
 //! them, and what of it reaches a device. What each operator makes is judged by ONNX's own suite
 //! (tests/conformance.rs).
 
-use onnx_protobuf::attribute_proto::AttributeType;
-use onnx_protobuf::tensor_shape_proto::{Dimension, dimension};
-use onnx_protobuf::{
-    AttributeProto, FunctionProto, GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto,
-    TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
-};
+#[path = "support/proto.rs"]
+mod proto;
+
+use onnx_protobuf::{FunctionProto, GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto};
+use proto::*;
 use sardonyx::gpu::test_device;
 use sardonyx::{DType, Result, Session, Tensor, Value, ValueType, onnx};
-
-const F32: i32 = 1;
-const I64: i32 = 7;
-const BOOL: i32 = 9;
-
-fn value(name: &str, dtype: i32, dims: &[i64]) -> ValueInfoProto {
-    let dim = |&size: &i64| Dimension { value: Some(dimension::Value::DimValue(size)), ..Default::default() };
-    let shape = TensorShapeProto { dim: dims.iter().map(dim).collect(), ..Default::default() };
-    let tensor = type_proto::Tensor { elem_type: dtype, shape: Some(shape).into(), ..Default::default() };
-    let kind = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
-    ValueInfoProto { name: name.into(), type_: Some(kind).into(), ..Default::default() }
-}
-fn sequence(name: &str, dtype: i32) -> ValueInfoProto {
-    let mut info = value(name, dtype, &[]);
-    let of = std::mem::take(&mut info.type_);
-    let list = type_proto::Sequence { elem_type: of, ..Default::default() };
-    let kind = TypeProto { value: Some(type_proto::Value::SequenceType(list)), ..Default::default() };
-    ValueInfoProto { type_: Some(kind).into(), ..info }
-}
-fn node(op: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
-    let names = |list: &[&str]| list.iter().map(|name| name.to_string()).collect();
-    NodeProto {
-        op_type: op.into(),
-        name: format!("the {op} of {}", outputs.join("+")),
-        input: names(inputs),
-        output: names(outputs),
-        ..Default::default()
-    }
-}
-fn with_graph(mut node: NodeProto, name: &str, graph: GraphProto) -> NodeProto {
-    node.attribute.push(AttributeProto {
-        name: name.into(),
-        type_: AttributeType::GRAPH.into(),
-        g: Some(graph).into(),
-        ..Default::default()
-    });
-    node
-}
-fn graph(inputs: &[ValueInfoProto], nodes: Vec<NodeProto>, outputs: &[ValueInfoProto]) -> GraphProto {
-    GraphProto {
-        name: "graph".into(),
-        input: inputs.to_vec(),
-        node: nodes,
-        output: outputs.to_vec(),
-        ..Default::default()
-    }
-}
-fn floats(name: &str, list: &[f32]) -> TensorProto {
-    TensorProto {
-        name: name.into(),
-        data_type: F32,
-        dims: vec![list.len() as i64],
-        float_data: list.to_vec(),
-        ..Default::default()
-    }
-}
-fn model(graph: GraphProto) -> ModelProto {
-    let opset = OperatorSetIdProto { version: 21, ..Default::default() };
-    ModelProto { ir_version: 10, graph: Some(graph).into(), opset_import: vec![opset], ..Default::default() }
-}
-fn session(model: &ModelProto) -> Result<Session> {
-    Session::builder().build(onnx::read_bytes(&model.write_to_bytes().unwrap(), None, "test")?)
-}
-fn tensor(list: &[f32]) -> Tensor {
-    Tensor::new([list.len()], list.to_vec()).unwrap()
-}
-fn truth(value: bool) -> Tensor {
-    Tensor::scalar(sardonyx::tensor::Boolean::from(value))
-}
-fn run(session: &Session, inputs: &[(&str, Tensor)]) -> Vec<f32> {
-    session.run(inputs).unwrap()[0].1.as_slice::<f32>().unwrap().to_vec()
-}
 
 /// `y = condition ? x + w : -(x · v)` where `w` is the model's constant and `v` its node's result. The names
 /// of the branches' own values are the same, and one is a name from around the other.
@@ -148,14 +75,7 @@ fn counting(carried_by: &str) -> ModelProto {
     model(all)
 }
 fn to_float(from: &str, to: &str) -> NodeProto {
-    let mut cast = node("Cast", &[from], &[to]);
-    cast.attribute.push(AttributeProto {
-        name: "to".into(),
-        type_: AttributeType::INT.into(),
-        i: F32 as i64,
-        ..Default::default()
-    });
-    cast
+    with_int(node("Cast", &[from], &[to]), "to", F32.into())
 }
 
 #[test]
@@ -329,13 +249,7 @@ const SIZE: i64 = 1500;
 
 /// `out = -kept(exp(x))`: what of it is beyond a limit, so that only a run knows how many there are.
 fn kept_elements() -> ModelProto {
-    let mut keep = node("Compress", &["e", "large"], &["kept"]);
-    keep.attribute.push(AttributeProto {
-        name: "axis".into(),
-        type_: AttributeType::INT.into(),
-        i: 0,
-        ..Default::default()
-    });
+    let keep = with_int(node("Compress", &["e", "large"], &["kept"]), "axis", 0);
     let nodes = vec![
         node("Exp", &["x"], &["e"]),
         node("Greater", &["e", "limit"], &["large"]),

@@ -18,7 +18,10 @@ fn page() -> String {
     rows.sort_by_key(|def| (def.domain, def.name));
     for def in rows {
         // What has no cases works on values that cases don't hold: sequences, graphs.
-        let none = def.cases.is_empty().then_some("cpu");
+        let none = def.cases.is_empty().then_some(match def.name {
+            "If" | "Loop" | "Scan" => "gpu: their graphs",
+            _ => "cpu",
+        });
         let runs: BTreeSet<&str> = def.cases.iter().map(|case| case.runs).chain(none).collect();
         let domain = if def.domain.is_empty() { String::new() } else { format!("{}::", def.domain) };
         let _ = writeln!(

@@ -2,15 +2,20 @@
 
 use super::report::NodeRow;
 use crate::graph::Graph;
-use crate::plan::{Placement, Plan};
+use crate::plan::Placement;
 use std::collections::HashMap;
 
 /// A row, and the index of the node that its step belongs to.
 pub(super) type Rows = Vec<(Option<usize>, NodeRow)>;
 
 /// The rows in the order of the graph as read, each node of it listed; a copy stands before the node that
-/// wanted it.
-pub(super) fn arrange(original: &Graph, planned: &Graph, plan: Option<&Plan>, rows: Rows) -> Vec<NodeRow> {
+/// wanted it. `placements`: where the planned graph's nodes ran, none of a graph on the CPU.
+pub(super) fn arrange(
+    original: &Graph,
+    planned: &Graph,
+    placements: &[Placement],
+    rows: Rows,
+) -> Vec<NodeRow> {
     let mut of_node: HashMap<usize, Vec<NodeRow>> = HashMap::new();
     let mut last = vec![];
     for (node, row) in rows {
@@ -51,8 +56,7 @@ pub(super) fn arrange(original: &Graph, planned: &Graph, plan: Option<&Plan>, ro
             (Some(rows), ..) => arranged.extend(rows),
             (None, Some(target), _) => arranged.push(plain("fused", Some(target))),
             (None, None, Some(index)) => {
-                let placement =
-                    plan.and_then(|plan| plan.placements.get(index)).map_or("removed", Placement::name);
+                let placement = placements.get(index).map_or("removed", Placement::name);
                 arranged.push(plain(placement, None));
             }
             (None, None, None) => arranged.push(plain("removed", None)),

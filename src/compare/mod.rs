@@ -22,6 +22,7 @@ mod mean_variance;
 mod measure;
 mod normalization;
 mod outcome;
+mod parts;
 mod planter;
 mod range;
 mod recorded;

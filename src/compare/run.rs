@@ -3,6 +3,7 @@
 use super::SAFETY_FACTOR;
 use super::arrange::{Rows, arrange};
 use super::comparator::{Comparator, Subject};
+use super::parts::Seen;
 use super::range::Range;
 use super::reference::{self, AS_IS, Reference, Values, written_value};
 use super::report::{Fallback, Report, Verdict};
@@ -54,7 +55,11 @@ pub struct Options {
 pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<Report> {
     let prepared = session.prepare(inputs)?;
     let graph = session.original();
-    let planned = prepared.plan.as_ref().map_or(session.graph(), |plan| &plan.graph);
+    let planned = match &prepared.plan {
+        Some(plan) => &plan.graph,
+        None if prepared.runs_in_parts() => session.planned(),
+        None => session.graph(),
+    };
     // Those of the graph as read, and what the planned one has beside them.
     let values = |mode| reference::stored(&[graph, planned], inputs, mode, AS_IS).map(|(all, _)| all);
     let declared = values(EvalPrecision::Declared)?;
@@ -87,23 +92,25 @@ pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<
     };
     let sets = Sets { oracle, near, declared, same, reference, beyond, narrowed };
     let mut judge = Comparator::new(session, options, planned, inputs, sets);
+    let mut in_parts = None;
     let (rows, made) = match &prepared.plan {
         Some(plan) => judge.plan(&prepared, plan, inputs)?,
-        None => {
-            let (rows, mut made) = judge.cpu(inputs)?;
-            // In parts on the device: what it makes is held to the reference as a whole.
-            if prepared.runs_in_parts() {
-                let outputs = session.run_prepared(&prepared, inputs)?;
-                made.extend(graph.outputs.iter().copied().zip(outputs.into_iter().map(|(_, tensor)| tensor)));
-            }
+        None if prepared.runs_in_parts() => {
+            let (Seen { rows, graph, placements }, made) = judge.in_parts(&prepared, inputs)?;
+            in_parts = Some((graph, placements));
             (rows, made)
         }
+        None => judge.cpu(inputs)?,
     };
     let outputs = judge.model_outputs(planned, &made, inputs, prepared.plan.as_deref())?;
     let fused_plan =
         judge.fused_plan(planned, prepared.plan.as_ref().map(|plan| plan.facts.as_slice()), inputs)?;
-    let nodes =
-        if options.per_node { arrange(graph, planned, prepared.plan.as_deref(), rows) } else { vec![] };
+    let (ran, placements) = match (&in_parts, &prepared.plan) {
+        (Some((graph, placements)), _) => (graph, &placements[..]),
+        (None, Some(plan)) => (planned, &plan.placements[..]),
+        (None, None) => (planned, &[][..]),
+    };
+    let nodes = if options.per_node { arrange(graph, ran, placements, rows) } else { vec![] };
     let same =
         outputs.iter().all(|row| row.measure.same) && fused_plan.same && nodes.iter().all(|row| row.same);
     let first = if options.per_node { judge.first_different() } else { None };
@@ -133,7 +140,12 @@ pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<
 
 impl Comparator<'_> {
     /// Runs the plan and each of its steps.
-    fn plan(&mut self, prepared: &Prepared, plan: &Arc<Plan>, inputs: &Values) -> Result<(Rows, Values)> {
+    pub(super) fn plan(
+        &mut self,
+        prepared: &Prepared,
+        plan: &Arc<Plan>,
+        inputs: &Values,
+    ) -> Result<(Rows, Values)> {
         let mode = self.session.mode();
         let mut whole = self.session.lease(prepared)?;
         let mut single = if self.options.per_node { Some(self.session.lease(prepared)?) } else { None };

@@ -1,7 +1,7 @@
 //! The sets of values that a comparison holds: one for each way to compute them.
 
 use super::range::Range;
-use super::reference::{self, Values};
+use super::reference::{self, AS_IS, Values};
 use crate::base::{EvalPrecision, Precision};
 use crate::error::Result;
 use crate::graph::{Graph, ValueId};
@@ -57,6 +57,34 @@ fn rounded(tensor: &Tensor) -> Result<Tensor> {
 }
 
 impl Sets {
+    /// Computes what a graph has beside the values that are known, in each of the ways.
+    pub fn extend(
+        &mut self,
+        graph: &Graph,
+        precision: Precision,
+        mode: EvalPrecision,
+        reference: EvalPrecision,
+    ) -> Result<()> {
+        reference::extend(&mut self.declared, graph, EvalPrecision::Declared, AS_IS)?;
+        let declared = &self.declared;
+        let within = |precision| {
+            move |id, tensor: &Tensor| Range::of(dtype_of(declared, id, graph), precision).beyond(tensor)
+        };
+        self.beyond |=
+            reference::extend(&mut self.oracle, graph, EvalPrecision::Oracle, &within(Precision::F32))?;
+        self.narrowed |= reference::extend(&mut self.near, graph, EvalPrecision::Oracle, &within(precision))?;
+        reference::extend(&mut self.same, graph, mode, AS_IS)?;
+        reference::extend(&mut self.reference, graph, reference, AS_IS).map(|_| ())
+    }
+
+    /// Keeps some of the values alone.
+    pub fn retain(&mut self, keep: &dyn Fn(&ValueId) -> bool) {
+        for all in [&mut self.oracle, &mut self.near, &mut self.declared, &mut self.same, &mut self.reference]
+        {
+            all.retain(|id, _| keep(id));
+        }
+    }
+
     /// The planned graph by itself in float64, each value stored as the session does: where a rewrite leaves
     /// one out, nothing is lost at its end of range.
     pub fn planned(

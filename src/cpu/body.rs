@@ -26,6 +26,12 @@ impl GraphBody {
     }
 }
 
+/// The graph that a body is; `None` for one of another kind, which only its own functions know.
+pub fn graph_of(body: &dyn Body) -> Option<&Arc<Graph>> {
+    // By type: operators lie below graphs, so that the trait can't name them.
+    body.downcast::<GraphBody>().map(GraphBody::graph)
+}
+
 /// Everything that is known of a graph's values where its inputs are these.
 pub fn infer_all(graph: &Graph, inputs: &[Fact]) -> Result<Vec<Option<Fact>>, Infer> {
     check_count(graph, inputs.len())?;
@@ -94,5 +100,13 @@ impl Body for GraphBody {
     }
     fn is_random(&self) -> bool {
         self.graph.nodes.iter().any(|node| node.op.is_random())
+    }
+    fn on_tensors_alone(&self) -> bool {
+        let graphs = |node: &crate::graph::Node| {
+            node.op.on_values().is_none_or(|op| {
+                !op.bodies().is_empty() && op.bodies().iter().all(|body| body.on_tensors_alone())
+            })
+        };
+        self.graph.values.iter().all(|value| value.other.is_none()) && self.graph.nodes.iter().all(graphs)
     }
 }

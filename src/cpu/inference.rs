@@ -4,6 +4,7 @@ use super::eval_node;
 use crate::base::{EvalPrecision, Fact, Infer, Operands};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
+use crate::ops::control::ControlFlow;
 use std::collections::HashMap;
 
 /// Values that follow from constants are computed with the plan up to this many bytes.
@@ -46,7 +47,7 @@ pub fn node_flops(node: &Node, facts: &[Option<Fact>]) -> u64 {
 /// used by it.
 pub fn infer(graph: &Graph, inputs: &HashMap<ValueId, Fact>) -> Result<Inference> {
     let mut first = None;
-    let found = walk(graph, inputs, &mut |index, reason| {
+    let found = walk(graph, inputs, false, &mut |index, reason| {
         first = Some((index, reason));
         false
     })?;
@@ -65,26 +66,29 @@ pub fn infer(graph: &Graph, inputs: &HashMap<ValueId, Fact>) -> Result<Inference
 pub struct Partial {
     /// A fact for every value that doesn't follow from such a shape.
     pub facts: Vec<Option<Fact>>,
-    /// The nodes whose results' shapes only a run can know, though those of their inputs are known: the index
-    /// and why.
+    /// The nodes whose results only a run can know the shapes of, though it knows those of their inputs, and
+    /// those with graphs that run apart: the index and why.
     pub undecided: Vec<(usize, String)>,
 }
 
-/// Infers as much of a graph as can be known. `Err`: the inputs that [`Inference::NeedsInputs`] has.
+/// Infers as much of a graph as can be known without running the graphs in its nodes: those, and what follows
+/// from them, are undecided. `Err`: the inputs that [`Inference::NeedsInputs`] has.
 pub fn infer_partly(graph: &Graph, inputs: &HashMap<ValueId, Fact>) -> Result<Result<Partial, Vec<ValueId>>> {
     let mut undecided = vec![];
-    let facts = walk(graph, inputs, &mut |index, reason| {
+    let facts = walk(graph, inputs, true, &mut |index, reason| {
         undecided.push((index, reason));
         true
     })?;
     Ok(facts.map(|facts| Partial { facts, undecided }))
 }
 
-/// Goes through the nodes. `undecided` is told of one whose results' shapes only a run can know, and says
+/// Goes through the nodes. `apart`: loops over graphs, and branches that no plan can decide, are undecided
+/// whatever can be known of their shapes. `undecided` is told of one whose results' shapes only a run can know, and says
 /// whether to go on without those and what follows from them. `Err`: inputs whose elements are needed.
 fn walk(
     graph: &Graph,
     inputs: &HashMap<ValueId, Fact>,
+    apart: bool,
     undecided: &mut dyn FnMut(usize, String) -> bool,
 ) -> Result<Result<Vec<Option<Fact>>, Vec<ValueId>>> {
     let mut partly = false;
@@ -106,11 +110,21 @@ fn walk(
                 .at_node(&node.name)
                 .at_operator(&node.op_type));
         }
+        let flow = node.op.on_values().and_then(|op| op.control_flow()).filter(|_| apart);
+        let constant = known.iter().flatten().all(|fact| fact.value.is_some());
+        if matches!(flow, Some(ControlFlow::Loop(_) | ControlFlow::Scan(_))) && !constant {
+            partly |= undecided(at, "its graph runs turn by turn".into());
+            continue;
+        }
         let inferred = match infer_node(node, &known) {
             Err(Infer::NeedsValue(index)) => {
                 let wanted = wanted(graph, &facts, inputs, node, index);
                 if !wanted.is_empty() {
                     return Ok(Err(wanted));
+                }
+                if flow.is_some() {
+                    partly |= undecided(at, "only a run knows which of its graphs it takes".into());
+                    continue;
                 }
                 let by_itself = node.op.on_values().map(|op| op.infer_undecided(Operands::new(&known)));
                 by_itself.unwrap_or_else(|| {

@@ -55,6 +55,7 @@ impl Weights {
             return Ok(Some(found));
         }
         let Some(packed) = engine.pack(Operands::new(constants))?.map(Arc::new) else { return Ok(None) };
+        given.iter().for_each(|tensor| tensor.release());
         kept.retain(|_, packed| packed.strong_count() > 0);
         kept.insert(key, Arc::downgrade(&packed));
         Ok(Some(packed))

@@ -90,6 +90,7 @@ impl Constants {
             }
             let packed = self.pack(device, constant).await;
             let resident = Arc::new(packed.map_err(|error| error.at_tensor(&constant.label))?);
+            constant.tensor.release();
             unsubmitted += resident.buffer.bytes();
             if unsubmitted >= FLUSH_BYTES {
                 let what = || format!("the upload of '{}'", line(&constant.label));

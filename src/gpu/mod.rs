@@ -26,6 +26,7 @@ mod pipelines;
 mod probe;
 mod readback;
 mod recording;
+mod stacks;
 mod tensor;
 mod time_limits;
 mod timing;

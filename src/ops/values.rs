@@ -3,13 +3,15 @@
 use crate::base::{EvalPrecision, Fact, Infer, Operands};
 use crate::error::{Error, Result};
 use crate::ops::Operator;
+use crate::ops::control::ControlFlow;
 use crate::tensor::{DType, Tensor};
 use crate::value::Value;
 use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// An operator that takes or makes sequences, optionals or maps, or runs graphs. The CPU alone runs it.
+/// An operator that takes or makes sequences, optionals or maps, or runs graphs. The CPU runs it, but where it
+/// says how its graphs run ([`OnValues::control_flow`]): a session then runs those where it runs.
 pub trait OnValues {
     /// The reference, as [`Operator::eval`] is of tensors. Results are rounded as the graphs or the operands
     /// that they come from were.
@@ -34,6 +36,12 @@ pub trait OnValues {
     /// [`Operator::infer`] asks for.
     fn infer_undecided(&self, _inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         Err(Infer::DependsOnData("its shape depends on what only a run can know".into()))
+    }
+
+    /// How the graphs run, for who runs them elsewhere than on the CPU; `None` where only
+    /// [`OnValues::eval_values`] knows.
+    fn control_flow(&self) -> Option<ControlFlow<'_>> {
+        None
     }
 
     /// The one of [`OnValues::bodies`] that stands for the whole operator where its first input is this: it
@@ -61,6 +69,8 @@ pub trait Body: Any + Debug + Send + Sync {
     fn infer(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Infer>;
     /// Whether anything in it is drawn at random.
     fn is_random(&self) -> bool;
+    /// Whether all that it works on are tensors, in graphs of its nodes too.
+    fn on_tensors_alone(&self) -> bool;
 }
 
 impl dyn Body {

@@ -1,7 +1,7 @@
 //! *Given* a node with graphs, one of which reads a constant from around it → *Result* graphs that hold the
 //! constant themselves and went through the rewrites that need no shapes.
 
-use crate::cpu::body::GraphBody;
+use crate::cpu::body::{GraphBody, graph_of};
 use crate::error::Result;
 use crate::graph::{Graph, Node};
 use crate::ops::Body;
@@ -29,9 +29,8 @@ fn with_constants(graph: &Graph, node: &Node) -> Result<Option<Node>> {
         .collect();
     let mut bodies: Vec<Arc<dyn Body>> = vec![];
     for body in op.bodies() {
-        // By type: a graph that nothing but the CPU knows stays as it is.
-        let Some(body) = body.downcast::<GraphBody>() else { return Ok(None) };
-        let mut inner = (**body.graph()).clone();
+        let Some(inner) = graph_of(&**body) else { return Ok(None) };
+        let mut inner = (**inner).clone();
         let first = inner.inputs.len().saturating_sub(captures);
         let taken = inner.inputs.split_off(first);
         for (id, constant) in taken.into_iter().zip(&constants) {

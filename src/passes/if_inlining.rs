@@ -4,7 +4,7 @@
 //! the condition is constant, or follows from shapes.
 
 use crate::base::Fact;
-use crate::cpu::body::{GraphBody, infer_all};
+use crate::cpu::body::{graph_of, infer_all};
 use crate::error::Result;
 use crate::expression::{Pointwise, table};
 use crate::graph::{Graph, Node, ValueId};
@@ -59,8 +59,7 @@ fn taken(graph: &Graph, node: &Node, facts: Option<&Vec<Option<Fact>>>) -> Optio
     let fact = || facts?.get(id.0 as usize)?.as_ref()?.value.as_ref();
     let decides: &Tensor = graph.constant(id).or_else(fact)?;
     let body = op.bodies().get(op.taken(decides)?)?;
-    // By type: a graph that nothing but the CPU knows stays as it is.
-    let branch = body.downcast::<GraphBody>()?.graph().clone();
+    let branch = graph_of(&**body)?.clone();
     (branch.inputs.len() == node.inputs.len() - op.own_inputs().min(node.inputs.len())).then_some(branch)
 }
 

@@ -34,7 +34,7 @@ pub fn encode(tensor: &Tensor, layout: Layout, storage: ElementFormat) -> Result
         order: &[usize],
         dense: &[usize],
     ) -> Vec<u8> {
-        let padded = (total * size_of::<T>()).next_multiple_of(32).max(32);
+        let padded = super::padded(total * size_of::<T>());
         if total == from.len() && order == dense {
             let mut bytes = bytemuck::cast_slice(from).to_vec();
             bytes.resize(padded, 0);

@@ -78,11 +78,15 @@ impl PlannedBuffer {
     pub fn bytes(&self) -> u64 {
         self.part.as_ref().map_or_else(|| self.content_bytes(), |part| part.bytes)
     }
-    /// Bytes that the contents take, padded to 32: a group of 4 int64.
+    /// Bytes that the contents take, padded.
     pub fn content_bytes(&self) -> u64 {
-        (self.layout.elements(&self.fact.shape) * self.storage.element_bytes()).next_multiple_of(32).max(32)
-            as u64
+        padded(self.layout.elements(&self.fact.shape) * self.storage.element_bytes()) as u64
     }
+}
+
+/// Bytes of a buffer that holds so many: a multiple of 32, a group of 4 int64, and one group at least.
+pub fn padded(bytes: usize) -> usize {
+    bytes.next_multiple_of(32).max(32)
 }
 
 /// A constant in the form in which a kernel reads it.

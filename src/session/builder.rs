@@ -135,6 +135,7 @@ impl SessionBuilder {
             weights: Weights::default(),
             any_values: OnceLock::new(),
             plans: Default::default(),
+            controls: Default::default(),
             stages: Stages { optimise: start.elapsed(), ..Stages::default() },
             identity: Arc::default(),
         })

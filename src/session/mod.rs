@@ -3,6 +3,8 @@
 mod bindings;
 mod builder;
 mod capacity;
+mod control_flow;
+mod parts;
 mod plans;
 mod runs;
 mod segments;
@@ -11,8 +13,10 @@ mod values;
 pub use crate::compiled::Written;
 pub use bindings::{AnyTensor, Bindings};
 pub use builder::{SessionBuilder, Stages};
+pub(crate) use parts::{Between, HostValues, LookAtParts};
 pub use runs::{Prepared, WarmUpTimes};
 
+use self::control_flow::Control;
 use self::plans::PlanCache;
 use crate::base::EvalPrecision;
 use crate::base::Precision;
@@ -27,7 +31,7 @@ use crate::plan::mode_of;
 use crate::tensor::{DType, Tensor};
 use crate::value::ValueType;
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// What a caller must know of an input or output.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,6 +84,8 @@ pub struct Session {
     /// What runs on values of any kind, once that was asked for.
     any_values: OnceLock<Result<Program>>,
     plans: PlanCache,
+    /// What runs the nodes with graphs.
+    controls: Mutex<Vec<Arc<Control>>>,
     stages: Stages,
     /// Which session this is: what it prepared holds the same.
     identity: Arc<()>,

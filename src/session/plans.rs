@@ -39,6 +39,13 @@ pub(super) struct PlanCache {
     pub(super) bases: Mutex<Vec<Arc<Executions>>>,
 }
 
+impl PlanCache {
+    /// What was used last.
+    pub(super) fn latest(&self) -> Option<Arc<Prepared>> {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner).last().cloned()
+    }
+}
+
 /// What a plan is made for beside its graph.
 pub(super) struct Planner<'a> {
     capabilities: &'a Capabilities,
@@ -216,7 +223,7 @@ impl Session {
         let Some((index, reason)) = partial.undecided.first() else {
             return self.plan_of(graph.clone(), partial.facts, (inputs, by_value), planner, made_for).map(Ok);
         };
-        let prepared = match Segments::split(graph, &partial) {
+        let prepared = match Segments::split(self, graph, &partial)? {
             Some((first, mut segments)) => {
                 if let Some(first) = first {
                     let made_for = key(&first, inputs, by_value);
@@ -298,13 +305,16 @@ impl Session {
     /// Refuses a plan with fallbacks where the session is strict.
     fn allow(&self, prepared: Prepared) -> Result<Prepared> {
         match prepared.fallbacks().into_iter().next().filter(|_| self.options.strict) {
-            Some((node, op, reason)) => Err(Error::unsupported(format!("would run on the CPU: {reason}"))
-                .at_node(node)
-                .at_operator(op)
-                .remedy_by("leave {} out, or use {}", &[Setting::Strict, Setting::Cpu])),
+            Some((node, op, reason)) => Err(would_fall_back(&reason).at_node(node).at_operator(op)),
             None => Ok(prepared),
         }
     }
+}
+
+/// The error of a session that is strict.
+pub(super) fn would_fall_back(reason: &str) -> Error {
+    Error::unsupported(format!("would run on the CPU: {reason}"))
+        .remedy_by("leave {} out, or use {}", &[Setting::Strict, Setting::Cpu])
 }
 
 /// What decides the plan of a graph for these inputs where those of `by_value` are part of it.

@@ -31,6 +31,8 @@ trait Bytes: Send + Sync {
     fn take(&mut self) -> Option<pool::Floats> {
         None
     }
+    /// Lets the system have the memory where the elements can be read again.
+    fn release(&self) {}
 }
 
 struct Owned<T>(Vec<T>);
@@ -65,6 +67,17 @@ struct Mapped {
 impl Bytes for Mapped {
     fn bytes(&self) -> &[u8] {
         self.map.get(self.start..self.end).unwrap_or_default()
+    }
+    #[cfg(unix)]
+    fn release(&self) {
+        // SAFETY: the map is of a file and only read, so that what is dropped is read from there again.
+        #[allow(unsafe_code)]
+        let released = unsafe {
+            let (advice, length) = (memmap2::UncheckedAdvice::DontNeed, self.end.saturating_sub(self.start));
+            self.map.unchecked_advise_range(advice, self.start, length)
+        };
+        // It is advice: where the system doesn't take it, memory stays in use.
+        drop(released);
     }
 }
 
@@ -218,6 +231,14 @@ impl Tensor {
             return Self::from_bytes(dtype, shape, part);
         }
         Ok(Self { dtype, shape, data: Data::Bytes(Arc::new(Mapped { map, start, end })) })
+    }
+
+    /// Lets the system have the memory of elements that lie in a mapped file, once others were made of them:
+    /// they are read from the file again when they are needed again.
+    pub(crate) fn release(&self) {
+        if let Data::Bytes(bytes) = &self.data {
+            bytes.release();
+        }
     }
 
     /// Gives the elements' memory to the thread's [`pool::Pool`], if no other tensor shares it.

@@ -53,6 +53,14 @@ impl GpuTensor {
     pub fn download(&self) -> Result<Tensor> {
         block_on(self.download_async())
     }
+    /// [`GpuTensor::unstack_async`], to its end.
+    pub fn unstack(&self) -> Result<Option<Vec<Self>>> {
+        block_on(self.unstack_async())
+    }
+    /// [`GpuTensor::stack_async`], to its end.
+    pub fn stack(parts: &[Self]) -> Result<Option<Self>> {
+        block_on(Self::stack_async(parts))
+    }
     /// [`GpuTensor::dense_async`], to its end.
     pub fn dense(&self) -> Result<Self> {
         block_on(self.dense_async())

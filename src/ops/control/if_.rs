@@ -4,7 +4,7 @@
 //! Where the condition is known when a model is loaded or a plan is made, a pass puts the graph that is taken
 //! in the node's place.
 
-use super::{captured, check_counts};
+use super::{ControlFlow, captured, check_counts};
 use crate::base::{EvalPrecision, Fact, Infer, Operands};
 use crate::error::Result;
 use crate::ops::values::{eval_tensors, scalar};
@@ -64,6 +64,9 @@ impl OnValues for If {
     fn eval_values(&self, inputs: Operands<'_, Value>, mode: EvalPrecision) -> Result<Vec<Value>> {
         let condition = scalar(inputs.required(0)?, 0)?;
         self.branches[usize::from(condition == 0)].eval(captured(inputs, OWN), mode)
+    }
+    fn control_flow(&self) -> Option<ControlFlow<'_>> {
+        self.branches.iter().all(|branch| branch.on_tensors_alone()).then_some(ControlFlow::If)
     }
     fn own_inputs(&self) -> usize {
         OWN

@@ -4,7 +4,7 @@
 //! The graph takes the turn's number, the condition and the values that are carried from turn to turn; it
 //! gives the condition and the values for the next, and more outputs, which are stacked over all turns.
 
-use super::{captured, infer_turn, stack, turn_limit};
+use super::{ControlFlow, captured, counter, endless, infer_turn, stack, turn_limit};
 use crate::base::{EvalPrecision, Fact, Infer, Operands};
 use crate::error::{Error, Result};
 use crate::ops::values::{eval_tensors, scalar};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub const DEF: OpDef = OpDef { domain: "", name: "Loop", since: 1, parse, cases: &[] };
 
 /// The inputs before those that are carried: the number of turns, the condition. The graph has as many.
-const FIRST: usize = 2;
+pub(crate) const FIRST: usize = 2;
 
 #[derive(Debug, Clone)]
 pub struct Loop {
@@ -46,14 +46,9 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
 }
 
 impl Loop {
-    fn carried(&self) -> usize {
+    /// The number of values that are carried from turn to turn.
+    pub(crate) fn carried(&self) -> usize {
         self.own - FIRST
-    }
-
-    /// The turn's number, or the condition, with as many axes as the graph declares.
-    fn counter(&self, index: usize, value: Tensor) -> Result<Value> {
-        let axes = self.body.input_rank(index).filter(|&rank| rank == 1).unwrap_or(0);
-        Ok(value.reshape(vec![1; axes])?.into())
     }
 }
 
@@ -121,12 +116,11 @@ impl OnValues for Loop {
         let mut turn = 0i64;
         while goes_on && asked.is_none_or(|turns| turn < turns) {
             if turn >= limit {
-                return Err(Error::unsupported(format!("the loop has not ended after {limit} turns"))
-                    .remedy("allow more with SARDONYX_LOOP_LIMIT=TURNS, if the model is right"));
+                return Err(endless(limit));
             }
             let mut given = vec![
-                self.counter(0, Tensor::scalar(turn))?,
-                self.counter(1, Tensor::scalar(Boolean::from(true)))?,
+                counter(&*self.body, 0, Tensor::scalar(turn))?.into(),
+                counter(&*self.body, 1, Tensor::scalar(Boolean::from(true)))?.into(),
             ];
             let kinds: Vec<_> = carried.iter().map(Value::kind).collect();
             given.append(&mut carried);
@@ -158,6 +152,9 @@ impl OnValues for Loop {
             .map(|(index, list)| stack(list, &*self.body, first + index, mode).map(Value::from));
         let stacked: Vec<Value> = stacked.collect::<Result<_>>()?;
         Ok(carried.into_iter().chain(stacked).collect())
+    }
+    fn control_flow(&self) -> Option<ControlFlow<'_>> {
+        self.body.on_tensors_alone().then_some(ControlFlow::Loop(self))
     }
     fn own_inputs(&self) -> usize {
         self.own

@@ -13,6 +13,18 @@ use crate::value::Value;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// How an operator runs its graphs, where all that they work on are tensors. The values that a graph reads
+/// from around it follow its other inputs.
+#[derive(Debug, Clone, Copy)]
+pub enum ControlFlow<'a> {
+    /// The first graph where input 0, the condition, holds, else the second.
+    If,
+    /// A graph turn by turn: see [`loop_`].
+    Loop(&'a loop_::Loop),
+    /// A graph over slices: see [`scan`].
+    Scan(&'a scan::Scan),
+}
+
 /// The turns that a loop may take unless `SARDONYX_LOOP_LIMIT` says another number: one that doesn't end is
 /// an error then.
 const TURNS: i64 = 10_000_000;
@@ -67,9 +79,21 @@ fn infer_turn(
     Ok(made)
 }
 
+/// A turn's number or condition, with as many axes as the graph declares.
+pub(crate) fn counter(body: &dyn Body, index: usize, value: Tensor) -> Result<Tensor> {
+    let axes = body.input_rank(index).filter(|&rank| rank == 1).unwrap_or(0);
+    value.reshape(vec![1; axes])
+}
+
+/// The error of a loop that took as many turns as it may.
+pub(crate) fn endless(turns: i64) -> Error {
+    Error::unsupported(format!("the loop has not ended after {turns} turns"))
+        .remedy("allow more with SARDONYX_LOOP_LIMIT=TURNS, if the model is right")
+}
+
 /// Tensors of one type and shape, side by side along a new axis that comes first. `declared`: an output of
 /// which there may be none, in a body.
-fn stack(parts: &[Tensor], body: &dyn Body, output: usize, mode: EvalPrecision) -> Result<Tensor> {
+pub(crate) fn stack(parts: &[Tensor], body: &dyn Body, output: usize, mode: EvalPrecision) -> Result<Tensor> {
     let Some(first) = parts.first() else {
         let (dtype, shape) = body.declared(output).ok_or_else(|| {
             Error::model(format!("output {output} of the graph has no type, and no turn made one"))
@@ -97,7 +121,7 @@ fn stack(parts: &[Tensor], body: &dyn Body, output: usize, mode: EvalPrecision) 
 }
 
 /// How many turns a loop may take: [`TURNS`], or what the environment says.
-fn turn_limit() -> Result<i64> {
+pub(crate) fn turn_limit() -> Result<i64> {
     let Some(text) = std::env::var_os("SARDONYX_LOOP_LIMIT") else { return Ok(TURNS) };
     text.to_str().and_then(|text| text.trim().parse().ok()).filter(|&turns: &i64| turns >= 0).ok_or_else(
         || {

@@ -3,7 +3,7 @@
 //!
 //! Version 8 goes over a batch too: each of its rows by itself, of the length that `sequence_lens` gives it.
 
-use super::{captured, check_counts, infer_turn, stack};
+use super::{ControlFlow, captured, check_counts, infer_turn, stack};
 use crate::base::{EvalPrecision, Fact, Infer, Operands};
 use crate::error::{Error, Result};
 use crate::ops::values::eval_tensors;
@@ -21,14 +21,14 @@ pub struct Scan {
     /// The node's inputs without captured ones.
     own: usize,
     /// Values that are carried.
-    states: usize,
+    pub(crate) states: usize,
     /// Whether there is a batch: input 0 is its rows' lengths then.
     batched: bool,
-    input_axes: Vec<i64>,
-    output_axes: Vec<i64>,
+    pub(crate) input_axes: Vec<i64>,
+    pub(crate) output_axes: Vec<i64>,
     /// Which are gone through from the end, or put together so.
-    input_backwards: Vec<bool>,
-    output_backwards: Vec<bool>,
+    pub(crate) input_backwards: Vec<bool>,
+    pub(crate) output_backwards: Vec<bool>,
 }
 
 fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
@@ -83,7 +83,7 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
 }
 
 /// Part `at` of a tensor along an axis, which is left out.
-fn slice(tensor: &Tensor, axis: usize, at: usize) -> Result<Tensor> {
+pub(crate) fn slice(tensor: &Tensor, axis: usize, at: usize) -> Result<Tensor> {
     let mut shape = tensor.shape().to_vec();
     let mut strides = strides(&shape);
     let offset = strides[axis].saturating_mul(at);
@@ -93,7 +93,7 @@ fn slice(tensor: &Tensor, axis: usize, at: usize) -> Result<Tensor> {
 }
 
 /// A tensor the first axis of which becomes its axis `to`.
-fn move_first(tensor: &Tensor, to: usize) -> Result<Tensor> {
+pub(crate) fn move_first(tensor: &Tensor, to: usize) -> Result<Tensor> {
     let (mut shape, mut order) = (tensor.shape().to_vec(), strides(tensor.shape()));
     let (size, stride) = (shape.remove(0), order.remove(0));
     shape.insert(to, size);
@@ -103,7 +103,7 @@ fn move_first(tensor: &Tensor, to: usize) -> Result<Tensor> {
 
 impl Scan {
     /// The slices' number along each scanned input's axis, which is the same for all.
-    fn length<'a>(&self, shapes: impl Iterator<Item = &'a [usize]>) -> Result<usize> {
+    pub(crate) fn length<'a>(&self, shapes: impl Iterator<Item = &'a [usize]>) -> Result<usize> {
         let mut length = None;
         for (index, (shape, &axis)) in shapes.zip(&self.input_axes).enumerate() {
             let size = shape[axis_of(axis, shape.len())?];
@@ -275,6 +275,9 @@ impl OnValues for Scan {
             .collect::<Result<_>>()?;
         let length = self.length(scanned.iter().map(Tensor::shape))?;
         self.over(states, &scanned, length, &captured(inputs, self.own), mode)
+    }
+    fn control_flow(&self) -> Option<ControlFlow<'_>> {
+        (!self.batched && self.body.on_tensors_alone()).then_some(ControlFlow::Scan(self))
     }
     fn own_inputs(&self) -> usize {
         self.own
