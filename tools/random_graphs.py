@@ -125,6 +125,20 @@ def explained(node, ours, theirs, values):
     if node.op_type in ("MaxPool", "AveragePool", "LpPool") and b"SAME" in given.get("auto_pad", b""):
         if any(size > 1 for size in given.get("dilations", [])):
             return "SAME padding: the result is the input by the strides, rounded up; onnxruntime takes no dilations"
+    if node.op_type == "AveragePool" and b"SAME" in given.get("auto_pad", b""):
+        strides = given.get("strides", [])
+        if any(stride > kernel for stride, kernel in zip(strides, given["kernel_shape"])):
+            return "SAME padding by less than nothing: onnxruntime leaves out elements at the start of the axis"
+    if node.op_type == "ConvTranspose" and b"SAME" in given.get("auto_pad", b""):
+        return "SAME padding: the text gives the result the input's size by the strides; onnxruntime's is smaller"
+    if node.op_type == "MeanVarianceNormalization":
+        return "equal elements: ONNX's function body adds 1e-9 to the deviation; onnxruntime divides by 0 or noise"
+    if node.op_type == "ReduceMean" and values[node.input[0]].size == 0:
+        return "a mean of nothing: the text leaves it open; onnxruntime gives 0"
+    if node.op_type == "RNN" and not numpy.all(numpy.isfinite(theirs)) and numpy.all(numpy.isfinite(ours)):
+        return "onnxruntime's Softplus overflows where its result wouldn't"
+    if node.op_type == "QuantizeLinear" and not numpy.all(numpy.isfinite(values[node.input[0]])):
+        return "NaN has no whole number by ONNX's text"
     if node.op_type == "InstanceNormalization":
         return "onnxruntime takes scale * x + shift, whose parts cancel where x is far from 0 or its own mean"
     return None

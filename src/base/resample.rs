@@ -97,7 +97,8 @@ fn coordinate(axis: &Axis, how: Coordinates, x: f64) -> f64 {
             };
             along + start * (input - 1.0)
         }
-        Coordinates::PytorchHalfPixel if output == 1.0 => -0.5,
+        // By ONNX's text, whose length is that of the resized tensor; its evaluator has −0.5.
+        Coordinates::PytorchHalfPixel if axis.output == 1 => 0.0,
         Coordinates::HalfPixel | Coordinates::PytorchHalfPixel => (x + 0.5) / axis.scale - 0.5,
         Coordinates::HalfPixelSymmetric => {
             let offset = input / 2.0 * (1.0 - axis.output as f64 / output);

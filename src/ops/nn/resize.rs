@@ -382,6 +382,10 @@ const RESIZE_CASES: &[Case] = &[
     case(&[("mode", Text("linear"))], &[Floats(&[1, 4, 3, 5]), Factors(&[1.0, 1.0, 2.0, 0.6])]).at(10),
     case(&[], &[Floats(&[1, 2, 5, 6]), Factors(&[1.0, 1.0, 1.5, 0.6])]).at(10),
     case(
+        &[("mode", Text("cubic")), ("coordinate_transformation_mode", Text("pytorch_half_pixel"))],
+        &[Floats(&[2, 3, 5, 6]), Absent, Factors(&[1.0, 1.0, 0.25, 1.5])],
+    ),
+    case(
         &[
             ("coordinate_transformation_mode", Text("tf_crop_and_resize")),
             ("mode", Text("linear")),
