@@ -5,15 +5,15 @@
     tools/random_graphs.py FOLDER
 
 FOLDER/seed_N has model.onnx, its inputs and the CPU's outputs as ONNX's test data has them, and
-values/NAME.pb, the CPU's answer for every value. The whole graph is run first, by onnxruntime on the CPU with
-its rewrites off. Where an output differs, or onnxruntime refuses the graph, each node is run by itself over the
-CPU's values: so rounding isn't carried on, and what differs has the name of an operator.
+values/NAME.pb, the CPU's answer for every value. The whole graph is run first, by onnxruntime on the CPU
+with its rewrites off. Where an output differs, or onnxruntime refuses the graph, each node is run by itself
+over the CPU's values: so rounding isn't carried on, and what differs has the name of an operator.
 
-The rule: types and shapes are equal. Integers and truth are equal; what QuantizeLinear and its like round may
-be one apart where the number before it lies near the middle. Floats differ by at most RELATIVE of the largest
-finite number of the tensor, or ABSOLUTE; NaN is NaN, and an infinity that of its sign. A whole graph that
-differs while none of its nodes does counts as carried rounding. `explained` has the differences for which
-ONNX's text or its tests say another thing than onnxruntime, or nothing.
+The rule: types and shapes are equal. Integers and truth are equal; what QuantizeLinear and its like round
+may be one apart where the number before it lies near the middle. Floats differ by at most RELATIVE of the
+largest finite number of the tensor, or ABSOLUTE; NaN is NaN, and an infinity that of its sign. A whole
+graph that differs while none of its nodes does counts as carried rounding. `explained` has the differences
+for which ONNX's text or its tests say another thing than onnxruntime, or nothing.
 
 Needs Python's packages onnxruntime, onnx, numpy and ml_dtypes.
 """
@@ -107,12 +107,14 @@ def explained(node, ours, theirs, values):
     given = {one.name: helper.get_attribute_value(one) for one in node.attribute}
     whole = ours.dtype.kind in "iu"
     if node.op_type == "Pow" and whole:
-        return "onnxruntime takes powers of integers in float64; what leaves the type is as the processor has it"
+        return ("onnxruntime takes powers of integers in float64; what leaves the type is as the"
+                " processor has it")
     if node.op_type.startswith("Reduce") and whole:
         info = numpy.iinfo(theirs.dtype)
         other = theirs[ours != theirs] if ours.shape == theirs.shape else theirs
         if numpy.all((other == info.min) | (other == info.max)):
-            return "a sum that leaves the type: onnxruntime gives the type's end, ours wraps; the text is silent"
+            return ("a sum that leaves the type: onnxruntime gives the type's end, ours wraps; the"
+                    " text is silent")
     if node.op_type == "Cast" and whole and values[node.input[0]].dtype.kind not in "iub":
         x = values[node.input[0]].astype(numpy.float64)[ours != theirs]
         info = numpy.iinfo(ours.dtype)
@@ -120,19 +122,23 @@ def explained(node, ours, theirs, values):
             return "a float beyond the integer's range: the text leaves it open"
     by_scales = node.op_type == "Resize" and len(node.input) == 3
     if by_scales and given.get("coordinate_transformation_mode") == b"align_corners":
-        return ("align_corners by scales: ONNX's tests (test_resize_downsample_scales_linear_align_corners) and its"
-                " evaluator divide by a length that isn't rounded; onnxruntime rounds it")
+        return ("align_corners by scales: ONNX's tests (test_resize_downsample_scales_linear_align_corners)"
+                " and its evaluator divide by a length that isn't rounded; onnxruntime rounds it")
     if node.op_type in ("MaxPool", "AveragePool", "LpPool") and b"SAME" in given.get("auto_pad", b""):
         if any(size > 1 for size in given.get("dilations", [])):
-            return "SAME padding: the result is the input by the strides, rounded up; onnxruntime takes no dilations"
+            return ("SAME padding: the result is the input by the strides, rounded up; onnxruntime"
+                    " takes no dilations")
     if node.op_type == "AveragePool" and b"SAME" in given.get("auto_pad", b""):
         strides = given.get("strides", [])
         if any(stride > kernel for stride, kernel in zip(strides, given["kernel_shape"])):
-            return "SAME padding by less than nothing: onnxruntime leaves out elements at the start of the axis"
+            return ("SAME padding by less than nothing: onnxruntime leaves out elements at the start"
+                    " of the axis")
     if node.op_type == "ConvTranspose" and b"SAME" in given.get("auto_pad", b""):
-        return "SAME padding: the text gives the result the input's size by the strides; onnxruntime's is smaller"
+        return ("SAME padding: the text gives the result the input's size by the strides;"
+                " onnxruntime's is smaller")
     if node.op_type == "MeanVarianceNormalization":
-        return "equal elements: ONNX's function body adds 1e-9 to the deviation; onnxruntime divides by 0 or noise"
+        return ("equal elements: ONNX's function body adds 1e-9 to the deviation; onnxruntime"
+                " divides by 0 or noise")
     if node.op_type == "ReduceMean" and values[node.input[0]].size == 0:
         return "a mean of nothing: the text leaves it open; onnxruntime gives 0"
     if node.op_type == "RNN" and not numpy.all(numpy.isfinite(theirs)) and numpy.all(numpy.isfinite(ours)):
