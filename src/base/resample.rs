@@ -24,6 +24,8 @@ pub enum Nearest {
     PreferCeil,
     Floor,
     Ceil,
+    /// Of version 10 alone: the one below where an axis grows, the one above where it shrinks.
+    Outward,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -95,7 +97,8 @@ fn coordinate(axis: &Axis, how: Coordinates, x: f64) -> f64 {
             };
             along + start * (input - 1.0)
         }
-        Coordinates::PytorchHalfPixel if output == 1.0 => -0.5,
+        // By ONNX's text, whose length is that of the resized tensor; its evaluator has −0.5.
+        Coordinates::PytorchHalfPixel if axis.output == 1 => 0.0,
         Coordinates::HalfPixel | Coordinates::PytorchHalfPixel => (x + 0.5) / axis.scale - 0.5,
         Coordinates::HalfPixelSymmetric => {
             let offset = input / 2.0 * (1.0 - axis.output as f64 / output);
@@ -148,6 +151,7 @@ pub fn taps(axis: &Axis, how: &Sampling) -> Result<Taps> {
                 Nearest::PreferCeil => ratio >= 0.5,
                 Nearest::Floor => false,
                 Nearest::Ceil => ratio > 0.0,
+                Nearest::Outward => axis.scale < 1.0 && ratio > 0.0,
             };
             all.push(((floor + up as u8 as f64).clamp(0.0, last) as usize, 1.0));
             continue;

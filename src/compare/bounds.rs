@@ -356,13 +356,16 @@ fn elementwise(
             "c·u·16·max|x| + storage rounding",
         ));
     };
-    // Each operand is as uncertain as the input that it is spread from.
+    // Each operand is as uncertain as the input that it is spread from, or sums that are made of it.
+    let apart = |index: usize| inputs.get(index).and_then(Option::as_ref).map_or(0.0, |input| input.apart);
+    let sums = node.op.sums_apart(Operands::new(&tensors), &apart)?;
     let uncertain = |(value, from): (Tensor, usize)| {
         let input = inputs
             .get(from)
             .and_then(Option::as_ref)
             .ok_or_else(|| Error::internal("an operand that is spread from no input"))?;
-        Input { value, ..input.clone() }.uncertain()
+        let apart = if from == 0 { sums } else { input.apart };
+        Input { value, unit: input.unit, apart }.uncertain()
     };
     let operands =
         operands.into_iter().take(expression.operands).map(uncertain).collect::<Result<Vec<_>>>()?;

@@ -359,13 +359,31 @@ impl<'a> Comparator<'a> {
         let (sets, id) = (&self.sets, subject.value);
         let mine = sets.distance(&sets.same, &sets.near, id, self.range(id, subject.graph))?;
         let own = sets.distance(&sets.reference, &sets.oracle, id, Range::of(dtype, Precision::F32))?;
+        // What is moved is off by what it was off by before, where the CPU happened to be nearer.
+        let brought = (self.brought(subject) - own - SAFETY_FACTOR * mine).max(0.0);
         for ((fixed, scaled), _) in
             along.fixed.iter_mut().zip(&mut along.scaled).zip(want).filter(|(_, want)| want.is_finite())
         {
-            (*fixed, *scaled) = (*fixed + own, *scaled + mine);
+            (*fixed, *scaled) = (*fixed + own + brought, *scaled + mine);
         }
         along.formula = format!("c·|cpu − oracle| + {}", along.formula);
         Ok(along)
+    }
+
+    /// The largest cumulative tolerance of what a step moves or chooses, and of a copy's value; 0 for a step that
+    /// computes.
+    fn brought(&self, subject: &Subject) -> f64 {
+        let of = |id: ValueId| self.tolerance(id, subject.graph);
+        let Some(node) = subject.node else { return of(subject.value) };
+        let facts: Vec<Option<Fact>> =
+            node.inputs.iter().map(|id| id.and_then(|id| self.sets.oracle.get(&id)).map(Fact::of)).collect();
+        let refs: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
+        match node.op.error_bound(Operands::new(&refs)) {
+            Bound::Exact | Bound::Choice { .. } => {
+                node.inputs.iter().flatten().map(|&id| of(id)).fold(0.0, f64::max)
+            }
+            _ => 0.0,
+        }
     }
 
     /// The step's tolerance over operands of a set. `apart`: they may already lie apart by their cumulative
@@ -394,8 +412,10 @@ impl<'a> Comparator<'a> {
             // What a rewrite folded is fed as folded: off by what the CPU's arithmetic makes of it, and by no
             // more.
             let (sets, range) = (&self.sets, self.range(id, subject.graph));
+            // While a model is loaded that is done in the declared types, and for a plan as the session stores.
             let folded = if subject.is_constant(id) {
-                sets.distance(&sets.declared, &sets.reference, id, range)?
+                let far = |all| sets.distance(all, &sets.reference, id, range);
+                far(&sets.declared)?.max(far(&sets.same)?)
             } else {
                 0.0
             };

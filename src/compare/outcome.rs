@@ -88,9 +88,12 @@ impl Comparator<'_> {
         original.outputs.iter().map(row).collect()
     }
 
-    /// What a view of another value is held to where `right` is right: that value's tolerance.
+    /// What a view of another value is held to where `right` is right: that value's tolerance; for what was made
+    /// while planning, and has none, what the CPU's arithmetic makes of it.
     fn viewed(&self, id: ValueId, graph: &Graph, right: &Tensor, dtype: DType) -> Result<Allowed> {
         let (fixed, scaled) = self.parts(id, graph);
+        let range = self.range(id, self.session.original());
+        let scaled = scaled.max(self.sets.distance(&self.sets.same, &self.sets.near, id, range)?);
         let store = unit(dtype, self.session.precision());
         let stored = |x: &f64| if x.is_finite() { store * x.abs().max(floor(store)) } else { 0.0 };
         let list: Vec<f64> = right.to_f64s()?.iter().map(|x| fixed + stored(x)).collect();

@@ -160,6 +160,12 @@ pub trait Operator: Any + Debug + Send + Sync {
         if output == 0 { self.as_expression(inputs) } else { Ok(None) }
     }
 
+    /// How far apart what [`Operator::as_expression`] reads of input 0 may lie, where the elements of each input
+    /// lie as far apart as `apart` says: as these, unless it is sums that are read.
+    fn sums_apart(&self, _inputs: Operands<'_, Tensor>, apart: &dyn Fn(usize) -> f64) -> Result<f64> {
+        Ok(apart(0))
+    }
+
     /// What the operator does with its sum before it is stored. Operand 0 is the sum, the others are the
     /// inputs from [`EPILOGUE_OPERANDS`] on. `None`: it takes no epilogue.
     fn epilogue(&self) -> Option<&Pointwise> {

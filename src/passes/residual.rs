@@ -47,7 +47,10 @@ fn step(graph: &mut Graph, index: usize, facts: &[Option<Fact>]) -> bool {
         return false;
     }
     let n = y.shape.last().copied();
-    let bias = row == Some(&table::ADD)
+    // A product with a vector has one column: what is added along its result's last axis is no bias of columns.
+    let column = node.inputs.get(1).copied().flatten().and_then(fact).is_some_and(|b| b.rank() < 2);
+    let bias = !column
+        && row == Some(&table::ADD)
         && r.shape.last().copied() == n
         && r.count() == n.unwrap_or(0)
         && r.value.is_some();

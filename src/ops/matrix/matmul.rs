@@ -153,12 +153,23 @@ impl Lower for MatMul {
             }
         }
         let b = if s.batch.is_empty() { b.reshaped(&[s.k, s.n]).unwrap_or(b) } else { b };
-        let bias = at.optional_input(2, Layout::Dense)?.map(|view| view.buffer);
-        let residual =
-            if self.epilogue.operands > 1 { Some(at.input(3, Layout::Rows4)?.buffer) } else { None };
         // A vector's result is a row or a column: the kernel writes rows padded to 4.
         let column = b_shape.len() == 1;
         let fact = at.output_fact(0)?.clone();
+        let shape: Vec<usize> = fact.shape.iter().copied().chain([1]).collect();
+        let bias = at.optional_input(2, Layout::Dense)?.map(|view| view.buffer);
+        if column && bias.is_some() {
+            return Err(Unsupported::new("a bias along the rows of a product with a vector"));
+        }
+        let residual = match (self.epilogue.operands > 1, column) {
+            (false, _) => None,
+            (true, false) => Some(at.input(3, Layout::Rows4)?.buffer),
+            (true, true) => {
+                let view = at.view(3)?;
+                let dense = at.in_layout(view, Layout::Dense)?.reshaped_or(&shape, "a residual")?;
+                Some(at.in_layout(dense, Layout::Rows4)?.buffer)
+            }
+        };
         let sizes = [s.m, s.n, s.k];
         if !column {
             let stage = OutputStage::new(
@@ -170,7 +181,6 @@ impl Lower for MatMul {
             )?;
             return kernel::product(at, storage, [a, b], &s.batch, sizes, 1.0, &stage);
         }
-        let shape: Vec<usize> = fact.shape.iter().copied().chain([1]).collect();
         let output = at.scratch(&Fact::new(fact.dtype, shape), Layout::Rows4)?;
         let stage = OutputStage::new(
             &self.epilogue,

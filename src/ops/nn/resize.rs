@@ -38,13 +38,14 @@ pub struct Resize {
 }
 
 const OLD: Sampling = Sampling {
-    interpolation: Interpolation::Nearest(Nearest::Floor),
+    interpolation: Interpolation::Nearest(Nearest::Outward),
     coordinates: Coordinates::Asymmetric,
     antialias: false,
     exclude_outside: false,
 };
 
-/// Version 10 and Upsample: nearest or linear, `x / scale`, rounded down.
+/// Version 10 and Upsample: nearest or linear, `x / scale`, rounded down where an axis grows, and up where it
+/// shrinks: ONNX's text doesn't say, its test of version 1.5 (test_resize_downsample_nearest) does.
 fn parse_old(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     let names = if node.version < 7 { ["nearest", "bilinear"] } else { ["nearest", "linear"] };
     let linear = node.choice("mode", names[0], &names)? == names[1];
@@ -379,6 +380,11 @@ const RESIZE_CASES: &[Case] = &[
         &[Floats(&[1, 2, 4, 3]), Absent, Absent, Known(&[9, 9])],
     ),
     case(&[("mode", Text("linear"))], &[Floats(&[1, 4, 3, 5]), Factors(&[1.0, 1.0, 2.0, 0.6])]).at(10),
+    case(&[], &[Floats(&[1, 2, 5, 6]), Factors(&[1.0, 1.0, 1.5, 0.6])]).at(10),
+    case(
+        &[("mode", Text("cubic")), ("coordinate_transformation_mode", Text("pytorch_half_pixel"))],
+        &[Floats(&[2, 3, 5, 6]), Absent, Factors(&[1.0, 1.0, 0.25, 1.5])],
+    ),
     case(
         &[
             ("coordinate_transformation_mode", Text("tf_crop_and_resize")),

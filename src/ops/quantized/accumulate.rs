@@ -148,3 +148,17 @@ pub fn convolved(
     images.convolve(&pixels, panels, &w_zeros, &mut sums)?;
     Tensor::new(shape, sums).map(Some)
 }
+/// How far apart sums of so many products may lie, whose factors (inputs 0 and 3, less their zero points 2 and 5)
+/// lie as far apart as `apart` says: by the largest magnitudes.
+pub fn sums_apart(inputs: Operands<'_, Tensor>, terms: usize, apart: &dyn Fn(usize) -> f64) -> Result<f64> {
+    let (x, w) = (apart(0) + apart(2), apart(3) + apart(5));
+    if x == 0.0 && w == 0.0 {
+        return Ok(0.0);
+    }
+    let most = |index: usize| -> Result<f64> {
+        let Some(tensor) = inputs.optional(index) else { return Ok(0.0) };
+        Ok(tensor.to_f64s()?.iter().filter(|x| x.is_finite()).fold(0.0, |most: f64, x| most.max(x.abs())))
+    };
+    let (of_x, of_w) = (most(0)? + most(2)?, most(3)? + most(5)?);
+    Ok(terms as f64 * (x * of_w + w * of_x + x * w))
+}

@@ -124,6 +124,12 @@ impl Operator for QLinearConv {
         matches!(index, 1 | 4 | 6)
     }
 
+    fn sums_apart(&self, inputs: Operands<'_, Tensor>, apart: &dyn Fn(usize) -> f64) -> Result<f64> {
+        let terms =
+            inputs.required(3)?.shape().iter().skip(1).fold(1usize, |all, &size| all.saturating_mul(size));
+        accumulate::sums_apart(inputs, terms, apart)
+    }
+
     fn as_expression(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Spread>> {
         self.spread(inputs, self.sums(inputs, None)?).map(Some)
     }

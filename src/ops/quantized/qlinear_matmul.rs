@@ -120,6 +120,11 @@ impl Operator for QLinearMatMul {
         matches!(index, 1 | 4 | 6)
     }
 
+    fn sums_apart(&self, inputs: Operands<'_, Tensor>, apart: &dyn Fn(usize) -> f64) -> Result<f64> {
+        let terms = inputs.required(0)?.shape().last().copied().unwrap_or(1);
+        accumulate::sums_apart(inputs, terms, apart)
+    }
+
     fn as_expression(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Spread>> {
         self.spread(inputs, Self::sums(inputs, None)?).map(Some)
     }
