@@ -31,7 +31,7 @@ fn add_scores(
 }
 
 // Adds the weighted values of 2 keys, at `rows`, to 4 groups of each total, which it scales by the third
-// factor.
+// factor. Behind the last key its row comes twice: there the second is no product, as 0 · ∞ is NaN.
 fn add_values(
     start: u32,
     rows: vec2<u32>,
@@ -40,7 +40,7 @@ fn add_values(
 ) {
     for (var g = start; g < min(start + 4u, V4); g++) {
         let a = load4(values[rows.x + g]);
-        let b = load4(values[rows.y + g]);
+        let b = select(load4(values[rows.y + g]), vec4(0.0), rows.y == rows.x);
         for (var r = 0u; r < ROWS; r++) {
             let w = (*weight)[r];
             (*total)[r][g] = (*total)[r][g] * w.z + (w.x * a + w.y * b);

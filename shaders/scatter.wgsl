@@ -7,9 +7,9 @@
 // by itself, PHASE 3: an invocation makes 4 elements, each of which walks all updates in order, so that a
 // sum is the same every time.
 // Prelude (docs/shaders.md): Stored4, Lane, lane_of, pack4 of data and updates; IStored4, Ilane_of of the
-// indices; index_value and outside (src/kernels/indices.rs); combine(a, x), what the reduction makes of an
-// element and an update; PHASE; RANK, dimensions of the updates' coordinates; TUPLE, indices of a tuple;
-// WIDTH, invocations of a workgroup.
+// indices; index_value and outside (src/kernels/indices.rs); FROM_END, negative indices count from the end,
+// else they are outside; combine(a, x), what the reduction makes of an element and an update; PHASE; RANK,
+// dimensions of the updates' coordinates; TUPLE, indices of a tuple; WIDTH, invocations of a workgroup.
 
 // Update k lies at slice Σ coordinate · slice_stride + Σ index_t · axis_stride_t, its coordinates those
 // of k in `sizes`. An index outside its axis is reported, and claims nothing. count: slices, updates or
@@ -47,7 +47,7 @@ fn slice_of(k: u32) -> u32 {
         let size = i32(p.axis_sizes[t >> 2u][t & 3u]);
         let index = Ilane_of(indices[at >> 2u], at & 3u);
         let raw = index_value(index);
-        let resolved = select(raw, raw + size, raw < 0);
+        let resolved = select(raw, raw + size, FROM_END && raw < 0);
         if resolved < 0 || resolved >= size {
             outside(t, index);
             return p.slices;

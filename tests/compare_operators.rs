@@ -132,6 +132,11 @@ fn is_decided_by_float16(trial: &Trial) -> bool {
         && beyond.iter().any(|values| trial.label.ends_with(values))
 }
 
+/// So many comparisons there are at least, where no operator is named.
+fn least() -> usize {
+    if std::env::var_os("SARDONYX_OPERATORS").is_none() { 1000 } else { 0 }
+}
+
 /// Expects *same* of every case that the CPU runs.
 fn all_the_same(device: Option<GpuDevice>, precision: Precision) {
     let (mut wrong, mut tried, mut refused) = (vec![], 0, 0);
@@ -152,7 +157,7 @@ fn all_the_same(device: Option<GpuDevice>, precision: Precision) {
     }
     println!("{tried} comparisons, {} different; {refused} cases that the CPU refuses", wrong.len());
     assert!(wrong.is_empty(), "{} of {tried}:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(tried > 1000 && refused < tried / 10, "{tried} tried, {refused} refused");
+    assert!(tried > least() && refused < tried.max(10) / 10, "{tried} tried, {refused} refused");
 }
 
 /// What failed, in a line.
@@ -239,7 +244,7 @@ fn one_wrong_element_is_found() {
     }
     assert!(missed.is_empty(), "{} of {tried}:\n{}", missed.len(), missed.join("\n"));
     println!("{tried} tried, {open} beyond the range");
-    assert!(tried > 1000 && open < tried / 100, "{tried} tried, {open} beyond the range");
+    assert!(tried > least() && open < tried / 100, "{tried} tried, {open} beyond the range");
 }
 
 #[test]

@@ -220,13 +220,34 @@ def upsample(x, height_scale, width_scale, mode="nearest"):
     return [y.astype(x.dtype)]
 
 
+def affine_grid(theta, size, align_corners=0):
+    """An axis of one element lies where an axis begins, as the function body has it for the depth."""
+    sizes = [int(n) for n in size[2:]]
+    step = [2 / max(n - 1, 1) if align_corners else 2 / n for n in sizes]
+    lines = [-1 + (0 if align_corners else s / 2) + s * numpy.arange(n) for n, s in zip(sizes, step)]
+    # The innermost axis comes first.
+    places = numpy.stack([*numpy.meshgrid(*lines, indexing="ij")[::-1], numpy.ones(sizes)], axis=-1)
+    return [numpy.einsum("...k,nrk->n...r", places, theta.astype(numpy.float64)).astype(theta.dtype)]
+
+
+def negative_log_likelihood(x, labels, weights=None, reduction="mean", ignore_index=None):
+    """Of samples `[n]`: a mean over none is 0 / 0."""
+    counts = numpy.array([label != ignore_index for label in labels], bool)
+    shares = numpy.where(counts, 1.0 if weights is None else weights[labels], 0.0)
+    losses = -x[numpy.arange(len(labels)), labels] * shares
+    total = losses if reduction == "none" else losses.sum()
+    return [numpy.asarray(total / shares.sum() if reduction == "mean" else total).astype(x.dtype)]
+
+
 TEXT = {
     "Add": aligned(lambda a, b: a + b),
+    "AffineGrid": affine_grid,
     "And": aligned(numpy.logical_and),
     "BatchNormalization": batch_norm,
     "GRU": recurrent("GRU", 3, ["Sigmoid", "Tanh"]),
     "LSTM": recurrent("LSTM", 4, ["Sigmoid", "Tanh", "Tanh"]),
     "MatMulInteger": matmul_integer,
+    "NegativeLogLikelihoodLoss": negative_log_likelihood,
     "PRelu": prelu,
     "RNN": recurrent("RNN", 1, ["Tanh"]),
     "CumSum": cum_sum,

@@ -62,7 +62,12 @@ GENERATOR = "the text leaves the generator open: it is the reference evaluator's
 LENGTHS = "onnxruntime has no layout 1, and the reference evaluator runs past the ends that sequence_lens gives"
 HALVES = "the reference evaluator rounds every product and sum to float16"
 SQUARES = "the reference evaluator's result is of 64 bits; ONNX's is of the input's type"
+SINGLE = "onnxruntime puts an axis of one element at 1; by the function body it lies at -1, its begin"
+NONE = "onnxruntime's mean over no samples is 0; by the function body it is 0 / 0"
 ELSEWHERE = [
+    *[("AffineGrid", f'("align_corners", Int(1))] [{part}', BY_TEXT, SINGLE)
+      for part in ["Floats([2, 2, 3]), Known([2, 1, 1, 4])", "Floats([1, 3, 4]), Known([1, 2, 1, 3, 2])"]],
+    ("NegativeLogLikelihoodLoss", "[] [Floats([0, 3])", BY_TEXT, NONE),
     ("ConvTranspose", '("auto_pad", Text("SAME_LOWER")), ("strides", Ints([3, 3]))', REFERENCE,
      "onnxruntime's output is smaller than input_shape * strides, which ONNX's text gives it"),
     ("InstanceNormalization", "[Floats([1, 3, 1, 1])", REFERENCE,

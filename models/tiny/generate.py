@@ -341,6 +341,33 @@ def gqa():
     m.save([2, new, 16], [2, new + 2, heads * depth], [2, new, 16], own=True, others=["keys", "next_keys", "next_values", "long_keys", "long_values"])
 
 
+def contrib_rare():
+    """More of onnxruntime's own operators, each once: attention of integers and of floats over past keys and values in one tensor, a
+    transposed convolution with paddings as an input, inverses, and tokens that would repeat a run."""
+    m = Model("contrib_rare", 11)
+    own = lambda op, name, *inputs, **attributes: m.node(op, name, *inputs, domain="com.microsoft", **attributes)
+    noise = lambda name, *shape, scale=0.5: m.constant(name, m.noise(*shape, scale=scale))
+    real = lambda name, value: m.constant(name, np.array(value, np.float32))
+    whole = lambda name, *values: m.constant(name, np.array(values, np.int64))
+    step, zero = real("step", 0.0317), m.constant("zero", np.array(121, np.uint8))
+    bits = m.node("QuantizeLinear", "bits", "input", step, zero)
+    weight = m.constant("weight", m.random.integers(-100, 100, (8, 24)).astype(np.int8))
+    zeros = m.constant("weight_zero", np.array(0, np.int8))
+    past = noise("past", 2, 2, 2, 3, 4)
+    a = own("QAttention", "integers", bits, weight, noise("bias", 24), step, real("weight_step", 0.0083), "", zero, zeros, past, outputs=["integers_out", "present"], num_heads=2, unidirectional=1)
+    padding = m.constant("padding", np.array([[1] * 8, [1, 1, 1, 1, 1, 1, 0, 0]], np.int32))
+    b = own("Attention", "floats", a, noise("qkv", 8, 24), noise("qkv_bias", 24), padding, past, outputs=["floats_out", "present_floats"], num_heads=2)
+    corner = m.node("Slice", "corner", b, whole("first", 0, 0), whole("last", 3, 3), whole("axes", 1, 2))
+    inverses = own("Inverse", "inverses", m.node("Add", "far_from_singular", corner, m.constant("eye", 4 * np.eye(3, dtype=np.float32))))
+    image = m.node("Reshape", "image", b, whole("image_shape", 2, 1, 5, 8))
+    wide = own("ConvTransposeWithDynamicPads", "wide", image, noise("filters", 1, 2, 3, 3), whole("pads", 1, 0, 2, 1), noise("wide_bias", 2), strides=[2, 2], output_padding=[1, 1], kernel_shape=[3, 3])
+    tokens = whole("tokens", [3, 1, 4, 3, 1, 5, 9, 3, 1], [2, 6, 2, 6, 2, 6, 5, 2, 6])
+    scores = m.node("Reshape", "scores", a, whole("scores_shape", 2, 40))
+    kept = own("NGramRepeatBlock", "kept", tokens, scores, ngram_size=3)
+    m.node("Identity", "end", b, outputs=["output"])
+    m.save([2, 5, 8], [2, 5, 8], [2, 5, 8], own=True, others=["present", "present_floats", inverses, wide, kept])
+
+
 def in_parts():
     """A product, a Loop that multiplies its state three times, a Compress whose result's size the data decide, and a product behind it."""
     m = Model("in_parts", 11)
@@ -362,6 +389,6 @@ def in_parts():
 
 
 if __name__ == "__main__":
-    for build in [conv_odd, mlp, branches, cpu_step, decoder, joined, heads, contrib, quantized, nbits, gqa, in_parts]:
+    for build in [conv_odd, mlp, branches, cpu_step, decoder, joined, heads, contrib, quantized, nbits, gqa, contrib_rare, in_parts]:
         build()
         print(build.__name__, (HERE / build.__name__ / "model.onnx").stat().st_size, "bytes")

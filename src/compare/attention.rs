@@ -9,7 +9,7 @@ use crate::base::UNIT_F32;
 use crate::error::{Error, Result};
 use crate::graph::Node;
 use crate::ops::nn::attention::reference::Dense;
-use crate::ops::nn::attention::{Attention, LENGTHS};
+use crate::ops::nn::attention::{Attention, LENGTHS, Scores};
 use crate::tensor::Tensor;
 
 /// How far a score may be off: beside what operands bring, and for each unit of arithmetic.
@@ -71,6 +71,8 @@ pub fn attention(
             brought.bias.row(b, h, query, &mut bias_error);
             let mut scores = vec![f64::NEG_INFINITY; keys];
             let mut off = vec![Off { fixed: 0.0, scaled: 0.0 }; keys];
+            // The same of scores that are given out before a mask is added to them, those of unseen keys too.
+            let mut given = off.clone();
             let mut largest_score = 0f64;
             let row = |list: &'_ [f64], at: usize| at * depth..(at * depth + depth).min(list.len());
             // A product that is no number, or beyond the range, may stay that where a mask of −∞ is added to
@@ -82,24 +84,38 @@ pub fn attention(
                 let size = factor.abs() * dot(&q_size[of_q.clone()], &k_size[of_k.clone()]);
                 // The factor may come before the products, in halves, or after them.
                 let largest = size.max(size / factor.abs());
-                if bias[key] == f64::NEG_INFINITY {
+                let unseen = bias[key] == f64::NEG_INFINITY;
+                if unseen {
                     masked |= leaves_range(largest) || !score.is_finite();
-                    continue;
+                } else {
+                    let added = if bias[key].is_finite() { bias[key].abs() } else { 0.0 };
+                    largest_score = largest_score.max(largest + added);
                 }
-                largest_score =
-                    largest_score.max(largest + if bias[key].is_finite() { bias[key].abs() } else { 0.0 });
                 let operands = factor.abs()
                     * (dot(&q_size[of_q.clone()], &dk[of_k.clone()]) + dot(&dq[of_q], &k_size[of_k]));
                 let mut rounding = (depth as f64 + 3.0) * size;
+                let stored = |x: f64| if x.is_finite() { stores * x.abs() } else { 0.0 };
+                let plain = |score: f64, rounding: f64| Off {
+                    fixed: operands + stored(score),
+                    scaled: UNIT_F32 * rounding,
+                };
+                given[key] = plain(score, rounding);
                 if op.softcap > 0.0 {
                     let cap = op.softcap as f64;
                     score = cap * (score / cap).tanh();
                     rounding += accuracy::rounding("Tanh", &[score / cap], score) + 7.0 * score.abs();
+                    if op.scores != Scores::Products {
+                        given[key] = plain(score, rounding);
+                    }
+                }
+                if unseen {
+                    continue;
                 }
                 let sum = score + bias[key];
+                let finite = if sum.is_finite() { sum.abs() } else { 0.0 };
                 off[key] = Off {
-                    fixed: operands + bias_error[key].abs() + stores * (score.abs() + sum.abs()),
-                    scaled: UNIT_F32 * (rounding + sum.abs()),
+                    fixed: operands + bias_error[key].abs() + stored(score) + stored(sum),
+                    scaled: UNIT_F32 * (rounding + finite),
                 };
                 scores[key] = sum;
             }
@@ -119,7 +135,11 @@ pub fn attention(
             }
             let lost = leaves_range(largest_score);
             if index == 3 {
-                give_scores(op, &weights, &off, sides, (&mut fixed, &mut scaled));
+                let off = match op.scores {
+                    Scores::Products | Scores::Capped => &given,
+                    Scores::Masked | Scores::Weights => &off,
+                };
+                give_scores(op, &weights, off, sides, (&mut fixed, &mut scaled));
                 fixed.iter_mut().rev().take(keys).filter(|_| lost).for_each(|fixed| *fixed = f64::INFINITY);
                 open.resize(fixed.len(), lost || masked);
                 continue;
@@ -180,7 +200,6 @@ fn give_scores(
     sides: f64,
     (fixed, scaled): (&mut Vec<f64>, &mut Vec<f64>),
 ) {
-    use crate::ops::nn::attention::Scores;
     for (weight, off) in weights.iter().zip(off) {
         let size = if op.scores == Scores::Weights { 2.0 * weight } else { 1.0 };
         // A weight of 0 stays that: its score's error may be beyond what an exponential can hold.

@@ -10,8 +10,8 @@ use crate::tensor::index::{Odometer, broadcast_strides, strides};
 /// y = d · r with d = x − μ and r = 1/(√v + ε), over n elements:
 ///
 /// δμ = n·u·mean|x|; δd = u·|d| + δμ; δv = (n + 3)·u·v + 2·√v·rms(δd) + rms(δd)²; δ√v = min(δv / 2√v, √δv);
-/// δy = r·δd + |y|·(r·δ√v + 9u), and no further than √n, which no |y| exceeds. What storage does to x goes
-/// the same way.
+/// δy = r·δd + |y|·(r·δ√v + 15u), the root being off by 9u, the sum by u and the quotient by 5u; and no further
+/// than √n, which no |y| exceeds. What storage does to x goes the same way.
 pub fn mean_variance(
     inputs: &[Option<Input>],
     axes: &[usize],
@@ -64,7 +64,7 @@ pub fn mean_variance(
         let off =
             |lost: f64, deviation: f64, own: f64| (r * lost + y * (r * deviation + own)).min(n.sqrt() + y);
         fixed.push(if leaves { f64::INFINITY } else { off(moved[at], by_storage[run], 0.0) });
-        scaled.push(sides * off(lost[at], by_arithmetic[run], 9.0 * UNIT_F32));
+        scaled.push(sides * off(lost[at], by_arithmetic[run], 15.0 * UNIT_F32));
         open.push(leaves);
     }
     Ok(Allowed::new(

@@ -120,7 +120,16 @@ pub fn sum(
         vec![]
     };
     let power = if let Terms::Powers(p) = summed.terms { Some(p) } else { None };
-    let (smallest, largest) = magnitudes(input)?;
+    let (mut smallest, mut largest) = magnitudes(input)?;
+    // Factors may come from every input.
+    let mut brought = (input.unit, input.apart);
+    if summed.terms == Terms::Factors {
+        for other in inputs.iter().skip(1).flatten().filter(|other| other.value.dtype().is_float()) {
+            let (low, high) = magnitudes(other)?;
+            (smallest, largest) = (smallest.min(low), largest.max(high));
+            brought = (brought.0.max(other.unit), brought.1.max(other.apart));
+        }
+    }
     // Squares and powers on the way, which a result that is normalised again says nothing of.
     let squared = summed.terms == Terms::Squares;
     let through = |p: f64| leaves_range(terms * largest.powf(p));
@@ -182,7 +191,7 @@ pub fn sum(
             }
         };
         let lost = leaves && (squared || reduction == Some(Reduction::Prod));
-        fixed.push(if lost { f64::INFINITY } else { input.unit * f + input.apart });
+        fixed.push(if lost { f64::INFINITY } else { brought.0 * f + brought.1 });
         scaled.push(sides * UNIT_F32 * s);
         open.push(leaves);
     }

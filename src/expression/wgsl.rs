@@ -1,6 +1,6 @@
 //! The emitter: a [`Pointwise`] as a WGSL function over scalars, with the helper functions that it uses.
 
-use super::{Arg, Pointwise, Row};
+use super::{Arg, Pointwise, Row, table};
 use crate::base::Unsupported;
 use crate::tensor::DType;
 use std::collections::BTreeSet;
@@ -11,8 +11,8 @@ use std::fmt::Write;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Lane {
     F32,
-    /// bfloat16 and the floats of 8 and 4 bits, as the float32 of the same value. They are cast and moved, and
-    /// nothing is computed in them.
+    /// bfloat16 and the floats of 8 and 4 bits, as the float32 of the same value. They are cast and moved;
+    /// bfloat16 is computed in float32 and rounded where it is stored, as float16 is.
     Small(DType),
     Bool,
     /// Bits, and whether there is a sign.
@@ -174,8 +174,12 @@ fn function(
         };
         // A result that is declared float16 and is not stored overflows all the same.
         let stored = matches!(expression.result(), Arg::Step(k) if k == index);
-        let value =
-            if types[index] == DType::F16 && !stored { format!("within_f16({value})") } else { value };
+        let value = match types[index] {
+            DType::F16 if !stored => format!("within_f16({value})"),
+            // Computed in float32, which holds it, and rounded where it is stored. A cast has been.
+            DType::BF16 if stored && step.row != &table::CAST => format!("round_bf16({value})"),
+            _ => value,
+        };
         let _ = writeln!(body, "    let s{index} = {value};");
     }
     let result = match expression.result() {
@@ -236,7 +240,8 @@ fn exponent(text: &str, row: &Row, from: Lane, to: Lane) -> Result<String, Unsup
 /// A row's WGSL as a function of one lane type.
 fn helper(row: &Row, lane: Lane, args: usize) -> Result<String, Unsupported> {
     let refuse = || Unsupported::new(format!("{} has no GPU form for {}", row.name, lane.suffix()));
-    if matches!(lane, Lane::Small(_)) {
+    // Of the small floats only bfloat16 is computed in.
+    if matches!(lane, Lane::Small(dtype) if dtype != DType::BF16) {
         return Err(refuse());
     }
     let signed = matches!(lane, Lane::Integer(_, true));

@@ -19,6 +19,8 @@
 //! ```
 
 mod apply;
+mod jpeg;
+mod jpeg2000;
 mod labels;
 mod picture;
 mod preprocess;
@@ -33,8 +35,13 @@ pub use resize::Filter;
 /// An array of the pictures that Pillow and torchvision made: `models/tiny/resize_golden.py`.
 #[cfg(test)]
 fn golden<T: crate::tensor::Element>(name: &str) -> (Vec<usize>, Vec<T>) {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/models/tiny/resize_golden.npz");
-    let arrays = crate::onnx::read_npz(path.as_ref()).unwrap();
-    let (_, array) = arrays.into_iter().find(|(found, _)| found == name).expect(name);
+    let (_, array) = arrays("resize_golden.npz").into_iter().find(|(found, _)| found == name).expect(name);
     (array.shape().to_vec(), array.as_slice::<T>().unwrap().to_vec())
+}
+
+/// All arrays of a file of models/tiny.
+#[cfg(test)]
+fn arrays(file: &str) -> Vec<(String, crate::Tensor)> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/models/tiny");
+    crate::onnx::read_npz(&std::path::Path::new(folder).join(file)).unwrap()
 }

@@ -1,5 +1,6 @@
 //! Decoded pictures.
 
+use super::{jpeg, jpeg2000};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::allocate;
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
@@ -8,7 +9,7 @@ use std::path::Path;
 /// The longest side of a picture that is read, and of one that is made, in pixels.
 pub(super) const MAX_SIDE: usize = 16_384;
 /// The most bytes that a decoded picture may take.
-const MAX_BYTES: u64 = 512 << 20;
+pub(super) const MAX_BYTES: u64 = 512 << 20;
 
 /// An 8-bit RGB picture: rows from the top, pixels from the left, red first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,17 +73,54 @@ pub fn load(path: impl AsRef<Path>) -> Result<Picture> {
     let mut reader =
         ImageReader::open(path).map_err(unreadable)?.with_guessed_format().map_err(unreadable)?;
     reader.limits(limits());
-    decode(reader, true).map_err(|error| error.in_file(path))
+    let read = if reader.format() == Some(image::ImageFormat::Jpeg) {
+        std::fs::read(path).map_err(unreadable).and_then(|bytes| jpeg_oriented(&bytes, reader))
+    } else {
+        decode(reader, true)
+    };
+    read.map_err(|error| error.in_file(path))
+}
+
+/// A JPEG file's picture, as a camera noted its orientation. Those of a kind that [`jpeg`] leaves out (four
+/// colours, for one) are decoded otherwise, to within a level or two.
+fn jpeg_oriented<R: std::io::BufRead + std::io::Seek>(
+    bytes: &[u8],
+    reader: ImageReader<R>,
+) -> Result<Picture> {
+    let (width, height, pixels) = match jpeg::decode(bytes) {
+        Err(error) if error.kind() == ErrorKind::Unsupported => return decode(reader, true),
+        other => other?,
+    };
+    let oriented = reader.into_decoder().and_then(|mut decoder| decoder.orientation());
+    let whole = || image::RgbImage::from_raw(width as u32, height as u32, pixels.clone());
+    match oriented {
+        Ok(orientation) if orientation != image::metadata::Orientation::NoTransforms => {
+            let Some(picture) = whole() else { return Picture::from_rgb(width, height, pixels) };
+            let mut picture = DynamicImage::from(picture);
+            picture.apply_orientation(orientation);
+            let picture = picture.into_rgb8();
+            Picture::from_rgb(picture.width() as usize, picture.height() as usize, picture.into_raw())
+        }
+        _ => Picture::from_rgb(width, height, pixels),
+    }
 }
 
 /// A picture from a file's bytes, without the orientation that a camera noted; `None` where they are no
 /// picture that can be decoded. One that is too large is an error.
 pub(crate) fn decoded(bytes: &[u8]) -> Result<Option<Picture>> {
-    let Ok(mut reader) = ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format() else {
-        return Ok(None);
+    let picture = |(width, height, pixels)| Picture::from_rgb(width, height, pixels);
+    let made = if bytes.starts_with(jpeg::MAGIC) {
+        jpeg::decode(bytes).and_then(picture)
+    } else if jpeg2000::is_one(bytes) {
+        jpeg2000::decode(bytes).and_then(picture)
+    } else {
+        let Ok(mut reader) = ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format() else {
+            return Ok(None);
+        };
+        reader.limits(limits());
+        decode(reader, false)
     };
-    reader.limits(limits());
-    match decode(reader, false) {
+    match made {
         Err(error) if error.kind() == ErrorKind::File => Ok(None),
         other => other.map(Some),
     }

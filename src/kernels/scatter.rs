@@ -3,7 +3,7 @@
 use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid, indices};
-use crate::base::{Access, ElementFormat, Fact, Layout, Unsupported};
+use crate::base::{Access, ElementFormat, Fact, Layout, Unsupported, View};
 use crate::expression::{Pointwise, Row, to_wgsl};
 use crate::tensor::DType;
 
@@ -58,7 +58,7 @@ fn prelude(
     combine: Option<&'static Row>,
     phase: u32,
     [rank, tuple]: [usize; 2],
-    report: bool,
+    [from_end, report]: [bool; 2],
 ) -> Result<Prelude, Unsupported> {
     let combine = match combine {
         None => "fn combine(a: Lane, x: Lane) -> Lane { return x; }\n".to_string(),
@@ -67,6 +67,7 @@ fn prelude(
     // The other phases read no index.
     let status = STATUS_PHASES.contains(&phase).then_some(STATUS).filter(|_| report);
     let prelude = indices::declare(Prelude::new().movable(storages[0]).code(&combine), storages[1], status)
+        .flag("FROM_END", from_end)
         .constant("PHASE", phase);
     Ok(prelude.constant("RANK", rank as u32).constant("TUPLE", tuple as u32).constant("WIDTH", WIDTH))
 }
@@ -85,7 +86,8 @@ fn variants() -> Vec<Prelude> {
         .into_iter()
         .flat_map(|storage| {
             (0..3).flat_map(move |phase| {
-                prelude(DType::F32, [storage, ElementFormat::I64], None, phase, [2, 2], true)
+                let flags = [phase != 1 || storage != ElementFormat::F16, true];
+                prelude(DType::F32, [storage, ElementFormat::I64], None, phase, [2, 2], flags)
             })
         })
         .collect();
@@ -97,7 +99,7 @@ fn variants() -> Vec<Prelude> {
     ] {
         for row in [&table::ADD, &table::MUL, &table::MIN, &table::MAX] {
             list.extend([2, 3].into_iter().flat_map(|phase| {
-                prelude(dtype, [storage, ElementFormat::I32], Some(row), phase, [1, 1], true)
+                prelude(dtype, [storage, ElementFormat::I32], Some(row), phase, [1, 1], [true, true])
             }));
         }
     }
@@ -113,13 +115,11 @@ pub fn emit(
     combine: Option<&'static Row>,
     unique: bool,
 ) -> Result<(), Unsupported> {
-    let dtype = at.fact(0)?.dtype;
-    let storages = [at.storage(dtype)?, at.storage(at.fact(1)?.dtype)?];
-    let updates_given = at.fact(2)?.count();
+    let (dtype, index_type) = (at.fact(0)?.dtype, at.fact(1)?.dtype);
     let sizes = addressing.axes.iter().map(|axis| axis.0).collect();
     let report = at.report(1, addressing.axis, sizes, true);
     // Where nothing is moved the indices are read all the same.
-    let nothing = updates_given == 0 || at.fact(0)?.count() == 0;
+    let nothing = at.fact(2)?.count() == 0 || at.fact(0)?.count() == 0;
     if nothing {
         let view = at.view(0)?;
         at.alias(0, view);
@@ -127,20 +127,57 @@ pub fn emit(
             return Ok(());
         }
     }
+    let given = Given {
+        data: at.input(0, Layout::Dense)?,
+        indices: at.input(1, Layout::Dense)?,
+        updates: at.input(2, Layout::Dense)?,
+        dtype,
+        index_type,
+        from_end: true,
+        report,
+    };
+    let to = if nothing { None } else { Some(at.output(0, Layout::Dense)?) };
+    scattered(at, &given, addressing, (combine, unique), to.as_ref())
+}
+
+/// What a scatter is made of: views that are dense, and the types of their elements.
+pub struct Given {
+    pub data: View,
+    pub indices: View,
+    pub updates: View,
+    pub dtype: DType,
+    pub index_type: DType,
+    /// Negative indices count from the end; else they are outside.
+    pub from_end: bool,
+    /// The number by which an index outside is told of, where one may be.
+    pub report: Option<u32>,
+}
+
+/// Emits a scatter into the whole of a dense buffer; without one the indices are read alone, for those outside
+/// to be told of. See [`emit`] for `combine` and whether the updates are unique.
+pub fn scattered(
+    at: &mut dyn Lowering,
+    given: &Given,
+    addressing: &Addressing,
+    (combine, unique): (Option<&'static Row>, bool),
+    to: Option<&View>,
+) -> Result<(), Unsupported> {
+    let Given { data, indices, updates, dtype, index_type, from_end, report } = given;
+    let (dtype, from_end, report) = (*dtype, *from_end, *report);
+    let storages = [at.storage(dtype)?, at.storage(*index_type)?];
+    let nothing = to.is_none();
     let coordinates: Vec<(usize, usize)> =
         addressing.coordinates.iter().copied().filter(|dim| dim.0 != 1).collect();
     if coordinates.len() > MAX_RANK || addressing.axes.len() > MAX_RANK {
         return Err(Unsupported::new(format!("a scatter over more than {MAX_RANK} dimensions")));
     }
-    let [data, indices, updates] =
-        [at.input(0, Layout::Dense)?, at.input(1, Layout::Dense)?, at.input(2, Layout::Dense)?];
     let to_u32 = |value: usize| {
         i32::try_from(value)
             .map(|value| value as u32)
             .map_err(|_| Unsupported::new("a scatter beyond 2³¹ elements"))
     };
     let elements = to_u32(data.count())?;
-    to_u32(updates_given)?;
+    to_u32(updates.count())?;
     let slices = data.count() / addressing.slice.max(1);
     let claims = to_u32(addressing.coordinates.iter().map(|dim| dim.0).product())?;
     let walked = combine.is_some() && !unique && !nothing;
@@ -151,10 +188,9 @@ pub fn emit(
     }
     let slices = if walked || nothing { 4 } else { slices };
     let owners = at.scratch(&Fact::new(DType::U32, [slices]), Layout::Dense)?;
-    let output = if nothing {
-        at.scratch(&Fact::new(dtype, [4]), Layout::Dense)?
-    } else {
-        at.output(0, Layout::Dense)?
+    let output = match to {
+        Some(output) => output.clone(),
+        None => at.scratch(&Fact::new(dtype, [4]), Layout::Dense)?,
     };
     let mut params = Params {
         count: 0,
@@ -200,7 +236,7 @@ pub fn emit(
             combine,
             phase,
             [coordinates.len(), addressing.axes.len()],
-            report.is_some(),
+            [from_end, report.is_some()],
         )?;
         at.emit(&SCATTER, prelude, params, &bindings, grid)?;
     }

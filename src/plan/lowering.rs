@@ -4,10 +4,12 @@ use super::planner::Builder;
 use crate::base::{
     BufferId, Capabilities, ElementFormat, Fact, Layout, TileConfiguration, Unsupported, View,
 };
+use crate::expression::Pointwise;
 use crate::graph::{Node, ValueId};
 use crate::kernels::lowering::{Emitter, Lowering};
-use crate::kernels::{Packing, Target};
-use crate::tensor::{DType, Tensor};
+use crate::kernels::{Packing, Target, pointwise};
+use crate::tensor::{DType, Tensor, cast};
+use std::collections::BTreeMap;
 
 /// A node on its way to the GPU.
 pub(super) struct NodeLowering<'a> {
@@ -15,6 +17,53 @@ pub(super) struct NodeLowering<'a> {
     pub(super) node: &'a Node,
     pub(super) inputs: Vec<Option<Fact>>,
     pub(super) outputs: Vec<Fact>,
+    /// Outputs of bfloat16 that are computed in float32, to be rounded behind the node; and where each is.
+    rounded: BTreeMap<usize, Option<View>>,
+}
+
+impl<'a> NodeLowering<'a> {
+    pub(super) fn new(
+        builder: &'a mut Builder,
+        node: &'a Node,
+        inputs: Vec<Option<Fact>>,
+        outputs: Vec<Fact>,
+    ) -> Self {
+        Self { builder, node, inputs, outputs, rounded: BTreeMap::new() }
+    }
+
+    /// The same of a node whose bfloat16 is computed in float32, which holds it, as the CPU does: operators and
+    /// kernels see float32, and [`Self::round`] rounds the results.
+    pub(super) fn widened(
+        builder: &'a mut Builder,
+        node: &'a Node,
+        mut inputs: Vec<Option<Fact>>,
+        mut outputs: Vec<Fact>,
+    ) -> Result<Self, Unsupported> {
+        for fact in inputs.iter_mut().flatten().filter(|fact| fact.dtype == DType::BF16) {
+            fact.dtype = DType::F32;
+            fact.value = fact.value.as_ref().map(|value| cast(value, DType::F32, true)).transpose()?;
+        }
+        let mut rounded = BTreeMap::new();
+        for (index, fact) in outputs.iter_mut().enumerate().filter(|(_, fact)| fact.dtype == DType::BF16) {
+            fact.dtype = DType::F32;
+            rounded.insert(index, None);
+        }
+        Ok(Self { builder, node, inputs, outputs, rounded })
+    }
+
+    /// Rounds what was computed in float32 in the place of bfloat16.
+    pub(super) fn round(&mut self) -> Result<(), Unsupported> {
+        for (index, made) in std::mem::take(&mut self.rounded) {
+            let Some(made) = made.filter(|_| self.has_output(index)) else { continue };
+            let layout = self.layout_of(&made);
+            self.outputs[index].dtype = DType::BF16;
+            let (output, shape) = (self.output(index, layout)?, made.shape.clone());
+            let rounding = Pointwise::cast(DType::BF16);
+            let form = (DType::BF16, layout);
+            pointwise::emit_into(self, &rounding, &[(made, DType::F32)], &shape, form, output.buffer)?;
+        }
+        Ok(())
+    }
 }
 
 impl Lowering for NodeLowering<'_> {
@@ -90,6 +139,11 @@ impl Lowering for NodeLowering<'_> {
     }
     fn output(&mut self, index: usize, layout: Layout) -> Result<View, Unsupported> {
         let fact = self.output_fact(index)?.clone();
+        if let Some(made) = self.rounded.get_mut(&index) {
+            let view = self.builder.new_buffer(None, &fact, layout)?;
+            *made = Some(view.clone());
+            return Ok(view);
+        }
         let value = self.node.outputs.get(index).copied().flatten();
         let view = self.builder.new_buffer(value, &fact, layout)?;
         if let Some(value) = value {
@@ -98,6 +152,9 @@ impl Lowering for NodeLowering<'_> {
         Ok(view)
     }
     fn target(&mut self, index: usize, layout: Layout) -> Result<Target, Unsupported> {
+        if self.rounded.contains_key(&index) {
+            return Target::of(&self.output(index, layout)?, layout);
+        }
         let value = self.node.outputs.get(index).copied().flatten();
         let view = match value.and_then(|value| self.builder.part(value, layout)) {
             Some(view) => view,
@@ -109,6 +166,9 @@ impl Lowering for NodeLowering<'_> {
         Target::of(&view, layout)
     }
     fn begun(&self, index: usize) -> Option<View> {
+        if let Some(made) = self.rounded.get(&index) {
+            return made.clone();
+        }
         let value = self.node.outputs.get(index).copied().flatten()?;
         self.builder.located.get(&value)?.view.clone()
     }
@@ -116,6 +176,10 @@ impl Lowering for NodeLowering<'_> {
         self.builder.parent_of(part.buffer) == whole
     }
     fn alias(&mut self, index: usize, view: View) {
+        if let Some(made) = self.rounded.get_mut(&index) {
+            *made = Some(view);
+            return;
+        }
         if let Some(value) = self.node.outputs.get(index).copied().flatten() {
             self.builder.name_buffer(value, &view);
             self.builder.locate(value, view);

@@ -147,14 +147,24 @@ impl Builder {
             .collect();
         let outputs = outputs.ok_or_else(|| Error::internal("an output has no type").at_node(&node.name))?;
         // Kernels would compute in what only holds them.
-        let small = inputs.iter().flatten().chain(&outputs).find(|fact| fact.dtype.is_small_float());
-        let computed = small.filter(|_| !moves(node.op.as_ref(), &inputs)).map(|fact| fact.dtype);
+        let small = || inputs.iter().flatten().chain(&outputs).filter(|fact| fact.dtype.is_small_float());
+        let computed = small().next().filter(|_| !moves(node.op.as_ref(), &inputs)).map(|fact| fact.dtype);
+        // The CPU computes bfloat16 in float32 for operators that say nothing else of it, and so does the GPU.
+        let widened = computed.is_some()
+            && !node.op.takes_any_type()
+            && small().all(|fact| fact.dtype == DType::BF16)
+            && self.storage(DType::BF16) == self.storage(DType::F32);
         let lowered = match node.op.gpu() {
+            Some(op) if widened => self.transaction(|builder| {
+                let mut at = NodeLowering::widened(builder, node, inputs, outputs)?;
+                op.lower(&mut at)?;
+                at.round()
+            }),
             _ if let Some(dtype) = computed => {
                 Err(Unsupported::new(format!("{dtype} has no GPU arithmetic")))
             }
             Some(op) => {
-                self.transaction(|builder| op.lower(&mut NodeLowering { builder, node, inputs, outputs }))
+                self.transaction(|builder| op.lower(&mut NodeLowering::new(builder, node, inputs, outputs)))
             }
             None => Err(Unsupported::new("no GPU kernel yet")),
         };

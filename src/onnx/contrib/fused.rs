@@ -17,6 +17,38 @@ pub fn conv(b: &mut Body<'_>) -> Result<()> {
     Ok(())
 }
 
+/// A transposed convolution whose paddings are an input: made without any, and cut by them.
+pub fn conv_transpose_with_dynamic_pads(b: &mut Body<'_>) -> Result<()> {
+    let mut names = vec!["dilations", "group", "kernel_shape", "output_padding", "strides"];
+    if b.has(2) {
+        let auto = b.text("auto_pad");
+        if !matches!(&auto[..], "" | "NOTSET") {
+            return Err(Error::model(format!("auto_pad = {auto} beside paddings")));
+        }
+    } else {
+        names.push("auto_pad");
+    }
+    let attributes = names.iter().filter_map(|name| b.passed(name)).collect();
+    let (x, w, pads) = (b.required(0)?, b.required(1)?, b.input(2));
+    let whole = b.with("ConvTranspose", &[&x, &w, &b.input(3)], attributes);
+    if pads.is_empty() {
+        b.give(0, whole);
+        return Ok(());
+    }
+    let rank = b.rank(&w)? as i64;
+    if rank < 3 {
+        return Err(Error::model(format!("weights of {rank} axes")).at_tensor(&w));
+    }
+    let halves = vec![super::int("axis", 0), super::int("num_outputs", 2)];
+    let halves = b.nodes("Split", &[&pads], halves, 2);
+    let sizes = b.with("Shape", &[&whole], vec![super::int("start", 2)]);
+    let ends = b.op("Sub", &[&sizes, &halves[1]]);
+    let axes = b.list(&(2..rank).collect::<Vec<_>>());
+    let y = b.op("Slice", &[&whole, &halves[0], &ends, &axes]);
+    b.give(0, y);
+    Ok(())
+}
+
 /// activation(Gemm(A, B, C)).
 pub fn gemm(b: &mut Body<'_>) -> Result<()> {
     let attributes = ["alpha", "beta", "transA", "transB"].iter().filter_map(|name| b.passed(name)).collect();

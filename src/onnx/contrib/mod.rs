@@ -9,6 +9,7 @@ mod activations;
 mod attention;
 mod flex_attention;
 mod fused;
+mod generation;
 mod group_query_attention;
 mod matmul_nbits;
 mod norms;
@@ -34,6 +35,7 @@ static OPERATORS: &[(&str, &str, Write)] = &[
     ("ai.onnx.preview", "FlexAttention", flex_attention::attention),
     ("com.microsoft", "Attention", attention::attention),
     ("com.microsoft", "BiasGelu", activations::bias_gelu),
+    ("com.microsoft", "ConvTransposeWithDynamicPads", fused::conv_transpose_with_dynamic_pads),
     ("com.microsoft", "DequantizeLinear", quantized::dequantize),
     ("com.microsoft", "DynamicQuantizeMatMul", quantized::dynamic_matmul),
     ("com.microsoft", "EmbedLayerNormalization", norms::embed),
@@ -46,6 +48,8 @@ static OPERATORS: &[(&str, &str, Write)] = &[
     ("com.microsoft", "MatMulIntegerToFloat", quantized::matmul_to_float),
     ("com.microsoft", "MatMulNBits", matmul_nbits::product),
     ("com.microsoft", "MultiHeadAttention", attention::multi_head),
+    ("com.microsoft", "NGramRepeatBlock", generation::ngram_repeat_block),
+    ("com.microsoft", "QAttention", quantized::attention),
     ("com.microsoft", "QGemm", quantized::gemm),
     ("com.microsoft", "QLinearAdd", quantized::add),
     ("com.microsoft", "QLinearAveragePool", quantized::average_pool),

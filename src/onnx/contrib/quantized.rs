@@ -1,5 +1,5 @@
 //! What onnxruntime's quantiser leaves: operators on quantised tensors, as what they compute between
-//! DequantizeLinear and QuantizeLinear; and products of integers with their scales.
+//! DequantizeLinear and QuantizeLinear; and products of integers with their scales, those of attention too.
 //!
 //! onnxruntime multiplies the scales by each other first: of what lies in the middle between two whole
 //! numbers the one may give the lower and the other the higher.
@@ -181,6 +181,15 @@ pub fn dynamic_matmul(b: &mut Body<'_>) -> Result<()> {
     let y = b.plus(y, 4);
     b.give(0, y);
     Ok(())
+}
+
+/// Attention whose products of Q, K and V are of integers with their scales.
+pub fn attention(b: &mut Body<'_>) -> Result<()> {
+    let (x_zero, w_zero) = (b.input(6), b.input(7));
+    let sums = product(b, [&b.required(0)?, &b.required(1)?], [&x_zero, &w_zero]);
+    let made = scaled(b, &sums, [&b.required(3)?, &b.required(4)?]);
+    let made = b.plus(made, 2);
+    super::attention::of_product(b, &made, 5, None, 8)
 }
 
 /// A · B of integers with their scales, as floats with a bias.

@@ -334,6 +334,7 @@ fn integers(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 }
 
 pub const CASES: &[Case] = &[
+    case(&[], &[Drawn(DType::BF16, &[3, 5]), Drawn(DType::BF16, &[5, 2])]),
     case(&[], &[Floats(&[5, 37]), Weights(&[37, 11])]),
     case(&[], &[Floats(&[2, 3, 5, 7]), Floats(&[2, 3, 7, 6])]),
     case(&[], &[Floats(&[2, 3, 4, 8]), Weights(&[8, 12])]),

@@ -2,10 +2,12 @@
 //! 1 of ai.onnx.ml: the features of each row that a list of indices names. Of one dimension, a row is made.
 
 use super::DOMAIN;
-use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Layout, Operands, Unsupported};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
+use crate::kernels::gather::{Addressing, gathered};
 use crate::ops::case::{Case, Operand::*, case};
-use crate::ops::{NodeView, OpDef, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -50,12 +52,47 @@ impl Operator for ArrayFeatureExtractor {
         Ok(vec![x.pick(shape, source)?])
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
     fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
         Bound::Exact
     }
 }
 
+impl Lower for ArrayFeatureExtractor {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let (types, count) = ([at.fact(0)?.dtype, at.fact(1)?.dtype], at.fact(1)?.count());
+        let (data, indices) = (at.view(0)?, at.input(1, Layout::Dense)?);
+        let Some((&features, outer)) = data.shape.split_last() else {
+            return Err(Unsupported::new("a scalar has no features"));
+        };
+        let axis = outer.len();
+        if let Some(known) = at.constant(1).map(Tensor::to_i64s).transpose()?
+            && known.iter().any(|index| usize::try_from(*index).map_or(true, |at| at >= features))
+        {
+            return Err(Unsupported::new("an index outside the features"));
+        }
+        let indices = at.reshaped(indices, &[count], "indices of nothing")?;
+        // Of one dimension a row is made.
+        let steps = if axis == 0 { vec![0] } else { data.strides[..axis].to_vec() };
+        let addressing = Addressing {
+            index_strides: [&vec![0; steps.len()][..], &indices.strides].concat(),
+            data_strides: [&steps[..], &[0]].concat(),
+            tuple_step: 0,
+            axis,
+            axes: vec![(features, data.strides[axis])],
+        };
+        let report = at.report(1, axis, vec![features], false);
+        let output = at.output(0, Layout::Dense)?;
+        gathered(at, (&data, types[0]), (&indices, types[1]), &addressing, false, report, output)
+    }
+}
+
 const CASES: &[Case] = &[
-    case(&[], &[Floats(&[3, 4]), Indices(&[3], &[3, 0, 3])]).at(1).runs("cpu"),
-    case(&[], &[I64(&[5]), Indices(&[1, 2], &[4, 1])]).at(1).runs("cpu"),
+    case(&[], &[Floats(&[3, 4]), Indices(&[3], &[3, 0, 3])]).at(1),
+    case(&[], &[I64(&[5]), Indices(&[1, 2], &[4, 1])]).at(1),
+    case(&[], &[Floats(&[2, 3, 5]), Known(&[4, 4, 0, 1, 2, 3, 4])]).at(1),
+    case(&[], &[Floats(&[1]), Indices(&[1], &[0])]).at(1),
 ];

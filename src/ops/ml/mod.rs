@@ -3,6 +3,7 @@
 
 pub mod array_feature_extractor;
 pub mod binarizer;
+pub mod cast_map;
 pub mod dict_vectorizer;
 pub mod feature_vectorizer;
 pub mod imputer;

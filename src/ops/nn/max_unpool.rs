@@ -4,11 +4,13 @@
 //! Inputs: X `[n, c, d…]`, the position of each element in a tensor of the size that the window's attributes
 //! give, counted row by row, and optionally the output's shape: that tensor then lies in its first corner.
 
-use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Window};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Layout, Operands, Unsupported, View, Window};
 use crate::error::{Error, Result};
+use crate::kernels::Lowering;
+use crate::kernels::scatter::{Addressing, Given as Scattered, scattered};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::nn::window;
-use crate::ops::{NodeView, OpDef, Operator, single};
+use crate::ops::{Lower, NodeView, OpDef, Operator, single};
 use crate::tensor::index::strides;
 use crate::tensor::{Tensor, element_count};
 use std::sync::Arc;
@@ -110,6 +112,10 @@ impl Operator for MaxUnpool {
         Ok(vec![x.pick(shape, |at| sources.get(at).copied().flatten())?])
     }
 
+    fn gpu(&self) -> Option<&dyn Lower> {
+        Some(self)
+    }
+
     fn error_bound(&self, _inputs: Operands<'_, Fact>) -> Bound {
         Bound::Exact
     }
@@ -119,22 +125,68 @@ impl Operator for MaxUnpool {
     }
 }
 
+impl Lower for MaxUnpool {
+    fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        let (x, index_type) = (at.fact(0)?.clone(), at.fact(1)?.dtype);
+        let (pooled, shape) = (self.pooled(&x.shape)?, at.output_fact(0)?.shape.clone());
+        if pooled.iter().zip(&shape).any(|(pooled, size)| pooled > size) {
+            return Err(Unsupported::new("an output smaller than what the window's attributes give"));
+        }
+        if x.count() == 0 {
+            return Err(Unsupported::new("maxima of nothing"));
+        }
+        let count = element_count(&pooled)?;
+        let addressing =
+            Addressing { coordinates: vec![(x.count(), 0)], axis: 0, axes: vec![(count, 1)], slice: 1 };
+        let zero = Tensor::scalar(0f32);
+        let nothing = at.filled("where no maximum is", &zero, x.dtype, &[count])?;
+        let nothing = at.in_layout(nothing, Layout::Dense)?;
+        let report = at.report(1, 0, vec![count], false);
+        let given = Scattered {
+            data: nothing,
+            indices: at.input(1, Layout::Dense)?,
+            updates: at.input(0, Layout::Dense)?,
+            dtype: x.dtype,
+            index_type,
+            from_end: false,
+            report,
+        };
+        if pooled == shape {
+            let output = at.output(0, Layout::Dense)?;
+            return scattered(at, &given, &addressing, (None, false), Some(&output));
+        }
+        let found = at.scratch(&Fact::new(x.dtype, &pooled[..]), Layout::Dense)?;
+        scattered(at, &given, &addressing, (None, false), Some(&found))?;
+        let fill = at.filled("where no maximum is", &zero, x.dtype, &shape)?;
+        let output = at.output(0, Layout::Rows4)?;
+        at.copy(&fill, &output)?;
+        at.copy(&found, &View { shape: pooled, ..output })
+    }
+}
+
 const CASES: &[Case] = &[
     case(
         &[("kernel_shape", Ints(&[2, 2])), ("strides", Ints(&[2, 2]))],
         &[Floats(&[1, 1, 2, 2]), Indices(&[1, 1, 2, 2], &[1, 7, 8, 15])],
-    )
-    .runs("cpu"),
+    ),
     case(
         &[("kernel_shape", Ints(&[2, 2])), ("strides", Ints(&[2, 2]))],
         &[Floats(&[1, 1, 2, 2]), Indices(&[1, 1, 2, 2], &[5, 7, 13, 15]), Known(&[1, 1, 5, 5])],
     )
-    .at(9)
-    .runs("cpu"),
+    .at(9),
     case(
         &[("kernel_shape", Ints(&[3])), ("strides", Ints(&[2])), ("pads", Ints(&[1, 0]))],
         &[Floats(&[1, 2, 3]), Indices(&[1, 2, 3], &[0, 2, 4, 7, 9, 11])],
     )
-    .at(11)
-    .runs("cpu"),
+    .at(11),
+    // The last of those that name one place; over three axes; one element.
+    case(
+        &[("kernel_shape", Ints(&[2, 3])), ("strides", Ints(&[1, 2]))],
+        &[Floats(&[2, 1, 2, 3]), Indices(&[2, 1, 2, 3], &[0, 5, 5, 14, 20, 14, 21, 30, 41, 39, 30, 22])],
+    ),
+    case(
+        &[("kernel_shape", Ints(&[1, 2, 2])), ("strides", Ints(&[1, 2, 2]))],
+        &[Floats(&[1, 1, 2, 1, 2]), Indices(&[1, 1, 2, 1, 2], &[1, 6, 8, 15]), Known(&[1, 1, 3, 3, 4])],
+    ),
+    case(&[("kernel_shape", Ints(&[1]))], &[Floats(&[1, 1, 1]), Indices(&[1, 1, 1], &[0])]),
 ];

@@ -334,6 +334,7 @@ const SHIFT: &[Case] = &[
 const BINARY: &[Case] =
     &[case(&[], &[Floats(&[2, 3, 5]), Floats(&[3, 1])]), case(&[], &[Floats(&[2, 8]), Scalar(0.3)])];
 const ARITHMETIC: &[Case] = &[
+    case(&[], &[Drawn(DType::BF16, &[2, 5]), Drawn(DType::BF16, &[5])]),
     case(&[], &[Floats(&[2, 3, 4]), Floats(&[2, 3, 4])]),
     case(&[], &[Floats(&[2, 3, 5]), Floats(&[3, 1])]),
     case(&[], &[Floats(&[3, 1, 8]), Floats(&[4, 1])]),

@@ -4,10 +4,10 @@
 //!
 //! Inputs: data, indices (int32 or int64; negative ones count from the end). An index outside is an error.
 
-use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Unsupported};
+use crate::base::{Bound, EvalPrecision, Fact, Infer, Layout, Operands, Unsupported, View};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
-use crate::kernels::gather::{Addressing, emit};
+use crate::kernels::gather::{Addressing, emit, gathered};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::index::{axis, element, strides};
@@ -229,8 +229,62 @@ impl Lower for Gather {
             return at.alias_reshaped(view, &shape);
         }
         let indices = at.view(1)?;
+        if let Gather::Slices { axis: a } = *self
+            && at.is_constant(&data)
+            && bytes(at, &data)? > at.capabilities().max_binding()
+        {
+            return self.in_parts(at, axis(a, data.shape.len())?, &data, &indices);
+        }
         let addressing = self.addressing((&data.shape, &data.strides), (&indices.shape, &indices.strides))?;
         emit(at, &data, &indices, &addressing)
+    }
+}
+
+/// The bytes that a view's elements take where they lie one after the other.
+fn bytes(at: &dyn Lowering, view: &View) -> Result<u64, Unsupported> {
+    Ok((view.count() as u64).saturating_mul(at.storage(at.fact(0)?.dtype)?.element_bytes() as u64))
+}
+
+impl Gather {
+    /// Emits the gather of a constant that is more than the adapter binds at once: a part of its columns at a
+    /// time, each in a constant of its own.
+    fn in_parts(
+        &self,
+        at: &mut dyn Lowering,
+        place: usize,
+        data: &View,
+        indices: &View,
+    ) -> Result<(), Unsupported> {
+        let (dtype, index_type) = (at.fact(0)?.dtype, at.fact(1)?.dtype);
+        let (all, limit) = (bytes(at, data)?, at.capabilities().max_binding());
+        // The innermost axis that isn't gathered along.
+        let along = (0..data.shape.len()).rev().find(|&axis| axis != place && data.shape[axis] > 1);
+        let fits = along.map_or(0, |axis| limit / (all / data.shape[axis] as u64).max(1)) as usize;
+        let (Some(along), true) = (along, fits > 0) else {
+            return Err(Unsupported::new(format!(
+                "a gather from {all} bytes along their one axis; the adapter binds at most {limit}"
+            )));
+        };
+        let step = if fits < 4 { fits } else { fits / 4 * 4 };
+        let report = at.report(1, place, vec![data.shape[place]], true);
+        let output = at.output(0, Layout::Rows4)?;
+        let to_axis = if along < place { along } else { along + indices.shape.len() - 1 };
+        for first in (0..data.shape[along]).step_by(step) {
+            let part = |view: &View, axis: usize| {
+                let mut view = view.clone();
+                view.offset = view.offset.wrapping_add_signed(first as isize * view.strides[axis]);
+                view.shape[axis] = step.min(data.shape[along] - first);
+                view
+            };
+            let (columns, to) = (at.in_layout(part(data, along), Layout::Dense)?, part(&output, to_axis));
+            let addressing =
+                self.addressing((&columns.shape, &columns.strides), (&indices.shape, &indices.strides))?;
+            let made = at.scratch(&Fact::new(dtype, &to.shape[..]), Layout::Dense)?;
+            let (columns, indices) = ((&columns, dtype), (indices, index_type));
+            gathered(at, columns, indices, &addressing, true, report, made.clone())?;
+            at.copy(&made, &to)?;
+        }
+        Ok(())
     }
 }
 

@@ -251,15 +251,15 @@ impl Lower for Pad {
         };
         let output = at.output(0, layout)?;
         if *self == Pad::Constant {
-            let value = if at.has_input(2) {
-                at.constant(2)
-                    .cloned()
-                    .filter(|value| value.len() == 1)
-                    .ok_or_else(|| Unsupported::new("a constant that is not known when the plan is made"))?
-            } else {
-                Tensor::scalar(0f32)
+            let known = if at.has_input(2) { at.constant(2).cloned() } else { Some(Tensor::scalar(0f32)) };
+            let fill = match known {
+                Some(value) if value.len() == 1 => at.filled("padding", &value, fact.dtype, &fact.shape)?,
+                None if at.fact(2)?.dtype == fact.dtype && at.fact(2)?.count() == 1 => {
+                    let value = at.view(2)?;
+                    at.reshaped(value, &[1], "a constant of one element")?.broadcast(&fact.shape)
+                }
+                _ => return Err(Unsupported::new("a constant of another type, or not of one element")),
             };
-            let fill = at.filled("padding", &value, fact.dtype, &fact.shape)?;
             at.copy(&fill, &output)?;
         }
         for index in 0..boxes {
@@ -286,6 +286,8 @@ fn shift(view: &mut View, axis: usize, first: usize, step: isize, count: usize) 
 const CASES: &[Case] = &[
     case(&[], &[Floats(&[2, 3, 5]), Known(&[0, 1, 2, 0, 0, 1])]),
     case(&[], &[Floats(&[3, 8]), Known(&[1, 4, 0, 4]), Scalar(1.5)]),
+    case(&[], &[Floats(&[3, 8]), Known(&[1, 4, 0, 4]), Floats(&[])]),
+    case(&[], &[I64(&[3]), Known(&[1, 1]), I64(&[1])]),
     case(&[], &[Floats(&[3, 5]), Known(&[-1, 0, 1, 2])]),
     case(&[], &[Floats(&[3, 5]), Known(&[2, 1]), Absent, Known(&[-1])]),
     case(&[], &[Floats(&[3, 5]), Known(&[0, 0, 0, 0])]).runs("view"),

@@ -81,6 +81,14 @@ impl Scatter {
 }
 
 impl Scatter {
+    /// How many updates may name one element, at most.
+    fn claims(&self, indices: &[usize]) -> usize {
+        match self.kind {
+            Kind::Elements { axis: at } => axis(at, indices.len()).map_or(1, |at| indices[at]),
+            Kind::Tuples => indices.iter().rev().skip(1).product(),
+        }
+    }
+
     /// Which slice of a tensor of `shape` each update names, its slices and the updates' coordinates counted
     /// row by row.
     fn addressing(&self, shape: &[usize], indices: &[usize]) -> Result<Addressing> {
@@ -197,10 +205,11 @@ impl Operator for Scatter {
     }
 
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
+        // The element that was there, and the updates that may name it.
+        let length = inputs.optional(1).map_or(1, |indices| self.claims(&indices.shape)).saturating_add(1);
         match self.reduction {
-            Some(row) if row == &table::ADD || row == &table::MUL => {
-                Bound::Sum { length: inputs.optional(2).map_or(1, Fact::count), terms: Terms::Elements }
-            }
+            Some(row) if row == &table::ADD => Bound::Sum { length, terms: Terms::Elements },
+            Some(row) if row == &table::MUL => Bound::Sum { length, terms: Terms::Factors },
             _ => Bound::Exact,
         }
     }
@@ -241,6 +250,7 @@ const ELEMENTS_CASES: &[Case] = &[
     ),
     case(&[("reduction", Text("min"))], &[Floats(&[5]), Known(&[3, 0, -1]), Floats(&[3])]),
     case(&[("reduction", Text("mul"))], &[Floats(&[5]), Known(&[3, 0, 3]), Floats(&[3])]),
+    case(&[("reduction", Text("mul"))], &[Floats(&[3]), Known(&[1, 1, 1, 1, 1, 1, 1]), Floats(&[7])]),
     case(&[], &[Floats(&[3]), Indices(&[0], &[]), Floats(&[0])]).runs("view"),
 ];
 const SCATTER_CASES: &[Case] = &[case(&[], &[I64(&[3]), Indices(&[2], &[2, 0]), I64(&[2])]).at(10)];

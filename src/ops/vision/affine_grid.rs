@@ -2,6 +2,10 @@
 //! maps give the elements of an image or a volume, as a GridSample reads them.
 //!
 //! Inputs: theta `[n, 2, 3]` or `[n, 3, 4]`, and the size `[n, c, h, w]` or `[n, c, d, h, w]`.
+//!
+//! With `align_corners` an axis of one element lies at −1, where an axis begins. ONNX's function body says
+//! that of the depth, for which it guards the division by 0, and would make NaN of a height or a width for
+//! want of the guard; onnxruntime gives 1 there and PyTorch 0.
 
 use crate::base::{EvalPrecision, Fact, Infer, Layout, Operands, Unsupported, View};
 use crate::error::{Error, Result};
@@ -162,5 +166,7 @@ const CASES: &[Case] = &[
     case(&[], &[Floats(&[2, 3, 4]), Known(&[2, 3, 2, 4, 5])]),
     case(&[("align_corners", Int(1))], &[Floats(&[1, 3, 4]), Known(&[1, 1, 3, 2, 4])]),
     case(&[], &[Floats(&[3, 2, 3]), Known(&[3, 1, 1, 1])]),
+    case(&[("align_corners", Int(1))], &[Floats(&[2, 2, 3]), Known(&[2, 1, 1, 4])]),
+    case(&[("align_corners", Int(1))], &[Floats(&[1, 3, 4]), Known(&[1, 2, 1, 3, 2])]),
     case(&[], &[Floats(&[0, 2, 3]), Known(&[0, 1, 2, 2])]).runs("view"),
 ];

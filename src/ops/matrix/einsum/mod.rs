@@ -255,6 +255,7 @@ impl Operator for Einsum {
 }
 
 const CASES: &[Case] = &[
+    case(&[("equation", Text("ij,kj->ik"))], &[Drawn(DType::BF16, &[2, 5]), Drawn(DType::BF16, &[3, 5])]),
     case(&[("equation", Text("bij, bjk -> bik"))], &[Floats(&[2, 3, 4]), Floats(&[2, 4, 5])]),
     case(&[("equation", Text("...ii->...i"))], &[Floats(&[2, 3, 3])]).runs("view"),
     case(&[("equation", Text("ba"))], &[Floats(&[2, 3])]).runs("view"),

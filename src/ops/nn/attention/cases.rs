@@ -137,20 +137,44 @@ pub const CASES: &[Case] = &[
     .outputs(4),
     case(
         &[("qk_matmul_output_mode", Int(1)), ("softcap", Float(2.0))],
-        &[Floats(&[1, 2, 3, 8]), Floats(&[1, 2, 5, 8]), Floats(&[1, 2, 5, 8]), Weights(&[3, 5])],
+        &[Floats(&[1, 2, 3, 8]), Floats(&[1, 2, 5, 8]), Floats(&[1, 2, 5, 8]), Floats(&[3, 5])],
     )
     .outputs(4),
     case(
         &[("qk_matmul_output_mode", Int(2)), ("is_causal", Int(1)), ("softcap", Float(2.0))],
-        &[Floats(&[2, 4, 3, 8]), Floats(&[2, 2, 5, 8]), Floats(&[2, 2, 5, 8]), Weights(&[2, 1, 3, 5])],
+        &[Floats(&[2, 4, 3, 8]), Floats(&[2, 2, 5, 8]), Floats(&[2, 2, 5, 8]), Floats(&[2, 1, 3, 5])],
     )
     .outputs(4),
-    // A mask shorter than the keys; past keys.
+    // A mask shorter than the keys; past keys; both.
     case(
         &[("qk_matmul_output_mode", Int(3))],
-        &[Floats(&[2, 2, 3, 4]), Floats(&[2, 2, 7, 4]), Floats(&[2, 2, 7, 5]), Weights(&[2, 1, 3, 5])],
+        &[Floats(&[2, 2, 3, 4]), Floats(&[2, 2, 7, 4]), Floats(&[2, 2, 7, 5]), Floats(&[2, 1, 3, 5])],
     )
     .outputs(4),
+    case(
+        &[("is_causal", Int(1))],
+        &[
+            Floats(&[1, 2, 3, 8]),
+            Floats(&[1, 2, 3, 8]),
+            Floats(&[1, 2, 3, 8]),
+            Floats(&[3, 7]),
+            Floats(&[1, 2, 4, 8]),
+            Floats(&[1, 2, 4, 8]),
+        ],
+    )
+    .outputs(3),
+    case(
+        &[],
+        &[
+            Floats(&[2, 2, 3, 4]),
+            Floats(&[2, 2, 3, 4]),
+            Floats(&[2, 2, 3, 5]),
+            Bools(&[2, 1, 3, 5]),
+            Floats(&[2, 2, 4, 4]),
+            Floats(&[2, 2, 4, 5]),
+        ],
+    )
+    .outputs(3),
     case(
         &[("qk_matmul_output_mode", Int(2)), ("is_causal", Int(1))],
         &[
@@ -161,6 +185,17 @@ pub const CASES: &[Case] = &[
             Floats(&[2, 2, 4, 4]),
             Floats(&[2, 2, 4, 5]),
         ],
+    )
+    .outputs(4),
+    // Products and capped scores are those of unseen keys too.
+    case(
+        &[("is_causal", Int(1))],
+        &[Floats(&[1, 2, 3, 8]), Floats(&[1, 2, 5, 8]), Floats(&[1, 2, 5, 8]), Floats(&[3, 5])],
+    )
+    .outputs(4),
+    case(
+        &[("qk_matmul_output_mode", Int(1)), ("softcap", Float(2.0)), ("is_causal", Int(1))],
+        &[Floats(&[1, 2, 3, 8]), Floats(&[1, 2, 5, 8]), Floats(&[1, 2, 5, 8]), Bools(&[3, 5])],
     )
     .outputs(4),
     // A query that sees no key.

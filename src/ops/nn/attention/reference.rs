@@ -40,15 +40,16 @@ impl<'a> Bias<'a> {
     pub(crate) fn row(&self, batch: usize, head: usize, query: usize, to: &mut [f64]) {
         let reach = Reach::new(self.op, &self.sizes, self.lengths.as_ref().map(|lengths| lengths[batch]));
         let (first, behind) = reach.of(query);
+        // A key out of reach is not there, whatever the mask holds in its place.
         for (key, to) in to.iter_mut().enumerate() {
-            *to = if key < first || key >= behind { f64::NEG_INFINITY } else { 0.0 };
-            if let Some((mask, steps, keys)) = &self.mask {
-                *to += if key < *keys {
+            *to = match &self.mask {
+                _ if key < first || key >= behind => f64::NEG_INFINITY,
+                None => 0.0,
+                Some((mask, steps, keys)) if key < *keys => {
                     mask[batch * steps[0] + head * steps[1] + query * steps[2] + key * steps[3]]
-                } else {
-                    f64::NEG_INFINITY
-                };
-            }
+                }
+                Some(_) => f64::NEG_INFINITY,
+            };
         }
     }
 }

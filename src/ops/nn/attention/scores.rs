@@ -61,16 +61,9 @@ pub(super) fn give_out(
             score = e.push(&table::WHERE, vec![taken, value, UNSEEN]);
         }
         if let Some(seen) = reach(at, op, sizes, mask.map_or(sizes.keys, |mask| mask.2))? {
-            // As numbers are added: −∞ and an infinite mask are NaN.
-            let unseen = match mask {
-                Some((_, false, keys)) if *keys == sizes.keys => {
-                    e.push(&table::ADD, vec![Arg::Operand(1), UNSEEN])
-                }
-                _ => UNSEEN,
-            };
             operands.push((seen, DType::Bool));
             let seen = Arg::Operand(operands.len() - 1);
-            e.push(&table::WHERE, vec![seen, score, unseen]);
+            e.push(&table::WHERE, vec![seen, score, UNSEEN]);
         }
     }
     e.operands = operands.len();
