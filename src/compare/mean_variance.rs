@@ -11,7 +11,8 @@ use crate::tensor::index::{Odometer, broadcast_strides, strides};
 ///
 /// δμ = n·u·mean|x|; δd = u·|d| + δμ; δv = (n + 3)·u·v + 2·√v·rms(δd) + rms(δd)²; δ√v = min(δv / 2√v, √δv);
 /// δy = r·δd + |y|·(r·δ√v + 15u), the root being off by 9u, the sum by u and the quotient by 5u; and no further
-/// than √n, which no |y| exceeds. What storage does to x goes the same way.
+/// than √n, which no |y| exceeds. What storage does to x goes the same way. One element is its own mean: its d is
+/// 0, exactly.
 pub fn mean_variance(
     inputs: &[Option<Input>],
     axes: &[usize],
@@ -50,9 +51,11 @@ pub fn mean_variance(
         };
         v.iter().zip(&lost_squares).map(off).collect()
     };
-    let lost: Vec<f64> = d.iter().zip(&run).map(|(d, &run)| UNIT_F32 * (d.abs() + n * size[run])).collect();
+    let several = if n > 1.0 { 1.0 } else { 0.0 };
+    let lost: Vec<f64> =
+        d.iter().zip(&run).map(|(d, &run)| several * UNIT_F32 * (d.abs() + n * size[run])).collect();
     let brought = mean(&|at| stored[at]);
-    let moved: Vec<f64> = stored.iter().zip(&run).map(|(e, &run)| e + brought[run]).collect();
+    let moved: Vec<f64> = stored.iter().zip(&run).map(|(e, &run)| several * (e + brought[run])).collect();
     let (by_arithmetic, by_storage) = (deviation(&lost, 1.0), deviation(&moved, 0.0));
     let sides = if own.arithmetic { 2.0 } else { 1.0 };
     let (mut fixed, mut scaled, mut open) =

@@ -121,7 +121,13 @@ impl Operator for DeformConv {
 
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         let sizes = self.sizes(std::array::from_fn(|index| Some(&inputs.optional(index)?.shape[..])))?;
-        Ok(vec![Fact::new(inputs.required(0)?.dtype, Self::shape(&sizes))])
+        let dtype = inputs.required(0)?.dtype;
+        if let Some(other) = inputs.present().map(|fact| fact.dtype).find(|&other| other != dtype) {
+            return Err(Error::model(format!("has inputs of {dtype} and of {other}; all are of one type"))
+                .remedy("put a Cast before the node")
+                .into());
+        }
+        Ok(vec![Fact::new(dtype, Self::shape(&sizes))])
     }
 
     fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
