@@ -74,9 +74,9 @@ ELSEWHERE = [
      "onnxruntime takes scale * x + shift, whose parts cancel where x is its own mean"),
     *[(operator, "Range([9]", REFERENCE,
        "onnxruntime's function is off by 1e-4 of its result at -8.6") for operator in ["Sigmoid", "Swish"]],
-    ("MaxUnpool", "Known([1, 1, 5, 5])", REFERENCE,
-     "onnxruntime counts positions in the output's shape; by ONNX's text they are those of a MaxPool, in what"
-     " the window's attributes give"),
+    *[("MaxUnpool", part, REFERENCE,
+       "onnxruntime counts positions in the output's shape; by ONNX's text they are those of a MaxPool, in what"
+       " the window's attributes give") for part in ["Known([1, 1, 5, 5])", "Known([1, 1, 3, 3, 4])"]],
     ("RotaryEmbedding", "[65536, 65536, 65536, 0]", REFERENCE,
      "onnxruntime goes through 2^48 rows of nothing one by one"),
     *[("Pow", part, BY_TEXT, POWER)

@@ -211,8 +211,11 @@ mod tests {
     use super::*;
     use crate::image::arrays;
 
-    /// Files and what Pillow makes of them: models/tiny/jpeg_golden.py.
-    fn golden() -> Vec<(String, Vec<u8>, Vec<usize>, Vec<u8>)> {
+    /// A name, a file, and the shape and the bytes of what Pillow makes of it.
+    type Golden = (String, Vec<u8>, Vec<usize>, Vec<u8>);
+
+    /// Those of models/tiny/jpeg_golden.py.
+    fn golden() -> Vec<Golden> {
         let all = arrays("jpeg_golden.npz");
         let find = |name: &str| all.iter().find(|(found, _)| found == name).map(|(_, array)| array).unwrap();
         let names = all.iter().filter_map(|(name, _)| name.strip_suffix(".file"));

@@ -59,7 +59,7 @@ struct Tables<'a> {
     ac: Option<&'a HuffmanTable>,
 }
 
-fn needed<'a>(table: Option<&'a HuffmanTable>) -> Result<&'a HuffmanTable> {
+fn needed(table: Option<&HuffmanTable>) -> Result<&HuffmanTable> {
     table.ok_or_else(|| broken("without its table of codes"))
 }
 
