@@ -6,15 +6,19 @@
 
 mod cases;
 mod control;
+mod conversion;
 mod draw;
 mod found;
 mod grow;
+mod images;
 mod judge;
 mod moves;
 mod patterns;
+mod places;
 mod pointwise;
 mod proto;
 mod quantised;
+mod shapes;
 mod sums;
 mod write;
 
@@ -37,7 +41,7 @@ const RULES: &[(Rule, usize)] = &[
     (pointwise::of_many, 2),
     (pointwise::clip, 2),
     (pointwise::choice, 3),
-    (pointwise::conversion, 5),
+    (conversion::any, 5),
     (control::chain, 2),
     (patterns::gate, 2),
     (patterns::norm, 2),
@@ -52,21 +56,21 @@ const RULES: &[(Rule, usize)] = &[
     (moves::concat, 5),
     (moves::pad, 3),
     (moves::expand, 3),
-    (moves::gather, 4),
-    (moves::gather_nd, 2),
-    (moves::scatter, 4),
-    (moves::blocks, 1),
-    (moves::made_of_shapes, 3),
-    (moves::odd_ones, 5),
+    (places::gather, 4),
+    (places::gather_nd, 2),
+    (places::scatter, 4),
+    (shapes::blocks, 1),
+    (shapes::made_of_shapes, 3),
+    (shapes::odd_ones, 5),
     (sums::reduce, 6),
     (sums::places, 4),
     (sums::softmax, 4),
     (sums::normalization, 5),
     (sums::matmul, 6),
     (sums::gemm, 3),
-    (sums::convolution, 6),
-    (sums::pool, 5),
-    (sums::resize, 3),
+    (images::convolution, 6),
+    (images::pool, 5),
+    (images::resize, 3),
     (quantised::there_and_back, 4),
     (quantised::product, 3),
     (quantised::convolution, 3),
