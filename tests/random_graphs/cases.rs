@@ -1,7 +1,7 @@
 //! Any operator, as its own cases have it, over earlier values of the graph.
 
+use super::conversion::converted;
 use super::grow::Grower;
-use super::pointwise::converted;
 use super::proto::attribute;
 use sardonyx::ops::OpDef;
 use sardonyx::ops::case::{Case, Operand};

@@ -108,7 +108,7 @@ pub fn product(at: &mut Grower) -> Option<()> {
 
 pub fn convolution(at: &mut Grower) -> Option<()> {
     let channels = at.draw.pick(&[1usize, 2, 3, 4, 6]);
-    let group = if channels % 2 == 0 && at.draw.one_in(2) { 2 } else { 1 };
+    let group = if channels.is_multiple_of(2) && at.draw.one_in(2) { 2 } else { 1 };
     let filters = group * at.draw.pick(&[1, 2, 3]);
     let [x, x_scale, x_zero] = quantised(at, &[1, channels, 5, 6])?;
     let kind = at.draw.pick(&[DType::U8, DType::I8]);
