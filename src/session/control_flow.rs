@@ -22,12 +22,24 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+/// A session of a graph in a node. Behind a trait, so that whoever asks whether a session may go to another thread
+/// isn't led through all types of a device once more: compilers do so only to some depth.
+pub(super) trait GraphSession: Send + Sync {
+    fn session(&self) -> &Session;
+}
+
+impl GraphSession for Session {
+    fn session(&self) -> &Session {
+        self
+    }
+}
+
 /// A node's operator, and a session for each of its graphs.
 pub(super) struct Control {
     op: Arc<dyn Operator>,
-    bodies: Vec<Session>,
+    bodies: Vec<Box<dyn GraphSession>>,
     /// What brings slices in the order in which graphs take and make them, by the order of axes.
-    pub(super) moves: Mutex<HashMap<Vec<usize>, Arc<Session>>>,
+    pub(super) moves: Mutex<HashMap<Vec<usize>, Arc<dyn GraphSession>>>,
     /// Why the CPU runs it instead, where it was found to.
     pub(super) on_cpu: OnceLock<String>,
 }
@@ -42,12 +54,18 @@ impl Control {
 
     /// The fallbacks inside, of the graphs that ran.
     pub(super) fn fallbacks(&self) -> impl Iterator<Item = (String, String, String)> {
-        self.bodies.iter().flat_map(|body| body.plans.latest()).flat_map(|prepared| prepared.fallbacks())
+        self.bodies
+            .iter()
+            .flat_map(|body| body.session().plans.latest())
+            .flat_map(|prepared| prepared.fallbacks())
     }
 
     /// The plans of the graphs that ran.
     pub(super) fn plans(&self) -> impl Iterator<Item = Arc<Plan>> {
-        self.bodies.iter().flat_map(|body| body.plans.latest()).flat_map(|prepared| prepared.plans())
+        self.bodies
+            .iter()
+            .flat_map(|body| body.session().plans.latest())
+            .flat_map(|prepared| prepared.plans())
     }
 
     /// The inputs of the node that the host reads.
@@ -70,10 +88,10 @@ impl Session {
         if let Some(found) = known.iter().find(|control| Arc::ptr_eq(&control.op, &node.op)) {
             return Ok(Some(found.clone()));
         }
-        let mut bodies = vec![];
+        let mut bodies: Vec<Box<dyn GraphSession>> = vec![];
         for body in op.bodies() {
             let Some(graph) = graph_of(&**body) else { return Ok(None) };
-            bodies.push(self.of_graph((**graph).clone())?);
+            bodies.push(Box::new(self.of_graph((**graph).clone())?));
         }
         let made = Arc::new(Control {
             op: node.op.clone(),
@@ -202,7 +220,8 @@ impl Session {
 }
 
 pub(super) fn body(control: &Control, index: usize) -> Result<&Session> {
-    control.bodies.get(index).ok_or_else(|| Error::internal("a node lacks a graph"))
+    let body = control.bodies.get(index).map(|body| body.session());
+    body.ok_or_else(|| Error::internal("a node lacks a graph"))
 }
 
 /// An input that the node has.

@@ -2,7 +2,7 @@
 
 use super::Session;
 use super::bindings::AnyTensor;
-use super::control_flow::{Control, body, given};
+use super::control_flow::{Control, GraphSession, body, given};
 use crate::device::DeviceTensor;
 use crate::error::{Error, Result};
 use crate::gpu::GpuTensor;
@@ -90,12 +90,12 @@ impl Session {
         let session = match known.get(&order) {
             Some(session) => session.clone(),
             None => {
-                let session = Arc::new(self.of_graph(transposed(&order))?);
+                let session: Arc<dyn GraphSession> = Arc::new(self.of_graph(transposed(&order))?);
                 known.entry(order).or_insert(session).clone()
             }
         };
         drop(known);
-        let made = session.run_graph(vec![value], 0..1, 0..0)?;
+        let made = session.session().run_graph(vec![value], 0..1, 0..0)?;
         made.into_iter().flatten().next().ok_or_else(|| Error::internal("a tensor was not moved"))
     }
 

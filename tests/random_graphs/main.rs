@@ -162,12 +162,20 @@ fn the_gpu_gives_what_the_cpu_gives() {
     assert!(wrong.is_empty(), "{} of {count} graphs:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// Dropped elements and biases, edges that are off by one, sums in float16, buffers that are used too early.
+const KINDS_OF_FAULTS: usize = 5;
+
 /// The faults of tests/compare.rs, planted in random graphs: each is found.
 #[test]
 fn planted_faults_are_found() {
     let Some(device) = test_device() else { return };
     let (mut kinds, mut missed, mut planted) = (BTreeMap::<String, usize>::new(), vec![], 0);
-    for seed in 0..number("SARDONYX_RANDOM_FAULTS", 100) {
+    let least = number("SARDONYX_RANDOM_FAULTS", 60);
+    for seed in 0..least.max(600) {
+        // Which seeds draw a rare kind changes with every case that an operator gets.
+        if seed >= least && kinds.len() == KINDS_OF_FAULTS {
+            break;
+        }
         let judge = Judge { device: device.clone(), precision: Precision::F32, fault: Some(seed) };
         match judge.judged(&random(seed)) {
             // A graph in which no fault would show, or which has no plan of its own.
@@ -187,5 +195,5 @@ fn planted_faults_are_found() {
     }
     println!("{planted} planted: {kinds:?}");
     assert!(missed.is_empty(), "{} missed:\n{}", missed.len(), missed.join("\n"));
-    assert_eq!(kinds.len(), 5, "{kinds:?}");
+    assert_eq!(kinds.len(), KINDS_OF_FAULTS, "{kinds:?}");
 }
