@@ -93,6 +93,8 @@
 //! - `cli` (default): the command `sardonyx`. A program that embeds the library goes without it:
 //!   `default-features = false`.
 
+// rustdoc asks whether each type may go to another thread, through all of wgpu's types.
+#![recursion_limit = "256"]
 #![warn(missing_docs)]
 
 pub mod bench;
