@@ -94,6 +94,6 @@ impl Key {
     /// [`PlannedBuffer`](crate::plan::PlannedBuffer) is.
     fn bytes(&self) -> u64 {
         let bytes = self.layout.elements(&self.packed_shape).saturating_mul(self.storage.element_bytes());
-        bytes.checked_next_multiple_of(32).unwrap_or(usize::MAX).max(32) as u64
+        crate::plan::padded(bytes) as u64
     }
 }

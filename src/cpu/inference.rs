@@ -157,9 +157,8 @@ fn walk(
             .at_operator(&node.op_type));
         }
         let bytes = |fact: &Fact| fact.count().saturating_mul(fact.dtype.size());
-        let computable = known.iter().flatten().all(|fact| fact.value.is_some())
-            && results.iter().all(|fact| bytes(fact) <= KNOWN_BYTES)
-            && !node.op.is_random();
+        let computable =
+            constant && results.iter().all(|fact| bytes(fact) <= KNOWN_BYTES) && !node.op.is_random();
         if computable && results.iter().any(|fact| fact.value.is_none()) {
             let operands: Vec<_> =
                 known.iter().map(|fact| fact.and_then(|fact| fact.value.as_ref())).collect();

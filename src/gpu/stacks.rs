@@ -52,7 +52,7 @@ impl GpuTensor {
         for part in parts {
             dense.push(part.dense_async().await?);
         }
-        let total = padded((bytes as usize).saturating_mul(parts.len()).min(isize::MAX as usize)) as u64;
+        let total = padded((bytes as usize).saturating_mul(parts.len())) as u64;
         let buffer = Arc::new(Buffer::storage(&first.device, "a stack", total).await?);
         let places = dense.iter().zip(0..).map(|(part, index)| Part {
             from: &part.buffer,

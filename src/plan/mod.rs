@@ -84,9 +84,10 @@ impl PlannedBuffer {
     }
 }
 
-/// Bytes of a buffer that holds so many: a multiple of 32, a group of 4 int64, and one group at least.
+/// Bytes of a buffer that holds so many: a multiple of 32, a group of 4 int64, and one group at least. More than a
+/// machine could hold stays that.
 pub fn padded(bytes: usize) -> usize {
-    bytes.next_multiple_of(32).max(32)
+    bytes.checked_next_multiple_of(32).unwrap_or(usize::MAX).max(32)
 }
 
 /// A constant in the form in which a kernel reads it.

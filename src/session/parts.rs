@@ -63,11 +63,7 @@ impl Session {
             for cut in &segments.cut {
                 let here = |error: Error| rest.error_at(&cut.node, error);
                 let between = Between { session: self, cut, graph: rest };
-                let placed =
-                    values.iter().map(|(&id, tensor)| (id, AnyTensor::from(tensor.clone()))).collect();
-                let operand = |id: &Option<ValueId>| {
-                    id.map(|id| value_of(rest, &placed, id)?.into_tensor()).transpose()
-                };
+                let operand = |id: &Option<ValueId>| id.map(|id| value_of(rest, &values, id)).transpose();
                 let operands =
                     cut.node.inputs.iter().map(operand).collect::<Result<Vec<_>>>().map_err(here)?;
                 let made = between.run(&operands).map_err(here)?;

@@ -203,12 +203,12 @@ fn missing(graph: &Graph, id: ValueId) -> Error {
     Error::internal("a part of the model has not made this").at_tensor(&graph.value(id).name)
 }
 
-/// A value, where it lies.
-pub(super) fn value_of(
+/// A value of a graph, as one of those that were made so far or a constant.
+pub(super) fn value_of<T: Clone + From<Tensor>>(
     graph: &Graph,
-    values: &HashMap<ValueId, AnyTensor>,
+    values: &HashMap<ValueId, T>,
     id: ValueId,
-) -> Result<AnyTensor> {
+) -> Result<T> {
     match (values.get(&id), graph.constant(id)) {
         (Some(value), _) => Ok(value.clone()),
         (None, Some(constant)) => Ok(constant.clone().into()),

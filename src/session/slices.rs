@@ -8,10 +8,10 @@ use crate::error::{Error, Result};
 use crate::gpu::GpuTensor;
 use crate::graph::{Graph, Node};
 use crate::ops::Body;
-use crate::ops::control::scan::{Scan, slice};
+use crate::ops::control::scan::{Scan, move_axis, slice};
 use crate::ops::control::stack;
 use crate::ops::shape::transpose::Transpose;
-use crate::tensor::index::{axis as axis_of, strides};
+use crate::tensor::index::axis as axis_of;
 use std::sync::{Arc, PoisonError};
 
 impl Session {
@@ -62,30 +62,29 @@ impl Session {
     /// The slices of a tensor along an axis, on the device where it stores such.
     fn slices(&self, control: &Control, value: AnyTensor, axis: i64) -> Result<Vec<AnyTensor>> {
         let axis = axis_of(axis, value.shape().len())?;
-        let first = match self.moved(control, value, axis, 0)? {
-            AnyTensor::Host(tensor) => self.upload(&tensor)?,
-            AnyTensor::Device(tensor) => tensor,
+        let first = self.moved(control, value, axis, 0)?;
+        let on_device = match &first {
+            AnyTensor::Host(tensor) => self.upload(tensor)?,
+            AnyTensor::Device(tensor) => tensor.clone(),
         };
-        if let Some(slices) = first.as_gpu().map(GpuTensor::unstack).transpose()?.flatten() {
+        if let Some(slices) = on_device.as_gpu().map(GpuTensor::unstack).transpose()?.flatten() {
             return Ok(slices.into_iter().map(|slice| DeviceTensor::from(slice).into()).collect());
         }
-        let host = first.download()?;
+        let host = first.into_tensor()?;
         (0..host.shape()[0]).map(|at| slice(&host, 0, at).map(AnyTensor::from)).collect()
     }
 
     /// A tensor whose axis `from` becomes its axis `to`, where it lies.
     fn moved(&self, control: &Control, value: AnyTensor, from: usize, to: usize) -> Result<AnyTensor> {
-        let mut order: Vec<usize> = (0..value.shape().len()).collect();
         if from == to {
             return Ok(value);
         }
+        if let AnyTensor::Host(tensor) = &value {
+            return move_axis(tensor, from, to).map(AnyTensor::from);
+        }
+        let mut order: Vec<usize> = (0..value.shape().len()).collect();
         let axis = order.remove(from);
         order.insert(to, axis);
-        if let AnyTensor::Host(tensor) = &value {
-            let (shape, all) = (tensor.shape(), strides(tensor.shape()));
-            let of = |list: &[usize]| order.iter().map(|&axis| list[axis]).collect::<Vec<_>>();
-            return Ok(tensor.strided(of(shape), &of(&all), 0)?.into());
-        }
         let mut known = control.moves.lock().unwrap_or_else(PoisonError::into_inner);
         let session = match known.get(&order) {
             Some(session) => session.clone(),

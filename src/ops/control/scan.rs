@@ -92,10 +92,10 @@ pub(crate) fn slice(tensor: &Tensor, axis: usize, at: usize) -> Result<Tensor> {
     tensor.strided(shape, &strides, offset)
 }
 
-/// A tensor the first axis of which becomes its axis `to`.
-fn move_first(tensor: &Tensor, to: usize) -> Result<Tensor> {
+/// A tensor whose axis `from` becomes its axis `to`.
+pub(crate) fn move_axis(tensor: &Tensor, from: usize, to: usize) -> Result<Tensor> {
     let (mut shape, mut order) = (tensor.shape().to_vec(), strides(tensor.shape()));
-    let (size, stride) = (shape.remove(0), order.remove(0));
+    let (size, stride) = (shape.remove(from), order.remove(from));
     shape.insert(to, size);
     order.insert(to, stride);
     tensor.strided(shape, &order, 0)
@@ -148,7 +148,7 @@ impl Scan {
             }
             let tensor = stack(list, &*self.body, self.states + index, mode)?;
             let axis = axis_of(self.output_axes[index], tensor.rank())?;
-            move_first(&tensor, axis).map(Value::from)
+            move_axis(&tensor, 0, axis).map(Value::from)
         });
         let results = results.collect::<Result<Vec<_>>>()?;
         Ok(states.into_iter().chain(results).collect())
