@@ -21,10 +21,12 @@ mod kernel;
 mod profile;
 #[doc(hidden)]
 pub mod shapes;
+mod split;
 
 #[doc(hidden)]
 pub use kernel::{KernelTime, PreparedKernel, Subject, Which, prepare};
 pub use profile::{StepTime, host_us_per_dispatch, profile, profile_cpu, time_steps};
+pub use split::time_split;
 
 use crate::base::EvalPrecision;
 use crate::cpu;
@@ -32,17 +34,20 @@ use crate::error::{Error, Result};
 use crate::graph::ValueId;
 use crate::session::{Prepared, Session};
 use crate::tensor::Tensor;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// What a list of times comes to, in the unit of the list.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Statistics {
     /// The least.
     pub min: f64,
     /// The arithmetic mean.
     pub mean: f64,
+    /// The standard deviation of the sample, by n − 1; of one 0.
+    #[serde(default)]
+    pub std: f64,
     /// The 50th percentile.
     pub median: f64,
     /// The 90th percentile.
@@ -53,6 +58,9 @@ pub struct Statistics {
     pub p99: f64,
     /// The largest.
     pub max: f64,
+    /// The coefficient of variation: the standard deviation relative to the mean.
+    #[serde(default)]
+    pub cv: f64,
 }
 
 impl Statistics {
@@ -68,14 +76,18 @@ impl Statistics {
             at(rank as usize) + rank.fract() * (at(rank as usize + 1) - at(rank as usize))
         };
         let mean = sorted.iter().sum::<f64>() / sorted.len() as f64;
+        let squares = sorted.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>();
+        let std = (squares / (sorted.len() as f64 - 1.0).max(1.0)).sqrt();
         Some(Self {
             min,
             mean,
+            std,
             median: percentile(50.0),
             p90: percentile(90.0),
             p95: percentile(95.0),
             p99: percentile(99.0),
             max,
+            cv: if mean > 0.0 { std / mean } else { 0.0 },
         })
     }
 }
@@ -115,22 +127,23 @@ pub fn time(
     }
 }
 
-/// The largest absolute difference of any output from the CPU's, relative to the output's largest magnitude
-/// there. The CPU runs the graph as read, in the declared types, whatever the session's precision.
+/// The outputs by the CPU: the graph as read, in the declared types, whatever the session's precision.
 ///
-/// Infinite where shapes, types or the places of NaN and infinities differ. Errors are those of the run on
-/// the CPU.
-pub fn difference_from_cpu(
-    session: &Session,
-    inputs: &HashMap<ValueId, Tensor>,
-    outputs: &[(String, Tensor)],
-) -> Result<f64> {
-    let expected = cpu::run(session.original(), inputs, EvalPrecision::Declared, &mut |_, _| {})?;
+/// Errors are those of the run.
+pub fn expected_on_cpu(session: &Session, inputs: &HashMap<ValueId, Tensor>) -> Result<Vec<Tensor>> {
+    cpu::run(session.original(), inputs, EvalPrecision::Declared, &mut |_, _| {})
+}
+
+/// The largest absolute difference of any output from what is expected, relative to the output's largest
+/// magnitude there.
+///
+/// Infinite where shapes, types or the places of NaN and infinities differ. Errors: another number of outputs.
+pub fn difference(outputs: &[(String, Tensor)], expected: &[Tensor]) -> Result<f64> {
     if expected.len() != outputs.len() {
         return Err(Error::internal("the devices made different numbers of outputs"));
     }
     let mut worst = 0f64;
-    for ((_, found), expected) in outputs.iter().zip(&expected) {
+    for ((_, found), expected) in outputs.iter().zip(expected) {
         worst = worst.max(relative_difference(found, expected)?);
     }
     Ok(worst)
@@ -181,6 +194,10 @@ mod tests {
         // numpy.percentile(range(1, 11), [50, 90, 95, 99])
         let expected = [1.0, 5.5, 5.5, 9.1, 9.55, 9.91, 10.0];
         let all = [found.min, found.mean, found.median, found.p90, found.p95, found.p99, found.max];
+        // numpy.std(range(1, 11), ddof=1)
+        assert!(
+            (found.std - 3.027_650_354_097_491_6).abs() < 1e-12 && (found.cv - found.std / 5.5).abs() < 1e-12
+        );
         assert!(all.iter().zip(expected).all(|(x, y)| (x - y).abs() < 1e-9), "{all:?}");
         assert_eq!(Statistics::of(&[3.0]).unwrap().p99, 3.0);
         assert_eq!(Statistics::of(&[]), None);

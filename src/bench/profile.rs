@@ -27,6 +27,8 @@ pub struct StepTime {
     pub flops: u64,
     /// Bytes of the places that it reads and writes, each counted once.
     pub bytes: u64,
+    /// Its place in the plan.
+    pub index: usize,
 }
 
 impl StepTime {
@@ -95,8 +97,9 @@ pub fn profile(plan: &Plan, runs: &[RunTimes]) -> Vec<StepTime> {
         .steps
         .iter()
         .enumerate()
-        .filter_map(|(index, step)| Some((step, Statistics::of(times.get(&index)?)?.median)));
-    let mut steps: Vec<StepTime> = measured.filter_map(|(step, ms)| of_step(plan, step, ms)).collect();
+        .filter_map(|(index, step)| Some((index, step, Statistics::of(times.get(&index)?)?.median)));
+    let mut steps: Vec<StepTime> =
+        measured.filter_map(|(index, step, ms)| of_step(plan, (index, step), ms)).collect();
     steps.sort_by(|a, b| b.ms.total_cmp(&a.ms));
     steps
 }
@@ -125,6 +128,7 @@ pub fn profile_cpu(
             ms,
             flops: node.flops,
             bytes: node.bytes,
+            index,
         })
     };
     let mut steps: Vec<StepTime> = first.iter().enumerate().filter_map(step).collect();
@@ -132,7 +136,7 @@ pub fn profile_cpu(
     Ok(Some(steps))
 }
 
-fn of_step(plan: &Plan, step: &Step, ms: f64) -> Option<StepTime> {
+fn of_step(plan: &Plan, (index, step): (usize, &Step), ms: f64) -> Option<StepTime> {
     let StepKind::Gpu { dispatches } = &step.kind else { return None };
     let node = step.node.and_then(|index| plan.graph.nodes.get(index));
     let flops = node.map_or(0, |node| node_flops(node, &plan.facts));
@@ -144,5 +148,5 @@ fn of_step(plan: &Plan, step: &Step, ms: f64) -> Option<StepTime> {
         .map(|place| place.content_bytes())
         .sum();
     let kernels = dispatches.iter().map(|dispatch| dispatch.kernel).collect();
-    Some(StepTime { node: step.label.clone(), op: step.op_type.clone(), kernels, ms, flops, bytes })
+    Some(StepTime { node: step.label.clone(), op: step.op_type.clone(), kernels, ms, flops, bytes, index })
 }

@@ -31,7 +31,7 @@ struct Document {
 }
 
 /// The CPU, where everything runs that no adapter does.
-#[derive(Serialize)]
+#[derive(Debug, Clone, Serialize, serde::Deserialize)]
 pub struct Cpu {
     pub name: Option<String>,
     pub threads: usize,

@@ -4,8 +4,6 @@
 //! (different, wrong), 2 could not run, with one line on standard error.
 
 mod bench;
-mod bench_kernel;
-mod bench_shaders;
 mod classify;
 mod compare;
 mod compile;

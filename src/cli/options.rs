@@ -128,7 +128,7 @@ impl RunOptions {
 }
 
 /// `--plant-fault`: what is parsed here is shared by the option's clones, so that a verb can ask it later.
-fn planter(seed: &str) -> std::result::Result<Planter, std::num::ParseIntError> {
+pub fn planter(seed: &str) -> std::result::Result<Planter, std::num::ParseIntError> {
     seed.parse().map(Planter::new)
 }
 
@@ -167,7 +167,7 @@ impl TuneOption {
 }
 
 /// `--precision`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     F32,
@@ -210,7 +210,7 @@ impl DeviceFields {
 }
 
 /// A node that runs on the CPU though a GPU was asked for, for a JSON document.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize)]
 pub struct Fallback {
     pub node: String,
     pub op: String,

@@ -1,10 +1,12 @@
 //! The loops that the CPU's operators stand on: matrix products over packed panels, convolutions, pools and
 //! rows, on slices, knowing no operator and no graph.
 
+pub mod bytes;
 pub mod conv;
 pub mod depthwise;
 pub mod depthwise_last;
 pub mod epilogue;
+pub mod extremes;
 pub mod gemm;
 pub mod integer;
 pub mod panels;
@@ -12,5 +14,6 @@ pub mod plane;
 pub mod pool;
 pub mod product;
 pub mod quantize;
+pub mod resample;
 pub mod rows;
 pub mod tile;

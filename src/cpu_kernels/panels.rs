@@ -1,5 +1,6 @@
 //! A right-hand matrix as the innermost loop reads it: panels of columns, each a line of floats for every k.
 
+use super::integer::Matrix;
 use super::tile::{LANES, RegisterTile};
 use crate::error::Result;
 use crate::tensor::element_count;
@@ -10,6 +11,8 @@ use std::sync::Arc;
 pub enum Packed {
     /// One right-hand matrix, or one for each group.
     Panels(Vec<Panels>),
+    /// The same of 8-bit integers.
+    Integers(Vec<Matrix>),
     /// A depthwise filter `[taps, channels]`.
     Taps(Vec<f32>),
     /// Those of several operators that run as one.
@@ -21,12 +24,13 @@ impl Packed {
     pub fn matrix(&self) -> Option<&Panels> {
         match self {
             Packed::Panels(list) => list.first(),
-            Packed::Taps(_) | Packed::ConvBlock(_) => None,
+            Packed::Integers(_) | Packed::Taps(_) | Packed::ConvBlock(_) => None,
         }
     }
     pub fn bytes(&self) -> usize {
         match self {
             Packed::Panels(list) => list.iter().map(Panels::bytes).sum(),
+            Packed::Integers(list) => list.iter().map(Matrix::bytes).sum(),
             Packed::Taps(list) => size_of_val(&list[..]),
             Packed::ConvBlock(list) => list.iter().map(|packed| packed.bytes()).sum(),
         }

@@ -5,12 +5,12 @@ use crate::simd::math;
 use crate::simd::{Loop, vectorised};
 use crate::threads::{Elements, chunks, parallel_for};
 
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 /// Neighbouring columns that are summed up together: few, so that a small outer size leaves work for every
 /// thread.
 const STRIPE: usize = 64;
 /// Elements that a thread takes at once.
-const CHUNK: usize = 1 << 13;
+pub(super) const CHUNK: usize = 1 << 13;
 
 /// The sum of `f` over a row, in sixteen float64 lanes.
 #[inline(always)]
@@ -96,6 +96,51 @@ pub fn normalize(
         for ((y, x), moments) in ys.chunks_exact_mut(length).zip(xs.chunks_exact(length)).zip(moments) {
             *moments = vectorised(Moments { x, centred, epsilon });
             vectorised(Affine { x, y, mean: moments.0, inverse: moments.1, scale, bias });
+        }
+    });
+}
+
+/// The affine part with one scale and bias for a whole run.
+struct Shift<'a> {
+    x: &'a [f32],
+    y: &'a mut [f32],
+    mean: f64,
+    factor: f64,
+    bias: f64,
+}
+impl Loop for Shift<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run(self) {
+        for (y, &x) in self.y.iter_mut().zip(self.x) {
+            *y = ((x as f64 - self.mean) * self.factor + self.bias) as f32;
+        }
+    }
+}
+
+/// Normalises each run of `length` elements over itself; parts of `part` elements share a scale and a bias:
+/// those of part `k` of all are `affine(k)`.
+pub fn normalize_runs(
+    xs: &[f32],
+    ys: &mut [f32],
+    [length, part]: [usize; 2],
+    centred: bool,
+    epsilon: f64,
+    affine: impl Fn(usize) -> (f64, f64) + Sync,
+) {
+    if length == 0 || part == 0 {
+        return;
+    }
+    let runs = (CHUNK / length).max(1);
+    chunks(ys, runs * length, |index, ys| {
+        for (run, y) in ys.chunks_mut(length).enumerate() {
+            let start = (index * runs + run) * length;
+            let x = &xs[start..start + y.len()];
+            let (mean, inverse) = vectorised(Moments { x, centred, epsilon });
+            for (k, (y, x)) in y.chunks_mut(part).zip(x.chunks(part)).enumerate() {
+                let (scale, bias) = affine(start / part + k);
+                vectorised(Shift { x, y, mean, factor: inverse * scale, bias });
+            }
         }
     });
 }
@@ -191,6 +236,26 @@ impl Loop for Sum<'_> {
     }
 }
 
+/// Calls `work` for stripes of neighbouring columns of `[outer, length, inner]`, with the outer index' elements,
+/// the stripe's first column and its results.
+pub(super) fn for_stripes(
+    xs: &[f32],
+    ys: &mut [f32],
+    length: usize,
+    inner: usize,
+    work: impl Fn(&[f32], usize, &mut [f32]) + Sync,
+) {
+    let (stripes, all) = (inner.div_ceil(STRIPE), Elements(ys.as_mut_ptr()));
+    parallel_for(ys.len() / inner.max(1) * stripes, |index| {
+        let (outer, first) = (index / stripes, index % stripes * STRIPE);
+        // SAFETY: the stripes of each outer index lie inside its `inner` results, and don't overlap.
+        let ys = unsafe {
+            std::slice::from_raw_parts_mut(all.at(outer * inner + first), STRIPE.min(inner - first))
+        };
+        work(&xs[outer * length * inner..][..length * inner], first, ys);
+    });
+}
+
 /// Sums along the middle of `[outer, length, inner]`, each times `factor`, to `[outer, inner]`.
 pub fn sums(xs: &[f32], ys: &mut [f32], length: usize, inner: usize, factor: f64) {
     if length == 0 || inner == 0 {
@@ -206,14 +271,7 @@ pub fn sums(xs: &[f32], ys: &mut [f32], length: usize, inner: usize, factor: f64
         });
         return;
     }
-    let (stripes, all) = (inner.div_ceil(STRIPE), Elements(ys.as_mut_ptr()));
-    parallel_for(ys.len() / inner * stripes, |index| {
-        let (outer, first) = (index / stripes, index % stripes * STRIPE);
-        let xs = &xs[outer * length * inner..][..length * inner];
-        // SAFETY: the stripes of each outer index lie inside its `inner` results, and don't overlap.
-        let ys = unsafe {
-            std::slice::from_raw_parts_mut(all.at(outer * inner + first), STRIPE.min(inner - first))
-        };
+    for_stripes(xs, ys, length, inner, |xs, first, ys| {
         vectorised(Columns { xs, inner, first, factor, ys });
     });
 }

@@ -3,7 +3,8 @@
 mod tensor;
 
 pub use crate::gpu::{
-    AdapterInfo, DeviceType, GpuDevice, LimitsOption, Measured, Selection, TimeLimits, adapters, measure,
+    AdapterInfo, DeviceType, GpuDevice, LimitsOption, Measured, Selection, TimeLimits, TimeSpent, adapters,
+    measure,
 };
 
 pub use tensor::DeviceTensor;

@@ -1,13 +1,15 @@
 //! The interpreter: a [`Pointwise`] on host tensors, step by step.
 
 use super::power::power;
-use super::table::{Apply, Float};
+use super::table::{Apply, Integer, IntegerTest, Map};
 use super::{Arg, Fused, Pointwise, Row, Step};
 use crate::base::EvalPrecision;
 use crate::error::{Error, Result};
-use crate::tensor::index::{Odometer, broadcast, broadcast_strides, strides};
-use crate::tensor::{Boolean, DType, Element, Real, Tensor, cast, element_count, zeros};
-use rayon::prelude::*;
+use crate::simd::{Loop, vectorised};
+use crate::tensor::index::{broadcast, broadcast_strides, strides};
+use crate::tensor::{Boolean, DType, Element, Tensor, allocate, cast, element_count, pool, zeros};
+use crate::threads::chunks;
+use std::ops::Range;
 
 impl Pointwise {
     /// The value of the expression over operands that broadcast together. Float16 and bfloat16 are computed
@@ -44,8 +46,7 @@ fn spread(operand: &Tensor, shape: &[usize]) -> Result<Tensor> {
         return Ok(operand.clone());
     }
     let own = broadcast_strides(operand.shape(), &strides(operand.shape()), shape);
-    let mut walk = Odometer::new(shape, [&own]);
-    operand.pick(shape, |_| walk.next().map(|[at]| at))
+    operand.strided(shape, &own, 0)
 }
 
 fn spread_scalar(tensor: &Tensor, shape: &[usize]) -> Result<Tensor> {
@@ -115,25 +116,21 @@ fn apply(
         || Error::unsupported(format!("{dtype} is not a type of this operator")).at_operator(row.name);
     if dtype == DType::Bool {
         let logic = row.logic.as_ref().ok_or_else(wrong)?;
-        let slices = args.iter().map(|arg| arg.as_slice::<Boolean>()).collect::<Result<Vec<_>>>()?;
-        return collect(out_shape, count, &slices, |v: &[Boolean]| {
-            Boolean::from((logic.cpu)(&v.iter().map(|b| b.get()).collect::<Vec<_>>()))
-        });
+        return over(logic.cpu, &args, count, out_shape);
     }
     if dtype.is_float() {
-        if let Some(test) = &row.test {
-            let test = test.float.ok_or_else(wrong)?;
-            let wide = args.iter().map(Tensor::to_f64s).collect::<Result<Vec<_>>>()?;
-            let slices: Vec<&[f64]> = wide.iter().map(Vec::as_slice).collect();
-            return collect(out_shape, count, &slices, |v: &[f64]| Boolean::from(test(v)));
-        }
-        let float = row.float.as_ref().ok_or_else(wrong)?;
         let held = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
         let wide = args.iter().map(|arg| cast(arg, held, true)).collect::<Result<Vec<_>>>()?;
-        let result = if held == DType::F64 {
-            run::<f64>(float, &wide, count, out_shape)?
-        } else {
-            run::<f32>(float, &wide, count, out_shape)?
+        if let Some(test) = &row.test {
+            return match held {
+                DType::F64 => over(test.f64, &wide, count, out_shape),
+                _ => over(test.f32, &wide, count, out_shape),
+            };
+        }
+        let float = row.float.as_ref().ok_or_else(wrong)?;
+        let result = match held {
+            DType::F64 => over(float.f64, &wide, count, out_shape)?,
+            _ => over(float.f32, &wide, count, out_shape)?,
         };
         return cast(&result, dtype, true);
     }
@@ -147,16 +144,49 @@ fn apply(
     integers(row, &args, dtype, count, out_shape, wrong)
 }
 
-/// `$body` with `$T` as the Rust type of an integer's elements; what is none of the narrower ones counts as
-/// uint64.
-macro_rules! by_integer {
-    ($dtype:expr, $T:ident => $body:expr) => {
-        by_integer!($dtype, $T, $body, I8 i8, I16 i16, I32 i32, I64 i64, U8 u8, U16 u16, U32 u32)
+/// An integer type, and the one in which its functions are computed.
+trait Int: Element {
+    type Wide: Copy + Default + Send + Sync;
+    fn widen(self) -> Self::Wide;
+    /// Wraps.
+    fn narrow(wide: Self::Wide) -> Self;
+    fn function(integer: &Integer) -> Apply<Self::Wide>;
+    fn test(test: &IntegerTest) -> Map<Self::Wide, Boolean>;
+}
+
+macro_rules! integers {
+    ($wide:ty, $part:ident: $($element:ty),*) => {
+        $(impl Int for $element {
+            type Wide = $wide;
+            #[inline(always)]
+            fn widen(self) -> $wide {
+                self as $wide
+            }
+            #[inline(always)]
+            fn narrow(wide: $wide) -> Self {
+                wide as Self
+            }
+            fn function(integer: &Integer) -> Apply<$wide> {
+                integer.$part
+            }
+            fn test(test: &IntegerTest) -> Map<$wide, Boolean> {
+                test.$part
+            }
+        })*
     };
-    ($dtype:expr, $T:ident, $body:expr, $($variant:ident $element:ty),*) => {
+}
+integers!(i64, narrow: i8, i16, i32, u8, u16, u32);
+integers!(i128, wide: i64, u64);
+
+/// `$body` with `$T` as the Rust type of an integer's elements.
+macro_rules! by_integer {
+    ($dtype:expr, $T:ident => $body:expr, $otherwise:expr) => {
+        by_integer!($dtype, $T, $body, $otherwise, I8 i8, I16 i16, I32 i32, I64 i64, U8 u8, U16 u16, U32 u32, U64 u64)
+    };
+    ($dtype:expr, $T:ident, $body:expr, $otherwise:expr, $($variant:ident $element:ty),*) => {
         match $dtype {
             $(DType::$variant => { type $T = $element; $body })*
-            _ => { type $T = u64; $body }
+            _ => $otherwise
         }
     };
 }
@@ -169,26 +199,87 @@ fn integers(
     shape: &[usize],
     wrong: impl Fn() -> Error,
 ) -> Result<Tensor> {
-    if !dtype.is_integer() {
-        return Err(wrong());
-    }
     if let (true, [base, exponent]) = (row.name == "Pow", args)
+        && dtype.is_integer()
         && exponent.dtype().is_float()
     {
-        return powers(base, exponent, dtype, count, shape);
+        return powers(base, exponent, dtype, count, shape, wrong);
     }
-    let wide = args.iter().map(Tensor::to_i128s).collect::<Result<Vec<_>>>()?;
-    let slices: Vec<&[i128]> = wide.iter().map(Vec::as_slice).collect();
+    // An exponent may be an integer of another type.
+    if args.iter().any(|arg| arg.dtype() != dtype) {
+        let wide = args.iter().map(Tensor::to_i128s).collect::<Result<Vec<_>>>()?;
+        let slices: Vec<&[i128]> = wide.iter().map(Vec::as_slice).collect();
+        let mut all: Vec<i128> = allocate(count)?;
+        all.resize(count, 0);
+        (row.integer.as_ref().ok_or_else(&wrong)?.wide)(&slices, &mut all);
+        return by_integer!(dtype, T => {
+            let mut out: Vec<T> = zeros(count)?;
+            out.iter_mut().zip(all).for_each(|(to, x)| *to = x as T);
+            Tensor::new(shape, out)
+        }, Err(wrong()));
+    }
     if let Some(test) = &row.test {
-        let test = test.integer.ok_or_else(&wrong)?;
-        return collect(shape, count, &slices, |v: &[i128]| Boolean::from(test(v)));
+        let test = test.integer.as_ref().ok_or_else(&wrong)?;
+        return by_integer!(dtype, T => {
+            widened::<T, _, _>(args, count, shape, T::test(test), |truth| truth)
+        }, Err(wrong()));
     }
-    let integer = row.integer.as_ref().ok_or_else(&wrong)?.cpu;
-    by_integer!(dtype, T => collect(shape, count, &slices, |v: &[i128]| integer(v) as T))
+    let integer = row.integer.as_ref().ok_or_else(&wrong)?;
+    by_integer!(dtype, T => {
+        widened::<T, _, _>(args, count, shape, T::function(integer), <T as Int>::narrow)
+    }, Err(wrong()))
+}
+
+/// Elements that are widened at once: they stay in cache.
+const RUN: usize = 512;
+/// Arguments of a function, at most.
+const ARGS: usize = 3;
+
+/// A function over integers, which are widened for it run by run.
+fn widened<T: Int, M: Copy + Default, R: Element>(
+    args: &[Tensor],
+    count: usize,
+    shape: &[usize],
+    function: Map<T::Wide, M>,
+    result: impl Fn(M) -> R + Sync,
+) -> Result<Tensor> {
+    let slices = args.iter().map(|arg| arg.as_slice::<T>()).collect::<Result<Vec<_>>>()?;
+    if slices.len() > ARGS {
+        return Err(Error::internal("an elementwise function of more arguments than there are"));
+    }
+    let mut out: Vec<R> = zeros(count)?;
+    chunks(&mut out, CHUNK, |chunk, out| {
+        let (mut wide, mut made) = ([[T::Wide::default(); RUN]; ARGS], [M::default(); RUN]);
+        for (index, to) in out.chunks_mut(RUN).enumerate() {
+            let own = chunk * CHUNK + index * RUN..chunk * CHUNK + index * RUN + to.len();
+            for (wide, &slice) in wide.iter_mut().zip(&slices) {
+                let from = if slice.len() == 1 { slice } else { &slice[own.clone()] };
+                wide.iter_mut().zip(from).for_each(|(wide, &x)| *wide = x.widen());
+            }
+            let length = |slice: &&[T]| if slice.len() == 1 { 1 } else { to.len() };
+            let lengths = slices.iter().map(length);
+            let parts: [&[T::Wide]; ARGS] = {
+                let mut parts: [&[T::Wide]; ARGS] = [&[]; ARGS];
+                parts.iter_mut().zip(&wide).zip(lengths).for_each(|((part, wide), n)| *part = &wide[..n]);
+                parts
+            };
+            let made = &mut made[..to.len()];
+            function(&parts[..slices.len()], made);
+            to.iter_mut().zip(made).for_each(|(to, x)| *to = result(*x));
+        }
+    });
+    Tensor::new(shape, out)
 }
 
 /// Integers to the power of floats, as `power` has them.
-fn powers(base: &Tensor, exponent: &Tensor, dtype: DType, count: usize, shape: &[usize]) -> Result<Tensor> {
+fn powers(
+    base: &Tensor,
+    exponent: &Tensor,
+    dtype: DType,
+    count: usize,
+    shape: &[usize],
+    wrong: impl Fn() -> Error,
+) -> Result<Tensor> {
     let (base, exponent) = (base.to_i128s()?, exponent.to_f64s()?);
     let at = |index: usize| {
         (base[if base.len() == 1 { 0 } else { index }], exponent[if exponent.len() == 1 { 0 } else { index }])
@@ -200,50 +291,26 @@ fn powers(base: &Tensor, exponent: &Tensor, dtype: DType, count: usize, shape: &
             *to = power(base, exponent, T::MIN as i128, T::MAX as i128) as T;
         }
         Tensor::new(shape, out)
-    })
-}
-
-fn collect<A: Copy, T: Element>(
-    shape: &[usize],
-    count: usize,
-    args: &[&[A]],
-    f: impl Fn(&[A]) -> T,
-) -> Result<Tensor> {
-    let mut out: Vec<T> = zeros(count)?;
-    let mut here: Vec<A> = Vec::with_capacity(args.len());
-    for (index, to) in out.iter_mut().enumerate() {
-        here.clear();
-        here.extend(args.iter().map(|slice| slice[if slice.len() == 1 { 0 } else { index }]));
-        *to = f(&here);
-    }
-    Tensor::new(shape, out)
-}
-
-trait Choose: Real {
-    fn part(float: &Float) -> Apply<Self>;
-}
-impl Choose for f32 {
-    fn part(float: &Float) -> Apply<f32> {
-        float.f32
-    }
-}
-impl Choose for f64 {
-    fn part(float: &Float) -> Apply<f64> {
-        float.f64
-    }
+    }, Err(wrong()))
 }
 
 /// Elements that a thread computes at once.
 const CHUNK: usize = 1 << 14;
 
-fn run<T: Choose>(float: &Float, args: &[Tensor], count: usize, shape: &[usize]) -> Result<Tensor> {
+/// A function over the arguments' elements.
+fn over<T: Element, R: Element>(
+    function: Map<T, R>,
+    args: &[Tensor],
+    count: usize,
+    shape: &[usize],
+) -> Result<Tensor> {
     let slices = args.iter().map(|arg| arg.as_slice::<T>()).collect::<Result<Vec<_>>>()?;
-    let mut out: Vec<T> = zeros(count)?;
-    out.par_chunks_mut(CHUNK).enumerate().for_each(|(index, to)| {
+    let mut out: Vec<R> = zeros(count)?;
+    chunks(&mut out, CHUNK, |index, to| {
         let own = index * CHUNK..index * CHUNK + to.len();
         let parts: Vec<&[T]> =
             slices.iter().map(|&slice| if slice.len() == 1 { slice } else { &slice[own.clone()] }).collect();
-        T::part(float)(&parts, to);
+        function(&parts, to);
     });
     Tensor::new(shape, out)
 }
@@ -251,21 +318,79 @@ fn run<T: Choose>(float: &Float, args: &[Tensor], count: usize, shape: &[usize])
 /// Where: any type; the condition picks.
 fn choose(args: &[Tensor], count: usize, shape: &[usize]) -> Result<Tensor> {
     let condition = args[0].as_slice::<Boolean>()?;
-    if let (Ok(a), Ok(b)) = (args[1].as_slice::<f32>(), args[2].as_slice::<f32>()) {
-        let mut out = crate::tensor::pool::unset(count)?;
-        let at = |list: &[f32], index: usize| if list.len() == 1 { list[0] } else { list[index] };
-        for (index, to) in out.iter_mut().enumerate() {
-            let truth = condition[if condition.len() == 1 { 0 } else { index }].get();
-            *to = if truth { at(a, index) } else { at(b, index) };
-        }
-        return Tensor::floats(if count == 1 && shape.is_empty() { &[] } else { shape }, out);
+    let (a, b) = (&args[1], &args[2]);
+    if a.dtype() != b.dtype() {
+        return Err(
+            Error::model(format!("found {} and {} together", a.dtype(), b.dtype())).at_operator("Where")
+        );
     }
-    let pool = Tensor::chain(&[&args[1], &args[2]])?;
-    let (a, b) = (args[1].len(), args[2].len());
-    pool.pick(if count == 1 && shape.is_empty() { &[] } else { shape }, |index| {
-        let truth = condition[if condition.len() == 1 { 0 } else { index }].get();
-        Some(if truth { if a == 1 { 0 } else { index } } else { a + if b == 1 { 0 } else { index } })
-    })
+    if a.dtype() == DType::F32 {
+        let mut out = pool::unset(count)?;
+        pick(condition, a.as_slice()?, b.as_slice()?, &mut out);
+        return Tensor::floats(shape, out);
+    }
+    fn elements<T: Element>(tensor: &Tensor) -> Result<&[T]> {
+        bytemuck::try_cast_slice(tensor.bytes()).map_err(|_| Error::internal("elements are not aligned"))
+    }
+    fn picked<T: Element>(condition: &[Boolean], a: &Tensor, b: &Tensor, count: usize) -> Result<Vec<T>> {
+        let mut out: Vec<T> = zeros(count)?;
+        pick(condition, elements(a)?, elements(b)?, &mut out);
+        Ok(out)
+    }
+    let bytes = |list: &[u8]| Tensor::from_bytes(a.dtype(), shape, list);
+    match a.dtype().size() {
+        _ if a.dtype() == DType::String => {
+            let (a_count, b_count) = (a.len(), b.len());
+            Tensor::chain(&[a, b])?.pick(shape, |index| {
+                let truth = condition[if condition.len() == 1 { 0 } else { index }].get();
+                let at = |count: usize| if count == 1 { 0 } else { index };
+                Some(if truth { at(a_count) } else { a_count + at(b_count) })
+            })
+        }
+        8 => bytes(bytemuck::cast_slice(&picked::<u64>(condition, a, b, count)?)),
+        4 => bytes(bytemuck::cast_slice(&picked::<u32>(condition, a, b, count)?)),
+        2 => bytes(bytemuck::cast_slice(&picked::<u16>(condition, a, b, count)?)),
+        _ => bytes(&picked::<u8>(condition, a, b, count)?),
+    }
+}
+
+/// Each element from `a` where the condition holds, else from `b`; a slice of one element repeats.
+fn pick<T: Copy + Send + Sync>(condition: &[Boolean], a: &[T], b: &[T], out: &mut [T]) {
+    fn part<'a, T>(list: &'a [T], own: &Range<usize>) -> &'a [T] {
+        if list.len() == 1 { list } else { &list[own.clone()] }
+    }
+    chunks(out, CHUNK, |index, to| {
+        let own = index * CHUNK..index * CHUNK + to.len();
+        vectorised(Pick { condition: part(condition, &own), a: part(a, &own), b: part(b, &own), to });
+    });
+}
+
+struct Pick<'a, T> {
+    condition: &'a [Boolean],
+    a: &'a [T],
+    b: &'a [T],
+    to: &'a mut [T],
+}
+
+impl<T: Copy> Loop for Pick<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run(self) {
+        let Self { condition, a, b, to } = self;
+        let each = to.iter_mut().zip(condition);
+        match (condition, a, b) {
+            ([truth], a, b) => match if truth.get() { a } else { b } {
+                [one] => to.fill(*one),
+                all => to.copy_from_slice(all),
+            },
+            (_, [a], [b]) => each.for_each(|(to, truth)| *to = if truth.get() { *a } else { *b }),
+            (_, [a], b) => each.zip(b).for_each(|((to, truth), &b)| *to = if truth.get() { *a } else { b }),
+            (_, a, [b]) => each.zip(a).for_each(|((to, truth), &a)| *to = if truth.get() { a } else { *b }),
+            _ => each.zip(a.iter().zip(b)).for_each(|((to, truth), (&a, &b))| {
+                *to = if truth.get() { a } else { b };
+            }),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,16 +1,18 @@
 //! The one table of elementwise functions: what each computes on the CPU and in WGSL.
 //!
 //! The CPU's and the shader's texts stand side by side so that a reader can hold one against the other.
-//! Floats are written once for float32 and float64; integers once, in 128 bits, and wrapped to their own
-//! width afterwards.
+//! Floats are written once for float32 and float64; integers once for 64 bits, which hold what comes of types of
+//! at most 32, and for 128, and wrapped to their own width afterwards.
 #![allow(clippy::excessive_precision, clippy::approx_constant)] // one text serves float32 and float64
 
 use crate::simd::math::Special;
 use crate::simd::{Loop, vectorised};
-use crate::tensor::Real;
+use crate::tensor::{Boolean, Real};
 
-/// A float function over slices, one for each argument; a slice of one element repeats.
-pub type Apply<T> = fn(&[&[T]], &mut [T]);
+/// A function over slices, one for each argument; a slice of one element repeats.
+pub type Map<T, R> = fn(&[&[T]], &mut [R]);
+/// A function whose result has its arguments' type.
+pub type Apply<T> = Map<T, T>;
 
 /// How a float part is computed.
 pub struct Float {
@@ -20,9 +22,13 @@ pub struct Float {
     pub wgsl: &'static str,
 }
 
-/// How an integer part is computed: exact in 128 bits on arguments of at most 64.
+/// How an integer part is computed: in twice the bits of its arguments, which are exact for all but powers and
+/// products of three, and those wrap.
 pub struct Integer {
-    pub cpu: fn(&[i128]) -> i128,
+    /// On arguments of at most 32 bits.
+    pub narrow: Apply<i64>,
+    /// On arguments of at most 64.
+    pub wide: Apply<i128>,
     /// Also of the types below 32 bits, which are wrapped to their width afterwards. Empty: no GPU form.
     pub i32: &'static str,
     pub u32: &'static str,
@@ -30,27 +36,11 @@ pub struct Integer {
     pub u64: &'static str,
 }
 
-impl Integer {
-    /// A text for int32, one for int64, and the same for the unsigned types.
-    const fn new(cpu: fn(&[i128]) -> i128, i32: &'static str, i64: &'static str) -> Option<Self> {
-        Some(Self { cpu, i32, u32: i32, i64, u64: i64 })
-    }
-    /// A text for each: int32, uint32, int64, uint64.
-    const fn each(
-        cpu: fn(&[i128]) -> i128,
-        i32: &'static str,
-        u32: &'static str,
-        i64: &'static str,
-        u64: &'static str,
-    ) -> Option<Self> {
-        Some(Self { cpu, i32, u32, i64, u64 })
-    }
-}
-
 /// A predicate.
 pub struct Test {
-    pub float: Option<fn(&[f64]) -> bool>,
-    pub integer: Option<fn(&[i128]) -> bool>,
+    pub f32: Map<f32, Boolean>,
+    pub f64: Map<f64, Boolean>,
+    pub integer: Option<IntegerTest>,
     /// Of floats and of integers up to 32 bits.
     pub wgsl: &'static str,
     /// Empty: no GPU form.
@@ -58,9 +48,15 @@ pub struct Test {
     pub u64: &'static str,
 }
 
+/// A predicate of integers: on arguments of at most 32 bits, and of at most 64.
+pub struct IntegerTest {
+    pub narrow: Map<i64, Boolean>,
+    pub wide: Map<i128, Boolean>,
+}
+
 /// A function of truth values.
 pub struct Logic {
-    pub cpu: fn(&[bool]) -> bool,
+    pub cpu: Apply<Boolean>,
     pub wgsl: &'static str,
 }
 
@@ -122,17 +118,107 @@ macro_rules! float {
     }};
 }
 
+/// The same for integers of 64 and of 128 bits, where `Int` is the type.
+macro_rules! integer {
+    (|$x:ident| $body:expr, $($wgsl:literal),*) => { integer!(one, [$x], $body, $($wgsl),*) };
+    (|$x:ident, $y:ident| $body:expr, $($wgsl:literal),*) => { integer!(two, [$x $y], $body, $($wgsl),*) };
+    (|$x:ident, $y:ident, $z:ident| $body:expr, $($wgsl:literal),*) => {
+        integer!(three, [$x $y $z], $body, $($wgsl),*)
+    };
+    // A text for int32 and one for int64, which serve the unsigned types too.
+    ($over:ident, $args:tt, $body:expr, $i32:literal, $i64:literal) => {
+        integer!($over, $args, $body, $i32, $i32, $i64, $i64)
+    };
+    // int32, uint32, int64, uint64
+    ($over:ident, [$($x:ident)*], $body:expr, $i32:literal, $u32:literal, $i64:literal, $u64:literal) => {{
+        mod narrow {
+            type Int = i64;
+            #[inline(always)]
+            pub fn of($($x: Int),*) -> Int {
+                $body
+            }
+        }
+        mod wide {
+            type Int = i128;
+            #[inline(always)]
+            pub fn of($($x: Int),*) -> Int {
+                $body
+            }
+        }
+        Some(Integer {
+            narrow: |args, out| $over(args, out, narrow::of),
+            wide: |args, out| $over(args, out, wide::of),
+            i32: $i32, u32: $u32, i64: $i64, u64: $u64,
+        })
+    }};
+}
+
+/// A predicate of two arguments of any type of number: its texts for WGSL's own numbers, int64 and uint64.
+macro_rules! compared {
+    (|$x:ident, $y:ident| $body:expr, $wgsl:literal, $i64:literal, $u64:literal) => {
+        Some(Test {
+            f32: |args, out| two(args, out, |$x: f32, $y: f32| Boolean::from($body)),
+            f64: |args, out| two(args, out, |$x: f64, $y: f64| Boolean::from($body)),
+            integer: Some(IntegerTest {
+                narrow: |args, out| two(args, out, |$x: i64, $y: i64| Boolean::from($body)),
+                wide: |args, out| two(args, out, |$x: i128, $y: i128| Boolean::from($body)),
+            }),
+            wgsl: $wgsl,
+            i64: $i64,
+            u64: $u64,
+        })
+    };
+}
+
+/// A function of two truth values.
+macro_rules! logic {
+    (|$x:ident, $y:ident| $body:expr, $wgsl:literal) => {
+        Some(Logic {
+            cpu: |args, out| {
+                two(args, out, |x: Boolean, y: Boolean| {
+                    let ($x, $y) = (x.get(), y.get());
+                    Boolean::from($body)
+                })
+            },
+            wgsl: $wgsl,
+        })
+    };
+}
+
+/// a^b, wrapping, of 64 or 128 bits; a negative exponent gives 0 but for ±1, as integer division would.
+macro_rules! wrapping_pow {
+    ($a:expr, $b:expr) => {
+        match ($a, $b) {
+            (_, 0) | (1, _) => 1,
+            (-1, b) => 1 - 2 * (b & 1),
+            (_, b) if b < 0 => 0,
+            // By squaring, so that any exponent is exact modulo the width.
+            (a, b) => {
+                let (mut power, mut rest, mut result): (Int, Int, Int) = (a, b, 1);
+                while rest > 0 {
+                    if rest & 1 == 1 {
+                        result = result.wrapping_mul(power);
+                    }
+                    power = power.wrapping_mul(power);
+                    rest >>= 1;
+                }
+                result
+            }
+        }
+    };
+}
+
 /// A function over one, two or three slices; one element repeats.
 ///
 /// Loops are written as such: `for_each` is a call of its own, which isn't always inlined into the form for
 /// wider vectors.
-struct Over<'a, T, F, const N: usize> {
+struct Over<'a, T, R, F, const N: usize> {
     args: [&'a [T]; N],
-    out: &'a mut [T],
+    out: &'a mut [R],
     f: F,
 }
 
-impl<T: Real, F: Fn(T) -> T> Loop for Over<'_, T, F, 1> {
+impl<T: Copy, R: Copy, F: Fn(T) -> R> Loop for Over<'_, T, R, F, 1> {
     type Output = ();
     #[inline(always)]
     fn run(self) {
@@ -147,7 +233,7 @@ impl<T: Real, F: Fn(T) -> T> Loop for Over<'_, T, F, 1> {
         }
     }
 }
-impl<T: Real, F: Fn(T, T) -> T> Loop for Over<'_, T, F, 2> {
+impl<T: Copy, R: Copy, F: Fn(T, T) -> R> Loop for Over<'_, T, R, F, 2> {
     type Output = ();
     #[inline(always)]
     fn run(self) {
@@ -175,7 +261,7 @@ impl<T: Real, F: Fn(T, T) -> T> Loop for Over<'_, T, F, 2> {
         }
     }
 }
-impl<T: Real, F: Fn(T, T, T) -> T> Loop for Over<'_, T, F, 3> {
+impl<T: Copy, R: Copy, F: Fn(T, T, T) -> R> Loop for Over<'_, T, R, F, 3> {
     type Output = ();
     #[inline(always)]
     fn run(self) {
@@ -196,13 +282,13 @@ impl<T: Real, F: Fn(T, T, T) -> T> Loop for Over<'_, T, F, 3> {
     }
 }
 
-fn one<T: Real>(args: &[&[T]], out: &mut [T], f: impl Fn(T) -> T) {
+fn one<T: Copy, R: Copy>(args: &[&[T]], out: &mut [R], f: impl Fn(T) -> R) {
     vectorised(Over { args: [args[0]], out, f });
 }
-fn two<T: Real>(args: &[&[T]], out: &mut [T], f: impl Fn(T, T) -> T) {
+fn two<T: Copy, R: Copy>(args: &[&[T]], out: &mut [R], f: impl Fn(T, T) -> R) {
     vectorised(Over { args: [args[0], args[1]], out, f });
 }
-fn three<T: Real>(args: &[&[T]], out: &mut [T], f: impl Fn(T, T, T) -> T) {
+fn three<T: Copy, R: Copy>(args: &[&[T]], out: &mut [R], f: impl Fn(T, T, T) -> R) {
     vectorised(Over { args: [args[0], args[1], args[2]], out, f });
 }
 
@@ -232,9 +318,9 @@ macro_rules! rows {
 
 rows! {
     // --- unary ---
-    ABS = Row { name: "Abs", float: float!(|x| x.abs(), "abs(x)"), integer: Integer::each(|x| x[0].abs(), "abs(x)", "x", "abs64(x)", "x"), ..UNARY };
-    NEG = Row { name: "Neg", float: float!(|x| -x, "-x"), integer: Integer::each(|x| -x[0], "-x", "0u - x", "neg64(x)", "neg64(x)"), ..UNARY };
-    SIGN = Row { name: "Sign", float: float!(|x| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x }, "select(sign(x), x, is_nan(x))"), integer: Integer::each(|x| x[0].signum(), "sign(x)", "min(x, 1u)", "sign64(x)", "vec2<u32>(min(x.x | x.y, 1u), 0u)"), ..UNARY };
+    ABS = Row { name: "Abs", float: float!(|x| x.abs(), "abs(x)"), integer: integer!(|x| x.abs(), "abs(x)", "x", "abs64(x)", "x"), ..UNARY };
+    NEG = Row { name: "Neg", float: float!(|x| -x, "-x"), integer: integer!(|x| -x, "-x", "0u - x", "neg64(x)", "neg64(x)"), ..UNARY };
+    SIGN = Row { name: "Sign", float: float!(|x| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x }, "select(sign(x), x, is_nan(x))"), integer: integer!(|x| x.signum(), "sign(x)", "min(x, 1u)", "sign64(x)", "vec2<u32>(min(x.x | x.y, 1u), 0u)"), ..UNARY };
     ACOS = Row { name: "Acos", float: float!(|x| x.acos(), "acos_(x)"), ..UNARY };
     ACOSH = Row { name: "Acosh", float: float!(|x| if x > 1e9 { x.ln() + 0.693_147_180_559_945_3 } else { x.acosh() }, "acosh_(x)"), ..UNARY };
     ASIN = Row { name: "Asin", float: float!(|x| x.asin(), "asin_(x)"), ..UNARY };
@@ -249,7 +335,7 @@ rows! {
     FLOOR = Row { name: "Floor", float: float!(|x| x.floor(), "floor(x)"), ..UNARY };
     LOG = Row { name: "Log", float: float!(|x| x.ln(), "log_(x)"), ..UNARY };
     RECIPROCAL = Row { name: "Reciprocal", float: float!(|x| 1.0 / x, "div_(1.0, x)"), ..UNARY };
-    RELU = Row { name: "Relu", float: float!(|x| if x < 0.0 { 0.0 } else { x }, "select(x, 0.0, x < 0.0)"), integer: Integer::each(|x| x[0].max(0), "max(x, 0)", "x", "select(x, vec2(0u), lt64(x, vec2(0u)))", "x"), ..UNARY };
+    RELU = Row { name: "Relu", float: float!(|x| if x < 0.0 { 0.0 } else { x }, "select(x, 0.0, x < 0.0)"), integer: integer!(|x| x.max(0), "max(x, 0)", "x", "select(x, vec2(0u), lt64(x, vec2(0u)))", "x"), ..UNARY };
     ROUND = Row { name: "Round", float: float!(|x| x.round_ties_even(), "round(x)"), ..UNARY };
     SIGMOID = Row { name: "Sigmoid", float: float!(|x| 1.0 / (-x).one_plus_exp_(), "sigmoid(x)"), ..UNARY };
     SIN = Row { name: "Sin", float: float!(|x| x.sin(), "sin_(x)"), ..UNARY };
@@ -263,48 +349,48 @@ rows! {
     HARD_SWISH = Row { name: "HardSwish", float: float!(|x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0), "x * unit_clamp(x / 6.0 + 0.5)"), ..UNARY };
     GELU = Row { name: "Gelu", float: float!(|x| 0.5 * x * (1.0 + (x * 0.707_106_781_186_547_6).erf_()), "0.5 * x * (1.0 + erf(x * 0.70710678))"), ..UNARY };
     GELU_TANH = Row { name: "GeluTanh", float: float!(|x| 0.5 * x * (1.0 + (0.7978845608028654 * (x + 0.044715 * x * x * x)).tanh_()), "0.5 * x * (1.0 + tanh_(0.79788456 * (x + 0.044715 * x * x * x)))"), ..UNARY };
-    BITWISE_NOT = Row { name: "BitwiseNot", integer: Integer::new(|x| !x[0], "~x", "~x"), ..UNARY };
-    NOT = Row { name: "Not", logic: Some(Logic { cpu: |x| !x[0], wgsl: "!x" }), result: Result_::Bool, ..UNARY };
-    IS_NAN = Row { name: "IsNaN", test: Some(Test { float: Some(|x| x[0].is_nan()), integer: None, wgsl: "is_nan(x)", i64: "", u64: "" }), result: Result_::Bool, ..UNARY };
+    BITWISE_NOT = Row { name: "BitwiseNot", integer: integer!(|x| !x, "~x", "~x"), ..UNARY };
+    NOT = Row { name: "Not", logic: Some(Logic { cpu: |args, out| one(args, out, |x: Boolean| Boolean::from(!x.get())), wgsl: "!x" }), result: Result_::Bool, ..UNARY };
+    IS_NAN = Row { name: "IsNaN", test: Some(Test { f32: |args, out| one(args, out, |x: f32| Boolean::from(x.is_nan())), f64: |args, out| one(args, out, |x: f64| Boolean::from(x.is_nan())), integer: None, wgsl: "is_nan(x)", i64: "", u64: "" }), result: Result_::Bool, ..UNARY };
 
     // --- unary with attributes, passed as constants ---
-    IS_INF = Row { name: "IsInf", test: Some(Test { float: Some(|x| x[0] == f64::INFINITY && x[2] != 0.0 || x[0] == f64::NEG_INFINITY && x[1] != 0.0), integer: None, wgsl: "is_inf(x, a, b)", i64: "", u64: "" }), result: Result_::Bool, ..WITH_TWO };
+    IS_INF = Row { name: "IsInf", test: Some(Test { f32: |args, out| three(args, out, is_inf), f64: |args, out| three(args, out, is_inf), integer: None, wgsl: "is_inf(x, a, b)", i64: "", u64: "" }), result: Result_::Bool, ..WITH_TWO };
     LEAKY_RELU = Row { name: "LeakyRelu", float: float!(|x, a| if x < 0.0 { a * x } else { x }, "select(x, a * x, x < 0.0)"), ..WITH_ONE };
     ELU = Row { name: "Elu", float: float!(|x, a| if x < 0.0 { a * x.exp_m1() } else { x }, "select(x, a * expm1(x), x < 0.0)"), ..WITH_ONE };
     CELU = Row { name: "Celu", float: float!(|x, a| if x < 0.0 { a * (x / a).exp_m1() } else { x }, "select(x, a * expm1(x / a), x < 0.0)"), ..WITH_ONE };
     SELU = Row { name: "Selu", float: float!(|x, a, b| if x > 0.0 { b * x } else { b * a * x.exp_m1() }, "select(b * a * expm1(x), b * x, x > 0.0)"), ..WITH_TWO };
     THRESHOLDED_RELU = Row { name: "ThresholdedRelu", float: float!(|x, a| if x > a { x } else { 0.0 }, "select(0.0, x, x > a)"), ..WITH_ONE };
     HARD_SIGMOID = Row { name: "HardSigmoid", float: float!(|x, a, b| (a * x + b).clamp(0.0, 1.0), "unit_clamp(a * x + b)"), ..WITH_TWO };
-    SHRINK = Row { name: "Shrink", float: float!(|x, a, b| if x < -a { x + b } else if x > a { x - b } else { 0.0 }, "select(select(0.0, x - b, x > a), x + b, x < -a)"), integer: Integer::each(|v| if v[0] < -v[1] { v[0] + v[2] } else if v[0] > v[1] { v[0] - v[2] } else { 0 }, "select(select(0, x - b, x > a), x + b, x < -a)", "select(0u, x - b, x > a)", "select(select(vec2(0u), add64(x, neg64(b)), lt64(a, x)), add64(x, b), lt64(x, neg64(a)))", "select(vec2(0u), add64(x, neg64(b)), ltu64(a, x))"), ..WITH_TWO };
+    SHRINK = Row { name: "Shrink", float: float!(|x, a, b| if x < -a { x + b } else if x > a { x - b } else { 0.0 }, "select(select(0.0, x - b, x > a), x + b, x < -a)"), integer: integer!(|x, a, b| if x < -a { x + b } else if x > a { x - b } else { 0 }, "select(select(0, x - b, x > a), x + b, x < -a)", "select(0u, x - b, x > a)", "select(select(vec2(0u), add64(x, neg64(b)), lt64(a, x)), add64(x, b), lt64(x, neg64(a)))", "select(vec2(0u), add64(x, neg64(b)), ltu64(a, x))"), ..WITH_TWO };
     SWISH = Row { name: "Swish", float: float!(|x, a| x / (-a * x).one_plus_exp_(), "x * sigmoid(a * x)"), ..WITH_ONE };
     SILU = Row { name: "Silu", float: float!(|x| x / (-x).one_plus_exp_(), "x * sigmoid(x)"), ..UNARY };
 
     // --- binary ---
-    ADD = Row { name: "Add", float: float!(|a, b| a + b, "a + b"), integer: Integer::new(|v| v[0] + v[1], "a + b", "add64(a, b)"), ..BINARY };
-    SUB = Row { name: "Sub", float: float!(|a, b| a - b, "a - b"), integer: Integer::new(|v| v[0] - v[1], "a - b", "add64(a, neg64(b))"), ..BINARY };
-    MUL = Row { name: "Mul", float: float!(|a, b| a * b, "a * b"), integer: Integer::new(|v| v[0].wrapping_mul(v[1]), "a * b", "mul64(a, b)"), ..BINARY };
+    ADD = Row { name: "Add", float: float!(|a, b| a + b, "a + b"), integer: integer!(|a, b| a + b, "a + b", "add64(a, b)"), ..BINARY };
+    SUB = Row { name: "Sub", float: float!(|a, b| a - b, "a - b"), integer: integer!(|a, b| a - b, "a - b", "add64(a, neg64(b))"), ..BINARY };
+    MUL = Row { name: "Mul", float: float!(|a, b| a * b, "a * b"), integer: integer!(|a, b| a.wrapping_mul(b), "a * b", "mul64(a, b)"), ..BINARY };
     // A division by zero has no value in ONNX; 0 is what no platform traps on.
-    DIV = Row { name: "Div", float: float!(|a, b| a / b, "div_(a, b)"), integer: Integer::each(|v| v[0].checked_div(v[1]).unwrap_or(0), "div32(a, b)", "divu32(a, b)", "div64(a, b)", "divu64(a, b).xy"), ..BINARY };
-    POW = Row { name: "Pow", float: float!(|a, b| a.powf(b), "pow_(a, b)"), integer: Integer::each(|v| wrapping_pow(v[0], v[1]), "pow32(a, b)", "powu32(a, b)", "pow64(a, b)", "powu64(a, b)"), ..BINARY };
+    DIV = Row { name: "Div", float: float!(|a, b| a / b, "div_(a, b)"), integer: integer!(|a, b| a.checked_div(b).unwrap_or(0), "div32(a, b)", "divu32(a, b)", "div64(a, b)", "divu64(a, b).xy"), ..BINARY };
+    POW = Row { name: "Pow", float: float!(|a, b| a.powf(b), "pow_(a, b)"), integer: integer!(|a, b| wrapping_pow!(a, b), "pow32(a, b)", "powu32(a, b)", "pow64(a, b)", "powu64(a, b)"), ..BINARY };
     // Mod with fmod = 0 takes the sign of the divisor, with fmod = 1 that of the dividend.
-    MOD = Row { name: "Mod", float: float!(|a, b| floor_mod(a, b, a % b), "floor_mod(a, b)"), integer: Integer::each(|v| if v[1] == 0 { 0 } else { ((v[0] % v[1]) + v[1]) % v[1] }, "mod32(a, b)", "remu32(a, b)", "mod64(a, b)", "divu64(a, b).zw"), ..BINARY };
-    FMOD = Row { name: "Fmod", float: float!(|a, b| a % b, "fmod(a, b)"), integer: Integer::each(|v| v[0].checked_rem(v[1]).unwrap_or(0), "rem32(a, b)", "remu32(a, b)", "rem64(a, b)", "divu64(a, b).zw"), ..BINARY };
-    MIN = Row { name: "Min", float: float!(|a, b| if a < b || a.is_nan() { a } else { b }, "select(b, a, a < b || is_nan(a))"), integer: Integer::each(|v| v[0].min(v[1]), "min(a, b)", "min(a, b)", "select(b, a, lt64(a, b))", "select(b, a, ltu64(a, b))"), ..BINARY };
-    MAX = Row { name: "Max", float: float!(|a, b| if a > b || a.is_nan() { a } else { b }, "select(b, a, a > b || is_nan(a))"), integer: Integer::each(|v| v[0].max(v[1]), "max(a, b)", "max(a, b)", "select(a, b, lt64(a, b))", "select(a, b, ltu64(a, b))"), ..BINARY };
-    PRELU = Row { name: "PRelu", float: float!(|x, a| if x < 0.0 { a * x } else { x }, "select(x, a * x, x < 0.0)"), integer: Integer::each(|v| if v[0] < 0 { v[0].wrapping_mul(v[1]) } else { v[0] }, "select(x, a * x, x < 0)", "x", "select(x, mul64(a, x), lt64(x, vec2(0u)))", "x"), ..WITH_ONE };
-    BIT_SHIFT_LEFT = Row { name: "BitShiftLeft", integer: Integer::each(|v| v[0].checked_shl(v[1].try_into().unwrap_or(u32::MAX)).unwrap_or(0), "select(a << (bitcast<u32>(b) & 31u), 0, bitcast<u32>(b) > 31u)", "select(a << (b & 31u), 0u, b > 31u)", "shl64(a, b)", "shl64(a, b)"), ..BINARY };
-    BIT_SHIFT_RIGHT = Row { name: "BitShiftRight", integer: Integer::each(|v| v[0] >> u32::try_from(v[1]).map_or(127, |by| by.min(127)), "a >> min(bitcast<u32>(b), 31u)", "select(a >> (b & 31u), 0u, b > 31u)", "shr64(a, b)", "shru64(a, b)"), ..BINARY };
-    BITWISE_AND = Row { name: "BitwiseAnd", integer: Integer::new(|v| v[0] & v[1], "a & b", "a & b"), ..BINARY };
-    BITWISE_OR = Row { name: "BitwiseOr", integer: Integer::new(|v| v[0] | v[1], "a | b", "a | b"), ..BINARY };
-    BITWISE_XOR = Row { name: "BitwiseXor", integer: Integer::new(|v| v[0] ^ v[1], "a ^ b", "a ^ b"), ..BINARY };
-    AND = Row { name: "And", logic: Some(Logic { cpu: |v| v[0] && v[1], wgsl: "a && b" }), ..COMPARE };
-    OR = Row { name: "Or", logic: Some(Logic { cpu: |v| v[0] || v[1], wgsl: "a || b" }), ..COMPARE };
-    XOR = Row { name: "Xor", logic: Some(Logic { cpu: |v| v[0] != v[1], wgsl: "a != b" }), ..COMPARE };
-    EQUAL = Row { name: "Equal", test: Some(Test { float: Some(|v| v[0] == v[1]), integer: Some(|v| v[0] == v[1]), wgsl: "a == b", i64: "all(a == b)", u64: "all(a == b)" }), logic: Some(Logic { cpu: |v| v[0] == v[1], wgsl: "a == b" }), ..COMPARE };
-    GREATER = Row { name: "Greater", test: Some(Test { float: Some(|v| v[0] > v[1]), integer: Some(|v| v[0] > v[1]), wgsl: "a > b", i64: "lt64(b, a)", u64: "ltu64(b, a)" }), ..COMPARE };
-    GREATER_OR_EQUAL = Row { name: "GreaterOrEqual", test: Some(Test { float: Some(|v| v[0] >= v[1]), integer: Some(|v| v[0] >= v[1]), wgsl: "a >= b", i64: "!lt64(a, b)", u64: "!ltu64(a, b)" }), ..COMPARE };
-    LESS = Row { name: "Less", test: Some(Test { float: Some(|v| v[0] < v[1]), integer: Some(|v| v[0] < v[1]), wgsl: "a < b", i64: "lt64(a, b)", u64: "ltu64(a, b)" }), ..COMPARE };
-    LESS_OR_EQUAL = Row { name: "LessOrEqual", test: Some(Test { float: Some(|v| v[0] <= v[1]), integer: Some(|v| v[0] <= v[1]), wgsl: "a <= b", i64: "!lt64(b, a)", u64: "!ltu64(b, a)" }), ..COMPARE };
+    MOD = Row { name: "Mod", float: float!(|a, b| floor_mod(a, b, a % b), "floor_mod(a, b)"), integer: integer!(|a, b| if b == 0 { 0 } else { ((a % b) + b) % b }, "mod32(a, b)", "remu32(a, b)", "mod64(a, b)", "divu64(a, b).zw"), ..BINARY };
+    FMOD = Row { name: "Fmod", float: float!(|a, b| a % b, "fmod(a, b)"), integer: integer!(|a, b| a.checked_rem(b).unwrap_or(0), "rem32(a, b)", "remu32(a, b)", "rem64(a, b)", "divu64(a, b).zw"), ..BINARY };
+    MIN = Row { name: "Min", float: float!(|a, b| if a < b || a.is_nan() { a } else { b }, "select(b, a, a < b || is_nan(a))"), integer: integer!(|a, b| a.min(b), "min(a, b)", "min(a, b)", "select(b, a, lt64(a, b))", "select(b, a, ltu64(a, b))"), ..BINARY };
+    MAX = Row { name: "Max", float: float!(|a, b| if a > b || a.is_nan() { a } else { b }, "select(b, a, a > b || is_nan(a))"), integer: integer!(|a, b| a.max(b), "max(a, b)", "max(a, b)", "select(a, b, lt64(a, b))", "select(a, b, ltu64(a, b))"), ..BINARY };
+    PRELU = Row { name: "PRelu", float: float!(|x, a| if x < 0.0 { a * x } else { x }, "select(x, a * x, x < 0.0)"), integer: integer!(|x, a| if x < 0 { x.wrapping_mul(a) } else { x }, "select(x, a * x, x < 0)", "x", "select(x, mul64(a, x), lt64(x, vec2(0u)))", "x"), ..WITH_ONE };
+    BIT_SHIFT_LEFT = Row { name: "BitShiftLeft", integer: integer!(|a, b| a.checked_shl(u32::try_from(b).unwrap_or(u32::MAX)).unwrap_or(0), "select(a << (bitcast<u32>(b) & 31u), 0, bitcast<u32>(b) > 31u)", "select(a << (b & 31u), 0u, b > 31u)", "shl64(a, b)", "shl64(a, b)"), ..BINARY };
+    BIT_SHIFT_RIGHT = Row { name: "BitShiftRight", integer: integer!(|a, b| a >> u32::try_from(b).map_or(Int::BITS - 1, |by| by.min(Int::BITS - 1)), "a >> min(bitcast<u32>(b), 31u)", "select(a >> (b & 31u), 0u, b > 31u)", "shr64(a, b)", "shru64(a, b)"), ..BINARY };
+    BITWISE_AND = Row { name: "BitwiseAnd", integer: integer!(|a, b| a & b, "a & b", "a & b"), ..BINARY };
+    BITWISE_OR = Row { name: "BitwiseOr", integer: integer!(|a, b| a | b, "a | b", "a | b"), ..BINARY };
+    BITWISE_XOR = Row { name: "BitwiseXor", integer: integer!(|a, b| a ^ b, "a ^ b", "a ^ b"), ..BINARY };
+    AND = Row { name: "And", logic: logic!(|a, b| a && b, "a && b"), ..COMPARE };
+    OR = Row { name: "Or", logic: logic!(|a, b| a || b, "a || b"), ..COMPARE };
+    XOR = Row { name: "Xor", logic: logic!(|a, b| a != b, "a != b"), ..COMPARE };
+    EQUAL = Row { name: "Equal", test: compared!(|a, b| a == b, "a == b", "all(a == b)", "all(a == b)"), logic: logic!(|a, b| a == b, "a == b"), ..COMPARE };
+    GREATER = Row { name: "Greater", test: compared!(|a, b| a > b, "a > b", "lt64(b, a)", "ltu64(b, a)"), ..COMPARE };
+    GREATER_OR_EQUAL = Row { name: "GreaterOrEqual", test: compared!(|a, b| a >= b, "a >= b", "!lt64(a, b)", "!ltu64(a, b)"), ..COMPARE };
+    LESS = Row { name: "Less", test: compared!(|a, b| a < b, "a < b", "lt64(a, b)", "ltu64(a, b)"), ..COMPARE };
+    LESS_OR_EQUAL = Row { name: "LessOrEqual", test: compared!(|a, b| a <= b, "a <= b", "!lt64(b, a)", "!ltu64(b, a)"), ..COMPARE };
 
     // --- of types of their own: the CPU and the emitter know these three ---
     WHERE = Row { name: "Where", params: "c,a,b", typed_by: 1, ..EMPTY };
@@ -319,29 +405,8 @@ fn floor_mod<T: Real>(_: T, b: T, remainder: T) -> T {
     if remainder == zero || (remainder < zero) == (b < zero) { remainder } else { remainder + b }
 }
 
-/// a^b, wrapping; a negative exponent gives 0 but for ±1, as integer division would.
-fn wrapping_pow(a: i128, b: i128) -> i128 {
-    match (a, b) {
-        (_, 0) | (1, _) => 1,
-        (-1, _) => {
-            if b % 2 == 0 {
-                1
-            } else {
-                -1
-            }
-        }
-        (_, b) if b < 0 => 0,
-        // By squaring, so that any exponent of 64 bits is exact modulo 2^128.
-        _ => {
-            let (mut power, mut rest, mut result) = (a, b, 1i128);
-            while rest > 0 {
-                if rest & 1 == 1 {
-                    result = result.wrapping_mul(power);
-                }
-                power = power.wrapping_mul(power);
-                rest >>= 1;
-            }
-            result
-        }
-    }
+/// Whether x is an infinity of a sign that is asked for: a for the negative one, b for the positive.
+fn is_inf<T: Real>(x: T, a: T, b: T) -> Boolean {
+    let (x, zero) = (x.f64(), T::default());
+    Boolean::from(x == f64::INFINITY && b != zero || x == f64::NEG_INFINITY && a != zero)
 }

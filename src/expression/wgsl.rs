@@ -246,7 +246,7 @@ fn helper(row: &Row, lane: Lane, args: usize) -> Result<String, Unsupported> {
     }
     let signed = matches!(lane, Lane::Integer(_, true));
     let text = match (lane.register(), &row.float, &row.integer, &row.test, &row.logic) {
-        (Register::F32, _, _, Some(test), _) if test.float.is_some() => test.wgsl,
+        (Register::F32, _, _, Some(test), _) => test.wgsl,
         (Register::F32, Some(float), ..) => float.wgsl,
         (Register::I32 | Register::U32, _, _, Some(test), _) if test.integer.is_some() => test.wgsl,
         (Register::Long, _, _, Some(test), _) if test.integer.is_some() => {

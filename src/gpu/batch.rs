@@ -2,6 +2,7 @@
 
 use super::buffers::Buffer;
 use super::execution::{Execution, at_step};
+use super::native::Stopwatch;
 use super::readback;
 use crate::base::BufferId;
 use crate::error::{Error, ErrorKind, Result};
@@ -44,6 +45,7 @@ impl Batch {
 impl Execution {
     /// Writes what a batch has to write.
     fn write(&self, batch: &Batch) -> Result<()> {
+        let start = Stopwatch::start();
         for (tensor, to) in &batch.writes {
             let (place, buffer) = self.buffer(*to)?;
             let named = |error: Error| error.at_tensor(&place.label);
@@ -55,6 +57,7 @@ impl Execution {
                 }
             }
         }
+        self.device.spent().upload.add(start.elapsed());
         Ok(())
     }
 
@@ -99,7 +102,9 @@ impl Execution {
             self.record(&batch, &mut encoder)?;
             Ok(Some(device.queue().submit([encoder.finish()])))
         };
+        let start = Stopwatch::start();
         let submitted = device.scope(|| self.named(&batch), submit).await;
+        device.spent().submitting.add(start.elapsed());
         submitted.map_err(|error| self.blamed(error, &batch))?
     }
 

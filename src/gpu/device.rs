@@ -4,6 +4,7 @@ use super::adapter::{AdapterInfo, Found};
 use super::faults::Faults;
 use super::limits::LimitsOption;
 use super::pipelines::Pipelines;
+use super::spent::{Spent, TimeSpent};
 use super::time_limits::TimeLimits;
 use crate::base::Capabilities;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +28,7 @@ pub(super) struct Inner {
     pub(super) pipelines: Pipelines,
     pub(super) faults: Arc<Mutex<Faults>>,
     pub(super) memory: Arc<Memory>,
+    pub(super) spent: Spent,
     /// Counts what was waited for and done.
     pub(super) progress: AtomicU64,
 }
@@ -114,6 +116,13 @@ impl GpuDevice {
     /// Bytes that were copied between the host and the device so far, either way.
     pub fn bytes_copied(&self) -> u64 {
         self.inner.memory.copied.load(Ordering::Relaxed)
+    }
+    /// The time that runs on the device took so far, by the host's clock.
+    pub fn time_spent(&self) -> TimeSpent {
+        self.inner.spent.total()
+    }
+    pub(super) fn spent(&self) -> &Spent {
+        &self.inner.spent
     }
     /// Whether two are one device, whatever their clones were told.
     pub(super) fn is(&self, other: &Self) -> bool {

@@ -26,6 +26,7 @@ mod pipelines;
 mod probe;
 mod readback;
 mod recording;
+mod spent;
 mod stacks;
 mod tensor;
 mod time_limits;
@@ -42,6 +43,7 @@ pub use measure::Measured;
 pub use native::{adapters, measure, select};
 pub use pipelines::Pipelines;
 pub use probe::POISON;
+pub use spent::TimeSpent;
 pub use tensor::GpuTensor;
 pub use time_limits::TimeLimits;
 

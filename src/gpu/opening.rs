@@ -124,6 +124,7 @@ impl GpuDevice {
             pipelines,
             faults,
             memory: Arc::default(),
+            spent: Default::default(),
             progress: AtomicU64::default(),
         };
         let checks = cfg!(debug_assertions);

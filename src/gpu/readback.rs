@@ -2,7 +2,7 @@
 
 use super::buffers::Buffer;
 use super::device::GpuDevice;
-use super::native::{self, Missed};
+use super::native::{self, Missed, Stopwatch};
 use super::time_limits::Task;
 use crate::error::{Error, Result};
 use std::sync::atomic::Ordering;
@@ -41,8 +41,11 @@ pub(super) async fn read(
         });
         Ok(submission)
     };
+    let start = Stopwatch::start();
     let submission = device.scope(&what, submit).await;
+    device.spent().submitting.add(start.elapsed());
     let taken = async {
+        let start = Stopwatch::start();
         device.wait(submission??, Task::Run, &what).await?;
         let unmapped =
             || Error::device("a buffer could not be mapped for reading").remedy("make a new session");
@@ -53,6 +56,8 @@ pub(super) async fn read(
             Missed::Dropped => unmapped(),
         })?;
         mapped.map_err(|_| device.check().err().unwrap_or_else(unmapped))?;
+        device.spent().compute.add(start.elapsed());
+        let start = Stopwatch::start();
         let view = slice.get_mapped_range().map_err(|_| unmapped())?;
         device.memory().copied.fetch_add(total, Ordering::Relaxed);
         let mut at = 0;
@@ -65,6 +70,7 @@ pub(super) async fn read(
             )?;
             at = end;
         }
+        device.spent().readback.add(start.elapsed());
         Ok(())
     };
     let taken = taken.await;

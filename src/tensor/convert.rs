@@ -1,8 +1,10 @@
 //! Conversions between element types, by the rules of [ONNX's
 //! Cast](https://onnx.ai/onnx/operators/onnx__Cast.html).
 
-use super::{Boolean, DType, Element, Tensor, allocate};
+use super::{Boolean, DType, Element, Tensor, allocate, pool, zeros};
 use crate::error::{Error, Result};
+use crate::threads::chunks;
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 /// float32 and float64: what the reference operators are generic over.
@@ -204,17 +206,27 @@ enum Wide {
 trait Number: Element {
     fn wide(self) -> Wide;
     fn narrow(value: Wide) -> Self;
+    fn is_nonzero(self) -> bool {
+        match self.wide() {
+            Wide::Integer(x) => x != 0,
+            Wide::Real(x) => x != 0.0,
+        }
+    }
 }
 macro_rules! integers { ($($t:ty),*) => { $(impl Number for $t {
+    #[inline(always)]
     fn wide(self) -> Wide { Wide::Integer(self as i128) }
     // Integers wrap; a float outside the range saturates, as on every platform that matters, and NaN is 0.
+    #[inline(always)]
     fn narrow(value: Wide) -> Self { match value { Wide::Integer(x) => x as $t, Wide::Real(x) => x as $t } }
 })* } }
 integers!(i8, i16, i32, i64, u8, u16, u32, u64);
 impl Number for f64 {
+    #[inline(always)]
     fn wide(self) -> Wide {
         Wide::Real(self)
     }
+    #[inline(always)]
     fn narrow(value: Wide) -> Self {
         match value {
             Wide::Integer(x) => x as f64,
@@ -223,9 +235,11 @@ impl Number for f64 {
     }
 }
 impl Number for f32 {
+    #[inline(always)]
     fn wide(self) -> Wide {
         Wide::Real(self as f64)
     }
+    #[inline(always)]
     fn narrow(value: Wide) -> Self {
         match value {
             Wide::Integer(x) => x as f32,
@@ -234,17 +248,21 @@ impl Number for f32 {
     }
 }
 impl Number for f16 {
+    #[inline(always)]
     fn wide(self) -> Wide {
         Wide::Real(self.to_f64())
     }
+    #[inline(always)]
     fn narrow(value: Wide) -> Self {
         f16::from_f64(f64::narrow(value))
     }
 }
 impl Number for bf16 {
+    #[inline(always)]
     fn wide(self) -> Wide {
         Wide::Real(self.to_f64())
     }
+    #[inline(always)]
     fn narrow(value: Wide) -> Self {
         bf16::from_f64(f64::narrow(value))
     }
@@ -286,46 +304,47 @@ fn widen(tensor: &Tensor) -> Result<Vec<Wide>> {
     Ok(all)
 }
 
-/// Types between which `as` does what [`Wide`] does, as the loops of quantised models need it.
-trait Direct: Element {
-    fn to_f32(self) -> f32;
-    fn to_f64(self) -> f64;
-    fn to_i32(self) -> i32;
-    fn to_i64(self) -> i64;
-}
-macro_rules! directs { ($($t:ty),*) => { $(impl Direct for $t {
-    fn to_f32(self) -> f32 { self as f32 }
-    fn to_f64(self) -> f64 { self as f64 }
-    fn to_i32(self) -> i32 { self as i32 }
-    fn to_i64(self) -> i64 { self as i64 }
-})* } }
-directs!(f32, f64, i8, u8, i32, i64);
+/// Elements that a thread converts at once.
+const CHUNK: usize = 1 << 14;
 
-/// A conversion in one loop; `None` for types that have none.
+/// A conversion between types that Rust has, in one loop; `None` for others.
 fn direct(tensor: &Tensor, to: DType) -> Result<Option<Tensor>> {
-    fn into<T: Element>(tensor: &Tensor, values: impl Iterator<Item = T>) -> Result<Option<Tensor>> {
-        let mut list = allocate(tensor.len())?;
-        list.extend(values);
+    fn into<T: Element, U: Element>(tensor: &Tensor, one: impl Fn(T) -> U + Sync) -> Result<Option<Tensor>> {
+        let from = tensor.as_slice::<T>()?;
+        let mut list: Vec<U> = zeros(from.len())?;
+        chunks(&mut list, CHUNK, |index, to| {
+            to.iter_mut().zip(&from[index * CHUNK..]).for_each(|(to, &x)| *to = one(x));
+        });
         Tensor::new(tensor.shape(), list).map(Some)
     }
-    fn from<T: Direct>(tensor: &Tensor, to: DType) -> Result<Option<Tensor>> {
-        let values = tensor.as_slice::<T>()?.iter();
-        match to {
-            DType::F32 => into(tensor, values.map(|x| x.to_f32())),
-            DType::F64 => into(tensor, values.map(|x| x.to_f64())),
-            DType::I32 => into(tensor, values.map(|x| x.to_i32())),
-            DType::I64 => into(tensor, values.map(|x| x.to_i64())),
-            _ => Ok(None),
+    fn from<T: Number>(tensor: &Tensor, to: DType) -> Result<Option<Tensor>> {
+        if to == DType::Bool {
+            return into(tensor, |x: T| Boolean::from(x.is_nonzero()));
         }
+        by_type!(to, U => into(tensor, |x: T| U::narrow(x.wide())), _ => Ok(None))
     }
-    match tensor.dtype() {
-        DType::F32 => from::<f32>(tensor, to),
-        DType::F64 => from::<f64>(tensor, to),
-        DType::I8 => from::<i8>(tensor, to),
-        DType::U8 => from::<u8>(tensor, to),
-        DType::I32 => from::<i32>(tensor, to),
-        DType::I64 => from::<i64>(tensor, to),
-        _ => Ok(None),
+    match (tensor.dtype(), to) {
+        // By the machine's instructions, where it has them.
+        (DType::F16, DType::F32) => {
+            let from = tensor.as_slice::<f16>()?;
+            let mut list = pool::unset(from.len())?;
+            chunks(&mut list, CHUNK, |index, to| {
+                from[index * CHUNK..][..to.len()].convert_to_f32_slice(to);
+            });
+            Tensor::floats(tensor.shape(), list).map(Some)
+        }
+        (DType::F32, DType::F16) => {
+            let from = tensor.as_slice::<f32>()?;
+            let mut list: Vec<f16> = zeros(from.len())?;
+            chunks(&mut list, CHUNK, |index, to| {
+                to.convert_from_f32_slice(&from[index * CHUNK..][..to.len()]);
+            });
+            Tensor::new(tensor.shape(), list).map(Some)
+        }
+        (DType::Bool, to) => {
+            by_type!(to, U => into(tensor, |x: Boolean| U::narrow(Wide::Integer(x.get() as i128))), _ => Ok(None))
+        }
+        (other, to) => by_type!(other, T => from::<T>(tensor, to), _ => Ok(None)),
     }
 }
 
@@ -397,6 +416,11 @@ fn whole<T>(tensor: &Tensor, of: impl Fn(i128) -> Result<T>) -> Result<Vec<T>> {
 }
 
 pub(super) fn to_f64s(tensor: &Tensor) -> Result<Vec<f64>> {
+    if let Some(values) = direct(tensor, DType::F64)? {
+        let mut list = allocate(values.len())?;
+        list.extend_from_slice(values.as_slice::<f64>()?);
+        return Ok(list);
+    }
     Ok(widen(tensor)?.into_iter().map(f64::narrow).collect())
 }
 

@@ -1,5 +1,6 @@
 //! Host tensors: a type, a shape and shared, immutable, row-major elements.
 
+mod axes;
 mod convert;
 mod dtype;
 mod fours;

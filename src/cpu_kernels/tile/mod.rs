@@ -104,7 +104,7 @@ impl RegisterTile {
 /// Calls `$f::<GROUPS, ROWS>` for a number of rows known only at run time.
 #[cfg(target_arch = "x86_64")]
 macro_rules! by_rows {
-    ($f:ident, $groups:literal, $call:expr, $($rows:literal)*) => {
+    ($f:ident, $groups:tt, $call:expr, $($rows:literal)*) => {
         match $call.rows {
             $($rows => unsafe { $f::<$groups, $rows>($call) },)*
             _ => {}
@@ -112,4 +112,4 @@ macro_rules! by_rows {
     };
 }
 #[cfg(target_arch = "x86_64")]
-use by_rows;
+pub(super) use by_rows;

@@ -7,12 +7,13 @@
 
 use super::layer_normalization::normalize_runs;
 use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Unsupported, View};
+use crate::cpu_kernels::rows;
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::kernels::normalize::{self, Normalization};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Lower, NodeView, OpDef, Operator};
-use crate::tensor::{Tensor, cast};
+use crate::tensor::{DType, Tensor, cast, pool};
 use std::sync::Arc;
 
 pub const INSTANCE: OpDef = OpDef {
@@ -95,6 +96,20 @@ impl Operator for InstanceNormalization {
         let length = x.shape()[1] / groups * area;
         // Elements of a run that share an entry of scale and bias, and entries that a run has.
         let (shared, own) = (length / (entries / groups).max(1), entries / groups);
+        let entry = |part: usize| part / own % groups * own + part % own;
+        if x.dtype() == DType::F32 && shared > 0 && length % shared == 0 {
+            let mut ys = pool::unset(x.len())?;
+            let how = self.how();
+            rows::normalize_runs(
+                x.as_slice()?,
+                &mut ys,
+                [length, shared],
+                how.centred,
+                how.epsilon as f64,
+                |part| (scale[entry(part)], bias[entry(part)]),
+            );
+            return Ok(vec![Tensor::floats(x.shape(), ys)?]);
+        }
         let mut ys = x.to_f64s()?;
         normalize_runs(&mut ys, length, self.how(), |run, k| {
             let entry = run % groups * own + k / shared.max(1);

@@ -7,12 +7,13 @@
 
 use crate::base::resample::{Axis, Coordinates, Interpolation, Nearest, Sampling, Taps, taps};
 use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Terms, Unsupported};
+use crate::cpu_kernels::resample;
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Input, Lower, NodeView, OpDef, Operator};
 use crate::tensor::index::{axes, strides};
-use crate::tensor::{Tensor, cast, element_count, zeros};
+use crate::tensor::{DType, Real, Tensor, cast};
 use std::sync::Arc;
 
 pub const RESIZE: OpDef =
@@ -234,46 +235,48 @@ impl Resize {
         let plan = self.plan(x.shape(), inputs.optional(1), inputs.optional(2), inputs.optional(3))?;
         let taps = plan.iter().map(|axis| taps(axis, &self.sampling)).collect::<Result<Vec<Taps>>>()?;
         let shape: Vec<usize> = plan.iter().map(|axis| axis.output).collect();
-        let (own, steps) = (strides(&shape), strides(x.shape()));
         if self.moves_only() {
-            let source = |index: usize| {
-                Some(
-                    (0..shape.len())
-                        .map(|axis| taps[axis].of(index / own[axis] % shape[axis])[0].0 * steps[axis])
-                        .sum(),
-                )
-            };
-            return Ok(vec![x.pick(shape.clone(), source)?]);
+            let sources: Vec<Vec<usize>> = taps
+                .iter()
+                .map(|taps| (0..taps.outside.len()).map(|out| taps.of(out)[0].0).collect())
+                .collect();
+            return Ok(vec![x.gather_axes(&sources)?]);
         }
-        // Axis by axis, the innermost first.
-        let (mut current, mut values) = (x.shape().to_vec(), x.to_f64s()?);
-        for axis in (0..shape.len()).rev().filter(|&axis| !taps[axis].is_identity(plan[axis].input)) {
-            let inner: usize = current[axis + 1..].iter().product();
-            let (before, length) = (current[..axis].iter().product::<usize>(), current[axis]);
-            current[axis] = shape[axis];
-            let mut next: Vec<f64> = zeros(element_count(&current)?)?;
-            for outer in 0..before {
-                for out in 0..shape[axis] {
-                    let to = &mut next[(outer * shape[axis] + out) * inner..][..inner];
-                    for &(from, weight) in taps[axis].of(out) {
-                        let from = &values[(outer * length + from) * inner..][..inner];
-                        to.iter_mut().zip(from).for_each(|(to, from)| *to += of(weight) * from);
-                    }
+        Ok(vec![match x.dtype() {
+            DType::F32 => Tensor::new(shape, self.weighted::<f32>(x, x.as_slice()?.to_vec(), &taps, of)?)?,
+            dtype => {
+                let mut values = self.weighted(x, x.to_f64s()?, &taps, of)?;
+                if dtype.is_integer() {
+                    values.iter_mut().for_each(|value| *value = whole(*value));
                 }
+                cast(&Tensor::new(shape, values)?, dtype, true)?
             }
-            values = next;
+        }])
+    }
+
+    /// The weighted sums, axis by axis, the innermost first.
+    fn weighted<T: Real>(
+        &self,
+        x: &Tensor,
+        mut values: Vec<T>,
+        taps: &[Taps],
+        of: fn(f64) -> f64,
+    ) -> Result<Vec<T>> {
+        let mut shape = x.shape().to_vec();
+        for axis in (0..shape.len()).rev().filter(|&axis| !taps[axis].is_identity(x.shape()[axis])) {
+            let (before, inner) = (shape[..axis].iter().product(), shape[axis + 1..].iter().product());
+            values = resample::along_axis(&values, [before, shape[axis], inner], &taps[axis], of)?;
+            shape[axis] = taps[axis].outside.len();
         }
         if taps.iter().any(|taps| taps.outside.contains(&true)) {
+            let own = strides(&shape);
             for (index, value) in values.iter_mut().enumerate() {
                 if (0..shape.len()).any(|axis| taps[axis].outside[index / own[axis] % shape[axis]]) {
-                    *value = of(self.extrapolation as f64);
+                    *value = T::of(of(self.extrapolation as f64));
                 }
             }
         }
-        if x.dtype().is_integer() {
-            values.iter_mut().for_each(|value| *value = whole(*value));
-        }
-        Ok(vec![cast(&Tensor::new(shape, values)?, x.dtype(), true)?])
+        Ok(values)
     }
 }
 

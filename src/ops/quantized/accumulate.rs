@@ -2,7 +2,7 @@
 //! wrapped to int32.
 
 use crate::base::{EvalPrecision, Fact, Infer, Operands};
-use crate::cpu_kernels::integer;
+use crate::cpu_kernels::integer::{self, Matrix};
 use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
 use crate::expression::{Pointwise, table};
@@ -111,12 +111,9 @@ pub fn packed_filters(conv: &Conv, w: &Tensor) -> Result<Option<Packed>> {
     if conv.groups == 0 || filters / conv.groups < 2 || k == 0 {
         return Ok(None);
     }
-    let Some(list) = integer::widened(w)? else { return Ok(None) };
-    let mut all = vec![];
-    for group in list.chunks_exact(filters / conv.groups * k) {
-        all.extend(integer::pack(group, k, filters / conv.groups, [1, k])?);
-    }
-    Ok(Some(Packed::Panels(all)))
+    let own = filters / conv.groups;
+    let groups = (0..conv.groups).map(|group| Matrix::pack(w, group * own * k, [k, own], [1, k]));
+    Ok(groups.collect::<Result<Option<Vec<_>>>>()?.map(Packed::Integers))
 }
 
 /// [`integer_convolution`] by panels. `None`: there is no such form.
@@ -128,12 +125,11 @@ pub fn convolved(
 ) -> Result<Option<Tensor>> {
     let [Some(image), Some(weights)] = [x[0], w[0]] else { return Ok(None) };
     let own = if packed.is_none() { packed_filters(conv, weights)? } else { None };
-    let Some(Packed::Panels(panels)) = packed.or(own.as_ref()) else { return Ok(None) };
+    let Some(Packed::Integers(matrices)) = packed.or(own.as_ref()) else { return Ok(None) };
     let geometry = conv.geometry(image.shape(), weights.shape(), None)?;
     let numbers = |zero: Option<&Tensor>| zero.map(Tensor::to_i64s).transpose();
     let (x_zero, w_zeros) = (numbers(x[1])?.unwrap_or_default(), numbers(w[1])?.unwrap_or_default());
     let zero = x_zero.first().copied().unwrap_or(0);
-    let Some(pixels) = integer::less(image, zero as f32)? else { return Ok(None) };
     let mut shape = vec![image.shape()[0], weights.shape()[0]];
     shape.extend(&geometry.output);
     let mut sums = zeros(element_count(&shape)?)?;
@@ -145,7 +141,9 @@ pub fn convolved(
         sources: &sources(&geometry)?,
         area: [geometry.input.iter().product(), geometry.output.iter().product()],
     };
-    images.convolve(&pixels, panels, &w_zeros, &mut sums)?;
+    if !images.convolve(image, zero, matrices, &w_zeros, &mut sums)? {
+        return Ok(None);
+    }
     Tensor::new(shape, sums).map(Some)
 }
 /// How far apart sums of so many products may lie, whose factors (inputs 0 and 3, less their zero points 2 and 5)

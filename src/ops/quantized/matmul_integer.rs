@@ -6,13 +6,13 @@
 use super::accumulate::{self, Along, check, integer_product};
 use super::lower;
 use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Unsupported};
-use crate::cpu_kernels::integer;
-use crate::cpu_kernels::panels::{Packed, Panels};
+use crate::cpu_kernels::integer::{self, Matrix};
+use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Operand::*, case};
 use crate::ops::{Engine, Lower, NodeView, OpDef, Operator};
-use crate::tensor::{DType, Tensor, element_count};
+use crate::tensor::{DType, Tensor};
 use std::sync::Arc;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "MatMulInteger", since: 10, parse, cases: CASES };
@@ -78,11 +78,10 @@ pub fn one_matrix(b: &[usize]) -> Option<[usize; 2]> {
     }
 }
 
-/// Panels of B's elements as they are: the zero points come in after the product.
+/// B made ready as it is: the zero points come in with the product.
 pub fn packed(b: &Tensor) -> Result<Option<Packed>> {
     let Some([k, n]) = one_matrix(b.shape()) else { return Ok(None) };
-    let Some(list) = integer::widened(b)? else { return Ok(None) };
-    Ok(Some(Packed::Panels(integer::pack(&list, k, n, [n, 1])?)))
+    Ok(Matrix::pack(b, 0, [k, n], [n, 1])?.map(|matrix| Packed::Integers(vec![matrix])))
 }
 
 /// The product by panels, for one B and zero points that are one number, or one for each column. `None`: it
@@ -100,23 +99,9 @@ pub fn by_panels(
     let zeros = |zero: Option<&Tensor>| zero.map(Tensor::to_i64s).transpose();
     let (a_zero, b_zeros) = (zeros(a[1])?, zeros(b[1])?.unwrap_or_default());
     let a_zero = a_zero.and_then(|list| list.first().copied()).unwrap_or(0);
-    let Some(rows) = integer::less(x, a_zero as f32)? else { return Ok(None) };
-    let own;
-    let list: &[Panels] = match panels {
-        Some(Packed::Panels(list)) => list,
-        _ => match packed(y)? {
-            Some(Packed::Panels(list)) => {
-                own = list;
-                &own
-            }
-            _ => return Ok(None),
-        },
-    };
-    let m = x.len() / k;
-    let mut sums: Vec<i32> = crate::tensor::zeros(element_count(&[m, n])?)?;
-    integer::product(&rows, m, list, &mut sums)?;
-    integer::subtract_columns(&rows, k, &b_zeros, n, &mut sums);
-    Ok(Some(sums))
+    let own = if panels.is_none() { packed(y)? } else { None };
+    let Some(Packed::Integers(list)) = panels.or(own.as_ref()) else { return Ok(None) };
+    list.first().map_or(Ok(None), |matrix| integer::multiply(x, a_zero, matrix, &b_zeros))
 }
 
 impl Lower for MatMulInteger {

@@ -5,7 +5,7 @@
 //! `noop_with_empty_axes`.
 
 use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands, Reduction, Unsupported};
-use crate::cpu_kernels::rows;
+use crate::cpu_kernels::{extremes, rows};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
@@ -121,17 +121,22 @@ pub fn evaluate(reduction: Reduction, x: &Tensor, axes: &[usize], keep: bool) ->
         steps.push(own[axis]);
     }
     let count: usize = inner.iter().product();
-    // Sums along neighbouring axes of float32: the middle of three.
+    // Neighbouring axes of float32: the middle of three.
     let span = axes.iter().min().copied().unwrap_or(0)..axes.iter().max().map_or(0, |&last| last + 1);
     if x.dtype() == DType::F32
-        && matches!(reduction, Reduction::Sum | Reduction::Mean)
+        && matches!(reduction, Reduction::Sum | Reduction::Mean | Reduction::Max | Reduction::Min)
         && span.len() == axes.len()
         && !axes.is_empty()
     {
         let behind: usize = x.shape()[span.end..].iter().product();
         let mut result = pool::unset(element_count(&shape)?)?;
-        let factor = if reduction == Reduction::Mean { 1.0 / count as f64 } else { 1.0 };
-        rows::sums(x.as_slice()?, &mut result, count, behind, factor);
+        let xs = x.as_slice()?;
+        match reduction {
+            Reduction::Max => extremes::extremes(xs, &mut result, count, behind, true),
+            Reduction::Min => extremes::extremes(xs, &mut result, count, behind, false),
+            Reduction::Mean => rows::sums(xs, &mut result, count, behind, 1.0 / count as f64),
+            _ => rows::sums(xs, &mut result, count, behind, 1.0),
+        }
         return Tensor::floats(shape, result);
     }
     let bases = Odometer::new(&outer, [&outer_strides]);

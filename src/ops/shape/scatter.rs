@@ -149,11 +149,12 @@ fn reduce(row: &Row, data: &Tensor, updates: &Tensor, targets: &[usize]) -> Resu
         }
         return cast(&Tensor::new(data.shape(), list)?, data.dtype(), true);
     }
-    let integer = row.integer.as_ref().filter(|_| data.dtype().is_integer()).ok_or_else(wrong)?.cpu;
+    let integer = row.integer.as_ref().filter(|_| data.dtype().is_integer()).ok_or_else(wrong)?.wide;
     // 64 bits hold every type's bits; uint64 compares as it is in 128.
     let (mut list, new) = (data.to_i128s()?, updates.to_i128s()?);
     for (&at, x) in targets.iter().zip(new) {
-        list[at] = integer(&[list[at], x]);
+        let old = list[at];
+        integer(&[&[old], &[x]], &mut list[at..=at]);
     }
     cast(
         &Tensor::new(data.shape(), list.into_iter().map(|x| x as i64).collect::<Vec<_>>())?,
@@ -187,13 +188,7 @@ impl Operator for Scatter {
         if let Some(row) = self.reduction {
             return Ok(vec![reduce(row, data, updates, &targets)?]);
         }
-        // Which element of data and updates, one after the other, the result repeats.
-        let mut sources: Vec<usize> = allocate(data.len())?;
-        sources.extend(0..data.len());
-        for (k, &target) in targets.iter().enumerate() {
-            sources[target] = data.len() + k;
-        }
-        Ok(vec![Tensor::chain(&[data, updates])?.pick(data.shape(), |at| sources.get(at).copied())?])
+        Ok(vec![data.with_elements(&targets, updates)?])
     }
 
     fn takes_any_type(&self) -> bool {

@@ -1,7 +1,7 @@
 //! `bench --kernel all --shaders DIR`: the shaders as text, for other compilers to judge.
 
-use super::Outcome;
-use super::emit::{JsonOption, SCHEMA};
+use crate::cli::Outcome;
+use crate::cli::emit::{JsonOption, SCHEMA};
 use sardonyx::error::{Error, Result};
 use sardonyx::kernels::variants::{Variant, shaders};
 use sardonyx::kernels::{KERNELS, WgslFlavor};

@@ -1,9 +1,9 @@
 //! `bench --kernel`: the kernel laboratory.
 
-use super::Outcome;
-use super::devices::Cpu;
-use super::emit::{JsonOption, SCHEMA, say, told};
-use super::options::{DeviceFields, RunOptions};
+use crate::cli::Outcome;
+use crate::cli::devices::Cpu;
+use crate::cli::emit::{JsonOption, SCHEMA, say, told};
+use crate::cli::options::{DeviceFields, RunOptions};
 use comfy_table::{Table, presets};
 use sardonyx::bench::{KernelTime, Subject, Which, prepare};
 use sardonyx::error::{Error, ErrorKind, Result};
@@ -30,7 +30,7 @@ struct Document<'a> {
     cpu: Cpu,
     #[serde(flatten)]
     device: DeviceFields,
-    precision: super::options::Precision,
+    precision: crate::cli::options::Precision,
     /// The adapter's peaks: the best of what was measured between the turns.
     peaks: Measured,
     kernels: &'a [KernelTime],
