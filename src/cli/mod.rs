@@ -4,6 +4,7 @@
 //! (different, wrong), 2 could not run, with one line on standard error.
 
 mod bench;
+mod ci;
 mod classify;
 mod compare;
 mod compile;
@@ -16,6 +17,7 @@ mod missing;
 mod noise;
 mod options;
 mod outputs;
+mod process;
 mod run;
 mod run_values;
 mod verify;
@@ -47,6 +49,7 @@ enum Verb {
     Run(run::Run),
     Classify(classify::Classify),
     Bench(bench::Bench),
+    Ci(ci::Ci),
     Compare(compare::Compare),
     Compile(compile::Compile),
     Verify(verify::Verify),
@@ -105,6 +108,7 @@ impl Verb {
             Verb::Inspect(verb) => verb.run(),
             Verb::Run(verb) => verb.run(),
             Verb::Bench(verb) => verb.run(start),
+            Verb::Ci(verb) => verb.run(),
             Verb::Classify(verb) => verb.run(),
             Verb::Compare(verb) => verb.run(),
             Verb::Compile(verb) => verb.run(),

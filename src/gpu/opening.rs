@@ -141,7 +141,8 @@ impl GpuDevice {
     }
 }
 
-fn capabilities(
+/// What planning needs to know of a device with these features and limits.
+pub(super) fn capabilities(
     compiler: Compiler,
     cooperative: Option<Cooperative>,
     features: wgpu::Features,

@@ -3,7 +3,10 @@
 #![cfg(feature = "cli")]
 
 mod bad_input;
+mod ci;
 mod contract;
+mod elsewhere;
+mod matrix;
 mod models;
 mod tools;
 mod verify;
@@ -43,7 +46,9 @@ fn refused(arguments: &[&str], parts: &[&str]) {
     assert!(output.stdout.is_empty(), "{arguments:?}");
     let errors: Vec<&str> = talk
         .lines()
-        .filter(|line| !["device: ", "note: ", "inputs: "].iter().any(|talk| line.starts_with(talk)))
+        .filter(|line| {
+            !["device: ", "note: ", "inputs: ", "planned for: "].iter().any(|talk| line.starts_with(talk))
+        })
         .collect();
     assert_eq!(errors.len(), 1, "{arguments:?}: {talk}");
     assert!(
@@ -66,7 +71,7 @@ fn floats(path: &std::path::Path, shape: &[usize]) {
 #[test]
 fn every_verb_has_help_with_an_example() {
     let help = text(&sardonyx(&["--help"]).stdout);
-    for verb in ["devices", "inspect", "run", "bench", "verify", "classify"] {
+    for verb in ["devices", "inspect", "run", "bench", "ci", "verify", "classify"] {
         assert!(help.contains(verb), "{verb}");
         let output = sardonyx(&[verb, "--help"]);
         assert_eq!(output.status.code(), Some(0));

@@ -93,7 +93,10 @@ impl<'a> Started<'a> {
 
     /// A round of timed runs.
     pub fn round(&mut self, extent: Extent) -> Result<&[f64]> {
-        let (times, outputs) = time(&self.session, &self.prepared, &self.inputs, extent)?;
+        let (mut times, outputs) = time(&self.session, &self.prepared, &self.inputs, extent)?;
+        for time in &mut times {
+            *time *= self.bench.slowed.unwrap_or(1.0);
+        }
         self.last = outputs;
         self.rounds.push(times);
         Ok(self.rounds.last().map_or(&[], Vec::as_slice))
@@ -150,7 +153,7 @@ impl<'a> Started<'a> {
                 .collect(),
             first_inference_ms: first_ms,
             cold_start_ms: stages,
-            shader_cache: None,
+            shader_cache: (bench.cold_cache && session.gpu().is_some()).then(|| "cold".to_string()),
             latency_ms,
             throughput_per_s: batch as f64 * 1e3 / latency_ms.mean.max(1e-9),
             runs_ms,

@@ -220,6 +220,13 @@ fn command(bench: &Bench, cell: &Cell) -> Result<Command> {
     command.args(["--seed", &inputs.seed.to_string(), "--warmup", &bench.warmup.to_string()]);
     command.args(bench.no_accuracy.then_some("--no-accuracy"));
     command.args(bench.profile.then_some("--profile"));
+    command.args(bench.slowed.iter().flat_map(|factor| ["--slowed".to_string(), factor.to_string()]));
+    if bench.cold_cache {
+        command
+            .arg("--cold-cache")
+            .env("MESA_SHADER_CACHE_DISABLE", "true")
+            .env("__GL_SHADER_DISK_CACHE", "0");
+    }
     // A name that looks like an option is one of a file all the same.
     command.arg("--").arg(&cell.model);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

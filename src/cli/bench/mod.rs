@@ -81,6 +81,9 @@ pub struct Bench {
     /// Plant a fault, for tests of the comparison
     #[arg(long, hide = true, value_name = "SEED", value_parser = planter)]
     plant_fault: Option<Planter>,
+    /// Make every timed run take so many times as long, for tests of comparisons
+    #[arg(long, hide = true, value_name = "FACTOR", conflicts_with = "worker")]
+    slowed: Option<f64>,
     #[command(flatten)]
     tune: TuneOption,
     #[command(flatten)]
@@ -97,6 +100,10 @@ pub struct Bench {
     /// Rounds that the runs are divided into; those of a model's cells alternate [default: 5]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: Option<u32>,
+    /// Have Mesa's and NVIDIA's drivers compile every shader anew, so that first inferences are those of a machine
+    /// that has never run the model
+    #[arg(long)]
+    cold_cache: bool,
     /// What a reader should know of the circumstances: the power plan, the cooling
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
@@ -179,8 +186,10 @@ impl Bench {
             return child::serve(self, first, start).map(|()| Outcome::Good);
         }
         matrix::hear_interruptions();
-        let rows =
-            if let [only] = cells.as_slice() { vec![self.one(only, start)?] } else { self.all(&models) };
+        let rows = match cells.as_slice() {
+            [only] if !self.cold_cache => vec![self.one(only, start)?],
+            _ => self.all(&models),
+        };
         if let Some(trace) = &self.trace {
             trace::write(trace, &rows)?;
         }

@@ -19,11 +19,12 @@ use crate::cpu_kernels::panels::{Packed, Panels};
 use crate::error::{Error, Result};
 use crate::ops::{Engine, Lower, NodeView, Operator};
 use crate::tensor::{DType, Tensor, element_count};
+use crate::threads::try_parallel_for;
 use activation::Activation;
 use sequence::Sequence;
 use sizes::Sizes;
-use std::sync::Arc;
-use steps::Equations;
+use std::sync::{Arc, Mutex, PoisonError};
+use steps::{Equations, Run};
 use values::Values;
 
 /// What a step computes.
@@ -118,20 +119,29 @@ impl Recurrent {
         let shapes = |index: usize| inputs.optional(index).map(Tensor::shape);
         let sizes = Sizes::of(self, &shapes)?;
         let sequence = Sequence::of(&sizes, self.batch_first, inputs.optional(4))?;
-        let (mut made, mut last) = (vec![], vec![]);
-        for (direction, &reverse) in self.reverse.iter().enumerate() {
+        let dtype = inputs.required(0)?.dtype();
+        let direction = |direction: usize| {
             let values = Values::of(self, inputs, &sizes, &sequence, direction, panels, mode)?;
             let equations = self.equations(direction, inputs.optional(7).is_some());
             let initial = (0..self.cell.states())
-                .map(|state| {
-                    sequence.initial(inputs.required(0)?.dtype(), inputs.optional(5 + state), direction)
-                })
+                .map(|state| sequence.initial(dtype, inputs.optional(5 + state), direction))
                 .collect::<Result<Vec<_>>>()?;
-            let (hidden, state) = equations.run(&values, sequence.steps(), initial)?;
+            equations.run(&values, sequence.steps(), initial)
+        };
+        // A step is too small to be shared among threads; directions know nothing of each other.
+        let runs: Vec<Mutex<Option<Run<Tensor>>>> = self.reverse.iter().map(|_| Mutex::default()).collect();
+        try_parallel_for(runs.len(), |index| {
+            *runs[index].lock().unwrap_or_else(PoisonError::into_inner) = Some(direction(index)?);
+            Ok(())
+        })?;
+        let (mut made, mut last) = (vec![], vec![]);
+        for (&reverse, run) in self.reverse.iter().zip(runs) {
+            let run = run.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let (hidden, state) = run.ok_or_else(|| Error::internal("a direction was left out"))?;
             made.push((reverse, hidden));
             last.push(state);
         }
-        let mut outputs = vec![sequence.joined(inputs.required(0)?.dtype(), &made)?];
+        let mut outputs = vec![sequence.joined(dtype, &made)?];
         for state in 0..self.cell.states() {
             let parts: Vec<&Tensor> = last.iter().filter_map(|states| states.get(state)).collect();
             outputs.push(sequence.last(&parts)?);

@@ -1,27 +1,35 @@
 //! `inspect`: what a model is, and how it would run.
 
-use super::Outcome;
-use super::emit::{JsonOption, SCHEMA, say, told};
-use super::inputs::InputOptions;
-use super::missing;
-use super::options::{DeviceFields, Fallback, RunOptions, fallbacks, say_newer};
+mod drawing;
+mod html;
+mod translate;
+
+use crate::cli::Outcome;
+use crate::cli::emit::{JsonOption, SCHEMA, say, told};
+use crate::cli::inputs::InputOptions;
+use crate::cli::missing;
+use crate::cli::options::{DeviceFields, Fallback, RunOptions, fallbacks, say_newer};
 use clap::Args;
 use sardonyx::Tensor;
 use sardonyx::base::Fact;
 use sardonyx::error::Result;
+use sardonyx::gpu::Profile;
 use sardonyx::graph::{Dim, ValueId};
-use sardonyx::plan::{self, Capabilities, Inference, Summary, node_flops};
+use sardonyx::plan::{self, Capabilities, Inference, Plan, Summary, node_flops};
 use sardonyx::session::{InputOutputInfo, Session};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::Arc;
+use translate::{Translations, translate};
 
 /// Show a model's inputs, outputs, operators, parameters and FLOPs; with --plan how it would run
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  sardonyx inspect model.onnx --set batch=4\n  sardonyx inspect model.onnx --plan --device gpu\n\n\
+    after_help = "Examples:\n  sardonyx inspect model.onnx --set batch=4\n  sardonyx inspect model.onnx --plan --device gpu\n  sardonyx inspect model.onnx --plan --limits metal-apple7\n\n\
 Where a model can't be run, all that it lacks is listed and the exit code is 2: JSON {\"schema\", \"model\", \"missing\": [{\"operator\", \"reason\", \"remedy\", \"count\", \"nodes\"}]}.\n\
-Without an adapter --plan is made for the limits that WebGPU promises everywhere.\n\
+Without an adapter --plan is made for the limits that WebGPU promises everywhere. With --limits it is made for an adapter that isn't at hand:\n\
+webgpu, vulkan-mobile, metal-apple7, dx12, or a JSON file; every shader is translated to SPIR-V, MSL and HLSL, and what takes more than WebGPU's core is listed.\n\
 JSON: {\"schema\", \"model\", \"ir_version\", \"producer\", \"opsets\", \"inputs\", \"outputs\", \"operators\", \"nodes\", \"parameters\", \"flops\" or null, \"plan\" or null}"
 )]
 pub struct Inspect {
@@ -30,6 +38,9 @@ pub struct Inspect {
     /// Show where each node runs and why, the steps with their kernels, and the memory
     #[arg(long)]
     plan: bool,
+    /// Write the model and its plan as a page: the graph before and after rewriting, memory over time, placement
+    #[arg(long, value_name = "FILE", requires = "plan")]
+    html: Option<PathBuf>,
     #[command(flatten)]
     options: RunOptions,
     #[command(flatten)]
@@ -70,14 +81,26 @@ struct Declared {
 struct Planned {
     #[serde(flatten)]
     device: DeviceFields,
-    /// Whether the plan is for WebGPU's limits, no adapter being there.
+    /// Whether the plan is for limits, no adapter being asked.
     assumed: bool,
+    /// The limits, of `--limits`.
+    profile: Option<Limits>,
+    /// What becomes of the shaders elsewhere, with `--limits`.
+    translations: Option<Translations>,
     fallbacks: Vec<Fallback>,
     /// Of a model that runs in parts, the nodes behind the first one, which the summary is of.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     between_parts: Vec<BetweenParts>,
     #[serde(flatten)]
     summary: Option<Summary>,
+}
+
+/// Where limits come from.
+#[derive(Serialize)]
+struct Limits {
+    name: String,
+    about: Option<String>,
+    source: Option<String>,
 }
 
 /// A node between two parts of a run.
@@ -112,6 +135,11 @@ impl Inspect {
         let info = session.info();
         let domain =
             |domain: &str| if domain.is_empty() { "ai.onnx".to_string() } else { domain.to_string() };
+        let planned = match self.plan {
+            true => Some(self.planned(&session, &inputs).map_err(|error| error.in_file(&self.model))?),
+            false => None,
+        };
+        let (planned, plan) = planned.map_or((None, None), |(planned, plan)| (Some(planned), plan));
         let document = Document {
             schema: SCHEMA,
             model: self.model.display().to_string(),
@@ -124,32 +152,50 @@ impl Inspect {
             nodes: session.original().nodes.len(),
             parameters: session.original().parameter_count(),
             flops,
-            plan: if self.plan {
-                Some(self.planned(&session, &inputs).map_err(|error| error.in_file(&self.model))?)
-            } else {
-                None
-            },
+            plan: planned,
         };
+        if let Some(path) = &self.html {
+            html::write(path, &document, &session, plan.as_deref())?;
+        }
         self.json.emit(&document, || text(&document))?;
         Ok(Outcome::Good)
     }
 
-    fn planned(&self, session: &Session, inputs: &HashMap<ValueId, Tensor>) -> Result<Planned> {
-        let device = self.options.device.open()?;
-        let mut capabilities =
-            device.as_ref().map_or_else(Capabilities::webgpu, |device| device.capabilities().clone());
+    fn planned(
+        &self,
+        session: &Session,
+        inputs: &HashMap<ValueId, Tensor>,
+    ) -> Result<(Planned, Option<Arc<Plan>>)> {
+        // Limits are those of an adapter that isn't at hand: none is opened.
+        let profile = self.options.device.limits.as_deref().map(Profile::find).transpose()?;
+        let device = if profile.is_some() { None } else { self.options.device.open()? };
+        let mut capabilities = match (&profile, &device) {
+            (Some(profile), _) => profile.capabilities.clone(),
+            (None, Some(device)) => device.capabilities().clone(),
+            (None, None) => Capabilities::webgpu(),
+        };
         capabilities.shader_f16 &= !self.options.device.packed_f16;
-        match &device {
-            Some(device) => {
+        match (&profile, &device) {
+            (Some(profile), _) => say(format_args!(
+                "planned for: {} ({})",
+                profile.name,
+                profile.about.as_deref().unwrap_or("limits from a file")
+            )),
+            (None, Some(device)) => {
                 say(format_args!("planned for: {} ({})", device.info().name, device.info().backend))
             }
-            None => say("planned for: WebGPU's limits, as no adapter was chosen"),
+            (None, None) => say("planned for: WebGPU's limits, as no adapter was chosen"),
         }
         let prepared = session.plan_for(inputs, &capabilities)?;
-        let summary = prepared.plans().first().map(|plan| plan.summary());
-        Ok(Planned {
+        let translations =
+            profile.as_ref().and_then(|_| prepared.plans().first().map(|plan| translate(plan)));
+        let plan = prepared.plans().first().cloned();
+        let summary = plan.as_ref().map(|plan| plan.summary());
+        let planned = Planned {
             device: DeviceFields::of(device.as_ref()),
             assumed: device.is_none(),
+            profile: profile.map(|Profile { name, about, source, .. }| Limits { name, about, source }),
+            translations,
             fallbacks: fallbacks(&prepared),
             between_parts: prepared
                 .between_parts()
@@ -157,7 +203,8 @@ impl Inspect {
                 .map(|(node, op, on_cpu)| BetweenParts { node, op, on_cpu })
                 .collect(),
             summary,
-        })
+        };
+        Ok((planned, plan))
     }
 }
 
@@ -236,6 +283,9 @@ fn text(document: &Document) -> String {
                 .as_ref()
                 .map_or("its graphs run on the device".into(), |why| format!("on the CPU: {why}"));
             text += &format!("then node '{node}' ({op}): {how}\n");
+        }
+        if let Some(translations) = &plan.translations {
+            text += &translations.text();
         }
         if !plan.between_parts.is_empty() {
             text += "what follows is planned in a run, for the shapes that come out\n";
