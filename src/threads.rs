@@ -144,17 +144,21 @@ pub fn with_workers<R: Send>(work: impl FnOnce() -> R + Send) -> R {
 
 /// Calls `part` once for each index below `count`, on all threads.
 pub fn parallel_for(count: usize, part: impl Fn(usize) + Sync) {
+    // Compiled once, not for every loop that there is: a part is long beside a call through a pointer.
+    fn shared(count: usize, part: &Job<'_>) {
+        match LED.take() {
+            Some(team) => {
+                let _back = Finally(|| LED.set(Some(team)));
+                // SAFETY: the team lives until `during` ends, which takes it from this thread first.
+                unsafe { &*team }.step(count, part);
+            }
+            None => (0..count).into_par_iter().for_each(part),
+        }
+    }
     if count < 2 {
         return (0..count).for_each(part);
     }
-    match LED.take() {
-        Some(team) => {
-            let _back = Finally(|| LED.set(Some(team)));
-            // SAFETY: the team lives until `during` ends, which takes it from this thread first.
-            unsafe { &*team }.step(count, &part);
-        }
-        None => (0..count).into_par_iter().for_each(&part),
-    }
+    shared(count, &part);
 }
 
 /// The same for parts that may fail: returns one of the errors.

@@ -147,7 +147,7 @@ macro_rules! integer {
         }
         Some(Integer {
             narrow: |args, out| $over(args, out, narrow::of),
-            wide: |args, out| $over(args, out, wide::of),
+            wide: |args, out| plain::$over(args, out, wide::of),
             i32: $i32, u32: $u32, i64: $i64, u64: $u64,
         })
     }};
@@ -161,7 +161,7 @@ macro_rules! compared {
             f64: |args, out| two(args, out, |$x: f64, $y: f64| Boolean::from($body)),
             integer: Some(IntegerTest {
                 narrow: |args, out| two(args, out, |$x: i64, $y: i64| Boolean::from($body)),
-                wide: |args, out| two(args, out, |$x: i128, $y: i128| Boolean::from($body)),
+                wide: |args, out| plain::two(args, out, |$x: i128, $y: i128| Boolean::from($body)),
             }),
             wgsl: $wgsl,
             i64: $i64,
@@ -290,6 +290,21 @@ fn two<T: Copy, R: Copy>(args: &[&[T]], out: &mut [R], f: impl Fn(T, T) -> R) {
 }
 fn three<T: Copy, R: Copy>(args: &[&[T]], out: &mut [R], f: impl Fn(T, T, T) -> R) {
     vectorised(Over { args: [args[0], args[1], args[2]], out, f });
+}
+
+/// The same of types that no vector holds.
+mod plain {
+    use super::{Loop, Over};
+
+    pub fn one<T: Copy, R: Copy>(args: &[&[T]], out: &mut [R], f: impl Fn(T) -> R) {
+        Over { args: [args[0]], out, f }.run();
+    }
+    pub fn two<T: Copy, R: Copy>(args: &[&[T]], out: &mut [R], f: impl Fn(T, T) -> R) {
+        Over { args: [args[0], args[1]], out, f }.run();
+    }
+    pub fn three<T: Copy, R: Copy>(args: &[&[T]], out: &mut [R], f: impl Fn(T, T, T) -> R) {
+        Over { args: [args[0], args[1], args[2]], out, f }.run();
+    }
 }
 
 const EMPTY: Row = Row {

@@ -317,11 +317,16 @@ fn direct(tensor: &Tensor, to: DType) -> Result<Option<Tensor>> {
         });
         Tensor::new(tensor.shape(), list).map(Some)
     }
+    // To the types that are computed in; the others are rare.
     fn from<T: Number>(tensor: &Tensor, to: DType) -> Result<Option<Tensor>> {
-        if to == DType::Bool {
-            return into(tensor, |x: T| Boolean::from(x.is_nonzero()));
+        match to {
+            DType::Bool => into(tensor, |x: T| Boolean::from(x.is_nonzero())),
+            DType::F32 => into(tensor, |x: T| f32::narrow(x.wide())),
+            DType::F64 => into(tensor, |x: T| f64::narrow(x.wide())),
+            DType::I32 => into(tensor, |x: T| i32::narrow(x.wide())),
+            DType::I64 => into(tensor, |x: T| i64::narrow(x.wide())),
+            _ => Ok(None),
         }
-        by_type!(to, U => into(tensor, |x: T| U::narrow(x.wide())), _ => Ok(None))
     }
     match (tensor.dtype(), to) {
         // By the machine's instructions, where it has them.

@@ -2,6 +2,7 @@
 
 use super::Document;
 use super::drawing::{COLOURS, MOST_NODES, draw};
+use crate::cli::options::Fallback;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sardonyx::base::BufferId;
 use sardonyx::error::Result;
@@ -53,13 +54,10 @@ fn page(document: &Document, session: &Session, plan: Option<&Plan>) -> Markup {
                 @if let Some(summary) = document.plan.as_ref().and_then(|plan| plan.summary.as_ref()) {
                     h2 { "Memory" }
                     (memory(summary, plan))
-                    h2 { "Where each node runs" }
-                    (placements(summary))
                 }
-                h2 { "Operators" }
-                table {
-                    tr { th { "operator" } th { "nodes" } }
-                    @for (name, count) in operators { tr { td { (name) } td.n { (count) } } }
+                @if let Some(plan) = document.plan.as_ref().filter(|plan| !plan.fallbacks.is_empty()) {
+                    h2 { "What falls back to the CPU" }
+                    (fallbacks(&plan.fallbacks))
                 }
                 @if let Some((count, drawing)) = &after {
                     h2 { "The graph as planned, " (count) " nodes" }
@@ -72,6 +70,15 @@ fn page(document: &Document, session: &Session, plan: Option<&Plan>) -> Markup {
                 }
                 h2 { "The graph as read, " (before.0) " nodes" }
                 (shown(before.1.as_deref()))
+                h2 { "Operators" }
+                table {
+                    tr { th { "operator" } th { "nodes" } }
+                    @for (name, count) in operators { tr { td { (name) } td.n { (count) } } }
+                }
+                @if let Some(summary) = document.plan.as_ref().and_then(|plan| plan.summary.as_ref()) {
+                    h2 { "Where each node runs" }
+                    (placements(summary))
+                }
             }
         }
     }
@@ -119,6 +126,15 @@ fn facts(document: &Document) -> Markup {
                     br;
                 } } }
             }
+        } }
+    }
+}
+
+fn fallbacks(list: &[Fallback]) -> Markup {
+    html! {
+        div.wide { table {
+            tr { th { "node" } th { "operator" } th { "why" } }
+            @for one in list { tr { td { (one.node) } td { (one.op) } td { (one.reason) } } }
         } }
     }
 }
