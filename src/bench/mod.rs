@@ -15,6 +15,7 @@
 //! # }
 //! ```
 
+mod difference;
 #[doc(hidden)]
 pub mod families;
 mod kernel;
@@ -22,6 +23,7 @@ mod profile;
 #[doc(hidden)]
 pub mod shapes;
 
+pub use difference::{Change, Difference, DifferenceOptions};
 #[doc(hidden)]
 pub use kernel::{KernelTime, PreparedKernel, Subject, Which, prepare};
 pub use profile::{StepTime, host_us_per_dispatch, profile, profile_cpu, time_steps};
