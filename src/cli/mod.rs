@@ -18,6 +18,7 @@ mod missing;
 mod noise;
 mod options;
 mod outputs;
+mod report;
 mod run;
 mod run_values;
 mod verify;
@@ -51,6 +52,7 @@ enum Verb {
     Bench(bench::Bench),
     Compare(compare::Compare),
     Compile(compile::Compile),
+    Report(report::Report),
     Verify(verify::Verify),
     #[command(hide = true)]
     VerifyWorker(verify_worker::VerifyWorker),
@@ -110,6 +112,7 @@ impl Verb {
             Verb::Classify(verb) => verb.run(),
             Verb::Compare(verb) => verb.run(),
             Verb::Compile(verb) => verb.run(),
+            Verb::Report(verb) => verb.run(),
             Verb::Verify(verb) => verb.run(),
             Verb::VerifyWorker(verb) => verb.run(),
         }

@@ -5,6 +5,7 @@
 mod bad_input;
 mod contract;
 mod models;
+mod report;
 mod tools;
 mod verify;
 
@@ -66,7 +67,7 @@ fn floats(path: &std::path::Path, shape: &[usize]) {
 #[test]
 fn every_verb_has_help_with_an_example() {
     let help = text(&sardonyx(&["--help"]).stdout);
-    for verb in ["devices", "inspect", "run", "bench", "verify", "classify"] {
+    for verb in ["devices", "inspect", "run", "bench", "verify", "classify", "report"] {
         assert!(help.contains(verb), "{verb}");
         let output = sardonyx(&[verb, "--help"]);
         assert_eq!(output.status.code(), Some(0));
