@@ -11,6 +11,7 @@ mod compare;
 mod compile;
 mod devices;
 mod emit;
+mod eval;
 mod inputs;
 mod inspect;
 mod junit;
@@ -52,6 +53,7 @@ enum Verb {
     Bench(bench::Bench),
     Compare(compare::Compare),
     Compile(compile::Compile),
+    Eval(eval::Eval),
     Report(report::Report),
     Verify(verify::Verify),
     #[command(hide = true)]
@@ -112,6 +114,7 @@ impl Verb {
             Verb::Classify(verb) => verb.run(),
             Verb::Compare(verb) => verb.run(),
             Verb::Compile(verb) => verb.run(),
+            Verb::Eval(verb) => verb.run(),
             Verb::Report(verb) => verb.run(),
             Verb::Verify(verb) => verb.run(),
             Verb::VerifyWorker(verb) => verb.run(),

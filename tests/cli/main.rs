@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod contract;
+mod eval;
 mod models;
 mod report;
 mod tools;
@@ -67,7 +68,7 @@ fn floats(path: &std::path::Path, shape: &[usize]) {
 #[test]
 fn every_verb_has_help_with_an_example() {
     let help = text(&sardonyx(&["--help"]).stdout);
-    for verb in ["devices", "inspect", "run", "bench", "verify", "classify", "report"] {
+    for verb in ["devices", "inspect", "run", "bench", "verify", "classify", "report", "eval"] {
         assert!(help.contains(verb), "{verb}");
         let output = sardonyx(&[verb, "--help"]);
         assert_eq!(output.status.code(), Some(0));

@@ -19,6 +19,7 @@ use clap::{Args, Subcommand};
 use sardonyx::error::{Error, Result};
 use sardonyx::replace::write_whole;
 use std::path::{Path, PathBuf};
+pub use units::{plural, shortened};
 use view::View;
 
 /// Merge results of `bench` from any number of machines into one HTML page; `report diff` compares two files
