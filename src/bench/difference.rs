@@ -1,9 +1,9 @@
 //! Whether one measurement is faster than another, or whether the machine's noise explains the difference.
 //!
-//! Times of one process hang together: the clock, the place in memory, what else the machine does. So the unit
-//! that is drawn again is the *round*, a number of runs in a row, not the run. The ratio of the two medians over
-//! rounds gets a bootstrap interval, and a difference counts only where the whole interval lies beyond the
-//! smallest ratio that the caller cares for.
+//! Times of one process hang together: the clock, the place in memory, what else the machine does. So the
+//! unit that is drawn again is the *round*, a number of runs in a row, not the run. The ratio of the two
+//! medians over rounds gets a bootstrap interval, and a difference counts only where the whole interval lies
+//! beyond the smallest ratio that the caller cares for.
 
 use crate::random::SplitMix64;
 use serde::Serialize;
@@ -66,7 +66,8 @@ pub struct Difference {
     pub high: f64,
     /// How many rounds, before and after, the interval rests on.
     pub rounds: [usize; 2],
-    /// Whether rounds were cut from one row of runs: what differs from process to process isn't in the interval.
+    /// Whether rounds were cut from one row of runs: what differs from process to process isn't in the
+    /// interval.
     pub blocks: bool,
 }
 
@@ -76,7 +77,8 @@ impl Difference {
 
     /// Compares times by rounds. Fewer than 3 rounds are taken as one row of runs and cut into blocks.
     ///
-    /// `None` where there are too few times (3 rounds or 9 runs on both sides) or one isn't positive and finite.
+    /// `None` where there are too few times (3 rounds or 9 runs on both sides) or one isn't positive and
+    /// finite.
     pub fn between(before: &[Vec<f64>], after: &[Vec<f64>], options: &DifferenceOptions) -> Option<Self> {
         let (mut cut, mut sides) = (false, vec![]);
         for rounds in [before, after] {
@@ -151,9 +153,9 @@ impl Round {
         sorted.sort_by(f64::total_cmp);
         Self(sorted)
     }
-    /// The median of as many draws from the round. The median of n draws is the round's own quantile at a place
-    /// that is distributed as Beta((n + 1)/2, (n + 1)/2), here by the normal distribution of the same variance:
-    /// one draw in place of n.
+    /// The median of as many draws from the round. The median of n draws is the round's own quantile at a
+    /// place that is distributed as Beta((n + 1)/2, (n + 1)/2), here by the normal distribution of the same
+    /// variance: one draw in place of n.
     fn resampled(&self, random: &mut SplitMix64) -> f64 {
         let spread = 0.5 / ((self.0.len() + 2) as f64).sqrt();
         quantile(&self.0, (0.5 + spread * normal(random)).clamp(0.0, 1.0))
@@ -181,9 +183,9 @@ fn normal(random: &mut SplitMix64) -> f64 {
     (-2.0 * (1.0 - random.unit()).ln()).sqrt() * (std::f64::consts::TAU * random.unit()).cos()
 }
 
-/// The bootstrap of few rounds is too narrow, by √(n/(n − 1)) and by the normal distribution's quantile in place
-/// of Student's (T. Hesterberg, *What teachers should know about the bootstrap*, 2015). Student's quantile is by
-/// its expansion in 1/(n − 1).
+/// The bootstrap of few rounds is too narrow, by √(n/(n − 1)) and by the normal distribution's quantile in
+/// place of Student's (T. Hesterberg, *What teachers should know about the bootstrap*, 2015). Student's
+/// quantile is by its expansion in 1/(n − 1).
 fn widening(rounds: usize) -> f64 {
     let (n, z) = (rounds as f64, NORMAL);
     let freedom = (n - 1.0).max(1.0);
@@ -207,8 +209,8 @@ fn blocks(runs: &[f64]) -> Option<Vec<Vec<f64>>> {
 mod tests {
     use super::*;
 
-    /// A machine whose speed wanders from round to round, with runs that a scheduler interrupts: one in twelve
-    /// takes up to several times as long.
+    /// A machine whose speed wanders from round to round, with runs that a scheduler interrupts: one in
+    /// twelve takes up to several times as long.
     struct Machine {
         random: SplitMix64,
         speed: f64,
