@@ -18,6 +18,10 @@ impl SplitMix64 {
     pub fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
+    /// Uniform in 0 to `count` - 1; 0 of none.
+    pub fn below(&mut self, count: usize) -> usize {
+        ((self.unit() * count as f64) as usize).min(count.saturating_sub(1))
+    }
 }
 
 /// [MT19937](https://doi.org/10.1145/272991.272995) (Matsumoto and Nishimura, 1998), seeded and read as numpy

@@ -15,6 +15,7 @@
 //! # }
 //! ```
 
+mod difference;
 #[doc(hidden)]
 pub mod families;
 mod kernel;
@@ -23,6 +24,7 @@ mod profile;
 pub mod shapes;
 mod split;
 
+pub use difference::{Change, Difference, DifferenceOptions};
 #[doc(hidden)]
 pub use kernel::{KernelTime, PreparedKernel, Subject, Which, prepare};
 pub use profile::{StepTime, host_us_per_dispatch, profile, profile_cpu, time_steps};

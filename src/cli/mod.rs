@@ -10,6 +10,7 @@ mod compare;
 mod compile;
 mod devices;
 mod emit;
+mod eval;
 mod inputs;
 mod inspect;
 mod junit;
@@ -18,6 +19,7 @@ mod noise;
 mod options;
 mod outputs;
 mod process;
+mod report;
 mod run;
 mod run_values;
 mod verify;
@@ -52,6 +54,8 @@ enum Verb {
     Ci(ci::Ci),
     Compare(compare::Compare),
     Compile(compile::Compile),
+    Eval(eval::Eval),
+    Report(report::Report),
     Verify(verify::Verify),
     #[command(hide = true)]
     VerifyWorker(verify_worker::VerifyWorker),
@@ -112,6 +116,8 @@ impl Verb {
             Verb::Classify(verb) => verb.run(),
             Verb::Compare(verb) => verb.run(),
             Verb::Compile(verb) => verb.run(),
+            Verb::Eval(verb) => verb.run(),
+            Verb::Report(verb) => verb.run(),
             Verb::Verify(verb) => verb.run(),
             Verb::VerifyWorker(verb) => verb.run(),
         }

@@ -6,8 +6,10 @@ mod bad_input;
 mod ci;
 mod contract;
 mod elsewhere;
+mod eval;
 mod matrix;
 mod models;
+mod report;
 mod tools;
 mod verify;
 
@@ -71,7 +73,7 @@ fn floats(path: &std::path::Path, shape: &[usize]) {
 #[test]
 fn every_verb_has_help_with_an_example() {
     let help = text(&sardonyx(&["--help"]).stdout);
-    for verb in ["devices", "inspect", "run", "bench", "ci", "verify", "classify"] {
+    for verb in ["devices", "inspect", "run", "bench", "ci", "verify", "classify", "report", "eval"] {
         assert!(help.contains(verb), "{verb}");
         let output = sardonyx(&[verb, "--help"]);
         assert_eq!(output.status.code(), Some(0));
