@@ -17,6 +17,7 @@ use super::Outcome;
 use super::emit::{JsonOption, SCHEMA, say};
 use super::inputs::InputOptions;
 use super::options::{DeviceOptions, Precision, RunOptions, TuneOption, planter, precision_name};
+use super::report::{diff, read};
 use clap::Args;
 use context::Context;
 use kernel::Laboratory;
@@ -107,6 +108,10 @@ pub struct Bench {
     /// What a reader should know of the circumstances: the power plan, the cooling
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
+    /// Say what is faster or slower than in an earlier file of results, as `report diff` does; exit code 1 where
+    /// something is slower, fails or is wrong now
+    #[arg(long, value_name = "FILE", conflicts_with = "worker")]
+    baseline: Option<PathBuf>,
     /// Write the last timed run's outputs to this folder
     #[arg(long, value_name = "DIR")]
     outputs: Option<PathBuf>,
@@ -152,6 +157,9 @@ struct Document<'a> {
     schema: u32,
     context: Context,
     results: &'a [Row],
+    /// What became of the cells since `--baseline`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    baseline: Option<diff::Document>,
 }
 
 impl Bench {
@@ -185,6 +193,8 @@ impl Bench {
         if self.cell {
             return child::serve(self, first, start).map(|()| Outcome::Good);
         }
+        // A wrong file is told before hours are measured.
+        let baseline = self.baseline.as_deref().map(read::read).transpose()?;
         matrix::hear_interruptions();
         let rows = match cells.as_slice() {
             [only] if !self.cold_cache => vec![self.one(only, start)?],
@@ -193,16 +203,25 @@ impl Bench {
         if let Some(trace) = &self.trace {
             trace::write(trace, &rows)?;
         }
-        let document = Document { schema: SCHEMA, context: Context::of(self), results: &rows };
+        let mut document =
+            Document { schema: SCHEMA, context: Context::of(self), results: &rows, baseline: None };
+        if let (Some(before), Some(path)) = (&baseline, &self.baseline) {
+            let names = [path.display().to_string(), "this measurement".to_string()];
+            let after = read::parse(&json_of(&document)?)?;
+            document.baseline =
+                Some(diff::between([before, &after], names, diff::MIN_CHANGE, &[], self.inputs.seed)?);
+        }
         self.json.emit(&document, || {
-            if let [only] = rows.as_slice() { text::one(only) } else { text::table(&rows) }
+            let measured = if let [only] = rows.as_slice() { text::one(only) } else { text::table(&rows) };
+            let changed = document.baseline.as_ref().map_or(String::new(), diff::Document::text);
+            measured + &changed
         })?;
         if cfg!(debug_assertions) {
             say("note: this is not an optimised build: its times say little");
         }
         // A cell that couldn't run is a row among others, unless there are no others.
         match rows.iter().any(|row| row.measured.is_some()) {
-            true => Ok(Outcome::Good),
+            true => Ok(document.baseline.map_or(Outcome::Good, |changed| changed.outcome())),
             false => Err(Error::usage("no cell could be measured").remedy("see the reasons above")),
         }
     }
@@ -239,6 +258,12 @@ impl Bench {
         }
         Ok(inputs)
     }
+}
+
+/// The document as JSON.
+fn json_of(document: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(document)
+        .map_err(|problem| Error::internal(format!("JSON could not be made: {problem}")))
 }
 
 impl Verdict {

@@ -1,14 +1,14 @@
 //! `report`: results of `bench` from any number of machines as one page.
 
 mod csv;
-mod diff;
+pub mod diff;
 mod document;
 mod markdown;
 mod merge;
 mod names;
 mod page;
 mod plot;
-mod read;
+pub mod read;
 mod speed;
 mod units;
 mod view;

@@ -224,7 +224,7 @@ pub fn read(path: &Path) -> Result<Document> {
 }
 
 /// The text of a file of results.
-fn parse(text: &[u8]) -> Result<Document> {
+pub fn parse(text: &[u8]) -> Result<Document> {
     let wrong = |what: String| Error::new(sardonyx::ErrorKind::File, what).remedy(REMEDY);
     // The schema first: another one's fields may mean something else.
     let header: Value = serde_json::from_slice(text).map_err(|problem| {

@@ -36,7 +36,7 @@ pub struct Diff {
     /// Results after
     after: PathBuf,
     /// The smallest change that counts, in percent
-    #[arg(long, value_name = "PERCENT", default_value_t = 5.0, value_parser = percent)]
+    #[arg(long, value_name = "PERCENT", default_value_t = MIN_CHANGE, value_parser = percent)]
     min_change: f64,
     /// Compare although this differs
     #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',')]
@@ -59,14 +59,14 @@ fn percent(text: &str) -> std::result::Result<f64, String> {
 }
 
 #[derive(Serialize)]
-struct Document<'a> {
+pub struct Document {
     schema: u32,
     before: String,
     after: String,
     confidence: f64,
     min_change_percent: f64,
     counts: Counts,
-    cells: &'a [Row],
+    cells: Vec<Row>,
 }
 
 #[derive(Serialize, Default)]
@@ -83,48 +83,13 @@ impl Diff {
     pub fn run(&self) -> Result<Outcome> {
         let taken = one_stdout(&[self.markdown.as_deref()], &self.json)?;
         let (before, after) = (read::read(&self.before)?, read::read(&self.after)?);
-        let options = DifferenceOptions {
-            smallest: 1.0 + self.min_change / 100.0,
-            seed: self.seed,
-            ..DifferenceOptions::default()
-        };
-        let contexts = [&before.context, &after.context];
-        let pairs = comparable::pairs(&before, &after);
-        let mut rows: Vec<Row> =
-            pairs.iter().filter_map(|pair| judge::judge(pair, contexts, &self.ignore, &options)).collect();
-        shorten(&mut rows);
-        let counts = counts(&rows);
-        if counts.not_comparable == rows.len() {
-            return Err(self.nothing(&rows));
-        }
-        let bad = rows.iter().any(|row| row.judgement.is_bad());
+        let names = [self.before.display().to_string(), self.after.display().to_string()];
+        let document = between([&before, &after], names, self.min_change, &self.ignore, self.seed)?;
         if let Some(path) = &self.markdown {
-            put(path, self.markdown_text(&rows, &counts).as_bytes())?;
+            put(path, self.markdown_text(&document.cells, &document.counts).as_bytes())?;
         }
-        let document = Document {
-            schema: SCHEMA,
-            before: self.before.display().to_string(),
-            after: self.after.display().to_string(),
-            confidence: Difference::CONFIDENCE,
-            min_change_percent: self.min_change,
-            counts,
-            cells: &rows,
-        };
-        self.json.emit(&document, || if taken { String::new() } else { text(&document) })?;
-        Ok(if bad { Outcome::NotGood } else { Outcome::Good })
-    }
-
-    /// The error where no cell is comparable, with the first reason.
-    fn nothing(&self, rows: &[Row]) -> Error {
-        let reason = rows.iter().find_map(|row| Some(format!("{}: {}", row.model, row.reason.as_ref()?)));
-        let more = if rows.len() > 1 { format!(" (and {} more)", rows.len() - 1) } else { String::new() };
-        Error::usage(format!(
-            "no result of {} can be compared with one of {}: {}{more}",
-            self.before.display(),
-            self.after.display(),
-            reason.unwrap_or_else(|| "they share none".into())
-        ))
-        .remedy("measure both alike, or name with --ignore what may differ")
+        self.json.emit(&document, || if taken { String::new() } else { document.text() })?;
+        Ok(document.outcome())
     }
 
     fn markdown_text(&self, rows: &[Row], counts: &Counts) -> String {
@@ -144,6 +109,62 @@ impl Diff {
             table(&header, &lines),
             self.min_change
         ))
+    }
+}
+
+/// The smallest change that counts, in percent, where nothing else is asked for.
+pub const MIN_CHANGE: f64 = 5.0;
+
+/// Judges the cells of two files of results, which go by `names`.
+///
+/// Errors: no cell is comparable, with the first reason.
+pub fn between(
+    [before, after]: [&read::Document; 2],
+    names: [String; 2],
+    min_change: f64,
+    ignore: &[Reason],
+    seed: u64,
+) -> Result<Document> {
+    let options =
+        DifferenceOptions { smallest: 1.0 + min_change / 100.0, seed, ..DifferenceOptions::default() };
+    let contexts = [&before.context, &after.context];
+    let pairs = comparable::pairs(before, after);
+    let mut rows: Vec<Row> =
+        pairs.iter().filter_map(|pair| judge::judge(pair, contexts, ignore, &options)).collect();
+    shorten(&mut rows);
+    let counts = counts(&rows);
+    let [before, after] = names;
+    if counts.not_comparable == rows.len() {
+        let reason = rows.iter().find_map(|row| Some(format!("{}: {}", row.model, row.reason.as_ref()?)));
+        let more = if rows.len() > 1 { format!(" (and {} more)", rows.len() - 1) } else { String::new() };
+        let reason = reason.unwrap_or_else(|| "they share none".into());
+        return Err(Error::usage(format!(
+            "no result of {before} can be compared with one of {after}: {reason}{more}"
+        ))
+        .remedy("measure both alike, or name with --ignore what may differ"));
+    }
+    let confidence = Difference::CONFIDENCE;
+    Ok(Document {
+        schema: SCHEMA,
+        before,
+        after,
+        confidence,
+        min_change_percent: min_change,
+        counts,
+        cells: rows,
+    })
+}
+
+impl Document {
+    /// Whether nothing became worse.
+    pub fn outcome(&self) -> Outcome {
+        let bad = self.cells.iter().any(|row| row.judgement.is_bad());
+        if bad { Outcome::NotGood } else { Outcome::Good }
+    }
+
+    /// For a reader.
+    pub fn text(&self) -> String {
+        text(self)
     }
 }
 
@@ -238,9 +259,9 @@ fn text(document: &Document) -> String {
     if let Some(column) = table.column_mut(8) {
         column.set_cell_alignment(comfy_table::CellAlignment::Left);
     }
-    for row in document.cells {
+    for row in &document.cells {
         table.add_row(fields(row));
     }
-    let reasons: String = reasons(document.cells).iter().map(|reason| format!("{reason}\n")).collect();
+    let reasons: String = reasons(&document.cells).iter().map(|reason| format!("{reason}\n")).collect();
     format!("{table}\n{reasons}{}\n", summary(&document.counts))
 }
