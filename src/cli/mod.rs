@@ -6,6 +6,7 @@
 mod bench;
 mod bench_kernel;
 mod bench_shaders;
+mod bundle;
 mod classify;
 mod compare;
 mod compile;
@@ -24,6 +25,7 @@ mod verify;
 mod verify_case;
 mod verify_pool;
 mod verify_worker;
+mod vocabulary;
 
 use clap::{Parser, Subcommand};
 use sardonyx::error::Result;

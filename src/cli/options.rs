@@ -117,11 +117,19 @@ impl RunOptions {
     }
     /// Opens the device, says which, and loads the model.
     pub fn load(&self, model: &Path) -> Result<Session> {
+        self.load_as(model, |builder| builder)
+    }
+    /// The same, with more said of the session.
+    pub fn load_as(
+        &self,
+        model: &Path,
+        more: impl FnOnce(SessionBuilder) -> SessionBuilder,
+    ) -> Result<Session> {
         // A device is opened for a file that is there.
         std::fs::metadata(model).map_err(|problem| {
             sardonyx::Error::file(model, format!("can't be read: {problem}")).remedy("check the path")
         })?;
-        let session = self.builder(self.device.open_aloud()?).load(model)?;
+        let session = more(self.builder(self.device.open_aloud()?)).load(model)?;
         say_newer(&session);
         Ok(session)
     }

@@ -3,6 +3,8 @@
 #![cfg(feature = "cli")]
 
 mod bad_input;
+mod bundle;
+mod compare;
 mod contract;
 mod models;
 mod tools;
