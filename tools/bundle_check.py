@@ -27,7 +27,7 @@ def run(command):
     return done.returncode, done.stdout, done.stderr.strip().splitlines()
 
 
-def replay(folder, packages, device):
+def replay(folder, packages):
     """Exit codes by package; None where it can't run, with the reason."""
     found = {}
     for package in packages:
@@ -50,25 +50,29 @@ def check(arguments, model, seed, folder):
     if planted["node"] != (first or {}).get("node"):
         problems.append(f"planted in {planted['node']}, found {first}")
     said = []
-    for package, result in replay(faulty, arguments.packages, arguments.device).items():
+    replayed = replay(faulty, arguments.packages)
+    for package, result in replayed.items():
         said.append(f"{package} {result}")
         if result == 0:
             problems.append(f"the difference doesn't show through {package}")
+    if 1 not in replayed.values():
+        problems.append("no package has shown the difference")
     measure = json.loads((faulty / "dispatch.json").read_text(encoding="utf-8"))["measure"]
     clean = folder / "clean"
     code, _, talk = run(base + ["--bundle", clean, "--bundle-node", planted["node"]])
     if code != 0:
         problems.append(f"without the fault compare gave exit code {code}: {talk[-1:]}")
     else:
-        for package, result in replay(clean, arguments.packages, arguments.device).items():
+        for package, result in replay(clean, arguments.packages).items():
             said.append(f"clean {package} {result}")
-            if result == 1:
-                problems.append(f"without the fault {package} shows a difference")
+            if result != 0 and replayed[package] == 1:
+                problems.append(f"without the fault {package} doesn't run clean")
     return f"{planted['kind']} in {planted['node']} ({measure}): {', '.join(said)}", problems
 
 
 def main():
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    raw = argparse.RawDescriptionHelpFormatter
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     arguments.add_argument("sardonyx")
     arguments.add_argument("--device", default="gpu")
     arguments.add_argument("--seeds", type=int, default=20)

@@ -79,6 +79,12 @@ pub fn main(start: Instant) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if options::is_auto() && !matches!(cli.verb, Verb::Compare(_)) {
+        eprintln!(
+            "error: --precision auto is for compare, which finds one; then give the file that it writes"
+        );
+        return ExitCode::from(2);
+    }
     log(cli.verbose);
     std::panic::set_hook(Box::new(|panic| {
         eprintln!(

@@ -72,6 +72,10 @@ struct Counts {
 
 impl Verify {
     pub fn run(&self) -> Result<Outcome> {
+        if matches!(self.options.precision, Precision::Mixed(_)) || !self.options.hold_f32.is_empty() {
+            return Err(Error::usage("nodes are held in f32 in one model, and verify runs many")
+                .remedy("use --precision f32 or f16"));
+        }
         let mut cases = vec![];
         for folder in &self.folders {
             let tolerances = index(folder)?;

@@ -15,6 +15,7 @@ mod comparator;
 mod evidence;
 mod expression;
 mod fault;
+mod gather;
 mod linear_attention;
 mod located;
 mod loss;

@@ -3,7 +3,7 @@
 use super::SAFETY_FACTOR;
 use super::arrange::{Rows, arrange};
 use super::comparator::{Comparator, Subject};
-use super::evidence::{Evidence, Found, Wanted};
+use super::evidence::{Evidence, Wanted};
 use super::parts::Seen;
 use super::range::Range;
 use super::reference::{self, AS_IS, Reference, Values, written_value};
@@ -259,43 +259,6 @@ impl Comparator<'_> {
             self.gather(execution, plan, &carried)?;
         }
         Ok((rows, made))
-    }
-
-    /// Gathers the evidence of steps of this plan.
-    fn gather(&mut self, execution: &mut Execution, plan: &Arc<Plan>, carried: &Carried) -> Result<()> {
-        let is_new = |found: &mut Found| found.at.is_some();
-        if self.evidence_local.is_none()
-            && let Some(found) = self.found_local.take_if(is_new)
-        {
-            self.evidence_local = Some(self.evidence(found, Some((execution, plan, carried)))?);
-        }
-        // A step that is wrong by itself is where to look.
-        let differs = self.evidence_local.as_ref().is_some_and(|evidence| evidence.differs);
-        if !differs
-            && self.evidence_cumulative.is_none()
-            && let Some(found) = self.found_cumulative.take_if(is_new)
-        {
-            self.evidence_cumulative = Some(self.evidence(found, Some((execution, plan, carried)))?);
-        }
-        Ok(())
-    }
-
-    /// The evidence that was gathered, of what differs by itself before what differs as it runs.
-    fn gathered(&mut self) -> Result<Option<Evidence>> {
-        for (found, evidence) in [
-            (self.found_local.take(), self.evidence_local.is_none()),
-            (self.found_cumulative.take(), self.evidence_cumulative.is_none()),
-        ] {
-            let Some(found) = found.filter(|_| evidence) else { continue };
-            let made = self.evidence(found, None)?;
-            let local = made.local;
-            *(if local { &mut self.evidence_local } else { &mut self.evidence_cumulative }) = Some(made);
-        }
-        let (local, cumulative) = (self.evidence_local.take(), self.evidence_cumulative.take());
-        Ok(match local {
-            Some(local) if local.differs || cumulative.is_none() => Some(local),
-            _ => cumulative,
-        })
     }
 
     /// What this step has made whole, though it wrote a part of it alone: no step is to be measured by

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, ValueId};
 use crate::kernels::lowering::{Contents, Emitter};
 use crate::kernels::{Extent, Kernel, PARAMS_WINDOW, Prelude, Shader, block};
+use crate::ops::Reads;
 use crate::tensor::DType;
 use std::collections::{BTreeSet, HashMap};
 
@@ -87,7 +88,7 @@ pub fn plan(request: PlanRequest<'_>) -> Result<Plan> {
     let nodes = builder.graph.nodes.clone();
     let mut placements = Vec::with_capacity(nodes.len());
     for (index, node) in nodes.iter().enumerate() {
-        builder.holds = builder.is_held(node);
+        builder.holds = builder.stores_f32(node);
         placements.push(builder.place_node(index, node)?);
     }
     builder.holds = false;
@@ -141,6 +142,19 @@ impl Builder {
     fn is_held(&self, node: &crate::graph::Node) -> bool {
         let named = |name: &String| self.hold_f32.contains(name);
         self.mixes() && (named(&node.name) || node.fused.iter().any(|(name, _)| named(name)))
+    }
+    /// Whether the current node's floats are float32 in a session of float16: one that is held, or that only
+    /// looks at its input, which is.
+    fn stores_f32(&self, node: &crate::graph::Node) -> bool {
+        if node.op.reads() != Reads::View {
+            return self.is_held(node);
+        }
+        let input = node.inputs.first().copied().flatten();
+        match input.and_then(|id| self.located.get(&id)?.view.as_ref()) {
+            Some(view) => self.mixes() && self.buffer(view.buffer).storage == ElementFormat::F32,
+            // The node is the first to read it, and says how it is stored.
+            None => self.is_held(node),
+        }
     }
     /// The precision of the current node.
     pub(super) fn precision_now(&self) -> Precision {

@@ -1,6 +1,7 @@
 //! How a session is made of a model.
 
 use super::Session;
+use super::precision_file::PrecisionFile;
 use crate::base::Precision;
 use crate::compiled::{self, Packed};
 use crate::cpu::program::Weights;
@@ -90,6 +91,21 @@ impl SessionBuilder {
     pub fn hold_f32(mut self, nodes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.hold_f32.extend(nodes.into_iter().map(Into::into));
         self
+    }
+    /// The precision and the held nodes of a file that `compare --precision auto` has written.
+    ///
+    /// ```no_run
+    /// # fn main() -> sardonyx::Result<()> {
+    /// use sardonyx::session::PrecisionFile;
+    /// use sardonyx::{Device, Session};
+    ///
+    /// let file = PrecisionFile::read("model.precision.json")?;
+    /// let session = Session::builder().device(Device::gpu()?).precision_of(&file).load("model.onnx")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn precision_of(self, file: &PrecisionFile) -> Self {
+        self.precision(file.precision).hold_f32(file.hold_f32.iter().cloned())
     }
     /// Gives a symbolic size of the inputs a capacity: see [`Session::set_capacity`].
     pub fn capacity(mut self, symbol: impl Into<String>, most: usize) -> Self {

@@ -112,7 +112,6 @@ fn a_stated_tolerance_decides() {
     let inputs = root.to_str().unwrap();
     let base =
         ["compare", DIGITS, "--device", "cpu", "--json", "-", "--inputs", inputs, "--reference", "recorded"];
-    let with = |tolerance: &str| [&base[..], &["--tolerance", &format!("{OUTPUT}={tolerance}")]].concat();
     assert_eq!(failed(&base)["verdict"], "different");
     for (tolerance, same) in [
         ("atol:2e-3", true),
@@ -121,8 +120,8 @@ fn a_stated_tolerance_decides() {
         ("topk:1,ulp:1", false),
         ("psnr:20", true),
     ] {
-        let arguments = with(tolerance);
-        let arguments: Vec<&str> = arguments.to_vec();
+        let stated = format!("{OUTPUT}={tolerance}");
+        let arguments = [&base[..], &["--tolerance", &stated]].concat();
         let found = if same { json(&arguments) } else { failed(&arguments) };
         let row = &found["outputs"][0];
         assert_eq!(

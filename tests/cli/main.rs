@@ -7,6 +7,7 @@ mod bundle;
 mod compare;
 mod contract;
 mod models;
+mod precision;
 mod tools;
 mod verify;
 

@@ -48,15 +48,17 @@ pub(super) fn text(file: &Path, evidence: &Evidence, document: &Document, lackin
     text += "## What is here\n\n";
     match lacking {
         None => {
-            text += "- `model.onnx`, `test_data_set_0/`: the step's nodes, their inputs and what they should \
-            make, as an ONNX test case.\n"
+            text += "- `model.onnx`, `test_data_set_0/`: the step's nodes, their inputs and what they \
+            should make, as an ONNX test case.\n"
         }
         Some(why) => _ = writeln!(text, "- No `model.onnx`: {why}."),
     }
     if document.cannot_replay.is_none() {
         text += "- `dispatch.json`: the dispatches in order, with shaders, bindings, parameters and grid; each \
-            buffer's contents before them (`fill`, a 32-bit word, where there is no file), and the result.\n\
-            - `*.wgsl`: a kernel as it ran, and with less than it takes where that is more than WebGPU's core.\n\
+            buffer's contents before them (`fill`, a 32-bit word, where there is no file), and the \
+            result.\n\
+            - `*.wgsl`: a kernel as it ran, and with less than it takes where that is more than WebGPU's \
+            core.\n\
             - `result/`: where in the buffer the value's elements are, what the device made of them, and each \
             right answer with how far every element may be off.\n";
     }

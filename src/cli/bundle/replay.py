@@ -22,7 +22,8 @@ def packages(wanted):
             return name, importlib.import_module(name)
         except ImportError:
             pass
-    raise Cannot(f"it takes the Python package {wanted or 'wgpu or wgpudawn'}: pip install numpy {wanted or 'wgpu'}")
+    wanted = wanted or "wgpu"
+    raise Cannot(f"it takes the Python package {wanted} (wgpudawn does too): pip install numpy {wanted}")
 
 
 def adapter(package, bundle, wanted):
@@ -31,25 +32,30 @@ def adapter(package, bundle, wanted):
     match = [a for a in found if name in a.info["device"].lower() or a.info["device"].lower() in name]
     if not match:
         there = ", ".join(a.info["device"] for a in found) or "none"
-        raise Cannot(f"it takes the adapter '{wanted or bundle['adapter']}' (driver {bundle['driver']}); here: {there}; "
-                     "--adapter NAME takes another")
+        raise Cannot(f"it takes the adapter '{wanted or bundle['adapter']}' (the bundle's driver: "
+                     f"{bundle['driver']}); here: {there}; --adapter NAME takes another")
     return match[0]
+
+
+def named(feature, features):
+    """A feature's name here: wgpu-native has subgroups under one of its own."""
+    return "subgroup" if feature == "subgroups" and "subgroup" in features else feature
 
 
 def form(dispatch, name, features):
     """The text nearest to what ran that this package and adapter take."""
+    needs = []
     for one in dispatch["shaders"]:
-        lacks = [f for f in one["features"] if f not in features and not (f == "subgroups" and "subgroup" in features)]
-        if not lacks and (one["standard"] or name == "wgpu"):
+        if all(named(f, features) in features for f in one["features"]) and (one["standard"] or name == "wgpu"):
             return one
-    needs = "; or ".join(f"{'WGSL' if one['standard'] else 'wgpu'} with {', '.join(one['features']) or 'nothing more'}"
-                         for one in dispatch["shaders"])
-    raise Cannot(f"no text of the kernel '{dispatch['kernel']}' runs through {name} on this adapter; it takes {needs}")
+        needs.append(f"{'WGSL' if one['standard'] else 'wgpu'} with {', '.join(one['features']) or 'no feature'}")
+    raise Cannot(f"no text of the kernel '{dispatch['kernel']}' runs through {name} on this adapter; "
+                 f"it takes {'; or '.join(needs)}")
 
 
 def run(bundle, package, name, chosen):
     forms = [form(dispatch, name, chosen.features) for dispatch in bundle["dispatches"]]
-    features = sorted({feature for one in forms for feature in one["features"]})
+    features = sorted({named(feature, chosen.features) for one in forms for feature in one["features"]})
     limits = {limit: chosen.limits[limit] for limit in LIMITS if limit in chosen.limits}
     device = chosen.request_device_sync(required_features=features, required_limits=limits)
     usage, storage = package.BufferUsage, []
@@ -68,15 +74,17 @@ def run(bundle, package, name, chosen):
             entry(b["binding"], "read-only-storage" if b["access"] == "read" else "storage")
             for b in dispatch["bindings"]]), device.create_bind_group_layout(entries=[entry(0, "uniform")])]
         table = (HERE / dispatch["immediates"]).read_bytes() if "immediates" in one["features"] else b""
-        layout = device.create_pipeline_layout(bind_group_layouts=groups, **({"immediate_size": len(table)} if table else {}))
+        size = {"immediate_size": len(table)} if table else {}
+        layout = device.create_pipeline_layout(bind_group_layouts=groups, **size)
         pipeline = device.create_compute_pipeline(layout=layout, compute={
             "module": device.create_shader_module(code=text), "entry_point": dispatch["entry_point"],
             "constants": dispatch["constants"]})
-        params = device.create_buffer_with_data(data=(HERE / dispatch["params"]).read_bytes(), usage=usage.UNIFORM)
+        block = (HERE / dispatch["params"]).read_bytes()
+        params = device.create_buffer_with_data(data=block, usage=usage.UNIFORM)
+        bind = lambda at, buffer, size: {"binding": at, "resource": {"buffer": buffer, "offset": 0, "size": size}}
         bound = [device.create_bind_group(layout=groups[0], entries=[
-            {"binding": b["binding"], "resource": {"buffer": storage[b["buffer"]], "offset": 0, "size": b["bytes"]}}
-            for b in dispatch["bindings"]]), device.create_bind_group(layout=groups[1], entries=[
-                {"binding": 0, "resource": {"buffer": params, "offset": 0, "size": params.size}}])]
+            bind(b["binding"], storage[b["buffer"]], b["bytes"]) for b in dispatch["bindings"]]),
+            device.create_bind_group(layout=groups[1], entries=[bind(0, params, len(block))])]
         encoder = device.create_command_encoder()
         work = encoder.begin_compute_pass()
         work.set_pipeline(pipeline)
@@ -91,7 +99,8 @@ def run(bundle, package, name, chosen):
 
 
 def main():
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    raw = argparse.RawDescriptionHelpFormatter
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     arguments.add_argument("--package", choices=["wgpu", "wgpudawn"])
     arguments.add_argument("--adapter")
     arguments = arguments.parse_args()
@@ -102,10 +111,11 @@ def main():
     import numpy as np
     chosen = adapter(package, bundle, arguments.adapter)
     print(f"{bundle['node']} ({bundle['op']}), value {bundle['output']}, on {chosen.info['device']} "
-          f"({chosen.info['description']}) through {name}; recorded on {bundle['adapter']} ({bundle['driver']})")
+          f"({chosen.info['description']}) through {name}")
+    print(f"recorded on {bundle['adapter']} ({bundle['driver']})")
     raw, forms = run(bundle, package, name, chosen)
     if not all(one["as_run"] for one in forms):
-        print("note: the text is not the one that ran, which takes more than this package has; it computes the same")
+        print("note: not the text that ran, which takes more than there is here; it computes the same")
     result = bundle["result"]
     load = lambda file: np.load(HERE / file)
     got = np.frombuffer(raw, result["stored"])[load(result["positions"]).ravel()]
@@ -121,7 +131,8 @@ def main():
         device = load(result["device"]).ravel()
         bits = np.array_equal(wide(got), device, equal_nan=device.dtype.kind == "f")
         apart = np.abs(got.astype(np.float64) - device.astype(np.float64))
-    print(f"against the recorded device: {'the same' if bits else f'off by at most {np.nanmax(apart, initial=0):.3e}'}")
+    far = "the same" if bits else f"off by at most {np.nanmax(apart, initial=0):.3e}"
+    print(f"against the recorded device: {far}")
     print(f"against the reference: {int((~right).sum())} of {right.size} elements are wrong, "
           f"off by at most {np.nanmax(nearest, initial=0):.3e}")
     print("clean" if right.all() else "different")

@@ -1,5 +1,6 @@
 //! `compare`: a device against a reference, whole and node by node.
 
+mod auto;
 mod document;
 mod heatmap;
 mod junit;
@@ -16,7 +17,7 @@ mod text;
 use super::Outcome;
 use super::bundle::BundleOptions;
 use super::emit::{JsonOption, stdout};
-use super::options::{Fallback, RunOptions, say_fallbacks};
+use super::options::{Fallback, Precision, RunOptions, say_fallbacks};
 use clap::Args;
 use document::{Document, Found};
 use mechanisms::Mechanism;
@@ -36,7 +37,8 @@ use std::path::{Path, PathBuf};
 #[derive(Args)]
 #[command(after_help = "Examples:\n  sardonyx compare model.onnx --device gpu --per-node --json -\n  \
 sardonyx compare model.onnx --device gpu --samples 20 --tolerance scores=topk:1,cosine:0.999\n  \
-sardonyx compare model.onnx --device gpu --bundle difference && python difference/replay.py\n\n\
+sardonyx compare model.onnx --device gpu --bundle difference && python difference/replay.py\n  \
+sardonyx compare model.onnx --device gpu --precision auto --tolerance 1e-3 -o model.precision.json\n\n\
 Exit code 0: the same; 1: different; 2: could not run. Tolerances follow from how a right implementation rounds: docs/numerics.md; docs/compare.md describes the rest.\n\
 Without any input the model runs over seeded noise.")]
 pub struct Compare {
@@ -61,9 +63,13 @@ pub struct Compare {
     #[arg(long, value_name = "A")]
     atol: Option<f64>,
     /// What to hold one output to instead, all of a list: rtol:R and atol:A, ulp:N, cosine:X, psnr:DB,
-    /// topk:K or topk:K@SHARE; repeatable
-    #[arg(long, value_name = "NAME=KIND:LIMIT,…")]
+    /// topk:K or topk:K@SHARE; repeatable. With --precision auto a number: the largest error that an output
+    /// may have, relative to its largest magnitude
+    #[arg(long, value_name = "NAME=KIND:LIMIT,…|T")]
     tolerance: Vec<String>,
+    /// With --precision auto: where to write the nodes that are to be held in f32
+    #[arg(short = 'o', long, value_name = "FILE.json")]
+    output: Option<PathBuf>,
     /// Show how each node's values lie in float16's range over all samples, and which to hold in float32
     #[arg(long)]
     range: bool,
@@ -98,6 +104,9 @@ pub struct Compare {
 
 impl Compare {
     pub fn run(&self) -> Result<Outcome> {
+        if self.options.precision == Precision::Auto {
+            return self.find_precision();
+        }
         let tolerance = self.check()?;
         let reference = reference::Choice::parse(&self.reference)?;
         let named = |error: Error| error.in_file(&self.model);
@@ -188,6 +197,9 @@ impl Compare {
         if self.markdown.as_deref() == Some(Path::new("-")) && self.json.to_stdout() {
             return Err(Error::usage("--markdown - and --json - both take standard output")
                 .remedy("give one of them a file"));
+        }
+        if self.output.is_some() {
+            return Err(Error::usage("-o goes with --precision auto").remedy("leave it out"));
         }
         self.bundle.check()?;
         Ok((self.rtol.is_some() || self.atol.is_some())
