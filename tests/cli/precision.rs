@@ -48,10 +48,8 @@ fn the_fewest_nodes_that_do_are_found_and_taken() {
         let error = error_with(&rest);
         assert!(error > half / 5.0, "without {left_out}: {error:e}");
     }
-    for verb in [vec!["run"], vec!["compare"]] {
-        let arguments =
-            [&verb[..], &[DIGITS, "--device", "gpu", "--precision", &file, "--json", "-"]].concat();
-        let output = sardonyx(&arguments);
+    for verb in ["run", "compare"] {
+        let output = sardonyx(&[verb, DIGITS, "--device", "gpu", "--precision", &file, "--json", "-"]);
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     }
     let document = json(&["run", DIGITS, "--device", "gpu", "--precision", &file, "--json", "-"]);
