@@ -105,6 +105,7 @@ fn a_residual_block_is_convolutions_alone() {
         capabilities: &capabilities,
         precision: Precision::F32,
         variant_policy: Default::default(),
+        hold_f32: Default::default(),
     })
     .unwrap();
     assert!(made.placements.iter().all(|placement| *placement == Placement::Gpu));

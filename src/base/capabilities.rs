@@ -45,6 +45,8 @@ pub struct Capabilities {
     pub quads: bool,
     /// Cooperative matrices, where the adapter has them of a kind that WGSL can name.
     pub cooperative: Option<Cooperative>,
+    /// Whether convolutions may be taken by Winograd's method, where it serves.
+    pub winograd: bool,
     /// Bytes of immediates; a software adapter takes what is read from them for uniform.
     pub max_immediate_bytes: u32,
     /// ElementFormat buffers that one dispatch may bind.
@@ -143,6 +145,7 @@ impl Capabilities {
             subgroups: false,
             quads: false,
             cooperative: None,
+            winograd: true,
             max_immediate_bytes: 0,
             max_storage_buffers: 8,
             max_binding_bytes: 128 << 20,

@@ -1,7 +1,7 @@
 //! Inputs from files, or noise; and the symbolic sizes that go with them.
 
 use super::emit::say;
-use super::noise::noise;
+use super::{noise, vocabulary};
 use clap::Args;
 use sardonyx::error::{Error, Result};
 use sardonyx::graph::{Dim, ValueId};
@@ -28,6 +28,9 @@ pub struct InputOptions {
     /// The seed of the noise that stands for inputs when none is given
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// Whether nothing is said of noise: where it was said of another sample.
+    #[arg(skip)]
+    pub quiet: bool,
 }
 
 /// What `--set` says.
@@ -68,16 +71,42 @@ impl InputOptions {
         } else {
             format!("; of size 1 (see --set): {}", open.join(", "))
         };
-        say(format_args!("inputs: seeded noise (--seed {}), as none is given{sizes}", self.seed));
+        if !self.quiet {
+            say(format_args!("inputs: seeded noise (--seed {}), as none is given{sizes}", self.seed));
+        }
         for port in &ports {
             let shape = concrete(port, &set, &capacities);
             given.insert(
                 port.name.clone(),
-                noise(&port.name, port.dtype, &shape, self.seed)
-                    .map_err(|error| error.at_tensor(&port.name))?,
+                self.noise(session, model, port, &shape).map_err(|error| error.at_tensor(&port.name))?,
             );
         }
         session.bind(&given.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect::<Vec<_>>())
+    }
+
+    /// Noise that the model takes: token ids within its vocabulary, a picture's levels where a sidecar says
+    /// what becomes of them.
+    fn noise(
+        &self,
+        session: &Session,
+        model: &Path,
+        port: &InputOutputInfo,
+        shape: &[usize],
+    ) -> Result<Tensor> {
+        let is_picture = port.dtype.is_float() && shape.len() == 4;
+        if is_picture && let (preprocess, true) = image::Preprocess::for_model(model, None)? {
+            let sizes: Vec<Option<usize>> = shape.iter().copied().map(Some).collect();
+            // A batch is noise for each of its pictures.
+            let one: Vec<Option<usize>> = [Some(1)].into_iter().chain(sizes[1..].iter().copied()).collect();
+            let pictures = (0..shape[0] as u64).map(|at| {
+                let picture = noise::picture(&preprocess, &shape[1..], self.seed.wrapping_add(at << 32))?;
+                preprocess.apply(&picture, &one)
+            });
+            return noise::stacked(pictures, port.dtype, shape);
+        }
+        let id = session.original().find(&port.name);
+        let vocabulary = id.and_then(|id| vocabulary::size(session.original(), id));
+        noise::noise(&port.name, port.dtype, shape, self.seed, vocabulary)
     }
 
     /// `--set`, checked against the model's symbols.

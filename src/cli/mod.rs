@@ -4,6 +4,7 @@
 //! (different, wrong), 2 could not run, with one line on standard error.
 
 mod bench;
+mod bundle;
 mod ci;
 mod classify;
 mod compare;
@@ -26,6 +27,7 @@ mod verify;
 mod verify_case;
 mod verify_pool;
 mod verify_worker;
+mod vocabulary;
 
 use clap::{Parser, Subcommand};
 use sardonyx::error::Result;

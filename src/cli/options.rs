@@ -7,12 +7,13 @@ use sardonyx::error::{Error, Result};
 use sardonyx::gpu::{self, GpuDevice, LimitsOption, Selection};
 use sardonyx::graph::ValueId;
 use sardonyx::plan;
-use sardonyx::session::{Prepared, Session, SessionBuilder};
+use sardonyx::session::{PrecisionFile, Prepared, Session, SessionBuilder};
 use sardonyx::{Tensor, tune};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Where to run.
 #[derive(Args, Debug, Clone)]
@@ -95,9 +96,13 @@ pub enum Kernels {
 pub struct RunOptions {
     #[command(flatten)]
     pub device: DeviceOptions,
-    /// How float32 tensors are stored; sums are f32 either way
-    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    /// How float32 tensors are stored; sums are f32 either way. FILE: f16 but for the nodes that it lists, as
+    /// compare --precision auto writes it
+    #[arg(long, default_value = "f32", value_name = "f32|f16|FILE", value_parser = precision)]
     pub precision: Precision,
+    /// With f16: hold this node in f32 all the same; or those of a FILE.json; repeatable
+    #[arg(long, value_name = "NODE|FILE.json", value_parser = held)]
+    pub hold_f32: Vec<Held>,
     /// Refuse what would fall back from the GPU to the CPU
     #[arg(long)]
     pub strict: bool,
@@ -108,8 +113,21 @@ pub struct RunOptions {
 
 impl RunOptions {
     /// What makes a session on this device.
-    pub fn builder(&self, device: Option<GpuDevice>) -> SessionBuilder {
-        let builder = Session::builder().device(device).precision(self.precision.into()).strict(self.strict);
+    ///
+    /// Errors: a precision that is to be found, which `compare` does.
+    pub fn builder(&self, device: Option<GpuDevice>) -> Result<SessionBuilder> {
+        if self.precision == Precision::Auto {
+            return Err(Error::usage("--precision auto is for compare, which finds one")
+                .remedy("give --precision the file that compare -o FILE writes"));
+        }
+        Ok(self.builder_of(device, (&self.precision).into()))
+    }
+    /// The same at a precision of one's own.
+    pub fn builder_of(&self, device: Option<GpuDevice>, precision: plan::Precision) -> SessionBuilder {
+        let builder = Session::builder().device(device).precision(precision).strict(self.strict);
+        let own = if let Precision::Mixed(held) = &self.precision { Some(&**held) } else { None };
+        let held = own.into_iter().chain(&self.hold_f32);
+        let builder = builder.hold_f32(held.flat_map(|held| &held.nodes));
         match &self.plant_fault {
             Some(planter) => planter.applied(builder),
             None => builder,
@@ -117,11 +135,30 @@ impl RunOptions {
     }
     /// Opens the device, says which, and loads the model.
     pub fn load(&self, model: &Path) -> Result<Session> {
+        self.load_as(model, |builder| builder)
+    }
+    /// The same, with more said of the session.
+    pub fn load_as(
+        &self,
+        model: &Path,
+        more: impl FnOnce(SessionBuilder) -> SessionBuilder,
+    ) -> Result<Session> {
+        self.opened(model, |device| self.builder(device).map(more))
+    }
+    /// The same at a precision of one's own.
+    pub fn load_at(&self, model: &Path, precision: plan::Precision) -> Result<Session> {
+        self.opened(model, |device| Ok(self.builder_of(device, precision)))
+    }
+    fn opened(
+        &self,
+        model: &Path,
+        builder: impl FnOnce(Option<GpuDevice>) -> Result<SessionBuilder>,
+    ) -> Result<Session> {
         // A device is opened for a file that is there.
         std::fs::metadata(model).map_err(|problem| {
             sardonyx::Error::file(model, format!("can't be read: {problem}")).remedy("check the path")
         })?;
-        let session = self.builder(self.device.open_aloud()?).load(model)?;
+        let session = builder(self.device.open_aloud()?)?.load(model)?;
         say_newer(&session);
         Ok(session)
     }
@@ -167,18 +204,72 @@ impl TuneOption {
 }
 
 /// `--precision`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Precision {
     F32,
     F16,
+    /// F16 but for the nodes that a file lists.
+    Mixed(Arc<Held>),
+    /// To be found, by `compare` alone.
+    Auto,
 }
 
-impl From<Precision> for plan::Precision {
-    fn from(precision: Precision) -> Self {
+impl Precision {
+    /// As `--precision` takes it.
+    pub fn text(&self) -> &str {
+        match self {
+            Precision::Mixed(held) => &held.text,
+            other => precision_name(other),
+        }
+    }
+}
+
+impl Serialize for Precision {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(precision_name(self))
+    }
+}
+
+/// Nodes that are held in float32.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    pub nodes: Vec<String>,
+    /// As the option has them.
+    pub text: String,
+}
+
+/// `--precision`.
+pub fn precision(text: &str) -> std::result::Result<Precision, String> {
+    match text {
+        "f32" => Ok(Precision::F32),
+        "f16" => Ok(Precision::F16),
+        "auto" => Ok(Precision::Auto),
+        file if Path::new(file).exists() || file.ends_with(".json") => {
+            Ok(Precision::Mixed(Arc::new(held_of(file)?)))
+        }
+        _ => Err("use f32, f16 or a file that compare --precision auto has written".into()),
+    }
+}
+
+pub fn held(text: &str) -> std::result::Result<Held, String> {
+    if text.ends_with(".json") {
+        held_of(text)
+    } else {
+        Ok(Held { nodes: vec![text.to_string()], text: text.to_string() })
+    }
+}
+
+fn held_of(file: &str) -> std::result::Result<Held, String> {
+    let read = PrecisionFile::read(file).map_err(|error| told(&error))?;
+    let nodes = if read.precision == plan::Precision::F16 { read.hold_f32 } else { vec![] };
+    Ok(Held { nodes, text: file.to_string() })
+}
+
+impl From<&Precision> for plan::Precision {
+    fn from(precision: &Precision) -> Self {
         match precision {
             Precision::F32 => plan::Precision::F32,
-            Precision::F16 => plan::Precision::F16,
+            Precision::F16 | Precision::Mixed(_) | Precision::Auto => plan::Precision::F16,
         }
     }
 }
@@ -253,10 +344,12 @@ pub fn say_fallbacks(fallbacks: &[Fallback]) {
     }
 }
 
-/// `f32` or `f16`.
-pub fn precision_name(precision: Precision) -> &'static str {
+/// `f32`, `f16` or `mixed`.
+pub fn precision_name(precision: &Precision) -> &'static str {
     match precision {
         Precision::F32 => "f32",
         Precision::F16 => "f16",
+        Precision::Mixed(_) => "mixed",
+        Precision::Auto => "auto",
     }
 }

@@ -71,7 +71,7 @@ impl Run {
             schema: SCHEMA,
             model: self.model.display().to_string(),
             device: &DeviceFields::of(session.gpu()),
-            precision: self.options.precision,
+            precision: self.options.precision.clone(),
             fallbacks: &fallbacks,
             outputs: &outputs,
         };
@@ -88,7 +88,7 @@ impl Run {
             schema: SCHEMA,
             model: self.model.display().to_string(),
             device: &DeviceFields::of(None),
-            precision: self.options.precision,
+            precision: self.options.precision.clone(),
             fallbacks: &[],
             outputs: &outputs,
         };

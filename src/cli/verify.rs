@@ -72,6 +72,12 @@ struct Counts {
 
 impl Verify {
     pub fn run(&self) -> Result<Outcome> {
+        if matches!(self.options.precision, Precision::Mixed(_) | Precision::Auto)
+            || !self.options.hold_f32.is_empty()
+        {
+            return Err(Error::usage("nodes are held in f32 in one model, and verify runs many")
+                .remedy("use --precision f32 or f16"));
+        }
         let mut cases = vec![];
         for folder in &self.folders {
             let tolerances = index(folder)?;
@@ -103,7 +109,7 @@ impl Verify {
         let document = Document {
             schema: SCHEMA,
             device: &device,
-            precision: self.options.precision,
+            precision: self.options.precision.clone(),
             limits,
             strict: self.options.strict,
             counts,

@@ -88,7 +88,7 @@ fn check(
     device: Option<GpuDevice>,
     result: &mut CaseResult,
 ) -> Result<Option<(Status, String)>> {
-    let session = options.builder(device).load(case.path.join("model.onnx"))?;
+    let session = options.builder(device)?.load(case.path.join("model.onnx"))?;
     let operators = session.original().nodes.iter().map(|node| node.op_type.clone());
     result.operators = operators.collect::<BTreeSet<_>>().into_iter().collect();
     let random = session.original().nodes.iter().any(|node| node.op.is_random());

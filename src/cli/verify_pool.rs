@@ -1,7 +1,7 @@
 //! The processes in which `verify` runs its cases: one that panics, crashes or hangs is replaced, and the
 //! others go on.
 
-use super::options::{DeviceFields, Kernels, RunOptions, precision_name};
+use super::options::{DeviceFields, Kernels, RunOptions};
 use super::verify_case::{Case, CaseResult, Status};
 use super::verify_worker::{Answer, Ready};
 use sardonyx::error::{Error, Result};
@@ -86,7 +86,7 @@ impl Pool<'_> {
             "--device",
             &self.options.device.device,
             "--precision",
-            precision_name(self.options.precision),
+            self.options.precision.text(),
         ]);
         command.args(self.options.device.limits.iter().flat_map(|limits| ["--limits", limits]));
         command.args((self.options.device.kernels == Kernels::Hardware).then_some("--kernels=hardware"));

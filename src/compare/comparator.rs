@@ -1,6 +1,7 @@
 //! What a step made, held to what it may be off by.
 
 use super::bounds::{DeviceRounding, Input, allowed, exact, unit, widened};
+use super::evidence::{Evidence, Found, Wanted, answers};
 use super::measure::{Allowed, Elements, Expected, Measure, measure};
 use super::range::Range;
 use super::reference::Values;
@@ -8,7 +9,7 @@ use super::report::{FirstDifferent, NodeRow};
 use super::run::Options;
 use super::sets::{Sets, dtype_of, flushed, has_subnormal};
 use super::{SAFETY_FACTOR, choice, winograd};
-use crate::base::{Bound, EvalPrecision, Fact, Operands, Precision, held};
+use crate::base::{Bound, BufferId, EvalPrecision, Fact, Operands, Precision, held};
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
@@ -40,6 +41,14 @@ pub(super) struct Comparator<'a> {
     /// The first failures.
     local: Option<FirstDifferent>,
     cumulative: Option<FirstDifferent>,
+    /// Of what evidence is wanted, and the measures that it is to be gathered of.
+    wanted: &'a Wanted,
+    pub(super) found_local: Option<Found>,
+    pub(super) found_cumulative: Option<Found>,
+    pub(super) evidence_local: Option<Evidence>,
+    pub(super) evidence_cumulative: Option<Evidence>,
+    /// The step that the next row is about.
+    pub(super) at: Option<(usize, BufferId)>,
 }
 
 /// What a value is held to: the reference's tolerance, and other answers where there are any.
@@ -55,6 +64,7 @@ impl<'a> Comparator<'a> {
         planned: &'a Graph,
         inputs: &'a Values,
         sets: Sets,
+        wanted: &'a Wanted,
     ) -> Self {
         let (by_plan, tolerances, outputs, open) =
             (OnceCell::new(), HashMap::new(), HashMap::new(), HashMap::new());
@@ -70,6 +80,12 @@ impl<'a> Comparator<'a> {
             outputs,
             local: None,
             cumulative: None,
+            wanted,
+            found_local: None,
+            found_cumulative: None,
+            evidence_local: None,
+            evidence_cumulative: None,
+            at: None,
         }
     }
 
@@ -84,6 +100,13 @@ impl<'a> Comparator<'a> {
         self.sets.retain(&known);
         self.tolerances.retain(|id, _| known(id));
         self.open.retain(|id, _| known(id));
+    }
+
+    /// A value's name.
+    pub(super) fn name(&self, id: ValueId) -> String {
+        let graphs = [&**self.session.original(), self.planned];
+        let value = graphs.iter().find_map(|graph| graph.values.get(id.0 as usize));
+        value.map(|value| value.name.clone()).unwrap_or_default()
     }
 
     /// The first step whose local measure failed, else the first whose cumulative one did.
@@ -139,12 +162,15 @@ impl<'a> Comparator<'a> {
             self.derive(subject, &self.sets.reference, &numbers, dtype, false)
         };
         let derived = derived.map_err(here)?;
+        let (mut others_alone, made) = (vec![], (local, cumulative));
         let local = match local {
             Some(tensor) => {
                 let others = || {
                     Ok([self.as_fed(subject, dtype)?, self.as_chosen(subject, tensor, &want, 0.0)?].concat())
                 };
-                Some(self.measure(tensor, &want, &derived, range, &others)?.0)
+                let (measure, found) = self.measure(tensor, &want, &derived, range, &others)?;
+                others_alone = found;
+                Some(measure)
             }
             None => None,
         };
@@ -175,9 +201,6 @@ impl<'a> Comparator<'a> {
             }
             None => None,
         };
-        if self.session.original().outputs.contains(&subject.value) {
-            self.outputs.insert(subject.value, Held { allowed: along, others });
-        }
         let different = || {
             Some(FirstDifferent {
                 node: subject.label.to_string(),
@@ -185,6 +208,27 @@ impl<'a> Comparator<'a> {
                 output: name.clone(),
             })
         };
+        let at = self.at.take();
+        for (measure, got, allowed, others, is_local) in
+            [(&local, made.0, &derived, &others_alone, true), (&cumulative, made.1, &along, &others, false)]
+        {
+            let (Some(measure), Some(got), Some(step)) = (measure, got, different()) else { continue };
+            let known = if is_local { &self.found_local } else { &self.found_cumulative };
+            if known.is_some() || !self.wants(subject, &name, measure.same, is_local) {
+                continue;
+            }
+            let stated = self.options.tolerance;
+            let mut all = answers(&want, allowed, range, stated)?;
+            for (tensor, allowed) in others {
+                all.extend(answers(tensor, allowed, range, stated)?);
+            }
+            let (differs, got, node) = (!measure.same, got.clone(), subject.node.cloned());
+            let found = Some(Found { step, local: is_local, differs, got, answers: all, node, at });
+            *(if is_local { &mut self.found_local } else { &mut self.found_cumulative }) = found;
+        }
+        if self.session.original().outputs.contains(&subject.value) {
+            self.outputs.insert(subject.value, Held { allowed: along, others });
+        }
         if local.as_ref().is_some_and(|measure| !measure.same) && self.local.is_none() {
             self.local = different();
         }
@@ -209,6 +253,18 @@ impl<'a> Comparator<'a> {
             cumulative,
             same,
         })
+    }
+
+    /// Whether evidence is wanted of a measure.
+    fn wants(&self, subject: &Subject, name: &str, same: bool, local: bool) -> bool {
+        match self.wanted {
+            Wanted::Nothing => false,
+            Wanted::FirstDifferent => !same,
+            // A step that is right by itself, and that nothing spoils, is told of by itself.
+            Wanted::Node(node) => {
+                (subject.node.is_some() && subject.label == node || name == node) && (local || !same)
+            }
+        }
     }
 
     /// Measures a tensor against the reference and, where it fails, against other right answers too, which it

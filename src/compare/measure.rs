@@ -33,7 +33,7 @@ impl Allowed {
         let get = |list: &[f64]| list.get(index).copied().unwrap_or(0.0);
         get(&self.fixed) + SAFETY_FACTOR * get(&self.scaled)
     }
-    fn is_open(&self, index: usize) -> bool {
+    pub fn is_open(&self, index: usize) -> bool {
         self.open.get(index).copied().unwrap_or(false)
     }
 }

@@ -12,8 +12,10 @@ mod bounds;
 mod choice;
 mod clobber;
 mod comparator;
+mod evidence;
 mod expression;
 mod fault;
+mod gather;
 mod linear_attention;
 mod located;
 mod loss;
@@ -39,6 +41,8 @@ pub use crate::base::{Bound, UNIT_F16, UNIT_F32};
 #[doc(hidden)]
 pub use accuracy::rounding;
 #[doc(hidden)]
+pub use evidence::{Answer, Evidence, Replay, Wanted, agrees};
+#[doc(hidden)]
 pub use fault::{Fault, Planted};
 pub use measure::{Measure, Tolerance};
 #[doc(hidden)]
@@ -47,6 +51,8 @@ pub use planter::Planter;
 pub use recorded::tolerances;
 pub use reference::Reference;
 pub use report::{Fallback, FirstDifferent, FusedPlan, NodeRow, OutputRow, Report, Verdict};
+#[doc(hidden)]
+pub use run::{Compared, Comparison, compare_closely};
 pub use run::{Options, compare};
 
 /// The one constant of every tolerance: how many times the derived rounding error a right answer may be off.

@@ -6,6 +6,7 @@ use super::measure::{Allowed, Elements, Expected, measure};
 use super::range::Range;
 use super::reference::{Reference, Values};
 use super::report::{FusedPlan, OutputRow};
+use super::run::Compared;
 use crate::base::{EvalPrecision, Fact, UNIT_F32};
 use crate::cpu;
 use crate::error::{Error, Result};
@@ -22,9 +23,9 @@ impl Comparator<'_> {
         made: &Values,
         inputs: &Values,
         plan: Option<&Plan>,
-    ) -> Result<Vec<OutputRow>> {
+    ) -> Result<Vec<(OutputRow, Compared)>> {
         let original = self.session.original();
-        let row = |&id: &ValueId| -> Result<OutputRow> {
+        let row = |&id: &ValueId| -> Result<(OutputRow, Compared)> {
             let name = original.value(id).name.clone();
             let known = || {
                 plan.and_then(|plan| plan.facts.get(id.0 as usize).cloned().flatten())
@@ -83,9 +84,21 @@ impl Comparator<'_> {
                 (_, None) => self.viewed_by_plan(id, graph, got.dtype()),
             };
             let (measure, _) = self.measure(&got, &want, &derived, self.range(id, original), &others)?;
-            Ok(OutputRow { name, dtype: got.dtype().name().into(), shape: got.shape().to_vec(), measure })
+            let limits = self.limits(&want, &derived)?;
+            let (dtype, shape) = (got.dtype().name().into(), got.shape().to_vec());
+            let row = OutputRow { name: name.clone(), dtype, shape, measure };
+            Ok((row, Compared { name, got, want, limits }))
         };
         original.outputs.iter().map(row).collect()
+    }
+
+    /// What each element is held to: what was stated, else what was derived.
+    fn limits(&self, want: &Tensor, derived: &Allowed) -> Result<Vec<f64>> {
+        let values = want.to_f64s()?;
+        Ok(match self.options.tolerance {
+            Some((rtol, atol)) => values.iter().map(|x| atol + rtol * x.abs()).collect(),
+            None => (0..values.len()).map(|at| derived.at(at)).collect(),
+        })
     }
 
     /// What a view of another value is held to where `right` is right: that value's tolerance; for what was made

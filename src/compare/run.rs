@@ -3,6 +3,7 @@
 use super::SAFETY_FACTOR;
 use super::arrange::{Rows, arrange};
 use super::comparator::{Comparator, Subject};
+use super::evidence::{Evidence, Wanted};
 use super::parts::Seen;
 use super::range::Range;
 use super::reference::{self, AS_IS, Reference, Values, written_value};
@@ -53,6 +54,38 @@ pub struct Options {
 /// # }
 /// ```
 pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<Report> {
+    Ok(compare_closely(session, inputs, options, &Wanted::Nothing)?.report)
+}
+
+/// A report with what it was made of.
+pub struct Comparison {
+    /// What was found.
+    pub report: Report,
+    /// The model's outputs, in its order.
+    pub outputs: Vec<Compared>,
+    /// What is wanted of evidence, where there is any. Of nodes it takes [`Options::per_node`].
+    pub evidence: Option<Evidence>,
+}
+
+/// An output of the model and what it was held against.
+pub struct Compared {
+    /// Its name.
+    pub name: String,
+    /// What the device made.
+    pub got: Tensor,
+    /// The reference's.
+    pub want: Tensor,
+    /// What each element was allowed to be off by.
+    pub limits: Vec<f64>,
+}
+
+/// The same as [`compare`], with the outputs and, where it is wanted, what it takes to see a difference again.
+pub fn compare_closely(
+    session: &Session,
+    inputs: &Values,
+    options: &Options,
+    wanted: &Wanted,
+) -> Result<Comparison> {
     let prepared = session.prepare(inputs)?;
     let graph = session.original();
     let planned = match &prepared.plan {
@@ -91,7 +124,7 @@ pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<
         },
     };
     let sets = Sets { oracle, near, declared, same, reference, beyond, narrowed };
-    let mut judge = Comparator::new(session, options, planned, inputs, sets);
+    let mut judge = Comparator::new(session, options, planned, inputs, sets, wanted);
     let mut in_parts = None;
     let (rows, made) = match &prepared.plan {
         Some(plan) => judge.plan(&prepared, plan, inputs)?,
@@ -102,7 +135,9 @@ pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<
         }
         None => judge.cpu(inputs)?,
     };
-    let outputs = judge.model_outputs(planned, &made, inputs, prepared.plan.as_deref())?;
+    let compared = judge.model_outputs(planned, &made, inputs, prepared.plan.as_deref())?;
+    let (outputs, compared): (Vec<_>, Vec<_>) = compared.into_iter().unzip();
+    let evidence = judge.gathered()?;
     let fused_plan =
         judge.fused_plan(planned, prepared.plan.as_ref().map(|plan| plan.facts.as_slice()), inputs)?;
     let (ran, placements) = match (&in_parts, &prepared.plan) {
@@ -115,7 +150,7 @@ pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<
         outputs.iter().all(|row| row.measure.same) && fused_plan.same && nodes.iter().all(|row| row.same);
     let first = if options.per_node { judge.first_different() } else { None };
     let info = session.gpu().map(|device| device.info());
-    Ok(Report {
+    let report = Report {
         schema: 1,
         verdict: Verdict::from(same),
         first_different: first,
@@ -135,8 +170,12 @@ pub fn compare(session: &Session, inputs: &Values, options: &Options) -> Result<
             .map(|(node, op, reason)| Fallback { node, op, reason })
             .collect(),
         planted: None,
-    })
+    };
+    Ok(Comparison { report, outputs: compared, evidence })
 }
+
+/// The bytes of what steps made that is no value of the graph.
+pub(super) type Carried = HashMap<BufferId, Vec<u8>>;
 
 impl Comparator<'_> {
     /// Runs the plan and each of its steps.
@@ -149,7 +188,7 @@ impl Comparator<'_> {
         let mode = self.session.mode();
         let mut whole = self.session.lease(prepared)?;
         let mut single = if self.options.per_node { Some(self.session.lease(prepared)?) } else { None };
-        let mut carried: HashMap<BufferId, Vec<u8>> = HashMap::new();
+        let mut carried = Carried::new();
         let mut rows: Rows = vec![];
         // What a CPU step has just made.
         let results: RefCell<Vec<Tensor>> = RefCell::default();
@@ -187,6 +226,7 @@ impl Comparator<'_> {
                             graph: &plan.graph,
                             plan: Some(plan),
                         };
+                        self.at = Some((index, *place));
                         let mut row =
                             self.row(&subject, local.as_ref().map(|found| &found.1), Some(&cumulative))?;
                         (row.ran_on, row.kernels) = ("gpu", kernels.clone());
@@ -215,6 +255,9 @@ impl Comparator<'_> {
             }
             Ok(())
         })?;
+        if let Some(execution) = &mut single {
+            self.gather(execution, plan, &carried)?;
+        }
         Ok((rows, made))
     }
 
@@ -254,10 +297,23 @@ impl Comparator<'_> {
         plan: &Arc<Plan>,
         index: usize,
         step: &Step,
-        carried: &mut HashMap<BufferId, Vec<u8>>,
+        carried: &mut Carried,
+    ) -> Result<Vec<PlaceBytes>> {
+        let feed = self.feed(plan, &step.reads, carried)?;
+        let written = execution.run_step(index, &feed)?;
+        carried.extend(written.iter().filter(|(id, _)| plan.buffer(*id).value.is_none()).cloned());
+        Ok(written)
+    }
+
+    /// The reference's values as they lie in places, and what was carried.
+    pub(super) fn feed(
+        &self,
+        plan: &Arc<Plan>,
+        reads: &[BufferId],
+        carried: &Carried,
     ) -> Result<Vec<PlaceBytes>> {
         let mut feed: Vec<PlaceBytes> = vec![];
-        for &id in &step.reads {
+        for &id in reads {
             let place = plan.buffer(id);
             if matches!(place.allocation, Allocation::Constant(_)) {
                 continue;
@@ -290,9 +346,7 @@ impl Comparator<'_> {
             };
             feed.push((whole, bytes));
         }
-        let written = execution.run_step(index, &feed)?;
-        carried.extend(written.iter().filter(|(id, _)| plan.buffer(*id).value.is_none()).cloned());
-        Ok(written)
+        Ok(feed)
     }
 
     /// An operator on the CPU, on the reference's values as the session holds them.

@@ -6,6 +6,7 @@ use super::buffers::Buffer;
 use super::constants::{Constants, Resident};
 use super::device::GpuDevice;
 use super::native::{self, Stopwatch};
+use super::probe::POISON;
 use super::recording::Recorded;
 use super::time_limits::Task;
 use super::timing::Timer;
@@ -54,6 +55,8 @@ pub struct Execution {
     staging: Option<Arc<Buffer>>,
     /// What kernels tell of a run, where the plan has any that may.
     pub(super) status: Option<Buffer>,
+    /// Whether buffers that nothing is to read any more are filled with [`POISON`](super::POISON).
+    pub(super) poisons: bool,
     /// How long packing and uploading constants took; drivers may have translated kernels meanwhile.
     pub uploading: Duration,
 }
@@ -114,10 +117,25 @@ impl Execution {
             bound_groups: vec![],
             staging: None,
             status,
+            poisons: false,
             uploading,
         };
         execution.prepare_steps().await?;
         Ok(execution)
+    }
+
+    /// The same, which fills buffers that nothing is to read any more with [`POISON`].
+    pub fn poisoning(self) -> Self {
+        Self { poisons: true, ..self }
+    }
+    async fn poison(&self, slots: &[usize]) -> Result<()> {
+        let fill = || {
+            slots.iter().filter_map(|&slot| self.slots.get(slot)).try_for_each(|buffer| {
+                let words = (buffer.bytes() / 4) as usize;
+                buffer.write(&self.device, &POISON.to_ne_bytes().repeat(words))
+            })
+        };
+        self.device.scope(|| "what freed buffers are filled with".into(), fill).await?
     }
 
     pub fn plan(&self) -> &Arc<Plan> {
@@ -214,9 +232,13 @@ impl Execution {
         let mut run = Run { bindings, made: Made::default(), batch: Batch::default(), waited: 0 };
         self.take_inputs(&mut run).await?;
         let plan = self.plan.clone();
+        if self.poisons {
+            self.poison(&(0..plan.slots.len()).collect::<Vec<_>>()).await?;
+        }
         let (mut at, mut cleared) = (0, false);
         while let Some(step) = plan.steps.get(at) {
-            let end = if matches!(watch, Watch::Nobody) { self.batch_end(at) } else { at + 1 };
+            let one = self.poisons || !matches!(watch, Watch::Nobody);
+            let end = if one { at + 1 } else { self.batch_end(at) };
             let done = match &step.kind {
                 StepKind::Upload { value, to } => self.upload(&mut run, *value, *to).await,
                 StepKind::Gpu { .. } => {
@@ -240,6 +262,10 @@ impl Execution {
             if let Watch::Probe(after) = &mut watch {
                 let written = self.read_places(std::mem::take(&mut run.batch), at, &step.writes).await?;
                 after(at, &written)?;
+            }
+            if self.poisons {
+                self.submit(std::mem::take(&mut run.batch)).await?;
+                self.poison(&plan.freed_after(at)).await?;
             }
             at = end;
         }

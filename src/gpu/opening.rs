@@ -157,6 +157,7 @@ pub(super) fn capabilities(
         subgroups: features.contains(wgpu::Features::SUBGROUP),
         quads: features.contains(wgpu::Features::SUBGROUP) && compiler.quads,
         cooperative,
+        winograd: true,
         max_immediate_bytes: if features.contains(wgpu::Features::IMMEDIATES) {
             limits.max_immediate_size
         } else {

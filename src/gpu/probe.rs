@@ -7,8 +7,9 @@ use super::execution::{After, Evaluate, Execution, PlaceBytes, Values, Watch, at
 use super::readback;
 use crate::base::BufferId;
 use crate::error::{Error, Result};
-use crate::plan::{Allocation, STATUS_BYTES, StepKind};
+use crate::plan::{Allocation, Plan, STATUS_BYTES, StepKind};
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// Fills what a step is about to write, so that a store left out is seen: a NaN as an f32 and as two f16, and
 /// no likely integer.
@@ -79,6 +80,50 @@ impl Execution {
         self.read_places(batch, index, &step.writes).await.map_err(|error| at_step(error, step))
     }
 
+    /// Runs some GPU steps as planned, buffers shared and all: fills every buffer that they touch with
+    /// [`POISON`], puts the bytes of `feed` into their places, dispatches the steps in order, and returns the
+    /// bytes of one place.
+    ///
+    /// Errors: those of [`Execution::run_step_async`].
+    pub async fn run_window_async(
+        &mut self,
+        steps: Range<usize>,
+        feed: &[PlaceBytes],
+        read: BufferId,
+    ) -> Result<Vec<u8>> {
+        let plan = self.plan.clone();
+        let window = plan.steps.get(steps.clone()).unwrap_or_default();
+        if window.is_empty() || window.iter().any(|step| !matches!(step.kind, StepKind::Gpu { .. })) {
+            return Err(Error::internal(format!(
+                "not all of the steps {steps:?} are ones that the GPU runs"
+            )));
+        }
+        self.bind(&HashMap::new()).await?;
+        let touched: Vec<BufferId> =
+            window.iter().flat_map(|step| step.reads.iter().chain(&step.writes)).copied().collect();
+        let mut writes = vec![];
+        for id in self.activations(&touched) {
+            let (_, buffer) = self.buffer(id)?;
+            // Places of one buffer are as long as they are; the longest fills it as far as any reads.
+            let bytes = window_bytes(&plan, &touched, id);
+            writes.push((buffer, POISON.to_ne_bytes().repeat(bytes as usize / size_of_val(&POISON))));
+        }
+        for (id, bytes) in feed {
+            let (place, buffer) = self.buffer(*id)?;
+            if !matches!(place.allocation, Allocation::Constant(_)) {
+                writes.push((buffer, bytes.clone()));
+            }
+        }
+        let write = || writes.iter().try_for_each(|(buffer, bytes)| buffer.write(&self.device, bytes));
+        self.device.scope(|| "what steps are fed with".into(), write).await??;
+        for index in steps.clone() {
+            self.submit(Batch::of_step(index)).await?;
+        }
+        let last = steps.end.saturating_sub(1);
+        let read = self.read_places(Batch::default(), last, &[read]).await?.pop();
+        read.map(|(_, bytes)| bytes).ok_or_else(|| Error::internal("a constant was to be read back"))
+    }
+
     /// Those of some places that are no constants.
     fn activations(&self, places: &[BufferId]) -> Vec<BufferId> {
         let is_own = |id: &&BufferId| {
@@ -121,4 +166,11 @@ impl Execution {
         }
         Ok(all)
     }
+}
+
+/// The most bytes of any of these places that share a place's buffer.
+fn window_bytes(plan: &Plan, touched: &[BufferId], id: BufferId) -> u64 {
+    let home = &plan.buffer(id).allocation;
+    let sharing = touched.iter().filter(|other| plan.buffer(**other).allocation == *home);
+    sharing.map(|other| plan.buffer(*other).bytes()).max().unwrap_or(0)
 }

@@ -64,7 +64,7 @@ pub use block::Member;
 pub use extent::Extent;
 pub use lowering::Lowering;
 pub use prelude::{Needs, Prelude, Source, WgslFlavor};
-pub use shader::Shader;
+pub use shader::{Form, Shader};
 pub use target::Target;
 
 use crate::base::{BufferId, Unsupported};

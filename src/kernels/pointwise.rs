@@ -345,7 +345,9 @@ pub fn emit_into(
             params.strides[k][d] = stride as i32 as u32;
         }
         let dtype = given[k].1;
-        operands.push(Operand { storage: at.storage(dtype)?, dtype, reading });
+        // An operand may be stored at another precision than the node's.
+        let storage = at.emitter().contents(view.buffer).storage;
+        operands.push(Operand { storage, dtype, reading });
     }
     let groups = elements.div_ceil(4);
     let grid = folded_grid((groups as u64).div_ceil(WIDTH as u64), at.capabilities().max_grid);
@@ -354,7 +356,7 @@ pub fn emit_into(
     let mut bindings: Vec<(BufferId, Access)> =
         views.iter().map(|view| (view.buffer, Access::Read)).collect();
     bindings.push((output, Access::Write));
-    let storage = at.storage(dtype)?;
+    let storage = at.emitter().contents(output).storage;
     at.emit(
         &POINTWISE,
         prelude(expression, &operands, (storage, dtype), dims.len())?,

@@ -169,7 +169,8 @@ fn output_prelude(tile: WinogradTile, storage: ElementFormat, epilogue: &Epilogu
 /// pay for the transforms.
 pub fn tile(s: &ConvSizes, storage: ElementFormat, capabilities: &Capabilities) -> Option<WinogradTile> {
     let least = if capabilities.software { 16 } else { 32 };
-    let serves = storage == ElementFormat::F32
+    let serves = capabilities.winograd
+        && storage == ElementFormat::F32
         && s.kernel == [3, 3]
         && s.stride == [1, 1]
         && s.dilation == [1, 1]

@@ -10,6 +10,7 @@ mod build;
 mod builder;
 #[doc(hidden)]
 pub mod contrib;
+mod cut;
 mod external;
 mod files;
 mod functions;
@@ -21,6 +22,8 @@ mod types;
 mod values;
 mod wire;
 
+#[doc(hidden)]
+pub use cut::{Cut, cut};
 pub(crate) use external::{ExternalFiles, HERE, map_file};
 pub use files::{file_name, read_npz, read_pb, read_tensor, write_npy, write_npz, write_pb};
 pub use values::{read_value, write_value};

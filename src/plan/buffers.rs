@@ -10,7 +10,7 @@ use crate::tensor::{DType, element_count};
 
 impl Builder {
     pub(super) fn storage(&self, dtype: DType) -> Result<ElementFormat, Unsupported> {
-        element_format(dtype, self.precision, &self.capabilities)
+        element_format(dtype, self.precision_now(), &self.capabilities)
     }
 
     /// Notes which value a nameless buffer holds, if the view shows all of it in order: so that probes find
@@ -64,7 +64,17 @@ impl Builder {
         fact: &Fact,
         layout: Layout,
     ) -> Result<View, Unsupported> {
-        let storage = self.storage(fact.dtype)?;
+        self.new_buffer_stored(value, fact, layout, self.storage(fact.dtype)?)
+    }
+
+    /// The same, stored in a way that may not be the current node's.
+    fn new_buffer_stored(
+        &mut self,
+        value: Option<ValueId>,
+        fact: &Fact,
+        layout: Layout,
+        storage: ElementFormat,
+    ) -> Result<View, Unsupported> {
         let label = value.map_or_else(|| self.current.1.clone(), |id| self.graph.value(id).name.clone());
         let fact = Fact::new(fact.dtype, fact.shape.clone());
         self.push_place(PlannedBuffer {
@@ -219,7 +229,7 @@ impl Builder {
                 .filter(|(_, located)| located.view.as_ref() == Some(&view))
                 .map(|(&id, _)| id)
                 .min();
-            let to = self.new_buffer(value, &fact, layout)?;
+            let to = self.new_buffer_stored(value, &fact, layout, source.storage)?;
             let inside = self.dispatches.iter().any(|d| d.bindings.contains(&(view.buffer, Access::Write)));
             if inside {
                 crate::kernels::copy::emit(self, &view, &to)?;

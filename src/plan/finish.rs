@@ -7,6 +7,63 @@ use crate::graph::ValueId;
 use crate::kernels::PARAMS_WINDOW;
 use std::collections::{HashMap, HashSet};
 
+impl Plan {
+    /// The same with a buffer of its own for each of the activations.
+    ///
+    /// Errors: more memory than the budget allows.
+    pub fn with_own_buffers(mut self, budget: u64) -> Result<Self> {
+        self.slots.clear();
+        for at in 0..self.buffers.len() {
+            let buffer = &self.buffers[at];
+            if matches!(buffer.allocation, Allocation::Slot(_)) && buffer.part.is_none() {
+                self.slots.push(buffer.bytes());
+                self.buffers[at].allocation = Allocation::Slot(self.slots.len() - 1);
+            }
+        }
+        for at in 0..self.buffers.len() {
+            if let Some(of) = self.buffers[at].part.as_ref().map(|part| part.of) {
+                self.buffers[at].allocation = self.buffer(of).allocation.clone();
+            }
+        }
+        let total = self.activation_bytes() + self.external_bytes() + self.constant_bytes();
+        if total > budget {
+            let message = format!(
+                "the plan takes {total} bytes on the device without shared buffers; the budget is {budget}"
+            );
+            return Err(Error::memory(message).remedy("use a smaller input, or let buffers be shared"));
+        }
+        Ok(self)
+    }
+
+    /// The activation buffers that nothing reads after a step, and before one nothing has written: those whose
+    /// last reader or writer of now it is.
+    pub fn freed_after(&self, step: usize) -> Vec<usize> {
+        let slots = |id: &BufferId| match self.buffer(*id).allocation {
+            Allocation::Slot(slot) => Some(slot),
+            _ => None,
+        };
+        let touched = |step: &Step, slot: usize| {
+            step.reads.iter().chain(&step.writes).filter_map(slots).any(|other| other == slot)
+        };
+        let Some(now) = self.steps.get(step) else { return vec![] };
+        let mut freed: Vec<usize> = now.reads.iter().chain(&now.writes).filter_map(slots).collect();
+        freed.sort_unstable();
+        freed.dedup();
+        let is_freed = |slot: &usize| {
+            let mut later = self.steps[step + 1..].iter().filter(|later| touched(later, *slot));
+            // What comes next writes without reading: nothing of now is read any more.
+            later.next().is_none_or(|next| {
+                let reads = next.reads.iter().filter_map(slots).any(|other| other == *slot);
+                let part =
+                    next.writes.iter().any(|id| slots(id) == Some(*slot) && self.buffer(*id).part.is_some());
+                !reads && !part
+            })
+        };
+        freed.retain(is_freed);
+        freed
+    }
+}
+
 impl Builder {
     /// Keeps only the constants that a dispatch binds or that are outputs: a packed form often makes the plain
     /// one needless.

@@ -8,6 +8,7 @@ use crate::expression::Pointwise;
 use crate::graph::{Node, ValueId};
 use crate::kernels::lowering::{Emitter, Lowering};
 use crate::kernels::{Packing, Target, pointwise};
+use crate::ops::Reads;
 use crate::tensor::{DType, Tensor, cast};
 use std::collections::BTreeMap;
 
@@ -109,7 +110,10 @@ impl Lowering for NodeLowering<'_> {
             .copied()
             .flatten()
             .ok_or_else(|| Unsupported::new(format!("input {index} is missing")))?;
-        self.builder.view(value)
+        let view = self.builder.view(value)?;
+        // What only looks at its input leaves it as it is stored.
+        let converts = self.builder.mixes() && self.node.op.reads() != Reads::View;
+        if converts { self.converted(value, view) } else { Ok(view) }
     }
     fn in_layout(&mut self, view: View, layout: Layout) -> Result<View, Unsupported> {
         self.builder.in_layout(view, layout)
@@ -207,6 +211,23 @@ impl Lowering for NodeLowering<'_> {
 }
 
 impl NodeLowering<'_> {
+    /// A float input as this node's kernels read it: converted where it is stored at another precision.
+    fn converted(&mut self, value: ValueId, view: View) -> Result<View, Unsupported> {
+        let source = self.builder.buffer(view.buffer);
+        let (dtype, storage, label) = (source.fact.dtype, source.storage, source.label.clone());
+        if !dtype.is_float() || self.builder.storage(dtype)? == storage {
+            return Ok(view);
+        }
+        if let Some(known) = self.builder.fact(value).and_then(|fact| fact.value.clone()) {
+            return self.builder.table(&label, known);
+        }
+        let (layout, shape) = (self.layout_of(&view), view.shape.clone());
+        let to = self.builder.new_buffer(None, &Fact::new(dtype, shape.clone()), layout)?;
+        let given = [(view, dtype)];
+        pointwise::emit_into(self, &Pointwise::identity(), &given, &shape, (dtype, layout), to.buffer)?;
+        Ok(to)
+    }
+
     /// The value behind an input.
     fn input_id(&self, index: usize) -> Option<ValueId> {
         self.node.inputs.get(index).copied().flatten()

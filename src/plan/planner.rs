@@ -10,8 +10,9 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, ValueId};
 use crate::kernels::lowering::{Contents, Emitter};
 use crate::kernels::{Extent, Kernel, PARAMS_WINDOW, Prelude, Shader, block};
+use crate::ops::Reads;
 use crate::tensor::DType;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// What a plan is made from.
 pub struct PlanRequest<'a> {
@@ -23,6 +24,8 @@ pub struct PlanRequest<'a> {
     pub precision: Precision,
     /// Who answers where a kernel has several variants.
     pub variant_policy: VariantPolicy,
+    /// The nodes, by name, whose results are stored as float32 whatever the precision.
+    pub hold_f32: BTreeSet<String>,
 }
 
 /// Where a value is while a plan is made.
@@ -61,6 +64,9 @@ pub(crate) struct Builder {
     pub(super) chosen: Vec<VariantDecision>,
     pub(super) reports: Vec<Report>,
     variant_policy: VariantPolicy,
+    /// The nodes held in float32, and whether the current one is one of them.
+    hold_f32: BTreeSet<String>,
+    holds: bool,
     pub(super) current: (Option<usize>, String, String),
 }
 
@@ -72,14 +78,20 @@ pub fn plan(request: PlanRequest<'_>) -> Result<Plan> {
     for id in builder.graph.inputs.clone() {
         builder.located.insert(id, Located { host: true, view: None });
     }
-    builder.shares = shares(&builder.graph, &builder.facts);
+    builder.hold_f32 = request.hold_f32;
+    // A part lies in its whole as that is stored.
+    if !builder.mixes() {
+        builder.shares = shares(&builder.graph, &builder.facts);
+    }
     let float = |id: &ValueId| builder.fact(*id).is_some_and(|fact| fact.dtype.is_float());
     builder.from_floats = request.by_value.iter().copied().filter(float).collect();
     let nodes = builder.graph.nodes.clone();
     let mut placements = Vec::with_capacity(nodes.len());
     for (index, node) in nodes.iter().enumerate() {
+        builder.holds = builder.stores_f32(node);
         placements.push(builder.place_node(index, node)?);
     }
+    builder.holds = false;
     builder.current = (None, String::new(), String::new());
     for id in builder.graph.outputs.clone() {
         builder
@@ -116,8 +128,37 @@ impl Builder {
             chosen: vec![],
             reports: vec![],
             variant_policy: VariantPolicy::Rule,
+            hold_f32: BTreeSet::new(),
+            holds: false,
             current: (None, String::new(), String::new()),
         }
+    }
+
+    /// Whether some nodes are held in float32 and others aren't.
+    pub(super) fn mixes(&self) -> bool {
+        self.precision != Precision::F32 && !self.hold_f32.is_empty()
+    }
+    /// Whether a node, or one that was fused into it, is held in float32.
+    fn is_held(&self, node: &crate::graph::Node) -> bool {
+        let named = |name: &String| self.hold_f32.contains(name);
+        self.mixes() && (named(&node.name) || node.fused.iter().any(|(name, _)| named(name)))
+    }
+    /// Whether the current node's floats are float32 in a session of float16: one that is held, or that only
+    /// looks at its input, which is.
+    fn stores_f32(&self, node: &crate::graph::Node) -> bool {
+        if node.op.reads() != Reads::View {
+            return self.is_held(node);
+        }
+        let input = node.inputs.first().copied().flatten();
+        match input.and_then(|id| self.located.get(&id)?.view.as_ref()) {
+            Some(view) => self.mixes() && self.buffer(view.buffer).storage == ElementFormat::F32,
+            // The node is the first to read it, and says how it is stored.
+            None => self.is_held(node),
+        }
+    }
+    /// The precision of the current node.
+    pub(super) fn precision_now(&self) -> Precision {
+        if self.holds { Precision::F32 } else { self.precision }
     }
 
     pub(super) fn fact(&self, id: ValueId) -> Option<&Fact> {

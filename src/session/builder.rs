@@ -1,17 +1,18 @@
 //! How a session is made of a model.
 
 use super::Session;
+use super::precision_file::PrecisionFile;
 use crate::base::Precision;
 use crate::compiled::{self, Packed};
 use crate::cpu::program::Weights;
 use crate::device::Device;
-use crate::error::Result;
+use crate::error::{Error, Result, Setting};
 use crate::gpu::Constants;
 use crate::graph::{Graph, ValueId};
 use crate::onnx;
 use crate::plan::{Plan, VariantPolicy};
 use crate::tensor::Tensor;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -27,6 +28,11 @@ pub struct SessionBuilder {
     pub(super) precision: Precision,
     pub(super) strict: bool,
     pub(super) plain: bool,
+    pub(super) no_winograd: bool,
+    pub(super) own_buffers: bool,
+    pub(super) poison: bool,
+    /// By the nodes' names.
+    pub(super) hold_f32: BTreeSet<String>,
     pub(super) transform: Option<Arc<Transform>>,
     pub(super) variant_policy: VariantPolicy,
     /// By symbol.
@@ -60,6 +66,46 @@ impl SessionBuilder {
     pub fn without_rewrites(mut self) -> Self {
         self.plain = true;
         self
+    }
+    /// Takes every convolution as the sum that it is, and none by Winograd's method: to see what that makes of
+    /// a result.
+    pub fn without_winograd(mut self) -> Self {
+        self.no_winograd = true;
+        self
+    }
+    /// Gives every intermediate result a buffer of its own, so that none is written over while a run lasts:
+    /// to see whether a wrong result comes of shared memory. It takes as much memory as all of them together.
+    pub fn without_buffer_sharing(mut self) -> Self {
+        self.own_buffers = true;
+        self
+    }
+    /// Fills each buffer of intermediate results with NaN as soon as nothing is to read it any more, and all of
+    /// them before a run: a result that is still read there is seen. Runs step by step, and slowly.
+    pub fn poison_freed_buffers(mut self) -> Self {
+        self.poison = true;
+        self
+    }
+    /// With [`Precision::F16`]: the nodes, by name, whose results are stored as float32 all the same, and that
+    /// read float32. What other nodes make and read stays float16; between the two it is converted. For a GPU
+    /// alone. A name that no node has is an error when the model is loaded.
+    pub fn hold_f32(mut self, nodes: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.hold_f32.extend(nodes.into_iter().map(Into::into));
+        self
+    }
+    /// The precision and the held nodes of a file that `compare --precision auto` has written.
+    ///
+    /// ```no_run
+    /// # fn main() -> sardonyx::Result<()> {
+    /// use sardonyx::session::PrecisionFile;
+    /// use sardonyx::{Device, Session};
+    ///
+    /// let file = PrecisionFile::read("model.precision.json")?;
+    /// let session = Session::builder().device(Device::gpu()?).precision_of(&file).load("model.onnx")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn precision_of(self, file: &PrecisionFile) -> Self {
+        self.precision(file.precision).hold_f32(file.hold_f32.iter().cloned())
     }
     /// Gives a symbolic size of the inputs a capacity: see [`Session::set_capacity`].
     pub fn capacity(mut self, symbol: impl Into<String>, most: usize) -> Self {
@@ -106,12 +152,32 @@ impl SessionBuilder {
         self.build_with(model, None)
     }
 
+    /// Errors where a node that is to be held in float32 isn't there, or nothing holds it.
+    fn check_held(&self, graph: &Graph) -> Result<()> {
+        let Some(first) = self.hold_f32.first() else { return Ok(()) };
+        if self.precision != Precision::F32 && self.device.as_gpu().is_none() {
+            return Err(Error::unsupported("nodes are held in float32 on a GPU alone")
+                .at_node(first)
+                .remedy_by("use {}, or {}", &[Setting::Device, Setting::Float32]));
+        }
+        let names: HashSet<&str> = graph.nodes.iter().map(|node| node.name.as_str()).collect();
+        match self.hold_f32.iter().find(|name| !names.contains(name.as_str())) {
+            Some(name) => {
+                Err(Error::usage("the model has no node of this name, which is to be held in float32")
+                    .at_node(name)
+                    .remedy("a node without a name goes by its first output"))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn build_with(mut self, model: onnx::Model, mut packed: Option<Packed>) -> Result<Session> {
         let start = Instant::now();
         if let (Device::Gpu(device), Some(checks)) = (&self.device, self.checks) {
             self.device = device.with_checks(checks).into();
         }
         let original = Arc::new(model.graph);
+        self.check_held(&original)?;
         let mut graph = (*original).clone();
         if !self.plain {
             crate::passes::at_load(&mut graph)?;

@@ -6,6 +6,7 @@ mod capacity;
 mod control_flow;
 mod parts;
 mod plans;
+mod precision_file;
 mod runs;
 mod segments;
 mod slices;
@@ -15,6 +16,7 @@ pub use crate::compiled::Written;
 pub use bindings::{AnyTensor, Bindings};
 pub use builder::{SessionBuilder, Stages};
 pub(crate) use parts::{Between, HostValues, LookAtParts};
+pub use precision_file::PrecisionFile;
 pub use runs::{Prepared, WarmUpTimes};
 
 use self::control_flow::Control;

@@ -291,15 +291,19 @@ impl Session {
             facts = crate::passes::with_shapes(&mut graph, &facts)?;
         }
         let by_value = graph.inputs.iter().copied().filter(|id| by_value.contains(id)).collect();
+        let mut capabilities = planner.capabilities.clone();
+        capabilities.winograd &= !self.options.no_winograd;
         let request = PlanRequest {
             graph,
             facts,
             by_value,
-            capabilities: planner.capabilities,
+            capabilities: &capabilities,
             precision: self.precision(),
             variant_policy: planner.policy.clone(),
+            hold_f32: self.options.hold_f32.clone(),
         };
-        plan::plan(request)
+        let made = plan::plan(request)?;
+        if self.options.own_buffers { made.with_own_buffers(capabilities.memory_budget) } else { Ok(made) }
     }
 
     /// Refuses a plan with fallbacks where the session is strict.

@@ -204,7 +204,8 @@ impl Session {
             Some(execution) => execution,
             None => {
                 let device = self.gpu().ok_or_else(|| Error::internal("a plan without a device"))?;
-                Execution::new(device, &executions.plan, &self.constants)?
+                let made = Execution::new(device, &executions.plan, &self.constants)?;
+                if self.options.poison { made.poisoning() } else { made }
             }
         };
         execution.adapt(plan)?;

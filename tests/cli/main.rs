@@ -3,12 +3,15 @@
 #![cfg(feature = "cli")]
 
 mod bad_input;
+mod bundle;
 mod ci;
+mod compare;
 mod contract;
 mod elsewhere;
 mod eval;
 mod matrix;
 mod models;
+mod precision;
 mod report;
 mod tools;
 mod verify;

@@ -4,7 +4,9 @@ use super::judge::judge;
 use super::measurement::{ColdStart, InputShape, Measured, Row, Split, Step};
 use super::{Bench, Cell};
 use crate::cli::emit::told;
-use crate::cli::options::{DeviceFields, RunOptions, fallbacks, say_fallbacks, say_packed_anew};
+use crate::cli::options::{
+    DeviceFields, RunOptions, fallbacks, precision_name, say_fallbacks, say_packed_anew,
+};
 use crate::cli::outputs;
 use sardonyx::bench::{
     Extent, Statistics, StepTime, host_us_per_dispatch, milliseconds, peak_host_bytes, profile, profile_cpu,
@@ -52,7 +54,7 @@ impl<'a> Started<'a> {
         let options: RunOptions = bench.run_options(cell);
         let device = options.device.open_aloud()?;
         stages.device = stage();
-        let mut session = options.builder(device).load(model)?;
+        let mut session = options.builder(device)?.load(model)?;
         (stages.parse, stages.optimise) =
             (milliseconds(session.stages().parse), milliseconds(session.stages().optimise));
         outputs::check(bench.outputs.as_deref(), &session.outputs())?;
@@ -131,7 +133,7 @@ impl<'a> Started<'a> {
         };
         let judgement = match bench.no_accuracy {
             true => None,
-            false => Some(judge(&session, &inputs, &last, cell.precision)?),
+            false => Some(judge(&session, &inputs, &last, &cell.precision)?),
         };
         let shape =
             |id: &ValueId| inputs.get(id).map(|tensor| (session.graph().value(*id).name.clone(), tensor));
@@ -188,7 +190,7 @@ impl Cell {
             model_sha256: None,
             device: DeviceFields { device, adapter: None, backend: None, driver: None, checks: None },
             asked: self.device.clone(),
-            precision: self.precision,
+            precision: precision_name(&self.precision).to_string(),
             batch: self.batch,
             error: error.map(told),
             measured: None,

@@ -8,7 +8,7 @@ use super::cell::Started;
 use super::measurement::Row;
 use super::{Bench, Cell};
 use crate::cli::emit::{stdout, told};
-use crate::cli::options::{Kernels, Switch, precision_name};
+use crate::cli::options::{Kernels, Switch};
 use sardonyx::bench::Extent;
 use sardonyx::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -189,14 +189,7 @@ fn command(bench: &Bench, cell: &Cell) -> Result<Command> {
     let program = std::env::current_exe()
         .map_err(|problem| Error::internal(format!("the program's own path is unknown: {problem}")))?;
     let mut command = Command::new(program);
-    command.args([
-        "bench",
-        "--cell",
-        "--device",
-        &cell.device,
-        "--precision",
-        precision_name(cell.precision),
-    ]);
+    command.args(["bench", "--cell", "--device", &cell.device, "--precision", cell.precision.text()]);
     command.args(cell.batch.iter().flat_map(|batch| ["--batch".to_string(), batch.to_string()]));
     let device = &bench.device;
     command.args(device.limits.iter().flat_map(|limits| ["--limits", limits]));
@@ -206,6 +199,7 @@ fn command(bench: &Bench, cell: &Cell) -> Result<Command> {
         Switch::Off => "--checks=off",
     }));
     command.args(device.packed_f16.then_some("--packed-f16"));
+    command.args(bench.hold_f32.iter().flat_map(|held| ["--hold-f32", &held.text]));
     command.args(bench.strict.then_some("--strict"));
     if let Some(planter) = &bench.plant_fault {
         command.args(["--plant-fault", &planter.seed().to_string()]);

@@ -22,14 +22,14 @@ pub fn judge(
     session: &Session,
     inputs: &HashMap<ValueId, Tensor>,
     outputs: &[(String, Tensor)],
-    precision: Precision,
+    precision: &Precision,
 ) -> Result<Judgement> {
     let expected = bench::expected_on_cpu(session, inputs)?;
     let difference = bench::difference(outputs, &expected)?;
     let options = Options { reference: Reference::CpuF64, per_node: false, tolerance: None };
     let same = compare(session, inputs, &options)?.verdict == compare::Verdict::Same;
     // Of what is computed in float16 and still is as near as float32 gets, nothing needs explaining.
-    let near = precision == Precision::F32 || difference <= compare::SAFETY_FACTOR * UNIT_F32;
+    let near = *precision == Precision::F32 || difference <= compare::SAFETY_FACTOR * UNIT_F32;
     let verdict = match (same, near) {
         (false, _) => Verdict::Different,
         (true, true) => Verdict::Ok,

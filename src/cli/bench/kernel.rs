@@ -71,7 +71,7 @@ impl Laboratory<'_> {
         let (mut ready, mut not_served) = (vec![], vec![]);
         let mut wrong = 0;
         for subject in &subjects {
-            match prepare(&device, options.precision.into(), subject, which, self.seed) {
+            match prepare(&device, (&options.precision).into(), subject, which, self.seed) {
                 Ok(more) => ready.extend(more),
                 // The others of a list are measured all the same.
                 Err(error) if subjects.len() > 1 && error.kind() == ErrorKind::Unsupported => {
@@ -103,7 +103,7 @@ impl Laboratory<'_> {
             optimised: !cfg!(debug_assertions),
             cpu: Cpu::new(),
             device: DeviceFields::of(Some(&device)),
-            precision: options.precision,
+            precision: options.precision.clone(),
             peaks,
             kernels: &rows,
             not_served: &not_served,

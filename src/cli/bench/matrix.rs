@@ -59,11 +59,11 @@ impl Bench {
         let of_model = |model: &std::path::PathBuf| {
             let mut cells = vec![];
             for device in &devices {
-                for &precision in &self.precision {
+                for precision in &self.precision {
                     cells.extend(batches.iter().map(|&batch| Cell {
                         model: model.display().to_string(),
                         device: device.clone(),
-                        precision,
+                        precision: precision.clone(),
                         batch,
                     }));
                 }

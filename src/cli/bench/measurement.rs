@@ -1,6 +1,6 @@
 //! What is measured of a cell: a model on a device at a precision and a batch size. A row of the JSON.
 
-use crate::cli::options::{DeviceFields, Fallback, Precision};
+use crate::cli::options::{DeviceFields, Fallback};
 use sardonyx::bench::Statistics;
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,8 @@ pub struct Row {
     pub device: DeviceFields,
     /// What `--device` said of it.
     pub asked: String,
-    pub precision: Precision,
+    /// `f32`, `f16`, or `mixed`: f16 but for nodes that a file lists.
+    pub precision: String,
     pub batch: Option<usize>,
     pub error: Option<String>,
     #[serde(flatten)]

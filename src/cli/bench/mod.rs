@@ -16,7 +16,7 @@ mod worker;
 use super::Outcome;
 use super::emit::{JsonOption, SCHEMA, say};
 use super::inputs::InputOptions;
-use super::options::{DeviceOptions, Precision, RunOptions, TuneOption, planter, precision_name};
+use super::options::{DeviceOptions, Held, Precision, RunOptions, TuneOption, held, planter, precision};
 use super::report::{diff, read};
 use clap::Args;
 use context::Context;
@@ -26,7 +26,7 @@ use sardonyx::compare::Planter;
 use sardonyx::error::{Error, Result};
 use sardonyx::graph::Dim;
 use sardonyx::session::Session;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -69,9 +69,13 @@ pub struct Bench {
     /// Of --device, `all` means the CPU and every adapter, and several devices are separated by commas
     #[command(flatten)]
     device: DeviceOptions,
-    /// How float32 tensors are stored; sums are f32 either way. Several, separated by commas: a cell each
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "f32")]
+    /// How float32 tensors are stored; sums are f32 either way. FILE: f16 but for the nodes that it lists, as compare
+    /// --precision auto writes it. Several, separated by commas: a cell each
+    #[arg(long, value_delimiter = ',', default_value = "f32", value_name = "f32|f16|FILE", value_parser = precision)]
     precision: Vec<Precision>,
+    /// With f16: hold this node in f32 all the same; or those of a FILE.json; repeatable
+    #[arg(long, value_name = "NODE|FILE.json", value_parser = held)]
+    hold_f32: Vec<Held>,
     /// Sizes of the first input's first axis, where the model leaves it open; several, separated by commas: a
     /// cell each
     #[arg(long, value_name = "N", value_delimiter = ',', conflicts_with_all = ["input", "inputs"])]
@@ -136,7 +140,7 @@ pub struct Bench {
 }
 
 /// A model on a device at a precision and a batch size.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Cell {
     pub model: String,
     /// As `--device` has it.
@@ -147,7 +151,7 @@ pub struct Cell {
 
 impl std::fmt::Display for Cell {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} on {}, {}", self.model, self.device, precision_name(self.precision))?;
+        write!(f, "{} on {}, {}", self.model, self.device, self.precision.text())?;
         self.batch.map_or(Ok(()), |batch| write!(f, ", batch {batch}"))
     }
 }
@@ -172,7 +176,7 @@ impl Bench {
             let cell = Cell {
                 model: String::new(),
                 device: self.device.device.clone(),
-                precision: self.precision.first().copied().unwrap_or(Precision::F32),
+                precision: self.precision.first().cloned().unwrap_or(Precision::F32),
                 batch: None,
             };
             return Laboratory { kernel, shape, variant, markdown: self.markdown, seed: self.inputs.seed }
@@ -230,7 +234,8 @@ impl Bench {
     fn run_options(&self, cell: &Cell) -> RunOptions {
         RunOptions {
             device: DeviceOptions { device: cell.device.clone(), ..self.device.clone() },
-            precision: cell.precision,
+            precision: cell.precision.clone(),
+            hold_f32: self.hold_f32.clone(),
             strict: self.strict,
             plant_fault: self.plant_fault.clone(),
         }

@@ -1,7 +1,6 @@
 //! The measurements for a reader: in full of one cell, as a table of several.
 
 use super::measurement::{Measured, Row, Step};
-use crate::cli::options::precision_name;
 use comfy_table::{CellAlignment, Table, presets};
 use sardonyx::bench::Statistics;
 
@@ -94,10 +93,7 @@ pub fn one(row: &Row) -> String {
         let measured =
             accuracy.max_rel.map_or("not comparable".to_string(), |difference| format!("{difference:.2e}"));
         let verdict = result.verdict.map_or("", |verdict| verdict.word());
-        text += &format!(
-            "  accuracy     {verdict}: {measured} relative to the CPU ({})\n",
-            precision_name(row.precision)
-        );
+        text += &format!("  accuracy     {verdict}: {measured} relative to the CPU ({})\n", row.precision);
     }
     text
 }
@@ -153,7 +149,7 @@ pub fn table(rows: &[Row]) -> String {
     }
     let names = distinct(rows);
     for (row, name) in rows.iter().zip(names) {
-        let head = [name, device(row).to_string(), precision_name(row.precision).to_string()];
+        let head = [name, device(row).to_string(), row.precision.clone()];
         let batch = row.batch.map_or(String::new(), |batch| batch.to_string());
         let Some(result) = &row.measured else {
             table.add_row(head.into_iter().chain([batch, "–".into()]));
@@ -184,8 +180,7 @@ pub fn table(rows: &[Row]) -> String {
     let mut text = format!("{table}\n");
     for row in rows {
         if let Some(error) = &row.error {
-            text +=
-                &format!("{} on {} ({}): {error}\n", row.model, device(row), precision_name(row.precision));
+            text += &format!("{} on {} ({}): {error}\n", row.model, device(row), row.precision);
         }
     }
     let noisy = |row: &&Row| row.measured.as_ref().is_some_and(|one| one.latency_ms.cv > NOISY);

@@ -2,7 +2,6 @@
 //! ([the format](https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU)).
 
 use super::measurement::Row;
-use crate::cli::options::precision_name;
 use sardonyx::error::{Error, Result};
 use sardonyx::replace::write_whole;
 use serde_json::{Value, json};
@@ -21,7 +20,7 @@ fn events(rows: &[Row]) -> Vec<Value> {
     for (pid, row) in rows.iter().enumerate() {
         let Some(steps) = row.measured.as_ref().and_then(|result| result.steps.as_ref()) else { continue };
         let device = row.device.adapter.as_deref().unwrap_or("CPU");
-        let name = format!("{} on {device}, {}", row.model, precision_name(row.precision));
+        let name = format!("{} on {device}, {}", row.model, row.precision);
         events.push(json!({ "ph": "M", "name": "process_name", "pid": pid, "args": { "name": name } }));
         let mut steps: Vec<_> = steps.iter().collect();
         steps.sort_by_key(|step| step.index);

@@ -2,7 +2,6 @@
 //! a budget. Each check is a process of its own.
 
 use super::config::Class;
-use crate::cli::options::{Precision, precision_name};
 use crate::cli::process;
 use sardonyx::gpu::{self, DeviceType, Selection};
 use serde::{Deserialize, Serialize};
@@ -41,7 +40,8 @@ pub struct Job {
     pub name: String,
     pub file: PathBuf,
     pub device: String,
-    pub precision: Precision,
+    /// As `--precision` takes it.
+    pub precision: String,
     pub reference: Option<String>,
     pub per_node: bool,
     pub strict: bool,
@@ -57,7 +57,7 @@ pub struct Job {
 
 impl std::fmt::Display for Job {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} on {}, {}", self.name, self.device, precision_name(self.precision))
+        write!(f, "{} on {}, {}", self.name, self.device, &self.precision)
     }
 }
 
@@ -78,7 +78,7 @@ pub struct Check {
     /// As the file names it.
     pub device: String,
     pub adapter: Option<String>,
-    pub precision: Precision,
+    pub precision: String,
     pub sample: Option<String>,
     /// `compare` or `budget`.
     pub check: &'static str,
@@ -107,9 +107,7 @@ impl Job {
     /// What every verb is told.
     fn arguments(&self, verb: &str) -> Vec<OsString> {
         let mut list: Vec<OsString> = vec![verb.into(), (&self.file).into()];
-        list.extend(
-            ["--device", &self.device, "--precision", precision_name(self.precision)].map(Into::into),
-        );
+        list.extend(["--device", &self.device, "--precision", &self.precision].map(Into::into));
         list.extend(self.set.iter().flat_map(|set| ["--set".into(), set.into()]));
         list.extend(self.strict.then(|| "--strict".into()));
         list.extend(["--json", "-"].map(Into::into));
@@ -141,7 +139,7 @@ impl Job {
             model: self.name.clone(),
             device: self.device.clone(),
             adapter,
-            precision: self.precision,
+            precision: self.precision.clone(),
             sample: sample.map(str::to_string),
             check,
             status,

@@ -1,7 +1,6 @@
 //! `sardonyx.toml`.
 
 use super::check::{Budget, Job, Tolerance};
-use crate::cli::options::Precision;
 use sardonyx::error::{Error, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -13,7 +12,7 @@ use std::time::Duration;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     devices: Option<Vec<String>>,
-    precision: Option<Vec<Precision>>,
+    precision: Option<Vec<String>>,
     reference: Option<String>,
     per_node: Option<bool>,
     strict: Option<bool>,
@@ -34,7 +33,7 @@ struct Model {
     file: String,
     name: Option<String>,
     devices: Option<Vec<String>>,
-    precision: Option<Vec<Precision>>,
+    precision: Option<Vec<String>>,
     reference: Option<String>,
     per_node: Option<bool>,
     strict: Option<bool>,
@@ -112,7 +111,12 @@ impl Config {
             let mut tolerance = self.tolerance.clone();
             tolerance.extend(model.tolerance.clone());
             for device in chosen {
-                for &precision in precision.as_deref().unwrap_or(&[Precision::F32]) {
+                for precision in precision.clone().unwrap_or_else(|| vec!["f32".into()]) {
+                    // Else the file of a mix, which lies beside this one.
+                    let precision = match precision.as_str() {
+                        "f32" | "f16" => precision,
+                        file => folder.join(file).display().to_string(),
+                    };
                     jobs.push(Job {
                         name: name.clone(),
                         file: folder.join(&model.file),

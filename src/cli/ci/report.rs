@@ -2,7 +2,6 @@
 
 use super::Counts;
 use super::check::{Check, Status};
-use crate::cli::options::precision_name;
 use comfy_table::{Table, presets};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use sardonyx::error::{Error, Result};
@@ -27,13 +26,7 @@ impl Status {
 /// What a check is called.
 fn name(check: &Check) -> String {
     let sample = check.sample.as_ref().map_or(String::new(), |sample| format!(", {sample}"));
-    format!(
-        "{} {} on {}, {}{sample}",
-        check.check,
-        check.model,
-        check.device,
-        precision_name(check.precision)
-    )
+    format!("{} {} on {}, {}{sample}", check.check, check.model, check.device, check.precision)
 }
 
 /// A check in a line.
@@ -54,7 +47,7 @@ pub fn text(checks: &[Check], counts: Counts) -> String {
             check.status.word(),
             &check.model,
             check.adapter.as_deref().unwrap_or(&check.device),
-            precision_name(check.precision),
+            &check.precision,
             check.check,
             check.sample.as_deref().unwrap_or(""),
             &check.message,
@@ -82,7 +75,7 @@ pub fn markdown(checks: &[Check], counts: Counts) -> String {
             if check.status == Status::Passed { "✅" } else { "❌" },
             cell(&check.model),
             cell(check.adapter.as_deref().unwrap_or(&check.device)),
-            precision_name(check.precision),
+            check.precision,
             check.check,
             cell(check.sample.as_deref().unwrap_or("")),
             cell(&check.message),

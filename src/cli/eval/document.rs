@@ -114,7 +114,7 @@ impl Eval {
             folder: self.folder.display().to_string(),
             task: self.task,
             device: device.unwrap_or_else(|| DeviceFields::of(None)),
-            precision: self.options.precision,
+            precision: self.options.precision.clone(),
             batch: course.batch,
             evaluated: list.len() - course.skipped.len(),
             skipped: course.skipped,

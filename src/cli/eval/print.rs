@@ -25,7 +25,7 @@ pub fn facts(document: &Document) -> Vec<String> {
         "{} files on {}, {}, batch {}{}",
         document.evaluated,
         device(&document.device),
-        precision_name(document.precision),
+        precision_name(&document.precision),
         document.batch,
         rate.unwrap_or_default()
     )];

@@ -114,7 +114,7 @@ struct BetweenParts {
 
 impl Inspect {
     pub fn run(&self) -> Result<Outcome> {
-        let mut session = match self.options.builder(None).load(&self.model) {
+        let mut session = match self.options.builder(None)?.load(&self.model) {
             Ok(session) => session,
             Err(error) => return Err(missing::show(&self.model, error, &self.json)?),
         };

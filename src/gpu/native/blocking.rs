@@ -1,7 +1,7 @@
 //! The edge: calls that block until the device's work is done, each the twin of one that doesn't.
 
 use super::block_on;
-use crate::base::Precision;
+use crate::base::{BufferId, Precision};
 use crate::error::Result;
 use crate::gpu::adapter::{self, AdapterInfo, Found, Selection};
 use crate::gpu::bindings::{Bindings, Made};
@@ -98,6 +98,15 @@ impl Execution {
     /// [`Execution::run_step_async`], to its end.
     pub fn run_step(&mut self, step: usize, feed: &[PlaceBytes]) -> Result<Vec<PlaceBytes>> {
         block_on(self.run_step_async(step, feed))
+    }
+    /// [`Execution::run_window_async`], to its end.
+    pub fn run_window(
+        &mut self,
+        steps: std::ops::Range<usize>,
+        feed: &[PlaceBytes],
+        read: BufferId,
+    ) -> Result<Vec<u8>> {
+        block_on(self.run_window_async(steps, feed, read))
     }
     /// [`Execution::run_timed_async`], to its end.
     pub fn run_timed(&mut self, inputs: &Values, evaluate: &Evaluate) -> Result<(Values, Vec<(usize, u64)>)> {
