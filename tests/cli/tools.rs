@@ -132,6 +132,8 @@ fn a_compiled_model_is_taken_like_an_onnx_file() {
             && written["file_bytes"].as_u64().unwrap() > 0,
         "{written}"
     );
+    // Noise follows the file beside the model that says how pictures become inputs.
+    std::fs::copy("models/digits/digits.toml", folder.join("digits.toml")).unwrap();
     let outputs = |model: &str| json(&["run", model, "--device", device, "--json", "-"])["outputs"].clone();
     assert_eq!(outputs(file), outputs(DIGITS));
     assert_eq!(json(&["compare", file, "--device", device, "--per-node", "--json", "-"])["verdict"], "same");

@@ -116,6 +116,9 @@ pub struct Bench {
     /// something is slower, fails or is wrong now
     #[arg(long, value_name = "FILE", conflicts_with = "worker")]
     baseline: Option<PathBuf>,
+    /// Compare with the baseline although this differs
+    #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',', requires = "baseline")]
+    ignore: Vec<diff::Reason>,
     /// Write the last timed run's outputs to this folder
     #[arg(long, value_name = "DIR")]
     outputs: Option<PathBuf>,
@@ -212,8 +215,13 @@ impl Bench {
         if let (Some(before), Some(path)) = (&baseline, &self.baseline) {
             let names = [path.display().to_string(), "this measurement".to_string()];
             let after = read::parse(&json_of(&document)?)?;
-            document.baseline =
-                Some(diff::between([before, &after], names, diff::MIN_CHANGE, &[], self.inputs.seed)?);
+            document.baseline = Some(diff::between(
+                [before, &after],
+                names,
+                diff::MIN_CHANGE,
+                &self.ignore,
+                self.inputs.seed,
+            )?);
         }
         self.json.emit(&document, || {
             let measured = if let [only] = rows.as_slice() { text::one(only) } else { text::table(&rows) };

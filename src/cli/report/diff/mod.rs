@@ -11,7 +11,7 @@ use super::names::model_labels;
 use super::units::ms;
 use super::{one_stdout, put, read};
 use clap::Args;
-use comparable::Reason;
+pub use comparable::Reason;
 use judge::{Judgement, Row};
 use sardonyx::bench::{Difference, DifferenceOptions};
 use sardonyx::error::{Error, Result};
