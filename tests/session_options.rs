@@ -128,7 +128,7 @@ fn any_nodes_may_be_held() {
     for device in [device.clone(), device.with_packed_f16(), device.as_hardware()] {
         for model in MODELS {
             let all = nodes(model, &device);
-            let held: Vec<String> = all.into_iter().filter(|_| random.next() % 2 == 0).collect();
+            let held: Vec<String> = all.into_iter().filter(|_| random.next().is_multiple_of(2)).collect();
             let session = session(model, &device, Precision::F16, &held);
             let inputs = inputs(&session);
             let options = Options { per_node: true, ..Options::default() };

@@ -86,7 +86,7 @@ fn less(x: &Tensor, zero: f32) -> Result<Option<Floats>> {
 /// another type than those of 8 bits.
 pub fn multiply(x: &Tensor, x_zero: i64, matrix: &Matrix, zeros: &[i64]) -> Result<Option<Vec<i32>>> {
     let [k, n] = matrix.sizes();
-    let m = if k == 0 { 0 } else { x.len() / k };
+    let m = x.len().checked_div(k).unwrap_or(0);
     let mut sums: Vec<i32> = zeros_of(element_count(&[m, n])?)?;
     match (matrix, bytes::tiles().first()) {
         (Matrix::Bytes(panels), Some(&tile)) => {

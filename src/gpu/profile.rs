@@ -55,7 +55,7 @@ impl Profile {
             let names: Vec<&str> = Self::names().collect();
             Error::file(text, format!("cannot be read: {problem}"))
                 .remedy_by(
-                    &format!("give {{}} as one of {}, or as a JSON file", names.join(", ")),
+                    format!("give {{}} as one of {}, or as a JSON file", names.join(", ")),
                     &[Setting::Limits],
                 )
                 .caused_by(problem)

@@ -97,7 +97,7 @@ impl Operator for InstanceNormalization {
         // Elements of a run that share an entry of scale and bias, and entries that a run has.
         let (shared, own) = (length / (entries / groups).max(1), entries / groups);
         let entry = |part: usize| part / own % groups * own + part % own;
-        if x.dtype() == DType::F32 && shared > 0 && length % shared == 0 {
+        if x.dtype() == DType::F32 && shared > 0 && length.is_multiple_of(shared) {
             let mut ys = pool::unset(x.len())?;
             let how = self.how();
             rows::normalize_runs(
