@@ -173,11 +173,7 @@ impl<'a> Worst<'a> {
         let badness = |row: &OutputRow| {
             (!row.measure.same, row.measure.needed.unwrap_or(f64::INFINITY), row.measure.max_abs)
         };
-        let (one, row) = rows.reduce(|a, b| {
-            let (x, y) = (badness(a.1), badness(b.1));
-            let larger = y.0 > x.0 || y.0 == x.0 && (y.1 > x.1 || y.1 == x.1 && y.2 > x.2);
-            if larger { b } else { a }
-        })?;
+        let (one, row) = rows.reduce(|a, b| if badness(b.1) > badness(a.1) { b } else { a })?;
         let measure = &row.measure;
         Some(Self {
             output: &row.name,
