@@ -13,12 +13,14 @@ use sardonyx::bench::{
     time, time_split, time_steps,
 };
 use sardonyx::error::{Error, Result};
+use sardonyx::gpu::{self, Selection};
 use sardonyx::graph::ValueId;
 use sardonyx::plan::Plan;
 use sardonyx::session::{Prepared, Session};
 use sardonyx::{DType, Tensor, device};
 use std::collections::HashMap;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -185,10 +187,19 @@ impl Cell {
     /// A row without measurements, and why.
     pub fn row(&self, error: Option<&Error>) -> Row {
         let device = if self.device == "cpu" { "cpu" } else { "gpu" }.to_string();
+        // What is known of an adapter that wasn't opened.
+        let found = error.and_then(|_| gpu::select(&Selection::from_str(&self.device).ok()?).ok()?);
+        let info = found.map(|found| found.info);
         Row {
             model: self.model.clone(),
             model_sha256: None,
-            device: DeviceFields { device, adapter: None, backend: None, driver: None, checks: None },
+            device: DeviceFields {
+                device,
+                adapter: info.as_ref().map(|info| info.name.clone()),
+                backend: info.as_ref().map(|info| info.backend.clone()),
+                driver: info.map(|info| info.driver),
+                checks: None,
+            },
             asked: self.device.clone(),
             precision: precision_name(&self.precision).to_string(),
             batch: self.batch,

@@ -43,12 +43,17 @@ pub fn judge(
 
 /// Whether a tensor has rows of numbers among which one is the largest.
 fn is_score(tensor: &Tensor) -> bool {
-    tensor.dtype().is_float() && !tensor.is_empty() && tensor.shape().last().is_some_and(|&size| size > 1)
+    tensor.dtype().is_float() && !tensor.is_empty() && innermost(tensor).is_some()
 }
 
-/// The agreement along the last axis; `None` of tensors of different shapes.
+/// The size of the last axis that is longer than 1: scores are `[n, classes]`, or `[n, classes, 1, 1]`.
+fn innermost(tensor: &Tensor) -> Option<usize> {
+    tensor.shape().iter().rev().copied().find(|&size| size > 1)
+}
+
+/// The agreement along that axis; `None` of tensors of different shapes.
 fn agreement(found: &Tensor, expected: &Tensor) -> Result<Option<Agreement>> {
-    let Some(&length) = found.shape().last().filter(|_| found.shape() == expected.shape()) else {
+    let Some(length) = innermost(found).filter(|_| found.shape() == expected.shape()) else {
         return Ok(None);
     };
     let (found, expected) = (found.to_f64s()?, expected.to_f64s()?);
@@ -95,6 +100,8 @@ mod tests {
         assert_eq!(agreement(&a, &a).unwrap(), Some(Agreement { top1: 1.0, top5: Some(1.0) }));
         assert_eq!(agreement(&b, &a).unwrap(), Some(Agreement { top1: 0.5, top5: Some(0.9) }));
         assert_eq!(agreement(&a, &tensor(&[0.0; 14], [7, 2])).unwrap(), None);
+        let image = a.reshape([2, 7, 1, 1]).unwrap();
+        assert_eq!(agreement(&image, &image).unwrap(), Some(Agreement { top1: 1.0, top5: Some(1.0) }));
         assert_eq!(largest(&[f64::NAN, 1.0, 1.0]), [1, 2, 0]);
     }
 }

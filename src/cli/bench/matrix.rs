@@ -149,7 +149,9 @@ impl Bench {
         let finish = |(cell, state): (&Cell, std::result::Result<Child, Error>)| {
             bar.set_message(cell.to_string());
             let row = state.and_then(Child::finish).unwrap_or_else(|error| {
-                bar.suspend(|| say(format_args!("{cell}: {}", told(&error))));
+                bar.suspend(|| {
+                    say(format_args!("{}, {}: {}", cell.device, cell.precision.text(), told(&error)))
+                });
                 cell.row(Some(&error))
             });
             bar.inc(1);

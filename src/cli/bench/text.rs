@@ -180,7 +180,8 @@ pub fn table(rows: &[Row]) -> String {
     let mut text = format!("{table}\n");
     for row in rows {
         if let Some(error) = &row.error {
-            text += &format!("{} on {} ({}): {error}\n", row.model, device(row), row.precision);
+            // The error names the model's file.
+            text += &format!("{}, {}: {error}\n", device(row), row.precision);
         }
     }
     let noisy = |row: &&Row| row.measured.as_ref().is_some_and(|one| one.latency_ms.cv > NOISY);

@@ -1,7 +1,7 @@
 //! Normalisations of a sum: of a residual, of embeddings.
 
 use super::{Body, float, int};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// X over the root of the mean of its squares, times a scale.
 pub fn simplified(b: &mut Body<'_>) -> Result<()> {
@@ -66,12 +66,17 @@ pub fn embed(b: &mut Body<'_>) -> Result<()> {
     b.give(0, y);
     b.give(2, sum);
     if b.wants(1) {
-        if !b.has(7) {
-            return Err(Error::unsupported("a mask index without a mask"));
-        }
-        let ones = b.with("Cast", &[&b.input(7)], vec![int("to", 6)]);
-        let axis = b.list(&[1]);
-        let counts = b.with("ReduceSum", &[&ones, &axis], vec![int("keepdims", 0)]);
+        let counts = if b.has(7) {
+            let ones = b.with("Cast", &[&b.input(7)], vec![int("to", 6)]);
+            let axis = b.list(&[1]);
+            b.with("ReduceSum", &[&ones, &axis], vec![int("keepdims", 0)])
+        } else {
+            // onnxruntime gives zeros without a mask.
+            let batch = b.with("Shape", &[&ids], vec![int("start", 0), int("end", 1)]);
+            let zero = b.list(&[0]);
+            let zero = b.with("Cast", &[&zero], vec![int("to", 6)]);
+            b.op("Expand", &[&zero, &batch])
+        };
         b.give_of_rank(1, counts, 1);
     }
     Ok(())
