@@ -65,6 +65,30 @@ fn models_are_checked_as_the_file_says() {
 }
 
 #[test]
+fn speed_is_held_against_a_baseline() {
+    let config = project(
+        "ci-baseline",
+        "devices = [\"cpu\"]\n[[model]]\nfile = \"digits.onnx\"\nbaseline = \"old.json\"\nignore = [\"build\"]\n",
+    );
+    let model = config.with_file_name("digits.onnx");
+    let measured = |slowed: &str| {
+        let arguments =
+            ["bench", model.to_str().unwrap(), "--device", "cpu", "--no-accuracy", "--slowed", slowed];
+        let output = sardonyx(&[&arguments[..], &["--json", "-"]].concat());
+        std::fs::write(config.with_file_name("old.json"), output.stdout).unwrap();
+    };
+    let checked = |code| {
+        let document = checks(&["ci", config.to_str().unwrap(), "--json", "-"], code);
+        document["checks"][1]["message"].as_str().unwrap().to_string()
+    };
+    // So far apart that no noise of the machine decides.
+    measured("10000");
+    assert!(checked(0).starts_with("faster, 0.0"), "{}", checked(0));
+    measured("0.0001");
+    assert!(checked(1).starts_with("slower, "), "{}", checked(1));
+}
+
+#[test]
 fn what_cannot_run_is_told_apart_from_what_differs() {
     let config = project(
         "ci-errors",

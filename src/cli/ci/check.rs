@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -51,6 +51,9 @@ pub struct Job {
     /// Samples of noise, where there are no others.
     pub noise: u64,
     pub tolerance: BTreeMap<Class, Tolerance>,
+    /// A file of `bench --json`, and what `--ignore` passes over.
+    pub baseline: Option<PathBuf>,
+    pub ignore: Vec<String>,
     pub budget: Option<Budget>,
     pub limit: Duration,
 }
@@ -80,7 +83,7 @@ pub struct Check {
     pub adapter: Option<String>,
     pub precision: String,
     pub sample: Option<String>,
-    /// `compare` or `budget`.
+    /// `compare`, `budget` or `baseline`.
     pub check: &'static str,
     pub status: Status,
     pub message: String,
@@ -101,6 +104,7 @@ impl Job {
             checks.push(self.compare(&sample, &given, plant_fault));
         }
         checks.extend(self.budget.as_ref().map(|budget| self.hold(budget)));
+        checks.extend(self.baseline.as_ref().map(|file| self.against(file)));
         checks
     }
 
@@ -164,6 +168,25 @@ impl Job {
         }
         self.checked("compare", Some(sample), &arguments, |code, document| {
             if code == 0 { (Status::Passed, same(document)) } else { (Status::Failed, different(document)) }
+        })
+    }
+
+    /// Whether it is as fast as it was.
+    fn against(&self, baseline: &Path) -> Check {
+        let mut arguments = self.arguments("bench");
+        arguments.extend(["--no-accuracy".into(), "--baseline".into(), baseline.into()]);
+        arguments.extend(self.ignore.iter().flat_map(|what| ["--ignore".into(), what.into()]));
+        if let Some(folder) = self.samples.first() {
+            arguments.extend(["--inputs".into(), folder.into()]);
+        }
+        self.checked("baseline", None, &arguments, |code, document| {
+            let cell = |name: &str| document.pointer(&format!("/baseline/cells/0/{name}"));
+            let judgement = cell("judgement").and_then(Value::as_str).unwrap_or("not comparable");
+            let ratio = cell("ratio").and_then(Value::as_f64);
+            let ratio =
+                ratio.map_or(String::new(), |ratio| format!(", {ratio:.3} times the baseline's time"));
+            let status = if code == 0 { Status::Passed } else { Status::Failed };
+            (status, format!("{judgement}{ratio}"))
         })
     }
 

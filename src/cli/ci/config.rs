@@ -47,6 +47,10 @@ struct Model {
     samples: Vec<String>,
     #[serde(default)]
     tolerance: BTreeMap<Class, Tolerance>,
+    /// A file of `bench --json` that speeds are held against, by what differs all the same.
+    baseline: Option<String>,
+    #[serde(default)]
+    ignore: Vec<String>,
     /// By device, as `devices` has it.
     #[serde(default)]
     budget: BTreeMap<String, Budget>,
@@ -129,6 +133,8 @@ impl Config {
                         samples: model.samples.iter().map(|sample| folder.join(sample)).collect(),
                         noise: model.noise.or(self.noise).unwrap_or(1),
                         tolerance: tolerance.clone(),
+                        baseline: model.baseline.as_ref().map(|file| folder.join(file)),
+                        ignore: model.ignore.clone(),
                         budget: model.budget.get(device).cloned(),
                         limit,
                     });
