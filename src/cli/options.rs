@@ -112,6 +112,24 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
+    /// The same options as arguments, for a process that is to run so.
+    pub fn arguments(&self) -> Vec<String> {
+        let device = &self.device;
+        let mut list = vec!["--device".into(), device.device.clone()];
+        list.extend(["--precision".into(), self.precision.text().to_string()]);
+        list.extend(device.limits.iter().flat_map(|limits| ["--limits".into(), limits.clone()]));
+        list.extend((device.kernels == Kernels::Hardware).then(|| "--kernels=hardware".into()));
+        list.extend(device.checks.map(|checks| match checks {
+            Switch::On => "--checks=on".into(),
+            Switch::Off => "--checks=off".into(),
+        }));
+        list.extend(device.packed_f16.then(|| "--packed-f16".into()));
+        list.extend(self.hold_f32.iter().flat_map(|held| ["--hold-f32".into(), held.text.clone()]));
+        list.extend(self.strict.then(|| "--strict".into()));
+        let seed = self.plant_fault.as_ref().map(|planter| planter.seed().to_string());
+        list.extend(seed.into_iter().flat_map(|seed| ["--plant-fault".into(), seed]));
+        list
+    }
     /// What makes a session on this device.
     ///
     /// Errors: a precision that is to be found, which `compare` does.

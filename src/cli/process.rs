@@ -1,11 +1,101 @@
-//! This program as a process of its own, for what must not take its parent along.
+//! This program as a process of its own, for what must not take its parent along: run to its end, or spoken with
+//! line by line.
 
 use sardonyx::error::{Error, ErrorKind, Result};
+use serde::Serialize;
+use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::io::Read;
-use std::process::{Command, Stdio};
-use std::sync::mpsc::channel;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+/// Lines of a process's talk that are kept: the last ones say why it died.
+const KEPT_LINES: usize = 8;
+
+/// This program, to be started.
+pub fn command() -> Result<Command> {
+    let program = std::env::current_exe()
+        .map_err(|problem| Error::internal(format!("the program's own path is unknown: {problem}")))?;
+    Ok(Command::new(program))
+}
+
+fn not_started(problem: std::io::Error) -> Error {
+    Error::internal(format!("a process could not be started: {problem}"))
+}
+
+/// A running process that takes lines of JSON and answers each with a line.
+pub struct Conversation {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    talk: Arc<Mutex<VecDeque<String>>>,
+}
+
+impl Conversation {
+    /// Starts the process. Errors: the system doesn't.
+    pub fn start(mut command: Command) -> Result<Self> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(not_started)?;
+        let (send, lines) = channel();
+        if let Some(stdout) = child.stdout.take() {
+            std::thread::spawn(move || {
+                BufReader::new(stdout)
+                    .lines()
+                    .map_while(std::result::Result::ok)
+                    .try_for_each(|line| send.send(line))
+            });
+        }
+        let talk = Arc::new(Mutex::new(VecDeque::new()));
+        if let Some(stderr) = child.stderr.take() {
+            let talk = talk.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(stderr).lines().map_while(std::result::Result::ok) {
+                    let mut talk = talk.lock().unwrap_or_else(PoisonError::into_inner);
+                    talk.push_back(line);
+                    if talk.len() > KEPT_LINES {
+                        talk.pop_front();
+                    }
+                }
+            });
+        }
+        Ok(Self { stdin: child.stdin.take(), child, lines, talk })
+    }
+
+    /// Says a line; whether it was taken.
+    pub fn say(&mut self, message: &impl Serialize) -> bool {
+        let (Ok(json), Some(stdin)) = (serde_json::to_string(message), self.stdin.as_mut()) else {
+            return false;
+        };
+        writeln!(stdin, "{json}").and_then(|()| stdin.flush()).is_ok()
+    }
+
+    /// The next line. Errors: there is none for so long, or the process is gone.
+    pub fn hear(&self, patience: Duration) -> std::result::Result<String, RecvTimeoutError> {
+        self.lines.recv_timeout(patience)
+    }
+
+    /// How it ended, and the last lines of its talk.
+    pub fn ended(&mut self) -> (String, Vec<String>) {
+        self.stdin = None;
+        let status =
+            self.child.wait().map_or_else(|problem| problem.to_string(), |status| status.to_string());
+        // Its talk has been read when its thread has had a moment.
+        std::thread::sleep(Duration::from_millis(20));
+        let talk = self.talk.lock().unwrap_or_else(PoisonError::into_inner);
+        (status, talk.iter().filter(|line| !line.trim().is_empty()).cloned().collect())
+    }
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        self.stdin = None;
+        // A process that hangs doesn't end by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
 
 /// How a process ended, and what it wrote.
 pub struct Finished {
@@ -22,16 +112,14 @@ const LOOK: Duration = Duration::from_millis(10);
 ///
 /// Errors: it can't be started, or takes longer than `limit`; then it is ended.
 pub fn run(arguments: &[OsString], limit: Duration) -> Result<Finished> {
-    let program = std::env::current_exe()
-        .map_err(|problem| Error::internal(format!("the program's own path is unknown: {problem}")))?;
     let started = Instant::now();
-    let mut child = Command::new(program)
+    let mut child = command()?
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|problem| Error::internal(format!("a process could not be started: {problem}")))?;
+        .map_err(not_started)?;
     // Pipes are emptied while it runs: a full one would stop it.
     let stdout = child.stdout.take().map(collect);
     let stderr = child.stderr.take().map(collect);

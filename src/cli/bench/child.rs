@@ -8,22 +8,17 @@ use super::cell::Started;
 use super::measurement::Row;
 use super::{Bench, Cell};
 use crate::cli::emit::{stdout, told};
-use crate::cli::options::{Kernels, Switch};
+use crate::cli::process::{self, Conversation};
 use sardonyx::bench::Extent;
 use sardonyx::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child as Process, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::BufRead;
+use std::process::Command;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 /// How long a process may take for one answer, beyond what a round is to last.
 const PATIENCE: Duration = Duration::from_secs(900);
-
-/// Lines of a process's talk that are kept: the last ones say why it died.
-const KEPT_LINES: usize = 8;
 
 /// What the process is asked.
 #[derive(Serialize, Deserialize)]
@@ -82,42 +77,12 @@ fn say(answer: &Answer) -> Result<()> {
 }
 
 /// The side of whoever measures several: a running cell.
-pub struct Child {
-    process: Process,
-    stdin: Option<ChildStdin>,
-    lines: Receiver<String>,
-    talk: Arc<Mutex<VecDeque<String>>>,
-}
+pub struct Child(Conversation);
 
 impl Child {
     /// Starts the cell's process and waits for its first inference. Errors say why there is none.
     pub fn start(bench: &Bench, cell: &Cell) -> Result<Self> {
-        let mut process = command(bench, cell)?
-            .spawn()
-            .map_err(|problem| Error::internal(format!("a process could not be started: {problem}")))?;
-        let (send, lines) = channel();
-        if let Some(out) = process.stdout.take() {
-            std::thread::spawn(move || {
-                BufReader::new(out)
-                    .lines()
-                    .map_while(std::result::Result::ok)
-                    .try_for_each(|line| send.send(line))
-            });
-        }
-        let talk = Arc::new(Mutex::new(VecDeque::new()));
-        if let Some(err) = process.stderr.take() {
-            let talk = talk.clone();
-            std::thread::spawn(move || {
-                for line in BufReader::new(err).lines().map_while(std::result::Result::ok) {
-                    let mut talk = talk.lock().unwrap_or_else(PoisonError::into_inner);
-                    talk.push_back(line);
-                    if talk.len() > KEPT_LINES {
-                        talk.pop_front();
-                    }
-                }
-            });
-        }
-        let mut child = Self { stdin: process.stdin.take(), process, lines, talk };
+        let mut child = Self(Conversation::start(command(bench, cell)?)?);
         child.answer(PATIENCE)?;
         Ok(child)
     }
@@ -139,14 +104,11 @@ impl Child {
     }
 
     fn ask(&mut self, ask: &Ask) -> Result<()> {
-        let json = serde_json::to_string(ask)
-            .map_err(|problem| Error::internal(format!("JSON could not be made: {problem}")))?;
-        let written = self.stdin.as_mut().map(|stdin| writeln!(stdin, "{json}").and_then(|()| stdin.flush()));
-        if matches!(written, Some(Ok(()))) { Ok(()) } else { Err(self.ended()) }
+        if self.0.say(ask) { Ok(()) } else { Err(self.ended()) }
     }
 
     fn answer(&mut self, patience: Duration) -> Result<Option<Row>> {
-        match self.lines.recv_timeout(patience) {
+        match self.0.hear(patience) {
             Ok(line) => match serde_json::from_str(&line) {
                 Ok(Answer::Done) => Ok(None),
                 Ok(Answer::Row(row)) => Ok(Some(*row)),
@@ -154,7 +116,6 @@ impl Child {
                 Err(_) => Err(self.ended()),
             },
             Err(RecvTimeoutError::Timeout) => {
-                let _ = self.process.kill();
                 Err(Error::new(ErrorKind::Timeout, format!("no answer for {} s", patience.as_secs())))
             }
             Err(RecvTimeoutError::Disconnected) => Err(self.ended()),
@@ -163,47 +124,17 @@ impl Child {
 
     /// How the process ended, and its last words.
     fn ended(&mut self) -> Error {
-        self.stdin = None;
-        let status =
-            self.process.wait().map_or_else(|problem| problem.to_string(), |status| status.to_string());
-        // Its talk has been read when its thread has had a moment.
-        std::thread::sleep(Duration::from_millis(20));
-        let talk = self.talk.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = talk.iter().rev().find(|line| !line.trim().is_empty());
-        let words = last.map_or(String::new(), |line| format!(": {line}"));
+        let (status, talk) = self.0.ended();
+        let words = talk.last().map_or(String::new(), |line| format!(": {line}"));
         Error::new(ErrorKind::Internal, format!("the process ended ({status}){words}"))
-    }
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        self.stdin = None;
-        // A process that hangs doesn't end by itself.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
 /// The command line of a cell's process.
 fn command(bench: &Bench, cell: &Cell) -> Result<Command> {
-    let program = std::env::current_exe()
-        .map_err(|problem| Error::internal(format!("the program's own path is unknown: {problem}")))?;
-    let mut command = Command::new(program);
-    command.args(["bench", "--cell", "--device", &cell.device, "--precision", cell.precision.text()]);
+    let mut command = process::command()?;
+    command.args(["bench", "--cell"]).args(bench.run_options(cell).arguments());
     command.args(cell.batch.iter().flat_map(|batch| ["--batch".to_string(), batch.to_string()]));
-    let device = &bench.device;
-    command.args(device.limits.iter().flat_map(|limits| ["--limits", limits]));
-    command.args((device.kernels == Kernels::Hardware).then_some("--kernels=hardware"));
-    command.args(device.checks.map(|checks| match checks {
-        Switch::On => "--checks=on",
-        Switch::Off => "--checks=off",
-    }));
-    command.args(device.packed_f16.then_some("--packed-f16"));
-    command.args(bench.hold_f32.iter().flat_map(|held| ["--hold-f32", &held.text]));
-    command.args(bench.strict.then_some("--strict"));
-    if let Some(planter) = &bench.plant_fault {
-        command.args(["--plant-fault", &planter.seed().to_string()]);
-    }
     command.args(bench.tune.tune.then_some("--tune"));
     let inputs = &bench.inputs;
     command.args(inputs.input.iter().flat_map(|input| ["-i", input]));
@@ -223,7 +154,6 @@ fn command(bench: &Bench, cell: &Cell) -> Result<Command> {
     }
     // A name that looks like an option is one of a file all the same.
     command.arg("--").arg(&cell.model);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // An interruption of the measurement is the parent's to hear: it still wants the rows.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
