@@ -106,6 +106,7 @@ fn a_residual_block_is_convolutions_alone() {
         precision: Precision::F32,
         variant_policy: Default::default(),
         hold_f32: Default::default(),
+        states: vec![],
     })
     .unwrap();
     assert!(made.placements.iter().all(|placement| *placement == Placement::Gpu));

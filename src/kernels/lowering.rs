@@ -89,6 +89,9 @@ pub trait Lowering {
     fn begun(&self, index: usize) -> Option<View>;
     /// Whether a view is of a part that was made where the whole lies.
     fn lies_in(&self, part: &View, whole: BufferId) -> bool;
+    /// The buffer of an input that this node may write into, to make of it an output that is a view of it: that
+    /// of a state ([`crate::session::SessionBuilder::state`]) which nothing else reads.
+    fn in_place(&mut self, input: usize, output: usize) -> Option<View>;
     /// Makes an output a view of what is there already: no work.
     fn alias(&mut self, index: usize, view: View);
     /// A buffer for an intermediate result.

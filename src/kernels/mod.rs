@@ -55,6 +55,7 @@ pub mod winograd;
 
 mod shader;
 mod target;
+pub mod tensor_scatter;
 pub mod variants;
 mod weights;
 mod window;
@@ -149,6 +150,7 @@ pub static KERNELS: &[&Kernel] = &[
     &scatter::SCATTER,
     &softmax::SOFTMAX,
     &softmax::SOFTMAX_GROUP,
+    &tensor_scatter::TENSOR_SCATTER,
     &top_k::TOP_K,
     &trilu::TRILU,
     &winograd::WINOGRAD_INPUT,

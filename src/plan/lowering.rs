@@ -179,6 +179,11 @@ impl Lowering for NodeLowering<'_> {
     fn lies_in(&self, part: &View, whole: BufferId) -> bool {
         self.builder.parent_of(part.buffer) == whole
     }
+    fn in_place(&mut self, input: usize, output: usize) -> Option<View> {
+        let present = self.node.outputs.get(output).copied().flatten()?;
+        let &(past, _) = self.builder.states.iter().find(|state| state.1 == present)?;
+        self.builder.state_read_once(past, self.input_id(input)?)
+    }
     fn alias(&mut self, index: usize, view: View) {
         if let Some(made) = self.rounded.get_mut(&index) {
             *made = Some(view);

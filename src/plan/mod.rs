@@ -18,6 +18,7 @@ mod planner;
 mod print;
 mod relayout;
 mod report;
+mod state;
 mod sub_buffer;
 mod transaction;
 

@@ -26,6 +26,8 @@ pub struct PlanRequest<'a> {
     pub variant_policy: VariantPolicy,
     /// The nodes, by name, whose results are stored as float32 whatever the precision.
     pub hold_f32: BTreeSet<String>,
+    /// Inputs, each with the output that may be made where it lies.
+    pub states: Vec<(ValueId, ValueId)>,
 }
 
 /// Where a value is while a plan is made.
@@ -67,6 +69,7 @@ pub(crate) struct Builder {
     /// The nodes held in float32, and whether the current one is one of them.
     hold_f32: BTreeSet<String>,
     holds: bool,
+    pub(super) states: Vec<(ValueId, ValueId)>,
     pub(super) current: (Option<usize>, String, String),
 }
 
@@ -79,6 +82,7 @@ pub fn plan(request: PlanRequest<'_>) -> Result<Plan> {
         builder.located.insert(id, Located { host: true, view: None });
     }
     builder.hold_f32 = request.hold_f32;
+    builder.states = request.states;
     // A part lies in its whole as that is stored.
     if !builder.mixes() {
         builder.shares = shares(&builder.graph, &builder.facts);
@@ -130,6 +134,7 @@ impl Builder {
             variant_policy: VariantPolicy::Rule,
             hold_f32: BTreeSet::new(),
             holds: false,
+            states: vec![],
             current: (None, String::new(), String::new()),
         }
     }

@@ -35,6 +35,8 @@ pub struct SessionBuilder {
     pub(super) hold_f32: BTreeSet<String>,
     pub(super) transform: Option<Arc<Transform>>,
     pub(super) variant_policy: VariantPolicy,
+    /// An input each, and the output that it is in the next run.
+    pub(super) states: Vec<(String, String)>,
     /// By symbol.
     pub(super) capacities: BTreeMap<String, usize>,
 }
@@ -107,6 +109,17 @@ impl SessionBuilder {
     pub fn precision_of(self, file: &PrecisionFile) -> Self {
         self.precision(file.precision).hold_f32(file.hold_f32.iter().cloned())
     }
+    /// Says that output `present` is to be input `past` of the next run, as keys and values of a language model
+    /// are: where the model only adds to it (a TensorScatter, a GroupQueryAttention over a cache that has room),
+    /// a run on a GPU writes the new entries into the memory of `past` itself, and `present` *is* that memory.
+    /// Nothing is copied, and a [`DeviceTensor`](crate::device::DeviceTensor) that was given as `past` holds
+    /// what the run made of it. Where that can't be, and on the CPU, `present` is a tensor of its own.
+    ///
+    /// A name that the model doesn't have, or that is given twice, is an error when it is loaded.
+    pub fn state(mut self, past: impl Into<String>, present: impl Into<String>) -> Self {
+        self.states.push((past.into(), present.into()));
+        self
+    }
     /// Gives a symbolic size of the inputs a capacity: see [`Session::set_capacity`].
     pub fn capacity(mut self, symbol: impl Into<String>, most: usize) -> Self {
         self.capacities.insert(symbol.into(), most);
@@ -178,6 +191,7 @@ impl SessionBuilder {
         }
         let original = Arc::new(model.graph);
         self.check_held(&original)?;
+        self.check_states(&original)?;
         let mut graph = (*original).clone();
         if !self.plain {
             crate::passes::at_load(&mut graph)?;

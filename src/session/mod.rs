@@ -10,6 +10,7 @@ mod precision_file;
 mod runs;
 mod segments;
 mod slices;
+mod states;
 mod values;
 
 pub use crate::compiled::Written;

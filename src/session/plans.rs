@@ -293,6 +293,7 @@ impl Session {
         let by_value = graph.inputs.iter().copied().filter(|id| by_value.contains(id)).collect();
         let mut capabilities = planner.capabilities.clone();
         capabilities.winograd &= !self.options.no_winograd;
+        let states = self.states_of(&graph);
         let request = PlanRequest {
             graph,
             facts,
@@ -301,6 +302,7 @@ impl Session {
             precision: self.precision(),
             variant_policy: planner.policy.clone(),
             hold_f32: self.options.hold_f32.clone(),
+            states,
         };
         let made = plan::plan(request)?;
         if self.options.own_buffers { made.with_own_buffers(capabilities.memory_budget) } else { Ok(made) }

@@ -84,16 +84,20 @@ impl Tensor {
     ///
     /// Errors if a target lies outside, or there isn't an update for each.
     pub fn with_elements(&self, targets: &[usize], updates: &Tensor) -> Result<Self> {
-        fn set<T: Element>(all: &[u8], updates: &[u8], targets: &[usize]) -> Result<Vec<T>> {
-            let outside = || Error::internal("an element was set outside its tensor");
+        fn set<T: Element>(to: &mut [T], updates: &[T], targets: &[usize]) -> Result<()> {
+            for (&at, &update) in targets.iter().zip(updates) {
+                let to = to.get_mut(at);
+                *to.ok_or_else(|| Error::internal("an element was set outside its tensor"))? = update;
+            }
+            Ok(())
+        }
+        fn copied<T: Element>(all: &[u8], updates: &[u8], targets: &[usize]) -> Result<Vec<T>> {
             let unaligned = |_| Error::internal("elements are not aligned");
             let updates: &[T] = bytemuck::try_cast_slice(updates).map_err(unaligned)?;
             let from: &[T] = bytemuck::try_cast_slice(all).map_err(unaligned)?;
             let mut to: Vec<T> = allocate(from.len())?;
             to.extend_from_slice(from);
-            for (&at, &update) in targets.iter().zip(updates) {
-                *to.get_mut(at).ok_or_else(outside)? = update;
-            }
+            set(&mut to, updates, targets)?;
             Ok(to)
         }
         if self.dtype != updates.dtype || targets.len() != updates.len() {
@@ -110,10 +114,17 @@ impl Tensor {
                 }
                 return Self::strings(self.shape.clone(), list);
             }
-            8 => Arc::new(Owned(set::<u64>(all, new, targets)?)),
-            4 => Arc::new(Owned(set::<u32>(all, new, targets)?)),
-            2 => Arc::new(Owned(set::<u16>(all, new, targets)?)),
-            _ => Arc::new(Owned(set::<u8>(all, new, targets)?)),
+            // In memory that the last run has used, as a cache is written anew for each token.
+            _ if self.dtype == DType::F32 => {
+                let mut to = pool::unset(self.len())?;
+                to.copy_from_slice(self.as_slice()?);
+                set(&mut to, updates.as_slice()?, targets)?;
+                return Self::floats(self.shape.clone(), to);
+            }
+            8 => Arc::new(Owned(copied::<u64>(all, new, targets)?)),
+            4 => Arc::new(Owned(copied::<u32>(all, new, targets)?)),
+            2 => Arc::new(Owned(copied::<u16>(all, new, targets)?)),
+            _ => Arc::new(Owned(copied::<u8>(all, new, targets)?)),
         };
         Ok(Self { dtype: self.dtype, shape: self.shape.clone(), data: Data::Bytes(data) })
     }

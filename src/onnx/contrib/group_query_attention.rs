@@ -12,7 +12,7 @@ struct Decoder {
     new: String,
     /// The rows of the cache that comes out, `[1]`.
     rows: String,
-    /// How many tokens each sequence has in the cache already, `[batch, 1, 1, 1]`.
+    /// How many tokens each sequence has in the cache already, `[batch]`.
     past: String,
 }
 
@@ -39,7 +39,7 @@ pub fn attention(b: &mut Body<'_>) -> Result<()> {
     let parts = parts(b, [heads, shared])?;
     let new = b.with("Shape", &[&parts[0]], vec![int("start", 2), int("end", 3)]);
     let total = whole(b, 6, &[1])?;
-    let ends = whole(b, 5, &[-1, 1, 1, 1])?;
+    let ends = whole(b, 5, &[-1])?;
     let one = b.list(&[1]);
     let lengths = b.op("Add", &[&ends, &one]);
     let before = b.op("Sub", &[&lengths, &new]);
@@ -47,6 +47,7 @@ pub fn attention(b: &mut Body<'_>) -> Result<()> {
     let first = b.op("Equal", &[&new, &total]);
     let zero = b.list(&[0]);
     let past = b.op("Where", &[&first, &zero, &before]);
+    let seen = b.op("Add", &[&past, &new]);
     let rows = match b.has(3) {
         true => {
             let there = b.with("Shape", &[&b.input(3)], vec![int("start", 2), int("end", 3)]);
@@ -63,13 +64,18 @@ pub fn attention(b: &mut Body<'_>) -> Result<()> {
     }
     let keys = cached(b, &at, &k, 3);
     let values = cached(b, &at, &v, 4);
-    let mask = mask(b, &at);
-    let mut attributes = vec![float("softcap", b.float("softcap", 0.0))];
+    // Each new token sees its own row of the cache and those before it, as far as the window reaches.
+    let mut attributes = vec![int("is_causal", 1), float("softcap", b.float("softcap", 0.0))];
     let scale = b.float("scale", 0.0);
     if scale != 0.0 {
         attributes.push(float("scale", scale));
     }
-    let y = b.with("Attention", &[&q, &keys, &values, &mask], attributes);
+    let window = b.int("local_window_size", -1);
+    if window > 0 {
+        attributes.push(int("left_window_size", window - 1));
+    }
+    let bias = b.input(10);
+    let y = b.with("Attention", &[&q, &keys, &values, &bias, "", "", &seen], attributes);
     let y = b.with("Transpose", &[&y], vec![ints("perm", &[0, 2, 1, 3])]);
     let flat = b.list(&[0, 0, -1]);
     let y = b.op("Reshape", &[&y, &flat]);
@@ -141,54 +147,17 @@ fn rotated(b: &mut Body<'_>, value: &str, positions: &str) -> Result<String> {
     Ok(b.with("RotaryEmbedding", &[value, &cosines, &sines, positions], attributes))
 }
 
-/// The cache of input `index` with new rows: of each sequence behind those that are there, and nothing (zeros)
-/// behind these.
+/// The cache of input `index` with new rows: of each sequence behind those that are there. What lies behind
+/// these stays as it is, and nothing sees it.
 fn cached(b: &mut Body<'_>, at: &Decoder, new: &str, index: usize) -> String {
-    let row = count_to(b, &at.rows, &[1, 1, -1, 1]);
-    let row = b.op("Sub", &[&row, &at.past]);
-    let (zero, one) = (b.list(&[0]), b.list(&[1]));
-    let last = b.op("Sub", &[&at.new, &one]);
-    let within = b.op("Max", &[&row, &zero]);
-    let within = b.op("Min", &[&within, &last]);
-    let outer = b.with("Shape", &[new], vec![int("start", 0), int("end", 2)]);
-    let depth = b.with("Shape", &[new], vec![int("start", 3), int("end", 4)]);
-    let shape = b.with("Concat", &[&outer, &at.rows, &depth], vec![int("axis", 0)]);
-    let within = b.op("Expand", &[&within, &shape]);
-    let placed = b.with("GatherElements", &[new, &within], vec![int("axis", 2)]);
-    let nothing = b.number(0.0, &b.input(0));
-    let beyond = b.op("Greater", &[&row, &last]);
-    let placed = b.op("Where", &[&beyond, &nothing, &placed]);
-    if !b.has(index) {
-        return placed;
-    }
-    let cache = b.input(index);
-    let there = b.with("Shape", &[&cache], vec![int("start", 2), int("end", 3)]);
+    let (from, cache) = match b.has(index) {
+        true => (b.input(index), true),
+        false => (new.to_string(), false),
+    };
+    let there = b.with("Shape", &[&from], vec![int("start", 2), int("end", 3)]);
     let more = b.op("Sub", &[&at.rows, &there]);
     let (none, behind) = (b.list(&[0, 0, 0, 0, 0, 0]), b.list(&[0]));
     let pads = b.with("Concat", &[&none, &more, &behind], vec![int("axis", 0)]);
-    let long = b.op("Pad", &[&cache, &pads]);
-    let before = b.op("Less", &[&row, &zero]);
-    b.op("Where", &[&before, &long, &placed])
-}
-
-/// Which row of the cache each new token sees: its own and those before it, as far as the window reaches; or
-/// what is added to the scores, with −∞ elsewhere.
-fn mask(b: &mut Body<'_>, at: &Decoder) -> String {
-    let row = count_to(b, &at.rows, &[1, 1, 1, -1]);
-    let token = count_to(b, &at.new, &[1, 1, -1, 1]);
-    let place = b.op("Add", &[&at.past, &token]);
-    let mut seen = b.op("LessOrEqual", &[&row, &place]);
-    let window = b.int("local_window_size", -1);
-    if window > 0 {
-        let window = b.list(&[window]);
-        let behind = b.op("Sub", &[&place, &window]);
-        let near = b.op("Greater", &[&row, &behind]);
-        seen = b.op("And", &[&seen, &near]);
-    }
-    if !b.has(10) {
-        return seen;
-    }
-    let added = b.input(10);
-    let nothing = b.number(f32::NEG_INFINITY, &added);
-    b.op("Where", &[&seen, &added, &nothing])
+    let long = b.op("Pad", &[&from, &pads]);
+    if cache { b.with("TensorScatter", &[&long, new, &at.past], vec![]) } else { long }
 }

@@ -8,6 +8,7 @@ use crate::base::{Bound, EvalPrecision, Fact, Infer, Layout, Operands, Unsupport
 use crate::error::{Error, Result};
 use crate::expression::{Arg, Pointwise, table};
 use crate::kernels::gather::{Addressing, gathered};
+use crate::kernels::tensor_scatter::{self, Given};
 use crate::kernels::{Lowering, pointwise};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Lower, NodeView, OpDef, Operator};
@@ -112,8 +113,7 @@ impl Operator for TensorScatter {
         let at = self.check(cache.shape(), update.shape(), inputs.optional(2).map(Tensor::shape))?;
         let (entries, new) = (cache.shape()[at], update.shape()[at]);
         let indices = inputs.optional(2).map(Tensor::to_i64s).transpose()?;
-        let mut sources: Vec<usize> = allocate(cache.len())?;
-        sources.extend(0..cache.len());
+        let mut targets: Vec<usize> = allocate(update.len())?;
         if update.is_empty() {
             return Ok(vec![cache.clone()]);
         }
@@ -126,12 +126,10 @@ impl Operator for TensorScatter {
             let first = first.rem_euclid(entries as i64) as usize;
             for entry in 0..new {
                 let to = (row * entries + (first + entry) % entries) * inner;
-                let from = cache.len() + (row * new + entry) * inner;
-                (0..inner).for_each(|k| sources[to + k] = from + k);
+                targets.extend(to..to + inner);
             }
         }
-        let all = Tensor::chain(&[cache, update])?;
-        Ok(vec![all.pick(cache.shape(), |at| sources.get(at).copied())?])
+        Ok(vec![cache.with_elements(&targets, update)?])
     }
 
     fn gpu(&self) -> Option<&dyn Lower> {
@@ -144,6 +142,19 @@ impl Operator for TensorScatter {
 
     fn flops(&self, _inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
         0
+    }
+}
+
+impl TensorScatter {
+    /// A copy of the cache in the output, where the kernel writes into such a one.
+    fn copied(&self, at: &mut dyn Lowering, cache: &View, along: usize) -> Result<Option<View>, Unsupported> {
+        let whole = View::whole(cache.buffer, Layout::Dense, &cache.shape);
+        if !tensor_scatter::takes(&whole, along) {
+            return Ok(None);
+        }
+        let to = at.output(0, Layout::Dense)?;
+        at.copy(cache, &to)?;
+        Ok(Some(to))
     }
 }
 
@@ -168,6 +179,29 @@ impl Lower for TensorScatter {
         if let Some(indices) = at.constant(2) {
             indices.to_i64s()?.iter().try_for_each(|&first| self.reaches(first, new, entries))?;
         }
+        let told = at.has_input(2) && !self.circular;
+        // A cache that a run may write over, or a copy of it.
+        let place = match at.in_place(0, 0).filter(|view| tensor_scatter::takes(view, along)) {
+            Some(place) => Some(place),
+            None => self.copied(at, &cache, along)?,
+        };
+        if let Some(place) = place {
+            let report = if told { at.report(2, along, vec![entries], false) } else { None };
+            let circular = self.circular;
+            let given = Given {
+                cache: place.clone(),
+                update,
+                dtype,
+                first,
+                index_type,
+                axis: along,
+                circular,
+                report,
+            };
+            tensor_scatter::emit(at, given)?;
+            at.alias(0, place);
+            return Ok(());
+        }
         let list = Tensor::new([entries], (0..entries as i64).collect::<Vec<_>>())?;
         let list = at.table("entries", cast(&list, index_type, true)?)?;
         let rows = View { shape: vec![cache.shape[0], 1], strides: vec![first.strides[0], 0], ..first };
@@ -191,7 +225,6 @@ impl Lower for TensorScatter {
             axis: along,
             axes: vec![(new, update.strides[along])],
         };
-        let told = at.has_input(2) && !self.circular;
         let report = if told { at.report(2, along, vec![entries], false) } else { None };
         let moved = at.scratch(&Fact::new(dtype, &cache.shape[..]), Layout::Dense)?;
         let sources = [(&update, dtype), (&indices, index_type)];
@@ -204,6 +237,12 @@ impl Lower for TensorScatter {
 }
 
 const CASES: &[Case] = &[
+    case(&[], &[Floats(&[2, 2, 5, 8]), Floats(&[2, 2, 2, 8]), Indices(&[2], &[3, 0])]),
+    case(&[("axis", Int(1))], &[Floats(&[3, 6, 2, 2]), Floats(&[3, 1, 2, 2]), Indices(&[3], &[5, 0, 2])]),
+    case(
+        &[("mode", Text("circular")), ("axis", Int(-2))],
+        &[I64(&[2, 3, 4]), I64(&[2, 3, 4]), Indices(&[2], &[-1, 7])],
+    ),
     case(&[], &[Floats(&[2, 2, 5, 3]), Floats(&[2, 2, 2, 3]), Indices(&[2], &[3, 0])]),
     case(
         &[("mode", Text("circular")), ("axis", Int(1))],

@@ -1,7 +1,8 @@
 //! Attention of float32 as the CPU runs it: each head's two products over packed panels, heads in threads.
 
+use super::few::{self, Seen};
 use super::reference::Bias;
-use super::{Attention, AttentionSizes, LENGTHS, MASK, PAST};
+use super::{Attention, AttentionSizes, LENGTHS, MASK, PAST, Reach};
 use crate::base::Operands;
 use crate::cpu_kernels::panels::Panels;
 use crate::cpu_kernels::product::{Epilogue, Rows, product_on};
@@ -55,6 +56,10 @@ pub fn attention(op: &Attention, inputs: Operands<'_, Tensor>) -> Result<Option<
     if y.is_empty() || keys == 0 || depth == 0 {
         return Ok(None);
     }
+    if queries <= few::FEW && !op.transposed_keys {
+        few_queries(op, inputs, &sizes, [q, k, v], &mut y)?;
+        return if y.iter().any(|y| y.is_nan()) { Ok(None) } else { ordered(op, &sizes, y).map(Some) };
+    }
     let limited = op.causal
         || op.window != [None, None]
         || inputs.optional(MASK).is_some()
@@ -102,13 +107,69 @@ pub fn attention(op: &Attention, inputs: Operands<'_, Tensor>) -> Result<Option<
     if y.iter().any(|y| y.is_nan()) {
         return Ok(None);
     }
+    ordered(op, &sizes, y).map(Some)
+}
+
+/// Y as the node gives it, from `[batch, heads, queries, value_depth]`.
+fn ordered(op: &Attention, sizes: &AttentionSizes, y: Floats) -> Result<Tensor> {
+    let AttentionSizes { batch, heads, queries, value_depth, flat, .. } = *sizes;
+    let whole = [batch, heads, queries, value_depth];
     let y = Tensor::floats(whole, y)?;
     let order = if flat { [0, 2, 1, 3] } else { op.order };
     let own = crate::tensor::index::strides(&whole);
     let shape: Vec<usize> = order.iter().map(|&axis| whole[axis.min(3)]).collect();
     let steps: Vec<usize> = order.iter().map(|&axis| own[axis.min(3)]).collect();
     let ordered = if order == [0, 1, 2, 3] { y } else { y.strided(shape, &steps, 0)? };
-    ordered.reshape(sizes.result(op)).map(Some)
+    ordered.reshape(sizes.result(op))
+}
+
+/// Attention of few queries: each reads the keys that it sees where they lie.
+fn few_queries(
+    op: &Attention,
+    inputs: Operands<'_, Tensor>,
+    sizes: &AttentionSizes,
+    [q, k, v]: [&[f32]; 3],
+    y: &mut [f32],
+) -> Result<()> {
+    let AttentionSizes { heads, kv_heads, queries, keys, depth, value_depth, flat, .. } = *sizes;
+    let lengths = inputs.optional(LENGTHS).map(Tensor::to_i64s).transpose()?;
+    let masked = inputs.optional(MASK).is_some();
+    let bias = if masked { Some(Bias::read(op, inputs, *sizes)?) } else { None };
+    let factor = op.factor(depth) as f32;
+    try_chunks(y, queries * value_depth, |index, y| {
+        let (b, h) = (index / heads, index % heads);
+        let kv = h / (heads / kv_heads);
+        let reach = Reach::new(op, sizes, lengths.as_ref().and_then(|list| list.get(b).copied()));
+        let [from, of_keys, of_values] = [
+            place([heads, queries, depth], b, h, flat, false),
+            place([kv_heads, keys, depth], b, kv, flat, false),
+            place([kv_heads, keys, value_depth], b, kv, flat, false),
+        ];
+        let (mut scores, mut row, mut added) = (Floats::zeros(keys)?, vec![], vec![]);
+        for (query, y) in y.chunks_exact_mut(value_depth).enumerate() {
+            let (first, behind) = reach.of(query);
+            let count = behind.min(keys).saturating_sub(first);
+            if count == 0 {
+                y.fill(if op.zero_unseen { 0.0 } else { f32::NAN });
+                continue;
+            }
+            if let Some(bias) = &bias {
+                row.resize(keys, 0.0);
+                bias.row(b, h, query, &mut row);
+                added.clear();
+                added.extend(row.iter().skip(first).take(count).map(|&x| x as f32));
+            }
+            let seen = Seen {
+                keys: (&k[of_keys.start + first * of_keys.row..], of_keys.row),
+                values: (&v[of_values.start + first * of_values.row..], of_values.row),
+                added: masked.then_some(&added),
+                count,
+            };
+            let q = &q[from.start + query * from.row..][..depth];
+            few::attend(q, seen, factor, &mut scores, y);
+        }
+        Ok(())
+    })
 }
 
 /// What is added to all scores of a head.

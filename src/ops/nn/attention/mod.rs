@@ -11,6 +11,7 @@
 //! it alone.
 
 mod cases;
+mod few;
 mod float32;
 mod lower;
 pub(crate) mod reference;
