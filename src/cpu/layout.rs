@@ -11,6 +11,8 @@ use crate::base::{Bound, EvalPrecision, Fact, Infer, Operands};
 use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
+use crate::ops::quantized::dequantize_linear::DequantizeLinear;
+use crate::ops::quantized::quantize_linear::QuantizeLinear;
 use crate::ops::reduce::reduce::Reduce;
 use crate::ops::shape::{concat::Concat, transpose::Transpose};
 use crate::ops::{ChannelsLast as Served, Engine, Operator};
@@ -18,7 +20,7 @@ use crate::tensor::{DType, Tensor};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// An operator on images whose channels lie innermost: input 0, those from 3 on, and the results.
+/// An operator on images whose channels lie innermost: the inputs that its engine says, and the results.
 #[derive(Debug, Clone)]
 pub struct ChannelsLast {
     inner: Arc<dyn Operator>,
@@ -41,11 +43,11 @@ impl ChannelsLast {
     }
 
     /// Facts as the operator inside has them.
-    fn inside(inputs: Operands<'_, Fact>) -> Vec<Option<Fact>> {
+    fn inside(&self, inputs: Operands<'_, Fact>) -> Vec<Option<Fact>> {
+        let image = |index: usize| self.inner.engine().is_some_and(|engine| engine.takes_image(index));
         let fact = |index: usize| {
-            inputs
-                .optional(index)
-                .map(|fact| if index == 0 || index > 2 { reordered(fact, TO_FIRST) } else { fact.clone() })
+            let fact = inputs.optional(index)?;
+            Some(if image(index) { reordered(fact, TO_FIRST) } else { fact.clone() })
         };
         (0..inputs.len()).map(fact).collect()
     }
@@ -61,7 +63,7 @@ fn reordered(fact: &Fact, order: [usize; 4]) -> Fact {
 
 impl Operator for ChannelsLast {
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
-        let facts = Self::inside(inputs);
+        let facts = self.inside(inputs);
         let refs: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
         Ok(self.inner.infer(Operands::new(&refs))?.iter().map(|fact| reordered(fact, TO_LAST)).collect())
     }
@@ -72,11 +74,11 @@ impl Operator for ChannelsLast {
         Some(self)
     }
     fn error_bound(&self, inputs: Operands<'_, Fact>) -> Bound {
-        let facts = Self::inside(inputs);
+        let facts = self.inside(inputs);
         self.inner.error_bound(Operands::new(&facts.iter().map(Option::as_ref).collect::<Vec<_>>()))
     }
     fn flops(&self, inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
-        let facts = Self::inside(inputs);
+        let facts = self.inside(inputs);
         let outputs: Vec<Fact> = outputs.iter().map(|fact| reordered(fact, TO_FIRST)).collect();
         self.inner.flops(Operands::new(&facts.iter().map(Option::as_ref).collect::<Vec<_>>()), &outputs)
     }
@@ -99,12 +101,7 @@ impl Engine for ChannelsLast {
 
 /// Rewrites the graph. `facts` are those of its values.
 pub fn rewrite(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<()> {
-    let convolves = |node: &Node| {
-        let weights = node.inputs.get(1).copied().flatten().and_then(|id| graph.constant(id));
-        let engine = node.op.engine();
-        engine.is_some_and(|engine| engine.channels_last(weights.map(Tensor::shape)) == Served::Asked)
-    };
-    if !graph.nodes.iter().any(convolves) {
+    if !graph.nodes.iter().any(|node| served(graph, node) == Served::Asked) {
         return Ok(());
     }
     let nodes = std::mem::take(&mut graph.nodes);
@@ -124,6 +121,21 @@ pub fn rewrite(graph: &mut Graph, facts: &[Option<Fact>]) -> Result<()> {
     Ok(())
 }
 
+/// Whether a node scales elements to integers or from them, without blocks.
+fn scaled(node: &Node) -> bool {
+    // By type: these are the operators whose scales are inputs.
+    let to = node.op.downcast::<QuantizeLinear>().map(|op| op.granularity);
+    let from = node.op.downcast::<DequantizeLinear>().map(|op| op.granularity);
+    to.or(from).is_some_and(|granularity| granularity.block == 0)
+}
+
+/// How a node's engine takes images.
+fn served(graph: &Graph, node: &Node) -> Served {
+    let Some(engine) = node.op.engine() else { return Served::Never };
+    let weights = engine.weights().first().and_then(|&at| node.inputs.get(at).copied().flatten());
+    engine.channels_last(weights.and_then(|id| graph.constant(id)).map(Tensor::shape))
+}
+
 struct Rewrite<'a> {
     graph: &'a mut Graph,
     facts: &'a [Option<Fact>],
@@ -139,7 +151,8 @@ impl Rewrite<'_> {
         self.facts.get(id.0 as usize)?.as_ref()
     }
     fn is_image(&self, id: ValueId) -> bool {
-        self.fact(id).is_some_and(|fact| fact.dtype == DType::F32 && fact.rank() == 4)
+        let held = |dtype| matches!(dtype, DType::F32 | DType::U8 | DType::I8);
+        self.fact(id).is_some_and(|fact| held(fact.dtype) && fact.rank() == 4)
     }
 
     fn transpose(&mut self, from: ValueId, to: ValueId, order: [usize; 4]) {
@@ -206,12 +219,7 @@ impl Rewrite<'_> {
         if let Some(order) = node.op.permutes(4) {
             return Ok(self.transposed(&order, x, out));
         }
-        let weights = node.inputs.get(1).copied().flatten().and_then(|id| self.graph.constant(id));
-        match node
-            .op
-            .engine()
-            .map_or(Served::Never, |engine| engine.channels_last(weights.map(Tensor::shape)))
-        {
+        match served(self.graph, node) {
             Served::Asked => return self.asked(node, out),
             Served::Given => return self.given(node, x),
             Served::Never => {}
@@ -236,7 +244,22 @@ impl Rewrite<'_> {
         if node.op.expression().is_some() {
             return self.elementwise(node, out);
         }
+        if scaled(node) {
+            return self.scaled(node, x);
+        }
         Ok(false)
+    }
+
+    /// A scaling of all elements alike.
+    fn scaled(&mut self, node: &Node, x: ValueId) -> Result<bool> {
+        let alike = |id: &ValueId| self.fact(*id).is_some_and(|fact| fact.count() == 1);
+        if !self.last.contains_key(&x) || !node.inputs.iter().skip(1).flatten().all(alike) {
+            return Ok(false);
+        }
+        let mut inputs = node.inputs.clone();
+        inputs[0] = Some(self.in_last(x)?);
+        self.push(node, node.op.clone(), inputs);
+        Ok(true)
     }
 
     /// A Transpose between the orders is no work: its result is the same elements under another name.
@@ -280,8 +303,8 @@ impl Rewrite<'_> {
 
     /// A convolution: worth bringing its image into the new order, and its epilogue's operands.
     fn asked(&mut self, node: &Node, out: ValueId) -> Result<bool> {
-        let images =
-            node.inputs.iter().enumerate().filter(|(at, _)| *at == 0 || *at > 2).filter_map(|(_, id)| *id);
+        let image = |at: usize| node.op.engine().is_some_and(|engine| engine.takes_image(at));
+        let images = node.inputs.iter().enumerate().filter(|(at, _)| image(*at)).filter_map(|(_, id)| *id);
         let alike = images.clone().all(|id| self.is_image(id))
             && images
                 .clone()
@@ -292,7 +315,7 @@ impl Rewrite<'_> {
         }
         let mut inputs = node.inputs.clone();
         for (at, id) in node.inputs.iter().enumerate() {
-            if let Some(id) = id.filter(|_| at == 0 || at > 2) {
+            if let Some(id) = id.filter(|_| image(at)) {
                 inputs[at] = Some(self.in_last(id)?);
             }
         }

@@ -1,6 +1,8 @@
 //! The loops that the CPU's operators stand on: matrix products over packed panels, convolutions, pools and
 //! rows, on slices, knowing no operator and no graph.
 
+pub mod byte_conv;
+pub mod byte_pool;
 pub mod bytes;
 pub mod conv;
 pub mod depthwise;
@@ -14,6 +16,7 @@ pub mod plane;
 pub mod pool;
 pub mod product;
 pub mod quantize;
+pub mod requantize;
 pub mod resample;
 pub mod rows;
 pub mod tile;

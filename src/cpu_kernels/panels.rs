@@ -13,6 +13,8 @@ pub enum Packed {
     Panels(Vec<Panels>),
     /// The same of 8-bit integers.
     Integers(Vec<Matrix>),
+    /// Filters of 8-bit integers in the order of windows whose channels lie innermost, a matrix a group.
+    Windows(Vec<Matrix>),
     /// A depthwise filter `[taps, channels]`.
     Taps(Vec<f32>),
     /// Those of several operators that run as one.
@@ -24,13 +26,13 @@ impl Packed {
     pub fn matrix(&self) -> Option<&Panels> {
         match self {
             Packed::Panels(list) => list.first(),
-            Packed::Integers(_) | Packed::Taps(_) | Packed::ConvBlock(_) => None,
+            Packed::Integers(_) | Packed::Windows(_) | Packed::Taps(_) | Packed::ConvBlock(_) => None,
         }
     }
     pub fn bytes(&self) -> usize {
         match self {
             Packed::Panels(list) => list.iter().map(Panels::bytes).sum(),
-            Packed::Integers(list) => list.iter().map(Matrix::bytes).sum(),
+            Packed::Integers(list) | Packed::Windows(list) => list.iter().map(Matrix::bytes).sum(),
             Packed::Taps(list) => size_of_val(&list[..]),
             Packed::ConvBlock(list) => list.iter().map(|packed| packed.bytes()).sum(),
         }

@@ -45,8 +45,9 @@ macro_rules! quantized {
     ($($t:ty),*) => { $(impl Quantized for $t {
         const LOW: f32 = <$t>::MIN as f32;
         const HIGH: f32 = <$t>::MAX as f32;
+        // By int32, for which machines have vectors: what comes is whole and within the type's ends, or NaN.
         #[inline(always)]
-        fn of(x: f32) -> Self { x as $t }
+        fn of(x: f32) -> Self { x as i32 as $t }
         #[inline(always)]
         fn wide(self) -> f32 { self as f32 }
     })* };

@@ -13,8 +13,8 @@ use crate::plan::{self, PlannedBuffer, as_encoded, decode, element_format, encod
 use crate::tensor::{DType, Tensor};
 use std::sync::Arc;
 
-/// A tensor in a buffer of a device. Nothing writes to it as long as it lives, but a run to which it is given as
-/// a state ([`crate::session::SessionBuilder::state`]); cloning shares it.
+/// A tensor in a buffer of a device. Nothing writes to it as long as it lives, but a run to which it is given
+/// as a state ([`crate::session::SessionBuilder::state`]); cloning shares it.
 #[derive(Clone)]
 pub struct GpuTensor {
     pub(super) device: GpuDevice,

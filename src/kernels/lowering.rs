@@ -89,8 +89,8 @@ pub trait Lowering {
     fn begun(&self, index: usize) -> Option<View>;
     /// Whether a view is of a part that was made where the whole lies.
     fn lies_in(&self, part: &View, whole: BufferId) -> bool;
-    /// The buffer of an input that this node may write into, to make of it an output that is a view of it: that
-    /// of a state ([`crate::session::SessionBuilder::state`]) which nothing else reads.
+    /// The buffer of an input that this node may write into, to make of it an output that is a view of it:
+    /// that of a state ([`crate::session::SessionBuilder::state`]) which nothing else reads.
     fn in_place(&mut self, input: usize, output: usize) -> Option<View>;
     /// Makes an output a view of what is there already: no work.
     fn alias(&mut self, index: usize, view: View);
@@ -139,8 +139,8 @@ pub trait Lowering {
     fn is_narrowed(&self, dtype: DType) -> Result<bool, Unsupported> {
         Ok(dtype == DType::F32 && self.storage(dtype)? != ElementFormat::F32)
     }
-    /// Errors where an input of float32 is held as float16: sums that one kernel leaves to the next would be held
-    /// to its range, which the result says nothing of.
+    /// Errors where an input of float32 is held as float16: sums that one kernel leaves to the next would be
+    /// held to its range, which the result says nothing of.
     fn holds_sums(&self, index: usize) -> Result<(), Unsupported> {
         match self.is_narrowed(self.fact(index)?.dtype)? {
             true => {

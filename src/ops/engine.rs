@@ -34,8 +34,9 @@ pub trait Engine {
         Ok(None)
     }
 
-    /// The same of images whose channels lie innermost: input 0, those from 3 on, and the result, are
-    /// `[n, h, w, c]` where `eval` has `[n, c, h, w]`. `None`: there is no such form for these inputs.
+    /// The same of images whose channels lie innermost: the inputs that [`Engine::takes_image`], and the
+    /// result, are `[n, h, w, c]` where `eval` has `[n, c, h, w]`. `None`: there is no such form for these
+    /// inputs.
     fn run_channels_last(
         &self,
         _inputs: Operands<'_, Tensor>,
@@ -45,10 +46,15 @@ pub trait Engine {
         Ok(None)
     }
 
-    /// Which images the engine takes with their channels innermost. `weights`: the shape of input 1, where it
-    /// is constant.
+    /// Which images the engine takes with their channels innermost. `weights`: the shape of the first of its
+    /// [`Engine::weights`], where it is constant.
     fn channels_last(&self, _weights: Option<&[usize]>) -> ChannelsLast {
         ChannelsLast::Never
+    }
+
+    /// Whether an input is an image, whose channels lie innermost for [`Engine::run_channels_last`].
+    fn takes_image(&self, index: usize) -> bool {
+        index == 0 || index > 2
     }
 }
 

@@ -17,6 +17,7 @@ mod identity_elimination;
 mod if_inlining;
 mod merged_products;
 mod norm;
+mod quantized;
 mod reshape;
 mod residual;
 mod rotary;
@@ -45,6 +46,10 @@ pub const AT_LOAD: &[(&str, Rewrite)] = &[
     ("dead_code", dead_code::rewrite),
 ];
 
+/// The rewrites that run once, before those at load, for a session on the CPU or on a GPU.
+pub const FOR_THE_CPU: &[(&str, Rewrite)] = &[("quantized", quantized::rewrite)];
+pub const FOR_A_GPU: &[(&str, Rewrite)] = &[("quantized_pairs", quantized::pairs::rewrite)];
+
 /// The rewrites that run once, for plans alone: they make views of what the CPU would copy.
 pub const FOR_PLANS: &[(&str, Rewrite)] = &[("merged_products", merged_products::rewrite)];
 
@@ -66,6 +71,11 @@ pub const WITH_SHAPES: &[(&str, ShapedRewrite)] = &[
 /// Runs the load-time rewrites.
 pub fn at_load(graph: &mut Graph) -> Result<()> {
     run(graph, AT_LOAD)
+}
+
+/// Runs the rewrites that are for the CPU alone, or for a GPU alone, before those at load.
+pub fn for_device(graph: &mut Graph, gpu: bool) -> Result<()> {
+    run(graph, if gpu { FOR_A_GPU } else { FOR_THE_CPU })
 }
 
 /// Runs the rewrites that only plans are made of, after those at load.

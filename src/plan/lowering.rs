@@ -32,8 +32,8 @@ impl<'a> NodeLowering<'a> {
         Self { builder, node, inputs, outputs, rounded: BTreeMap::new() }
     }
 
-    /// The same of a node whose bfloat16 is computed in float32, which holds it, as the CPU does: operators and
-    /// kernels see float32, and [`Self::round`] rounds the results.
+    /// The same of a node whose bfloat16 is computed in float32, which holds it, as the CPU does: operators
+    /// and kernels see float32, and [`Self::round`] rounds the results.
     pub(super) fn widened(
         builder: &'a mut Builder,
         node: &'a Node,

@@ -85,8 +85,8 @@ impl PlannedBuffer {
     }
 }
 
-/// Bytes of a buffer that holds so many: a multiple of 32, a group of 4 int64, and one group at least. More than a
-/// machine could hold stays that.
+/// Bytes of a buffer that holds so many: a multiple of 32, a group of 4 int64, and one group at least. More
+/// than a machine could hold stays that.
 pub fn padded(bytes: usize) -> usize {
     bytes.checked_next_multiple_of(32).unwrap_or(usize::MAX).max(32)
 }

@@ -195,7 +195,8 @@ impl Builder {
         // Kernels would compute in what only holds them.
         let small = || inputs.iter().flatten().chain(&outputs).filter(|fact| fact.dtype.is_small_float());
         let computed = small().next().filter(|_| !moves(node.op.as_ref(), &inputs)).map(|fact| fact.dtype);
-        // The CPU computes bfloat16 in float32 for operators that say nothing else of it, and so does the GPU.
+        // The CPU computes bfloat16 in float32 for operators that say nothing else of it, and so does the
+        // GPU.
         let widened = computed.is_some()
             && !node.op.takes_any_type()
             && small().all(|fact| fact.dtype == DType::BF16)

@@ -1,13 +1,13 @@
-//! States: inputs that a run may write over, to make an output where the input lies. A cache of keys and values
-//! grows by a row a run, and nothing of it is copied.
+//! States: inputs that a run may write over, to make an output where the input lies. A cache of keys and
+//! values grows by a row a run, and nothing of it is copied.
 
 use super::planner::Builder;
 use crate::base::View;
 use crate::graph::ValueId;
 
 impl Builder {
-    /// The whole of a state's buffer, where `read` shows it and nothing but the one reader of `read` ever reads
-    /// it: what is written there is seen by nobody who wants what was.
+    /// The whole of a state's buffer, where `read` shows it and nothing but the one reader of `read` ever
+    /// reads it: what is written there is seen by nobody who wants what was.
     pub(super) fn state_read_once(&mut self, past: ValueId, read: ValueId) -> Option<View> {
         let uses = self.graph.uses();
         let once = |value: ValueId| uses.get(value.0 as usize) == Some(&1);

@@ -69,8 +69,8 @@ impl SessionBuilder {
         self.plain = true;
         self
     }
-    /// Takes every convolution as the sum that it is, and none by Winograd's method: to see what that makes of
-    /// a result.
+    /// Takes every convolution as the sum that it is, and none by Winograd's method: to see what that makes
+    /// of a result.
     pub fn without_winograd(mut self) -> Self {
         self.no_winograd = true;
         self
@@ -81,15 +81,15 @@ impl SessionBuilder {
         self.own_buffers = true;
         self
     }
-    /// Fills each buffer of intermediate results with NaN as soon as nothing is to read it any more, and all of
-    /// them before a run: a result that is still read there is seen. Runs step by step, and slowly.
+    /// Fills each buffer of intermediate results with NaN as soon as nothing is to read it any more, and all
+    /// of them before a run: a result that is still read there is seen. Runs step by step, and slowly.
     pub fn poison_freed_buffers(mut self) -> Self {
         self.poison = true;
         self
     }
-    /// With [`Precision::F16`]: the nodes, by name, whose results are stored as float32 all the same, and that
-    /// read float32. What other nodes make and read stays float16; between the two it is converted. For a GPU
-    /// alone. A name that no node has is an error when the model is loaded.
+    /// With [`Precision::F16`]: the nodes, by name, whose results are stored as float32 all the same, and
+    /// that read float32. What other nodes make and read stays float16; between the two it is converted. For
+    /// a GPU alone. A name that no node has is an error when the model is loaded.
     pub fn hold_f32(mut self, nodes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.hold_f32.extend(nodes.into_iter().map(Into::into));
         self
@@ -109,11 +109,12 @@ impl SessionBuilder {
     pub fn precision_of(self, file: &PrecisionFile) -> Self {
         self.precision(file.precision).hold_f32(file.hold_f32.iter().cloned())
     }
-    /// Says that output `present` is to be input `past` of the next run, as keys and values of a language model
-    /// are: where the model only adds to it (a TensorScatter, a GroupQueryAttention over a cache that has room),
-    /// a run on a GPU writes the new entries into the memory of `past` itself, and `present` *is* that memory.
-    /// Nothing is copied, and a [`DeviceTensor`](crate::device::DeviceTensor) that was given as `past` holds
-    /// what the run made of it. Where that can't be, and on the CPU, `present` is a tensor of its own.
+    /// Says that output `present` is to be input `past` of the next run, as keys and values of a language
+    /// model are: where the model only adds to it (a TensorScatter, a GroupQueryAttention over a cache that
+    /// has room), a run on a GPU writes the new entries into the memory of `past` itself, and `present` *is*
+    /// that memory. Nothing is copied, and a [`DeviceTensor`](crate::device::DeviceTensor) that was given as
+    /// `past` holds what the run made of it. Where that can't be, and on the CPU, `present` is a tensor of
+    /// its own.
     ///
     /// A name that the model doesn't have, or that is given twice, is an error when it is loaded.
     pub fn state(mut self, past: impl Into<String>, present: impl Into<String>) -> Self {
@@ -192,10 +193,11 @@ impl SessionBuilder {
         let original = Arc::new(model.graph);
         self.check_held(&original)?;
         self.check_states(&original)?;
-        let mut graph = (*original).clone();
-        if !self.plain {
-            crate::passes::at_load(&mut graph)?;
-        }
+        let gpu = self.device.as_gpu().is_some();
+        let graph = match self.plain {
+            true => (*original).clone(),
+            false => rewritten(&original, gpu, self.precision)?,
+        };
         let planned = OnceLock::new();
         if self.device.as_gpu().is_some() {
             planned.get_or_init(|| for_plans(&graph, self.plain));
@@ -229,6 +231,17 @@ pub struct Stages {
     pub parse: Duration,
     /// Rewriting the graph.
     pub optimise: Duration,
+}
+
+/// A graph with the rewrites that a session on the CPU or on a GPU begins with.
+pub(super) fn rewritten(graph: &Graph, gpu: bool, precision: Precision) -> Result<Graph> {
+    let mut graph = graph.clone();
+    // A float16 reference stores every value as the model has it.
+    if gpu || precision == Precision::F32 {
+        crate::passes::for_device(&mut graph, gpu)?;
+    }
+    crate::passes::at_load(&mut graph)?;
+    Ok(graph)
 }
 
 /// The graph for plans: as it is, where a rewrite of it has no memory.

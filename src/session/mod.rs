@@ -137,7 +137,14 @@ impl Session {
     /// The graph that plans are made of: with rewrites that the CPU has nothing of.
     #[doc(hidden)]
     pub fn planned(&self) -> &Graph {
-        self.planned.get_or_init(|| builder::for_plans(&self.graph, self.options.plain))
+        self.planned.get_or_init(|| {
+            // A session on the CPU has rewritten the graph for that.
+            let own = match self.gpu().is_some() || self.options.plain {
+                true => None,
+                false => builder::rewritten(&self.original, true, self.options.precision).ok(),
+            };
+            builder::for_plans(own.as_ref().unwrap_or(&self.graph), self.options.plain)
+        })
     }
     /// The inputs that a run takes, in the model's order.
     pub fn inputs(&self) -> Vec<InputOutputInfo> {

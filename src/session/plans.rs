@@ -339,8 +339,8 @@ fn given(inputs: &HashMap<ValueId, Tensor>) -> HashMap<ValueId, Fact> {
     inputs.iter().map(|(&id, tensor)| (id, Fact::of(tensor))).collect()
 }
 
-/// The inputs' facts: with their elements only where a shape depends on them. Those are as the mode holds them,
-/// but where a node takes them for what they say (scales, the ends of a range).
+/// The inputs' facts: with their elements only where a shape depends on them. Those are as the mode holds
+/// them, but where a node takes them for what they say (scales, the ends of a range).
 fn facts_of(
     graph: &Graph,
     inputs: &HashMap<ValueId, Fact>,

@@ -6,8 +6,8 @@ use crate::threads::chunks;
 use std::sync::Arc;
 
 impl Tensor {
-    /// The element at each coordinate is this tensor's at `sources[axis][coordinate]` along every axis, for any
-    /// type. `None` is not among them: each source is an element.
+    /// The element at each coordinate is this tensor's at `sources[axis][coordinate]` along every axis, for
+    /// any type. `None` is not among them: each source is an element.
     ///
     /// Errors if a source lies outside, or there isn't a list for each axis.
     pub fn gather_axes(&self, sources: &[Vec<usize>]) -> Result<Self> {

@@ -67,7 +67,8 @@ pub fn tiles() -> &'static [Tile] {
     })
 }
 
-/// The elements of a tensor of 8-bit integers, moved to unsigned ones, and by how much; `None` for other types.
+/// The elements of a tensor of 8-bit integers, moved to unsigned ones, and by how much; `None` for other
+/// types.
 fn unsigned(x: &Tensor) -> Option<(&[u8], u8, i32)> {
     match x.dtype() {
         DType::U8 => Some((x.bytes(), 0, 0)),
@@ -117,6 +118,16 @@ impl Rows {
             // SAFETY: there is a sum for each row, and each chunk is one row.
             unsafe { *sums.at(row) = to.iter().map(|&x| x as i32).sum() };
         });
+    }
+
+    /// The same on this thread.
+    pub fn fill_here(&mut self, count: usize, work: impl Fn(usize, &mut [u8])) {
+        let (k, stride) = (self.k, self.stride().max(1));
+        for ((row, to), sum) in self.data.chunks_exact_mut(stride).take(count).enumerate().zip(&mut self.sums)
+        {
+            work(row, &mut to[..k]);
+            *sum = to.iter().map(|&x| x as i32).sum();
+        }
     }
 
     fn stride(&self) -> usize {
@@ -176,8 +187,8 @@ impl BytePanels {
     }
 }
 
-/// `(rows − a_zero) · (panels − b_zeros)` of the first `m` rows, row-major, wrapping. `b_zeros`: none, one, or
-/// one a column.
+/// `(rows − a_zero) · (panels − b_zeros)` of the first `m` rows, row-major, wrapping. `b_zeros`: none, one,
+/// or one a column.
 ///
 /// Panics where there are fewer rows or sums than that, or k differs.
 pub fn product(
@@ -189,53 +200,103 @@ pub fn product(
     b_zeros: &[i64],
     out: &mut [i32],
 ) {
-    let (k, n, stride) = (panels.k, panels.n, rows.stride());
-    assert!(rows.k == k && m <= rows.sums.len() && out.len() >= m * n);
-    if m == 0 || n == 0 {
+    assert!(rows.k == panels.k && m <= rows.sums.len() && out.len() >= m * panels.n);
+    if m == 0 || panels.n == 0 {
         return;
     }
     // A few tiles of rows share a panel while it is in cache.
     let block = tile.rows * 4;
-    let (blocks, count) = (m.div_ceil(block), n.div_ceil(WIDTH));
+    let (blocks, count) = (m.div_ceil(block), panels.n.div_ceil(WIDTH));
     let all = Elements(out.as_mut_ptr());
-    let a_zero = a_zero.wrapping_add(rows.shift);
     parallel_for(blocks * count, |part| {
-        let (index, first) = (part % count, part / count * block);
-        let (panel, column) = (panels.panel(index), index * WIDTH);
-        let columns = WIDTH.min(n - column);
-        for row in (first..m.min(first + block)).step_by(tile.rows) {
-            let rows_here = tile.rows.min(m - row);
-            let call = Call {
-                steps: k.div_ceil(STEP),
-                a: rows.data[row * stride..].as_ptr(),
-                stride_a: stride,
-                b: panel.as_ptr(),
-                c: all.at(row * n + column),
-                stride_c: n,
-                rows: rows_here,
-                columns,
-            };
-            // SAFETY: the machine has what the form needs; `rows_here` rows from `row` on and `columns` from
-            // `column` on lie inside the result, and no other part writes them.
-            unsafe { (tile.run)(&call) };
-            for r in row..row + rows_here {
-                // SAFETY: as above.
-                let line = unsafe { std::slice::from_raw_parts_mut(all.at(r * n + column), columns) };
-                let sum = rows.sums[r];
-                for (c, to) in line.iter_mut().enumerate() {
-                    let b_zero = match b_zeros {
-                        [] => 0,
-                        [one] => *one as i32,
-                        all => all.get(column + c).copied().unwrap_or(0) as i32,
-                    };
-                    let b_zero = b_zero.wrapping_sub(panels.shift);
-                    let of_columns = a_zero.wrapping_mul(panels.sums[column + c]);
-                    let of_rows = b_zero.wrapping_mul(sum.wrapping_sub((k as i32).wrapping_mul(a_zero)));
-                    *to = to.wrapping_sub(of_columns).wrapping_sub(of_rows);
-                }
+        let first = part / count * block;
+        let lines = first..m.min(first + block);
+        // SAFETY: the lines are rows of the result, which has `m` of them; no other part writes this panel's
+        // columns of theirs.
+        unsafe { panel_product(tile, rows, lines, panels, part % count, (a_zero, b_zeros), &all) };
+    });
+}
+
+/// The same of the first rows, on this thread.
+///
+/// Panics as [`product`] does.
+pub fn product_here(
+    tile: Tile,
+    rows: &Rows,
+    m: usize,
+    panels: &BytePanels,
+    (a_zero, b_zeros): (i32, &[i64]),
+    out: &mut [i32],
+) {
+    assert!(rows.k == panels.k && m <= rows.sums.len() && out.len() >= m * panels.n);
+    let all = Elements(out.as_mut_ptr());
+    for panel in 0..panels.n.div_ceil(WIDTH) {
+        // SAFETY: the rows of the result, which has `m` of them.
+        unsafe { panel_product(tile, rows, 0..m, panels, panel, (a_zero, b_zeros), &all) };
+    }
+}
+
+/// The columns of one panel, of some rows.
+///
+/// # Safety
+/// `out` has a row of `panels.n` elements for each of the lines, and nobody else writes those of this panel.
+/// The machine has what the tile needs; the rows have the panels' k, and there are as many as the lines say.
+unsafe fn panel_product(
+    tile: Tile,
+    rows: &Rows,
+    lines: std::ops::Range<usize>,
+    panels: &BytePanels,
+    index: usize,
+    (a_zero, b_zeros): (i32, &[i64]),
+    out: &Elements<i32>,
+) {
+    let (k, n, stride) = (panels.k, panels.n, rows.stride());
+    let a_zero = a_zero.wrapping_add(rows.shift);
+    let (panel, column) = (panels.panel(index), index * WIDTH);
+    let columns = WIDTH.min(n - column);
+    // What is taken off every sum of a column, and what a row's sum is taken off with.
+    let (mut off, mut by_row) = ([0i32; WIDTH], [0i32; WIDTH]);
+    for (c, (off, by_row)) in off.iter_mut().zip(&mut by_row).take(columns).enumerate() {
+        let b_zero = match b_zeros {
+            [] => 0,
+            [one] => *one as i32,
+            all => all.get(column + c).copied().unwrap_or(0) as i32,
+        };
+        let b_zero = b_zero.wrapping_sub(panels.shift);
+        let of_k = b_zero.wrapping_mul((k as i32).wrapping_mul(a_zero));
+        *off = a_zero.wrapping_mul(panels.sums[column + c]).wrapping_sub(of_k);
+        *by_row = b_zero;
+    }
+    let centred = by_row.iter().all(|&zero| zero == 0);
+    let end = lines.end;
+    for row in lines.step_by(tile.rows) {
+        let rows_here = tile.rows.min(end - row);
+        let call = Call {
+            steps: k.div_ceil(STEP),
+            a: rows.data[row * stride..].as_ptr(),
+            stride_a: stride,
+            b: panel.as_ptr(),
+            c: out.at(row * n + column),
+            stride_c: n,
+            rows: rows_here,
+            columns,
+        };
+        // SAFETY: the caller's promise: `rows_here` rows from `row` on and `columns` from `column` on lie
+        // inside the result.
+        unsafe { (tile.run)(&call) };
+        for r in row..row + rows_here {
+            // SAFETY: as above.
+            let line = unsafe { std::slice::from_raw_parts_mut(out.at(r * n + column), columns) };
+            if centred {
+                line.iter_mut().zip(&off).for_each(|(to, &off)| *to = to.wrapping_sub(off));
+                continue;
+            }
+            let sum = rows.sums[r];
+            for (to, (&off, &by_row)) in line.iter_mut().zip(off.iter().zip(&by_row)) {
+                *to = to.wrapping_sub(off).wrapping_sub(by_row.wrapping_mul(sum));
             }
         }
-    });
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! GroupQueryAttention: what decoders that onnxruntime's tools exported have for attention over a cache. New
-//! keys and values go into the cache behind those that are there, for each sequence at its own place, since the
-//! cache may be longer than what it holds.
+//! keys and values go into the cache behind those that are there, for each sequence at its own place, since
+//! the cache may be longer than what it holds.
 
 use super::{Body, UNOPTIMISED, float, int, ints};
 use crate::error::{Error, Result};

@@ -244,7 +244,7 @@ impl Engine for Conv {
             Some(Packed::Taps(taps)) => {
                 depthwise_last::depthwise(x.as_slice()?, &sizes, taps, bias, &ready, &mut result)
             }
-            Some(Packed::ConvBlock(_) | Packed::Integers(_)) | None => return Ok(None),
+            Some(Packed::ConvBlock(_) | Packed::Integers(_) | Packed::Windows(_)) | None => return Ok(None),
         }
         Ok(Some(vec![Tensor::floats(shape, result)?]))
     }

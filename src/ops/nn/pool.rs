@@ -6,6 +6,7 @@ use super::window;
 use crate::base::{
     Bound, EvalPrecision, Fact, Geometry, Infer, Operands, Pooling, Terms, Unsupported, Window,
 };
+use crate::cpu_kernels::byte_pool::maxima;
 use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
@@ -13,7 +14,7 @@ use crate::kernels::pool::emit;
 use crate::kernels::pool_nd;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{ChannelsLast, Engine, Lower, NodeView, OpDef, Operator};
-use crate::tensor::{DType, Tensor, cast, element_count, pool, zeros};
+use crate::tensor::{DType, Element, Tensor, cast, element_count, pool, zeros};
 use std::sync::Arc;
 
 pub const MAX: OpDef = OpDef { domain: "", name: "MaxPool", since: 1, parse: parse_max, cases: MAX_CASES };
@@ -95,7 +96,8 @@ impl Operator for Pool {
 
     fn eval(&self, inputs: Operands<'_, Tensor>, mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
-        if x.dtype() == DType::F32
+        let bytes = matches!(x.dtype(), DType::U8 | DType::I8) && self.kind == Pooling::Maximum;
+        if (x.dtype() == DType::F32 || bytes)
             && x.rank() == 4
             && let Some(result) = super::through_channels_last(self, inputs, mode)?
         {
@@ -168,13 +170,18 @@ impl Engine for Pool {
         _mode: EvalPrecision,
     ) -> Result<Option<Vec<Tensor>>> {
         let x = inputs.required(0)?;
-        let (&[n, h, w, c], false, DType::F32) =
-            (x.shape(), self.indices || matches!(self.kind, Pooling::Norm { .. }), x.dtype())
+        let (&[n, h, w, c], false) = (x.shape(), self.indices || matches!(self.kind, Pooling::Norm { .. }))
         else {
             return Ok(None);
         };
         let geometry = self.geometry(&[n, c, h, w])?;
         let shape = [n, geometry.output[0], geometry.output[1], c];
+        match (x.dtype(), self.kind) {
+            (DType::F32, _) => {}
+            (DType::U8, Pooling::Maximum) => return bytes(x.as_slice()?, c, &geometry, u8::MIN, shape),
+            (DType::I8, Pooling::Maximum) => return bytes(x.as_slice()?, c, &geometry, i8::MIN, shape),
+            _ => return Ok(None),
+        }
         let mut result = pool::unset(element_count(&shape)?)?;
         crate::cpu_kernels::pool::pool(x.as_slice()?, c, &geometry, self.kind, &mut result);
         Ok(Some(vec![Tensor::floats(shape, result)?]))
@@ -186,6 +193,19 @@ impl Engine for Pool {
         }
         ChannelsLast::Given
     }
+}
+
+/// The largest bytes of windows.
+fn bytes<T: Element + Ord>(
+    x: &[T],
+    channels: usize,
+    geometry: &Geometry,
+    least: T,
+    shape: [usize; 4],
+) -> Result<Option<Vec<Tensor>>> {
+    let mut y = zeros(element_count(&shape)?)?;
+    maxima(x, channels, geometry, least, &mut y);
+    Ok(Some(vec![Tensor::new(shape, y)?]))
 }
 
 impl Pool {

@@ -2,6 +2,7 @@
 //! of integer products and convolutions, and their way back to quantised numbers.
 
 use super::accumulate::{Along, aligned};
+use super::by_floats;
 use super::granularity::{Form, Granularity};
 use super::requantize;
 use crate::base::{BufferId, ElementFormat, EvalPrecision, Fact, Layout, Unsupported, View};
@@ -93,6 +94,9 @@ fn whole(at: &dyn Lowering, index: usize) -> Result<(), Unsupported> {
 pub fn product(at: &mut dyn Lowering, a: [usize; 2], b: [usize; 2]) -> Result<View, Unsupported> {
     whole(at, a[0])?;
     whole(at, b[0])?;
+    if let Some(made) = by_floats::product(at, a, b)? {
+        return Ok(made);
+    }
     let (a_rank, b_rank) = (at.fact(a[0])?.rank(), at.fact(b[0])?.rank());
     let s = shapes(&at.fact(a[0])?.shape, &at.fact(b[0])?.shape)?;
     let ones = |shape: &[usize]| shape[..shape.len() - 2].iter().all(|&size| size == 1);
@@ -221,7 +225,7 @@ pub fn requantized(
                 let view = at.view(index)?;
                 operands.push((at.reshaped(view, shape, "scales that lie apart")?, dtype));
             }
-            requantize::formula(dtype, made)
+            requantize::formula(dtype, made, requantize::Beyond::default())
         }
     };
     let view = at.view(zero)?;

@@ -1,6 +1,7 @@
 //! Quantised numbers: between floats and integers, and products and convolutions of integers.
 
 pub mod accumulate;
+mod by_floats;
 pub mod conv_integer;
 pub mod dequantize_linear;
 pub mod dynamic_quantize_linear;

@@ -8,7 +8,7 @@ use super::accumulate::{self, Along, aligned, check, fits, integer_product, prod
 use super::conv_integer::single;
 use super::lower;
 use super::matmul_integer::{by_panels, packed};
-use super::requantize;
+use super::requantize::{self, Beyond};
 use crate::base::{EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
@@ -21,11 +21,13 @@ use std::sync::Arc;
 pub const DEF: OpDef = OpDef { domain: "", name: "QLinearMatMul", since: 10, parse, cases: CASES };
 
 #[derive(Debug, Clone, PartialEq)]
-pub struct QLinearMatMul;
+pub struct QLinearMatMul {
+    pub beyond: Beyond,
+}
 
 fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
     node.expect_inputs(8..=8)?;
-    Ok(Arc::new(QLinearMatMul))
+    Ok(Arc::new(QLinearMatMul { beyond: Beyond::default() }))
 }
 
 /// Whether numbers of this type are multiplied.
@@ -62,7 +64,7 @@ impl QLinearMatMul {
             (y.reshape(vec![])?, 6),
             (zero.reshape(vec![])?, 7),
         ];
-        Ok(Spread { expression: requantize::formula(a.dtype(), zero.dtype()), operands })
+        Ok(Spread { expression: requantize::formula(a.dtype(), zero.dtype(), self.beyond), operands })
     }
 
     fn requantized(&self, inputs: Operands<'_, Tensor>, sums: Tensor, mode: EvalPrecision) -> Result<Tensor> {
@@ -164,7 +166,22 @@ impl Engine for QLinearMatMul {
         _wanted: usize,
         mode: EvalPrecision,
     ) -> Result<Option<Vec<Tensor>>> {
-        Ok(Some(vec![self.requantized(inputs, Self::sums(inputs, panels)?, mode)?]))
+        let sums = Self::sums(inputs, panels)?;
+        let columns = sums.shape().last().copied().unwrap_or(0);
+        let looped = match sums.dtype() {
+            DType::I32 if sums.rank() > 1 && columns > 0 => {
+                requantize::in_a_loop(inputs, columns, self.beyond)?
+            }
+            _ => None,
+        };
+        let y = match looped {
+            Some(requantize) => {
+                let bytes = requantize.rows(sums.as_slice()?)?;
+                Tensor::from_byte_vector(inputs.required(7)?.dtype(), sums.shape(), bytes)?
+            }
+            None => self.requantized(inputs, sums, mode)?,
+        };
+        Ok(Some(vec![y]))
     }
 }
 

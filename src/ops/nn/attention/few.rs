@@ -1,6 +1,6 @@
-//! Attention of few queries on the CPU, as a language model has when it makes one token after another: keys and
-//! values are read once, where they lie, and no further than a query sees. Packing them, as for products of
-//! many rows, would take longer than the sums.
+//! Attention of few queries on the CPU, as a language model has when it makes one token after another: keys
+//! and values are read once, where they lie, and no further than a query sees. Packing them, as for products
+//! of many rows, would take longer than the sums.
 
 use crate::simd::{Loop, vectorised};
 
@@ -21,8 +21,8 @@ pub(super) struct Seen<'a> {
     pub count: usize,
 }
 
-/// softmax(factor · q·Kᵀ + added) · V, where any key is seen. `scores` is scratch, of as many elements as keys are
-/// seen.
+/// softmax(factor · q·Kᵀ + added) · V, where any key is seen. `scores` is scratch, of as many elements as
+/// keys are seen.
 pub(super) fn attend(q: &[f32], seen: Seen<'_>, factor: f32, scores: &mut [f32], y: &mut [f32]) {
     vectorised(Query { q, seen, factor, scores, y });
 }
