@@ -4,6 +4,7 @@ pub mod accumulate;
 pub mod conv_integer;
 pub mod dequantize_linear;
 pub mod dynamic_quantize_linear;
+pub mod gather_block_quantized;
 pub mod granularity;
 mod lower;
 pub mod matmul_integer;
