@@ -4,9 +4,10 @@
 // Grid: a workgroup makes ROWS rows of COLUMNS groups of 4 columns; SLICES invocations share k for each
 // group, and their sums are added in workgroup memory. x runs over columns, y over rows, z over batches.
 // ROWS is at most SLICES.
-// Bindings and parameters: lib/product.wgsl. The loads of B: lib/b_rows.wgsl. The epilogue: lib/finish.wgsl.
+// Bindings and parameters: lib/product.wgsl. The loads of B: lib/b_rows.wgsl or lib/b_nbits.wgsl. The
+// epilogue: lib/finish.wgsl.
 // Prelude (docs/shaders.md): Stored4, load4, store4; ROWS, COLUMNS, SLICES; TAIL, k % 4 ≠ 0; GENERATED,
-// generated4; StoredB, b_group, b_rows, b_row.
+// generated4; StoredB, b_column, b_group, b_rows, b_row.
 
 const THREADS: u32 = COLUMNS * SLICES;
 
@@ -19,7 +20,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let outer = group.z / p.inner;
     let inner = group.z % p.inner;
     // A column beyond the last repeats it and isn't stored: everyone has to reach the barrier.
-    let b_start = p.b_offset + outer * p.b_outer + inner * p.b_inner + min(column, p.n4 - 1u);
+    let b_start = p.b_offset + outer * p.b_outer + inner * p.b_inner 
+        + b_column(min(column, p.n4 - 1u), p.b_row);
     let first = group.y * ROWS;
 
     var sum: array<vec4<f32>, ROWS>;

@@ -7,11 +7,11 @@
 // Rows come from workgroup_id alone, so that A's loads are uniform: one transaction on a graphics card; one
 // scalar load and a broadcast on a software adapter, which has to be told so: see uniform_index. B's groups
 // of 4 columns lie side by side across the workgroup.
-// Bindings and parameters: lib/product.wgsl. The loads of B: lib/b_rows.wgsl or lib/b_panels.wgsl. The loads
-// of A: lib/shared_*.wgsl. The epilogue: lib/finish.wgsl.
+// Bindings and parameters: lib/product.wgsl. The loads of B: lib/b_rows.wgsl, lib/b_panels.wgsl or
+// lib/b_nbits.wgsl. The loads of A: lib/shared_*.wgsl. The epilogue: lib/finish.wgsl.
 // Prelude (docs/shaders.md): Stored4, load4, store4; uniform_index, uniform_small; order4, ordered4,
 // uniform4, QUADS; UNROLLED, opaque_index; ROWS, WIDTH; TAIL, k % 4 ≠ 0; GENERATED, generated4;
-// StoredB, b_column, b_group, b_ordered, b_row.
+// StoredB, b_column, b_group, b_steps, b_ordered, b_row.
 
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -36,7 +36,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         // A row beyond the last repeats it and isn't stored.
         a_at[r] = a_base + min(first + r, last) * a_row;
     }
-    let steps = order4(local) * p.b_row;
+    let steps = b_steps(order4(local), p.b_row);
     let whole = p.k >> 2u;
     // uniform_small takes numbers below 64.
     for (var block = 0u; block < whole; block += 64u) {

@@ -239,14 +239,66 @@ def negative_log_likelihood(x, labels, weights=None, reduction="mean", ignore_in
     return [numpy.asarray(total / shares.sum() if reduction == "mean" else total).astype(x.dtype)]
 
 
+def codes(bytes_, bits, count):
+    """Numbers that rows of bytes hold, the lowest bits first; `count` of each row."""
+    parts = [(bytes_ >> (at * bits)) & ((1 << bits) - 1) for at in range(8 // bits)]
+    return numpy.stack(parts, -1).reshape(*bytes_.shape[:-1], -1)[..., :count]
+
+
+def matmul_nbits(a, b, scales, zeros=None, groups=None, bias=None, *, K, N, block_size, bits=4):
+    """onnxruntime's documentation: (B - zero point) * scale by blocks of a column, and the product in float64."""
+    blocks = -(-K // block_size)
+    levels = codes(b.reshape(N, -1), bits, K).astype(numpy.float64)
+    if zeros is None:
+        zeros = numpy.full((N, blocks), 1 << (bits - 1))
+    elif zeros.dtype == numpy.uint8:
+        zeros = codes(zeros.reshape(N, -1), bits, blocks)
+    of = numpy.arange(K) // block_size if groups is None else groups[:K]
+    wide = lambda values: values.astype(numpy.float64).reshape(N, blocks)[:, of]
+    made = a.astype(numpy.float64) @ ((levels - wide(zeros)) * wide(scales)).T
+    made = made if bias is None else made + bias.astype(numpy.float64)
+    return [made.astype(a.dtype)]
+
+
+NF4 = [-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635,
+       -0.18477343022823334, -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725,
+       0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0]
+FP4 = [0.0, 1 / 192, 2 / 3, 1.0, 1 / 3, 1 / 2, 1 / 6, 1 / 4]
+
+
+def matmul_bnb4(a, b, absmax, *, K, N, block_size, quant_type, transB=1, training_mode=0):
+    """onnxruntime's documentation: levels times their block's absmax, the even one in the high bits."""
+    table = numpy.array(NF4 if quant_type else FP4 + [-x for x in FP4])
+    flat = table[numpy.stack([b >> 4, b & 15], -1).ravel()[: K * N]]
+    weights = (flat * absmax.astype(numpy.float64)[numpy.arange(K * N) // block_size]).reshape(N, K)
+    return [(a.astype(numpy.float64) @ (weights.T if transB else weights)).astype(a.dtype)]
+
+
+def gather_block_quantized(data, indices, scales, zeros=None, *, block_size, gather_axis, quantize_axis,
+                           bits=4):
+    """onnxruntime's documentation: the table's numbers, then the slices that the indices name."""
+    packed = data.dtype == numpy.uint8
+    numbers = lambda table, last: (codes(table, bits, last) if packed else table).astype(numpy.float64)
+    levels = numbers(data, None)
+    default = 1 << (bits - 1) if packed else 0
+    zeros = numpy.float64(default) if zeros is None else numbers(zeros, scales.shape[-1])
+    of = numpy.arange(levels.shape[quantize_axis]) // block_size
+    take = lambda values: values if values.ndim == 0 else values.take(of, quantize_axis)
+    table = (levels - take(zeros)) * take(scales.astype(numpy.float64))
+    return [table.take(indices, gather_axis).astype(scales.dtype)]
+
+
 TEXT = {
     "Add": aligned(lambda a, b: a + b),
     "AffineGrid": affine_grid,
     "And": aligned(numpy.logical_and),
     "BatchNormalization": batch_norm,
+    "GatherBlockQuantized": gather_block_quantized,
     "GRU": recurrent("GRU", 3, ["Sigmoid", "Tanh"]),
     "LSTM": recurrent("LSTM", 4, ["Sigmoid", "Tanh", "Tanh"]),
+    "MatMulBnb4": matmul_bnb4,
     "MatMulInteger": matmul_integer,
+    "MatMulNBits": matmul_nbits,
     "NegativeLogLikelihoodLoss": negative_log_likelihood,
     "PRelu": prelu,
     "RNN": recurrent("RNN", 1, ["Tanh"]),

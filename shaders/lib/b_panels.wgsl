@@ -14,6 +14,7 @@ fn b_rows(at: u32, step: u32) -> mat4x4<f32> {
     return mat4x4<f32>(low4(first), high4(first), low4(second), high4(second));
 }
 // Panels are for adapters that take the rows in order.
+fn b_steps(order: vec4<u32>, step: u32) -> vec4<u32> { return order; }
 fn b_ordered(at: u32, steps: vec4<u32>) -> mat4x4<f32> { return b_rows(at, 0u); }
 fn b_row(at: u32, step: u32, row: u32) -> vec4<f32> {
     let pair = b[at + (row >> 1u) * 8u];

@@ -11,7 +11,8 @@ fn b_group(start: u32, group: u32, step: u32) -> u32 { return start + 4u * group
 fn b_rows(at: u32, step: u32) -> mat4x4<f32> {
     return mat4x4<f32>(load4(b[at]), load4(b[at + step]), load4(b[at + 2u * step]), load4(b[at + 3u * step]));
 }
-// 4 rows in an order of the caller's: `steps` is p.b_row times the rows' numbers (see order4).
+// 4 rows in an order of the caller's (see order4), and what b_ordered takes of that order.
+fn b_steps(order: vec4<u32>, step: u32) -> vec4<u32> { return order * step; }
 fn b_ordered(at: u32, steps: vec4<u32>) -> mat4x4<f32> {
     return mat4x4<f32>(
         load4(b[at + steps.x]),

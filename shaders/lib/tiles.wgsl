@@ -1,7 +1,7 @@
 // Buffers and parameters of gemm.wgsl and gemm_cooperative.wgsl, which tile of C a workgroup makes, and how
-// the two walk along k and read A and B. A tile has TILE_M rows and TILE_N4 groups of columns; a step along
-// k is DEPTH groups. The shader defines Held4, a group of 4 as it is on its way to workgroup memory, and
-// held4, which makes it of a stored one.
+// the two walk along k and read A; B's loads: lib/tiles_rows.wgsl, lib/tiles_nbits.wgsl. A tile has TILE_M
+// rows and TILE_N4 groups of columns; a step along k is DEPTH groups. The shader defines Held4, a group of 4
+// as it is on its way to workgroup memory, and held4, which makes it of a stored one.
 
 // C is m rows of n4 groups of columns, tiles_m × tiles_n tiles. Strides and offsets in groups of 4
 // elements. groups: of 4 along k, with PIXELS in each tap; b_rows: rows of B likewise; tail: valid lanes of
@@ -21,7 +21,6 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> a: array<Stored4>;
-@group(0) @binding(1) var<storage, read> b: array<Stored4>;
 @group(0) @binding(2) var<storage, read> bias: array<Stored4>;
 @group(0) @binding(3) var<storage, read> residual: array<Stored4>;
 @group(0) @binding(4) var<storage, read_write> c: array<Stored4>;
@@ -95,18 +94,5 @@ fn load_a(row: Row, at: Place, group: u32) -> Held4 {
             value,
             vec4(0u, 1u, 2u, 3u) < vec4(select(4u, p.tail, group + 1u == p.groups)));
     }
-    return value;
-}
-
-fn load_b(base: u32, at: Place, row: u32, column: u32) -> Held4 {
-    let k = at.part * (4u * DEPTH) + row;
-    var inside = k < p.b_rows;
-    var b_row = k;
-    if PIXELS {
-        inside = inside && at.ky < p.window.kernel_h;
-        b_row += (at.ky * p.window.kernel_w + at.kx) * p.b_rows;
-    }
-    var value = Held4();
-    if inside { value = held4(b[base + b_row * p.b_row + min(column, p.n4 - 1u)]); }
     return value;
 }

@@ -38,6 +38,14 @@ pub static FAMILIES: &[Family] = &[
         let (a, b) = (at.input(&[m, k])?, at.weights(&[k, n])?);
         at.node("MatMul", &[], &[a, b])
     }),
+    family(
+        "matmul_nbits",
+        "rows x inner x columns x bits x block: by weights of 2, 4 or 8 bits",
+        |at, sizes| {
+            let [m, k, n, bits, block] = exactly(sizes)?;
+            at.matmul_nbits([m, k, n], bits, block)
+        },
+    ),
     family("matmul_batch", "batch x rows x inner x columns: of activations, as in attention", |at, sizes| {
         let [batch, m, k, n] = exactly(sizes)?;
         let (a, b) = (at.input(&[batch, m, k])?, at.input(&[batch, k, n])?);
@@ -197,6 +205,29 @@ impl Maker {
         let tensor = self.floats(shape)?;
         Ok(self.constant(tensor))
     }
+    /// Bytes of all values, a constant.
+    fn codes(&mut self, shape: &[usize]) -> Result<ValueId> {
+        let count = element_count(shape)?;
+        if count > MOST {
+            return Err(Error::usage(format!("weights of shape {shape:?} are beyond 2²⁸ bytes")));
+        }
+        self.seed = self.seed.wrapping_add(1);
+        let mut draw = draws(self.seed << 32);
+        let mut list = allocate(count)?;
+        list.extend((0..count).map(|_| draw() as u8));
+        Ok(self.constant(Tensor::new(shape, list)?))
+    }
+    fn matmul_nbits(&mut self, [m, k, n]: [usize; 3], bits: usize, block: usize) -> Result<ValueId> {
+        if ![2, 4, 8].contains(&bits) || block < 16 || !block.is_power_of_two() {
+            return Err(Error::usage(format!("{bits} bits in blocks of {block}")));
+        }
+        let blocks = k.div_ceil(block);
+        let (a, b, scales) =
+            (self.input(&[m, k])?, self.codes(&[n, blocks, block * bits / 8])?, self.weights(&[n, blocks])?);
+        let sizes = [("K", k), ("N", n), ("bits", bits), ("block_size", block)];
+        let attributes = sizes.map(|(name, size)| (name, Attribute::Int(size as i64)));
+        self.node_in("com.microsoft", "MatMulNBits", &attributes, &[Some(a), Some(b), Some(scales)])
+    }
     /// `count` indices below `limit`, given at run time.
     fn indices(&mut self, count: usize, limit: usize) -> Result<ValueId> {
         if count > MOST {
@@ -245,7 +276,17 @@ impl Maker {
         attributes: &[(&str, Attribute)],
         inputs: &[Option<ValueId>],
     ) -> Result<ValueId> {
-        let def = ops::find("", op_type).ok_or_else(|| Error::internal(format!("no operator {op_type}")))?;
+        self.node_in("", op_type, attributes, inputs)
+    }
+    fn node_in(
+        &mut self,
+        domain: &str,
+        op_type: &str,
+        attributes: &[(&str, Attribute)],
+        inputs: &[Option<ValueId>],
+    ) -> Result<ValueId> {
+        let def =
+            ops::find(domain, op_type).ok_or_else(|| Error::internal(format!("no operator {op_type}")))?;
         let named = |id: &Option<ValueId>| {
             id.map_or(Input::Absent, |id| Input::Named(self.graph.value(id).name.clone()))
         };

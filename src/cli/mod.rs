@@ -20,6 +20,7 @@ mod noise;
 mod options;
 mod outputs;
 mod process;
+mod quantize;
 mod report;
 mod run;
 mod run_values;
@@ -57,6 +58,7 @@ enum Verb {
     Compare(compare::Compare),
     Compile(compile::Compile),
     Eval(eval::Eval),
+    Quantize(quantize::Quantize),
     Report(report::Report),
     Verify(verify::Verify),
     #[command(hide = true)]
@@ -119,6 +121,7 @@ impl Verb {
             Verb::Compare(verb) => verb.run(),
             Verb::Compile(verb) => verb.run(),
             Verb::Eval(verb) => verb.run(),
+            Verb::Quantize(verb) => verb.run(),
             Verb::Report(verb) => verb.run(),
             Verb::Verify(verb) => verb.run(),
             Verb::VerifyWorker(verb) => verb.run(),

@@ -237,10 +237,17 @@ fn contraction(
     let sum = evaluate(&*bare.op, &plain)?;
     let magnitudes = inputs
         .iter()
-        .map(|input| input.as_ref().map(Input::magnitude).transpose())
+        .enumerate()
+        .map(|(index, input)| match input {
+            Some(input) if node.op.by_value(index) => Ok(Some(input.value.clone())),
+            input => input.as_ref().map(Input::magnitude).transpose(),
+        })
         .collect::<Result<Vec<_>>>()?;
     let magnitude = magnitude_of(&*bare.op, &magnitudes)?;
-    let unit_of = |index: usize| inputs.get(index).and_then(Option::as_ref).map_or(0.0, |input| input.unit);
+    let unit_of = |index: usize| {
+        let input = inputs.get(index).and_then(Option::as_ref).filter(|_| !node.op.by_value(index));
+        input.map_or(0.0, |input| input.unit)
+    };
     let operands = unit_of(0) + unit_of(1).max(unit_of(2));
     // Weights that a rewrite folded were rounded once more, and the reference stored what lay between the
     // nodes.

@@ -11,6 +11,7 @@ pub mod epilogue;
 pub mod extremes;
 pub mod gemm;
 pub mod integer;
+pub mod nbits;
 pub mod panels;
 pub mod plane;
 pub mod pool;

@@ -97,6 +97,17 @@ impl Panels {
         self.floats_mut()[(column / width * k + row) * width + column % width] = value;
     }
 
+    /// Writes each panel anew: its number and its lines, one of a panel's width for every k.
+    pub fn write(&mut self, work: impl Fn(usize, &mut [f32])) {
+        let size = self.k * self.width();
+        if size > 0 {
+            self.floats_mut()
+                .chunks_exact_mut(size)
+                .enumerate()
+                .for_each(|(index, lines)| work(index, lines));
+        }
+    }
+
     pub fn width(&self) -> usize {
         self.groups * LANES
     }

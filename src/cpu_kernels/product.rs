@@ -177,6 +177,62 @@ pub fn product_on(
     Ok(())
 }
 
+/// Where products of some columns each write: the whole result, `stride` apart from row to row.
+#[derive(Clone, Copy)]
+pub struct WholeResult(Target);
+
+impl WholeResult {
+    /// A result of `m` rows of `n` columns side by side. Panics where `c` is shorter.
+    pub fn new(c: &mut [f32], [m, n]: [usize; 2]) -> Self {
+        assert!(c.len() >= m * n, "the result of a product doesn't fit");
+        Self(Target { data: c.as_mut_ptr(), stride: n })
+    }
+}
+
+/// The product of some columns, from `first` on, on this thread: `b` holds them, `epilogue` is the whole
+/// result's. `data` are `m` rows of A, contiguous.
+///
+/// Panics where the slices are shorter than the sizes say.
+///
+/// # Safety
+/// The result has `m` rows and the columns `first..first + b.n`, its memory is alive, and nobody else touches
+/// these columns meanwhile.
+pub unsafe fn product_of_columns(
+    data: &[f32],
+    m: usize,
+    b: &Panels,
+    first: usize,
+    epilogue: &Epilogue<'_>,
+    result: WholeResult,
+) {
+    let WholeResult(target) = result;
+    if m == 0 || b.n == 0 {
+        return;
+    }
+    assert!(data.len() >= m * b.k && target.stride >= first + b.n, "a product's columns don't fit");
+    let reach = (m - 1) * target.stride + first + b.n;
+    assert!(
+        epilogue.bias.is_none_or(|bias| bias.len() >= first + b.n)
+            && epilogue.residual.is_none_or(|residual| residual.len() >= reach)
+    );
+    let finish = |row: usize, column: usize, run: &mut [f32]| {
+        if let Some(finish) = epilogue.finish {
+            finish(row, first + column, run);
+        }
+    };
+    let own = Epilogue {
+        bias: epilogue.bias.map(|bias| &bias[first..]),
+        residual: epilogue.residual.map(|residual| &residual[first..]),
+        bounds: epilogue.bounds,
+        finish: if epilogue.finish.is_some() { Some(&finish) } else { None },
+    };
+    let tile = RegisterTile::native();
+    let height = tile.rows[b.groups - 1];
+    let target = Target { data: target.data.wrapping_add(first), ..target };
+    let job = Job { b, epilogue: &own, target, tile, height };
+    job.run(data, b.k, 0..m, 0..b.count());
+}
+
 /// A product's parts, as every task sees them.
 struct Job<'a> {
     b: &'a Panels,

@@ -160,10 +160,9 @@ mod tests {
 
     #[test]
     fn ties_ends_and_what_is_no_number() {
-        let make = |w: &[f32], exact, zero, signed| {
-            Requantize::new(3, Some(&[0, 1, -1]), [&[0.5], w, &[1.0]], exact, (zero, signed))
-                .unwrap()
-                .unwrap()
+        let of = |zero, signed, relu| Results { zero, signed, relu };
+        let make = |w: &[f32], exact, of| {
+            Requantize::new(3, Some(&[0, 1, -1]), [&[0.5], w, &[1.0]], exact, of).unwrap().unwrap()
         };
         for exact in [false, true] {
             // 0.5 and 1.5 go to the even neighbour.

@@ -161,7 +161,7 @@ fn prelude(storage: ElementFormat, pixels: u32, width: u32, of: Traits, epilogue
         .flag("TAIL", of.tail)
         .flag("ANY_WEIGHTS", of.any_weights)
         .flag("FEW_TAPS", of.few_taps);
-    epilogue.prelude(packed::prelude(base, of.panels))
+    epilogue.prelude(packed::prelude(base, packed::Form::panels(of.panels)))
 }
 
 fn depthwise_prelude(storage: ElementFormat, rows: Rows, width: u32, epilogue: &Epilogue) -> Prelude {

@@ -78,7 +78,7 @@ fn prelude(storage: ElementFormat, row: Row, width: u32, panels: bool, epilogue:
         .constant("STRIDE", row.stride)
         .constant("SPAN4", row.span4())
         .constant("PARTS", row.kernel.div_ceil(4));
-    epilogue.prelude(packed::prelude(base, panels))
+    epilogue.prelude(packed::prelude(base, packed::Form::panels(panels)))
 }
 
 fn variants() -> Vec<Prelude> {

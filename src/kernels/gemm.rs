@@ -11,8 +11,9 @@ use super::conv;
 use super::epilogue::{Epilogue, EpilogueParams, OutputStage, test_variants};
 use super::gemm_cooperative::{self as cooperative, GEMM_COOPERATIVE};
 use super::matmul::{Matrix, ProductSizes};
+use super::weights::Form;
 use super::window::WindowParams;
-use super::{Kernel, Prelude, folded_grid, to_u32};
+use super::{Kernel, Prelude, folded_grid, nbits, to_u32};
 use crate::base::{BufferId, Capabilities, ElementFormat, TileConfiguration, Unsupported};
 
 pub static GEMM: Kernel = Kernel {
@@ -24,6 +25,9 @@ pub static GEMM: Kernel = Kernel {
 
 /// What `shaders/gemm_cooperative.wgsl` begins with too.
 const COMMON: &str = include_str!("../../shaders/lib/tiles.wgsl");
+/// The loads of B, by how it lies.
+const ROWS: &str = include_str!("../../shaders/lib/tiles_rows.wgsl");
+const NBITS: &str = include_str!("../../shaders/lib/tiles_nbits.wgsl");
 
 parameters! {
     pub(super) struct Params {
@@ -168,11 +172,17 @@ pub(super) struct Tiling {
     pub pixels: bool,
     /// The last group along k is partly padding.
     pub tail: bool,
+    /// How B lies: in rows or as codes.
+    pub form: Form,
 }
 
 /// Adds to a prelude what both shaders need.
 pub(super) fn tiles_prelude(prelude: Prelude, tiling: Tiling, epilogue: &Epilogue) -> Prelude {
-    epilogue.prelude(prelude.flag("PIXELS", tiling.pixels).flag("TAIL", tiling.tail)).code(COMMON)
+    let base = epilogue.prelude(prelude.flag("PIXELS", tiling.pixels).flag("TAIL", tiling.tail)).code(COMMON);
+    match tiling.form {
+        Form::Nbits(codes) => codes.prelude(base).code(NBITS),
+        Form::Rows | Form::Panels => base.code(ROWS),
+    }
 }
 
 fn prelude(storage: ElementFormat, tile: GemmTile, tiling: Tiling, epilogue: &Epilogue) -> Prelude {
@@ -194,8 +204,12 @@ fn variants() -> Vec<Prelude> {
     for storage in [ElementFormat::F32, ElementFormat::F16, ElementFormat::F16Packed] {
         for (index, tile) in TILES.into_iter().enumerate() {
             // Every flag and every epilogue with some tile.
-            let tiling = Tiling { pixels: index % 2 == 0, tail: index % 4 < 2 };
+            let tiling = Tiling { pixels: index % 2 == 0, tail: index % 4 < 2, form: Form::Rows };
             list.extend(test_variants().iter().map(|epilogue| prelude(storage, tile, tiling, epilogue)));
+        }
+        for (tile, form) in TILES.into_iter().rev().zip(nbits::test_forms()) {
+            let tiling = Tiling { pixels: false, tail: true, form };
+            list.extend(test_variants().first().map(|epilogue| prelude(storage, tile, tiling, epilogue)));
         }
     }
     list
@@ -205,14 +219,14 @@ fn dispatch(
     at: &mut dyn Lowering,
     storage: ElementFormat,
     variant: TileConfiguration,
-    (pixels, batch): (bool, usize),
+    (pixels, batch, form): (bool, usize, Form),
     operands: [BufferId; 2],
     stage: &OutputStage,
     params: Params,
 ) -> Result<(), Unsupported> {
     let capabilities = at.capabilities();
     let epilogue = &stage.epilogue;
-    let tiling = Tiling { pixels, tail: params.tail < 4 };
+    let tiling = Tiling { pixels, tail: params.tail < 4, form };
     let none = || Unsupported::new(format!("no tile of {variant}"));
     let (kernel, [rows, columns], prelude) = if variant.cooperative {
         let (tile, by) =
@@ -275,7 +289,7 @@ pub(super) fn product(
         at,
         storage,
         variant,
-        (false, s.outer.saturating_mul(s.inner)),
+        (false, s.outer.saturating_mul(s.inner), b.form),
         [a.buffer, b.buffer],
         stage,
         params,
@@ -312,5 +326,5 @@ pub(super) fn convolution(
         window: WindowParams::new(s.kernel, s.stride, s.pad, s.dilation)?,
         ..Params::default()
     };
-    dispatch(at, storage, variant, (true, 1), operands, stage, params)
+    dispatch(at, storage, variant, (true, 1, Form::Rows), operands, stage, params)
 }

@@ -6,6 +6,7 @@
 
 use super::epilogue::{Epilogue, test_variants};
 use super::gemm::{Tiling, filling, tiles_prelude};
+use super::weights::Form;
 use super::{Kernel, Prelude, gemm};
 use crate::base::{Capabilities, Cooperative, ElementFormat, TileConfiguration};
 
@@ -126,7 +127,7 @@ fn variants() -> Vec<Prelude> {
     let mut list = vec![];
     for (side, subgroup) in [(8, 8), (8, 32), (16, 32), (16, 64)] {
         for (index, tile) in TILES.into_iter().enumerate() {
-            let tiling = Tiling { pixels: index % 2 == 0, tail: index > 0 };
+            let tiling = Tiling { pixels: index % 2 == 0, tail: index > 0, form: Form::Rows };
             let of = |epilogue| {
                 prelude(
                     ElementFormat::F16,

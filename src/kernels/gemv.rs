@@ -2,7 +2,8 @@
 
 use super::epilogue::{Epilogue, test_variants};
 use super::matmul::Params;
-use super::{Kernel, Prelude, matmul, weights};
+use super::weights::{self, Form};
+use super::{Kernel, Prelude, matmul, nbits};
 use crate::base::{Capabilities, ElementFormat, TileConfiguration};
 
 pub static GEMV: Kernel = Kernel {
@@ -72,6 +73,7 @@ pub(super) fn prelude(
     storage: ElementFormat,
     variant: TileConfiguration,
     tail: bool,
+    form: Form,
     epilogue: &Epilogue,
 ) -> Prelude {
     let base = Prelude::new()
@@ -79,7 +81,7 @@ pub(super) fn prelude(
         .constant("ROWS", variant.tile)
         .constant("COLUMNS", columns(variant.slices));
     epilogue
-        .prelude(weights::prelude(base.constant("SLICES", variant.slices).flag("TAIL", tail), false))
+        .prelude(weights::prelude(base.constant("SLICES", variant.slices).flag("TAIL", tail), form))
         .code(matmul::COMMON)
 }
 
@@ -88,7 +90,12 @@ fn variants() -> Vec<Prelude> {
     for storage in [ElementFormat::F32, ElementFormat::F16, ElementFormat::F16Packed] {
         for (tile, slices, tail) in [(1, 4, true), (4, 32, false), (8, 16, true)] {
             let variant = TileConfiguration { slices, ..TileConfiguration::alone(tile, false) };
-            list.extend(test_variants().iter().map(|epilogue| prelude(storage, variant, tail, epilogue)));
+            let rows = |epilogue| prelude(storage, variant, tail, Form::Rows, epilogue);
+            list.extend(test_variants().iter().map(rows));
+        }
+        let variant = TileConfiguration { slices: 16, ..TileConfiguration::alone(4, false) };
+        for (epilogue, form) in test_variants().iter().zip(nbits::test_forms()).take(2) {
+            list.push(prelude(storage, variant, true, form, epilogue));
         }
     }
     list

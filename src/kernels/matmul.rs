@@ -3,10 +3,12 @@
 use super::Lowering;
 use super::block::parameters;
 use super::epilogue::{Epilogue, EpilogueParams, OutputStage, test_variants};
-use super::{Kernel, Prelude, Target, gemm, gemm_cooperative, gemv, to_u32, weights};
+use super::nbits::Codes;
+use super::weights::{self, Form};
+use super::{Kernel, Prelude, Target, gemm, gemm_cooperative, gemv, nbits, to_u32};
 use crate::base::{
-    BufferId, Capabilities, ElementFormat, Fact, Layout, TileConfiguration, Unsupported, View, bucket,
-    candidates,
+    BufferId, Capabilities, ElementFormat, Fact, Layout, TileConfiguration, Unsupported, View, WeightLayout,
+    bucket, candidates,
 };
 use crate::tensor::DType;
 
@@ -53,8 +55,8 @@ pub struct Matrix {
     pub row: u32,
     pub outer: u32,
     pub inner: u32,
-    /// Weights packed in panels; `row` is the step from one to the next.
-    pub panels: bool,
+    /// How it lies; of what is packed `row` is the step from one panel to the next.
+    pub(super) form: Form,
 }
 
 /// Sizes of a batch of products: `outer × inner` of `[m, k] · [k, n]`.
@@ -104,7 +106,8 @@ fn prelude(
     storage: ElementFormat,
     rows: u32,
     width: u32,
-    [tail, panels]: [bool; 2],
+    tail: bool,
+    form: Form,
     epilogue: &Epilogue,
 ) -> Prelude {
     let base = Prelude::new()
@@ -113,21 +116,27 @@ fn prelude(
         .constant("ROWS", rows)
         .constant("WIDTH", width)
         .flag("TAIL", tail);
-    epilogue.prelude(weights::prelude(base, panels)).code(COMMON)
+    epilogue.prelude(weights::prelude(base, form)).code(COMMON)
 }
 
 fn variants() -> Vec<Prelude> {
     let mut list = vec![];
     for storage in [ElementFormat::F32, ElementFormat::F16, ElementFormat::F16Packed] {
-        for (rows, flags) in [
-            (1, [true, false]),
-            (4, [false; 2]),
-            (8, [false; 2]),
-            (12, [true, false]),
-            (16, [false, true]),
-            (16, [true, false]),
+        for (rows, tail, form) in [
+            (1, true, Form::Rows),
+            (4, false, Form::Rows),
+            (8, false, Form::Rows),
+            (12, true, Form::Rows),
+            (16, false, Form::Panels),
+            (16, true, Form::Rows),
         ] {
-            list.extend(test_variants().iter().map(|epilogue| prelude(storage, rows, 16, flags, epilogue)));
+            list.extend(
+                test_variants().iter().map(|epilogue| prelude(storage, rows, 16, tail, form, epilogue)),
+            );
+        }
+        for (rows, form) in [1, 4, 16, 8].into_iter().zip(nbits::test_forms()) {
+            let with = |epilogue| prelude(storage, rows, 16, true, form, epilogue);
+            list.extend(test_variants().first().map(with));
         }
     }
     list
@@ -197,6 +206,37 @@ pub fn product(
     Ok(())
 }
 
+/// Emits `A · B` of `[m, k]` by weights of few bits, `weights` a view of their tensor, in one dispatch or, where
+/// they are more than the adapter binds at once, a part of the columns at a time.
+pub fn by_codes(
+    at: &mut dyn Lowering,
+    storage: ElementFormat,
+    a: View,
+    weights: &View,
+    (m, layout): (usize, WeightLayout),
+    stage: &OutputStage,
+) -> Result<(), Unsupported> {
+    let a = if readable(&a) { a } else { at.in_layout(a, Layout::Rows4)? };
+    let codes = Codes::of(&layout);
+    let most = codes.most_columns(&layout, at.capabilities().max_binding());
+    if layout.n > most && (stage.bias.is_some() || stage.residual.is_some()) {
+        return Err(Unsupported::new("weights that are bound in parts, with a bias or a residual"));
+    }
+    for first in (0..layout.n).step_by(most) {
+        let n = most.min(layout.n - first);
+        let packing = codes.packing(&layout, first, n);
+        let buffer = at.packed_view(weights, &|_: &View| packing.clone())?;
+        let buffer = buffer.ok_or_else(|| Unsupported::new("weights that are no constant"))?;
+        let row = to_u32(codes.chunks_of_panel(&layout))?;
+        let b = Matrix { buffer, offset: 0, row, outer: 0, inner: 0, form: Form::Nbits(codes) };
+        let output = Target { offset: stage.output.offset + to_u32(first / 4)?, ..stage.output };
+        let sizes = ProductSizes { m, n, k: layout.k, outer: 1, inner: 1 };
+        let stage = OutputStage { output, ..stage.clone() };
+        emit(at, storage, sizes, [matrix(&a, 0, 0)?, b], 1.0, &stage)?;
+    }
+    Ok(())
+}
+
 /// Two views as matrix operands of a batch of products, with the batch's sizes (outer, inner). The last two
 /// axes are rows and columns; a view whose columns are not contiguous groups of 4 is copied.
 fn operands(
@@ -219,7 +259,7 @@ fn operands(
             row: weights::panel_step(rows.div_ceil(4))?,
             outer: 0,
             inner: 0,
-            panels: true,
+            form: Form::Panels,
         };
         return Ok((matrix(&a, 0, 0)?, b, (1, 1)));
     }
@@ -269,7 +309,14 @@ fn matrix(view: &View, outer: isize, inner: isize) -> Result<Matrix, Unsupported
     let row = if view.shape[row] > 1 { group(view.strides[row])? } else { 0 };
     let offset =
         u32::try_from(view.offset / 4).map_err(|_| Unsupported::new("a matrix beyond 2³² elements"))?;
-    Ok(Matrix { buffer: view.buffer, offset, row, outer: group(outer)?, inner: group(inner)?, panels: false })
+    Ok(Matrix {
+        buffer: view.buffer,
+        offset,
+        row,
+        outer: group(outer)?,
+        inner: group(inner)?,
+        form: Form::Rows,
+    })
 }
 
 /// Emits a batch of products `alpha · A · B`.
@@ -293,7 +340,10 @@ pub fn emit(
         weights::rows_first(sizes.k.saturating_mul(sizes.n)) && blocks <= capabilities.max_grid,
     );
     let (batch, k4) = (sizes.outer.saturating_mul(sizes.inner), sizes.k.div_ceil(4));
-    let mut all = gemm_cooperative::variants_for(&capabilities, storage, [sizes.m, sizes.n], k4, batch);
+    let mut all = vec![];
+    if !matches!(b.form, Form::Nbits(_)) {
+        all = gemm_cooperative::variants_for(&capabilities, storage, [sizes.m, sizes.n], k4, batch);
+    }
     all.extend(gemm::variants_for(&capabilities, [sizes.m, sizes.n], k4, 1, batch));
     all.extend(gemv::variants_for(&capabilities, sizes.m, n4, k4, batch));
     all.extend(if fits {
@@ -301,7 +351,7 @@ pub fn emit(
     } else {
         vec![rule]
     });
-    let packed = if b.panels { " packed" } else { "" };
+    let packed = b.form.key();
     let key = format!(
         "matmul{packed} {storage:?} {} of {}x{}x{}",
         bucket(batch),
@@ -344,7 +394,7 @@ pub fn emit(
         let grid = [to_u32(n4)?.div_ceil(gemv::columns_of(variant)), row_blocks, to_u32(batch)?];
         return at.emit(
             &gemv::GEMV,
-            gemv::prelude(storage, variant, tail, epilogue),
+            gemv::prelude(storage, variant, tail, b.form, epilogue),
             params,
             &bindings,
             grid,
@@ -352,5 +402,5 @@ pub fn emit(
     }
     let plane = if down { [row_blocks, columns] } else { [columns, row_blocks] };
     let grid = [plane[0], plane[1], to_u32(batch)?];
-    at.emit(&MATMUL, prelude(storage, rows, width, [tail, b.panels], epilogue), params, &bindings, grid)
+    at.emit(&MATMUL, prelude(storage, rows, width, tail, b.form, epilogue), params, &bindings, grid)
 }

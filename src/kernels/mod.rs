@@ -20,6 +20,7 @@ pub mod deform_columns;
 pub(crate) mod epilogue;
 mod extent;
 pub mod gather;
+pub mod gather_nbits;
 pub mod gemm;
 pub mod gemm_cooperative;
 pub mod gemv;
@@ -34,6 +35,7 @@ pub mod lrn;
 pub mod matmul;
 pub mod matmul_integer;
 pub mod moments;
+pub mod nbits;
 pub mod normalize;
 pub mod one_hot;
 pub mod pointwise;
@@ -121,6 +123,7 @@ pub static KERNELS: &[&Kernel] = &[
     &cum_sum::CUM_SUM,
     &deform_columns::DEFORM_COLUMNS,
     &gather::GATHER,
+    &gather_nbits::GATHER_NBITS,
     &gemm::GEMM,
     &gemm_cooperative::GEMM_COOPERATIVE,
     &gemv::GEMV,

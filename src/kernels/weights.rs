@@ -1,10 +1,11 @@
-//! The right-hand matrix of a contraction: as it lies, or packed in panels for a software adapter
-//! (`shaders/lib/b_*.wgsl`).
+//! The right-hand matrix of a contraction: as it lies, packed in panels for a software adapter, or as codes of
+//! few bits (`shaders/lib/b_*.wgsl`).
 //!
 //! A software adapter reads each invocation's address by itself, and a component of a load costs nearly as
 //! much as the load. So a panel holds what a workgroup of 8 reads, in the order in which it does, two rows to
 //! a load.
 
+use super::nbits::Codes;
 use super::{Packing, Prelude};
 use crate::base::{Capabilities, Unsupported};
 use crate::error::{Error, Result};
@@ -16,9 +17,38 @@ const PANELS: &str = include_str!("../../shaders/lib/b_panels.wgsl");
 /// Columns of a panel: 8 invocations of 4.
 const PANEL: usize = 32;
 
+/// How a matrix lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Row after row.
+    Rows,
+    /// In panels.
+    Panels,
+    /// As codes of few bits.
+    Nbits(Codes),
+}
+
+impl Form {
+    pub(super) fn panels(panels: bool) -> Self {
+        if panels { Form::Panels } else { Form::Rows }
+    }
+    /// What tells it apart where variants were measured.
+    pub(super) fn key(self) -> String {
+        match self {
+            Form::Rows => String::new(),
+            Form::Panels => " packed".into(),
+            Form::Nbits(codes) => format!(" {codes}"),
+        }
+    }
+}
+
 /// Adds the functions that read the matrix to a prelude.
-pub(super) fn prelude(prelude: Prelude, panels: bool) -> Prelude {
-    prelude.code(if panels { PANELS } else { ROWS })
+pub(super) fn prelude(prelude: Prelude, form: Form) -> Prelude {
+    match form {
+        Form::Rows => prelude.code(ROWS),
+        Form::Panels => prelude.code(PANELS),
+        Form::Nbits(codes) => codes.prelude(prelude),
+    }
 }
 
 /// Whether a device reads panels.

@@ -298,10 +298,17 @@ pub fn emit(
         row: to_u32(in_c4)?,
         outer: to_u32(tiles.saturating_mul(in_c4))?,
         inner: 0,
-        panels: false,
+        form: packed::Form::Rows,
     };
     let b_row = if panels { packed::panel_step(in_c4)? } else { to_u32(out_c4)? };
-    let b = matmul::Matrix { buffer: packed, offset: 0, row: b_row, outer: step, inner: 0, panels };
+    let b = matmul::Matrix {
+        buffer: packed,
+        offset: 0,
+        row: b_row,
+        outer: step,
+        inner: 0,
+        form: packed::Form::panels(panels),
+    };
     let made = at.scratch(&Fact::new(DType::F32, vec![products, tiles, s.out_c]), Layout::Rows4)?;
     let sizes = matmul::ProductSizes { m: tiles, n: s.out_c, k: s.in_c, outer: products, inner: 1 };
     let rows = Target::of(&made, Layout::Rows4)?;

@@ -117,11 +117,18 @@ pub fn graph(
                 dtype: Some(constant.dtype()),
                 length: Some(constant.len()),
                 last: constant.shape().last().copied(),
+                constant: true,
             };
         }
         let declared = value.and_then(|value| value.declared.as_ref()).or_else(|| declared.get(name));
         let rank = declared.and_then(|declared| declared.dims.as_ref()).map(Vec::len);
-        Known { rank, dtype: declared.map(|declared| declared.dtype), length: None, last: None }
+        Known {
+            rank,
+            dtype: declared.map(|declared| declared.dtype),
+            length: None,
+            last: None,
+            constant: false,
+        }
     };
     let nodes = functions::inline(proto.node, scope, names, &known)?;
     for node in order::sort(nodes, |name| builder.ids.contains_key(name))? {

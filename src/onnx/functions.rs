@@ -103,6 +103,8 @@ struct Inliner<'a> {
     /// What the model declares of a value, and what is known of the values of bodies.
     declared: &'a dyn Fn(&str) -> Known,
     ranks: HashMap<String, usize>,
+    /// What nodes that are constants make.
+    constants: HashSet<String>,
     done: Vec<Versioned>,
     cost: &'a Cost,
 }
@@ -125,6 +127,7 @@ pub fn inline(
         names,
         declared,
         ranks: HashMap::new(),
+        constants: HashSet::new(),
         done: vec![],
         cost: scope.cost,
     };
@@ -166,12 +169,14 @@ impl Inliner<'_> {
     /// A node that calls no function: as it is, or as the body of standard operators that stands for it.
     fn plain(&mut self, node: NodeProto, opsets: &Rc<Opsets>, calls: &[Key]) -> Result<()> {
         let known = (self.find)(domain(&node.domain), &node.op_type).is_some();
-        let (declared, ranks, names) = (self.declared, &self.ranks, &mut self.names);
+        let (declared, ranks, names, constants) =
+            (self.declared, &self.ranks, &mut self.names, &self.constants);
         let of = |name: &str| {
             let known = declared(name);
-            Known { rank: ranks.get(name).copied().or(known.rank), ..known }
+            let constant = known.constant || constants.contains(name);
+            Known { rank: ranks.get(name).copied().or(known.rank), constant, ..known }
         };
-        let plain = known && !contrib::has_graphs_to_inline(&node);
+        let plain = known && !contrib::has_graphs_to_inline(&node) && !contrib::varies(&node, &of);
         let body = if plain { None } else { contrib::body(&node, &mut |hint| fresh(names, hint), &of) };
         let Some(body) = body else {
             // A Reshape to a constant shape says how many axes there are then, which models don't declare of
@@ -181,6 +186,9 @@ impl Inliner<'_> {
                 && let Some(rank) = of(shape).length
             {
                 self.ranks.insert(result.clone(), rank);
+            }
+            if node.op_type == "Constant" {
+                self.constants.extend(node.output.iter().cloned());
             }
             self.done.push(Versioned::new(node, opsets.clone(), calls));
             return Ok(());

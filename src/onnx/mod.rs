@@ -16,6 +16,8 @@ mod files;
 mod functions;
 mod npy;
 mod order;
+#[doc(hidden)]
+pub mod quantize;
 mod sparse;
 mod tensor;
 mod types;

@@ -54,6 +54,8 @@ pub enum Operand {
     Wide(DType, &'static [usize]),
     /// Floats of any type in [−2, 2), given at run time.
     Drawn(DType, &'static [usize]),
+    /// A constant of bytes of all values, seeded (weights of few bits).
+    Codes(&'static [usize]),
     /// A constant of any type (a scale, a zero point, quantised weights), written out.
     Typed(DType, &'static [usize], &'static [f32]),
 }
@@ -117,8 +119,8 @@ impl Given {
 impl Operand {
     /// Whether the model holds it.
     pub fn is_constant(self) -> bool {
-        use Operand::{Factors, Known, Scalar, Typed, Weights, Whole};
-        matches!(self, Weights(_) | Known(_) | Factors(_) | Scalar(_) | Typed(..) | Whole(_))
+        use Operand::{Codes, Factors, Known, Scalar, Typed, Weights, Whole};
+        matches!(self, Codes(_) | Weights(_) | Known(_) | Factors(_) | Scalar(_) | Typed(..) | Whole(_))
     }
     /// The tensor, from a seed; `None` for an input left out.
     pub fn tensor(self, seed: u64) -> Result<Option<Tensor>> {
@@ -166,6 +168,10 @@ impl Operand {
                     .map(|_| (draw() << 44 ^ draw() << 20 ^ draw()) as i64)
                     .collect::<Vec<_>>();
                 cast(&Tensor::new(shape, list)?, dtype, true).map(Some)
+            }
+            Operand::Codes(shape) => {
+                Tensor::new(shape, (0..element_count(shape)?).map(|_| draw() as u8).collect::<Vec<_>>())
+                    .map(Some)
             }
             Operand::Bools(shape) => Tensor::new(
                 shape,

@@ -17,6 +17,7 @@ mod identity_elimination;
 mod if_inlining;
 mod merged_products;
 mod norm;
+mod packed_weights;
 mod quantized;
 mod reshape;
 mod residual;
@@ -37,6 +38,8 @@ type ShapedRewrite = fn(&mut Graph, &mut Vec<Option<Fact>>) -> Result<bool>;
 
 /// The rewrites that run once, when a model is loaded: (name, rewrite).
 pub const AT_LOAD: &[(&str, Rewrite)] = &[
+    // Before what it reads is folded.
+    ("packed_weights", packed_weights::rewrite),
     ("fold_constants", fold_constants::rewrite),
     ("bodies", bodies::rewrite),
     ("if_inlining", if_inlining::rewrite),

@@ -20,6 +20,13 @@ pub trait Vector: Copy {
     fn larger(self, other: Self) -> Self;
     fn plus(self, other: Self) -> Self;
     fn over(self, divisor: Self) -> Self;
+    fn times(self, other: Self) -> Self;
+    fn minus(self, other: Self) -> Self;
+    /// The bits `shift..` of each word under a mask below 2²⁴, as numbers.
+    ///
+    /// # Safety
+    /// `LANES` words can be read at `from`; `shift` is below 32.
+    unsafe fn codes(from: *const u32, shift: u32, mask: u32) -> Self;
 }
 
 /// A computation over vectors of any width.
@@ -89,6 +96,19 @@ impl Vector for Plain {
     fn over(self, divisor: Self) -> Self {
         Self(std::array::from_fn(|lane| self.0[lane] / divisor.0[lane]))
     }
+    #[inline(always)]
+    fn times(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] * other.0[lane]))
+    }
+    #[inline(always)]
+    fn minus(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] - other.0[lane]))
+    }
+    #[inline(always)]
+    unsafe fn codes(from: *const u32, shift: u32, mask: u32) -> Self {
+        // SAFETY: the caller's promise. The codes are below 2²⁴, which int32 and float32 both hold.
+        Self(std::array::from_fn(|lane| ((unsafe { from.add(lane).read() } >> shift & mask) as i32) as f32))
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -153,6 +173,22 @@ mod x86 {
         fn over(self, divisor: Self) -> Self {
             unsafe { _mm512_div_ps(self, divisor) }
         }
+        #[inline(always)]
+        fn times(self, other: Self) -> Self {
+            unsafe { _mm512_mul_ps(self, other) }
+        }
+        #[inline(always)]
+        fn minus(self, other: Self) -> Self {
+            unsafe { _mm512_sub_ps(self, other) }
+        }
+        #[inline(always)]
+        unsafe fn codes(from: *const u32, shift: u32, mask: u32) -> Self {
+            unsafe {
+                let words = _mm512_loadu_si512(from.cast());
+                let codes = _mm512_srlv_epi32(words, _mm512_set1_epi32(shift as i32));
+                _mm512_cvtepi32_ps(_mm512_and_si512(codes, _mm512_set1_epi32(mask as i32)))
+            }
+        }
     }
 
     #[inline(always)]
@@ -201,6 +237,22 @@ mod x86 {
         #[inline(always)]
         fn over(self, divisor: Self) -> Self {
             unsafe { _mm256_div_ps(self, divisor) }
+        }
+        #[inline(always)]
+        fn times(self, other: Self) -> Self {
+            unsafe { _mm256_mul_ps(self, other) }
+        }
+        #[inline(always)]
+        fn minus(self, other: Self) -> Self {
+            unsafe { _mm256_sub_ps(self, other) }
+        }
+        #[inline(always)]
+        unsafe fn codes(from: *const u32, shift: u32, mask: u32) -> Self {
+            unsafe {
+                let words = _mm256_loadu_si256(from.cast());
+                let codes = _mm256_srlv_epi32(words, _mm256_set1_epi32(shift as i32));
+                _mm256_cvtepi32_ps(_mm256_and_si256(codes, _mm256_set1_epi32(mask as i32)))
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ mod eval;
 mod matrix;
 mod models;
 mod precision;
+mod quantize;
 mod report;
 mod tools;
 mod verify;

@@ -10,7 +10,7 @@ mod metrics;
 mod range;
 mod reference;
 mod repeat;
-mod samples;
+pub(super) mod samples;
 mod stated;
 mod text;
 

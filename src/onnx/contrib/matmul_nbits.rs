@@ -1,6 +1,5 @@
-//! MatMulNBits: a product with weights of 2, 4 or 8 bits, which are packed in bytes and have a scale for each
-//! block of a column. The weights are constants as a rule, so that what unpacks them here is computed once,
-//! when the model is loaded.
+//! MatMulNBits whose weights the model makes: a product with weights of 2, 4 or 8 bits, which are packed in bytes
+//! and have a scale for each block of a column. Constant ones are the operator's (ops/matrix/matmul_nbits.rs).
 
 use super::{Body, UNOPTIMISED, int, ints, text};
 use crate::error::{Error, Result};

@@ -78,6 +78,15 @@ pub fn has_graphs_to_inline(node: &NodeProto) -> bool {
     here && node.attribute.iter().any(|attribute| attribute.g.is_some())
 }
 
+/// Whether a node has a body though its operator is known: a product with weights of few bits that are made by
+/// the model, which then run as what makes them.
+pub fn varies(node: &NodeProto, known: &dyn Fn(&str) -> Known) -> bool {
+    let weights = node.input.iter().skip(1).take(4).filter(|name| !name.is_empty());
+    domain(&node.domain) == "com.microsoft"
+        && node.op_type == "MatMulNBits"
+        && !weights.into_iter().all(|name| known(name).constant)
+}
+
 /// What a model declares of a value.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Known {
@@ -88,6 +97,8 @@ pub struct Known {
     pub length: Option<usize>,
     /// The size of the last axis of a constant.
     pub last: Option<usize>,
+    /// Whether it is one.
+    pub constant: bool,
 }
 
 /// The body of a node, if it is one of these. `fresh` makes value names that aren't taken; `known` is what is

@@ -5,6 +5,7 @@ mod by_floats;
 pub mod conv_integer;
 pub mod dequantize_linear;
 pub mod dynamic_quantize_linear;
+pub mod gather_block_quantized;
 pub mod granularity;
 mod lower;
 pub mod matmul_integer;

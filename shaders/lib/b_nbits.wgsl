@@ -1,0 +1,75 @@
+// The right-hand matrix of a product as codes of BITS bits (kernels/nbits.rs packs it): panels of 8 groups of
+// 4 columns, each panel block after block of BLOCK rows. A block is its chunks of 4 words, 8 of a chunk side
+// by side, then the scales of 4 columns, bits of float32, 8 side by side, then with ZEROS the zero points
+// likewise. A word has PARTS rows of 4 columns: its byte i is column i, bits BITS · j of it row j.
+// `step`: chunks from one panel to the next. The same functions as b_rows.wgsl; the buffer `b` is the
+// shader's. level4, generated: the numbers of 4 codes.
+alias StoredB = WStored4;
+
+const PARTS: u32 = 8u / BITS;
+const CHUNKS: u32 = BLOCK * BITS / 32u;
+const RECORD: u32 = 8u * (CHUNKS + select(1u, 2u, ZEROS));
+const MASK: u32 = 0x01010101u * ((1u << BITS) - 1u);
+
+// Where 4 rows lie: their chunk, their block's factors, and which part of the chunk they are.
+struct Rows4 { chunk: u32, factors: u32, part: u32 }
+
+fn words4(v: WStored4) -> vec4<u32> {
+    return vec4(Wlane_of(v, 0u), Wlane_of(v, 1u), Wlane_of(v, 2u), Wlane_of(v, 3u));
+}
+fn b_column(column: u32, step: u32) -> u32 { return (column >> 3u) * step + (column & 7u); }
+fn b_group(start: u32, group: u32, step: u32) -> Rows4 {
+    let within = group % (BLOCK / 4u);
+    let record = start + group / (BLOCK / 4u) * RECORD;
+    return Rows4(record + 8u * (within / PARTS), record + 8u * CHUNKS, within % PARTS);
+}
+
+// The codes of a row from its word.
+fn codes4(word: u32, row: u32) -> vec4<u32> {
+    return vec4(word, word >> 8u, word >> 16u, word >> 24u) >> vec4(BITS * row) & vec4((1u << BITS) - 1u);
+}
+fn zero4(at: Rows4) -> vec4<f32> {
+    var zero = vec4(ZERO);
+    if ZEROS { zero = bitcast<vec4<f32>>(words4(b[at.factors + 8u])); }
+    return zero;
+}
+fn scale4(at: Rows4) -> vec4<f32> { return bitcast<vec4<f32>>(words4(b[at.factors])); }
+
+fn b_rows(at: Rows4, step: u32) -> mat4x4<f32> {
+    let chunk = words4(b[at.chunk]);
+    let zero = zero4(at);
+    let scale = scale4(at);
+    // The words of the 4 rows, and which row of its word each is.
+    var words = chunk;
+    if BITS == 4u {
+        words = select(chunk.xxyy, chunk.zzww, vec4(at.part == 1u));
+    } else if BITS == 2u {
+        words = vec4(chunk[at.part]);
+    }
+    return mat4x4<f32>(
+        (level4(codes4(words.x, 0u)) - zero) * scale,
+        (level4(codes4(words.y, 1u % PARTS)) - zero) * scale,
+        (level4(codes4(words.z, 2u % PARTS)) - zero) * scale,
+        (level4(codes4(words.w, 3u % PARTS)) - zero) * scale);
+}
+// `steps` are the rows' numbers, k ^ (the first) (see order4).
+fn b_steps(order: vec4<u32>, step: u32) -> vec4<u32> { return order; }
+fn b_ordered(at: Rows4, steps: vec4<u32>) -> mat4x4<f32> {
+    let rows = b_rows(at, 0u);
+    let odd = vec4((steps.x & 1u) == 1u);
+    let high = vec4((steps.x & 2u) == 2u);
+    let first = select(rows[0], rows[1], odd);
+    let second = select(rows[1], rows[0], odd);
+    let third = select(rows[2], rows[3], odd);
+    let fourth = select(rows[3], rows[2], odd);
+    return mat4x4<f32>(
+        select(first, third, high),
+        select(second, fourth, high),
+        select(third, first, high),
+        select(fourth, second, high));
+}
+fn b_row(at: Rows4, step: u32, row: u32) -> vec4<f32> {
+    let within = at.part * 4u + row;
+    let codes = codes4(words4(b[at.chunk])[within / PARTS], within % PARTS);
+    return (level4(codes) - zero4(at)) * scale4(at);
+}
