@@ -7,12 +7,14 @@
 // merged; WIDTH, invocations of a workgroup.
 
 // Sizes are the output's, in the order of its buffer; an operand's address is its offset plus Σ coordinate
-// · stride. An operand's strides are two vectors of `strides`.
+// · stride. An operand's strides are two vectors of `strides`. numbers: constants of the expression that are no
+// part of the text (src/expression/numbers.rs).
 struct Params {
     groups: u32, per_row: u32, spare0: u32, spare1: u32,
     sizes: array<vec4<u32>, 2>,
     offsets: array<vec4<u32>, 2>,
     strides: array<vec4<u32>, 14>,
+    numbers: array<vec4<f32>, 2>,
 }
 
 @group(1) @binding(0) var<uniform> p: Params;

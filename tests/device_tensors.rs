@@ -508,4 +508,8 @@ fn states_that_a_model_does_not_have() {
     assert!(missing.contains("no output") && missing.contains("present_value"), "{missing}");
     let twice = error(&[("past_key", "present_key"), ("past_key", "present_value")]);
     assert!(twice.contains("share a name"), "{twice}");
+    let mut session = Session::builder().build(decoder()).unwrap();
+    session.set_state("past_key", "present_key").unwrap();
+    let twice = session.set_state("past_key", "present_value").unwrap_err().to_string();
+    assert!(twice.contains("share a name"), "{twice}");
 }

@@ -24,8 +24,12 @@ parameters! {
         alpha: f32,
         low: f32,
         high: f32,
+        numbers: [f32; MAX_NUMBERS],
     }
 }
+
+/// Numbers of a generated epilogue that are parameters.
+const MAX_NUMBERS: usize = 8;
 
 /// An epilogue as flags and bounds, and as the text of its variant.
 #[derive(Debug, Clone)]
@@ -33,6 +37,8 @@ pub struct Epilogue {
     pub flags: u32,
     pub low: f32,
     pub high: f32,
+    /// What the generated text reads as parameters.
+    numbers: [f32; MAX_NUMBERS],
     generated: Option<String>,
 }
 
@@ -51,14 +57,19 @@ impl Epilogue {
             | if ranged { WITHIN_F16 } else { 0 };
         if let Some((low, high)) = standard(expression) {
             let clamp = low != f32::NEG_INFINITY || high != f32::INFINITY;
-            return Ok(Self { flags: flags | if clamp { HAS_CLAMP } else { 0 }, low, high, generated: None });
+            let flags = flags | if clamp { HAS_CLAMP } else { 0 };
+            return Ok(Self { flags, low, high, numbers: Default::default(), generated: None });
         }
         // Of the types that are computed in float32, float16's range alone is another.
         let dtype = if dtype == DType::F16 { dtype } else { DType::F32 };
+        let (expression, numbers) = expression.with_numbers(&vec![dtype; expression.operands], MAX_NUMBERS);
         let operands = vec![dtype; expression.operands];
-        let mut text = to_wgsl("generated", expression, &operands)?;
+        let mut text = to_wgsl("generated", &expression, &operands)?;
         let call = |lane: &str| {
-            if residual { format!("generated(v.{lane}, r.{lane})") } else { format!("generated(v.{lane})") }
+            let given =
+                [format!("v.{lane}"), format!("r.{lane}")].into_iter().take(1 + usize::from(residual));
+            let numbers = (0..numbers.len()).map(|at| format!("p.epilogue.numbers[{}][{}]", at / 4, at % 4));
+            format!("generated({})", given.chain(numbers).collect::<Vec<_>>().join(", "))
         };
         text += &format!(
             "fn generated4(v: vec4<f32>, r: vec4<f32>) -> vec4<f32> {{ return vec4({}, {}, {}, {}); }}\n",
@@ -67,7 +78,9 @@ impl Epilogue {
             call("z"),
             call("w")
         );
-        Ok(Self { flags, low: 0.0, high: 0.0, generated: Some(text) })
+        let mut block = [0.0; MAX_NUMBERS];
+        block.iter_mut().zip(&numbers).for_each(|(to, &number)| *to = number);
+        Ok(Self { flags, low: 0.0, high: 0.0, numbers: block, generated: Some(text) })
     }
 
     /// The same where the first step is a part of the operator: its sum isn't declared as anything before
@@ -78,7 +91,7 @@ impl Epilogue {
 
     /// The block's part of a contraction whose sums are scaled by `alpha`.
     pub(super) fn params(&self, alpha: f32) -> EpilogueParams {
-        EpilogueParams { flags: self.flags, alpha, low: self.low, high: self.high }
+        EpilogueParams { flags: self.flags, alpha, low: self.low, high: self.high, numbers: self.numbers }
     }
 
     /// Adds to a contraction's prelude what the end of its shader needs.
@@ -169,9 +182,14 @@ pub fn test_variants() -> Vec<Epilogue> {
     let value = silu.push(&table::SILU, vec![Arg::Operand(0)]);
     silu.push(&table::ADD, vec![value, Arg::Operand(1)]);
     let gelu = Pointwise::of(&table::GELU, 1, &[]);
+    let mut steps = Pointwise { operands: 1, steps: vec![] };
+    let quotient = steps.push(&table::DIV, vec![Arg::Operand(0), Arg::Const(0.1)]);
+    let whole = steps.push(&table::ROUND, vec![quotient]);
+    steps.push(&table::MUL, vec![whole, Arg::Const(0.1)]);
     // What is declared float16 has all of float32's text, and its range between steps.
-    [(&Pointwise::identity(), DType::F32), (&silu, DType::F16), (&gelu, DType::F32)]
-        .into_iter()
+    let all = [(&Pointwise::identity(), DType::F32), (&silu, DType::F16)];
+    all.into_iter()
+        .chain([(&gelu, DType::F32), (&steps, DType::F32)])
         .filter_map(|(expression, dtype)| Epilogue::new(expression, true, dtype).ok())
         .collect()
 }
@@ -191,6 +209,18 @@ mod tests {
             (epilogue.flags, epilogue.low, epilogue.high, epilogue.generated.is_none()),
             (7, 0.0, 6.0, true)
         );
+        // Scales are no part of the text.
+        let text = |scale: f64| {
+            let mut e = Pointwise { operands: 1, steps: vec![] };
+            let quotient = e.push(&table::DIV, vec![Arg::Operand(0), Arg::Const(scale)]);
+            let whole = e.push(&table::ROUND, vec![quotient]);
+            let shifted = e.push(&table::ADD, vec![whole, Arg::Const(3.0)]);
+            e.push(&table::MUL, vec![shifted, Arg::Const(scale)]);
+            let made = Epilogue::new(&e, false, DType::F32).unwrap();
+            assert_eq!(made.numbers[..3], [scale as f32, 3.0, 0.0]);
+            made.generated
+        };
+        assert_eq!(text(0.25), text(0.1));
         // Relu before the residual is another thing.
         let mut other = Pointwise { operands: 2, steps: vec![] };
         let relu = other.push(&table::RELU, vec![Arg::Operand(0)]);

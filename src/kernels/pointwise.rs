@@ -4,7 +4,7 @@ use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid};
 use crate::base::{Access, BufferId, ElementFormat, Fact, Layout, Unsupported, View};
-use crate::expression::{Lane, Pointwise, table, to_wgsl};
+use crate::expression::{Arg, Lane, Pointwise, table, to_wgsl};
 use crate::tensor::DType;
 use std::fmt::Write;
 
@@ -28,8 +28,12 @@ parameters! {
         sizes: [u32; MAX_RANK],
         offsets: [u32; 8],
         strides: [[u32; MAX_RANK]; MAX_OPERANDS],
+        numbers: [f32; MAX_NUMBERS],
     }
 }
+
+/// Numbers of an expression that are parameters.
+const MAX_NUMBERS: usize = 8;
 
 /// How an operand is read for a group of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +50,14 @@ enum Reading {
     Lanes,
 }
 
+/// An expression with its numbers as operands behind those that are read: what they are comes with the parameters.
+fn with_numbers(expression: &Pointwise, types: &[DType]) -> (Pointwise, [f32; MAX_NUMBERS], usize) {
+    let (lifted, numbers) = expression.with_numbers(types, MAX_NUMBERS);
+    let mut block = [0.0; MAX_NUMBERS];
+    block.iter_mut().zip(&numbers).for_each(|(to, &number)| *to = number);
+    (lifted, block, numbers.len())
+}
+
 /// An operand: how it is stored, what it is in registers, how it is read.
 #[derive(Debug, Clone, Copy)]
 struct Operand {
@@ -60,8 +72,10 @@ fn prelude(
     result: (ElementFormat, DType),
     rank: usize,
 ) -> Result<Prelude, Unsupported> {
-    let types: Vec<DType> = operands.iter().map(|operand| operand.dtype).collect();
-    let mut text = to_wgsl("pointwise", expression, &types)?;
+    let mut types: Vec<DType> = operands.iter().map(|operand| operand.dtype).collect();
+    let (expression, _, numbers) = with_numbers(expression, &types);
+    types.resize(types.len() + numbers, DType::F32);
+    let mut text = to_wgsl("pointwise", &expression, &types)?;
     let mut prelude = Prelude::new().constant("RANK", rank as u32).constant("WIDTH", WIDTH);
     // One set of load functions for each storage that occurs.
     let mut storages: Vec<ElementFormat> =
@@ -118,6 +132,7 @@ fn prelude(
             };
             args.push(Lane::of(operand.dtype)?.from_stored(&read));
         }
+        args.extend((0..numbers).map(|at| format!("p.numbers[{}][{}]", at / 4, at % 4)));
         lanes.push(Lane::of(result.1)?.to_stored(&format!("pointwise({})", args.join(", "))));
     }
     let _ = writeln!(text, "    return {}pack4({});\n}}", prefix(result.0), lanes.join(",\n        "));
@@ -198,6 +213,11 @@ fn variants() -> Vec<Prelude> {
             ));
         }
     }
+    let mut steps = Pointwise::cast(DType::F32);
+    let scaled = steps.push(&table::MUL, vec![Arg::Step(0), Arg::Const(0.1)]);
+    steps.push(&table::ADD, vec![scaled, Arg::Const(3.0)]);
+    let operand = Operand { storage: ElementFormat::I32, dtype: DType::U8, reading: Reading::Flat };
+    list.extend(prelude(&steps, &[operand], (ElementFormat::F32, DType::F32), 1));
     list
 }
 
@@ -317,6 +337,7 @@ pub fn emit_into(
         sizes: [1; MAX_RANK],
         offsets: [0; 8],
         strides: [[0; MAX_RANK]; MAX_OPERANDS],
+        numbers: with_numbers(expression, &given.iter().map(|operand| operand.1).collect::<Vec<_>>()).1,
     };
     for (d, dim) in dims.iter().enumerate() {
         params.sizes[d] = dim.0 as u32;

@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::tensor::pool::{self, Floats};
 use crate::tensor::{DType, Tensor, element_count};
 use crate::threads::try_chunks;
+use std::ops::Range;
 
 /// Where a head's rows of one operand lie: `start + row · row_stride + element · step`.
 struct Place {
@@ -65,11 +66,19 @@ pub fn attention(op: &Attention, inputs: Operands<'_, Tensor>) -> Result<Option<
         || inputs.optional(MASK).is_some()
         || inputs.optional(LENGTHS).is_some();
     let bias = if limited { Some(Bias::read(op, inputs, sizes)?) } else { None };
+    // Keys that no query of a batch sees are not computed: most of a cache that has room.
+    let lengths = inputs.optional(LENGTHS).map(Tensor::to_i64s).transpose()?;
+    let spans: Vec<Range<usize>> = (0..batch)
+        .map(|b| {
+            let valid = lengths.as_ref().and_then(|list| list.get(b).copied());
+            Reach::new(op, &sizes, valid).of_all(queries)
+        })
+        .collect();
     // One table for all heads that share a mask.
     let shared = bias
         .as_ref()
         .filter(|bias| !bias.by_head())
-        .map(|bias| (0..batch).map(|b| table(bias, b, 0, &sizes)).collect::<Result<Vec<_>>>());
+        .map(|bias| (0..batch).map(|b| table(bias, b, 0, &spans[b], &sizes)).collect::<Result<Vec<_>>>());
     let shared = shared.transpose()?;
     let factor = op.factor(depth) as f32;
     let threads = rayon::current_num_threads();
@@ -77,23 +86,29 @@ pub fn attention(op: &Attention, inputs: Operands<'_, Tensor>) -> Result<Option<
     try_chunks(&mut y, queries * value_depth, |index, y| {
         let (b, h) = (index / heads, index % heads);
         let kv = h / (heads / kv_heads);
+        let seen = &spans[b];
+        let count = seen.len();
+        if count == 0 {
+            y.fill(if op.zero_unseen { 0.0 } else { f32::NAN });
+            return Ok(());
+        }
         let own = match (&bias, &shared) {
-            (Some(bias), None) => Some(table(bias, b, h, &sizes)?),
+            (Some(bias), None) => Some(table(bias, b, h, seen, &sizes)?),
             _ => None,
         };
         let added = shared.as_ref().map(|shared| &shared[b][..]).or(own.as_deref());
         let at = place([heads, queries, depth], b, h, flat, false);
         let rows = Rows::Dense { data: &q[at.start..], stride: at.row };
         let at = place([kv_heads, keys, depth], b, kv, flat, op.transposed_keys);
-        let columns = Panels::pack(&k[at.start..], depth, keys, at.step, at.row)?;
-        let (mut scores, mut weights) = (Floats::zeros(queries * keys)?, Floats::zeros(queries * keys)?);
-        product_on(each, rows, queries, &columns, &Epilogue::default(), &mut scores, keys)?;
-        rows::biased_softmax(&scores, &mut weights, keys, factor, added, op.zero_unseen);
+        let columns = Panels::pack(&k[at.start + seen.start * at.row..], depth, count, at.step, at.row)?;
+        let (mut scores, mut weights) = (Floats::zeros(queries * count)?, Floats::zeros(queries * count)?);
+        product_on(each, rows, queries, &columns, &Epilogue::default(), &mut scores, count)?;
+        rows::biased_softmax(&scores, &mut weights, count, factor, added, op.zero_unseen);
         let at = place([kv_heads, keys, value_depth], b, kv, flat, false);
-        let values = Panels::pack(&v[at.start..], keys, value_depth, at.row, 1)?;
+        let values = Panels::pack(&v[at.start + seen.start * at.row..], count, value_depth, at.row, 1)?;
         product_on(
             each,
-            Rows::Dense { data: &weights, stride: keys },
+            Rows::Dense { data: &weights, stride: count },
             queries,
             &values,
             &Epilogue::default(),
@@ -172,13 +187,19 @@ fn few_queries(
     })
 }
 
-/// What is added to all scores of a head.
-fn table(bias: &Bias<'_>, batch: usize, head: usize, sizes: &AttentionSizes) -> Result<Floats> {
-    let mut all = Floats::zeros(element_count(&[sizes.queries, sizes.keys])?)?;
+/// What is added to all scores of a head, of the keys that are seen at all.
+fn table(
+    bias: &Bias<'_>,
+    batch: usize,
+    head: usize,
+    seen: &Range<usize>,
+    sizes: &AttentionSizes,
+) -> Result<Floats> {
+    let mut all = Floats::zeros(element_count(&[sizes.queries, seen.len()])?)?;
     let mut row = vec![0.0; sizes.keys];
-    for (query, to) in all.chunks_exact_mut(sizes.keys).enumerate() {
+    for (query, to) in all.chunks_exact_mut(seen.len().max(1)).enumerate() {
         bias.row(batch, head, query, &mut row);
-        to.iter_mut().zip(&row).for_each(|(to, &x)| *to = x as f32);
+        to.iter_mut().zip(&row[seen.clone()]).for_each(|(to, &x)| *to = x as f32);
     }
     Ok(all)
 }

@@ -4,6 +4,7 @@ use super::{Attention, LENGTHS, MASK, PAST};
 use crate::base::{Fact, Operands};
 use crate::error::{Error, Result};
 use crate::tensor::{Tensor, element_count};
+use std::ops::Range;
 
 /// The sizes of an attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,6 +183,12 @@ impl Reach {
         let keys = valid.map_or(sizes.keys, |valid| usize::try_from(valid).unwrap_or(0).min(sizes.keys));
         let offset = valid.map_or(sizes.past as i64, |valid| valid.saturating_sub(sizes.queries as i64));
         Self { causal: op.causal, window: op.window, keys, offset }
+    }
+    /// The keys that any of so many queries sees.
+    pub fn of_all(&self, queries: usize) -> Range<usize> {
+        let (first, _) = self.of(0);
+        let (_, behind) = self.of(queries.saturating_sub(1));
+        first..behind.clamp(first, self.keys.max(first))
     }
     /// The keys that a query sees: from the first to the one behind the last.
     pub fn of(&self, query: usize) -> (usize, usize) {
