@@ -12,6 +12,7 @@ mod compile;
 mod devices;
 mod emit;
 mod eval;
+mod generate;
 mod inputs;
 mod inspect;
 mod junit;
@@ -57,6 +58,7 @@ enum Verb {
     Compare(compare::Compare),
     Compile(compile::Compile),
     Eval(eval::Eval),
+    Generate(generate::Generate),
     Report(report::Report),
     Verify(verify::Verify),
     #[command(hide = true)]
@@ -119,6 +121,7 @@ impl Verb {
             Verb::Compare(verb) => verb.run(),
             Verb::Compile(verb) => verb.run(),
             Verb::Eval(verb) => verb.run(),
+            Verb::Generate(verb) => verb.run(),
             Verb::Report(verb) => verb.run(),
             Verb::Verify(verb) => verb.run(),
             Verb::VerifyWorker(verb) => verb.run(),
