@@ -6,8 +6,8 @@
 // Prelude (docs/shaders.md): these; RANK, the dimensions that broadcasting leaves after neighbours are
 // merged; WIDTH, invocations of a workgroup.
 
-// Sizes are the output's, in the order of its buffer; an operand's address is its offset plus Σ coordinate
-// · stride. An operand's strides are two vectors of `strides`. numbers: constants of the expression that are no
+// Sizes are the output's, in the order of its buffer; an operand's address is its offset plus Σ coordinate ·
+// stride. An operand's strides are two vectors of `strides`. numbers: constants of the expression that are no
 // part of the text (src/expression/numbers.rs).
 struct Params {
     groups: u32, per_row: u32, spare0: u32, spare1: u32,

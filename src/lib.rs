@@ -84,11 +84,13 @@
 //! | [`compare`](mod@compare) | a device against a reference |
 //! | [`bench`](mod@bench) | repeated runs, and what their times come to |
 //! | [`tune`] | kernels' variants measured for a model's sizes, and kept per adapter |
+//! | `generate` | text from language models (feature `generate`) |
 //! | `image` | pictures to inputs, outputs to labels (feature `image`) |
 //! | [`error`] | errors and their kinds |
 //!
 //! # Features
 //!
+//! - `generate` (default): tokenizers, chat templates and the loop that makes text.
 //! - `image` (default): decoding and preprocessing of pictures.
 //! - `cli` (default): the command `sardonyx`. A program that embeds the library goes without it:
 //!   `default-features = false`.
@@ -101,6 +103,8 @@ pub mod bench;
 pub mod compare;
 pub mod device;
 pub mod error;
+#[cfg(feature = "generate")]
+pub mod generate;
 #[cfg(feature = "image")]
 pub mod image;
 pub mod onnx;

@@ -21,7 +21,7 @@ const LAYERS: &[&[&str]] = &[
     &["gpu"],
     &["device"],
     &["session"],
-    &["compare", "tune"],
+    &["compare", "generate", "tune"],
     &["bench"],
 ];
 

@@ -162,7 +162,7 @@ fn a_blockwise_dequantize_linear_stays_packed() {
             DType::I8 => (-128.0, 127.0),
             _ => (0.0, 255.0),
         };
-        let mut codes = |net: &mut Net, shape: &[usize]| {
+        let codes = |net: &mut Net, shape: &[usize]| {
             let unit = net.floats(shape).to_f64s().unwrap();
             let list =
                 unit.iter().map(|x| ((x + 1.0) / 2.0 * (high - low) + low).round()).collect::<Vec<f64>>();

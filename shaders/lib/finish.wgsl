@@ -2,8 +2,8 @@
 // either the standard epilogue (residual, clamp; switched by flags, so that they make no variant) or a
 // generated one. It reads p.epilogue and the buffers bias and residual of the shader that calls it.
 
-// A part of the parameter block (kernels/epilogue.rs): the standard epilogue, the scale of the sum, and numbers
-// that a generated epilogue reads.
+// A part of the parameter block (kernels/epilogue.rs): the standard epilogue, the scale of the sum, and
+// numbers that a generated epilogue reads.
 struct Epilogue { flags: u32, alpha: f32, low: f32, high: f32, numbers: array<vec4<f32>, 2> }
 // Bits of its flags.
 const HAS_BIAS: u32 = 1u;

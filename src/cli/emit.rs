@@ -74,6 +74,8 @@ pub fn spelling(setting: Setting) -> String {
         Setting::Float32 => "--precision f32",
         Setting::Float16 => "--precision f16",
         Setting::Capacity => "--set K=..V",
+        Setting::Context => "--context",
+        Setting::Window => "--window",
         Setting::Strict => "--strict",
         Setting::Tuning => "--tune",
         Setting::Inputs => "with -i NAME=FILE or --inputs DIR",

@@ -12,6 +12,7 @@ mod compile;
 mod devices;
 mod emit;
 mod eval;
+mod generate;
 mod inputs;
 mod inspect;
 mod junit;
@@ -59,6 +60,7 @@ enum Verb {
     Compile(compile::Compile),
     Eval(eval::Eval),
     Quantize(quantize::Quantize),
+    Generate(generate::Generate),
     Report(report::Report),
     Verify(verify::Verify),
     #[command(hide = true)]
@@ -122,6 +124,7 @@ impl Verb {
             Verb::Compile(verb) => verb.run(),
             Verb::Eval(verb) => verb.run(),
             Verb::Quantize(verb) => verb.run(),
+            Verb::Generate(verb) => verb.run(),
             Verb::Report(verb) => verb.run(),
             Verb::Verify(verb) => verb.run(),
             Verb::VerifyWorker(verb) => verb.run(),

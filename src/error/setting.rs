@@ -22,6 +22,10 @@ pub enum Setting {
     /// The most that a symbolic size may be:
     /// [`SessionBuilder::capacity`](crate::session::SessionBuilder::capacity).
     Capacity,
+    /// The most tokens of a text: `generate::Limits::context`.
+    Context,
+    /// Forgetting what is oldest of a text: `generate::Overflow::Window`.
+    Window,
     /// Measuring the kernels' variants: [`Session::tune`](crate::Session::tune).
     Tuning,
     /// The inputs of a run.
@@ -43,6 +47,8 @@ impl fmt::Display for Setting {
             Setting::Float16 => "float16 storage",
             Setting::Strict => "`strict`",
             Setting::Capacity => "`capacity`",
+            Setting::Context => "context",
+            Setting::Window => "a sliding window",
             Setting::Tuning => "tuning",
             Setting::Inputs => "among the inputs",
             Setting::Preset => "preset",

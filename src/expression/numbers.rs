@@ -1,12 +1,12 @@
-//! Numbers of an expression as parameters. The scales and zero points of a quantised model differ from node to
-//! node: as text each pair of them would make a shader, and a pipeline, of its own.
+//! Numbers of an expression as parameters. The scales and zero points of a quantised model differ from node
+//! to node: as text each pair of them would make a shader, and a pipeline, of its own.
 
 use super::{Arg, Pointwise, table};
 use crate::tensor::DType;
 
 impl Pointwise {
-    /// An expression that rounds or casts, with the constants of its steps in float32 as operands behind its own,
-    /// up to so many, and what they are; others as they are.
+    /// An expression that rounds or casts, with the constants of its steps in float32 as operands behind its
+    /// own, up to so many, and what they are; others as they are.
     pub fn with_numbers(&self, operands: &[DType], most: usize) -> (Self, Vec<f32>) {
         let (mut lifted, mut numbers) = (self.clone(), vec![]);
         let quantises = self.steps.iter().any(|step| step.row == &table::ROUND || step.row == &table::CAST);

@@ -50,7 +50,8 @@ enum Reading {
     Lanes,
 }
 
-/// An expression with its numbers as operands behind those that are read: what they are comes with the parameters.
+/// An expression with its numbers as operands behind those that are read: what they are comes with the
+/// parameters.
 fn with_numbers(expression: &Pointwise, types: &[DType]) -> (Pointwise, [f32; MAX_NUMBERS], usize) {
     let (lifted, numbers) = expression.with_numbers(types, MAX_NUMBERS);
     let mut block = [0.0; MAX_NUMBERS];

@@ -9,6 +9,7 @@ mod compare;
 mod contract;
 mod elsewhere;
 mod eval;
+mod generate;
 mod matrix;
 mod models;
 mod precision;
@@ -77,7 +78,9 @@ fn floats(path: &std::path::Path, shape: &[usize]) {
 #[test]
 fn every_verb_has_help_with_an_example() {
     let help = text(&sardonyx(&["--help"]).stdout);
-    for verb in ["devices", "inspect", "run", "bench", "ci", "verify", "classify", "report", "eval"] {
+    for verb in
+        ["devices", "inspect", "run", "bench", "ci", "verify", "classify", "report", "eval", "generate"]
+    {
         assert!(help.contains(verb), "{verb}");
         let output = sardonyx(&[verb, "--help"]);
         assert_eq!(output.status.code(), Some(0));

@@ -28,7 +28,7 @@ pub fn hear_interruptions() {
     drop(heard);
 }
 
-fn interrupted() -> bool {
+pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 

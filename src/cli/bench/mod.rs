@@ -4,6 +4,7 @@
 mod cell;
 mod child;
 mod context;
+mod generate;
 mod judge;
 mod kernel;
 mod matrix;
@@ -35,7 +36,8 @@ use std::time::{Duration, Instant};
 #[command(
     after_help = "Examples:\n  sardonyx bench model.onnx --device gpu --runs 50 --json results.json\n  \
 sardonyx bench a.onnx b.onnx --device all --precision f32,f16 --batch 1,8 --json results.json\n  \
-sardonyx bench --kernel matmul --shape 128x768x3072 --variant all --device gpu\n\n\
+sardonyx bench --kernel matmul --shape 128x768x3072 --variant all --device gpu\n  \
+sardonyx bench models/text/genai --generate pp128,tg64 --device cpu\n\n\
 A run uploads the inputs, computes, and reads the outputs back. first_inference_ms runs from the start of the process to the first outputs.\n\
 Several models, devices, precisions or batch sizes: each cell has a process of its own, and the rounds of a model's cells alternate.\n\
 accuracy is the largest difference from the CPU, f32, no rewrites, relative to the output's largest magnitude. The verdict is compare's: OK,\n\
@@ -60,6 +62,10 @@ pub struct Bench {
     /// Print the kernels' table as Markdown
     #[arg(long, requires = "kernel")]
     markdown: bool,
+    /// Measure language models, by their files or folders: ppN reads a prompt of N tokens, tgN goes on for N
+    /// tokens; each --rounds times, in tokens a second
+    #[arg(long, value_name = "ppN,tgN", value_delimiter = ',', conflicts_with_all = ["kernel", "worker", "outputs", "profile", "tune", "batch", "baseline", "duration", "cold_cache"])]
+    generate: Vec<generate::Test>,
     /// Instead of measuring, write every distinct shader of the kernels (of all, or of the file
     /// shaders/NAME.wgsl) to this folder as NAME.N.wgsl, and shaders.tsv, which tells what each takes beyond
     /// WebGPU's core; no device is opened. With --limits webgpu only those that an adapter asked for WebGPU's
@@ -184,6 +190,9 @@ impl Bench {
             };
             return Laboratory { kernel, shape, variant, markdown: self.markdown, seed: self.inputs.seed }
                 .run(&self.run_options(&cell), &self.json);
+        }
+        if !self.generate.is_empty() {
+            return self.generate(&self.generate);
         }
         let models = self.cells();
         let cells: Vec<&Cell> = models.iter().flatten().collect();

@@ -2,6 +2,7 @@
 
 mod auto;
 mod document;
+mod generate;
 mod heatmap;
 mod junit;
 mod markdown;
@@ -38,7 +39,8 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "Examples:\n  sardonyx compare model.onnx --device gpu --per-node --json -\n  \
 sardonyx compare model.onnx --device gpu --samples 20 --tolerance scores=topk:1,cosine:0.999\n  \
 sardonyx compare model.onnx --device gpu --bundle difference && python difference/replay.py\n  \
-sardonyx compare model.onnx --device gpu --precision auto --tolerance 1e-3 -o model.precision.json\n\n\
+sardonyx compare model.onnx --device gpu --precision auto --tolerance 1e-3 -o model.precision.json\n  \
+sardonyx compare models/text/genai --device gpu --generate 64\n\n\
 Exit code 0: the same; 1: different; 2: could not run. Tolerances follow from how a right implementation rounds: docs/numerics.md; docs/compare.md describes the rest.\n\
 Without any input the model runs over seeded noise.")]
 pub struct Compare {
@@ -80,6 +82,13 @@ pub struct Compare {
     /// Run the first sample with one mechanism the other way, and show what that changes; repeatable
     #[arg(long, value_enum)]
     ab: Vec<Mechanism>,
+    /// Go on for N tokens from a text with the CPU, have the device read the same tokens, and say where it would go
+    /// on otherwise, and which node that comes from
+    #[arg(long, value_name = "N", conflicts_with_all = ["per_node", "rtol", "atol", "tolerance", "range", "repeat", "ab", "heatmap", "junit", "markdown", "input", "inputs", "samples"])]
+    generate: Option<usize>,
+    /// With --generate: what the text begins with
+    #[arg(long, value_name = "TEXT", requires = "generate")]
+    prompt: Option<String>,
     /// Fill buffers with NaN as soon as nothing is to read them any more: a value that is read too late shows
     #[arg(long)]
     poison: bool,
@@ -106,6 +115,9 @@ impl Compare {
     pub fn run(&self) -> Result<Outcome> {
         if self.options.precision == Precision::Auto {
             return self.find_precision();
+        }
+        if let Some(count) = self.generate {
+            return self.of_text(count);
         }
         let tolerance = self.check()?;
         let reference = reference::Choice::parse(&self.reference)?;
