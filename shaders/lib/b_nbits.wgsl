@@ -9,7 +9,6 @@ alias StoredB = WStored4;
 const PARTS: u32 = 8u / BITS;
 const CHUNKS: u32 = BLOCK * BITS / 32u;
 const RECORD: u32 = 8u * (CHUNKS + select(1u, 2u, ZEROS));
-const MASK: u32 = 0x01010101u * ((1u << BITS) - 1u);
 
 // Where 4 rows lie: their chunk, their block's factors, and which part of the chunk they are.
 struct Rows4 { chunk: u32, factors: u32, part: u32 }
@@ -26,7 +25,8 @@ fn b_group(start: u32, group: u32, step: u32) -> Rows4 {
 
 // The codes of a row from its word.
 fn codes4(word: u32, row: u32) -> vec4<u32> {
-    return vec4(word, word >> 8u, word >> 16u, word >> 24u) >> vec4(BITS * row) & vec4((1u << BITS) - 1u);
+    let bytes = vec4(word, word >> 8u, word >> 16u, word >> 24u);
+    return (bytes >> vec4(BITS * row)) & vec4((1u << BITS) - 1u);
 }
 fn zero4(at: Rows4) -> vec4<f32> {
     var zero = vec4(ZERO);
