@@ -3,9 +3,9 @@
 // Grid: an invocation makes 4 elements of a row of the output.
 // The table (base/packed_weights.rs): its rows are 16 side by side; of each block of BLOCK elements the words
 // of codes, the lowest bits first, then the scales, then with ZEROS the zero points, as bits of float32.
-// Prelude (docs/shaders.md): Stored4, store4 of the output; WStored4, Wlane_of of the table; IStored4, Ilane_of,
-// index_value of the indices; BITS, BLOCK, ZEROS; ZERO, the zero point without them; WIDTH, invocations of a
-// workgroup.
+// Prelude (docs/shaders.md): Stored4, store4 of the output; WStored4, Wlane_of of the table; IStored4,
+// Ilane_of, index_value of the indices; BITS, BLOCK, ZEROS; ZERO, the zero point without them; WIDTH,
+// invocations of a workgroup.
 
 // width4: of a row in groups of 4; rows, blocks: of the table; lines: of a block.
 struct Params {

@@ -7,7 +7,8 @@
 // Bindings and parameters: lib/product.wgsl. The loads of B: lib/b_rows.wgsl or lib/b_nbits.wgsl. The
 // epilogue: lib/finish.wgsl.
 // Prelude (docs/shaders.md): Stored4, load4, store4; ROWS, COLUMNS, SLICES; TAIL, k % 4 ≠ 0; GENERATED,
-// generated4; StoredB, b_column, b_group, b_rows, b_row.
+// generated4; StoredB, B_PARTS, b_column, b_group, b_steps, b_held, b_part,
+// b_rows, b_row.
 
 const THREADS: u32 = COLUMNS * SLICES;
 
@@ -31,14 +32,29 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         a_at[r] = p.a_offset + outer * p.a_outer + inner * p.a_inner + min(first + r, p.m - 1u) * p.a_row;
     }
     let whole = p.k >> 2u;
-    for (var k = slice; k < whole; k += SLICES) {
-        let w = b_rows(b_group(b_start, k, p.b_row), p.b_row);
-        for (var r = 0u; r < ROWS; r++) {
-            let x = load4(a[a_at[r] + k]);
-            var s = fma(vec4(x.x), w[0], sum[r]);
-            s = fma(vec4(x.y), w[1], s);
-            s = fma(vec4(x.z), w[2], s);
-            sum[r] = fma(vec4(x.w), w[3], s);
+    let order = vec4(0u, 1u, 2u, 3u);
+    for (var load = slice; load < whole / B_PARTS; load += SLICES) {
+        let held = b_held(b_group(b_start, load * B_PARTS, p.b_row), p.b_row);
+        for (var part = 0u; part < B_PARTS; part++) {
+            let k = load * B_PARTS + part;
+            let w = b_part(held, part, b_steps(order, p.b_row));
+            for (var r = 0u; r < ROWS; r++) {
+                let x = load4(a[a_at[r] + k]);
+                var s = fma(vec4(x.x), w[0], sum[r]);
+                s = fma(vec4(x.y), w[1], s);
+                s = fma(vec4(x.z), w[2], s);
+                sum[r] = fma(vec4(x.w), w[3], s);
+            }
+        }
+    }
+    if B_PARTS > 1u && slice == 0u {
+        // Groups beyond the last whole load.
+        for (var k = whole - whole % B_PARTS; k < whole; k++) {
+            let w = b_rows(b_group(b_start, k, p.b_row), p.b_row);
+            for (var r = 0u; r < ROWS; r++) {
+                let x = load4(a[a_at[r] + k]);
+                sum[r] += x.x * w[0] + x.y * w[1] + (x.z * w[2] + x.w * w[3]);
+            }
         }
     }
     if TAIL && whole % SLICES == slice {

@@ -11,7 +11,7 @@
 // lib/b_nbits.wgsl. The loads of A: lib/shared_*.wgsl. The epilogue: lib/finish.wgsl.
 // Prelude (docs/shaders.md): Stored4, load4, store4; uniform_index, uniform_small; order4, ordered4,
 // uniform4, QUADS; UNROLLED, opaque_index; ROWS, WIDTH; TAIL, k % 4 ≠ 0; GENERATED, generated4;
-// StoredB, b_column, b_group, b_steps, b_ordered, b_row.
+// StoredB, B_PARTS, b_column, b_group, b_steps, b_held, b_part, b_ordered, b_row.
 
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -41,10 +41,24 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     // uniform_small takes numbers below 64.
     for (var block = 0u; block < whole; block += 64u) {
         let ahead = uniform_index(block);
-        let count = min(64u, whole - block);
+        let count = min(64u, whole - block) / B_PARTS;
         for (var k = 0u; k < count; k++) {
-            let a_k = ahead + uniform_small(k);
-            let w = b_ordered(b_group(b_start, block + k, p.b_row), steps);
+            let held = b_held(b_group(b_start, block + k * B_PARTS, p.b_row), p.b_row);
+            for (var part = 0u; part < B_PARTS; part++) {
+                let a_k = ahead + uniform_small(k * B_PARTS + part);
+                let w = b_part(held, part, steps);
+                for (var r = 0u; r < ROWS; r++) {
+                    let x = ordered4(a_at[r] + a_k, local);
+                    sum[r] += x.x * w[0] + x.y * w[1] + (x.z * w[2] + x.w * w[3]);
+                }
+            }
+        }
+    }
+    if B_PARTS > 1u {
+        // Groups beyond the last whole load.
+        for (var k = whole - whole % B_PARTS; k < whole; k++) {
+            let a_k = uniform_index(k);
+            let w = b_ordered(b_group(b_start, k, p.b_row), steps);
             for (var r = 0u; r < ROWS; r++) {
                 let x = ordered4(a_at[r] + a_k, local);
                 sum[r] += x.x * w[0] + x.y * w[1] + (x.z * w[2] + x.w * w[3]);

@@ -101,7 +101,7 @@ def main():
         wrong = " WRONG" if after > allowed else ""
         print(f"{device}: {len(nodes)} products; apart by {after:.2e} (allowed {allowed:.2e}; before"
               f" {before:.2e}){wrong}")
-    sys.exit(failed)
+    sys.exit(int(failed))
 
 
 if __name__ == "__main__":

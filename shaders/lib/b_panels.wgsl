@@ -16,6 +16,9 @@ fn b_rows(at: u32, step: u32) -> mat4x4<f32> {
 // Panels are for adapters that take the rows in order.
 fn b_steps(order: vec4<u32>, step: u32) -> vec4<u32> { return order; }
 fn b_ordered(at: u32, steps: vec4<u32>) -> mat4x4<f32> { return b_rows(at, 0u); }
+// What is read at once: B_PARTS groups of 4 rows, here one.
+fn b_held(at: u32, step: u32) -> u32 { return at; }
+fn b_part(held: u32, part: u32, steps: vec4<u32>) -> mat4x4<f32> { return b_ordered(held, steps); }
 fn b_row(at: u32, step: u32, row: u32) -> vec4<f32> {
     let pair = b[at + (row >> 1u) * 8u];
     return select(low4(pair), high4(pair), (row & 1u) == 1u);

@@ -20,4 +20,7 @@ fn b_ordered(at: u32, steps: vec4<u32>) -> mat4x4<f32> {
         load4(b[at + steps.z]),
         load4(b[at + steps.w]));
 }
+// What is read at once: B_PARTS groups of 4 rows, here one.
+fn b_held(at: u32, step: u32) -> u32 { return at; }
+fn b_part(held: u32, part: u32, steps: vec4<u32>) -> mat4x4<f32> { return b_ordered(held, steps); }
 fn b_row(at: u32, step: u32, row: u32) -> vec4<f32> { return load4(b[at + row * step]); }

@@ -1,5 +1,5 @@
-// B of gemm.wgsl as codes of few bits (lib/b_nbits.wgsl): a group of 4 columns of a row, `row` from the step's
-// first one on; 0 beyond the last.
+// B of gemm.wgsl as codes of few bits (lib/b_nbits.wgsl): a group of 4 columns of a row, `row` from the
+// step's first one on; 0 beyond the last.
 @group(0) @binding(1) var<storage, read> b: array<StoredB>;
 
 fn load_b(base: u32, at: Place, row: u32, column: u32) -> Held4 {

@@ -88,6 +88,14 @@ fn by_bits<const M: usize>(a: &[f32], layout: &WeightLayout, lines: &[u32], sums
     }
 }
 
+/// The factors in a line of a panel's block, from a lane on that `lines` begins with.
+#[inline(always)]
+fn factor<V: Vector>(lines: &[u32], line: usize) -> V {
+    let bits = &lines[line * LANES..][..V::LANES];
+    // SAFETY: there are as many words, and any bits are a float32.
+    unsafe { V::load(bits.as_ptr().cast(), V::LANES) }
+}
+
 /// The sums of M rows with one panel of codes of BITS bits.
 struct Few<'a, const BITS: usize, const M: usize> {
     a: &'a [f32],
@@ -96,56 +104,78 @@ struct Few<'a, const BITS: usize, const M: usize> {
     sums: &'a mut [[f32; LANES]; ROWS],
 }
 
+impl<const BITS: usize, const M: usize> Few<'_, BITS, M> {
+    /// Adds code `j` of each word times row `start + j` of each row of A.
+    ///
+    /// # Safety
+    /// `word` has a vector's words; `a` has M rows of `k` elements, and `at` is below k.
+    #[inline(always)]
+    unsafe fn step<V: Vector>(
+        (a, k, at): (*const f32, usize, usize),
+        word: *const u32,
+        j: usize,
+        zero: V,
+        own: &mut [V; M],
+    ) {
+        // SAFETY: the caller's promise; j · BITS is below 32.
+        let level = unsafe { V::codes(word, (j * BITS) as u32, (1 << BITS) - 1) }.minus(zero);
+        for row in 0..M {
+            // SAFETY: the caller's promise.
+            let x = V::splat(unsafe { *a.add(row * k + at) });
+            own[row] = x.mul_add(level, own[row]);
+        }
+    }
+}
+
+// Closures and iterators' functions aren't always inlined into the functions that are compiled for wide vectors:
+// there are none here.
 impl<const BITS: usize, const M: usize> Kernel for Few<'_, BITS, M> {
     #[inline(always)]
     fn run<V: Vector>(self) {
         let Self { a, layout, lines, sums } = self;
         let (k, block, words, per_word) = (layout.k, layout.block, layout.words(), 32 / BITS);
-        let mask = (1u32 << BITS) - 1;
+        assert!(a.len() >= M * k);
         let default = V::splat(layout.default_zero());
-        for half in (0..LANES).step_by(V::LANES) {
+        let size = layout.lines() * LANES;
+        let mut half = 0;
+        while half < LANES {
             let mut totals = [V::splat(0.0); M];
-            for (index, lines) in lines.chunks_exact(layout.lines() * LANES).enumerate() {
-                let lines = &lines[half..];
-                let factor = |line: usize| {
-                    let bits = &lines[line * LANES..][..V::LANES];
-                    // SAFETY: there are as many words, and any bits are a float32.
-                    unsafe { V::load(bits.as_ptr().cast(), V::LANES) }
-                };
-                let zero = if layout.zeros { factor(words + 1) } else { default };
+            for index in 0..layout.blocks() {
+                let lines = &lines[index * size + half..(index + 1) * size];
+                let zero = if layout.zeros { factor::<V>(lines, words + 1) } else { default };
                 let first = index * block;
-                let count = block.min(k - first);
+                let end = k.min(first + block);
                 // Two sums, so that one addition needn't wait for the other.
-                let mut own = [[V::splat(0.0); M]; 2];
-                for at in 0..count.div_ceil(per_word) {
-                    let word = &lines[at * LANES..][..V::LANES];
-                    let start = first + at * per_word;
-                    let mut step = |j: usize| {
-                        // SAFETY: there are as many words, and j · BITS is below 32.
-                        let codes = unsafe { V::codes(word.as_ptr(), (j * BITS) as u32, mask) };
-                        let level = codes.minus(zero);
-                        for row in 0..M {
-                            let x = V::splat(a[row * k + start + j]);
-                            own[j % 2][row] = x.mul_add(level, own[j % 2][row]);
+                let (mut even, mut odd) = ([V::splat(0.0); M], [V::splat(0.0); M]);
+                let (mut word, mut at) = (0, first);
+                while at + per_word <= end {
+                    let from = lines[word * LANES..][..V::LANES].as_ptr();
+                    for j in 0..32 / BITS / 2 {
+                        // SAFETY: `a` was checked, at + 2j + 1 is below k, and the word has its lanes.
+                        unsafe {
+                            Self::step((a.as_ptr(), k, at + 2 * j), from, 2 * j, zero, &mut even);
+                            Self::step((a.as_ptr(), k, at + 2 * j + 1), from, 2 * j + 1, zero, &mut odd);
                         }
-                    };
-                    if start + per_word <= first + count {
-                        for j in 0..32 / BITS {
-                            step(j);
-                        }
-                    } else {
-                        (0..first + count - start).for_each(step);
+                    }
+                    (word, at) = (word + 1, at + per_word);
+                }
+                if at < end {
+                    let from = lines[word * LANES..][..V::LANES].as_ptr();
+                    for j in 0..end - at {
+                        // SAFETY: as above.
+                        unsafe { Self::step((a.as_ptr(), k, at + j), from, j, zero, &mut even) };
                     }
                 }
-                let scale = factor(words);
+                let scale = factor::<V>(lines, words);
                 for row in 0..M {
-                    totals[row] = own[0][row].plus(own[1][row]).mul_add(scale, totals[row]);
+                    totals[row] = even[row].plus(odd[row]).mul_add(scale, totals[row]);
                 }
             }
-            for (total, sums) in totals.iter().zip(sums.iter_mut()) {
+            for row in 0..M {
                 // SAFETY: the row has LANES floats, and `half` is a multiple of the vector's.
-                unsafe { total.store(sums[half..].as_mut_ptr(), V::LANES) };
+                unsafe { totals[row].store(sums[row][half..].as_mut_ptr(), V::LANES) };
             }
+            half += V::LANES;
         }
     }
 }
@@ -210,25 +240,24 @@ impl Kernel for Unpack<'_> {
         let (k, bits, words, per_word) = (layout.k, layout.bits, layout.words(), layout.per_word());
         let mask = (1u32 << bits) - 1;
         let default = V::splat(layout.default_zero());
-        for (index, lines) in lines.chunks_exact(layout.lines() * LANES).enumerate() {
-            for half in (0..LANES).step_by(V::LANES) {
-                let lines = &lines[half..];
-                let factor = |line: usize| {
-                    let bits = &lines[line * LANES..][..V::LANES];
-                    // SAFETY: there are as many words, and any bits are a float32.
-                    unsafe { V::load(bits.as_ptr().cast(), V::LANES) }
-                };
-                let (scale, zero) = (factor(words), if layout.zeros { factor(words + 1) } else { default });
+        let size = layout.lines() * LANES;
+        for index in 0..layout.blocks() {
+            let mut half = 0;
+            while half < LANES {
+                let lines = &lines[index * size + half..(index + 1) * size];
+                let scale = factor::<V>(lines, words);
+                let zero = if layout.zeros { factor::<V>(lines, words + 1) } else { default };
                 let first = index * layout.block;
                 for row in 0..layout.block.min(k - first) {
-                    let word = &lines[row / per_word * LANES..][..V::LANES];
-                    let to = &mut to[(first + row) * stride + half..][..V::LANES];
+                    let word = lines[row / per_word * LANES..][..V::LANES].as_ptr();
+                    let to = to[(first + row) * stride + half..][..V::LANES].as_mut_ptr();
                     // SAFETY: there are as many words and floats, and the shift is below 32.
                     unsafe {
-                        let codes = V::codes(word.as_ptr(), (row % per_word * bits) as u32, mask);
-                        codes.minus(zero).times(scale).store(to.as_mut_ptr(), V::LANES);
+                        let codes = V::codes(word, (row % per_word * bits) as u32, mask);
+                        codes.minus(zero).times(scale).store(to, V::LANES);
                     }
                 }
+                half += V::LANES;
             }
         }
     }

@@ -206,8 +206,8 @@ pub fn product(
     Ok(())
 }
 
-/// Emits `A · B` of `[m, k]` by weights of few bits, `weights` a view of their tensor, in one dispatch or, where
-/// they are more than the adapter binds at once, a part of the columns at a time.
+/// Emits `A · B` of `[m, k]` by weights of few bits, `weights` a view of their tensor, in one dispatch or,
+/// where they are more than the adapter binds at once, a part of the columns at a time.
 pub fn by_codes(
     at: &mut dyn Lowering,
     storage: ElementFormat,

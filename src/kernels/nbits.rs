@@ -42,6 +42,11 @@ impl Codes {
         }
     }
 
+    /// Groups of 4 rows that are read at once.
+    pub(super) fn parts(self) -> u32 {
+        8 / self.bits
+    }
+
     /// Adds the functions that read the matrix to a prelude.
     pub(super) fn prelude(self, prelude: Prelude) -> Prelude {
         let layout = WeightLayout {

@@ -1,5 +1,5 @@
-//! The right-hand matrix of a contraction: as it lies, packed in panels for a software adapter, or as codes of
-//! few bits (`shaders/lib/b_*.wgsl`).
+//! The right-hand matrix of a contraction: as it lies, packed in panels for a software adapter, or as codes
+//! of few bits (`shaders/lib/b_*.wgsl`).
 //!
 //! A software adapter reads each invocation's address by itself, and a component of a load costs nearly as
 //! much as the load. So a panel holds what a workgroup of 8 reads, in the order in which it does, two rows to
@@ -45,9 +45,9 @@ impl Form {
 /// Adds the functions that read the matrix to a prelude.
 pub(super) fn prelude(prelude: Prelude, form: Form) -> Prelude {
     match form {
-        Form::Rows => prelude.code(ROWS),
-        Form::Panels => prelude.code(PANELS),
-        Form::Nbits(codes) => codes.prelude(prelude),
+        Form::Rows => prelude.turns("B_PARTS", 1).code(ROWS),
+        Form::Panels => prelude.turns("B_PARTS", 1).code(PANELS),
+        Form::Nbits(codes) => codes.prelude(prelude.turns("B_PARTS", codes.parts())),
     }
 }
 

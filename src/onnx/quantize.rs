@@ -1,8 +1,9 @@
-//! A model file with its weights in 8 or 4 bits: products with constant weights become MatMulNBits, embeddings
-//! that rows are gathered from GatherBlockQuantized, both of onnxruntime's domain. Activations stay floats.
+//! A model file with its weights in 8 or 4 bits: products with constant weights become MatMulNBits,
+//! embeddings that rows are gathered from GatherBlockQuantized, both of onnxruntime's domain. Activations
+//! stay floats.
 //!
-//! Each block of a column has a scale and a zero point: its codes reach from its least weight (at most 0) to its
-//! largest (at least 0), so that 0 stays 0.
+//! Each block of a column has a scale and a zero point: its codes reach from its least weight (at most 0) to
+//! its largest (at least 0), so that 0 stays 0.
 
 use super::external::ExternalFiles;
 use super::functions::node_name;

@@ -25,7 +25,9 @@ pub mod vision;
 
 pub use attributes::{Attribute, Input, NodeView};
 pub use engine::{ChannelsLast, Engine};
-pub use operator::{EPILOGUE_OPERANDS, Located, Lower, OpDef, Operator, Product, Reads, Spread};
+pub use operator::{
+    EPILOGUE_OPERANDS, Located, Lower, OpDef, Operator, Product, Reads, Repacked, RepackedInput, Spread,
+};
 pub use values::{Body, OnValues};
 
 /// The registry: an operator is known because its row is here, or in one of the tables of operators that share a

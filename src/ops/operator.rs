@@ -6,6 +6,7 @@ use crate::expression::Pointwise;
 use crate::kernels::Lowering;
 use crate::ops::attributes::NodeView;
 use crate::ops::case::Case;
+use crate::ops::quantized::dequantize_linear::DequantizeLinear;
 use crate::ops::recurrent::Recurrent;
 use crate::ops::{Engine, OnValues};
 use crate::tensor::Tensor;
@@ -58,6 +59,20 @@ pub enum Reads {
 pub struct Spread {
     pub expression: Pointwise,
     pub operands: Vec<(Tensor, usize)>,
+}
+
+/// An operator that stands for another: see [`Operator::repacked`].
+pub struct Repacked {
+    pub op: Arc<dyn Operator>,
+    pub inputs: Vec<RepackedInput>,
+}
+
+/// An input of it.
+pub enum RepackedInput {
+    /// An input of the one that it stands for, or none where that is left out.
+    Given(usize),
+    /// A constant in the place of an input.
+    Constant(usize, Tensor),
 }
 
 /// What an error of locations makes of results: see [`Operator::located`].
@@ -179,6 +194,22 @@ pub trait Operator: Any + Debug + Send + Sync {
 
     /// The operator as a matrix product with an optional third input added, where it is one.
     fn product(&self) -> Option<Product> {
+        None
+    }
+
+    /// The operator with constant inputs brought into a form that is read as it is on every device: another
+    /// operator. `constants` has those that are constant, `given` says whether an input is there. `None`: it has
+    /// none, or not with these.
+    fn repacked(
+        &self,
+        _constants: Operands<'_, Tensor>,
+        _given: &dyn Fn(usize) -> bool,
+    ) -> Result<Option<Repacked>> {
+        Ok(None)
+    }
+
+    /// The operator as a DequantizeLinear, where it is one.
+    fn dequantizes(&self) -> Option<&DequantizeLinear> {
         None
     }
 

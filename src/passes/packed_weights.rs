@@ -1,66 +1,32 @@
-//! *Given* MatMulNBits, MatMulBnb4 or GatherBlockQuantized with constant weights, or constant weights of few bits through a blockwise
-//! DequantizeLinear into B of a product
+//! *Given* MatMulNBits, MatMulBnb4 or GatherBlockQuantized with constant weights, or constant weights of few
+//! bits through a blockwise DequantizeLinear into B of a product
 //!
 //! ```text
 //!  x (int4), scales, zero points ─ DequantizeLinear ─ [Transpose] ─ MatMul | Gemm
 //! ```
 //!
-//! → *Result* a [`PackedMatMul`] or [`PackedGather`], whose weights stay packed wherever it runs; a MatMul with floats where the codes
-//! don't lie in blocks of a column.
+//! → *Result* a PackedMatMul or PackedGather, whose weights stay packed wherever it runs; a MatMul
+//! with floats where the codes don't lie in blocks of a column.
 
 use super::only_reader;
 use crate::base::{Levels, Operands, WeightLayout};
 use crate::error::{Error, Result};
-use crate::expression::Pointwise;
 use crate::graph::{Graph, ValueId};
-use crate::ops::matrix::matmul::MatMul;
-use crate::ops::matrix::matmul_bnb4::MatMulBnb4;
-use crate::ops::matrix::matmul_nbits::{MatMulNBits, Weights};
-use crate::ops::matrix::packed_matmul::PackedMatMul;
-use crate::ops::quantized::dequantize_linear::DequantizeLinear;
-use crate::ops::quantized::gather_block_quantized::{GatherBlockQuantized, PackedGather};
+use crate::ops::matrix::matmul_nbits::{Weights, product_by};
 use crate::ops::quantized::granularity::Form;
+use crate::ops::{Repacked, RepackedInput};
 use crate::tensor::{DType, Tensor, cast};
-use std::sync::Arc;
 
 pub fn rewrite(graph: &mut Graph) -> Result<bool> {
     let mut changed = false;
     for index in 0..graph.nodes.len() {
         let node = &graph.nodes[index];
-        // By type: their weights have forms of their own.
-        let here = |error: Error| graph.error_at(node, error);
-        let known: Vec<Option<Option<&Tensor>>> =
-            node.inputs.iter().skip(1).map(|id| id.map(|id| graph.constant(id))).collect();
-        let made = if let Some(op) = node.op.downcast::<MatMulNBits>() {
-            let known = inputs(&known[..known.len().min(4)]);
-            known
-                .map(|known| op.weights(Operands::new(&known), scale_type(&known)))
-                .transpose()
-                .map_err(here)?
-        } else if let Some(op) = node.op.downcast::<MatMulBnb4>() {
-            let known = inputs(&known);
-            known
-                .map(|known| op.weights(Operands::new(&known), scale_type(&known)))
-                .transpose()
-                .map_err(here)?
-        } else {
-            None
-        };
-        if let Some(op) = node.op.downcast::<GatherBlockQuantized>() {
-            let constant = |at: usize| node.inputs.get(at).copied().flatten().map(|id| graph.constant(id));
-            let all = [0, 2, 3].map(constant);
-            if all.iter().all(|given| !matches!(given, Some(None))) {
-                let [data, scales, zero] = all.map(Option::flatten);
-                let packed = op.packed(Operands::new(&[data, None, scales, zero])).map_err(here)?;
-                let dtype = scale_type(&[None, None, scales]);
-                changed |= packed.is_some();
-                packed.into_iter().for_each(|packed| gathered(graph, index, packed, dtype));
-            }
-            continue;
-        }
-        if let Some(weights) = made {
-            let bias = node.inputs.get(5).copied().flatten();
-            replace(graph, index, weights, bias);
+        let constants: Vec<Option<&Tensor>> =
+            node.inputs.iter().map(|id| id.and_then(|id| graph.constant(id))).collect();
+        let given = |index: usize| node.inputs.get(index).is_some_and(Option::is_some);
+        let made = node.op.repacked(Operands::new(&constants), &given);
+        if let Some(made) = made.map_err(|error| graph.error_at(node, error))? {
+            replace(graph, index, made);
             changed = true;
         }
     }
@@ -74,51 +40,22 @@ pub fn rewrite(graph: &mut Graph) -> Result<bool> {
     Ok(changed)
 }
 
-/// The inputs behind A, in a node's order, where all that are there are constant.
-fn inputs<'a>(known: &[Option<Option<&'a Tensor>>]) -> Option<Vec<Option<&'a Tensor>>> {
-    let all: Option<Vec<Option<&Tensor>>> = known
-        .iter()
-        .map(|input| match input {
-            None => Some(None),
-            Some(Some(tensor)) => Some(Some(*tensor)),
-            Some(None) => None,
-        })
-        .collect();
-    Some(std::iter::once(None).chain(all?).collect())
-}
-
-/// The type of the scales, which A is of.
-fn scale_type(known: &[Option<&Tensor>]) -> DType {
-    known.get(2).copied().flatten().map_or(DType::F32, Tensor::dtype)
-}
-
-/// Makes a node the gather of a packed table's rows.
-fn gathered(graph: &mut Graph, index: usize, (layout, table): (WeightLayout, Tensor), dtype: DType) {
-    let name = graph.nodes[index].inputs.first().copied().flatten();
-    let name = name.map_or("table".to_string(), |id| graph.value(id).name.clone());
-    let table = graph.add_constant(&name, table);
-    let node = &mut graph.nodes[index];
-    node.op = Arc::new(PackedGather { layout, dtype });
-    node.inputs.truncate(2);
-    node.inputs[0] = Some(table);
-}
-
-/// Makes a node the product of its A by these weights.
-fn replace(graph: &mut Graph, index: usize, weights: Weights, bias: Option<ValueId>) {
-    let name = graph.nodes[index].inputs.get(1).copied().flatten();
-    let name = name.map_or("weights".to_string(), |id| graph.value(id).name.clone());
-    let (op, tensor): (Arc<dyn crate::ops::Operator>, Tensor) = match weights {
-        Weights::Packed(layout, tensor) => (Arc::new(PackedMatMul::new(layout)), tensor),
-        Weights::Floats(tensor) => (Arc::new(MatMul { epilogue: Pointwise::identity() }), tensor),
-    };
-    let weights = graph.add_constant(&name, tensor);
-    let node = &mut graph.nodes[index];
-    node.op = op;
-    node.inputs.truncate(1);
-    node.inputs.push(Some(weights));
-    if bias.is_some() {
-        node.inputs.push(bias);
+/// Makes a node what stands for it; a constant goes by the name of the input that it takes the place of.
+fn replace(graph: &mut Graph, index: usize, made: Repacked) {
+    let before = graph.nodes[index].inputs.clone();
+    let mut inputs = vec![];
+    for input in made.inputs {
+        inputs.push(match input {
+            RepackedInput::Given(at) => before.get(at).copied().flatten(),
+            RepackedInput::Constant(at, tensor) => {
+                let name = before.get(at).copied().flatten();
+                let name = name.map_or("weights".to_string(), |id| graph.value(id).name.clone());
+                Some(graph.add_constant(&name, tensor))
+            }
+        });
     }
+    let node = &mut graph.nodes[index];
+    (node.op, node.inputs) = (made.op, inputs);
 }
 
 /// Takes a DequantizeLinear, and a Transpose behind it, into the product that alone reads it.
@@ -126,12 +63,12 @@ fn dequantized(graph: &mut Graph, index: usize) -> Result<bool> {
     let Some(found) = find(graph, index) else { return Ok(false) };
     let (layout, tensor) = packed(graph, &found)?;
     let node = &graph.nodes[found.product];
-    let bias = node.inputs.get(2).copied().flatten();
+    let bias = node.inputs.get(2).copied().flatten().map(|_| 2);
     let mut fused: Vec<(String, String)> = vec![];
     for &at in &found.before {
         fused.push((graph.nodes[at].name.clone(), graph.nodes[at].op_type.clone()));
     }
-    replace(graph, found.product, Weights::Packed(layout, tensor), bias);
+    replace(graph, found.product, product_by(Weights::Packed(layout, tensor), bias));
     graph.nodes[found.product].fused.splice(0..0, fused);
     for &at in found.before.iter().rev() {
         graph.nodes.remove(at);
@@ -154,7 +91,7 @@ struct Found {
 
 fn find(graph: &Graph, index: usize) -> Option<Found> {
     let node = &graph.nodes[index];
-    let op = node.op.downcast::<DequantizeLinear>()?;
+    let op = node.op.dequantizes()?;
     let input = |at: usize| node.inputs.get(at).copied().flatten();
     let (x, scales) = (graph.constant(input(0)?)?, graph.constant(input(1)?)?);
     let bits = match x.dtype() {
@@ -193,11 +130,8 @@ fn find(graph: &Graph, index: usize) -> Option<Found> {
     }
     let node = &graph.nodes[reader];
     let product = node.op.product()?;
-    let plain = product.alpha == 1.0
-        && product.beta == 1.0
-        && !product.trans_a
-        && node.op.epilogue()?.is_identity()
-        && node.op.downcast::<PackedMatMul>().is_none();
+    let plain =
+        product.alpha == 1.0 && product.beta == 1.0 && !product.trans_a && node.op.epilogue()?.is_identity();
     // B alone: not A, not C.
     let once = node.inputs.iter().filter(|id| **id == Some(made)).count() == 1;
     if !plain || !once || node.inputs.get(1).copied().flatten() != Some(made) {

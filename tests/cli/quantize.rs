@@ -76,7 +76,7 @@ fn what_can_not_be_quantised_is_said() {
     refused(&["quantize", MLP, "-o", MLP], &["would replace the model", "elsewhere"]);
     refused(&["quantize", MLP, "-o", path, "--bits", "5"], &["5 bits", "4 or 8"]);
     refused(&["quantize", MLP, "-o", path, "--block", "20"], &["blocks of 20", "power of two"]);
-    refused(&["quantize", MLP, "-o", path, "--tolerance", "-1"], &["above 0"]);
+    refused(&["quantize", MLP, "-o", path, "--tolerance=-1"], &["above 0"]);
     refused(&["quantize", MLP, "-o", path, "--keep", "nobody"], &["nobody", "no weights"]);
     refused(&["quantize", "models/tiny/branches/model.onnx", "-o", path], &["nothing to quantise"]);
     refused(&["quantize", "nowhere.onnx", "-o", path], &["nowhere.onnx"]);

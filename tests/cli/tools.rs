@@ -76,6 +76,7 @@ fn every_family_has_a_kernel() {
     }
     let shapes = [
         ("matmul_batch", "2x5x6x7"),
+        ("matmul_nbits", "3x70x9x4x32"),
         ("conv", "5x9x11x6x3x2"),
         ("depthwise", "6x9x11x3x1"),
         ("softmax", "3x37"),

@@ -48,8 +48,8 @@ pub struct Bench {
     #[arg(required_unless_present = "kernel", value_name = "MODEL")]
     models: Vec<PathBuf>,
     /// Measure one kernel family instead of a model, or all of them, each checked against the CPU first:
-    /// matmul, matmul_batch, conv, depthwise, softmax, attention, layer_norm, reduce, global_pool, transpose,
-    /// elementwise, gather, pool, resize
+    /// matmul, matmul_nbits, matmul_batch, conv, depthwise, softmax, attention, layer_norm, reduce,
+    /// global_pool, transpose, elementwise, gather, pool, resize
     #[arg(long, value_name = "NAME|all", conflicts_with_all = ["models", "worker", "outputs", "profile", "tune", "batch"])]
     kernel: Option<String>,
     /// The kernel's sizes, as 128x768x3072; without, those that the benchmark models have
@@ -75,8 +75,8 @@ pub struct Bench {
     /// Of --device, `all` means the CPU and every adapter, and several devices are separated by commas
     #[command(flatten)]
     device: DeviceOptions,
-    /// How float32 tensors are stored; sums are f32 either way. FILE: f16 but for the nodes that it lists, as compare
-    /// --precision auto writes it. Several, separated by commas: a cell each
+    /// How float32 tensors are stored; sums are f32 either way. FILE: f16 but for the nodes that it lists, as
+    /// compare --precision auto writes it. Several, separated by commas: a cell each
     #[arg(long, value_delimiter = ',', default_value = "f32", value_name = "f32|f16|FILE", value_parser = precision)]
     precision: Vec<Precision>,
     /// With f16: hold this node in f32 all the same; or those of a FILE.json; repeatable
@@ -111,15 +111,15 @@ pub struct Bench {
     /// Rounds that the runs are divided into; those of a model's cells alternate [default: 5]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: Option<u32>,
-    /// Have Mesa's and NVIDIA's drivers compile every shader anew, so that first inferences are those of a machine
-    /// that has never run the model
+    /// Have Mesa's and NVIDIA's drivers compile every shader anew, so that first inferences are those of a
+    /// machine that has never run the model
     #[arg(long)]
     cold_cache: bool,
     /// What a reader should know of the circumstances: the power plan, the cooling
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
-    /// Say what is faster or slower than in an earlier file of results, as `report diff` does; exit code 1 where
-    /// something is slower, fails or is wrong now
+    /// Say what is faster or slower than in an earlier file of results, as `report diff` does; exit code 1
+    /// where something is slower, fails or is wrong now
     #[arg(long, value_name = "FILE", conflicts_with = "worker")]
     baseline: Option<PathBuf>,
     /// Compare with the baseline although this differs

@@ -39,8 +39,8 @@ pub struct Quantize {
     /// Leave a node's weights as they are; repeatable
     #[arg(long, value_name = "NODE")]
     keep: Vec<String>,
-    /// Keep as many more nodes, those that cost most first, as it takes for every output to be within T of its
-    /// largest magnitude
+    /// Keep as many more nodes, those that cost most first, as it takes for every output to be within T of
+    /// its largest magnitude
     #[arg(long, value_name = "T", value_parser = positive)]
     tolerance: Option<f64>,
     #[command(flatten)]

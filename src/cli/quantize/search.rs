@@ -11,8 +11,8 @@ pub struct Found {
     pub error: Cost,
 }
 
-/// `all`, which keeps `kept`, where that does; else with more kept, those that cost most by themselves first: as few
-/// of that order as bisection finds.
+/// `all`, which keeps `kept`, where that does; else with more kept, those that cost most by themselves first:
+/// as few of that order as bisection finds.
 pub fn fewest(
     measures: &Measures,
     quantized: &dyn Fn(&HashSet<String>) -> Result<Quantized>,

@@ -1,12 +1,13 @@
-//! MatMulNBits whose weights the model makes: a product with weights of 2, 4 or 8 bits, which are packed in bytes
-//! and have a scale for each block of a column. Constant ones are the operator's (ops/matrix/matmul_nbits.rs).
+//! MatMulNBits whose weights the model makes: a product with weights of 2, 4 or 8 bits, which are packed in
+//! bytes and have a scale for each block of a column. Constant ones are the operator's
+//! (ops/matrix/matmul_nbits.rs).
 
 use super::{Body, UNOPTIMISED, int, ints, text};
 use crate::error::{Error, Result};
 use crate::tensor::DType;
 
-/// A `[…, k]`, weights `[n, blocks, bytes]`, scales `[n, blocks]`, zero points (packed like the weights, or in
-/// the type of the scales), a bias `[n]`: `A · Bᵀ + bias`.
+/// A `[…, k]`, weights `[n, blocks, bytes]`, scales `[n, blocks]`, zero points (packed like the weights, or
+/// in the type of the scales), a bias `[n]`: `A · Bᵀ + bias`.
 pub fn product(b: &mut Body<'_>) -> Result<()> {
     b.refuse(4, "columns in groups")?;
     // How exactly onnxruntime multiplies, and how it has laid the weights out for that.

@@ -1,6 +1,6 @@
 //! onnxruntime's own operators, which its optimiser leaves in models (the domain com.microsoft): each
-//! replaced by a body of standard ones, which the rewrites then find as they find an exporter's. FlexAttention
-//! is one of them where graphs say what becomes of its scores.
+//! replaced by a body of standard ones, which the rewrites then find as they find an exporter's.
+//! FlexAttention is one of them where graphs say what becomes of its scores.
 //!
 //! [ContribOperators.md](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md) says
 //! what each computes.
@@ -78,8 +78,8 @@ pub fn has_graphs_to_inline(node: &NodeProto) -> bool {
     here && node.attribute.iter().any(|attribute| attribute.g.is_some())
 }
 
-/// Whether a node has a body though its operator is known: a product with weights of few bits that are made by
-/// the model, which then run as what makes them.
+/// Whether a node has a body though its operator is known: a product with weights of few bits that are made
+/// by the model, which then run as what makes them.
 pub fn varies(node: &NodeProto, known: &dyn Fn(&str) -> Known) -> bool {
     let weights = node.input.iter().skip(1).take(4).filter(|name| !name.is_empty());
     domain(&node.domain) == "com.microsoft"

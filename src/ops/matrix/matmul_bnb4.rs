@@ -4,13 +4,13 @@
 //! Inputs: A, B `[⌈N·K / 2⌉]` (weights `[N, K]` row after row, the even one in the *high* bits of a byte),
 //! absmax (the scale of each block of these). With transB `A [..., K] · Bᵀ`, else `A [..., N] · B`.
 
-use super::matmul_nbits::{Weights, block_size, known, lower, size};
+use super::matmul_nbits::{Weights, block_size, known, lower, product_by, size};
 use super::packed_matmul::{self, by_floats};
 use crate::base::{Bound, EvalPrecision, Fact, Infer, Levels, Operands, Unsupported, WeightLayout};
 use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Lower, NodeView, OpDef, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator, Repacked};
 use crate::tensor::{DType, Real, Tensor, cast, element_count, zeros};
 use crate::threads::chunks;
 use std::sync::Arc;
@@ -123,6 +123,15 @@ impl Operator for MatMulBnb4 {
             _ => self.floats::<f32>(inputs)?,
         };
         Ok(vec![by_floats(a, &weights, None, mode)?])
+    }
+
+    fn repacked(
+        &self,
+        constants: Operands<'_, Tensor>,
+        _given: &dyn Fn(usize) -> bool,
+    ) -> Result<Option<Repacked>> {
+        let (Some(_), Some(scales)) = (constants.optional(1), constants.optional(2)) else { return Ok(None) };
+        Ok(Some(product_by(self.weights(constants, scales.dtype())?, None)))
     }
 
     fn gpu(&self) -> Option<&dyn Lower> {

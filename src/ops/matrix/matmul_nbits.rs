@@ -1,18 +1,20 @@
 //! [MatMulNBits](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.MatMulNBits),
-//! of onnxruntime: the product with weights of 2, 4 or 8 bits, each block of a column with a scale and perhaps a
-//! zero point: `A · Wᵀ + bias`, `W = (B − zero point) · scale`.
+//! of onnxruntime: the product with weights of 2, 4 or 8 bits, each block of a column with a scale and
+//! perhaps a zero point: `A · Wᵀ + bias`, `W = (B − zero point) · scale`.
 //!
 //! Inputs: A `[…, K]`, B `[N, blocks, block_size · bits / 8]` (the lowest bits of a byte first), scales
-//! `[N, blocks]`, zero points (packed like B, a row ending with a whole byte, or floats `[N, blocks]`; without
-//! them 2^(bits−1)), g_idx `[K]` (the block whose scale and zero point each row of a column has), bias `[N]`.
+//! `[N, blocks]`, zero points (packed like B, a row ending with a whole byte, or floats `[N, blocks]`;
+//! without them 2^(bits−1)), g_idx `[K]` (the block whose scale and zero point each row of a column has),
+//! bias `[N]`.
 
-use super::packed_matmul::{self, by_floats};
+use super::matmul::MatMul;
+use super::packed_matmul::{self, PackedMatMul, by_floats};
 use crate::base::{Bound, EvalPrecision, Fact, Infer, Levels, Operands, Unsupported, WeightLayout};
 use crate::error::{Error, Result};
 use crate::expression::Pointwise;
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Lower, NodeView, OpDef, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator, Repacked, RepackedInput};
 use crate::tensor::{DType, Real, Tensor, cast, element_count, zeros};
 use crate::threads::chunks;
 use std::sync::Arc;
@@ -124,7 +126,7 @@ impl MatMulNBits {
             return Err(wrong("A is", a, "a float".into()));
         }
         if let Some(bias) = inputs.optional(5)
-            && (bias.dtype != a.dtype || !holds(bias, n))
+            && (bias.dtype != a.dtype || bias.shape != [n])
         {
             return Err(wrong("the bias is", bias, format!("{}[{n}]", a.dtype)));
         }
@@ -211,6 +213,16 @@ impl MatMulNBits {
     }
 }
 
+/// The product by such weights in the place of input 1, with a bias that was another input.
+pub fn product_by(weights: Weights, bias: Option<usize>) -> Repacked {
+    let (op, tensor): (Arc<dyn Operator>, Tensor) = match weights {
+        Weights::Packed(layout, tensor) => (Arc::new(PackedMatMul::new(layout)), tensor),
+        Weights::Floats(tensor) => (Arc::new(MatMul { epilogue: Pointwise::identity() }), tensor),
+    };
+    let inputs = [RepackedInput::Given(0), RepackedInput::Constant(1, tensor)];
+    Repacked { op, inputs: inputs.into_iter().chain(bias.map(RepackedInput::Given)).collect() }
+}
+
 /// Lowers a node whose weights are known when the plan is made.
 pub fn lower(at: &mut dyn Lowering, weights: Weights, bias: Option<usize>) -> Result<(), Unsupported> {
     match weights {
@@ -249,6 +261,18 @@ impl Operator for MatMulNBits {
         };
         let bias = inputs.optional(5).map(|bias| bias.reshape([self.n])).transpose()?;
         Ok(vec![by_floats(a, &weights, bias.as_ref(), mode)?])
+    }
+
+    fn repacked(
+        &self,
+        constants: Operands<'_, Tensor>,
+        given: &dyn Fn(usize) -> bool,
+    ) -> Result<Option<Repacked>> {
+        if (1..5).any(|index| given(index) && constants.optional(index).is_none()) {
+            return Ok(None);
+        }
+        let dtype = constants.required(2)?.dtype();
+        Ok(Some(product_by(self.weights(constants, dtype)?, given(5).then_some(5))))
     }
 
     fn gpu(&self) -> Option<&dyn Lower> {
@@ -333,7 +357,8 @@ const CASES: &[Case] = &[
         sizes!(20, 2, 4, 32),
         &[Drawn(DType::BF16, &[3, 20]), Codes(&[2, 1, 16]), Typed(DType::BF16, &[2, 1], &[0.5, -0.25])],
     ),
-    // Rows of a column in other blocks than where they lie: no form for kernels, but floats when it is loaded.
+    // Rows of a column in other blocks than where they lie: no form for kernels, but floats when it is
+    // loaded.
     case(
         sizes!(32, 2, 4, 16),
         &[

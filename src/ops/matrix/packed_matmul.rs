@@ -1,6 +1,6 @@
 //! A matrix product with constant weights of 2, 4 or 8 bits, as kernels read them: what
-//! [`super::matmul_nbits`], [`super::matmul_bnb4`] and a blockwise DequantizeLinear in front of a product become
-//! (passes/packed_weights.rs). No file has it.
+//! [`super::matmul_nbits`], [`super::matmul_bnb4`] and a blockwise DequantizeLinear in front of a product
+//! become (passes/packed_weights.rs). No file has it.
 //!
 //! Inputs: A `[…, k]`, the weights ([`WeightLayout`]), a bias `[n]`, the epilogue's operands.
 

@@ -91,6 +91,10 @@ impl Operator for DequantizeLinear {
         Some(self)
     }
 
+    fn dequantizes(&self) -> Option<&DequantizeLinear> {
+        Some(self)
+    }
+
     fn gpu(&self) -> Option<&dyn Lower> {
         Some(self)
     }

@@ -2,14 +2,14 @@
 //! of onnxruntime: slices of a table of few bits along an axis, as floats: `(code − zero point) · scale`.
 //!
 //! Inputs: data (int4, uint4, or uint8 with codes of 2, 4 or 8 bits, the lowest first, packed along the last
-//! axis), indices, scales (data's shape, blocks of an axis in its place), zero points of data's type and packed
-//! like it; without them 0, or 2^(bits−1) of uint8. An index outside gives zeros.
+//! axis), indices, scales (data's shape, blocks of an axis in its place), zero points of data's type and
+//! packed like it; without them 0, or 2^(bits−1) of uint8. An index outside gives zeros.
 
 use crate::base::{Bound, EvalPrecision, Fact, Infer, Layout, Levels, Operands, Unsupported, WeightLayout};
 use crate::error::{Error, Result};
 use crate::kernels::{Lowering, gather_nbits};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Lower, NodeView, OpDef, Operator};
+use crate::ops::{Lower, NodeView, OpDef, Operator, Repacked, RepackedInput};
 use crate::tensor::index::axis;
 use crate::tensor::{DType, Real, Tensor, cast, element_count, zeros};
 use std::sync::Arc;
@@ -135,7 +135,8 @@ impl GatherBlockQuantized {
         Tensor::new(shape, all)
     }
 
-    /// The constant table (inputs 0, 2 and 3) as rows of few bits, where it is one of rows that lie in blocks.
+    /// The constant table (inputs 0, 2 and 3) as rows of few bits, where it is one of rows that lie in
+    /// blocks.
     pub fn packed(&self, inputs: Operands<'_, Tensor>) -> Result<Option<(WeightLayout, Tensor)>> {
         let (data, scales) = (inputs.required(0)?, inputs.required(2)?);
         let index = Fact::new(DType::I64, vec![]);
@@ -211,6 +212,20 @@ impl Operator for GatherBlockQuantized {
         }])
     }
 
+    fn repacked(
+        &self,
+        constants: Operands<'_, Tensor>,
+        given: &dyn Fn(usize) -> bool,
+    ) -> Result<Option<Repacked>> {
+        if [0, 2, 3].into_iter().any(|index| given(index) && constants.optional(index).is_none()) {
+            return Ok(None);
+        }
+        let dtype = constants.required(2)?.dtype();
+        let Some((layout, table)) = self.packed(constants)? else { return Ok(None) };
+        let inputs = vec![RepackedInput::Constant(0, table), RepackedInput::Given(1)];
+        Ok(Some(Repacked { op: Arc::new(PackedGather { layout, dtype }), inputs }))
+    }
+
     fn gpu(&self) -> Option<&dyn Lower> {
         Some(self)
     }
@@ -260,8 +275,8 @@ fn lower(
     gather_nbits::emit(at, layout, table, (indices.buffer, format, count), storage, output.buffer)
 }
 
-/// The same with its constant table as kernels read it: what a GatherBlockQuantized becomes when a model is loaded
-/// (passes/packed_weights.rs). Inputs: the table, indices. Its rows are the layout's columns.
+/// The same with its constant table as kernels read it: what a GatherBlockQuantized becomes when a model is
+/// loaded (passes/packed_weights.rs). Inputs: the table, indices. Its rows are the layout's columns.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PackedGather {
     pub layout: WeightLayout,
