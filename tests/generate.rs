@@ -208,14 +208,12 @@ fn files_that_do_not_fit_are_named() {
     assert_eq!(answer(&mut model, &prompt, &most(4)).0.len(), 4);
 }
 
-/// A grammar of one word: nothing but 'e's.
+/// A grammar of a list of tokens.
 struct OnlyTheseTokens(Vec<u32>);
 impl AdjustLogits for OnlyTheseTokens {
     fn adjust(&mut self, _: &[u32], _: &[u32], logits: &mut [f32]) -> Result<()> {
-        for (id, logit) in logits.iter_mut().enumerate().filter(|(id, _)| !self.0.contains(&(*id as u32))) {
-            let _ = id;
-            *logit = f32::NEG_INFINITY;
-        }
+        let mut forbidden = logits.iter_mut().zip(0u32..).filter(|(_, id)| !self.0.contains(id));
+        forbidden.by_ref().for_each(|(logit, _)| *logit = f32::NEG_INFINITY);
         Ok(())
     }
 }

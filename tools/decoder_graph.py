@@ -9,6 +9,7 @@
 
 A matrix is a function of its name that gives what a layout asks for; see `Weights`.
 """
+
 import dataclasses
 
 import numpy
@@ -35,7 +36,7 @@ class Shape:
 
 @dataclasses.dataclass
 class Blocks:
-    """A matrix [n, k] in blocks along k: `q` [n, k] integers, `scales` [n, k / block], `zeros` like the scales (floats), or
+    """A matrix [n, k] in blocks along k: `q` [n, k] integers, `scales` [n, k / block], `zeros` like the scales: floats,
     integers, or None for the middle of the range."""
 
     q: numpy.ndarray
@@ -45,7 +46,11 @@ class Blocks:
 
     def floats(self):
         n, blocks = self.scales.shape
-        zeros = numpy.float32(1 << (self.bits - 1)) if self.zeros is None else self.zeros[..., None].astype(numpy.float32)
+        zeros = (
+            numpy.float32(1 << (self.bits - 1))
+            if self.zeros is None
+            else self.zeros[..., None].astype(numpy.float32)
+        )
         q = self.q.reshape(n, blocks, -1).astype(numpy.float32)
         return ((q - zeros) * self.scales[..., None]).reshape(n, -1)
 
@@ -54,7 +59,10 @@ class Blocks:
         """One matrix of the rows of several."""
         zeros = None if parts[0].zeros is None else numpy.concatenate([part.zeros for part in parts])
         return Blocks(
-            numpy.concatenate([part.q for part in parts]), numpy.concatenate([part.scales for part in parts]), zeros, parts[0].bits
+            numpy.concatenate([part.q for part in parts]),
+            numpy.concatenate([part.scales for part in parts]),
+            zeros,
+            parts[0].bits,
         )
 
 
@@ -110,7 +118,9 @@ class Graph:
         return name
 
     def ints(self, *values):
-        return self.constant("ints_" + "_".join(map(str, values)).replace("-", "m"), numpy.array(values, numpy.int64))
+        return self.constant(
+            "ints_" + "_".join(map(str, values)).replace("-", "m"), numpy.array(values, numpy.int64)
+        )
 
     def scalar(self, value):
         return self.constant(f"scalar_{value}".replace("-", "m"), numpy.array(value, numpy.int64))
@@ -130,19 +140,29 @@ class Graph:
         size = shape.block
         inputs = [
             x,
-            self.constant(f"{name}.weight_Q{blocks.bits}", packed_q.reshape(n, k // size, size * blocks.bits // 8)),
+            self.constant(
+                f"{name}.weight_Q{blocks.bits}", packed_q.reshape(n, k // size, size * blocks.bits // 8)
+            ),
             self.constant(f"{name}.weight_scales", blocks.scales.astype(numpy.float32)),
         ]
         if blocks.zeros is not None:
-            zeros = nibbles(blocks.zeros) if blocks.zeros.dtype == numpy.uint8 else blocks.zeros.astype(numpy.float32)
+            zeros = (
+                nibbles(blocks.zeros)
+                if blocks.zeros.dtype == numpy.uint8
+                else blocks.zeros.astype(numpy.float32)
+            )
             inputs.append(self.constant(f"{name}.weight_zp", zeros))
         attributes = dict(K=k, N=n, bits=blocks.bits, block_size=size)
         return self.node("MatMulNBits", name, *inputs, domain="com.microsoft", **attributes)
 
     def model(self, name, inputs, outputs, own):
         graph = helper.make_graph(self.nodes, name, inputs, outputs, self.constants)
-        opsets = [helper.make_opsetid("", 18 if not own else 21)] + [helper.make_opsetid("com.microsoft", 1)] * own
-        return helper.make_model(graph, opset_imports=opsets, ir_version=10, producer_name="sardonyx decoder_graph.py")
+        opsets = [helper.make_opsetid("", 18 if not own else 21)] + [
+            helper.make_opsetid("com.microsoft", 1)
+        ] * own
+        return helper.make_model(
+            graph, opset_imports=opsets, ir_version=10, producer_name="sardonyx decoder_graph.py"
+        )
 
 
 def tables(shape):
@@ -188,7 +208,13 @@ def genai(shape, weights, tied=False):
         scales = g.constant("lm_head.MatMul.flat_scales", head.scales.astype(numpy.float32))
         attributes = dict(bits=8, block_size=shape.block, gather_axis=0, quantize_axis=1)
         x = g.node(
-            "GatherBlockQuantized", "/model/embed_tokens/GatherBlockQuantized", rows, "input_ids", scales, domain=ms, **attributes
+            "GatherBlockQuantized",
+            "/model/embed_tokens/GatherBlockQuantized",
+            rows,
+            "input_ids",
+            scales,
+            domain=ms,
+            **attributes,
         )
     else:
         table = g.constant("model.embed_tokens.weight", head.floats().astype(numpy.float32))
@@ -204,7 +230,14 @@ def genai(shape, weights, tied=False):
             return g.node("SimplifiedLayerNormalization", f"{name}/LayerNorm", residual, weight, **attributes)
         outputs = [f"{name}/output_0", "", "", f"{name}/output_3"]
         y = g.node(
-            "SkipSimplifiedLayerNormalization", f"{name}/SkipLayerNorm", residual, added, weight, outputs=outputs, domain=ms, **attributes
+            "SkipSimplifiedLayerNormalization",
+            f"{name}/SkipLayerNorm",
+            residual,
+            added,
+            weight,
+            outputs=outputs,
+            domain=ms,
+            **attributes,
         )
         residual = outputs[3]
         return y
@@ -215,7 +248,11 @@ def genai(shape, weights, tied=False):
         qkv = Blocks.stacked([weights.matrix(f"{of}.attn_{part}") for part in "qkv"])
         x = g.in_blocks(f"{at}/attn/qkv_proj/MatMul", x, qkv, shape)
         caches = [f"past_key_values.{layer}.key", f"past_key_values.{layer}.value"]
-        outputs = [f"{at}/attn/GroupQueryAttention/output_0", f"present.{layer}.key", f"present.{layer}.value"]
+        outputs = [
+            f"{at}/attn/GroupQueryAttention/output_0",
+            f"present.{layer}.key",
+            f"present.{layer}.value",
+        ]
         x = g.node(
             "GroupQueryAttention",
             f"{at}/attn/GroupQueryAttention",
@@ -248,14 +285,21 @@ def plain(shape, weights):
     g = Graph()
     table = g.constant("model.embed_tokens.weight", weights.head().floats().astype(numpy.float32))
     x = g.node("Gather", "/model/embed_tokens/Gather", table, "input_ids")
-    size = lambda name, of, axis: g.node("Gather", f"/model/{name}", g.node("Shape", f"/model/{name}_shape", of), g.scalar(axis), axis=0)
+    size = lambda name, of, axis: g.node(
+        "Gather", f"/model/{name}", g.node("Shape", f"/model/{name}_shape", of), g.scalar(axis), axis=0
+    )
     past = size("past_length", "past_key_values.0.key", 2)
     new, batch = size("new_length", "input_ids", 1), size("batch", "input_ids", 0)
     total = g.node("Add", "/model/total_length", past, new)
     one = g.scalar(1)
     places = g.node("Range", "/model/places", past, total, one)
     rows = g.node("Unsqueeze", "/model/rows", places, g.ints(1))
-    columns = g.node("Unsqueeze", "/model/columns", g.node("Range", "/model/all_places", g.scalar(0), total, one), g.ints(0))
+    columns = g.node(
+        "Unsqueeze",
+        "/model/columns",
+        g.node("Range", "/model/all_places", g.scalar(0), total, one),
+        g.ints(0),
+    )
     causal = g.node("LessOrEqual", "/model/causal", columns, rows)
     kept = g.node("Cast", "/model/kept", "attention_mask", to=TensorProto.BOOL)
     kept = g.node("Unsqueeze", "/model/kept_unsqueezed", kept, g.ints(1, 2))
@@ -293,7 +337,9 @@ def plain(shape, weights):
 
     def product(name, weight, x):
         floats = weights.matrix(weight).floats()
-        return g.node("MatMul", f"{name}/MatMul", x, g.constant(f"{weight}.transposed", floats.T.astype(numpy.float32)))
+        return g.node(
+            "MatMul", f"{name}/MatMul", x, g.constant(f"{weight}.transposed", floats.T.astype(numpy.float32))
+        )
 
     def by_head(name, x, heads):
         x = g.node("Reshape", f"{name}/Reshape", x, g.ints(0, 0, heads, shape.depth))
@@ -306,7 +352,13 @@ def plain(shape, weights):
             return x
         x = g.node("Unsqueeze", f"{name}/Unsqueeze", x, g.ints(2))
         flat = lambda what, value: g.node("Unsqueeze", f"{name}/{what}", value, g.ints(0))
-        parts = [flat("batch", batch), g.ints(shape.kv_heads), g.ints(times), flat("total", total), g.ints(shape.depth)]
+        parts = [
+            flat("batch", batch),
+            g.ints(shape.kv_heads),
+            g.ints(times),
+            flat("total", total),
+            g.ints(shape.depth),
+        ]
         x = g.node("Expand", f"{name}/Expand", x, g.node("Concat", f"{name}/Concat", *parts, axis=0))
         return g.node("Reshape", f"{name}/Reshape", x, g.ints(0, shape.heads, -1, shape.depth))
 
@@ -314,7 +366,11 @@ def plain(shape, weights):
         at, of = f"/model/layers.{layer}", f"blk.{layer}"
         y = norm(f"{at}/input_layernorm", f"{of}.attn_norm", x)
         q, k, v = (
-            by_head(f"{at}/self_attn/{part}", product(f"{at}/self_attn/{part}_proj", f"{of}.attn_{part}", y), heads)
+            by_head(
+                f"{at}/self_attn/{part}",
+                product(f"{at}/self_attn/{part}_proj", f"{of}.attn_{part}", y),
+                heads,
+            )
             for part, heads in (("q", shape.heads), ("k", shape.kv_heads), ("v", shape.kv_heads))
         )
         q, k = rotated(f"{at}/self_attn/q", q), rotated(f"{at}/self_attn/k", k)
@@ -335,7 +391,9 @@ def plain(shape, weights):
         x = g.node("Add", f"{at}/Add", x, product(f"{at}/self_attn/o_proj", f"{of}.attn_output", y))
         y = norm(f"{at}/post_attention_layernorm", f"{of}.ffn_norm", x)
         gate = product(f"{at}/mlp/gate_proj", f"{of}.ffn_gate", y)
-        gate = g.node("Mul", f"{at}/mlp/act_fn/Mul", gate, g.node("Sigmoid", f"{at}/mlp/act_fn/Sigmoid", gate))
+        gate = g.node(
+            "Mul", f"{at}/mlp/act_fn/Mul", gate, g.node("Sigmoid", f"{at}/mlp/act_fn/Sigmoid", gate)
+        )
         y = g.node("Mul", f"{at}/mlp/Mul", gate, product(f"{at}/mlp/up_proj", f"{of}.ffn_up", y))
         x = g.node("Add", f"{at}/Add_1", x, product(f"{at}/mlp/down_proj", f"{of}.ffn_down", y))
     x = norm("/model/norm", "output_norm", x)
@@ -348,7 +406,11 @@ def save(model, folder, external):
     """model.onnx, with the weights in model.onnx.data where `external`."""
     path = folder / "model.onnx"
     (folder / "model.onnx.data").unlink(missing_ok=True)
-    options = dict(save_as_external_data=True, location=path.name + ".data", size_threshold=1024) if external else {}
+    options = (
+        dict(save_as_external_data=True, location=path.name + ".data", size_threshold=1024)
+        if external
+        else {}
+    )
     onnx.save(model, path, **options)
 
 
@@ -356,13 +418,19 @@ def forced(session, shape, ids, chunk=None):
     """The logits [tokens, vocabulary] of onnxruntime over a text, all at once or in chunks with the cache between."""
     names = {port.name for port in session.get_inputs()}
     caches = {
-        name: numpy.zeros((1, shape.kv_heads, 0, shape.depth), numpy.float32) for name in names if name.startswith("past")
+        name: numpy.zeros((1, shape.kv_heads, 0, shape.depth), numpy.float32)
+        for name in names
+        if name.startswith("past")
     }
     logits, at = [], 0
     while at < len(ids):
         part = ids[at : at + (chunk or len(ids))]
         end = at + len(part)
-        feed = {"input_ids": numpy.array([part], numpy.int64), "attention_mask": numpy.ones((1, end), numpy.int64), **caches}
+        feed = {
+            "input_ids": numpy.array([part], numpy.int64),
+            "attention_mask": numpy.ones((1, end), numpy.int64),
+            **caches,
+        }
         if "position_ids" in names:
             feed["position_ids"] = numpy.arange(at, end, dtype=numpy.int64)[None]
         made = dict(zip([port.name for port in session.get_outputs()], session.run(None, feed)))

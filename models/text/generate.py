@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Trains the tiny language model of this folder, and writes it in two layouts: genai/ (4-bit weights, GroupQueryAttention) and
-plain/ (float32 weights, standard operators), each with its tokenizer, chat template and configuration.
+"""Trains the tiny language model of this folder, and writes it in two layouts: genai/ (4-bit weights,
+GroupQueryAttention) and plain/ (float32 weights, standard operators), each with its tokenizer, chat template and
+configuration.
 
-It learns one short text by heart, so that what it says next is far likelier than anything else: devices agree on it.
-greedy.json is what onnxruntime's CPU says behind some prompts.
+It learns one short text by heart, so that what it says next is far likelier than anything else: devices agree on
+it. greedy.json is what onnxruntime's CPU says behind some prompts.
 
     pip install numpy onnx==1.23.2 onnxruntime==1.32.0 tokenizers torch transformers && python generate.py
 
 Weights are seeded, but torch's sums may differ from one machine to another.
 """
+
 import json
 import sys
 from pathlib import Path
@@ -33,7 +35,17 @@ TEMPLATE = """{%- for message in messages %}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"""
 QUESTION, ANSWER = "Who are you?", "I am a small stone."
 SHAPE = decoder_graph.Shape(
-    vocabulary=320, hidden=64, inner=128, heads=4, kv_heads=2, depth=16, layers=2, context=256, theta=10000.0, epsilon=1e-5, block=16
+    vocabulary=320,
+    hidden=64,
+    inner=128,
+    heads=4,
+    kv_heads=2,
+    depth=16,
+    layers=2,
+    context=256,
+    theta=10000.0,
+    epsilon=1e-5,
+    block=16,
 )
 
 
@@ -44,9 +56,14 @@ def tokenizer():
     )
     made.decoder = decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(vocab_size=SHAPE.vocabulary, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=SHAPE.vocabulary, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+    )
     # Words without umlauts and the like: their characters stay several tokens.
-    made.train_from_iterator([word for word in TEXT.split(" ") if word.isascii()] * 3 + [" " + word for word in TEXT.split()], trainer)
+    made.train_from_iterator(
+        [word for word in TEXT.split(" ") if word.isascii()] * 3 + [" " + word for word in TEXT.split()],
+        trainer,
+    )
     return made
 
 
@@ -146,7 +163,10 @@ def greedy(folder, ids, count):
 
 def main():
     tokens = tokenizer()
-    chat = "".join(f"<|im_start|>{role}\n{text}<|im_end|>\n" for role, text in (("user", QUESTION), ("assistant", ANSWER)))
+    chat = "".join(
+        f"<|im_start|>{role}\n{text}<|im_end|>\n"
+        for role, text in (("user", QUESTION), ("assistant", ANSWER))
+    )
     lines = [tokens.encode(text).ids for text in (TEXT + "<|endoftext|>", chat)]
     state = trained(lines)
     config = dict(
@@ -175,8 +195,12 @@ def main():
             "generation_config": dict(bos_token_id=1, eos_token_id=[2, 0]),
         }
         if form == "genai":
-            decoder = dict(filename="model.onnx", head_size=SHAPE.depth, num_key_value_heads=2, num_hidden_layers=2)
-            model = dict(context_length=SHAPE.context, vocab_size=SHAPE.vocabulary, eos_token_id=[2, 0], bos_token_id=1)
+            decoder = dict(
+                filename="model.onnx", head_size=SHAPE.depth, num_key_value_heads=2, num_hidden_layers=2
+            )
+            model = dict(
+                context_length=SHAPE.context, vocab_size=SHAPE.vocabulary, eos_token_id=[2, 0], bos_token_id=1
+            )
             files["genai_config"] = dict(model=dict(model, decoder=decoder), search=dict(do_sample=False))
         for name, value in files.items():
             (folder / f"{name}.json").write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")

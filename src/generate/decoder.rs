@@ -137,7 +137,8 @@ impl Decoder {
 
     /// Room for the filling of a prompt's last piece, where the model has it.
     fn rows_for(&self, context: usize) -> usize {
-        let wanted = context.saturating_add(LENGTHS[0]).next_multiple_of(32);
+        let wanted = context.saturating_add(LENGTHS[0]);
+        let wanted = wanted.checked_next_multiple_of(32).unwrap_or(wanted);
         self.most.map_or(wanted, |most| wanted.min(most).max(context))
     }
 
@@ -376,34 +377,27 @@ mod tests {
     }
     fn near(a: &[f32], b: &[f32]) -> bool {
         let scale = a.iter().fold(1.0f32, |most, x| most.max(x.abs()));
-        // Sums of 32 and 64 products in another order, through two layers.
-        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= scale * f32::EPSILON * 64.0 * 8.0)
+        // Sums of 64 to 140 terms in another order, eight of them in a row through two layers.
+        a.len() == b.len()
+            && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= scale * f32::EPSILON * 140.0 * 8.0)
     }
 
     /// In pieces of any length, filled up or not, the scores are those of one run over all tokens.
     #[test]
     fn pieces_are_as_good_as_the_whole() {
         let tokens = some(140);
-        let mut plain = decoder("plain", 160);
-        let whole = plain.feed_for_all(&tokens).unwrap();
-        let width = whole.len() / tokens.len();
         for form in ["plain", "genai"] {
+            let mut once = decoder(form, 160);
+            let whole = once.feed_for_all(&tokens).unwrap();
+            let last = once.feed(&some(1)).unwrap();
             for piece in [1, 3, 8, 50, 129] {
                 let mut decoder = decoder(form, 160);
                 let mut scores = vec![];
                 for part in tokens.chunks(piece) {
                     scores.extend(decoder.feed_for_all(part).unwrap());
                 }
-                if form == "genai" {
-                    // Its weights are quantised: by itself, then.
-                    let mut once = super::tests::decoder(form, 160);
-                    assert!(near(&once.feed_for_all(&tokens).unwrap(), &scores), "{form} by {piece}");
-                    assert!(near(&once.feed(&some(1)).unwrap(), &decoder.feed(&some(1)).unwrap()));
-                } else {
-                    assert!(near(&whole, &scores), "{form} by {piece}");
-                    let last = &scores[scores.len() - width..];
-                    assert_eq!(last.len(), width);
-                }
+                assert!(near(&whole, &scores), "{form} by {piece}");
+                assert!(near(&last, &decoder.feed(&some(1)).unwrap()), "{form} by {piece}");
             }
         }
     }

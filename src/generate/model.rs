@@ -138,9 +138,15 @@ impl LanguageModel {
         self.tokenizer.encode(&template.render(messages, true)?, false)
     }
 
+    /// Has every answer share one context of so many tokens, where none was asked for.
+    pub fn limit_context(&mut self, most: usize) {
+        self.limits.context.get_or_insert(most);
+    }
+
     /// The context that a prompt of so many tokens is given, with so many to come.
     pub fn context_for(&self, prompt: usize, answer: usize) -> usize {
-        let needed = prompt.saturating_add(answer).next_multiple_of(32);
+        let needed = prompt.saturating_add(answer);
+        let needed = needed.checked_next_multiple_of(32).unwrap_or(needed);
         let needed = self.config.context.map_or(needed, |most| needed.min(most));
         self.limits.context.unwrap_or(needed)
     }

@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(rendered("{{ messages[0].content | tojson }}").unwrap(), r#""Say <it> \"ü\"""#);
         let split = "{{ 'a/b'.split('/')[-1] }}{% set ns = namespace(x=1) %}{% set ns.x = 2 %}{{ ns.x }}";
         assert_eq!(rendered(split).unwrap(), "b2");
-        assert_eq!(rendered("{{ tools is none }} {{ missing is defined }}").unwrap(), "true false");
+        assert_eq!(rendered("{{ tools is none }} {{ missing is defined }}").unwrap(), "True False");
         assert_eq!(rendered("{{ messages[::-1] | length }}").unwrap(), "1");
     }
 

@@ -69,7 +69,7 @@ fn prompts_come_from_files_and_pipes() {
 /// Two turns and the end, as a script would have them.
 #[test]
 fn a_conversation_is_a_line_a_turn() {
-    let mut child = command(&["generate", MODEL, "--chat", "--device", "cpu", "--max-tokens", "12"])
+    let mut child = command(&["generate", MODEL, "--chat", "--device", "cpu", "--max-tokens", "20"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -99,6 +99,53 @@ fn what_cannot_be_is_one_line() {
     refused(&["generate", "src", "--prompt", "a", "--device", "cpu"], &["src", "holds no ONNX file"]);
     let mlp = "models/tiny/mlp/model.onnx";
     refused(&["generate", mlp, "--prompt", "a", "--device", "cpu"], &[mlp, "tokenizer.json"]);
+}
+
+#[test]
+fn language_models_are_measured() {
+    let bench = |tests: &str| {
+        ["bench", MODEL, "--device", "cpu", "--rounds", "2", "--generate", tests].map(String::from)
+    };
+    let arguments = bench("pp40,tg6");
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).chain(["--json", "-"]).collect();
+    let found = json(&arguments);
+    assert_eq!((&found["schema"], found["context"]["os"].is_string()), (&1.into(), true));
+    let rows = found["generation"].as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    for (row, (name, tokens)) in rows.iter().zip([("pp40", 40), ("tg6", 6)]) {
+        assert_eq!(
+            (&row["test"], &row["tokens"], &row["error"]),
+            (&name.into(), &tokens.into(), &Value::Null)
+        );
+        let times = row["times_ms"].as_array().unwrap();
+        assert_eq!(times.len(), 2);
+        let mean: f64 =
+            times.iter().map(|ms| f64::from(tokens) * 1e3 / ms.as_f64().unwrap()).sum::<f64>() / 2.0;
+        assert!((row["tokens_per_s"]["mean"].as_f64().unwrap() / mean - 1.0).abs() < 1e-9);
+    }
+    refused(&["bench", MODEL, "--generate", "xx5"], &["ppN", "tgN"]);
+}
+
+#[test]
+fn two_devices_read_the_same_text() {
+    if sardonyx::gpu::test_device().is_none() {
+        return;
+    }
+    for model in [MODEL, "models/text/plain"] {
+        let arguments = ["compare", model, "--device", "gpu", "--generate", "40", "--json", "-"];
+        let found = json(&[&arguments[..], &["--prompt", "Once upon a time"]].concat());
+        assert_eq!((&found["verdict"], &found["partings"]), (&"same".into(), &0.into()), "{found}");
+        assert_eq!(
+            found["tokens"].as_array().unwrap().len() as u64,
+            found["prompt_tokens"].as_u64().unwrap() + 40
+        );
+        let (apart, largest) = (found["max_abs"].as_f64().unwrap(), found["largest"].as_f64().unwrap());
+        // Sums of up to 140 terms, eight of them in a row.
+        let allowed = largest * f64::from(f32::EPSILON) * 140.0 * 8.0;
+        assert!(apart <= allowed, "{apart} of {largest}");
+    }
+    let wrong = ["compare", MODEL, "--device", "gpu", "--generate", "4000"];
+    refused(&wrong, &["beyond the model's context of 256"]);
 }
 
 /// The window slides where it is asked to.

@@ -4,6 +4,7 @@ use super::matrix::interrupted;
 use super::{Bench, Cell, Context};
 use crate::cli::Outcome;
 use crate::cli::emit::{SCHEMA, say, told};
+use crate::cli::generate::size;
 use crate::cli::options::{DeviceFields, Fallback, fallbacks, precision_name};
 use comfy_table::{Table, presets};
 use sardonyx::bench::{Statistics, milliseconds, peak_host_bytes};
@@ -222,7 +223,7 @@ fn text(rows: &[Row]) -> String {
                 let rate = &measured.tokens_per_s;
                 cells.push(format!("{:.1}", rate.mean));
                 cells.push(format!("{:.1}", rate.std));
-                cells.push(format!("{:.1} MB", measured.kv_bytes as f64 / 1e6));
+                cells.push(size(measured.kv_bytes));
             }
             None => cells.push(row.error.clone().unwrap_or_default()),
         }

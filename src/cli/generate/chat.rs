@@ -15,6 +15,7 @@ pub fn run(verb: &Generate, model: &mut LanguageModel) -> Result<Outcome> {
         model.chat(&[])?;
     }
     let default = model.config().context.map_or(CHAT_CONTEXT, |most| most.min(CHAT_CONTEXT));
+    model.limit_context(default);
     verb.reserve(model, verb.context.unwrap_or(default))?;
     let terminal = std::io::stdin().is_terminal();
     if terminal {

@@ -15,6 +15,8 @@ use sardonyx::generate::{CacheKind, LanguageModel, Limits, Message, Overflow};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+pub use self::document::size;
+
 use self::answer::Answer;
 use self::document::Document;
 use self::options::SamplingOptions;
@@ -42,7 +44,7 @@ pub struct Generate {
     system: Option<String>,
     /// The most tokens of an answer [default: 256; with --chat 1024]
     #[arg(long, value_name = "N")]
-    max_tokens: Option<usize>,
+    max_tokens: Option<u32>,
     /// The most tokens of prompt and answer together [default: what they need; with --chat 4096 or the model's]
     #[arg(long, value_name = "N")]
     context: Option<usize>,
@@ -76,7 +78,7 @@ impl Generate {
             true => model.chat(&self.messages(&text))?,
             false => model.tokenizer().encode(&text, true)?,
         };
-        let context = model.context_for(prompt.len(), self.most(&model));
+        let context = model.context_for(prompt.len(), self.most());
         self.reserve(&mut model, context)?;
         let silent = self.json.to_stdout();
         let answer = self.answer(&mut model, &prompt, !silent)?;
@@ -146,16 +148,14 @@ impl Generate {
         model.reserve(context).map_err(|error| told(error.in_file(&self.model)))
     }
 
-    fn most(&self, model: &LanguageModel) -> usize {
-        let default = if self.chat { 1024 } else { 256 };
-        let context = self.context.or(model.config().context).unwrap_or(usize::MAX);
-        self.max_tokens.unwrap_or(default).min(context)
+    fn most(&self) -> usize {
+        self.max_tokens.map_or(if self.chat { 1024 } else { 256 }, |count| count as usize)
     }
 
     /// One answer, streamed to standard output where that is wanted.
     fn answer(&self, model: &mut LanguageModel, prompt: &[u32], shown: bool) -> Result<Answer> {
         let mut options = self.sampling.options(model.config());
-        options.max_tokens = Some(self.most(model));
+        options.max_tokens = Some(self.most());
         let mut answer = Answer::default();
         let _answering = interrupt::answering();
         let mut generator = model.generate(prompt, &options)?;

@@ -7,7 +7,7 @@ use sardonyx::generate::{ModelConfig, Options, Sampling};
 pub struct SamplingOptions {
     /// Draw tokens by their probabilities, scores divided by T; 0 takes the likeliest [default: 0, or what the
     /// model's generation_config.json says]
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
     temperature: Option<f32>,
     /// Draw from the K likeliest tokens; 0 is all
     #[arg(long, value_name = "K")]
