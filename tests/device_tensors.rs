@@ -494,6 +494,38 @@ fn a_state_is_made_where_it_lies() {
 }
 
 #[test]
+fn the_cpu_writes_over_what_it_is_given() {
+    let session = Session::builder().build(decoder()).unwrap();
+    let (expected, _) = decoded(&Device::Cpu, Precision::F32, &[]);
+    let cache = || AnyTensor::from(Tensor::new([1, 2, 6, 8], vec![0.0f32; 96]).unwrap());
+    let (mut keys, mut values, mut places) = (cache(), cache(), vec![]);
+    for step in 0..4u8 {
+        let moved = |shape: &[usize]| {
+            let all = tensor(shape).to_f64s().unwrap();
+            Tensor::new(shape, all.iter().map(|x| (x + f64::from(step)) as f32 * 0.3).collect()).unwrap()
+        };
+        let bindings = Bindings::new()
+            .input("query", moved(&[1, 4, 1, 8]))
+            .input("key", moved(&[1, 2, 1, 8]))
+            .input("value", moved(&[1, 2, 1, 8]))
+            .input("past_key", keys)
+            .input("past_value", values)
+            .input("at", Tensor::new([1], vec![f32::from(step)]).unwrap())
+            .keep("present_key")
+            .keep("present_value");
+        let prepared = session.prepare_with(&bindings).unwrap();
+        let mut made = session.run_taking(&prepared, bindings).unwrap();
+        (values, keys) = (made.remove(2).1, made.remove(1).1);
+        let y = made.remove(0).1.into_tensor().unwrap();
+        let found = kept(&keys).download().unwrap();
+        places.push(found.bytes().as_ptr());
+        assert_eq!([bits(&y), bits(&found)], [0, 1].map(|at| bits(&expected[2 * usize::from(step) + at])));
+    }
+    // The first was no memory of a run's.
+    assert!(places[1..].iter().all(|place| *place == places[1]), "{places:?}");
+}
+
+#[test]
 fn states_that_a_model_does_not_have() {
     let error = |states: &[(&str, &str)]| {
         let builder = states.iter().fold(Session::builder(), |builder, (a, b)| builder.state(*a, *b));

@@ -139,16 +139,40 @@ impl Program {
         inputs: &HashMap<ValueId, Tensor>,
         times: Option<&mut Vec<NodeTime>>,
     ) -> Result<Vec<Tensor>> {
-        let outputs = self.run_pooled(&|id| inputs.get(&id).cloned().map(Value::from), times)?;
+        let values = self.given(|id| inputs.get(&id).cloned().map(Value::from))?;
+        self.tensors(self.run_pooled(values, times)?)
+    }
+
+    /// The same, which takes the inputs: one that nobody else holds, and that an operator can write over, is its
+    /// result's memory.
+    pub fn run_taking(&self, mut inputs: HashMap<ValueId, Tensor>) -> Result<Vec<Tensor>> {
+        let values = self.given(|id| inputs.remove(&id).map(Value::from))?;
+        drop(inputs);
+        self.tensors(self.run_pooled(values, None)?)
+    }
+
+    /// The graph's outputs as tensors.
+    fn tensors(&self, outputs: Vec<Value>) -> Result<Vec<Tensor>> {
         let named = |(id, value): (&ValueId, Value)| {
             value.into_tensor().map_err(|error| error.at_tensor(&self.graph.value(*id).name))
         };
         self.graph.outputs.iter().zip(outputs).map(named).collect()
     }
 
+    /// The values before a run: the graph's inputs alone.
+    fn given(&self, mut input: impl FnMut(ValueId) -> Option<Value>) -> Result<Vec<Option<Value>>> {
+        let mut values: Vec<Option<Value>> = vec![None; self.graph.values.len()];
+        for &id in &self.graph.inputs {
+            let given = input(id)
+                .ok_or_else(|| Error::input("this input is missing").at_tensor(&self.graph.value(id).name))?;
+            values[id.0 as usize] = Some(given);
+        }
+        Ok(values)
+    }
+
     /// The same on values of any kind.
     pub fn run_values(&self, inputs: &HashMap<ValueId, Value>) -> Result<Vec<Value>> {
-        self.run_pooled(&|id| inputs.get(&id).cloned(), None)
+        self.run_pooled(self.given(|id| inputs.get(&id).cloned())?, None)
     }
 
     /// The same within the run of another program, for the graph's inputs in order.
@@ -162,15 +186,9 @@ impl Program {
 
     fn run_pooled(
         &self,
-        input: &(dyn Fn(ValueId) -> Option<Value> + Sync),
+        values: Vec<Option<Value>>,
         times: Option<&mut Vec<NodeTime>>,
     ) -> Result<Vec<Value>> {
-        let mut values: Vec<Option<Value>> = vec![None; self.graph.values.len()];
-        for &id in &self.graph.inputs {
-            let given = input(id)
-                .ok_or_else(|| Error::input("this input is missing").at_tensor(&self.graph.value(id).name))?;
-            values[id.0 as usize] = Some(given);
-        }
         let pool = self.pools.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         let (pool, result) = threads::with_workers(|| pool.during(|| self.run_here(values, times)));
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
@@ -195,11 +213,16 @@ impl Program {
             if let Some(id) = node.inputs.iter().flatten().find(|&&id| !find(&values, id)) {
                 return Err(here(Error::internal(format!("'{}' has no value", graph.value(*id).name))));
             }
+            let over = self.written_over(index).and_then(|id| values[id.0 as usize].take());
             let operand = |id: &Option<ValueId>| {
                 id.and_then(|id| values[id.0 as usize].as_ref().or(self.known[id.0 as usize].as_ref()))
             };
             let operands: Vec<Option<&Value>> = node.inputs.iter().map(operand).collect();
-            let results = self.run_node(index, &operands).map_err(here)?;
+            let results = match over {
+                Some(first) => self.run_over(index, first, &operands),
+                None => self.run_node(index, &operands),
+            };
+            let results = results.map_err(here)?;
             if let (Some(times), Some(start)) = (&mut times, start) {
                 times.push(node_time(node, &operands, &results, start.elapsed()));
             }
@@ -219,6 +242,33 @@ impl Program {
             (None, None) => Err(Error::internal("an output was not made").at_tensor(&graph.value(*id).name)),
         };
         graph.outputs.iter().map(output).collect()
+    }
+
+    /// The first input of a node that writes over it, where nothing reads it afterwards.
+    fn written_over(&self, index: usize) -> Option<ValueId> {
+        let node = &self.graph.nodes[index];
+        node.op.engine().filter(|engine| engine.writes_over())?;
+        let first = node.inputs.first().copied()??;
+        let once = node.inputs.iter().filter(|id| **id == Some(first)).count() == 1;
+        (once && self.dying[index].contains(&first)).then_some(first)
+    }
+
+    fn run_over(&self, index: usize, first: Value, others: &[Option<&Value>]) -> Result<Vec<Value>> {
+        let tensors: Option<Vec<Option<&Tensor>>> = others
+            .iter()
+            .map(|other| match other {
+                None => Some(None),
+                Some(Value::Tensor(tensor)) => Some(Some(tensor)),
+                Some(_) => None,
+            })
+            .collect();
+        match (self.graph.nodes[index].op.engine(), tensors) {
+            (Some(engine), Some(tensors)) => {
+                let made = engine.run_over(first.into_tensor()?, Operands::new(&tensors))?;
+                Ok(made.into_iter().map(Value::from).collect())
+            }
+            _ => Err(Error::internal("an operator that writes over what is no tensor")),
+        }
     }
 
     fn run_node(&self, index: usize, operands: &[Option<&Value>]) -> Result<Vec<Value>> {

@@ -295,11 +295,23 @@ impl Decoder {
     fn step(&mut self, piece: &[u32], length: usize) -> Result<Tensor> {
         let inputs = self.own_inputs(piece, length)?.into_iter();
         let mut bindings = inputs.fold(Bindings::new(), |all, (name, tensor)| all.input(name, tensor));
-        for (cache, value) in self.ports.caches.iter().zip(&self.caches) {
-            bindings = bindings.input(&cache.past.name, value.clone()).keep(&cache.present);
+        // Given away, so that new rows are written where the caches lie; what fails leaves none.
+        let caches = std::mem::take(&mut self.caches);
+        self.caches.resize_with(caches.len(), || AnyTensor::Host(Tensor::int64s([])));
+        for (cache, value) in self.ports.caches.iter().zip(caches) {
+            bindings = bindings.input(&cache.past.name, value).keep(&cache.present);
         }
-        let prepared = self.session.prepare_with(&bindings)?;
-        let outputs = self.session.run_with(&prepared, &bindings)?;
+        let ran = self.session.prepare_with(&bindings).and_then(|prepared| {
+            let outputs = self.session.run_taking(&prepared, bindings)?;
+            Ok((prepared, outputs))
+        });
+        let (prepared, outputs) = match ran {
+            Ok(ran) => ran,
+            Err(error) => {
+                self.clear()?;
+                return Err(error);
+            }
+        };
         self.prepared = Some(prepared);
         let mut logits = None;
         for (name, value) in outputs {

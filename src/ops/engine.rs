@@ -2,7 +2,7 @@
 
 use crate::base::{EvalPrecision, Operands};
 use crate::cpu_kernels::panels::Packed;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::Operator;
 use crate::tensor::Tensor;
 
@@ -32,6 +32,17 @@ pub trait Engine {
         _mode: EvalPrecision,
     ) -> Result<Option<Vec<Tensor>>> {
         Ok(None)
+    }
+
+    /// Whether [`Engine::run_over`] makes the output in the memory of input 0.
+    fn writes_over(&self) -> bool {
+        false
+    }
+
+    /// The outputs, the first of them in the memory of input 0 where nobody else holds it: that is given here, and
+    /// is missing among the others.
+    fn run_over(&self, _first: Tensor, _inputs: Operands<'_, Tensor>) -> Result<Vec<Tensor>> {
+        Err(Error::internal("an operator that writes over none of its inputs"))
     }
 
     /// The same of images whose channels lie innermost: the inputs that [`Engine::takes_image`], and the

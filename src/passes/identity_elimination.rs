@@ -1,5 +1,5 @@
-//! *Given* a node that changes nothing: an Identity, a Cast to the type that a value has, a Where whose
-//! condition is known and the same everywhere → *Result* its readers read what it read. The graph's outputs
+//! *Given* a node that changes nothing: an Identity, a Cast to the type that a value has, a Pad by nothing, a Where
+//! whose condition is known and the same everywhere → *Result* its readers read what it read. The graph's outputs
 //! stay what they are. A CastLike no longer reads the value whose type it takes.
 
 use super::redirect;
@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::expression::table;
 use crate::graph::{Graph, Node, ValueId};
 use crate::ops::pointwise::cast_like::CastLike;
+use crate::ops::shape::pad::Pad;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -42,6 +43,14 @@ fn settled(node: &mut Node, facts: &[Option<Fact>]) -> bool {
     true
 }
 
+/// Whether a node is a Pad of known lengths, all 0.
+fn pads_nothing(node: &Node, facts: &[Option<Fact>]) -> bool {
+    // By type: its lengths are an input.
+    let lengths = node.op.downcast::<Pad>().and_then(|_| node.inputs.get(1).copied().flatten());
+    let known = lengths.and_then(|id| facts.get(id.0 as usize)?.as_ref()?.value.as_ref()?.to_i64s().ok());
+    known.is_some_and(|lengths| lengths.iter().all(|&length| length == 0))
+}
+
 /// A node's result and the value that it is.
 fn passed(node: &Node, facts: &[Option<Fact>]) -> Option<(ValueId, ValueId)> {
     let fact = |id: ValueId| facts.get(id.0 as usize)?.as_ref();
@@ -63,7 +72,7 @@ fn passed(node: &Node, facts: &[Option<Fact>]) -> Option<(ValueId, ValueId)> {
             }
             node.inputs[if first != 0.0 { 1 } else { 2 }]?
         }
-        _ if cast => node.inputs.first().copied()??,
+        _ if cast || pads_nothing(node, facts) => node.inputs.first().copied()??,
         _ => return None,
     };
     let (x, y) = (fact(from)?, fact(result)?);

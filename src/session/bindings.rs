@@ -197,6 +197,32 @@ impl Session {
         self.run_placed(prepared, &placed)
     }
 
+    /// The same, which takes the bindings. On the CPU a state that nobody else holds is then written over, as a
+    /// GPU writes over one in any case.
+    pub fn run_taking(&self, prepared: &Prepared, bindings: Bindings) -> Result<Vec<(String, AnyTensor)>> {
+        let alone = prepared.plan.is_none() && prepared.segments.is_none();
+        let Some(program) = prepared.program.as_ref().filter(|_| alone) else {
+            return self.run_with(prepared, &bindings);
+        };
+        let placed = self.place(&bindings)?;
+        drop(bindings);
+        self.check_own(prepared)?;
+        prepared.check_inputs(|id| self.graph.value(id).name.clone(), &placed)?;
+        let Placed { host, device, keep } = placed;
+        if !device.is_empty() {
+            return Err(Error::internal("tensors of a device in a run on the CPU"));
+        }
+        let made = program.run_taking(host)?;
+        let named = |(&id, tensor): (&ValueId, Tensor)| {
+            let value = match keep.contains(&id) {
+                true => AnyTensor::Device(tensor.into()),
+                false => AnyTensor::Host(tensor),
+            };
+            (self.graph.value(id).name.clone(), value)
+        };
+        Ok(self.graph.outputs.iter().zip(made).map(named).collect())
+    }
+
     fn place(&self, bindings: &Bindings) -> Result<Placed> {
         let inputs = bindings.inputs.iter();
         let ids =

@@ -80,17 +80,26 @@ impl Tensor {
         Ok(Self { dtype: self.dtype, shape, data: Data::Bytes(data) })
     }
 
+    /// The same as [`Tensor::with_elements`], in this tensor's own memory where nobody else holds it.
+    pub fn set_elements(mut self, targets: &[usize], updates: &Tensor) -> Result<Self> {
+        let own = match &mut self.data {
+            Data::Bytes(bytes) if self.dtype == DType::F32 && updates.dtype == DType::F32 => {
+                Arc::get_mut(bytes).and_then(|bytes| bytes.take())
+            }
+            _ => None,
+        };
+        let Some(mut own) = own else { return self.with_elements(targets, updates) };
+        if targets.len() != updates.len() {
+            return Err(Error::internal("updates don't fit what they are set in"));
+        }
+        set(&mut own, updates.as_slice()?, targets)?;
+        Self::floats(self.shape, own)
+    }
+
     /// This tensor with the elements at `targets` replaced by those of `updates`, of the same type, in order.
     ///
     /// Errors if a target lies outside, or there isn't an update for each.
     pub fn with_elements(&self, targets: &[usize], updates: &Tensor) -> Result<Self> {
-        fn set<T: Element>(to: &mut [T], updates: &[T], targets: &[usize]) -> Result<()> {
-            for (&at, &update) in targets.iter().zip(updates) {
-                let to = to.get_mut(at);
-                *to.ok_or_else(|| Error::internal("an element was set outside its tensor"))? = update;
-            }
-            Ok(())
-        }
         fn copied<T: Element>(all: &[u8], updates: &[u8], targets: &[usize]) -> Result<Vec<T>> {
             let unaligned = |_| Error::internal("elements are not aligned");
             let updates: &[T] = bytemuck::try_cast_slice(updates).map_err(unaligned)?;
@@ -128,4 +137,13 @@ impl Tensor {
         };
         Ok(Self { dtype: self.dtype, shape: self.shape.clone(), data: Data::Bytes(data) })
     }
+}
+
+/// Sets the elements at `targets` to those of `updates`, in order.
+fn set<T: Element>(to: &mut [T], updates: &[T], targets: &[usize]) -> Result<()> {
+    for (&at, &update) in targets.iter().zip(updates) {
+        let to = to.get_mut(at);
+        *to.ok_or_else(|| Error::internal("an element was set outside its tensor"))? = update;
+    }
+    Ok(())
 }

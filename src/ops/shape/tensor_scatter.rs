@@ -11,7 +11,7 @@ use crate::kernels::gather::{Addressing, gathered};
 use crate::kernels::tensor_scatter::{self, Given};
 use crate::kernels::{Lowering, pointwise};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::{Lower, NodeView, OpDef, Operator};
+use crate::ops::{Engine, Lower, NodeView, OpDef, Operator};
 use crate::tensor::index::axis;
 use crate::tensor::{DType, Tensor, allocate, cast};
 use std::sync::Arc;
@@ -48,6 +48,31 @@ impl TensorScatter {
 }
 
 impl TensorScatter {
+    /// Where each element of the update goes in a cache of this shape.
+    fn targets(&self, cache: &[usize], inputs: Operands<'_, Tensor>) -> Result<Vec<usize>> {
+        let update = inputs.required(1)?;
+        let at = self.check(cache, update.shape(), inputs.optional(2).map(Tensor::shape))?;
+        let (entries, new) = (cache[at], update.shape()[at]);
+        let indices = inputs.optional(2).map(Tensor::to_i64s).transpose()?;
+        let mut targets: Vec<usize> = allocate(update.len())?;
+        if update.is_empty() {
+            return Ok(targets);
+        }
+        let inner: usize = cache[at + 1..].iter().product();
+        let rows: usize = cache[..at].iter().product();
+        for row in 0..rows {
+            let sample = row / (rows / cache[0]);
+            let first = indices.as_ref().map_or(0, |indices| indices[sample]);
+            self.reaches(first, new, entries)?;
+            let first = first.rem_euclid(entries as i64) as usize;
+            for entry in 0..new {
+                let to = (row * entries + (first + entry) % entries) * inner;
+                targets.extend(to..to + inner);
+            }
+        }
+        Ok(targets)
+    }
+
     /// Errors where `new` entries from an index on go beyond those that there are.
     fn reaches(&self, first: i64, new: usize, entries: usize) -> Result<()> {
         let end = first.checked_add(new as i64).filter(|&end| first >= 0 && end <= entries as i64);
@@ -110,26 +135,11 @@ impl Operator for TensorScatter {
 
     fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
         let (cache, update) = (inputs.required(0)?, inputs.required(1)?);
-        let at = self.check(cache.shape(), update.shape(), inputs.optional(2).map(Tensor::shape))?;
-        let (entries, new) = (cache.shape()[at], update.shape()[at]);
-        let indices = inputs.optional(2).map(Tensor::to_i64s).transpose()?;
-        let mut targets: Vec<usize> = allocate(update.len())?;
-        if update.is_empty() {
-            return Ok(vec![cache.clone()]);
-        }
-        let inner: usize = cache.shape()[at + 1..].iter().product();
-        let rows: usize = cache.shape()[..at].iter().product();
-        for row in 0..rows {
-            let sample = row / (rows / cache.shape()[0]);
-            let first = indices.as_ref().map_or(0, |indices| indices[sample]);
-            self.reaches(first, new, entries)?;
-            let first = first.rem_euclid(entries as i64) as usize;
-            for entry in 0..new {
-                let to = (row * entries + (first + entry) % entries) * inner;
-                targets.extend(to..to + inner);
-            }
-        }
-        Ok(vec![cache.with_elements(&targets, update)?])
+        Ok(vec![cache.with_elements(&self.targets(cache.shape(), inputs)?, update)?])
+    }
+
+    fn engine(&self) -> Option<&dyn Engine> {
+        Some(self)
     }
 
     fn gpu(&self) -> Option<&dyn Lower> {
@@ -142,6 +152,17 @@ impl Operator for TensorScatter {
 
     fn flops(&self, _inputs: Operands<'_, Fact>, _outputs: &[Fact]) -> u64 {
         0
+    }
+}
+
+impl Engine for TensorScatter {
+    fn writes_over(&self) -> bool {
+        true
+    }
+
+    fn run_over(&self, first: Tensor, inputs: Operands<'_, Tensor>) -> Result<Vec<Tensor>> {
+        let targets = self.targets(first.shape(), inputs)?;
+        Ok(vec![first.set_elements(&targets, inputs.required(1)?)?])
     }
 }
 
