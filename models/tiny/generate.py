@@ -335,7 +335,9 @@ def gqa():
     q, k, v = (m.node("MatMul", f"next_{name}", last, f"{name}.weight") for name in "qkv")
     z = own("next", q, k, v, "keys", "values", whole("next.ends", [new, new]), whole("next.total", new + 1), *tables, outputs=["next_out", "next_keys", "next_values"], do_rotary=1, rotary_interleaved=1, scale=0.4)
     packed = m.node("MatMul", "packed", last, noise("packed.weight", 16, (heads + 2 * shared) * depth))
-    caches = [noise("cache.keys", 2, shared, 11, depth), noise("cache.values", 2, shared, 11, depth)]
+    # Behind what a cache holds onnxruntime gives zeros, and others what was there: nothing sees it.
+    held = (np.arange(11) < np.array([[3], [6]])).astype(np.float32)[:, None, :, None]
+    caches = [m.constant(f"cache.{name}", m.noise(2, shared, 11, depth, scale=0.5) * held) for name in ("keys", "values")]
     w = own("long", packed, "", "", *caches, whole("long.ends", [3, 6]), whole("long.total", 7), *tables, outputs=["long_out", "long_keys", "long_values"], do_rotary=1, local_window_size=3, softcap=2.0)
     m.node("Concat", "all", y, z, w, outputs=["output"], axis=1)
     m.save([2, new, 16], [2, new + 2, heads * depth], [2, new, 16], own=True, others=["keys", "next_keys", "next_values", "long_keys", "long_values"])

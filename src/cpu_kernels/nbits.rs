@@ -300,7 +300,7 @@ mod tests {
             {
                 let layout = WeightLayout { k, n, bits, block, zeros, levels };
                 let word = |column: usize, block: usize, at: usize| {
-                    (column as u32 * 2_654_435_761).rotate_left(block as u32 + at as u32 * 7)
+                    (column as u32).wrapping_mul(2_654_435_761).rotate_left(block as u32 + at as u32 * 7)
                 };
                 let tensor = layout
                     .pack(
