@@ -193,7 +193,11 @@ impl MatMulNBits {
         if let Some(group) = inputs.optional(4)
             && !self.groups(group)?.iter().enumerate().all(|(row, &block)| row / self.block == block)
         {
-            return Ok(Weights::Floats(cast(&self.floats::<f32>(inputs)?, dtype, true)?));
+            let floats = match dtype {
+                DType::F64 => self.floats::<f64>(inputs)?,
+                _ => cast(&self.floats::<f32>(inputs)?, dtype, true)?,
+            };
+            return Ok(Weights::Floats(floats));
         }
         let (b, scales) = (inputs.required(1)?.bytes(), cast(inputs.required(2)?, DType::F32, true)?);
         let scales = scales.as_slice::<f32>()?;

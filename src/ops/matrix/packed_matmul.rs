@@ -184,6 +184,11 @@ impl Engine for PackedMatMul {
         };
         let bias = bias.map(Tensor::as_slice::<f32>).transpose()?;
         nbits::product(a.as_slice::<f32>()?, m, &weights, bias, applied, &mut result)?;
+        // A block's sum comes before its scale, and may be beyond float32 where the scaled terms are not; a scale
+        // that is no number, or none at all, makes other results by element.
+        if result.iter().any(|y| !y.is_finite()) {
+            return Ok(None);
+        }
         let result = Tensor::floats(shape, result)?;
         if ready.is_some() {
             return Ok(Some(vec![result]));
