@@ -110,6 +110,7 @@ impl<const BITS: usize, const M: usize> Few<'_, BITS, M> {
     /// # Safety
     /// `word` has a vector's words; `a` has M rows of `k` elements, and `at` is below k.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop)] // iterators' functions aren't always inlined: see below
     unsafe fn step<V: Vector>(
         (a, k, at): (*const f32, usize, usize),
         word: *const u32,

@@ -110,7 +110,7 @@ impl MatMulNBits {
         }
         if let Some(zero) = inputs.optional(3) {
             let packed = zero.dtype == DType::U8 && holds(zero, n * self.zero_row());
-            if !packed && !(zero.dtype.is_float() && holds(zero, n * blocks)) {
+            if !(packed || zero.dtype.is_float() && holds(zero, n * blocks)) {
                 let wanted = format!("uint8[{n}, {}] or a float [{n}, {blocks}]", self.zero_row());
                 return Err(wrong("the zero points are", zero, wanted));
             }

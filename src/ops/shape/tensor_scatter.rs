@@ -207,6 +207,15 @@ impl Lower for TensorScatter {
             None => self.copied(at, &cache, along)?,
         };
         if let Some(place) = place {
+            let first = match self.circular {
+                // The kernel counts in 32 bits, and any index of 64 is one here.
+                true => {
+                    let mut within = Pointwise { operands: 1, steps: vec![] };
+                    within.push(&table::MOD, vec![Arg::Operand(0), Arg::Const(entries as f64)]);
+                    pointwise::computed(at, &within, &[(first, index_type)], &cache.shape[..1])?.0
+                }
+                false => first,
+            };
             let report = if told { at.report(2, along, vec![entries], false) } else { None };
             let circular = self.circular;
             let given = Given {
