@@ -38,7 +38,7 @@ impl Chain {
         let name = self.fresh(what);
         self.constants.push(TensorProto {
             name: name.clone(),
-            data_type: dtype.onnx() as i32,
+            data_type: dtype.onnx(),
             dims: dims.iter().map(|&dim| dim as i64).collect(),
             raw_data: bytes,
             ..Default::default()
