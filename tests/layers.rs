@@ -105,8 +105,9 @@ fn a_downcast_has_its_reason() {
             count += 1;
         }
     }
-    // The passes over graphs in nodes go into the graphs that they know.
-    assert!(count <= 22, "{count} downcasts: there were 67 once, and 22 when this was written");
+    // The passes over graphs in nodes go into the graphs that they know, those of quantised pairs are about two
+    // operators and what is between them.
+    assert!(count <= 30, "{count} downcasts: there were 67 once, and 30 when this was written");
 }
 
 /// A page in a browser has no threads, no waits that block, no clock of this kind and no mapped files: what takes them

@@ -76,6 +76,7 @@ struct Quantize {
 impl Quantize {
     fn at(graph: &Graph, index: usize) -> Option<Self> {
         let node = graph.nodes.get(index)?;
+        // By type: the pattern itself.
         let op = node.op.downcast::<QuantizeLinear>()?;
         let plain = op.granularity.block == 0 && op.precision.is_none_or(|precision| precision == DType::F32);
         let scaling = Scaling::of(graph, node).filter(|scaling| plain && scaling.is_plain(graph))?;
@@ -94,6 +95,7 @@ impl Dequantize {
     /// The one that makes a value.
     fn of(graph: &Graph, makers: &HashMap<ValueId, usize>, value: ValueId) -> Option<Self> {
         let node = graph.nodes.get(*makers.get(&value)?)?;
+        // By type: the pattern itself.
         let op = node.op.downcast::<DequantizeLinear>()?;
         let plain = op.granularity.block == 0 && op.to.is_none_or(|to| to == DType::F32);
         let scaling = Scaling::of(graph, node).filter(|_| plain)?;

@@ -10,6 +10,7 @@ use crate::graph::{Graph, Node, ValueId};
 use crate::ops::Operator;
 use crate::ops::matrix::matmul::MatMul;
 use crate::ops::nn::conv::Conv;
+use crate::ops::quantized::dequantize_linear::DequantizeLinear;
 use crate::ops::quantized::qlinear_conv::QLinearConv;
 use crate::ops::quantized::qlinear_matmul::QLinearMatMul;
 use crate::ops::quantized::requantize::Beyond;
@@ -106,6 +107,7 @@ fn by_integers(
         let op = QLinearConv { conv: conv.clone(), beyond };
         return Some((Arc::new(op), "QLinearConv".into(), inputs));
     }
+    // By type: the other of the two.
     node.op.downcast::<MatMul>()?;
     let &[terms, columns] = graph.constant(w.from)?.shape() else { return None };
     let by_column = scales.len() == columns && matches!(w.axis, 1 | -1) && zeros.len() == scales.len();
@@ -128,7 +130,8 @@ fn whole_bias(
     of: [&Scaling; 2],
 ) -> Option<ValueId> {
     let node = graph.nodes.get(*makers.get(&bias)?)?;
-    let op = node.op.downcast::<crate::ops::quantized::dequantize_linear::DequantizeLinear>()?;
+    // By type: the pattern itself.
+    let op = node.op.downcast::<DequantizeLinear>()?;
     let from = node.inputs.first().copied()??;
     let constant = |id: Option<ValueId>| id.and_then(|id| graph.constant(id));
     let list = |tensor: &Tensor| tensor.as_slice::<f32>().ok().map(<[f32]>::to_vec);
