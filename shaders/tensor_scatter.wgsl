@@ -2,7 +2,7 @@
 //
 // Grid: an invocation moves 4 elements of the update.
 // Prelude (docs/shaders.md): Stored4 of cache and update; IStored4, Ilane_of of the indices; index_value and
-// beyond (src/kernels/indices.rs); CIRCULAR, entries behind the last go on at the first; WIDTH, invocations
+// beyond (src/kernels/indices.rs); CIRCULAR, entries behind the last go on at the first, which is within the cache; WIDTH, invocations
 // of a workgroup.
 
 // The cache is [samples, lines, entries, inner], the update [samples, lines, fresh, inner], `inner` in
@@ -34,11 +34,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let at = p.first_offset + sample * p.first_step;
     let first = index_value(Ilane_of(indices[at >> 2u], at & 3u));
     let entries = i32(p.entries);
-    var place = first;
-    if CIRCULAR { place = ((first % entries) + entries) % entries; }
     // A sum that doesn't fit 32 bits is of an index that is outside by itself.
-    let outside = !CIRCULAR && (first < 0 || first >= entries);
-    place = select(place + i32(entry), first, outside);
+    let outside = first < 0 || first >= entries;
+    var place = select(first + i32(entry), first, outside);
     if CIRCULAR { place %= entries; }
     if outside || place >= entries {
         beyond(place);

@@ -33,6 +33,20 @@ class Shape:
     epsilon: float
     block: int = 32
 
+    def config(self):
+        """The sizes as transformers names them."""
+        return dict(
+            hidden_size=self.hidden,
+            intermediate_size=self.inner,
+            max_position_embeddings=self.context,
+            num_attention_heads=self.heads,
+            num_hidden_layers=self.layers,
+            num_key_value_heads=self.kv_heads,
+            rms_norm_eps=self.epsilon,
+            rope_theta=self.theta,
+            vocab_size=self.vocabulary,
+        )
+
 
 @dataclasses.dataclass
 class Blocks:

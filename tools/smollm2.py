@@ -160,16 +160,8 @@ def configurations(field, shape):
         architectures=["LlamaForCausalLM"],
         model_type="llama",
         hidden_act="silu",
-        hidden_size=shape.hidden,
-        intermediate_size=shape.inner,
-        max_position_embeddings=shape.context,
-        num_attention_heads=shape.heads,
-        num_hidden_layers=shape.layers,
-        num_key_value_heads=shape.kv_heads,
-        rms_norm_eps=shape.epsilon,
-        rope_theta=shape.theta,
         tie_word_embeddings=True,
-        vocab_size=shape.vocabulary,
+        **shape.config(),
         **ids,
     )
     decoder = dict(

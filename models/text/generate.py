@@ -70,19 +70,7 @@ def tokenizer():
 def trained(lines):
     torch.manual_seed(1)
     torch.set_num_threads(1)
-    config = LlamaConfig(
-        vocab_size=SHAPE.vocabulary,
-        hidden_size=SHAPE.hidden,
-        intermediate_size=SHAPE.inner,
-        num_attention_heads=SHAPE.heads,
-        num_key_value_heads=SHAPE.kv_heads,
-        num_hidden_layers=SHAPE.layers,
-        max_position_embeddings=SHAPE.context,
-        rope_theta=SHAPE.theta,
-        rms_norm_eps=SHAPE.epsilon,
-        tie_word_embeddings=True,
-        initializer_range=0.1,
-    )
+    config = LlamaConfig(tie_word_embeddings=True, initializer_range=0.1, **SHAPE.config())
     model = LlamaForCausalLM(config).float()
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
     for step in range(500):

@@ -20,6 +20,9 @@ pub enum ElementFormat {
 }
 
 impl ElementFormat {
+    /// Every one, for tests of kernels that move any of them.
+    pub const ALL: [Self; 6] = [Self::F32, Self::F16, Self::F16Packed, Self::I32, Self::U32, Self::I64];
+
     pub fn element_bytes(self) -> usize {
         match self {
             ElementFormat::F32 | ElementFormat::I32 | ElementFormat::U32 => 4,

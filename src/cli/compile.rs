@@ -4,9 +4,10 @@ use super::Outcome;
 use super::emit::{JsonOption, SCHEMA, say};
 use super::inputs::InputOptions;
 use super::options::{DeviceFields, RunOptions};
+use super::outputs::refuse_to_replace;
 use clap::Args;
 use sardonyx::compiled::Written;
-use sardonyx::error::{Error, Result};
+use sardonyx::error::Result;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -44,14 +45,7 @@ struct Document {
 
 impl Compile {
     pub fn run(&self) -> Result<Outcome> {
-        // Written over itself, a model would be lost with the first failure.
-        if let (Ok(from), Ok(to)) = (self.model.canonicalize(), self.output.canonicalize())
-            && from == to
-        {
-            return Err(Error::usage("the compiled file would replace the model")
-                .in_file(&self.model)
-                .remedy("write it elsewhere"));
-        }
+        refuse_to_replace(&self.model, &self.output, "compiled")?;
         let mut session = self.options.load(&self.model)?;
         let inputs =
             self.inputs.bind(&mut session, &self.model).map_err(|error| error.in_file(&self.model))?;

@@ -161,6 +161,19 @@ fn special(x: f64) -> &'static str {
     }
 }
 
+/// Errors where a file that is made of a model, "quantised" say, would be written over it: the model would be
+/// lost with the first failure.
+pub fn refuse_to_replace(model: &Path, output: &Path, made: &str) -> Result<()> {
+    match (model.canonicalize(), output.canonicalize()) {
+        (Ok(from), Ok(to)) if from == to => {
+            Err(Error::usage(format!("the {made} file would replace the model"))
+                .in_file(model)
+                .remedy("write it elsewhere"))
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -254,15 +254,7 @@ impl Program {
     }
 
     fn run_over(&self, index: usize, first: Value, others: &[Option<&Value>]) -> Result<Vec<Value>> {
-        let tensors: Option<Vec<Option<&Tensor>>> = others
-            .iter()
-            .map(|other| match other {
-                None => Some(None),
-                Some(Value::Tensor(tensor)) => Some(Some(tensor)),
-                Some(_) => None,
-            })
-            .collect();
-        match (self.graph.nodes[index].op.engine(), tensors) {
+        match (self.graph.nodes[index].op.engine(), tensors_of(others)) {
             (Some(engine), Some(tensors)) => {
                 let made = engine.run_over(first.into_tensor()?, Operands::new(&tensors))?;
                 Ok(made.into_iter().map(Value::from).collect())
@@ -273,15 +265,7 @@ impl Program {
 
     fn run_node(&self, index: usize, operands: &[Option<&Value>]) -> Result<Vec<Value>> {
         let node = &self.graph.nodes[index];
-        let tensors: Option<Vec<Option<&Tensor>>> = operands
-            .iter()
-            .map(|operand| match operand {
-                None => Some(None),
-                Some(Value::Tensor(tensor)) => Some(Some(tensor)),
-                Some(_) => None,
-            })
-            .collect();
-        let Some(tensors) = tensors.filter(|_| node.op.on_values().is_none()) else {
+        let Some(tensors) = tensors_of(operands).filter(|_| node.op.on_values().is_none()) else {
             return eval_values(&*node.op, operands, EvalPrecision::Declared);
         };
         let narrow =
@@ -300,6 +284,16 @@ impl Program {
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
+}
+
+/// Operands that are all tensors, as these.
+fn tensors_of<'a>(operands: &[Option<&'a Value>]) -> Option<Vec<Option<&'a Tensor>>> {
+    let tensor = |operand: &Option<&'a Value>| match *operand {
+        None => Some(None),
+        Some(Value::Tensor(tensor)) => Some(Some(tensor)),
+        Some(_) => None,
+    };
+    operands.iter().map(tensor).collect()
 }
 
 /// What is told of a node that took this long.

@@ -2,8 +2,8 @@
 //! 8-bit integers: windows are gathered a block at a time, multiplied, and requantised while they are in
 //! cache.
 
-use super::bytes::{BytePanels, Rows, product_here, tiles};
-use super::integer::Matrix;
+use super::bytes::{BytePanels, Rows, product_here, tiles, unsigned};
+use super::integer::{Images, Matrix};
 use super::requantize::Requantize;
 use crate::error::Result;
 use crate::tensor::{DType, Tensor, zeros};
@@ -13,18 +13,6 @@ use crate::threads::{Elements, try_parallel_for};
 const BLOCK: usize = 1 << 17;
 /// The most output pixels of a block, so that every thread has some.
 const MOST_PIXELS: usize = 192;
-
-/// A convolution's sizes, a group's each.
-pub struct ByteConv<'a> {
-    pub images: usize,
-    pub groups: usize,
-    pub channels: usize,
-    pub filters: usize,
-    /// The pixel that tap `t` of output pixel `p` reads, at `t · pixels + p`; `usize::MAX` for padding.
-    pub sources: &'a [usize],
-    /// Pixels of an image and of a result.
-    pub area: [usize; 2],
-}
 
 /// Filters `[filters, channels, taps]` in the order of windows whose channels lie innermost: a matrix `[taps
 /// · channels, filters]` for each group. `None`: the machine has no instructions for bytes, or these are
@@ -42,10 +30,10 @@ pub fn pack(w: &Tensor, [filters, channels, taps]: [usize; 3], groups: usize) ->
     (0..groups).map(|group| Matrix::pack(&w, group * own * k, [k, own], [1, k])).collect()
 }
 
-impl ByteConv<'_> {
+impl Images<'_> {
     /// Results `[image, pixel, filter]` of x less its zero point by each group's matrices less the zero
     /// points of their filters: none, one, or one each. Whether there is such a form for these.
-    pub fn run(
+    pub fn convolve_to_bytes(
         &self,
         x: &Tensor,
         x_zero: i64,
@@ -55,11 +43,7 @@ impl ByteConv<'_> {
         y: &mut [u8],
     ) -> Result<bool> {
         let Some(&tile) = tiles().first() else { return Ok(false) };
-        let (flip, shift) = match x.dtype() {
-            DType::U8 => (0u8, 0),
-            DType::I8 => (0x80, 128),
-            _ => return Ok(false),
-        };
+        let Some((bytes, flip, shift)) = unsigned(x) else { return Ok(false) };
         let panels: Option<Vec<&BytePanels>> = matrices
             .iter()
             .map(|matrix| if let Matrix::Bytes(panels) = matrix { Some(panels) } else { None })
@@ -67,7 +51,7 @@ impl ByteConv<'_> {
         let ([inside, pixels], all) = (self.area, self.groups * self.filters);
         let Some(panels) = panels.filter(|panels| panels.len() == self.groups) else { return Ok(false) };
         let k = panels.first().map_or(0, |panels| panels.k);
-        let fits = x.bytes().len() == self.images * inside * self.groups * self.channels
+        let fits = bytes.len() == self.images * inside * self.groups * self.channels
             && y.len() == self.images * pixels * all
             && requantize.columns() == all
             && k == self.channels * (self.sources.len() / pixels.max(1));
@@ -85,9 +69,9 @@ impl ByteConv<'_> {
             let (image, group) = (plane / self.groups, plane % self.groups);
             let count = block.min(pixels - first);
             let mut rows = Rows::new(count, k, shift)?;
-            let input = &x.bytes()[image * inside * self.groups * self.channels..];
+            let input = &bytes[image * inside * self.groups * self.channels..];
             let zero = x_zero as u8 ^ flip;
-            rows.fill_here(count, |row, to| self.window(input, group, first + row, to, flip, zero));
+            rows.fill_here(count, |row, to| self.bytes_of_window(input, group, first + row, to, flip, zero));
             let mut sums: Vec<i32> = zeros(count * self.filters)?;
             let zeros_here = match zeros_of {
                 [] | [_] => zeros_of,
@@ -107,7 +91,7 @@ impl ByteConv<'_> {
     }
 
     /// The window of an output pixel: taps that read neighbours are copied at once.
-    fn window(&self, input: &[u8], group: usize, pixel: usize, to: &mut [u8], flip: u8, zero: u8) {
+    fn bytes_of_window(&self, input: &[u8], group: usize, pixel: usize, to: &mut [u8], flip: u8, zero: u8) {
         let (pixels, own, all) = (self.area[1], self.channels, self.groups * self.channels);
         let mut sources = self.sources.iter().skip(pixel).step_by(pixels).copied().peekable();
         let mut at = 0;

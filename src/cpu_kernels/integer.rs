@@ -175,14 +175,10 @@ impl Images<'_> {
         let mut made: Vec<i32> = zeros_of(element_count(&[block, filters])?)?;
         let tile = bytes::tiles().first().copied();
         // Bytes as they are packed, and what pads: the zero point.
-        let shifted = match x.dtype() {
-            DType::U8 => (0u8, 0),
-            DType::I8 => (0x80, 128),
-            _ => return Ok(false),
-        };
-        let (flip, padding) = (shifted.0, x_zero as u8 ^ shifted.0);
+        let Some((bytes, flip, shift)) = bytes::unsigned(x) else { return Ok(false) };
+        let padding = x_zero as u8 ^ flip;
         let in_bytes = tile.is_some();
-        let mut rows = Rows::new(if in_bytes { block } else { 0 }, k, shifted.1)?;
+        let mut rows = Rows::new(if in_bytes { block } else { 0 }, k, shift)?;
         let xs = if in_bytes { None } else { less(x, x_zero as f32)? };
         let mut windows = pool::unset(element_count(&[if in_bytes { 0 } else { block }, k])?)?;
         for plane in 0..self.images * self.groups {
@@ -199,7 +195,7 @@ impl Images<'_> {
                 let made = &mut made[..count * filters];
                 match (matrix, tile, &xs) {
                     (Matrix::Bytes(panels), Some(tile), _) => {
-                        let input = &x.bytes()[own.clone()];
+                        let input = &bytes[own.clone()];
                         rows.fill(count, |row, to| {
                             self.window(input, start + row, to, |x| x ^ flip, padding)
                         });

@@ -7,7 +7,7 @@
 
 mod eval;
 mod fused;
-mod numbers;
+pub mod numbers;
 mod power;
 pub mod table;
 mod wgsl;

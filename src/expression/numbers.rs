@@ -4,6 +4,21 @@
 use super::{Arg, Pointwise, table};
 use crate::tensor::DType;
 
+/// The most numbers that a shader has as parameters.
+pub const MAX_NUMBERS: usize = 8;
+
+/// The member of a parameter block that holds them: two vectors in WGSL.
+pub fn block(numbers: &[f32]) -> [f32; MAX_NUMBERS] {
+    let mut block = [0.0; MAX_NUMBERS];
+    block.iter_mut().zip(numbers).for_each(|(to, &number)| *to = number);
+    block
+}
+
+/// The first so many of them as a shader reads them, `member` being what it calls that.
+pub fn arguments(member: &str, count: usize) -> impl Iterator<Item = String> {
+    (0..count).map(move |at| format!("{member}[{}][{}]", at / 4, at % 4))
+}
+
 impl Pointwise {
     /// An expression that rounds or casts, with the constants of its steps in float32 as operands behind its
     /// own, up to so many, and what they are; others as they are.

@@ -86,15 +86,7 @@ fn group_variants() -> Vec<Prelude> {
 
 fn test_variants() -> Vec<Prelude> {
     let mut list = vec![];
-    let all = [
-        ElementFormat::F32,
-        ElementFormat::F16,
-        ElementFormat::F16Packed,
-        ElementFormat::I32,
-        ElementFormat::U32,
-        ElementFormat::I64,
-    ]
-    .map(|storage| (DType::F32, storage));
+    let all = ElementFormat::ALL.map(|storage| (DType::F32, storage));
     for (dtype, storage) in all.into_iter().chain([(DType::U64, ElementFormat::I64)]) {
         list.extend(
             [(true, false), (false, true), (true, true), (false, false)]

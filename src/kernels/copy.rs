@@ -87,14 +87,7 @@ fn prelude(storage: ElementFormat, rank: usize, arrangement: Arrangement) -> Pre
 
 fn variants() -> Vec<Prelude> {
     let mut list = vec![];
-    for storage in [
-        ElementFormat::F32,
-        ElementFormat::F16,
-        ElementFormat::F16Packed,
-        ElementFormat::I32,
-        ElementFormat::U32,
-        ElementFormat::I64,
-    ] {
+    for storage in ElementFormat::ALL {
         list.extend(
             [Arrangement::Dense, Arrangement::Partial, Arrangement::Rows, Arrangement::Whole]
                 .map(|arrangement| prelude(storage, 2, arrangement)),
@@ -112,15 +105,10 @@ fn tile_prelude(storage: ElementFormat, rank: usize) -> Prelude {
 }
 
 fn tile_variants() -> Vec<Prelude> {
-    let all = [
-        ElementFormat::F32,
-        ElementFormat::F16,
-        ElementFormat::F16Packed,
-        ElementFormat::I32,
-        ElementFormat::U32,
-        ElementFormat::I64,
-    ];
-    all.into_iter().flat_map(|storage| [0, 2].map(|rank| tile_prelude(storage, rank))).collect()
+    ElementFormat::ALL
+        .into_iter()
+        .flat_map(|storage| [0, 2].map(|rank| tile_prelude(storage, rank)))
+        .collect()
 }
 
 /// Copies `from` into the box `to`, a view into a buffer whose layout makes its innermost axis contiguous. A

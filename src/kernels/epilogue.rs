@@ -5,6 +5,7 @@ use super::Lowering;
 use super::block::parameters;
 use super::{Prelude, Target};
 use crate::base::{Access, BufferId, ElementFormat, Unsupported};
+use crate::expression::numbers::{self, MAX_NUMBERS};
 use crate::expression::{Arg, Pointwise, table, to_wgsl};
 use crate::tensor::DType;
 
@@ -27,9 +28,6 @@ parameters! {
         numbers: [f32; MAX_NUMBERS],
     }
 }
-
-/// Numbers of a generated epilogue that are parameters.
-const MAX_NUMBERS: usize = 8;
 
 /// An epilogue as flags and bounds, and as the text of its variant.
 #[derive(Debug, Clone)]
@@ -62,13 +60,13 @@ impl Epilogue {
         }
         // Of the types that are computed in float32, float16's range alone is another.
         let dtype = if dtype == DType::F16 { dtype } else { DType::F32 };
-        let (expression, numbers) = expression.with_numbers(&vec![dtype; expression.operands], MAX_NUMBERS);
+        let (expression, lifted) = expression.with_numbers(&vec![dtype; expression.operands], MAX_NUMBERS);
         let operands = vec![dtype; expression.operands];
         let mut text = to_wgsl("generated", &expression, &operands)?;
         let call = |lane: &str| {
             let given =
                 [format!("v.{lane}"), format!("r.{lane}")].into_iter().take(1 + usize::from(residual));
-            let numbers = (0..numbers.len()).map(|at| format!("p.epilogue.numbers[{}][{}]", at / 4, at % 4));
+            let numbers = numbers::arguments("p.epilogue.numbers", lifted.len());
             format!("generated({})", given.chain(numbers).collect::<Vec<_>>().join(", "))
         };
         text += &format!(
@@ -78,9 +76,8 @@ impl Epilogue {
             call("z"),
             call("w")
         );
-        let mut block = [0.0; MAX_NUMBERS];
-        block.iter_mut().zip(&numbers).for_each(|(to, &number)| *to = number);
-        Ok(Self { flags, low: 0.0, high: 0.0, numbers: block, generated: Some(text) })
+        let numbers = numbers::block(&lifted);
+        Ok(Self { flags, low: 0.0, high: 0.0, numbers, generated: Some(text) })
     }
 
     /// The same where the first step is a part of the operator: its sum isn't declared as anything before

@@ -65,21 +65,14 @@ fn prelude(
 }
 
 fn variants() -> Vec<Prelude> {
-    let all = [
-        ElementFormat::F32,
-        ElementFormat::F16,
-        ElementFormat::F16Packed,
-        ElementFormat::I32,
-        ElementFormat::U32,
-        ElementFormat::I64,
-    ];
     let kinds = [
         (ElementFormat::I32, [true, true]),
         (ElementFormat::I64, [true, true]),
         (ElementFormat::I64, [true, false]),
         (ElementFormat::I64, [false, true]),
     ];
-    all.into_iter()
+    ElementFormat::ALL
+        .into_iter()
         .flat_map(|data| kinds.map(|(indices, flags)| prelude(data, indices, [3, 2], flags)))
         .collect()
 }

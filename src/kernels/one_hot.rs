@@ -39,15 +39,10 @@ fn prelude(values: ElementFormat, indices: ElementFormat) -> Prelude {
 }
 
 fn variants() -> Vec<Prelude> {
-    let all = [
-        ElementFormat::F32,
-        ElementFormat::F16,
-        ElementFormat::F16Packed,
-        ElementFormat::I32,
-        ElementFormat::U32,
-        ElementFormat::I64,
-    ];
-    all.into_iter().flat_map(|values| all.map(|indices| prelude(values, indices))).collect()
+    ElementFormat::ALL
+        .into_iter()
+        .flat_map(|values| ElementFormat::ALL.map(|indices| prelude(values, indices)))
+        .collect()
 }
 
 /// Emits `output` `[outer, depth, inner]` from `indices` `[outer, inner]` and `values` `[off, on]`, all

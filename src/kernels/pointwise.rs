@@ -4,6 +4,7 @@ use super::Lowering;
 use super::block::parameters;
 use super::{Kernel, Prelude, folded_grid};
 use crate::base::{Access, BufferId, ElementFormat, Fact, Layout, Unsupported, View};
+use crate::expression::numbers::{self, MAX_NUMBERS};
 use crate::expression::{Arg, Lane, Pointwise, table, to_wgsl};
 use crate::tensor::DType;
 use std::fmt::Write;
@@ -32,9 +33,6 @@ parameters! {
     }
 }
 
-/// Numbers of an expression that are parameters.
-const MAX_NUMBERS: usize = 8;
-
 /// How an operand is read for a group of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reading {
@@ -48,15 +46,6 @@ enum Reading {
     Splat,
     /// Each lane at an address of its own.
     Lanes,
-}
-
-/// An expression with its numbers as operands behind those that are read: what they are comes with the
-/// parameters.
-fn with_numbers(expression: &Pointwise, types: &[DType]) -> (Pointwise, [f32; MAX_NUMBERS], usize) {
-    let (lifted, numbers) = expression.with_numbers(types, MAX_NUMBERS);
-    let mut block = [0.0; MAX_NUMBERS];
-    block.iter_mut().zip(&numbers).for_each(|(to, &number)| *to = number);
-    (lifted, block, numbers.len())
 }
 
 /// An operand: how it is stored, what it is in registers, how it is read.
@@ -73,9 +62,19 @@ fn prelude(
     result: (ElementFormat, DType),
     rank: usize,
 ) -> Result<Prelude, Unsupported> {
+    with_numbers(expression, operands, result, rank).map(|made| made.0)
+}
+
+/// The prelude, and the numbers that come with the parameters.
+fn with_numbers(
+    expression: &Pointwise,
+    operands: &[Operand],
+    result: (ElementFormat, DType),
+    rank: usize,
+) -> Result<(Prelude, Vec<f32>), Unsupported> {
     let mut types: Vec<DType> = operands.iter().map(|operand| operand.dtype).collect();
-    let (expression, _, numbers) = with_numbers(expression, &types);
-    types.resize(types.len() + numbers, DType::F32);
+    let (expression, lifted) = expression.with_numbers(&types, MAX_NUMBERS);
+    types.resize(types.len() + lifted.len(), DType::F32);
     let mut text = to_wgsl("pointwise", &expression, &types)?;
     let mut prelude = Prelude::new().constant("RANK", rank as u32).constant("WIDTH", WIDTH);
     // One set of load functions for each storage that occurs.
@@ -133,11 +132,11 @@ fn prelude(
             };
             args.push(Lane::of(operand.dtype)?.from_stored(&read));
         }
-        args.extend((0..numbers).map(|at| format!("p.numbers[{}][{}]", at / 4, at % 4)));
+        args.extend(numbers::arguments("p.numbers", lifted.len()));
         lanes.push(Lane::of(result.1)?.to_stored(&format!("pointwise({})", args.join(", "))));
     }
     let _ = writeln!(text, "    return {}pack4({});\n}}", prefix(result.0), lanes.join(",\n        "));
-    Ok(prelude.code(&text))
+    Ok((prelude.code(&text), lifted))
 }
 
 /// The prefix of a storage's names in a prelude.
@@ -338,7 +337,7 @@ pub fn emit_into(
         sizes: [1; MAX_RANK],
         offsets: [0; 8],
         strides: [[0; MAX_RANK]; MAX_OPERANDS],
-        numbers: with_numbers(expression, &given.iter().map(|operand| operand.1).collect::<Vec<_>>()).1,
+        numbers: Default::default(),
     };
     for (d, dim) in dims.iter().enumerate() {
         params.sizes[d] = dim.0 as u32;
@@ -379,11 +378,7 @@ pub fn emit_into(
         views.iter().map(|view| (view.buffer, Access::Read)).collect();
     bindings.push((output, Access::Write));
     let storage = at.emitter().contents(output).storage;
-    at.emit(
-        &POINTWISE,
-        prelude(expression, &operands, (storage, dtype), dims.len())?,
-        params,
-        &bindings,
-        grid,
-    )
+    let (prelude, lifted) = with_numbers(expression, &operands, (storage, dtype), dims.len())?;
+    params.numbers = numbers::block(&lifted);
+    at.emit(&POINTWISE, prelude, params, &bindings, grid)
 }

@@ -74,15 +74,7 @@ fn prelude(
 
 fn variants() -> Vec<Prelude> {
     use crate::expression::table;
-    let all = [
-        ElementFormat::F32,
-        ElementFormat::F16,
-        ElementFormat::F16Packed,
-        ElementFormat::I32,
-        ElementFormat::U32,
-        ElementFormat::I64,
-    ];
-    let mut list: Vec<Prelude> = all
+    let mut list: Vec<Prelude> = ElementFormat::ALL
         .into_iter()
         .flat_map(|storage| {
             (0..3).flat_map(move |phase| {

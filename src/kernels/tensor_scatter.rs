@@ -47,16 +47,9 @@ fn prelude(storage: ElementFormat, index: ElementFormat, circular: bool, told: b
 }
 
 fn variants() -> Vec<Prelude> {
-    let all = [
-        ElementFormat::F32,
-        ElementFormat::F16,
-        ElementFormat::F16Packed,
-        ElementFormat::I32,
-        ElementFormat::U32,
-        ElementFormat::I64,
-    ];
     let modes = [(ElementFormat::I64, false, true), (ElementFormat::I32, true, false)];
-    all.into_iter()
+    ElementFormat::ALL
+        .into_iter()
         .flat_map(|storage| modes.map(|(index, circular, told)| prelude(storage, index, circular, told)))
         .collect()
 }

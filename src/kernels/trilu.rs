@@ -30,15 +30,10 @@ fn prelude(storage: ElementFormat, upper: bool) -> Prelude {
 }
 
 fn variants() -> Vec<Prelude> {
-    let all = [
-        ElementFormat::F32,
-        ElementFormat::F16,
-        ElementFormat::F16Packed,
-        ElementFormat::I32,
-        ElementFormat::U32,
-        ElementFormat::I64,
-    ];
-    all.into_iter().flat_map(|storage| [true, false].map(|upper| prelude(storage, upper))).collect()
+    ElementFormat::ALL
+        .into_iter()
+        .flat_map(|storage| [true, false].map(|upper| prelude(storage, upper)))
+        .collect()
 }
 
 /// Emits the triangle of the matrices of input 0 above, or below, diagonal `k`, which belongs to it.

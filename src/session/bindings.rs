@@ -165,6 +165,11 @@ impl Placed {
     }
 }
 
+/// An output of a run on the CPU, which is where it stays too.
+fn kept_by_cpu(keep: &HashSet<ValueId>, id: &ValueId, tensor: Tensor) -> AnyTensor {
+    if keep.contains(id) { AnyTensor::Device(tensor.into()) } else { AnyTensor::Host(tensor) }
+}
+
 impl Session {
     /// Copies a tensor to where the session runs, as its runs store it.
     ///
@@ -213,12 +218,8 @@ impl Session {
             return Err(Error::internal("tensors of a device in a run on the CPU"));
         }
         let made = program.run_taking(host)?;
-        let named = |(&id, tensor): (&ValueId, Tensor)| {
-            let value = match keep.contains(&id) {
-                true => AnyTensor::Device(tensor.into()),
-                false => AnyTensor::Host(tensor),
-            };
-            (self.graph.value(id).name.clone(), value)
+        let named = |(id, tensor): (&ValueId, Tensor)| {
+            (self.graph.value(*id).name.clone(), kept_by_cpu(&keep, id, tensor))
         };
         Ok(self.graph.outputs.iter().zip(made).map(named).collect())
     }
@@ -281,12 +282,8 @@ impl Session {
                 Some(program) => program.run(inputs, None)?,
                 None => cpu::run(graph, inputs, mode, &mut |_, _| {})?,
             };
-            // What is run by the CPU keeps its outputs there.
-            let valued = |(id, tensor): (&ValueId, Tensor)| match placed.keep.contains(id) {
-                true => AnyTensor::Device(tensor.into()),
-                false => AnyTensor::Host(tensor),
-            };
-            return Ok(ids.iter().zip(outputs).map(valued).collect());
+            let kept = |(id, tensor): (&ValueId, Tensor)| kept_by_cpu(&placed.keep, id, tensor);
+            return Ok(ids.iter().zip(outputs).map(kept).collect());
         };
         let evaluate = |op: &dyn Operator, operands: &[Option<&Tensor>]| cpu::eval_step(op, operands, mode);
         // As plans read their inputs.

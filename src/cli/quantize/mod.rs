@@ -7,6 +7,7 @@ mod text;
 use super::Outcome;
 use super::compare::samples::SampleOptions;
 use super::emit::{JsonOption, SCHEMA, say};
+use super::outputs::refuse_to_replace;
 use clap::Args;
 use measure::{Cost, Measures};
 use sardonyx::error::{Error, Result};
@@ -91,13 +92,7 @@ struct Document {
 impl Quantize {
     pub fn run(&self) -> Result<Outcome> {
         let named = |error: Error| error.in_file(&self.model);
-        if let (Ok(from), Ok(to)) = (self.model.canonicalize(), self.output.canonicalize())
-            && from == to
-        {
-            return Err(Error::usage("the quantised file would replace the model")
-                .in_file(&self.model)
-                .remedy("write it elsewhere"));
-        }
+        refuse_to_replace(&self.model, &self.output, "quantised")?;
         let scheme = Scheme::new(self.bits, self.block)?;
         let source = Source::read(&self.model)?;
         let kept = self.kept(&source)?;

@@ -69,7 +69,7 @@ pub fn tiles() -> &'static [Tile] {
 
 /// The elements of a tensor of 8-bit integers, moved to unsigned ones, and by how much; `None` for other
 /// types.
-fn unsigned(x: &Tensor) -> Option<(&[u8], u8, i32)> {
+pub(super) fn unsigned(x: &Tensor) -> Option<(&[u8], u8, i32)> {
     match x.dtype() {
         DType::U8 => Some((x.bytes(), 0, 0)),
         DType::I8 => Some((x.bytes(), 0x80, 128)),

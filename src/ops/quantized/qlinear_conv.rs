@@ -10,8 +10,9 @@ use super::lower;
 use super::matmul_integer::bytes;
 use super::requantize::{self, Beyond};
 use crate::base::{EvalPrecision, Fact, Geometry, Infer, Operands, Unsupported};
-use crate::cpu_kernels::byte_conv::{self, ByteConv};
+use crate::cpu_kernels::byte_conv;
 use crate::cpu_kernels::bytes::tiles;
+use crate::cpu_kernels::integer::Images;
 use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
 use crate::expression::{Pointwise, table};
@@ -237,7 +238,7 @@ impl QLinearConv {
         };
         let numbers = |index: usize| inputs.optional(index).map(Tensor::to_i64s).transpose();
         let (x_zero, w_zeros) = (numbers(2)?.unwrap_or_default(), numbers(5)?.unwrap_or_default());
-        let conv = ByteConv {
+        let conv = Images {
             images: x.shape().first().copied().unwrap_or(0),
             groups: self.conv.groups,
             channels: filters[1],
@@ -248,7 +249,7 @@ impl QLinearConv {
         let shape = [conv.images, conv.area[1], filters[0]];
         let mut y: Vec<u8> = zeros(element_count(&shape)?)?;
         let x_zero = x_zero.first().copied().unwrap_or(0);
-        match conv.run(x, x_zero, matrices, &w_zeros, &requantize, &mut y)? {
+        match conv.convolve_to_bytes(x, x_zero, matrices, &w_zeros, &requantize, &mut y)? {
             true => Tensor::from_byte_vector(zero.dtype(), shape, y).map(Some),
             false => Ok(None),
         }

@@ -57,23 +57,17 @@ pub fn attention(op: &Attention, inputs: Operands<'_, Tensor>) -> Result<Option<
     if y.is_empty() || keys == 0 || depth == 0 {
         return Ok(None);
     }
+    let lengths = inputs.optional(LENGTHS).map(Tensor::to_i64s).transpose()?;
+    let reach_of = |b: usize| Reach::new(op, &sizes, lengths.as_ref().and_then(|list| list.get(b).copied()));
     if queries <= few::FEW && !op.transposed_keys {
-        few_queries(op, inputs, &sizes, [q, k, v], &mut y)?;
+        few_queries(op, inputs, &sizes, &reach_of, [q, k, v], &mut y)?;
         return if y.iter().any(|y| y.is_nan()) { Ok(None) } else { ordered(op, &sizes, y).map(Some) };
     }
-    let limited = op.causal
-        || op.window != [None, None]
-        || inputs.optional(MASK).is_some()
-        || inputs.optional(LENGTHS).is_some();
+    let limited =
+        op.causal || op.window != [None, None] || inputs.optional(MASK).is_some() || lengths.is_some();
     let bias = if limited { Some(Bias::read(op, inputs, sizes)?) } else { None };
     // Keys that no query of a batch sees are not computed: most of a cache that has room.
-    let lengths = inputs.optional(LENGTHS).map(Tensor::to_i64s).transpose()?;
-    let spans: Vec<Range<usize>> = (0..batch)
-        .map(|b| {
-            let valid = lengths.as_ref().and_then(|list| list.get(b).copied());
-            Reach::new(op, &sizes, valid).of_all(queries)
-        })
-        .collect();
+    let spans: Vec<Range<usize>> = (0..batch).map(|b| reach_of(b).of_all(queries)).collect();
     // One table for all heads that share a mask.
     let shared = bias
         .as_ref()
@@ -143,18 +137,18 @@ fn few_queries(
     op: &Attention,
     inputs: Operands<'_, Tensor>,
     sizes: &AttentionSizes,
+    reach_of: &(dyn Fn(usize) -> Reach + Sync),
     [q, k, v]: [&[f32]; 3],
     y: &mut [f32],
 ) -> Result<()> {
     let AttentionSizes { heads, kv_heads, queries, keys, depth, value_depth, flat, .. } = *sizes;
-    let lengths = inputs.optional(LENGTHS).map(Tensor::to_i64s).transpose()?;
     let masked = inputs.optional(MASK).is_some();
     let bias = if masked { Some(Bias::read(op, inputs, *sizes)?) } else { None };
     let factor = op.factor(depth) as f32;
     try_chunks(y, queries * value_depth, |index, y| {
         let (b, h) = (index / heads, index % heads);
         let kv = h / (heads / kv_heads);
-        let reach = Reach::new(op, sizes, lengths.as_ref().and_then(|list| list.get(b).copied()));
+        let reach = reach_of(b);
         let [from, of_keys, of_values] = [
             place([heads, queries, depth], b, h, flat, false),
             place([kv_heads, keys, depth], b, kv, flat, false),
