@@ -128,9 +128,10 @@ impl<'a> Document<'a> {
 
 /// Bytes for people.
 pub fn size(bytes: u64) -> String {
+    const MIB: u64 = 1 << 20;
     match bytes {
-        0..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
-        _ => format!("{:.2} GB", bytes as f64 / 1e9),
+        0..MIB => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        MIB..0x4000_0000 => format!("{:.1} MiB", bytes as f64 / MIB as f64),
+        _ => format!("{:.2} GiB", bytes as f64 / (1 << 30) as f64),
     }
 }
