@@ -1,5 +1,7 @@
 //! The comparison: green where nothing is wrong, and naming the node where a fault was planted.
 
+#[path = "support/proto.rs"]
+mod proto;
 #[path = "support/shared.rs"]
 mod shared;
 
@@ -152,7 +154,7 @@ fn and_under_the_limits_of_webgpu_with_the_kernels_of_hardware() {
 #[test]
 fn real_models_are_the_same() {
     let Some(device) = test_device() else { return };
-    for name in ["mnist_ort", "squeezenet_fp32"] {
+    for name in ["mnist_ort", "squeezenet_fp32", "minilm_l6_v2_int8"] {
         if let Some(folder) = real(name) {
             green(&folder, Some(device.clone()), Precision::F32);
         }
@@ -278,4 +280,57 @@ fn the_cpu_alone_agrees_with_its_oracle() {
     OWN.iter()
         .chain(&["digits", "tiny/nbits", "tiny/quantized"])
         .for_each(|name| green(&own(name), None, Precision::F32));
+}
+
+/// Rows and columns of what [`whole_numbers`] takes.
+const ROWS: i64 = 4096;
+const COLUMNS: i64 = 4;
+
+/// `y = trunc(10⁴ · exp(x)) · w`, w all ones: where the exponential lies beside a whole number, y's elements of
+/// that row are one more or one less, a hundred times what a product of four numbers may be off.
+fn whole_numbers() -> onnx_protobuf::ModelProto {
+    use proto::{F32, floats, graph, model, node, value, with_int};
+    let nodes = vec![
+        node("Exp", &["x"], &["e"]),
+        node("Mul", &["e", "scale"], &["large"]),
+        with_int(node("Cast", &["large"], &["whole"]), "to", 6),
+        with_int(node("Cast", &["whole"], &["number"]), "to", F32 as i64),
+        node("MatMul", &["number", "w"], &["y"]),
+    ];
+    let (x, y) = (value("x", F32, &[ROWS, COLUMNS]), value("y", F32, &[ROWS, COLUMNS]));
+    let mut all = graph(&[x], nodes, &[y]);
+    let mut w = floats("w", &[1.0; (COLUMNS * COLUMNS) as usize]);
+    w.dims = vec![COLUMNS, COLUMNS];
+    all.initializer = vec![w, floats("scale", &[1e4])];
+    model(all)
+}
+
+/// Numbers beside a whole one go either way, and what follows is right for the way that they went. A fault behind
+/// them is still found.
+#[test]
+fn whole_numbers_that_went_the_other_way_are_carried_on() {
+    let Some(device) = test_device() else { return };
+    let compared = |fault: Option<u64>| {
+        let builder = Session::builder().device(Some(device.clone()));
+        let planter = fault.map(Planter::new);
+        let builder = planter.iter().fold(builder, |builder, planter| planter.applied(builder));
+        let session = builder.build(proto::read(&whole_numbers()).unwrap()).unwrap();
+        let x = noise(&session.inputs()[0]);
+        let values = session.bind(&[("x", x)]).unwrap();
+        let options = Options { reference: Reference::CpuF64, per_node: true, tolerance: None };
+        (compare(&session, &values, &options).unwrap(), planter.and_then(|planter| planter.planted()))
+    };
+    let (report, _) = compared(None);
+    assert_eq!(report.verdict, Verdict::Same, "{}", table(&report));
+    assert!(report.outputs[0].measure.max_abs > 0.5, "no number went the other way: {}", table(&report));
+    for seed in 0..10 {
+        let (report, planted) = compared(Some(seed));
+        let found = report.first_different.as_ref().map(|first| &first.node);
+        let planted = planted.unwrap();
+        assert_eq!(
+            (report.verdict, found),
+            (Verdict::Different, Some(&planted.node)),
+            "seed {seed}: {planted:?}"
+        );
+    }
 }

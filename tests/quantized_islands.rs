@@ -297,3 +297,68 @@ fn the_adapter_within_a_step() {
     eprintln!("{off} of {all} numbers are a step or more beside those of float64");
     assert!(off * 500 <= all, "{off} of {all} numbers differ");
 }
+
+/// `DynamicQuantizeLinear → MatMulInteger → Cast → Mul (→ Add)`, as onnxruntime's quantiser writes a product.
+fn dynamic(seed: u64) -> (ModelProto, Tensor) {
+    let mut random = SplitMix64(seed);
+    let [m, k, n] = [1 + random.below(9), 1 + random.below(70), 1 + random.below(70)];
+    let mut chain = Chain {
+        random,
+        nodes: vec![],
+        constants: vec![],
+        last: Default::default(),
+        channels: 0,
+        side: 0,
+        dtype: DType::U8,
+    };
+    chain.nodes.push(proto::node("DynamicQuantizeLinear", &["x"], &["xq", "x_scale", "x_zero"]));
+    let dtype = [DType::I8, DType::U8][chain.random.below(2)];
+    let data = chain.bytes(k * n);
+    let w = chain.constant("w", dtype, &[k, n], data);
+    let each = chain.random.below(2) == 0;
+    let (count, shape) = if each { (n, vec![n]) } else { (1, vec![]) };
+    let zeros = chain.bytes(count);
+    let zero = chain.constant("w_zero", dtype, &shape, zeros);
+    let scales: Vec<f32> = (0..count).map(|_| chain.scale(0.01)).collect();
+    let scale = chain.floats("w_scale", &shape, &scales);
+    let mut factors = ["x_scale", scale.as_str()];
+    if chain.random.below(2) == 0 {
+        factors.reverse();
+    }
+    let scale = chain.node("Mul", &factors);
+    let sums = chain.node("MatMulInteger", &["xq", &w, "x_zero", &zero]);
+    let sums = chain.node("Cast", &[&sums]);
+    chain.int("to", i64::from(DType::F32.onnx()));
+    let mut y = chain.node("Mul", &[&sums, &scale]);
+    if chain.random.below(3) > 0 {
+        let list: Vec<f32> = (0..n).map(|_| chain.between(-1.0, 1.0) as f32).collect();
+        let bias = chain.floats("bias", &[n], &list);
+        y = chain.node("Add", &[&bias, &y]);
+    }
+    let x: Vec<f32> = (0..m * k).map(|_| chain.between(-2.0, 3.0) as f32).collect();
+    let mut outputs = vec![proto::value(&y, proto::F32, &[])];
+    outputs[0].type_ = None.into();
+    let dims = [m as i64, k as i64];
+    let graph = GraphProto {
+        initializer: chain.constants,
+        ..proto::graph(&[proto::value("x", proto::F32, &dims)], chain.nodes, &outputs)
+    };
+    (proto::model(graph), Tensor::new([m, k], x).unwrap())
+}
+
+#[test]
+fn dynamic_products_to_the_bit() {
+    for seed in seeds(500) {
+        let (model, x) = dynamic(seed);
+        let run = |builder: sardonyx::session::SessionBuilder| {
+            let session = builder.build(proto::read(&model).unwrap()).unwrap();
+            let y = session.run(&[("x", x.clone())]).unwrap().remove(0).1;
+            (session, y)
+        };
+        let (session, y) = run(Session::builder());
+        let kinds: Vec<&str> = session.graph().nodes.iter().map(|node| node.op_type.as_str()).collect();
+        assert_eq!(kinds.iter().filter(|kind| **kind == "MatMulIntegerToFloat").count(), 1, "{kinds:?}");
+        assert!(kinds.len() <= 3, "{kinds:?}");
+        assert_eq!(y.bytes(), run(Session::builder().without_rewrites()).1.bytes(), "seed {seed}");
+    }
+}

@@ -1,6 +1,7 @@
 //! What a step made, held to what it may be off by.
 
 use super::bounds::{DeviceRounding, Input, allowed, exact, unit, widened};
+use super::continued::Continued;
 use super::evidence::{Evidence, Found, Wanted, answers};
 use super::measure::{Allowed, Elements, Expected, Measure, measure};
 use super::range::Range;
@@ -36,6 +37,8 @@ pub(super) struct Comparator<'a> {
     tolerances: HashMap<ValueId, (f64, f64)>,
     /// Elements of values whose sums may end as no number, where there are any.
     open: HashMap<ValueId, Vec<bool>>,
+    /// What follows from numbers that the device took where a step jumps.
+    pub(super) continued: Continued,
     /// What the graph's outputs are held to, where a step writes them.
     pub(super) outputs: HashMap<ValueId, Held>,
     /// The first failures.
@@ -77,6 +80,7 @@ impl<'a> Comparator<'a> {
             by_plan,
             tolerances,
             open,
+            continued: Continued::default(),
             outputs,
             local: None,
             cumulative: None,
@@ -100,6 +104,7 @@ impl<'a> Comparator<'a> {
         self.sets.retain(&known);
         self.tolerances.retain(|id, _| known(id));
         self.open.retain(|id, _| known(id));
+        self.continued.retain(&known);
     }
 
     /// A value's name.
@@ -192,11 +197,18 @@ impl<'a> Comparator<'a> {
                         .map_or(0.0, |id| self.tolerance(id, subject.graph))
                 };
                 let found = || {
-                    Ok([self.as_chosen(subject, tensor, &want, apart())?, self.as_planned(subject, dtype)?]
-                        .concat())
+                    Ok([
+                        self.as_continued(subject, dtype)?,
+                        self.as_chosen(subject, tensor, &want, apart())?,
+                        self.as_planned(subject, dtype)?,
+                    ]
+                    .concat())
                 };
                 let (measure, found) = self.measure(tensor, &want, &along, range, &found)?;
                 others = found;
+                if measure.same {
+                    self.carry_on(subject, tensor, &want)?;
+                }
                 Some(measure)
             }
             None => None,
@@ -407,7 +419,13 @@ impl<'a> Comparator<'a> {
     }
 
     /// The cumulative tolerance: beside the step's own error, what the CPU at the same precision accumulates.
-    fn along(&self, subject: &Subject, all: &Values, want: &[f64], dtype: DType) -> Result<Allowed> {
+    pub(super) fn along(
+        &self,
+        subject: &Subject,
+        all: &Values,
+        want: &[f64],
+        dtype: DType,
+    ) -> Result<Allowed> {
         if !dtype.is_float() {
             return self.derive(subject, all, want, dtype, true);
         }

@@ -12,6 +12,7 @@ mod bounds;
 mod choice;
 mod clobber;
 mod comparator;
+mod continued;
 mod evidence;
 mod expression;
 mod fault;

@@ -5,7 +5,7 @@ use crate::base::{EvalPrecision, Precision, held};
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::gpu::GpuDevice;
-use crate::graph::{Graph, ValueId};
+use crate::graph::{Graph, Node, ValueId};
 use crate::ops::Operator;
 use crate::plan::Plan;
 use crate::session::Session;
@@ -102,39 +102,50 @@ pub fn extend(all: &mut Values, graph: &Graph, mode: EvalPrecision, store: &Stor
         if node.outputs.iter().flatten().all(|id| all.contains_key(id)) {
             continue;
         }
-        let here = |error: Error| graph.error_at(node, error);
-        let mut operand = |index: usize, id: ValueId| {
-            let held = match (all.get(&id), graph.constant(id)) {
-                (Some(tensor), _) => tensor.clone(),
-                (None, Some(constant)) => cpu::held_by(&*node.op, index, constant, mode)?,
-                (None, None) => {
-                    return Err(
-                        Error::internal("the reference lacks a value").at_tensor(&graph.value(id).name)
-                    );
-                }
-            };
-            let stored = if node.op.by_value(index) { None } else { store(id, &held)? };
-            changed |= stored.is_some();
-            Ok(stored.unwrap_or(held))
-        };
-        let operands = node
-            .inputs
-            .iter()
-            .enumerate()
-            .map(|(index, id)| id.map(|id| operand(index, id)).transpose())
-            .collect::<Result<Vec<_>>>()
-            .map_err(here)?;
-        let results =
-            cpu::eval_node(&*node.op, &operands.iter().map(Option::as_ref).collect::<Vec<_>>(), mode)
-                .map_err(here)?;
-        for (id, tensor) in node.outputs.iter().zip(results) {
-            if let Some(id) = *id {
-                changed |= store(id, &tensor)?.is_some();
-                all.entry(id).or_insert(tensor);
-            }
+        let (made, stored) = evaluate(node, graph, &|id| all.get(&id).cloned(), mode, store)?;
+        changed |= stored;
+        for (id, tensor) in made {
+            changed |= store(id, &tensor)?.is_some();
+            all.entry(id).or_insert(tensor);
         }
     }
     Ok(changed)
+}
+
+/// Runs a node on values, of which constants of the graph need not be any. What it made, and whether storage
+/// changed an operand.
+pub fn evaluate(
+    node: &Node,
+    graph: &Graph,
+    value: &dyn Fn(ValueId) -> Option<Tensor>,
+    mode: EvalPrecision,
+    store: &Stored,
+) -> Result<(Vec<(ValueId, Tensor)>, bool)> {
+    let here = |error: Error| graph.error_at(node, error);
+    let mut changed = false;
+    let mut operand = |index: usize, id: ValueId| {
+        let held = match (value(id), graph.constant(id)) {
+            (Some(tensor), _) => tensor,
+            (None, Some(constant)) => cpu::held_by(&*node.op, index, constant, mode)?,
+            (None, None) => {
+                return Err(Error::internal("the reference lacks a value").at_tensor(&graph.value(id).name));
+            }
+        };
+        let stored = if node.op.by_value(index) { None } else { store(id, &held)? };
+        changed |= stored.is_some();
+        Ok(stored.unwrap_or(held))
+    };
+    let operands = node
+        .inputs
+        .iter()
+        .enumerate()
+        .map(|(index, id)| id.map(|id| operand(index, id)).transpose())
+        .collect::<Result<Vec<_>>>()
+        .map_err(here)?;
+    let results = cpu::eval_node(&*node.op, &operands.iter().map(Option::as_ref).collect::<Vec<_>>(), mode)
+        .map_err(here)?;
+    let made = node.outputs.iter().zip(results).filter_map(|(id, tensor)| Some(((*id)?, tensor)));
+    Ok((made.collect(), changed))
 }
 
 /// Runs the graph as read on another adapter, and computes on the CPU what that has only as a view.

@@ -2,7 +2,7 @@
 //! any, through products of float32. Those are exact too, as no sum of `TERMS` products leaves what float32
 //! counts in whole numbers; the sums are added up in int32.
 
-use super::bytes::{self, BytePanels, Rows};
+use super::bytes::{self, BytePanels, Rows, Scaled};
 use super::panels::Panels;
 use super::product::{Epilogue, Rows as FloatRows, product as floats};
 use crate::error::Result;
@@ -91,7 +91,7 @@ pub fn multiply(x: &Tensor, x_zero: i64, matrix: &Matrix, zeros: &[i64]) -> Resu
     match (matrix, bytes::tiles().first()) {
         (Matrix::Bytes(panels), Some(&tile)) => {
             let Some(rows) = Rows::of(x, k)? else { return Ok(None) };
-            bytes::product(tile, &rows, m, panels, x_zero as i32, zeros, &mut sums);
+            bytes::product(tile, &rows, m, panels, (x_zero as i32, zeros), None, &mut sums);
         }
         (Matrix::Bytes(_), None) => return Ok(None),
         (Matrix::Floats { parts, .. }, _) => {
@@ -100,6 +100,35 @@ pub fn multiply(x: &Tensor, x_zero: i64, matrix: &Matrix, zeros: &[i64]) -> Resu
         }
     }
     Ok(Some(sums))
+}
+
+/// The same made floats, in `to`. Whether there is such a form for x's type.
+///
+/// Panics where `to` has another length than the product.
+pub fn multiply_to_floats(
+    x: &Tensor,
+    matrix: &Matrix,
+    (x_zero, zeros): (i64, &[i64]),
+    scaled: &Scaled,
+    to: &mut [f32],
+) -> Result<bool> {
+    let [k, n] = matrix.sizes();
+    let m = x.len().checked_div(k).unwrap_or(0);
+    assert_eq!(to.len(), m * n);
+    match (matrix, bytes::tiles().first()) {
+        (Matrix::Bytes(panels), Some(&tile)) => {
+            let Some(rows) = Rows::of(x, k)? else { return Ok(false) };
+            let sums = bytemuck::cast_slice_mut(to);
+            bytes::product(tile, &rows, m, panels, (x_zero as i32, zeros), Some(scaled), sums);
+        }
+        _ => {
+            let Some(sums) = multiply(x, x_zero, matrix, zeros)? else { return Ok(false) };
+            for (to, sums) in to.chunks_exact_mut(n.max(1)).zip(sums.chunks_exact(n.max(1))) {
+                scaled.row(sums, to);
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// Adds `rows · (panels − zeros)` to `sums`, row-major, wrapping. Rows are of whole numbers below 256.
@@ -199,7 +228,7 @@ impl Images<'_> {
                         rows.fill(count, |row, to| {
                             self.window(input, start + row, to, |x| x ^ flip, padding)
                         });
-                        bytes::product(tile, &rows, count, panels, x_zero as i32, zeros, made);
+                        bytes::product(tile, &rows, count, panels, (x_zero as i32, zeros), None, made);
                     }
                     (Matrix::Floats { parts, .. }, _, Some(xs)) => {
                         let (input, windows) = (&xs[own.clone()], &mut windows[..count * k]);

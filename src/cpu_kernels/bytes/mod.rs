@@ -9,10 +9,13 @@
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx_vnni;
+mod corrections;
 
 use crate::error::Result;
 use crate::tensor::{DType, Tensor, allocate, element_count, zeros};
 use crate::threads::{Elements, parallel_for};
+use corrections::Corrections;
+pub use corrections::Scaled;
 use std::sync::OnceLock;
 
 /// Columns of a lane group: as many int32 as a vector of 512 bits has.
@@ -188,7 +191,7 @@ impl BytePanels {
 }
 
 /// `(rows − a_zero) · (panels − b_zeros)` of the first `m` rows, row-major, wrapping. `b_zeros`: none, one,
-/// or one a column.
+/// or one a column. `scaled`: the sums are made float32, whose bits are written.
 ///
 /// Panics where there are fewer rows or sums than that, or k differs.
 pub fn product(
@@ -196,8 +199,8 @@ pub fn product(
     rows: &Rows,
     m: usize,
     panels: &BytePanels,
-    a_zero: i32,
-    b_zeros: &[i64],
+    zeros: (i32, &[i64]),
+    scaled: Option<&Scaled>,
     out: &mut [i32],
 ) {
     assert!(rows.k == panels.k && m <= rows.sums.len() && out.len() >= m * panels.n);
@@ -211,9 +214,10 @@ pub fn product(
     parallel_for(blocks * count, |part| {
         let first = part / count * block;
         let lines = first..m.min(first + block);
+        let corrections = Corrections::new(rows, panels, part % count, zeros, scaled);
         // SAFETY: the lines are rows of the result, which has `m` of them; no other part writes this panel's
         // columns of theirs.
-        unsafe { panel_product(tile, rows, lines, panels, part % count, (a_zero, b_zeros), &all) };
+        unsafe { panel_product(tile, rows, lines, panels, &corrections, &all) };
     });
 }
 
@@ -225,14 +229,15 @@ pub fn product_here(
     rows: &Rows,
     m: usize,
     panels: &BytePanels,
-    (a_zero, b_zeros): (i32, &[i64]),
+    zeros: (i32, &[i64]),
     out: &mut [i32],
 ) {
     assert!(rows.k == panels.k && m <= rows.sums.len() && out.len() >= m * panels.n);
     let all = Elements(out.as_mut_ptr());
     for panel in 0..panels.n.div_ceil(WIDTH) {
+        let corrections = Corrections::new(rows, panels, panel, zeros, None);
         // SAFETY: the rows of the result, which has `m` of them.
-        unsafe { panel_product(tile, rows, 0..m, panels, panel, (a_zero, b_zeros), &all) };
+        unsafe { panel_product(tile, rows, 0..m, panels, &corrections, &all) };
     }
 }
 
@@ -246,55 +251,30 @@ unsafe fn panel_product(
     rows: &Rows,
     lines: std::ops::Range<usize>,
     panels: &BytePanels,
-    index: usize,
-    (a_zero, b_zeros): (i32, &[i64]),
+    corrections: &Corrections,
     out: &Elements<i32>,
 ) {
-    let (k, n, stride) = (panels.k, panels.n, rows.stride());
-    let a_zero = a_zero.wrapping_add(rows.shift);
-    let (panel, column) = (panels.panel(index), index * WIDTH);
-    let columns = WIDTH.min(n - column);
-    // What is taken off every sum of a column, and what a row's sum is taken off with.
-    let (mut off, mut by_row) = ([0i32; WIDTH], [0i32; WIDTH]);
-    for (c, (off, by_row)) in off.iter_mut().zip(&mut by_row).take(columns).enumerate() {
-        let b_zero = match b_zeros {
-            [] => 0,
-            [one] => *one as i32,
-            all => all.get(column + c).copied().unwrap_or(0) as i32,
-        };
-        let b_zero = b_zero.wrapping_sub(panels.shift);
-        let of_k = b_zero.wrapping_mul((k as i32).wrapping_mul(a_zero));
-        *off = a_zero.wrapping_mul(panels.sums[column + c]).wrapping_sub(of_k);
-        *by_row = b_zero;
-    }
-    let centred = by_row.iter().all(|&zero| zero == 0);
-    let end = lines.end;
+    let (n, stride, end) = (panels.n, rows.stride(), lines.end);
+    let (panel, column) = (panels.panel(corrections.panel), corrections.panel * WIDTH);
     for row in lines.step_by(tile.rows) {
         let rows_here = tile.rows.min(end - row);
         let call = Call {
-            steps: k.div_ceil(STEP),
+            steps: rows.k.div_ceil(STEP),
             a: rows.data[row * stride..].as_ptr(),
             stride_a: stride,
             b: panel.as_ptr(),
             c: out.at(row * n + column),
             stride_c: n,
             rows: rows_here,
-            columns,
+            columns: corrections.columns,
         };
         // SAFETY: the caller's promise: `rows_here` rows from `row` on and `columns` from `column` on lie
         // inside the result.
         unsafe { (tile.run)(&call) };
         for r in row..row + rows_here {
             // SAFETY: as above.
-            let line = unsafe { std::slice::from_raw_parts_mut(out.at(r * n + column), columns) };
-            if centred {
-                line.iter_mut().zip(&off).for_each(|(to, &off)| *to = to.wrapping_sub(off));
-                continue;
-            }
-            let sum = rows.sums[r];
-            for (to, (&off, &by_row)) in line.iter_mut().zip(off.iter().zip(&by_row)) {
-                *to = to.wrapping_sub(off).wrapping_sub(by_row.wrapping_mul(sum));
-            }
+            let line = unsafe { std::slice::from_raw_parts_mut(out.at(r * n + column), corrections.columns) };
+            corrections.apply(line, rows.sums[r]);
         }
     }
 }
@@ -337,8 +317,13 @@ mod tests {
                     .collect();
                 for &tile in tiles() {
                     let mut out = vec![0; m * n];
-                    product(tile, &rows, m, &panels, a_zero as i32, &zeros, &mut out);
+                    product(tile, &rows, m, &panels, (a_zero as i32, &zeros), None, &mut out);
                     assert_eq!(out, expected, "{m}×{k}×{n}, {a_type} by {b_type}");
+                    let (scales, bias) = (vec![0.3; n], vec![-7.5; n]);
+                    let scaled = Scaled::new(n, [&[0.11], &scales], Some(&bias)).unwrap().unwrap();
+                    product(tile, &rows, m, &panels, (a_zero as i32, &zeros), Some(&scaled), &mut out);
+                    let floats = |&sum: &i32| (sum as f32 * (0.11 * 0.3) - 7.5).to_bits() as i32;
+                    assert_eq!(out, expected.iter().map(floats).collect::<Vec<_>>());
                 }
             }
         }

@@ -10,6 +10,7 @@ use crate::expression::{Arg, Pointwise, table};
 use crate::kernels::{Lowering, pointwise, reduce};
 use crate::ops::case::{Case, Operand::*, case};
 use crate::ops::{Engine, Lower, NodeView, OpDef, Operator, Spread};
+use crate::simd::{Loop, vectorised};
 use crate::tensor::{DType, Real, Tensor, cast};
 use std::sync::Arc;
 
@@ -24,29 +25,36 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
 }
 
 /// Elements that are looked at together.
-const LANES: usize = 16;
+const LANES: usize = 64;
 
 /// The least and the greatest of numbers and 0.
-fn ends<T: Real>(xs: &[T]) -> [T; 2] {
-    let least = |x: T, low: T| if x < low { x } else { low };
-    let most = |x: T, high: T| if x > high { x } else { high };
-    // Lanes side by side, so that the loop vectorises.
-    let (mut lows, mut highs) = ([T::default(); LANES], [T::default(); LANES]);
-    let lines = xs.chunks_exact(LANES);
-    let rest = lines.remainder();
-    for line in lines {
-        for (lane, &x) in line.iter().enumerate() {
-            (lows[lane], highs[lane]) = (least(x, lows[lane]), most(x, highs[lane]));
+struct Ends<'a, T>(&'a [T]);
+
+impl<T: Real> Loop for Ends<'_, T> {
+    type Output = [T; 2];
+
+    #[inline(always)]
+    fn run(self) -> [T; 2] {
+        let least = |x: T, low: T| if x < low { x } else { low };
+        let most = |x: T, high: T| if x > high { x } else { high };
+        // Lanes side by side, so that the loop vectorises.
+        let (mut lows, mut highs) = ([T::default(); LANES], [T::default(); LANES]);
+        let lines = self.0.chunks_exact(LANES);
+        let rest = lines.remainder();
+        for line in lines {
+            for (lane, &x) in line.iter().enumerate() {
+                (lows[lane], highs[lane]) = (least(x, lows[lane]), most(x, highs[lane]));
+            }
         }
+        let low = lows.iter().chain(rest).fold(T::default(), |low, &x| least(x, low));
+        let high = highs.iter().chain(rest).fold(T::default(), |high, &x| most(x, high));
+        [low, high]
     }
-    let low = lows.iter().chain(rest).fold(T::default(), |low, &x| least(x, low));
-    let high = highs.iter().chain(rest).fold(T::default(), |high, &x| most(x, high));
-    [low, high]
 }
 
 /// The scale and the zero point of numbers in their own type's arithmetic.
 fn range<T: Real>(xs: &[T]) -> (T, u8) {
-    let [low, high] = ends(xs);
+    let [low, high] = vectorised(Ends(xs));
     let span = high - low;
     let mut scale = if span.f64().is_finite() {
         span / T::of(255.0)
@@ -115,7 +123,7 @@ impl Operator for DynamicQuantizeLinear {
     fn output_expression(&self, output: usize, inputs: Operands<'_, Tensor>) -> Result<Option<Spread>> {
         let x = inputs.required(0)?;
         let [scale, zero] = Self::scale(x)?;
-        let [low, high] = ends(&x.to_f64s()?);
+        let [low, high] = vectorised(Ends(&x.to_f64s()?));
         let end = |value: f64| cast(&Tensor::scalar(value), x.dtype(), true);
         let mut e = Pointwise { operands: 2, steps: vec![] };
         let operands = match output {

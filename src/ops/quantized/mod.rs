@@ -9,6 +9,7 @@ pub mod gather_block_quantized;
 pub mod granularity;
 mod lower;
 pub mod matmul_integer;
+pub mod matmul_integer_to_float;
 pub mod qlinear_conv;
 pub mod qlinear_matmul;
 pub mod quantize_linear;

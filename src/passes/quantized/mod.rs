@@ -8,7 +8,11 @@
 //! only moves elements, [`same`] leaves out a pair that changes nothing, [`products`] makes QLinearConv and
 //! QLinearMatMul of what is between. The results are those of the nodes as written, without what float32
 //! rounds in between: where that lies beside a border between two integers, they differ by one.
+//!
+//! Where only the products are of integers, as after DynamicQuantizeLinear, [`dynamic`] makes one operator of
+//! them and of what makes them floats again; the results are the same to the bit.
 
+mod dynamic;
 mod moves;
 pub mod pairs;
 mod products;
@@ -27,6 +31,7 @@ pub fn rewrite(graph: &mut Graph) -> Result<bool> {
         changed = true;
     }
     changed |= products::rewrite(graph)?;
+    changed |= dynamic::rewrite(graph)?;
     if changed {
         super::dead_code::rewrite(graph)?;
     }
