@@ -1,13 +1,11 @@
 //! *Given* `MatMulInteger → Cast to float32 → Mul by scales (→ Add of a bias)` with constant weights, nobody else
-//! reading between → *Result* MatMulIntegerToFloat. The scales are constants, or DynamicQuantizeLinear's times
-//! constants; a scale and a bias are one for each column.
+//! reading between → *Result* MatMulIntegerToFloat. The scales are DynamicQuantizeLinear's times constants, which
+//! are one for each column, or one; the bias is one for each column.
 
 use super::super::only_reader;
 use crate::error::Result;
 use crate::expression::{Row, table};
 use crate::graph::{Graph, Node, ValueId};
-use crate::ops::quantized::dynamic_quantize_linear::DynamicQuantizeLinear;
-use crate::ops::quantized::matmul_integer::MatMulInteger;
 use crate::ops::quantized::matmul_integer_to_float::MatMulIntegerToFloat;
 use crate::tensor::{DType, Tensor};
 use std::collections::HashMap;
@@ -23,7 +21,7 @@ pub(super) fn rewrite(graph: &mut Graph) -> Result<bool> {
     Ok(changed)
 }
 
-/// A node whose result one other reads.
+/// Nodes, each of which alone reads what the one before makes.
 struct Chain<'a> {
     graph: &'a Graph,
     uses: Vec<usize>,
@@ -50,15 +48,16 @@ impl Chain<'_> {
             return None;
         }
         self.nodes.push(next);
-        node.inputs.iter().flatten().filter(|&&id| id != value).copied().map(Some).collect()
+        Some(node.inputs.iter().flatten().filter(|&&id| id != value).copied().collect())
     }
 }
 
 /// Makes one node of the MatMulInteger at an index and of those behind it.
 fn fused(graph: &mut Graph, index: usize) -> Option<()> {
     let node = graph.nodes.get(index)?;
-    // By type: the pattern itself.
-    node.op.downcast::<MatMulInteger>()?;
+    if node.op_type != "MatMulInteger" {
+        return None;
+    }
     let input = |at: usize| node.inputs.get(at).copied().flatten();
     let &[_, columns] = graph.constant(input(1)?)?.shape() else { return None };
     let along = |id: ValueId| graph.constant(id).is_some_and(|tensor| is_row(tensor, columns));
@@ -112,8 +111,8 @@ fn factors(
     let (&[Some(x), Some(y)], true) = (&node.inputs[..], step.row == &table::MUL) else { return None };
     [(x, y), (y, x)].into_iter().find_map(|(a, b)| {
         let maker = graph.nodes.get(*makers.get(&a)?)?;
-        // By type: its second output is one number, the scale of all rows.
-        maker.op.downcast::<DynamicQuantizeLinear>()?;
-        (maker.outputs.get(1) == Some(&Some(a))).then_some([a, of_b(b)?])
+        // Its second output is one number, the scale of all rows.
+        let scale = maker.op_type == "DynamicQuantizeLinear" && maker.outputs.get(1) == Some(&Some(a));
+        scale.then_some([a, of_b(b)?])
     })
 }
