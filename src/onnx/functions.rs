@@ -75,12 +75,13 @@ impl Cost {
     fn add(&self, node: &NodeProto) -> Result<()> {
         self.nodes.set(self.nodes.get().saturating_add(1));
         self.bytes.set(self.bytes.get().saturating_add(node.compute_size()));
-        if self.nodes.get() > MAX_NODES || self.bytes.get() > MAX_BYTES {
-            return Err(Error::memory("the model's functions expand to more than may be held")
-                .remedy("export the model without functions"));
-        }
-        Ok(())
+        if self.nodes.get() > MAX_NODES || self.bytes.get() > MAX_BYTES { Err(too_many()) } else { Ok(()) }
     }
+}
+
+fn too_many() -> Error {
+    Error::memory("the model's functions expand to more than may be held")
+        .remedy("export the model without functions")
 }
 
 /// What a graph's nodes are read with.
@@ -107,6 +108,8 @@ struct Inliner<'a> {
     constants: HashSet<String>,
     done: Vec<Versioned>,
     cost: &'a Cost,
+    /// So many nodes at least does a call of a function become.
+    sizes: HashMap<Key, usize>,
 }
 
 /// Replaces calls of functions by the functions' nodes, over and over, and onnxruntime's operators by
@@ -130,6 +133,7 @@ pub fn inline(
         constants: HashSet::new(),
         done: vec![],
         cost: scope.cost,
+        sizes: HashMap::new(),
     };
     for node in nodes {
         inliner.node(node, &scope.opsets, &mut scope.calls.to_vec())?;
@@ -160,10 +164,35 @@ impl Inliner<'_> {
         if node.input.len() > function.input.len() || node.output.len() > function.output.len() {
             return Err(at_call(Error::model("passes more inputs or outputs than its function declares")));
         }
+        // Said before the first million of them is made.
+        if self.size(&key, 0) > MAX_NODES {
+            return Err(at_call(too_many()));
+        }
         calls.push(key);
         self.call(&node, function, opsets, calls).map_err(at_call)?;
         calls.pop();
         Ok(())
+    }
+
+    /// How many nodes a call becomes: at least so many, as what functions call beyond [`MAX_CALLS`] and what graphs
+    /// within nodes hold isn't counted.
+    fn size(&mut self, key: &Key, depth: usize) -> usize {
+        if let Some(&size) = self.sizes.get(key) {
+            return size;
+        }
+        let Some(&function) = self.functions.get(key).filter(|_| depth < MAX_CALLS) else { return 0 };
+        // What calls itself is told of where it does.
+        self.sizes.insert(key.clone(), 0);
+        let mut size = function.node.len();
+        for node in &function.node {
+            let domain = domain(&node.domain);
+            if (self.find)(domain, &node.op_type).is_none() {
+                let called = (domain.to_string(), node.op_type.clone(), node.overload.clone());
+                size = size.saturating_add(self.size(&called, depth + 1));
+            }
+        }
+        self.sizes.insert(key.clone(), size);
+        size
     }
 
     /// A node that calls no function: as it is, or as the body of standard operators that stands for it.
