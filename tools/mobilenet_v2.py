@@ -4,9 +4,9 @@ folded into the convolutions); and samples for it, or for another model that tak
 
     tools/mobilenet_v2.py OUT [--pictures FILE…] [--noise N] [--input NAME] [--bgr]
 
-OUT gets model.onnx unless it is there, and of each picture and of each of N samples of noise OUT/pictures/K/NAME.npy
-and OUT/noise/K/NAME.npy, `[1, 3, 224, 224]`. A picture is four samples: mirrored or not, its middle or all of it. `--bgr`: blue first, from 0 to 255 less the
-means, as networks of Caffe's time take them.
+OUT gets model.onnx unless it is there, and of each picture and of each of N samples of noise
+OUT/pictures/K/NAME.npy and OUT/noise/K/NAME.npy, `[1, 3, 224, 224]`. A picture is four samples: mirrored or not, its
+middle or all of it. `--bgr`: blue first, from 0 to 255 less the means, as networks of Caffe's time take them.
 Weights are noise, so that answers mean nothing; how far quantised ones lie from them does. Needs numpy, onnx and
 pillow.
 """

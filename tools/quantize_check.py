@@ -57,6 +57,8 @@ def given(of, sizes, seed):
         dtype = TYPES[port.type]
         if "mask" in port.name:
             inputs[port.name] = numpy.ones(shape, dtype)
+        elif "type" in port.name:
+            inputs[port.name] = numpy.zeros(shape, dtype)
         elif numpy.issubdtype(dtype, numpy.floating):
             inputs[port.name] = random.standard_normal(shape).astype(dtype)
         else:

@@ -1,6 +1,5 @@
 //! Numbers as integers of 8 bits, and biases as integers of 32, as onnxruntime's quantiser chooses scales and
-//! zero points: whole numbers to even, weights around 0 from -127 to 127, activations from 0 to 255 over a
-//! range that holds 0.
+//! zero points: int8 around 0 from -127 to 127, uint8 from 0 to 255 over a range that holds 0, halves to even.
 
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tensor, allocate};
@@ -94,7 +93,7 @@ impl Codes {
             let mut found = found.unwrap_or(Scaling::NOTHING);
             let least = choice.least.get(at).or(choice.least.first()).copied().unwrap_or(0.0);
             if f64::from(found.scale) < least {
-                found.scale = least as f32;
+                found.scale = least.min(f64::from(f32::MAX)) as f32;
             }
             found
         };
@@ -149,16 +148,16 @@ pub fn least_scales(bias: &[f32], x: Scaling, each: bool) -> Vec<f64> {
 /// Errors: what is no number.
 pub fn bias(bias: &[f32], x: Scaling, w: &Codes) -> Result<[Tensor; 2]> {
     range(bias)?;
-    let units: Vec<f32> = w.scalings.iter().map(|own| x.scale * own.scale).collect();
-    let unit = |at: usize| units.get(if units.len() == 1 { 0 } else { at }).copied().unwrap_or(1.0);
+    // A unit beneath all floats counts nothing, one beyond them everything as 0.
+    let unit = |own: &Scaling| (x.scale * own.scale).clamp(f32::MIN_POSITIVE, f32::MAX);
+    let units: Vec<f32> = w.scalings.iter().map(unit).collect();
     let code = |(at, &b): (usize, &f32)| {
-        // A unit beneath all floats counts nothing: no product is as small.
-        let own = f64::from(unit(at)).max(f64::from(f32::MIN_POSITIVE));
+        let unit = units.get(if units.len() == 1 { 0 } else { at }).copied().unwrap_or(1.0);
         // The conversion takes what is beyond int32 to its ends.
-        (f64::from(b) / own).round_ties_even() as i32
+        (f64::from(b) / f64::from(unit)).round_ties_even() as i32
     };
     let codes: Vec<i32> = bias.iter().enumerate().map(code).collect();
-    Ok([Tensor::new([codes.len()], codes)?, Tensor::new(w.along(), units.clone())?])
+    Ok([Tensor::new([codes.len()], codes)?, Tensor::new(w.along(), units)?])
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::{Port, Rewritten, Source};
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tensor};
 use onnx_protobuf::NodeProto;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 struct Writer<'a> {
@@ -151,18 +152,20 @@ impl Writer<'_> {
         let mut made: HashMap<Key<'_>, (Codes, String)> = HashMap::new();
         for weights in &marks.weights {
             let key = (weights.name.as_str(), weights.axis);
-            if !made.contains_key(&key) {
-                let least = least.get(&key).map(Vec::as_slice).unwrap_or_default();
-                let choice = Choice { signed: true, axis: weights.axis, least };
-                let missing = || Error::internal("weights went missing");
-                let floats = self.source.floats(&weights.name).ok_or_else(missing)?;
-                let named = |error: Error| error.at_tensor(&weights.name);
-                let codes = Codes::of(floats, &choice).map_err(named)?;
-                let names = self.edit.codes(&weights.name, &codes)?;
-                let to = self.back(&weights.name, &names, weights.axis.map(|axis| axis as i64));
-                made.insert(key, (codes, to));
-            }
-            let Some((codes, floats)) = made.get(&key) else { continue };
+            let (codes, floats) = match made.entry(key) {
+                Entry::Occupied(found) => found.into_mut(),
+                Entry::Vacant(place) => {
+                    let least = least.get(&key).map(Vec::as_slice).unwrap_or_default();
+                    let choice = Choice { signed: true, axis: weights.axis, least };
+                    let missing = || Error::internal("weights went missing");
+                    let floats = self.source.floats(&weights.name).ok_or_else(missing)?;
+                    let named = |error: Error| error.at_tensor(&weights.name);
+                    let codes = Codes::of(floats, &choice).map_err(named)?;
+                    let names = self.edit.codes(&weights.name, &codes)?;
+                    let to = self.back(&weights.name, &names, weights.axis.map(|axis| axis as i64));
+                    place.insert((codes, to))
+                }
+            };
             self.own.insert((weights.at, 1), floats.clone());
             let mut bytes = codes.bytes();
             if let (Some((bias, x)), Some(name)) = (self.bias(weights)?, &weights.bias) {
