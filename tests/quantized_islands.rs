@@ -123,14 +123,7 @@ impl Chain {
         let x = self.dequantized();
         let mut inputs = vec![x, w];
         if self.random.below(2) == 0 {
-            let own: Vec<f32> = scales.iter().map(|scale| scale * x_scale).collect();
-            let list: Vec<u8> =
-                (0..filters).flat_map(|_| (self.random.next() as i32 >> 18).to_le_bytes()).collect();
-            let bias = self.constant("bias", DType::I32, &[filters], list);
-            let shape = if own.len() > 1 { vec![own.len()] } else { vec![] };
-            let scale = self.floats("bias_scale", &shape, &own);
-            inputs.push(self.node("DequantizeLinear", &[&bias, &scale]));
-            self.int("axis", 0);
+            inputs.push(self.bias(filters, x_scale, &scales));
         }
         let mut y = self.node("Conv", &inputs.iter().map(String::as_str).collect::<Vec<_>>());
         self.int("group", group as i64);
@@ -152,6 +145,52 @@ impl Chain {
         let x = self.dequantized();
         let y = self.node("MatMul", &[&x, &w]);
         self.quantized(&y, 1.0 + f64::from(x_scale) * 40.0);
+    }
+
+    /// A Gemm of the rows of the image, its weights either way round, with a bias or without.
+    fn dense(&mut self) {
+        let (k, n, whole) = (self.side, self.side, [1, self.channels as i64, -1, self.side as i64]);
+        self.reshaped(&[-1, k as i64]);
+        let x_scale = self.scale_of(&self.last[1].clone());
+        let transposed = self.random.below(2) == 0;
+        let along = if transposed { (n, 0) } else { (n, 1) };
+        let dims = if transposed { [n, k] } else { [k, n] };
+        let (w, scales) = self.weights(&dims, along);
+        let x = self.dequantized();
+        let mut inputs = vec![x, w];
+        if self.random.below(2) == 0 {
+            inputs.push(self.bias(n, x_scale, &scales));
+        }
+        let mut y = self.node("Gemm", &inputs.iter().map(String::as_str).collect::<Vec<_>>());
+        self.int("transB", i64::from(transposed));
+        if self.random.below(2) == 0 {
+            y = self.node("Relu", &[&y]);
+        }
+        self.quantized(&y, 1.0 + f64::from(x_scale) * 40.0);
+        self.reshaped(&whole);
+    }
+
+    /// The same integers in another shape.
+    fn reshaped(&mut self, own: &[i64]) {
+        let x = self.dequantized();
+        let bytes = own.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let shape = self.constant("shape", DType::I64, &[own.len()], bytes);
+        let y = self.node("Reshape", &[&x, &shape]);
+        let [_, scale, zero] = self.last.clone();
+        self.requantized(&y, [scale, zero], self.dtype);
+    }
+
+    /// A bias in units of x's scale times w's.
+    fn bias(&mut self, count: usize, x_scale: f32, scales: &[f32]) -> String {
+        let own: Vec<f32> = scales.iter().map(|scale| scale * x_scale).collect();
+        let list: Vec<u8> =
+            (0..count).flat_map(|_| (self.random.next() as i32 >> 18).to_le_bytes()).collect();
+        let bias = self.constant("bias", DType::I32, &[count], list);
+        let shape = if own.len() > 1 { vec![own.len()] } else { vec![] };
+        let scale = self.floats("bias_scale", &shape, &own);
+        let bias = self.node("DequantizeLinear", &[&bias, &scale]);
+        self.int("axis", 0);
+        bias
     }
 
     /// What only moves or chooses elements, with the same scale behind it or with another.
@@ -209,9 +248,10 @@ fn drawn(seed: u64) -> (ModelProto, Tensor) {
     };
     chain.quantized("x", 2.0);
     for _ in 0..1 + chain.random.below(5) {
-        match chain.random.below(4) {
+        match chain.random.below(5) {
             0 | 1 => chain.convolution(),
             2 => chain.product(),
+            3 => chain.dense(),
             _ => chain.moved(),
         }
     }
@@ -265,7 +305,7 @@ fn the_cpu_to_the_bit() {
         count("QLinearConv") > 10 * count("Conv") && count("QLinearMatMul") > 10 * count("MatMul"),
         "{kinds:?}"
     );
-    assert!(count("QLinearMatMul") > 0, "{kinds:?}");
+    assert!(count("QLinearMatMul") > 0 && count("Gemm") == 0, "{kinds:?}");
 }
 
 /// An adapter rounds in float32: beside a border between two integers it may take the other one, which the steps

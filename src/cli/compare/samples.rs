@@ -25,10 +25,10 @@ pub struct SampleOptions {
     /// The seed of the noise that stands for inputs when none is given
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// So many samples of noise, of this seed and those behind it
-    #[arg(long, default_value_t = 1, value_name = "N", conflicts_with_all = ["input", "inputs"],
+    /// So many samples of noise, of this seed and those behind it; 1 where nothing is given
+    #[arg(long, value_name = "N", conflicts_with_all = ["input", "inputs"],
         value_parser = clap::value_parser!(u64).range(1..=100_000))]
-    samples: u64,
+    samples: Option<u64>,
 }
 
 /// One set of inputs.
@@ -43,6 +43,11 @@ pub struct Sample {
 }
 
 impl SampleOptions {
+    /// Whether samples are given, or noise is asked for.
+    pub fn are_given(&self) -> bool {
+        !self.input.is_empty() || !self.inputs.is_empty() || self.samples.is_some()
+    }
+
     /// The samples, at least one.
     ///
     /// Errors: a folder that isn't there, or holds no sample of this model's.
@@ -61,7 +66,7 @@ impl SampleOptions {
         if !self.inputs.is_empty() {
             return Ok(samples);
         }
-        let last = self.seed.checked_add(self.samples - 1);
+        let last = self.seed.checked_add(self.samples.unwrap_or(1) - 1);
         let last = last.ok_or_else(|| Error::usage("--seed and --samples together exceed 64 bits"))?;
         let noise = |seed: u64| {
             let name = if self.input.is_empty() { format!("seed {seed}") } else { "inputs".into() };

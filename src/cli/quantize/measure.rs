@@ -1,14 +1,17 @@
 //! What quantised weights cost: of each layer by itself, and of the whole model.
 
 use super::super::compare::samples::SampleOptions;
+use super::span::Span;
 use sardonyx::base::EvalPrecision;
 use sardonyx::error::{Error, Result};
-use sardonyx::onnx::quantize::{Quantized, Source};
+use sardonyx::graph::Graph;
+use sardonyx::onnx::quantize::{Layer, Quantized};
 use sardonyx::onnx::{self, Model};
 use sardonyx::{Session, Tensor, ValueId, cpu};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 /// How far results lie from what they were.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -54,45 +57,41 @@ impl Cost {
 
 /// A sample and what the model as it was makes of it.
 struct Sample {
-    inputs: Vec<(String, Tensor)>,
+    inputs: HashMap<ValueId, Tensor>,
     outputs: Vec<(String, Tensor)>,
-    /// What layers are given and make, by name.
-    values: HashMap<String, Tensor>,
 }
 
 /// The samples that costs are measured over.
 pub struct Measures {
     name: String,
+    /// The model as it was.
+    graph: Arc<Graph>,
     samples: Vec<Sample>,
 }
 
+/// What sees every value of a run, by name.
+type Watch<'a> = &'a mut dyn FnMut(&str, &Tensor);
+
 impl Measures {
-    /// Runs the model as it is.
+    /// Runs the model as it is; `watch` sees what all samples give.
     ///
     /// Errors: samples that aren't there or don't fit, what a run gives.
-    pub fn new(model: &Path, options: &SampleOptions, source: &Source) -> Result<Self> {
+    pub fn new(model: &Path, options: &SampleOptions, watch: Watch<'_>) -> Result<Self> {
         let named = |error: Error| error.in_file(model);
         let mut session = Session::builder().load(model)?;
-        let wanted: HashSet<&str> =
-            source.layers().flat_map(|layer| [layer.input.as_str(), layer.output.as_str()]).collect();
-        let mut samples = vec![];
+        let name = model.display().to_string();
+        let mut measures = Self { name, graph: session.original().clone(), samples: vec![] };
         for sample in options.list(&session.inputs()).map_err(named)? {
             let inputs = sample.options.bind(&mut session, model).map_err(named)?;
-            let graph = session.original();
-            let name = |id: ValueId| graph.value(id).name.clone();
-            let mut values: HashMap<String, Tensor> = HashMap::new();
-            let given: Vec<_> = inputs.iter().map(|(&id, tensor)| (name(id), tensor.clone())).collect();
-            let mut keep = |id: ValueId, tensor: &Tensor| {
-                if wanted.contains(graph.value(id).name.as_str()) {
-                    values.insert(name(id), tensor.clone());
-                }
-            };
-            let made = cpu::run(graph, &inputs, EvalPrecision::Declared, &mut keep).map_err(named)?;
-            values.extend(given.iter().filter(|(name, _)| wanted.contains(name.as_str())).cloned());
-            let outputs = graph.outputs.iter().map(|&id| name(id)).zip(made).collect();
-            samples.push(Sample { inputs: given, outputs, values });
+            let outputs = run(&measures.graph, &inputs, watch).map_err(named)?;
+            measures.samples.push(Sample { inputs, outputs });
         }
-        Ok(Self { name: model.display().to_string(), samples })
+        Ok(measures)
+    }
+
+    /// The samples' values once more.
+    pub fn again(&self, watch: Watch<'_>) -> Result<()> {
+        self.samples.iter().try_for_each(|sample| run(&self.graph, &sample.inputs, watch).map(drop))
     }
 
     /// How many samples there are.
@@ -107,27 +106,36 @@ impl Measures {
     /// The cost of each layer by itself, by its node's name; of those that are known.
     pub fn layers(&self, quantized: &Quantized) -> Result<HashMap<String, Cost>> {
         let graph = self.read(quantized)?.graph;
-        let mut costs = HashMap::new();
+        let mut spans: Vec<(&Layer, Span<'_>)> = vec![];
         for layer in &quantized.layers {
-            let Some(id) = graph.find(&layer.output) else { continue };
-            let Some(node) = graph.nodes.iter().find(|node| node.outputs.first() == Some(&Some(id))) else {
-                continue;
+            let from: Option<Vec<ValueId>> = layer.inputs.iter().map(|input| graph.find(&input.is)).collect();
+            let (Some(from), Some(to)) = (from, graph.find(&layer.output.is)) else { continue };
+            spans.extend(Span::new(&graph, from, to)?.map(|span| (layer, span)));
+        }
+        let ports = |layer: &Layer| {
+            let all = layer.inputs.iter().chain([&layer.output]);
+            all.map(|port| port.was.clone()).collect::<Vec<_>>()
+        };
+        let wanted: HashSet<String> = spans.iter().flat_map(|(layer, _)| ports(layer)).collect();
+        let mut costs: HashMap<String, Cost> = HashMap::new();
+        // A sample's values at a time: those of all would be many times the model.
+        for sample in &self.samples {
+            let mut values: HashMap<String, Tensor> = HashMap::new();
+            let mut keep = |name: &str, tensor: &Tensor| {
+                if wanted.contains(name) {
+                    values.insert(name.to_string(), tensor.clone());
+                }
             };
-            let mut cost = Cost::NONE;
-            for sample in &self.samples {
-                let (Some(input), Some(right)) =
-                    (sample.values.get(&layer.input), sample.values.get(&layer.output))
-                else {
-                    continue;
-                };
-                let operand = |id: &Option<ValueId>| id.map(|id| graph.constant(id).unwrap_or(input));
-                let operands: Vec<Option<&Tensor>> = node.inputs.iter().map(operand).collect();
-                let made = cpu::eval_node(&*node.op, &operands, EvalPrecision::Declared)?;
-                if let Some(made) = made.first() {
-                    cost = cost.worse(Cost::of(made, right)?);
+            run(&self.graph, &sample.inputs, &mut keep)?;
+            for (layer, span) in &spans {
+                let given: Option<Vec<Tensor>> =
+                    layer.inputs.iter().map(|input| values.get(&input.was).cloned()).collect();
+                let (Some(given), Some(right)) = (given, values.get(&layer.output.was)) else { continue };
+                if let Some(made) = span.run(&given)? {
+                    let cost = costs.entry(layer.node.clone()).or_insert(Cost::NONE);
+                    *cost = cost.worse(Cost::of(&made, right)?);
                 }
             }
-            costs.insert(layer.node.clone(), cost);
         }
         Ok(costs)
     }
@@ -137,8 +145,8 @@ impl Measures {
         let session = Session::builder().build(self.read(quantized)?)?;
         let mut cost = Cost::NONE;
         for sample in &self.samples {
-            let given: Vec<(&str, Tensor)> =
-                sample.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+            let named = |(&id, tensor): (&ValueId, &Tensor)| (self.name_of(id), tensor.clone());
+            let given: Vec<(&str, Tensor)> = sample.inputs.iter().map(named).collect();
             for (name, made) in session.run(&given)? {
                 let right = sample.outputs.iter().find(|(other, _)| *other == name);
                 if let Some((_, right)) = right.filter(|(_, right)| right.dtype().is_float()) {
@@ -148,4 +156,17 @@ impl Measures {
         }
         Ok(cost)
     }
+
+    fn name_of(&self, id: ValueId) -> &str {
+        &self.graph.value(id).name
+    }
+}
+
+/// Runs a graph; gives its outputs by name.
+fn run(graph: &Graph, inputs: &HashMap<ValueId, Tensor>, watch: Watch<'_>) -> Result<Vec<(String, Tensor)>> {
+    let name = |id: ValueId| graph.value(id).name.as_str();
+    inputs.iter().for_each(|(&id, tensor)| watch(name(id), tensor));
+    let mut see = |id: ValueId, tensor: &Tensor| watch(name(id), tensor);
+    let made = cpu::run(graph, inputs, EvalPrecision::Declared, &mut see)?;
+    Ok(graph.outputs.iter().map(|&id| name(id).to_string()).zip(made).collect())
 }

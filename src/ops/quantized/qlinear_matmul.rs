@@ -2,7 +2,8 @@
 //! quantised matrices, quantised.
 //!
 //! Inputs: a, its scale and zero point, b, its scale and zero point, the result's scale and zero point. Those
-//! of a may be one for each row, those of b one for each column.
+//! of a may be one for each row, those of b one for each column. The rewrite of quantised products gives one
+//! more, a bias of int32 for each column, in units of a's scale times b's.
 
 use super::accumulate::{self, Along, aligned, check, fits, integer_product, product};
 use super::conv_integer::single;
@@ -12,6 +13,7 @@ use super::requantize::{self, Beyond};
 use crate::base::{EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
+use crate::expression::{Pointwise, table};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Operand::*, case};
 use crate::ops::{Engine, Lower, NodeView, OpDef, Operator, Spread};
@@ -51,7 +53,10 @@ impl QLinearMatMul {
     }
 
     /// What makes the result of the sums.
-    fn spread(&self, inputs: Operands<'_, Tensor>, sums: Tensor) -> Result<Spread> {
+    fn spread(&self, inputs: Operands<'_, Tensor>, mut sums: Tensor) -> Result<Spread> {
+        if let Some(bias) = inputs.optional(8) {
+            sums = Pointwise::of(&table::ADD, 2, &[]).eval(&[&sums, bias], EvalPrecision::Declared)?;
+        }
         let along = |scale: &Tensor, x: usize, along: Along| {
             scale.reshape(aligned(scale.shape(), inputs.required(x)?.rank(), along))
         };
@@ -96,7 +101,15 @@ impl Operator for QLinearMatMul {
         fits(&b.shape, &scales[1].shape, Along::Columns, "b")?;
         single(Some(scales[2]), "the result's scale")?;
         single(Some(zero), "the result's zero point")?;
-        Ok(vec![Fact::new(zero.dtype, integer_shape(&a.shape, &b.shape)?)])
+        let shape = integer_shape(&a.shape, &b.shape)?;
+        if let Some(bias) = inputs.optional(8)
+            && (bias.dtype != DType::I32 || bias.rank() != 1 || shape.last() != bias.shape.first())
+        {
+            return Err(
+                Error::internal(format!("a bias of {} with shape {:?}", bias.dtype, bias.shape)).into()
+            );
+        }
+        Ok(vec![Fact::new(zero.dtype, shape)])
     }
 
     fn eval(&self, inputs: Operands<'_, Tensor>, mode: EvalPrecision) -> Result<Vec<Tensor>> {
@@ -139,6 +152,9 @@ impl Operator for QLinearMatMul {
 
 impl Lower for QLinearMatMul {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
+        if at.has_input(8) {
+            return Err(Unsupported::new("a bias, which only the rewrite for the CPU gives"));
+        }
         let sums = lower::product(at, [0, 2], [3, 5])?;
         let (a, b) = (at.fact(0)?.rank(), at.fact(3)?.rank());
         let shapes = [

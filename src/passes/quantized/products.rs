@@ -1,6 +1,6 @@
-//! *Given* `DequantizeLinear(x), DequantizeLinear(w) → Conv or MatMul → (Relu →) QuantizeLinear`, nobody else
-//! reading between → *Result* QLinearConv or QLinearMatMul. A bias has to be in units of the scales' product,
-//! as quantisers write it.
+//! *Given* `DequantizeLinear(x), DequantizeLinear(w) → Conv, MatMul or Gemm → (Relu →) QuantizeLinear`, nobody
+//! else reading between → *Result* QLinearConv or QLinearMatMul. A bias has to be in units of the scales'
+//! product, as quantisers write it.
 
 use super::super::only_reader;
 use super::{Dequantize, Quantize, Scaling};
@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::expression::table;
 use crate::graph::{Graph, Node, ValueId};
 use crate::ops::Operator;
+use crate::ops::matrix::gemm::Gemm;
 use crate::ops::matrix::matmul::MatMul;
 use crate::ops::nn::conv::Conv;
 use crate::ops::quantized::dequantize_linear::DequantizeLinear;
@@ -55,13 +56,18 @@ fn fused(graph: &mut Graph, index: usize) -> Option<usize> {
         return None;
     }
     between.push(maker);
-    let (op, op_type, inputs) = by_integers(graph, &makers, &graph.nodes[maker], &quantize.scaling, relu)?;
+    let Made { op, op_type, mut inputs, weights } =
+        by_integers(graph, &makers, &graph.nodes[maker], &quantize.scaling, relu)?;
+    if let (Some(weights), Some(Some(w))) = (weights, inputs.get(3).copied()) {
+        let name = format!("{}.transposed", graph.value(w).name);
+        inputs[3] = Some(graph.add_constant(&name, weights));
+    }
     let old = graph.nodes[index].clone();
     let fused = between.iter().rev().map(|&at| &graph.nodes[at]);
     let fused = fused.flat_map(|node| {
         node.fused.iter().cloned().chain([(node.name.clone(), node.op_type.clone())]).collect::<Vec<_>>()
     });
-    let node = Node { op_type, op, inputs, fused: fused.collect(), ..old };
+    let node = Node { op_type: op_type.into(), op, inputs, fused: fused.collect(), ..old };
     graph.nodes[index] = node;
     between.sort_unstable();
     between.iter().rev().for_each(|&at| drop(graph.nodes.remove(at)));
@@ -69,7 +75,13 @@ fn fused(graph: &mut Graph, index: usize) -> Option<usize> {
 }
 
 /// The operator on integers, its name and its inputs.
-type Made = (Arc<dyn Operator>, String, Vec<Option<ValueId>>);
+struct Made {
+    op: Arc<dyn Operator>,
+    op_type: &'static str,
+    inputs: Vec<Option<ValueId>>,
+    /// In the place of input 3, where the weights lie the other way round.
+    weights: Option<Tensor>,
+}
 
 fn by_integers(
     graph: &Graph,
@@ -105,16 +117,33 @@ fn by_integers(
             inputs.push(Some(whole_bias(graph, makers, bias, [&x.scaling, &w.scaling])?));
         }
         let op = QLinearConv { conv: conv.clone(), beyond };
-        return Some((Arc::new(op), "QLinearConv".into(), inputs));
+        return Some(Made { op: Arc::new(op), op_type: "QLinearConv", inputs, weights: None });
     }
-    // By type: the other of the two.
-    node.op.downcast::<MatMul>()?;
-    let &[terms, columns] = graph.constant(w.from)?.shape() else { return None };
-    let by_column = scales.len() == columns && matches!(w.axis, 1 | -1) && zeros.len() == scales.len();
+    // By type: the others of these.
+    let transposed = match (node.op.downcast::<MatMul>(), node.op.downcast::<Gemm>()) {
+        (Some(_), _) => false,
+        (_, Some(gemm)) if gemm.alpha == 1.0 && gemm.beta == 1.0 && !gemm.trans_a => gemm.trans_b,
+        _ => return None,
+    };
+    let codes = graph.constant(w.from)?;
+    let &[rows, columns] = codes.shape() else { return None };
+    let (terms, columns) = if transposed { (columns, rows) } else { (rows, columns) };
+    let along = if transposed { matches!(w.axis, 0 | -2) } else { matches!(w.axis, 1 | -1) };
+    let by_column = scales.len() == columns && along && zeros.len() == scales.len();
     if terms > MOST_TERMS || !by_column && !w.scaling.is_plain(graph) {
         return None;
     }
-    Some((Arc::new(QLinearMatMul { beyond }), "QLinearMatMul".into(), inputs))
+    // Of a Gemm: a MatMul has no third input.
+    if let Some(bias) = input(2) {
+        let bias = whole_bias(graph, makers, bias, [&x.scaling, &w.scaling])?;
+        graph.constant(bias).filter(|list| list.len() == columns)?;
+        inputs.push(Some(bias));
+    }
+    let weights = match transposed {
+        true => Some(codes.strided(vec![terms, columns], &[1, terms], 0).ok()?),
+        false => None,
+    };
+    Some(Made { op: Arc::new(QLinearMatMul { beyond }), op_type: "QLinearMatMul", inputs, weights })
 }
 
 /// Whether zero points are of 8 bits.
