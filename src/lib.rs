@@ -85,12 +85,17 @@
 //! | [`bench`](mod@bench) | repeated runs, and what their times come to |
 //! | [`tune`] | kernels' variants measured for a model's sizes, and kept per adapter |
 //! | `generate` | text from language models (feature `generate`) |
+//! | `embed` | sentence vectors (feature `generate`) |
+//! | `text` | tokenizers, and the files of models of text (feature `generate`) |
+//! | `transcribe` | text of speech (feature `audio`) |
+//! | `audio` | WAV files, and the features of sound that models of speech read (feature `audio`) |
 //! | `image` | pictures to inputs, outputs to labels (feature `image`) |
 //! | [`error`] | errors and their kinds |
 //!
 //! # Features
 //!
-//! - `generate` (default): tokenizers, chat templates and the loop that makes text.
+//! - `generate` (default): tokenizers, chat templates and the loop that makes text; sentence vectors.
+//! - `audio` (default): WAV files, features of sound, text of speech.
 //! - `image` (default): decoding and preprocessing of pictures.
 //! - `cli` (default): the command `sardonyx`. A program that embeds the library goes without it:
 //!   `default-features = false`.
@@ -99,9 +104,13 @@
 #![recursion_limit = "256"]
 #![warn(missing_docs)]
 
+#[cfg(feature = "audio")]
+pub mod audio;
 pub mod bench;
 pub mod compare;
 pub mod device;
+#[cfg(feature = "generate")]
+pub mod embed;
 pub mod error;
 #[cfg(feature = "generate")]
 pub mod generate;
@@ -110,6 +119,10 @@ pub mod image;
 pub mod onnx;
 pub mod session;
 pub mod tensor;
+#[cfg(feature = "generate")]
+pub mod text;
+#[cfg(feature = "audio")]
+pub mod transcribe;
 pub mod tune;
 pub mod value;
 

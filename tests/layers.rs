@@ -8,7 +8,7 @@ const LAYERS: &[&[&str]] = &[
     &["error"],
     &["random", "replace", "threads"],
     &["tensor"],
-    &["base", "image", "simd", "value"],
+    &["audio", "base", "image", "simd", "value"],
     &["expression"],
     &["kernels", "cpu_kernels"],
     &["ops"],
@@ -21,8 +21,9 @@ const LAYERS: &[&[&str]] = &[
     &["gpu"],
     &["device"],
     &["session"],
-    &["compare", "generate", "tune"],
-    &["bench"],
+    &["text"],
+    &["compare", "embed", "generate", "tune"],
+    &["bench", "transcribe"],
 ];
 
 /// What is no module of the library.

@@ -81,6 +81,7 @@ pub fn spelling(setting: Setting) -> String {
         Setting::Inputs => "with -i NAME=FILE or --inputs DIR",
         Setting::Preset => "--preset",
         Setting::Output => "-o",
+        Setting::Pooling => "--pooling",
         // What this command doesn't know yet goes by the library's word.
         other => return other.to_string(),
     }

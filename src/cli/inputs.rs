@@ -3,6 +3,7 @@
 use super::emit::say;
 use super::{noise, vocabulary};
 use clap::Args;
+use sardonyx::audio::Sound;
 use sardonyx::error::{Error, Result};
 use sardonyx::graph::{Dim, ValueId};
 use sardonyx::session::{InputOutputInfo, Session};
@@ -13,8 +14,8 @@ use std::path::{Path, PathBuf};
 
 #[derive(Args, Debug, Clone, Default)]
 pub struct InputOptions {
-    /// An input from a file: .npy, .npz (the array of that name, or the only one), .pb or a picture;
-    /// repeatable
+    /// An input from a file: .npy, .npz (the array of that name, or the only one), .pb, a picture,
+    /// or a sound as .wav, its samples as they are; repeatable
     #[arg(short = 'i', long = "input", value_name = "NAME=FILE")]
     pub input: Vec<String>,
     /// A folder with NAME.npy (or NAME.pb) of every input; other characters than A-Z a-z 0-9 _ . - are _ in
@@ -304,8 +305,32 @@ fn read(path: &Path, port: &InputOutputInfo, model: &Path) -> Result<Tensor> {
             })
         }
         "png" | "jpg" | "jpeg" | "webp" | "bmp" => picture(path, port, model),
+        "wav" => sound(path, port),
         _ => onnx::read_tensor(path),
     }
+}
+
+/// A sound's samples between −1 and 1, `[samples]` or `[1, samples]` as the input's rank is.
+fn sound(path: &Path, port: &InputOutputInfo) -> Result<Tensor> {
+    let rank = port.dims.as_ref().map_or(2, Vec::len);
+    if !port.dtype.is_float() || !(1..=2).contains(&rank) {
+        return Err(Error::input(format!(
+            "a sound is given, and the input is {} of rank {rank}",
+            port.dtype
+        ))
+        .in_file(path)
+        .at_tensor(&port.name)
+        .remedy("sounds go to inputs of floats of rank 1 or 2; give an array"));
+    }
+    let sound = Sound::read(path)?;
+    say(format_args!(
+        "note: {}: {} samples, {} a second; nothing is made of their rate",
+        path.display(),
+        sound.samples.len(),
+        sound.rate
+    ));
+    let shape = if rank == 1 { vec![sound.samples.len()] } else { vec![1, sound.samples.len()] };
+    cast(&Tensor::new(shape, sound.samples)?, port.dtype, true)
 }
 
 /// A picture, preprocessed as the sidecar MODEL.toml says, else as for ImageNet.

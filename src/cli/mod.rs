@@ -10,6 +10,7 @@ mod classify;
 mod compare;
 mod compile;
 mod devices;
+mod embed;
 mod emit;
 mod eval;
 mod generate;
@@ -25,6 +26,7 @@ mod quantize;
 mod report;
 mod run;
 mod run_values;
+mod transcribe;
 mod verify;
 mod verify_case;
 mod verify_pool;
@@ -61,6 +63,8 @@ enum Verb {
     Eval(eval::Eval),
     Quantize(quantize::Quantize),
     Generate(generate::Generate),
+    Embed(embed::Embed),
+    Transcribe(transcribe::Transcribe),
     Report(report::Report),
     Verify(verify::Verify),
     #[command(hide = true)]
@@ -125,6 +129,8 @@ impl Verb {
             Verb::Eval(verb) => verb.run(),
             Verb::Quantize(verb) => verb.run(),
             Verb::Generate(verb) => verb.run(),
+            Verb::Embed(verb) => verb.run(),
+            Verb::Transcribe(verb) => verb.run(),
             Verb::Report(verb) => verb.run(),
             Verb::Verify(verb) => verb.run(),
             Verb::VerifyWorker(verb) => verb.run(),

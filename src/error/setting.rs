@@ -34,6 +34,8 @@ pub enum Setting {
     Preset,
     /// The file that is written.
     Output,
+    /// How tokens' vectors become a text's: `embed::Options::pooling`.
+    Pooling,
 }
 
 /// The setting in the library's own words.
@@ -53,6 +55,7 @@ impl fmt::Display for Setting {
             Setting::Inputs => "among the inputs",
             Setting::Preset => "preset",
             Setting::Output => "the output",
+            Setting::Pooling => "a pooling",
         })
     }
 }

@@ -1,8 +1,8 @@
 //! What lies beside a model and says how it is to be used: `genai_config.json` (onnxruntime-genai),
 //! `generation_config.json` and `config.json` (transformers).
 
-use super::files::ModelFiles;
 use crate::error::{Error, Result};
+use crate::text::ModelFiles;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,10 @@ pub struct ModelConfig {
     pub eos: Vec<u32>,
     /// The token that begins one.
     pub bos: Option<u32>,
+    /// The token that a decoder of an encoder's states begins with.
+    pub decoder_start: Option<u32>,
+    /// The token that its answer begins with.
+    pub forced_bos: Option<u32>,
     /// How to choose tokens, as the model's makers recommend it.
     pub search: SearchConfig,
     /// Where files differ and both may be meant: for people.
@@ -55,8 +59,8 @@ type Said<T> = (PathBuf, T);
 impl ModelConfig {
     /// Reads what lies beside a model; files that aren't there are no error.
     ///
-    /// Errors, with the file: no JSON, a number that is none, two files that contradict each other in what the
-    /// model is.
+    /// Errors, with the file: no JSON, a number that is none, two files that contradict each other in what
+    /// the model is.
     pub fn read(files: &ModelFiles) -> Result<Self> {
         let mut all = vec![];
         for name in FILES {
@@ -73,7 +77,11 @@ impl ModelConfig {
             layers: agreed(all, &["/model/decoder/num_hidden_layers", "/num_hidden_layers"])?,
             ..Self::default()
         };
-        let contexts = said(all, &["/model/context_length", "/max_position_embeddings"], count)?;
+        let contexts = said(
+            all,
+            &["/model/context_length", "/max_position_embeddings", "/max_target_positions"],
+            count,
+        )?;
         config.context = contexts.iter().map(|(_, size)| *size).min();
         if let Some((other, more)) = contexts.iter().find(|(_, size)| Some(*size) != config.context) {
             let least = config.context.unwrap_or_default();
@@ -95,6 +103,14 @@ impl ModelConfig {
         }
         let begins = said(all, &["/model/bos_token_id", "/bos_token_id"], tokens)?;
         config.bos = begins.first().and_then(|(_, list)| list.first().copied());
+        let token = |key: &str| first(all, &[key], |value| tokens(value)?.first().copied());
+        config.decoder_start = token("/decoder_start_token_id")?;
+        config.forced_bos = token("/forced_bos_token_id")?;
+        for (key, plain) in [("num_beams", 1), ("no_repeat_ngram_size", 0)] {
+            if let Some(other) = first(all, &[&format!("/{key}")], count)?.filter(|other| *other != plain) {
+                config.notes.push(format!("{key} of {other} is not applied: tokens are chosen one by one"));
+            }
+        }
         let float = |key: &str| first(all, &[&format!("/search/{key}"), &format!("/{key}")], number);
         config.search = SearchConfig {
             do_sample: first(all, &["/search/do_sample", "/do_sample"], Value::as_bool)?,

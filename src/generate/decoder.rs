@@ -9,7 +9,8 @@
 //! **A cache that grows** (Concat) takes the prompt at once, and is longer after every run. Its length is a
 //! size with a capacity ([`Session::set_capacity`]), so that all runs share memory.
 
-use super::ports::{Cache, Port, Ports};
+use super::generator::Reader;
+use super::ports::{Cache, Ports};
 use crate::base::Precision;
 use crate::compiled;
 use crate::error::{Error, Result, Setting};
@@ -276,17 +277,17 @@ impl Decoder {
             _ => (piece, length),
         };
         let ids = piece.iter().map(|id| i64::from(*id)).chain(std::iter::repeat(0)).take(length);
-        let mut inputs = vec![(self.ports.ids.name.clone(), integers(&self.ports.ids, ids)?)];
+        let mut inputs = vec![(self.ports.ids.name.clone(), self.ports.ids.integers([1, length], ids)?)];
         if let Some(mask) = &self.ports.mask {
             let end = past + length;
             let total = if self.kind == CacheKind::Fixed { self.rows } else { end };
             let ones = (0..total).map(|at| i64::from(at < end));
-            inputs.push((mask.name.clone(), integers(mask, ones)?));
+            inputs.push((mask.name.clone(), mask.integers([1, total], ones)?));
         }
         if let Some(port) = &self.ports.positions {
             let last = past + piece.len() - 1;
             let places = (past..past + length).map(|at| at.min(last) as i64);
-            inputs.push((port.name.clone(), integers(port, places)?));
+            inputs.push((port.name.clone(), port.integers([1, length], places)?));
         }
         Ok(inputs)
     }
@@ -325,6 +326,21 @@ impl Decoder {
     }
 }
 
+impl Reader for Decoder {
+    fn context(&self) -> usize {
+        self.context
+    }
+    fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+    fn truncate(&mut self, count: usize) -> Result<usize> {
+        Decoder::truncate(self, count)
+    }
+    fn feed(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
+        Decoder::feed(self, tokens)
+    }
+}
+
 /// An empty cache of so many rows.
 fn empty(cache: &Cache, rows: usize) -> Result<Tensor> {
     let mut shape = cache.shape.clone();
@@ -335,18 +351,8 @@ fn empty(cache: &Cache, rows: usize) -> Result<Tensor> {
     Tensor::from_byte_vector(dtype, shape, tensor::zeros::<u8>(bytes)?)
 }
 
-/// A list of integers as an input `[1, n]`.
-fn integers(port: &Port, values: impl Iterator<Item = i64>) -> Result<Tensor> {
-    if port.dtype == DType::I32 {
-        let values: Vec<i32> = values.map(|value| value as i32).collect();
-        return Tensor::new([1, values.len()], values);
-    }
-    let values: Vec<i64> = values.collect();
-    Tensor::new([1, values.len()], values)
-}
-
 /// The scores of the last of `count` tokens, or of all of them, of a run over `length`.
-fn rows(logits: &Tensor, count: usize, length: usize, all: bool) -> Result<Vec<f32>> {
+pub(super) fn rows(logits: &Tensor, count: usize, length: usize, all: bool) -> Result<Vec<f32>> {
     let shape = logits.shape();
     let width = shape.last().copied().unwrap_or(0);
     let found = logits.len().checked_div(width).unwrap_or(0);

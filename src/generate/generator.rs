@@ -1,12 +1,12 @@
 //! Tokens one by one.
 
 use super::decoder::Overflow;
-use super::model::LanguageModel;
 use super::sampling::{self, History, Sampling};
 use super::stop::StopStrings;
 use super::stream::TextStream;
 use crate::error::Result;
 use crate::random::SplitMix64;
+use crate::text::Tokenizer;
 use std::time::{Duration, Instant};
 
 /// How an answer is made.
@@ -91,31 +91,52 @@ pub trait AdjustLogits: Send {
     fn adjust(&mut self, prompt: &[u32], answer: &[u32], logits: &mut [f32]) -> Result<()>;
 }
 
+/// What reads tokens, and gives scores for the next one: a decoder, alone or of an encoder's states.
+pub(crate) trait Reader {
+    /// The tokens that there is memory for.
+    fn context(&self) -> usize;
+    /// What was read.
+    fn tokens(&self) -> &[u32];
+    /// Forgets what was read behind the first `count` tokens, or more; how many are left.
+    fn truncate(&mut self, count: usize) -> Result<usize>;
+    /// Reads tokens; the scores `[vocabulary]` for what comes behind the last of them.
+    fn feed(&mut self, tokens: &[u32]) -> Result<Vec<f32>>;
+}
+
+/// What an answer is made by.
+pub(crate) struct Parts<'m> {
+    pub reader: &'m mut dyn Reader,
+    pub tokenizer: &'m Tokenizer,
+    /// Tokens that end an answer.
+    pub eos: &'m [u32],
+    pub overflow: Overflow,
+}
+
 /// An answer: an iterator of its tokens. It ends behind the last one, or behind an error.
 pub struct Generator<'m> {
-    model: &'m mut LanguageModel,
+    parts: Parts<'m>,
     options: Options,
     prompt: Vec<u32>,
     answer: Vec<u32>,
     random: SplitMix64,
     stream: TextStream,
     stop: StopStrings,
-    adjust: Option<Box<dyn AdjustLogits>>,
+    adjust: Vec<Box<dyn AdjustLogits>>,
     finish: Option<Finish>,
     failed: bool,
     timings: Timings,
 }
 
 impl<'m> Generator<'m> {
-    pub(super) fn new(model: &'m mut LanguageModel, prompt: Vec<u32>, options: Options) -> Self {
+    pub(crate) fn new(parts: Parts<'m>, prompt: Vec<u32>, options: Options) -> Self {
         Self {
-            model,
+            parts,
             prompt,
             answer: vec![],
             random: SplitMix64(options.seed),
             stream: TextStream::default(),
             stop: StopStrings::new(options.stop.iter().cloned()),
-            adjust: None,
+            adjust: vec![],
             finish: None,
             failed: false,
             timings: Timings::default(),
@@ -123,9 +144,9 @@ impl<'m> Generator<'m> {
         }
     }
 
-    /// Has the scores changed before each choice.
+    /// Has the scores changed before each choice, behind what changes them already.
     pub fn adjusting(mut self, adjust: impl AdjustLogits + 'static) -> Self {
-        self.adjust = Some(Box::new(adjust));
+        self.adjust.push(Box::new(adjust));
         self
     }
     /// Why the answer ended, once it has.
@@ -143,12 +164,12 @@ impl<'m> Generator<'m> {
 
     /// Scores for the next token: what isn't read yet is read.
     fn scores(&mut self) -> Result<Vec<f32>> {
-        let decoder = &mut self.model.decoder;
+        let decoder = &mut *self.parts.reader;
         let context = decoder.context();
         let Some(last) = self.answer.last().copied() else {
             let mut prompt = self.prompt.as_slice();
             if prompt.len() >= context {
-                // By LanguageModel::generate only where the window slides.
+                // By LanguageModel::generate, only where the window slides.
                 prompt = &prompt[prompt.len() - (context / 2).max(1)..];
             }
             // At least one token is read: its scores aren't kept.
@@ -164,7 +185,7 @@ impl<'m> Generator<'m> {
         }
         // The window slides: the newer half is read again.
         let kept = decoder.tokens()[context - context / 2..].to_vec();
-        decoder.clear()?;
+        decoder.truncate(0)?;
         decoder.feed(&[kept.as_slice(), &[last]].concat())
     }
 
@@ -175,7 +196,7 @@ impl<'m> Generator<'m> {
         if first {
             self.timings.prefill = start.elapsed();
         }
-        if let Some(adjust) = &mut self.adjust {
+        for adjust in &mut self.adjust {
             adjust.adjust(&self.prompt, &self.answer, &mut scores)?;
         }
         let random = if self.options.sampling.temperature == 0.0 { 0.0 } else { self.random.unit() };
@@ -193,9 +214,9 @@ impl<'m> Generator<'m> {
 
     /// What a token adds to the text, and whether that is the end.
     fn text_of(&mut self, id: u32) -> Result<String> {
-        let tokenizer = self.model.tokenizer();
+        let tokenizer = self.parts.tokenizer;
         let mut text = String::new();
-        if self.model.eos.contains(&id) && !self.options.ignore_eos {
+        if self.parts.eos.contains(&id) && !self.options.ignore_eos {
             self.finish = Some(Finish::EndOfText(id));
         } else {
             let piece = self.stream.push(tokenizer, id)?;
@@ -208,7 +229,7 @@ impl<'m> Generator<'m> {
             let whole = self.prompt.len().saturating_add(self.answer.len());
             if self.options.max_tokens.is_some_and(|most| self.answer.len() >= most) {
                 self.finish = Some(Finish::Length);
-            } else if whole > self.model.decoder.context() && self.model.overflow() == Overflow::Error {
+            } else if whole > self.parts.reader.context() && self.parts.overflow == Overflow::Error {
                 self.finish = Some(Finish::Context);
             }
         }

@@ -21,30 +21,45 @@
 //! # }
 //! ```
 //!
+//! A [`Seq2Seq`] is an encoder and the decoder of its states, which gives the same [`Generator`].
+//!
 //! What is recognised of a model: inputs `input_ids`, `attention_mask`, `position_ids` and caches
 //! `past…`/`present…`, as exporters name them. The layers of this module: [`Decoder`] runs a session over
-//! tokens and gives scores; [`sampling`] chooses by them; [`TextStream`] and [`StopStrings`] make text of what
-//! was chosen.
+//! tokens and gives scores; [`sampling`] chooses by them; [`TextStream`] and [`StopStrings`] make text of
+//! what was chosen.
 
 mod config;
+mod cross_decoder;
+mod cross_ports;
 mod decoder;
-mod files;
+mod encoder;
+mod forced;
 mod generator;
 mod model;
 mod ports;
 pub mod sampling;
+mod seq2seq;
 mod stop;
 mod stream;
 mod template;
-mod tokenizer;
 
+pub use crate::text::{ModelFiles, PairFiles, Tokenizer};
 pub use config::{ModelConfig, SearchConfig};
+pub use cross_decoder::CrossDecoder;
+#[cfg(feature = "audio")]
+pub(crate) use cross_decoder::States;
 pub use decoder::{CacheKind, Decoder, Overflow};
-pub use files::ModelFiles;
+pub use encoder::Encoder;
+#[cfg(feature = "audio")]
+pub(crate) use forced::Suppressed;
 pub use generator::{AdjustLogits, Finish, Generator, Options, Timings, Token};
+#[cfg(feature = "audio")]
+pub(crate) use generator::{Parts, Reader};
+#[cfg(feature = "audio")]
+pub(crate) use model::DEFAULT_TOKENS;
 pub use model::{LanguageModel, Limits};
 pub use sampling::Sampling;
+pub use seq2seq::Seq2Seq;
 pub use stop::StopStrings;
 pub use stream::TextStream;
 pub use template::{ChatTemplate, Message};
-pub use tokenizer::Tokenizer;

@@ -2,12 +2,11 @@
 
 use super::config::ModelConfig;
 use super::decoder::{Decoder, Overflow};
-use super::files::ModelFiles;
-use super::generator::{Generator, Options};
+use super::generator::{Generator, Options, Parts};
 use super::template::{ChatTemplate, Message};
-use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result, Setting};
 use crate::session::SessionBuilder;
+use crate::text::{ModelFiles, Tokenizer};
 use std::path::Path;
 
 /// How much a model may look back on, and take.
@@ -26,14 +25,14 @@ pub struct Limits {
 /// What was read stays in the cache: a prompt that begins as the last one did, with its answer, as a
 /// conversation does, is read from there on.
 pub struct LanguageModel {
-    pub(super) decoder: Decoder,
+    decoder: Decoder,
     tokenizer: Tokenizer,
     template: Option<ChatTemplate>,
     config: ModelConfig,
     files: ModelFiles,
     limits: Limits,
     /// Tokens that end an answer.
-    pub(super) eos: Vec<u32>,
+    eos: Vec<u32>,
 }
 
 impl LanguageModel {
@@ -204,9 +203,15 @@ impl LanguageModel {
                 &[Setting::Context, Setting::Window],
             ));
         }
-        Ok(Generator::new(self, prompt.to_vec(), options.clone()))
+        let parts = Parts {
+            reader: &mut self.decoder,
+            tokenizer: &self.tokenizer,
+            eos: &self.eos,
+            overflow: self.limits.overflow,
+        };
+        Ok(Generator::new(parts, prompt.to_vec(), options.clone()))
     }
 }
 
 /// Tokens that memory is taken for where an answer has no limit.
-const DEFAULT_TOKENS: usize = 1024;
+pub(crate) const DEFAULT_TOKENS: usize = 1024;

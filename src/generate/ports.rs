@@ -2,16 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::{Dim, Graph, ValueId};
-use crate::tensor::DType;
-
-/// An input of integers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Port {
-    pub name: String,
-    pub dtype: DType,
-    /// The symbols of its axes, where they have some.
-    pub symbols: Vec<Option<String>>,
-}
+use crate::text::{Port, embedding};
 
 /// A cache: what a run takes, and the output that is the next run's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,11 +41,11 @@ impl Ports {
     pub fn of(graph: &Graph, [heads, size]: [Option<usize>; 2]) -> Result<Self> {
         let (mut ids, mut mask, mut positions, mut caches) = (None, None, None, vec![]);
         for &id in &graph.inputs {
-            let port = port(graph, id);
+            let port = Port::of(graph, id);
             match &*port.name {
-                "input_ids" => ids = Some(integers(port, 2)?),
-                "attention_mask" => mask = Some(integers(port, 2)?),
-                "position_ids" => positions = Some(integers(port, 2)?),
+                "input_ids" => ids = Some(port.of_integers(2)?),
+                "attention_mask" => mask = Some(port.of_integers(2)?),
+                "position_ids" => positions = Some(port.of_integers(2)?),
                 name if name.starts_with("past") && port.dtype.is_float() => {
                     caches.push(cache(graph, id, port, [heads, size])?);
                 }
@@ -73,10 +64,9 @@ impl Ports {
             Error::unsupported(format!("no output is called logits; the first are: {shown}"))
                 .remedy("generation takes a decoder that gives scores of tokens")
         })?;
-        let dims = dims(graph, logits);
-        let known = |dim: Option<&Dim>| if let Some(Dim::Known(size)) = dim { Some(*size) } else { None };
-        let vocabulary = known(dims.last());
-        let last_alone = dims.len() == 2 || known(dims.get(1)) == Some(1);
+        let sizes = Port::of(graph, logits).sizes;
+        let vocabulary = sizes.last().copied().flatten();
+        let last_alone = sizes.len() == 2 || sizes.get(1) == Some(&Some(1));
         let growing = !caches.iter().all(|cache| written_into(graph, &cache.present));
         let embedding = embedding(graph, &ids.name);
         let logits = graph.value(logits).name.clone();
@@ -88,11 +78,11 @@ fn unknown(name: &str) -> Error {
     let (what, remedy) = match name {
         "use_cache_branch" => (
             "the model is two in one, by use_cache_branch",
-            "export it without merging: decoder_with_past_model",
+            "name the folder with encoder_model.onnx too, or export it without merging",
         ),
         "encoder_hidden_states" | "encoder_attention_mask" => (
             "the model is the decoder of an encoder's states",
-            "generation takes a decoder that stands alone",
+            "name the folder with encoder_model.onnx and decoder_model_merged.onnx",
         ),
         "inputs_embeds" => ("the model takes embeddings, not tokens", "export it with its embedding"),
         _ => (
@@ -103,37 +93,10 @@ fn unknown(name: &str) -> Error {
     Error::unsupported(what).at_tensor(name).remedy(remedy)
 }
 
-fn dims(graph: &Graph, id: ValueId) -> Vec<Dim> {
-    graph.value(id).declared.as_ref().and_then(|declared| declared.dims.clone()).unwrap_or_default()
-}
-
-fn port(graph: &Graph, id: ValueId) -> Port {
-    let value = graph.value(id);
-    let symbol = |dim: Dim| if let Dim::Symbol(symbol) = dim { Some(symbol) } else { None };
-    Port {
-        name: value.name.clone(),
-        dtype: value.declared.as_ref().map_or(DType::F32, |declared| declared.dtype),
-        symbols: dims(graph, id).into_iter().map(symbol).collect(),
-    }
-}
-
-fn integers(port: Port, rank: usize) -> Result<Port> {
-    let known = [DType::I64, DType::I32].contains(&port.dtype);
-    match known && (port.symbols.is_empty() || port.symbols.len() == rank) {
-        true => Ok(port),
-        false => Err(Error::unsupported(format!(
-            "found {} of rank {}; int64 or int32 of rank {rank} are known",
-            port.dtype,
-            port.symbols.len()
-        ))
-        .at_tensor(&port.name)),
-    }
-}
-
 /// The cache of an input: `[batch, heads, tokens, size]`, or both of a layer at once,
 /// `[2, batch, heads, tokens, size]`.
 fn cache(graph: &Graph, id: ValueId, past: Port, given: [Option<usize>; 2]) -> Result<Cache> {
-    let dims = dims(graph, id);
+    let dims = Port::dims(graph, id);
     let axis = match dims.len() {
         4 => 2,
         5 => 3,
@@ -177,7 +140,7 @@ fn cache(graph: &Graph, id: ValueId, past: Port, given: [Option<usize>; 2]) -> R
 }
 
 /// The output that goes with a cache: past_key_values.0.key and present.0.key, past_0 and present_0.
-fn present_of(past: &str) -> String {
+pub(super) fn present_of(past: &str) -> String {
     match past.strip_prefix("past_key_values") {
         Some(rest) => format!("present{rest}"),
         None => past.replacen("past", "present", 1),
@@ -200,14 +163,6 @@ fn written_into(graph: &Graph, output: &str) -> bool {
         }
     }
     false
-}
-
-fn embedding(graph: &Graph, ids: &str) -> Option<usize> {
-    let ids = graph.find(ids)?;
-    let gathers = graph.nodes.iter().filter(|node| node.op_type == "Gather");
-    let mut tables = gathers.filter(|node| node.inputs.get(1) == Some(&Some(ids)));
-    let table = tables.find_map(|node| graph.constant((*node.inputs.first()?)?))?;
-    table.shape().first().copied()
 }
 
 #[cfg(test)]
@@ -238,7 +193,7 @@ mod tests {
         let told = ports("tiny/mlp").unwrap_err().to_string();
         assert!(told.contains("'input'"), "{told}");
         let told = unknown("use_cache_branch").to_string();
-        assert!(told.contains("use_cache_branch") && told.contains("without merging"), "{told}");
+        assert!(told.contains("use_cache_branch") && told.contains("encoder_model.onnx"), "{told}");
     }
 
     #[test]

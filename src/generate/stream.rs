@@ -1,7 +1,7 @@
 //! The text of tokens that come one by one.
 
-use super::tokenizer::Tokenizer;
 use crate::error::Result;
+use crate::text::Tokenizer;
 
 /// Makes text of tokens as they come, and never shows a part of a character: what begins one is held back
 /// until the rest is there.

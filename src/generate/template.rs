@@ -1,8 +1,8 @@
 //! Chat templates: messages as the text that a model was trained on. They are Jinja's, run by the crate
 //! `minijinja` with Python's methods of strings, lists and maps, as transformers runs them.
 
-use super::files::{self, ModelFiles};
 use crate::error::{Error, ErrorKind, Result};
+use crate::text::{self, ModelFiles};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Kwargs;
 use minijinja::{Environment, Value};
@@ -51,7 +51,7 @@ impl ChatTemplate {
         let config = files.json("tokenizer_config.json")?;
         let special = config.as_ref().map_or(vec![], |(_, config)| special_tokens(config));
         if let Some(path) = files.beside("chat_template.jinja") {
-            return Self::new(files::text(&path)?, path, special).map(Some);
+            return Self::new(text::text(&path)?, path, special).map(Some);
         }
         let Some((path, config)) = config else { return Ok(None) };
         let source = match config.get("chat_template") {

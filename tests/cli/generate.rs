@@ -156,3 +156,26 @@ fn a_window_slides() {
     let slid = document(&[&arguments[..], &["--window"]].concat());
     assert_eq!((&slid["finish"], slid["tokens"].as_array().unwrap().len()), (&"length".into(), 60));
 }
+
+/// A folder with an encoder: the prompt is what it reads.
+#[test]
+fn a_model_in_two_parts_reads_the_prompt() {
+    let model = "models/t5/merged";
+    let with = |more: &[&'static str]| [&["generate", model, "--device", "cpu"], more].concat();
+    let found = json(&with(&["--prompt", "beach", "--max-tokens", "5", "--json", "-"]));
+    let recorded: Value = serde_json::from_slice(&std::fs::read("models/t5/greedy.json").unwrap()).unwrap();
+    let one = &recorded["greedy"][2];
+    assert_eq!(one["prompt"], "beach");
+    let ids: Vec<&Value> = found["tokens"].as_array().unwrap().iter().map(|token| &token["id"]).collect();
+    let expected: Vec<&Value> = one["tokens"].as_array().unwrap().iter().take(ids.len()).collect();
+    assert_eq!(ids, expected);
+    assert_eq!(found["prompt_tokens"], one["ids"].as_array().unwrap().len());
+    assert_eq!((&found["cache"], &found["finish"]), (&"growing".into(), &"length".into()));
+    assert!(found["encoder_ms"].as_f64().unwrap() > 0.0);
+    let talk = text(&sardonyx(&with(&["--prompt", "beach"])).stderr);
+    assert!(talk.contains("the encoder read") && talk.contains("ended by </s>"), "{talk}");
+    refused(&with(&["--prompt", " "]), &["the prompt is empty"]);
+    refused(&with(&["--chat"]), &[model, "--chat", "has an encoder"]);
+    refused(&with(&["--prompt", "a", "--window"]), &["--window"]);
+    refused(&["generate", "models/whisper", "--prompt", "a", "--device", "cpu"], &["transcribe"]);
+}

@@ -8,6 +8,7 @@ mod ci;
 mod compare;
 mod contract;
 mod elsewhere;
+mod embed;
 mod eval;
 mod generate;
 mod matrix;
@@ -16,6 +17,7 @@ mod precision;
 mod quantize;
 mod report;
 mod tools;
+mod transcribe;
 mod verify;
 
 use serde_json::Value;

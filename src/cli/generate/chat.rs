@@ -1,5 +1,6 @@
 //! A conversation: a line for each turn.
 
+use super::answer::Facts;
 use super::{CHAT_CONTEXT, Generate, Outcome};
 use crate::cli::emit::{say, told};
 use crate::cli::options::say_fallbacks;
@@ -48,7 +49,7 @@ pub fn run(verb: &Generate, model: &mut LanguageModel) -> Result<Outcome> {
         if std::mem::take(&mut first) {
             say_fallbacks(&answer.fallbacks);
         }
-        say(answer.summary(model));
+        say(answer.summary(&Facts::of(model)));
         messages.push(Message::new("assistant", answer.text));
     }
     Ok(Outcome::Good)

@@ -1,10 +1,10 @@
 //! The JSON document of an answer.
 
 use super::Generate;
-use super::answer::Answer;
+use super::answer::{Answer, Facts};
 use crate::cli::emit::SCHEMA;
 use crate::cli::options::{DeviceFields, Fallback, Precision};
-use sardonyx::generate::{CacheKind, Finish, LanguageModel, Sampling};
+use sardonyx::generate::{CacheKind, Finish, Sampling};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -19,6 +19,9 @@ pub struct Document<'a> {
     context: usize,
     kv_bytes: u64,
     prompt_tokens: usize,
+    /// Of a model in two parts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encoder_ms: Option<f64>,
     text: &'a str,
     tokens: Vec<Row<'a>>,
     /// `end`, `length`, `stop`, `context` or `interrupted`.
@@ -76,11 +79,11 @@ impl From<Sampling> for Choosing {
 }
 
 impl<'a> Document<'a> {
-    pub fn of(verb: &'a Generate, model: &LanguageModel, answer: &'a Answer) -> Self {
-        let (times, decoder) = (&answer.timings, model.decoder());
+    pub fn of(verb: &'a Generate, facts: &Facts, answer: &'a Answer) -> Self {
+        let times = &answer.timings;
         let likely = |(id, logprob): &(u32, f32)| Likely {
             id: *id,
-            token: model.tokenizer().token(*id),
+            token: facts.tokenizer.token(*id),
             logprob: *logprob,
         };
         let rows = answer.tokens.iter().map(|token| Row {
@@ -90,26 +93,27 @@ impl<'a> Document<'a> {
             top: token.top.iter().map(likely).collect(),
         });
         let (finish, finish_by) = match &answer.finish {
-            Some(Finish::EndOfText(id)) => ("end", model.tokenizer().token(*id)),
+            Some(Finish::EndOfText(id)) => ("end", facts.tokenizer.token(*id)),
             Some(Finish::Length) => ("length", None),
             Some(Finish::Stop(text)) => ("stop", Some(text.clone())),
             Some(Finish::Context) => ("context", None),
             None => ("interrupted", None),
         };
-        let options = verb.sampling.options(model.config());
+        let options = verb.sampling.options(facts.config);
         Self {
             schema: SCHEMA,
             model: verb.model.display().to_string(),
-            device: verb.device(model),
+            device: facts.device.clone(),
             precision: &verb.options.precision,
-            cache: match decoder.kind() {
+            cache: match facts.cache {
                 CacheKind::Fixed => "fixed",
                 CacheKind::Growing => "growing",
                 CacheKind::None => "none",
             },
-            context: decoder.context(),
-            kv_bytes: model.kv_bytes(decoder.context()),
-            prompt_tokens: times.prompt_tokens,
+            context: facts.context,
+            kv_bytes: facts.kv_bytes,
+            prompt_tokens: facts.encoder.map_or(times.prompt_tokens, |(tokens, _)| tokens),
+            encoder_ms: facts.encoder.map(|(_, time)| time.as_secs_f64() * 1e3),
             text: &answer.text,
             tokens: rows.collect(),
             finish,

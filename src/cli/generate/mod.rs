@@ -5,19 +5,22 @@ mod chat;
 mod document;
 mod interrupt;
 mod options;
+mod pair;
 
 use super::Outcome;
 use super::emit::{JsonOption, say, stdout};
-use super::options::{DeviceFields, RunOptions, fallbacks, say_fallbacks, say_newer};
+use super::options::{RunOptions, fallbacks, say_fallbacks, say_newer};
 use clap::Args;
 use sardonyx::error::{Error, Result, Setting};
-use sardonyx::generate::{CacheKind, LanguageModel, Limits, Message, Overflow};
+use sardonyx::generate::{
+    CacheKind, Generator, LanguageModel, Limits, Message, ModelConfig, ModelFiles, Options, Overflow,
+};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 pub use self::document::size;
 
-use self::answer::Answer;
+use self::answer::{Answer, Facts};
 use self::document::Document;
 use self::options::SamplingOptions;
 
@@ -25,7 +28,8 @@ use self::options::SamplingOptions;
 #[derive(Args)]
 #[command(after_help = "Examples:\n  sardonyx generate models/text/genai --prompt 'Once upon a time'\n  \
 sardonyx generate SmolLM2 --chat --system 'Answer briefly.'\n\n\
-MODEL is a folder, or an ONNX file with tokenizer.json beside it. --chat reads a line for each turn; /reset begins \
+MODEL is a folder, or an ONNX file with tokenizer.json beside it; or a folder with encoder_model.onnx and its \
+decoder, to which the prompt is what the encoder reads. --chat reads a line for each turn; /reset begins \
 anew, /exit ends, Ctrl-C ends an answer. docs/generate.md says what models are taken.")]
 pub struct Generate {
     /// The model's folder, or its ONNX file
@@ -36,7 +40,8 @@ pub struct Generate {
     /// The same from a file; - is standard input
     #[arg(long, value_name = "FILE")]
     prompt_file: Option<PathBuf>,
-    /// Talk by the model's chat template: a line of standard input for each turn, or a single one with --prompt
+    /// Talk by the model's chat template: a line of standard input for each turn, or a single one with
+    /// --prompt
     #[arg(long)]
     chat: bool,
     /// With --chat: what the model is told before all
@@ -45,7 +50,8 @@ pub struct Generate {
     /// The most tokens of an answer [default: 256; with --chat 1024]
     #[arg(long, value_name = "N")]
     max_tokens: Option<u32>,
-    /// The most tokens of prompt and answer together [default: what they need; with --chat 4096 or the model's]
+    /// The most tokens of prompt and answer together [default: what they need; with --chat 4096 or the
+    /// model's]
     #[arg(long, value_name = "N")]
     context: Option<usize>,
     /// Where the context is full, forget its older half, rather than end
@@ -71,6 +77,9 @@ impl Generate {
         if text.is_none() && self.json.is_wanted() {
             return Err(Error::usage("--json takes a single answer").remedy("give --prompt with --chat"));
         }
+        if let Some(files) = ModelFiles::find_pair(&self.model)? {
+            return pair::run(self, files, text.as_deref());
+        }
         let mut model = self.load()?;
         interrupt::hear();
         let Some(text) = text else { return chat::run(self, &mut model) };
@@ -80,13 +89,17 @@ impl Generate {
         };
         let context = model.context_for(prompt.len(), self.most());
         self.reserve(&mut model, context)?;
-        let silent = self.json.to_stdout();
-        let answer = self.answer(&mut model, &prompt, !silent)?;
+        let answer = self.answer(&mut model, &prompt, !self.json.to_stdout())?;
+        self.told(&answer, &Facts::of(&model))
+    }
+
+    /// What is said of an answer when it is there.
+    fn told(&self, answer: &Answer, facts: &Facts) -> Result<Outcome> {
         say_fallbacks(&answer.fallbacks);
-        say(answer.summary(&model));
+        say(answer.summary(facts));
         if self.json.is_wanted() {
             // What is streamed already isn't written again.
-            self.json.emit(&Document::of(self, &model, &answer), String::new)?;
+            self.json.emit(&Document::of(self, facts, answer), String::new)?;
         }
         Ok(Outcome::Good)
     }
@@ -118,18 +131,21 @@ impl Generate {
         system.chain([Message::new("user", user)]).collect()
     }
 
-    fn load(&self) -> Result<LanguageModel> {
+    fn limits(&self) -> Limits {
         let mut system = sysinfo::System::new();
         system.refresh_memory();
         let overflow = if self.window { Overflow::Window } else { Overflow::Error };
         let half = Some(system.total_memory() / 2).filter(|bytes| *bytes > 0);
-        let limits = Limits { context: self.context, overflow, kv_bytes: half };
+        Limits { context: self.context, overflow, kv_bytes: half }
+    }
+
+    fn load(&self) -> Result<LanguageModel> {
         // A device is opened for a model that is there.
         std::fs::metadata(&self.model).map_err(|problem| {
             Error::file(&self.model, format!("can't be read: {problem}")).remedy("check the path")
         })?;
         let builder = self.options.builder(self.options.device.open_aloud()?)?;
-        let model = LanguageModel::load(&self.model, builder, &limits)?;
+        let model = LanguageModel::load(&self.model, builder, &self.limits())?;
         say_newer(model.decoder().session());
         model.config().notes.iter().for_each(|note| say(format_args!("note: {note}")));
         if let Some(note) = self.sampling.note(model.config()) {
@@ -154,11 +170,20 @@ impl Generate {
 
     /// One answer, streamed to standard output where that is wanted.
     fn answer(&self, model: &mut LanguageModel, prompt: &[u32], shown: bool) -> Result<Answer> {
-        let mut options = self.sampling.options(model.config());
-        options.max_tokens = Some(self.most());
+        let options = self.choosing(model.config());
+        let mut answer = self.stream(model.generate(prompt, &options)?, shown)?;
+        answer.fallbacks = model.decoder().prepared().map_or(vec![], |prepared| fallbacks(prepared));
+        Ok(answer)
+    }
+
+    fn choosing(&self, config: &ModelConfig) -> Options {
+        Options { max_tokens: Some(self.most()), ..self.sampling.options(config) }
+    }
+
+    /// An answer's tokens as they come, streamed to standard output where that is wanted.
+    fn stream(&self, mut generator: Generator, shown: bool) -> Result<Answer> {
         let mut answer = Answer::default();
         let _answering = interrupt::answering();
-        let mut generator = model.generate(prompt, &options)?;
         for token in generator.by_ref() {
             let token = token.map_err(|error| error.in_file(&self.model))?;
             if shown && !token.text.is_empty() {
@@ -172,15 +197,9 @@ impl Generate {
         }
         answer.finish = generator.finish().cloned();
         answer.timings = generator.timings();
-        drop(generator);
         if shown && !answer.text.ends_with('\n') {
             stdout("\n")?;
         }
-        answer.fallbacks = model.decoder().prepared().map_or(vec![], |prepared| fallbacks(prepared));
         Ok(answer)
-    }
-
-    fn device(&self, model: &LanguageModel) -> DeviceFields {
-        DeviceFields::of(model.decoder().session().gpu())
     }
 }

@@ -1,4 +1,4 @@
-//! The files that make a language model.
+//! The files that make a model of text.
 
 use crate::error::{Error, Result};
 use serde_json::Value;
@@ -13,12 +13,25 @@ pub struct ModelFiles {
     folders: Vec<PathBuf>,
 }
 
+/// An encoder and the decoder of its states.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PairFiles {
+    /// The encoder, and the folders in which the rest lies.
+    pub files: ModelFiles,
+    /// The decoder, for the first run at least.
+    pub decoder: PathBuf,
+    /// The decoder for the runs behind the first, where it is one of its own.
+    pub next: Option<PathBuf>,
+}
+
+const ENCODER: &str = "encoder_model.onnx";
+
 /// Larger files of configuration or templates than this aren't read; a tokenizer may be larger.
 const MOST_BYTES: u64 = 64 << 20;
 
 impl ModelFiles {
-    /// The files of a model that is named by its file or its folder. In a folder it is what `genai_config.json`
-    /// names, else `model.onnx`, also in a folder `onnx` in it, else the only ONNX file.
+    /// The files of a model that is named by its file or its folder. In a folder it is what
+    /// `genai_config.json` names, else `model.onnx`, also in a folder `onnx` in it, else the only ONNX file.
     ///
     /// Errors: nothing there, or several ONNX files of which none is named so.
     pub fn find(path: impl AsRef<Path>) -> Result<Self> {
@@ -64,13 +77,44 @@ impl ModelFiles {
         }
     }
 
+    /// The files of an encoder and the decoder of its states, in a folder or in a folder `onnx` in it, as
+    /// optimum names them; `None` where there is no `encoder_model.onnx`. Any of the files may be named in
+    /// place of the folder.
+    ///
+    /// Errors: an encoder without a decoder.
+    pub fn find_pair(path: impl AsRef<Path>) -> Result<Option<PairFiles>> {
+        let path = path.as_ref();
+        let named = path.file_name().and_then(|name| name.to_str());
+        let one = named.is_some_and(|name| name.starts_with("encoder_model") || name.starts_with("decoder_"));
+        let whole = match path.parent() {
+            Some(parent) if one && path.is_file() => parent,
+            _ => path,
+        };
+        let whole = if whole.as_os_str().is_empty() { Path::new(".") } else { whole };
+        let folder = [whole.to_path_buf(), whole.join("onnx")];
+        let Some(folder) = folder.into_iter().find(|folder| folder.join(ENCODER).is_file()) else {
+            return Ok(None);
+        };
+        let files = Self::find(folder.join(ENCODER))?;
+        let there = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
+        let [merged, first, next] =
+            ["decoder_model_merged.onnx", "decoder_model.onnx", "decoder_with_past_model.onnx"].map(there);
+        match (merged, first) {
+            (Some(decoder), _) => Ok(Some(PairFiles { files, decoder, next: None })),
+            (None, Some(decoder)) => Ok(Some(PairFiles { files, decoder, next })),
+            (None, None) => Err(Error::file(&folder, format!("holds {ENCODER}, but no decoder")).remedy(
+                "put decoder_model_merged.onnx beside it, or decoder_model.onnx and decoder_with_past_model.onnx",
+            )),
+        }
+    }
+
     /// A file beside the model, if it is there.
     pub fn beside(&self, name: &str) -> Option<PathBuf> {
         self.folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file())
     }
 
     /// A JSON file beside the model, with its path.
-    pub(super) fn json(&self, name: &str) -> Result<Option<(PathBuf, Value)>> {
+    pub(crate) fn json(&self, name: &str) -> Result<Option<(PathBuf, Value)>> {
         let Some(path) = self.beside(name) else { return Ok(None) };
         Ok(json(&path)?.map(|value| (path, value)))
     }
@@ -91,7 +135,7 @@ fn onnx_files(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// A text file of UTF-8, of a size that can be one of configuration.
-pub(super) fn text(path: &Path) -> Result<String> {
+pub(crate) fn text(path: &Path) -> Result<String> {
     let unreadable =
         |problem: std::io::Error| Error::file(path, format!("can't be read: {problem}")).caused_by(problem);
     let size = std::fs::metadata(path).map_err(unreadable)?.len();

@@ -3,6 +3,7 @@
 use super::files::ModelFiles;
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
+use tokenizers::{PostProcessor, TruncationDirection};
 
 /// A model's tokenizer.
 pub struct Tokenizer {
@@ -10,6 +11,23 @@ pub struct Tokenizer {
     path: PathBuf,
     /// One more than the largest number of a token that isn't special.
     vocabulary: usize,
+    /// How many tokens of a text the file says to keep.
+    most: Option<usize>,
+    /// Where a text is cut that is longer.
+    side: TruncationDirection,
+    /// The token that the file says to fill up with.
+    filling: Option<u32>,
+}
+
+/// A text's tokens, with those that the tokenizer puts around it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// The tokens' numbers.
+    pub ids: Vec<u32>,
+    /// Which of a pair of texts each belongs to: 0 where there is one.
+    pub types: Vec<u32>,
+    /// How many tokens the whole text has.
+    pub whole: usize,
 }
 
 /// How many rows a model may have beyond its tokens: embeddings are padded to round sizes.
@@ -42,6 +60,8 @@ impl Tokenizer {
             Error::file(path, format!("is no tokenizer: {problem}")).remedy("download it again")
         };
         let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(unusable)?;
+        let cut = inner.get_truncation().map(|cut| (cut.max_length, cut.direction));
+        let filling = inner.get_padding().map(|padding| padding.pad_id);
         // A prompt that is too long is an error elsewhere, and never cut off in silence.
         inner.with_truncation(None).map_err(unusable)?;
         inner.with_padding(None);
@@ -49,7 +69,8 @@ impl Tokenizer {
         let special = |id: u32| added.get(&id).is_some_and(|token| token.special);
         let ids = inner.get_vocab(true).into_values().filter(|id| !special(*id));
         let vocabulary = ids.max().map_or(0, |id| id as usize + 1);
-        Ok(Self { inner, path: path.to_path_buf(), vocabulary })
+        let (most, side) = cut.map_or((None, TruncationDirection::Right), |(most, side)| (Some(most), side));
+        Ok(Self { inner, path: path.to_path_buf(), vocabulary, most, side, filling })
     }
 
     /// Errors where the tokens aren't those that a model has scores for: more of them, or far fewer.
@@ -72,6 +93,41 @@ impl Tokenizer {
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
         let encoding = self.inner.encode(text, special).map_err(|problem| self.failed(&problem))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The tokens of a text with those that the tokenizer puts around it, all together at most so many: the
+    /// text is cut off where `tokenizer.json` says, at its end unless it says so.
+    ///
+    /// Errors: a text that it can't take; a limit that leaves no token of the text.
+    pub fn encode_within(&self, text: &str, most: Option<usize>) -> Result<Encoded> {
+        let failed = |problem: tokenizers::Error| self.failed(&problem);
+        let mut encoding = self.inner.encode(text, false).map_err(failed)?;
+        let around = self.inner.get_post_processor().map_or(0, |around| around.added_tokens(false));
+        let whole = encoding.len() + around;
+        if let Some(most) = most.filter(|most| *most < whole) {
+            let room = most.checked_sub(around).filter(|room| *room > 0).ok_or_else(|| {
+                Error::usage(format!(
+                    "a limit of {most} tokens leaves none of the text beside {around} special ones"
+                ))
+                .in_file(&self.path)
+                .remedy("give a larger limit")
+            })?;
+            encoding.truncate(room, 0, self.side);
+            // What was cut off isn't wanted.
+            encoding.take_overflowing();
+        }
+        let encoding = self.inner.post_process(encoding, None, true).map_err(failed)?;
+        Ok(Encoded { ids: encoding.get_ids().to_vec(), types: encoding.get_type_ids().to_vec(), whole })
+    }
+
+    /// How many tokens of a text `tokenizer.json` says to keep.
+    pub fn most(&self) -> Option<usize> {
+        self.most
+    }
+
+    /// The token that `tokenizer.json` says to fill shorter texts up with.
+    pub fn filling(&self) -> Option<u32> {
+        self.filling
     }
 
     /// The text of tokens, special ones left out. Bytes that make no character become U+FFFD.
