@@ -110,7 +110,7 @@ mod tests {
             };
             let full = 1i64 << (bits - 1);
             let sound = file(&bits.to_string(), spec, |writer| {
-                [0, full / 2, -full].map(|x| writer.write_sample(x as i32).unwrap());
+                [0, full / 2, -full].into_iter().for_each(|x| writer.write_sample(x as i32).unwrap());
             });
             assert_eq!((sound.samples.as_slice(), sound.rate), ([0.0, 0.5, -1.0].as_slice(), 8000));
         }
@@ -121,7 +121,7 @@ mod tests {
             sample_format: SampleFormat::Float,
         };
         let sound = file("float", spec, |writer| {
-            [0.5f32, 0.25, -1.0, 1.0].map(|x| writer.write_sample(x).unwrap());
+            [0.5f32, 0.25, -1.0, 1.0].into_iter().for_each(|x| writer.write_sample(x).unwrap());
         });
         assert_eq!((sound.samples.as_slice(), sound.channels), ([0.375, 0.0].as_slice(), 2));
         assert_eq!(sound.seconds(), 2.0 / 8000.0);
