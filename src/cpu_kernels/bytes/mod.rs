@@ -1,10 +1,12 @@
 //! Products of matrices of 8-bit integers in int32, by the instructions that multiply four pairs of bytes at
-//! once (AVX-512 VNNI, AVX-VNNI), where the machine has them.
+//! once (AVX-512 VNNI, AVX-VNNI), where the machine has them, else by those for pairs of 16 bits (AVX2).
 //!
 //! They take unsigned bytes by signed ones. Others are shifted by 128 as they are packed: with
 //! `a = a' − s` and `b = b' + t`, the product less the zero points is
 //! `Σ a'b' − (zₐ + s) Σb' − (z_b − t) Σa' + k (zₐ + s)(z_b − t)`, all of it in int32, which wraps.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
@@ -64,6 +66,9 @@ pub fn tiles() -> &'static [Tile] {
             }
             if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("avxvnni") {
                 all.push(avx_vnni::TILE);
+            }
+            if std::arch::is_x86_feature_detected!("avx2") {
+                all.push(avx2::TILE);
             }
         }
         all
