@@ -154,10 +154,19 @@ fn and_under_the_limits_of_webgpu_with_the_kernels_of_hardware() {
 #[test]
 fn real_models_are_the_same() {
     let Some(device) = test_device() else { return };
-    for name in ["mnist_ort", "squeezenet_fp32", "minilm_l6_v2_int8"] {
+    for name in ["mnist_ort", "squeezenet_fp32"] {
         if let Some(folder) = real(name) {
             green(&folder, Some(device.clone()), Precision::F32);
         }
+    }
+}
+
+/// Its 24 DynamicQuantizeLinear go the other way for a number here and there, layer by layer.
+#[test]
+fn a_real_model_is_the_same_that_quantises_as_it_runs() {
+    let Some(device) = test_device() else { return };
+    if let Some(folder) = real("minilm_l6_v2_int8") {
+        green(&folder, Some(device), Precision::F32);
     }
 }
 
