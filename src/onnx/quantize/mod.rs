@@ -1,9 +1,9 @@
 //! A model file quantised, in one of three forms:
 //!
-//! - [`blocks`]: weights alone, in 8 or 4 bits; products read them in blocks.
-//! - [`dynamic`]: weights in 8 bits, activations quantised by each run (DynamicQuantizeLinear, then
+//! - `blocks`: weights alone, in 8 or 4 bits; products read them in blocks.
+//! - `dynamic`: weights in 8 bits, activations quantised by each run (DynamicQuantizeLinear, then
 //!   MatMulInteger and ConvInteger).
-//! - [`qdq`]: weights and activations in 8 bits, the latter over ranges that samples gave ([`Ranges`]):
+//! - `qdq`: weights and activations in 8 bits, the latter over ranges that samples gave ([`Ranges`]):
 //!   QuantizeLinear and DequantizeLinear around operators of floats.
 //!
 //! All three are forms that onnxruntime's own tools write, and runs. Graphs within nodes stay as they are.
