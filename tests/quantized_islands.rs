@@ -402,3 +402,29 @@ fn dynamic_products_to_the_bit() {
         assert_eq!(y.bytes(), run(Session::builder().without_rewrites()).1.bytes(), "seed {seed}");
     }
 }
+
+/// Products of one input stand side by side, as those of queries, keys and values do: each becomes one step.
+#[test]
+fn dynamic_products_side_by_side() {
+    let (mut model, _) = dynamic(0);
+    let graph = model.graph.as_mut().unwrap();
+    let first = graph.node.remove(0);
+    let made: Vec<String> = graph.node.iter().flat_map(|node| node.output.clone()).collect();
+    let again = |node: &NodeProto| {
+        let own = |name: &String| if made.contains(name) { format!("{name} again") } else { name.clone() };
+        NodeProto {
+            name: format!("{} again", node.name),
+            input: node.input.iter().map(own).collect(),
+            output: node.output.iter().map(own).collect(),
+            ..node.clone()
+        }
+    };
+    let both = graph.node.iter().flat_map(|node| [node.clone(), again(node)]);
+    graph.node = std::iter::once(first).chain(both).collect();
+    let mut second = graph.output[0].clone();
+    second.name += " again";
+    graph.output.push(second);
+    let session = Session::builder().build(proto::read(&model).unwrap()).unwrap();
+    let kinds: Vec<&str> = session.graph().nodes.iter().map(|node| node.op_type.as_str()).collect();
+    assert_eq!(kinds.iter().filter(|kind| **kind == "MatMulIntegerToFloat").count(), 2, "{kinds:?}");
+}

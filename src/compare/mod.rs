@@ -24,6 +24,7 @@ mod lp_normalization;
 mod mean_variance;
 mod measure;
 mod normalization;
+mod others;
 mod outcome;
 mod parts;
 mod planter;

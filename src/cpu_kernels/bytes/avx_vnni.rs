@@ -1,25 +1,14 @@
 //! AVX-VNNI, the form for vectors of 256 bits: 12 registers hold sums of 6 rows by a lane group, group by group.
 
+use super::half::{HALF, HALVES, by_groups, mask};
 use super::{Call, GROUPS, LANES, STEP, Tile};
 use crate::cpu_kernels::tile::by_rows;
 use std::arch::x86_64::*;
 
 pub const TILE: Tile = Tile { rows: 6, run };
 
-const HALF: usize = LANES / 2;
-const HALVES: usize = 2;
-
 unsafe fn run(call: &Call) {
-    for group in 0..call.columns.div_ceil(LANES) {
-        let own = Call {
-            b: call.b.wrapping_add(group * LANES * STEP),
-            c: call.c.wrapping_add(group * LANES),
-            columns: LANES.min(call.columns - group * LANES),
-            ..*call
-        };
-        let call = &own;
-        by_rows!(tile, HALVES, call, 1 2 3 4 5 6)
-    }
+    by_groups(call, |call| by_rows!(tile, HALVES, call, 1 2 3 4 5 6));
 }
 
 #[target_feature(enable = "avx2,avxvnni")]
@@ -45,8 +34,7 @@ unsafe fn tile<const N: usize, const ROWS: usize>(call: &Call) {
             a = a.add(STEP);
         }
         for h in 0..N {
-            let left = call.columns.saturating_sub(h * HALF).min(HALF) as i32;
-            let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(left), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+            let mask = mask(call, h);
             for r in 0..ROWS {
                 _mm256_maskstore_epi32(call.c.wrapping_add(r * call.stride_c + h * HALF), mask, sums[r][h]);
             }

@@ -12,6 +12,8 @@ mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx_vnni;
 mod corrections;
+#[cfg(target_arch = "x86_64")]
+mod half;
 
 use crate::error::Result;
 use crate::tensor::{DType, Tensor, allocate, element_count, zeros};

@@ -76,6 +76,14 @@ pub fn shape(op: &dyn Operator, x: &[usize], w: &[usize]) -> Result<Vec<usize>, 
     Ok(made.into_iter().next().map(|fact| fact.shape).unwrap_or_default())
 }
 
+/// The shape of a matrix product of tensors of these shapes.
+pub fn product_shape(a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
+    shape(&matmul(), a, b).map_err(|problem| match problem {
+        Infer::Error(error) => error,
+        Infer::NeedsValue(_) | Infer::DependsOnData(_) => Error::internal("a product that needs a value"),
+    })
+}
+
 /// The plain product of two centred tensors.
 fn sums(op: &dyn Operator, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let made = op.eval(Operands::new(&[Some(a), Some(b)]), EvalPrecision::Oracle)?;

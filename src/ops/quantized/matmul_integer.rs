@@ -40,7 +40,7 @@ impl Operator for MatMulInteger {
         bytes(b, "B")?;
         check(a, inputs.optional(2), Along::Rows, "A")?;
         check(b, inputs.optional(3), Along::Columns, "B")?;
-        Ok(vec![Fact::new(DType::I32, accumulate::shape(&accumulate::matmul(), &a.shape, &b.shape)?)])
+        Ok(vec![Fact::new(DType::I32, accumulate::product_shape(&a.shape, &b.shape)?)])
     }
 
     fn eval(&self, inputs: Operands<'_, Tensor>, _mode: EvalPrecision) -> Result<Vec<Tensor>> {
@@ -104,6 +104,14 @@ pub fn by_panels(
     list.first().map_or(Ok(None), |matrix| integer::multiply(x, a_zero, matrix, &b_zeros))
 }
 
+/// The product in int32: by panels where there is such a form.
+pub fn sums(a: [Option<&Tensor>; 2], b: [Option<&Tensor>; 2], panels: Option<&Packed>) -> Result<Tensor> {
+    match (by_panels(a, b, panels)?, a[0], b[0]) {
+        (Some(sums), Some(x), Some(y)) => Tensor::new(accumulate::product_shape(x.shape(), y.shape())?, sums),
+        _ => integer_product(a, b),
+    }
+}
+
 impl Lower for MatMulInteger {
     fn lower(&self, at: &mut dyn Lowering) -> Result<(), Unsupported> {
         let sums = lower::product(at, [0, 2], [1, 3])?;
@@ -129,15 +137,7 @@ impl Engine for MatMulInteger {
         let Some(sums) = by_panels([Some(a), zeros[0]], [Some(b), zeros[1]], panels)? else {
             return Ok(None);
         };
-        let shape =
-            accumulate::shape(&accumulate::matmul(), a.shape(), b.shape()).map_err(
-                |problem| match problem {
-                    Infer::Error(error) => error,
-                    Infer::NeedsValue(_) | Infer::DependsOnData(_) => {
-                        Error::internal("a product that needs a value")
-                    }
-                },
-            )?;
+        let shape = accumulate::product_shape(a.shape(), b.shape())?;
         Ok(Some(vec![Tensor::new(shape, sums)?]))
     }
 }

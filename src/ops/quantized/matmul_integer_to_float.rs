@@ -7,7 +7,7 @@
 //! of b one or one for each column, the bias is one for each column.
 
 use super::accumulate::{self, Along, aligned, check, integer_product};
-use super::matmul_integer::{by_panels, bytes, one_matrix, packed};
+use super::matmul_integer::{self, bytes, one_matrix, packed};
 use crate::base::{EvalPrecision, Fact, Infer, Operands};
 use crate::cpu_kernels::bytes::Scaled;
 use crate::cpu_kernels::integer;
@@ -33,18 +33,6 @@ fn formula(scale: DType, bias: bool) -> Pointwise {
 }
 
 impl MatMulIntegerToFloat {
-    fn sums(inputs: Operands<'_, Tensor>) -> Result<Tensor> {
-        let input = |index| inputs.optional(index);
-        let (left, right) = ([input(0), input(2)], [input(3), input(5)]);
-        match by_panels(left, right, None)? {
-            Some(sums) => {
-                let shape = shape(inputs.required(0)?.shape(), inputs.required(3)?.shape())?;
-                Tensor::new(shape, sums)
-            }
-            None => integer_product(left, right),
-        }
-    }
-
     fn spread(inputs: Operands<'_, Tensor>, sums: Tensor) -> Result<Spread> {
         let along = |scale: &Tensor, x: usize, along: Along| {
             scale.reshape(aligned(scale.shape(), inputs.required(x)?.rank(), along))
@@ -60,11 +48,10 @@ impl MatMulIntegerToFloat {
     }
 }
 
-fn shape(a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
-    accumulate::shape(&accumulate::matmul(), a, b).map_err(|problem| match problem {
-        Infer::Error(error) => error,
-        Infer::NeedsValue(_) | Infer::DependsOnData(_) => Error::internal("a product that needs a value"),
-    })
+/// a and b, each with its zero point.
+fn factors<'a>(inputs: Operands<'a, Tensor>) -> [[Option<&'a Tensor>; 2]; 2] {
+    let input = |index| inputs.optional(index);
+    [[input(0), input(2)], [input(3), input(5)]]
 }
 
 impl Operator for MatMulIntegerToFloat {
@@ -81,11 +68,12 @@ impl Operator for MatMulIntegerToFloat {
         }
         accumulate::fits(&a.shape, &inputs.required(1)?.shape, Along::Rows, "A")?;
         accumulate::fits(&b.shape, &inputs.required(4)?.shape, Along::Columns, "B")?;
-        Ok(vec![Fact::new(scale, shape(&a.shape, &b.shape)?)])
+        Ok(vec![Fact::new(scale, accumulate::product_shape(&a.shape, &b.shape)?)])
     }
 
     fn eval(&self, inputs: Operands<'_, Tensor>, mode: EvalPrecision) -> Result<Vec<Tensor>> {
-        let Spread { expression, operands } = Self::spread(inputs, Self::sums(inputs)?)?;
+        let [a, b] = factors(inputs);
+        let Spread { expression, operands } = Self::spread(inputs, integer_product(a, b)?)?;
         Ok(vec![expression.eval(&operands.iter().map(|(tensor, _)| tensor).collect::<Vec<_>>(), mode)?])
     }
 
@@ -99,7 +87,8 @@ impl Operator for MatMulIntegerToFloat {
     }
 
     fn as_expression(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Spread>> {
-        Self::spread(inputs, Self::sums(inputs)?).map(Some)
+        let [a, b] = factors(inputs);
+        Self::spread(inputs, matmul_integer::sums(a, b, None)?).map(Some)
     }
 
     fn flops(&self, inputs: Operands<'_, Fact>, outputs: &[Fact]) -> u64 {
@@ -140,7 +129,7 @@ impl Engine for MatMulIntegerToFloat {
         let scales = [inputs.required(1)?.as_slice::<f32>()?, inputs.required(4)?.as_slice::<f32>()?];
         let bias = inputs.optional(6).map(Tensor::as_slice::<f32>).transpose()?;
         let Some(scaled) = Scaled::new(n, scales, bias)? else { return Ok(None) };
-        let made = shape(a.shape(), b.shape())?;
+        let made = accumulate::product_shape(a.shape(), b.shape())?;
         let mut to = pool::unset(element_count(&made)?)?;
         let zeros = (a_zero.unwrap_or(0), &b_zeros.unwrap_or_default()[..]);
         if !integer::multiply_to_floats(a, matrix, zeros, &scaled, &mut to)? {

@@ -8,7 +8,7 @@
 use super::accumulate::{self, Along, aligned, check, fits, integer_product, product};
 use super::conv_integer::single;
 use super::lower;
-use super::matmul_integer::{by_panels, packed};
+use super::matmul_integer::{self, packed};
 use super::requantize::{self, Beyond};
 use crate::base::{EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::cpu_kernels::panels::Packed;
@@ -45,11 +45,7 @@ impl QLinearMatMul {
         if a.dtype().is_narrow_float() || b.dtype().is_narrow_float() {
             return cast(&product(left, right)?, DType::F32, true);
         }
-        let made = integer_shape(a.shape(), b.shape())?;
-        match by_panels(left, right, panels)? {
-            Some(sums) => Tensor::new(made, sums),
-            None => integer_product(left, right),
-        }
+        matmul_integer::sums(left, right, panels)
     }
 
     /// What makes the result of the sums.
@@ -78,13 +74,6 @@ impl QLinearMatMul {
     }
 }
 
-fn integer_shape(a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
-    accumulate::shape(&accumulate::matmul(), a, b).map_err(|problem| match problem {
-        Infer::Error(error) => error,
-        Infer::NeedsValue(_) | Infer::DependsOnData(_) => Error::internal("a product that needs a value"),
-    })
-}
-
 impl Operator for QLinearMatMul {
     fn infer(&self, inputs: Operands<'_, Fact>) -> Result<Vec<Fact>, Infer> {
         let (a, b, zero) = (inputs.required(0)?, inputs.required(3)?, inputs.required(7)?);
@@ -101,7 +90,7 @@ impl Operator for QLinearMatMul {
         fits(&b.shape, &scales[1].shape, Along::Columns, "b")?;
         single(Some(scales[2]), "the result's scale")?;
         single(Some(zero), "the result's zero point")?;
-        let shape = integer_shape(&a.shape, &b.shape)?;
+        let shape = accumulate::product_shape(&a.shape, &b.shape)?;
         if let Some(bias) = inputs.optional(8)
             && (bias.dtype != DType::I32 || bias.rank() != 1 || shape.last() != bias.shape.first())
         {

@@ -31,7 +31,7 @@ pub fn rewrite(graph: &mut Graph) -> Result<bool> {
         changed = true;
     }
     changed |= products::rewrite(graph)?;
-    changed |= dynamic::rewrite(graph)?;
+    changed |= dynamic::rewrite(graph);
     if changed {
         super::dead_code::rewrite(graph)?;
     }

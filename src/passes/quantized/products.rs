@@ -3,6 +3,7 @@
 //! product, as quantisers write it.
 
 use super::super::only_reader;
+use super::super::search::Fusion;
 use super::{Dequantize, Quantize, Scaling};
 use crate::error::Result;
 use crate::expression::table;
@@ -27,9 +28,8 @@ pub(super) fn rewrite(graph: &mut Graph) -> Result<bool> {
     let mut index = 0;
     while index < graph.nodes.len() {
         match fused(graph, index) {
-            // The nodes between are gone, and stood before.
-            Some(gone) => {
-                index -= gone;
+            Some(behind) => {
+                index = behind;
                 changed = true;
             }
             None => index += 1,
@@ -38,7 +38,7 @@ pub(super) fn rewrite(graph: &mut Graph) -> Result<bool> {
     Ok(changed)
 }
 
-/// Makes one node of the QuantizeLinear at an index and of what comes before; returns how many are gone.
+/// Makes one node of the QuantizeLinear at an index and of what comes before; returns the index behind it.
 fn fused(graph: &mut Graph, index: usize) -> Option<usize> {
     let quantize = Quantize::at(graph, index)?;
     let (makers, uses) = (graph.producers(), graph.uses());
@@ -62,16 +62,8 @@ fn fused(graph: &mut Graph, index: usize) -> Option<usize> {
         let name = format!("{}.transposed", graph.value(w).name);
         inputs[3] = Some(graph.add_constant(&name, weights));
     }
-    let old = graph.nodes[index].clone();
-    let fused = between.iter().rev().map(|&at| &graph.nodes[at]);
-    let fused = fused.flat_map(|node| {
-        node.fused.iter().cloned().chain([(node.name.clone(), node.op_type.clone())]).collect::<Vec<_>>()
-    });
-    let node = Node { op_type: op_type.into(), op, inputs, fused: fused.collect(), ..old };
-    graph.nodes[index] = node;
-    between.sort_unstable();
-    between.iter().rev().for_each(|&at| drop(graph.nodes.remove(at)));
-    Some(between.len())
+    let nodes = between.into_iter().rev().chain([index]).collect();
+    Some(Fusion { op, op_type, inputs, nodes }.apply(graph))
 }
 
 /// The operator on integers, its name and its inputs.
