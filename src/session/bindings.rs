@@ -86,6 +86,7 @@ impl From<&DeviceTensor> for AnyTensor {
 pub struct Bindings {
     inputs: Vec<(String, AnyTensor)>,
     keep: Vec<String>,
+    leave_out: Vec<String>,
 }
 
 impl Bindings {
@@ -103,6 +104,12 @@ impl Bindings {
         self.keep.push(name.into());
         self
     }
+    /// Leaves an output out: it isn't made, nor is what only it needs. A run is prepared for the outputs that
+    /// it makes, with a plan of its own.
+    pub fn leave_out(mut self, name: impl Into<String>) -> Self {
+        self.leave_out.push(name.into());
+        self
+    }
 }
 
 /// The values of a run, by where they are.
@@ -111,6 +118,8 @@ pub(super) struct Placed {
     pub(super) host: HashMap<ValueId, Tensor>,
     device: HashMap<ValueId, GpuTensor>,
     pub(super) keep: HashSet<ValueId>,
+    /// The outputs that aren't made.
+    pub(super) left_out: HashSet<ValueId>,
 }
 
 impl Placed {
@@ -148,7 +157,7 @@ impl Placed {
     }
     /// The same values, for a run that leaves others on the device.
     pub(super) fn keeping(&self, keep: HashSet<ValueId>) -> Self {
-        Self { host: self.host.clone(), device: self.device.clone(), keep }
+        Self { host: self.host.clone(), device: self.device.clone(), keep, ..Self::default() }
     }
     /// What is known of the values before a run: of those on the host their elements too.
     pub(super) fn facts(&self) -> HashMap<ValueId, Fact> {
@@ -182,16 +191,21 @@ impl Session {
 
     /// [`Session::prepare`] for inputs of which some are on the device.
     ///
-    /// Errors: those of [`Session::bind`] and [`Session::prepare`], and an output to keep that the model
-    /// doesn't have.
+    /// Errors: those of [`Session::bind`] and [`Session::prepare`], and an output to keep or to leave out that
+    /// the model doesn't have.
     pub fn prepare_with(&self, bindings: &Bindings) -> Result<Arc<Prepared>> {
         let placed = self.place(bindings)?;
-        self.prepare_for(placed.facts(), &|id| placed.fetch(id))
+        let fetch = |id| placed.fetch(id);
+        if placed.left_out.is_empty() {
+            return self.prepare_for(placed.facts(), &fetch);
+        }
+        let graph = if self.gpu().is_some() { self.planned() } else { &self.graph };
+        self.prepare_in(&graph.without_outputs(&placed.left_out), &self.plans, placed.facts(), &fetch)
     }
 
     /// Runs what this session prepared, with inputs of the same types and shapes that are on the host or on
-    /// the device. The outputs come in the model's order, by name: those that are to be kept on the device,
-    /// the others on the host.
+    /// the device. The outputs that it was prepared for come in the model's order, by name: those that are to
+    /// be kept on the device, the others on the host.
     ///
     /// The run is over when this returns. Errors: those of [`Session::run_prepared`], and an input on another
     /// device than the session's or of a session of another precision.
@@ -213,7 +227,7 @@ impl Session {
         drop(bindings);
         self.check_own(prepared)?;
         prepared.check_inputs(|id| self.graph.value(id).name.clone(), &placed)?;
-        let Placed { host, device, keep } = placed;
+        let Placed { host, device, keep, .. } = placed;
         if !device.is_empty() {
             return Err(Error::internal("tensors of a device in a run on the CPU"));
         }
@@ -221,7 +235,7 @@ impl Session {
         let named = |(id, tensor): (&ValueId, Tensor)| {
             (self.graph.value(*id).name.clone(), kept_by_cpu(&keep, id, tensor))
         };
-        Ok(self.graph.outputs.iter().zip(made).map(named).collect())
+        Ok(prepared.made_for.outputs.iter().zip(made).map(named).collect())
     }
 
     fn place(&self, bindings: &Bindings) -> Result<Placed> {
@@ -232,17 +246,23 @@ impl Session {
         for (id, (_, value)) in ids.into_iter().zip(inputs) {
             placed.insert(id, value)?;
         }
+        placed.keep = self.outputs_of_names(&bindings.keep)?;
+        placed.left_out = self.outputs_of_names(&bindings.leave_out)?;
+        Ok(placed)
+    }
+
+    fn outputs_of_names(&self, names: &[String]) -> Result<HashSet<ValueId>> {
         let outputs = &self.graph.outputs;
-        for name in &bindings.keep {
+        let of = |name: &String| {
             let id = outputs.iter().copied().find(|&id| self.graph.value(id).name == *name);
             let names = || outputs.iter().map(|&id| self.graph.value(id).name.clone()).collect::<Vec<_>>();
-            placed.keep.insert(id.ok_or_else(|| {
+            id.ok_or_else(|| {
                 Error::input("the model has no such output")
                     .at_tensor(name)
                     .remedy(format!("its outputs are: {}", names().join(", ")))
-            })?);
-        }
-        Ok(placed)
+            })
+        };
+        names.iter().map(of).collect()
     }
 
     pub(super) fn run_placed(
@@ -250,12 +270,14 @@ impl Session {
         prepared: &Prepared,
         placed: &Placed,
     ) -> Result<Vec<(String, AnyTensor)>> {
-        let made = self.run_part(prepared, &self.graph, &self.graph.outputs, placed)?;
+        let outputs = &prepared.made_for.outputs;
+        let made = self.run_part(prepared, &self.graph, outputs, placed)?;
         let named = |(id, value): (&ValueId, AnyTensor)| (self.graph.value(*id).name.clone(), value);
-        Ok(self.graph.outputs.iter().zip(made).map(named).collect())
+        Ok(outputs.iter().zip(made).map(named).collect())
     }
 
-    /// Runs what was prepared of a graph; returns the values of these ids, which are its outputs.
+    /// Runs what was prepared of a graph; returns the values of these ids, which are its outputs or some of
+    /// them.
     pub(super) fn run_part(
         &self,
         prepared: &Prepared,
@@ -280,7 +302,11 @@ impl Session {
             };
             let outputs = match &prepared.program {
                 Some(program) => program.run(inputs, None)?,
-                None => cpu::run(graph, inputs, mode, &mut |_, _| {})?,
+                None => {
+                    let all = cpu::run(graph, inputs, mode, &mut |_, _| {})?;
+                    let wanted = graph.outputs.iter().zip(all).filter(|(id, _)| ids.contains(id));
+                    wanted.map(|(_, tensor)| tensor).collect()
+                }
             };
             let kept = |(id, tensor): (&ValueId, Tensor)| kept_by_cpu(&placed.keep, id, tensor);
             return Ok(ids.iter().zip(outputs).map(kept).collect());

@@ -55,7 +55,7 @@ impl Session {
 
     /// Has what was prepared run in the memory of a base, where sizes have capacities.
     pub(super) fn share_memory(&self, kept: &PlanCache, wanted: &Wanted<'_>, prepared: &mut Prepared) {
-        let now = self.sizes_with_capacity(&prepared.made_for);
+        let now = self.sizes_with_capacity(&prepared.made_for.inputs);
         if now.is_empty() || prepared.plan.is_none() {
             return;
         }
@@ -95,9 +95,9 @@ impl Session {
     }
 
     /// The sizes that have a capacity, by symbol: what they are, and what they may be.
-    fn sizes_with_capacity(&self, made_for: &[Given]) -> BTreeMap<String, (usize, usize)> {
+    fn sizes_with_capacity(&self, given: &[Given]) -> BTreeMap<String, (usize, usize)> {
         let mut sizes = BTreeMap::new();
-        for given in made_for {
+        for given in given {
             for (symbol, &size) in self.symbols_of(given.id).zip(&given.shape) {
                 if let Some((symbol, &most)) =
                     symbol.and_then(|name| self.options.capacities.get_key_value(name))

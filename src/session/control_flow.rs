@@ -212,7 +212,7 @@ impl Session {
         let placed = Placed::from_values(graph.inputs.iter().copied().zip(inputs).collect(), kept)?;
         let prepared = self.prepare_for(placed.facts(), &|id| placed.fetch(id))?;
         let changes = graph.inputs.get(changing).unwrap_or_default();
-        if prepared.made_for.iter().any(|given| given.bytes.is_some() && changes.contains(&given.id)) {
+        if prepared.made_for.inputs.iter().any(|given| given.bytes.is_some() && changes.contains(&given.id)) {
             return Ok(None);
         }
         self.run_part(&prepared, graph, &graph.outputs, &placed).map(Some)

@@ -17,8 +17,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Plans that a session keeps: the least recently used goes first.
 const KEPT_PLANS: usize = 8;
 
-/// What decides a plan: each input's type and shape, and the elements of those that shapes depend on.
-pub(super) type Key = Vec<Given>;
+/// What decides a plan of a session's graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Key {
+    /// Each input's type and shape, and the elements of those that shapes depend on.
+    pub inputs: Vec<Given>,
+    /// What it makes: a run may leave outputs out.
+    pub outputs: Vec<ValueId>,
+}
 
 /// What a plan takes of an input for given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -331,7 +337,7 @@ fn key(graph: &Graph, inputs: &HashMap<ValueId, Fact>, by_value: &HashSet<ValueI
         let bytes = value.map(|tensor| tensor.bytes().to_vec());
         Some(Given { id, dtype: fact.dtype, shape: fact.shape.clone(), bytes })
     };
-    graph.inputs.iter().filter_map(given).collect()
+    Key { inputs: graph.inputs.iter().filter_map(given).collect(), outputs: graph.outputs.clone() }
 }
 
 /// Tensors on the host as facts, elements included.

@@ -84,6 +84,12 @@ impl Prepared {
         self.segments.is_some()
     }
 
+    /// The outputs that a run makes.
+    #[doc(hidden)]
+    pub fn outputs(&self) -> impl Iterator<Item = ValueId> {
+        self.made_for.outputs.iter().copied()
+    }
+
     /// The plans of a run: one, or in a model in which shapes depend on data that of what comes before the
     /// nodes that decide them, and those that the last run made of the rest.
     pub fn plans(&self) -> Vec<Arc<Plan>> {
@@ -101,7 +107,7 @@ impl Prepared {
 
     /// Errors where these inputs aren't such as it was prepared for.
     pub(super) fn check_inputs(&self, name: impl Fn(ValueId) -> String, inputs: &Placed) -> Result<()> {
-        for given in &self.made_for {
+        for given in &self.made_for.inputs {
             let (dtype, shape) = inputs
                 .port(given.id)
                 .ok_or_else(|| Error::input("this input is missing").at_tensor(name(given.id)))?;

@@ -1,5 +1,6 @@
 //! Inputs and outputs that stay on the device: the same bits as through the host, and nothing copied.
 
+mod left_out;
 #[allow(dead_code, reason = "each test binary uses some of it")]
 #[path = "../support/shared.rs"]
 mod shared;
