@@ -115,8 +115,12 @@ impl Chain {
     }
 
     fn convolution(&mut self) {
-        let group = if self.channels.is_multiple_of(2) && self.random.below(3) == 0 { 2 } else { 1 };
-        let filters = group * (1 + self.random.below(20)).max(2 - self.random.below(9) / 8);
+        let (group, filters) = match self.random.below(6) {
+            // A filter a channel.
+            0 | 1 => (self.channels, self.channels),
+            2 if self.channels.is_multiple_of(2) => (2, 2 * (1 + self.random.below(20))),
+            _ => (1, (1 + self.random.below(20)).max(2 - self.random.below(9) / 8)),
+        };
         let size = [1, 2, 3][self.random.below(3)].min(self.side);
         let x_scale = self.scale_of(&self.last[1].clone());
         let (w, scales) = self.weights(&[filters, self.channels / group, size, size], (filters, 0));

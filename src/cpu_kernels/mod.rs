@@ -2,6 +2,7 @@
 //! rows, on slices, knowing no operator and no graph.
 
 pub mod byte_conv;
+pub mod byte_depthwise;
 pub mod byte_pool;
 pub mod bytes;
 pub mod conv;

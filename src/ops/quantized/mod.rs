@@ -11,6 +11,7 @@ mod lower;
 pub mod matmul_integer;
 pub mod matmul_integer_to_float;
 pub mod qlinear_conv;
+mod qlinear_conv_in_bytes;
 pub mod qlinear_matmul;
 pub mod quantize_linear;
 pub mod requantize;

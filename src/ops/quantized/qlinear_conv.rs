@@ -9,18 +9,15 @@ use super::conv_integer::single;
 use super::lower;
 use super::matmul_integer::bytes;
 use super::requantize::{self, Beyond};
-use crate::base::{EvalPrecision, Fact, Geometry, Infer, Operands, Unsupported};
-use crate::cpu_kernels::byte_conv;
-use crate::cpu_kernels::bytes::tiles;
-use crate::cpu_kernels::integer::Images;
+use crate::base::{EvalPrecision, Fact, Infer, Operands, Unsupported};
 use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
 use crate::expression::{Pointwise, table};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
-use crate::ops::nn::conv::{Conv, sources};
-use crate::ops::{ChannelsLast, Engine, Lower, NodeView, OpDef, Operator, Spread};
-use crate::tensor::{DType, Tensor, element_count, zeros};
+use crate::ops::nn::conv::Conv;
+use crate::ops::{Engine, Lower, NodeView, OpDef, Operator, Spread};
+use crate::tensor::{DType, Tensor};
 use std::sync::Arc;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "QLinearConv", since: 10, parse, cases: CASES };
@@ -38,7 +35,7 @@ fn parse(node: &mut NodeView) -> Result<Arc<dyn Operator>> {
 
 impl QLinearConv {
     /// The sums, by panels where there is such a form.
-    fn sums(&self, inputs: Operands<'_, Tensor>, packed: Option<&Packed>) -> Result<Tensor> {
+    pub(super) fn sums(&self, inputs: Operands<'_, Tensor>, packed: Option<&Packed>) -> Result<Tensor> {
         let input = |index| inputs.optional(index);
         let (x, w) = ([input(0), input(2)], [input(3), input(5)]);
         let made = accumulate::convolved(&self.conv, x, w, packed)?;
@@ -65,7 +62,12 @@ impl QLinearConv {
         Ok(Spread { expression: requantize::formula(x.dtype(), zero.dtype(), self.beyond), operands })
     }
 
-    fn requantized(&self, inputs: Operands<'_, Tensor>, sums: Tensor, mode: EvalPrecision) -> Result<Tensor> {
+    pub(super) fn requantized(
+        &self,
+        inputs: Operands<'_, Tensor>,
+        sums: Tensor,
+        mode: EvalPrecision,
+    ) -> Result<Tensor> {
         let Spread { expression, operands } = self.spread(inputs, sums)?;
         expression.eval(&operands.iter().map(|(tensor, _)| tensor).collect::<Vec<_>>(), mode)
     }
@@ -154,116 +156,6 @@ impl Lower for QLinearConv {
     }
 }
 
-impl Engine for QLinearConv {
-    fn weights(&self) -> &'static [usize] {
-        &[3]
-    }
-
-    /// Images are convolved with their channels innermost, where the machine multiplies bytes.
-    fn pack(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Packed>> {
-        let Some(w) = inputs.optional(3) else { return Ok(None) };
-        if let Some(sizes) = self.filters(w.shape())
-            && let Some(matrices) = byte_conv::pack(w, sizes, self.conv.groups)?
-        {
-            return Ok(Some(Packed::Windows(matrices)));
-        }
-        accumulate::packed_filters(&self.conv, w)
-    }
-
-    fn run(
-        &self,
-        inputs: Operands<'_, Tensor>,
-        packed: Option<&Packed>,
-        _wanted: usize,
-        mode: EvalPrecision,
-    ) -> Result<Option<Vec<Tensor>>> {
-        let (x, w) = (inputs.required(0)?, inputs.required(3)?);
-        let geometry = self.conv.geometry(x.shape(), w.shape(), None)?;
-        let (&[n, c, ..], area) = (x.shape(), geometry.input.iter().product::<usize>()) else {
-            return Ok(None);
-        };
-        let last = x.strided(vec![n, area, c], &[c * area, 1, area], 0)?;
-        let Some(y) = self.by_windows(&last, inputs, packed, &geometry)? else {
-            return Ok(Some(vec![self.requantized(inputs, self.sums(inputs, packed)?, mode)?]));
-        };
-        let (filters, pixels) = (w.shape()[0], geometry.output.iter().product::<usize>());
-        let first = y.strided(vec![n, filters, pixels], &[filters * pixels, 1, filters], 0)?;
-        let shape: Vec<usize> = [n, filters].into_iter().chain(geometry.output).collect();
-        Ok(Some(vec![first.reshape(shape)?]))
-    }
-
-    fn run_channels_last(
-        &self,
-        inputs: Operands<'_, Tensor>,
-        packed: Option<&Packed>,
-        _mode: EvalPrecision,
-    ) -> Result<Option<Vec<Tensor>>> {
-        let (x, w) = (inputs.required(0)?, inputs.required(3)?);
-        let &[n, height, width, c] = x.shape() else { return Ok(None) };
-        let geometry = self.conv.geometry(&[n, c, height, width], w.shape(), None)?;
-        let Some(y) = self.by_windows(x, inputs, packed, &geometry)? else { return Ok(None) };
-        let shape = [n, geometry.output[0], geometry.output[1], w.shape()[0]];
-        Ok(Some(vec![y.reshape(shape)?]))
-    }
-
-    fn channels_last(&self, weights: Option<&[usize]>) -> ChannelsLast {
-        let bytes = !tiles().is_empty() && weights.is_some_and(|w| w.len() == 4 && self.filters(w).is_some());
-        if bytes { ChannelsLast::Asked } else { ChannelsLast::Never }
-    }
-
-    fn takes_image(&self, index: usize) -> bool {
-        index == 0
-    }
-}
-
-impl QLinearConv {
-    /// The result `[n, pixels, filters]` of an image `[n, …, c]` in place of input 0. `None`: there is no
-    /// such form.
-    fn by_windows(
-        &self,
-        x: &Tensor,
-        inputs: Operands<'_, Tensor>,
-        packed: Option<&Packed>,
-        geometry: &Geometry,
-    ) -> Result<Option<Tensor>> {
-        let (w, zero) = (inputs.required(3)?, inputs.required(7)?);
-        let Some(filters) = self.filters(w.shape()) else { return Ok(None) };
-        let own = match packed {
-            Some(_) => None,
-            None => byte_conv::pack(w, filters, self.conv.groups)?.map(Packed::Windows),
-        };
-        let Some(Packed::Windows(matrices)) = packed.or(own.as_ref()) else { return Ok(None) };
-        let Some(requantize) = requantize::in_a_loop(inputs, filters[0], self.beyond)? else {
-            return Ok(None);
-        };
-        let numbers = |index: usize| inputs.optional(index).map(Tensor::to_i64s).transpose();
-        let (x_zero, w_zeros) = (numbers(2)?.unwrap_or_default(), numbers(5)?.unwrap_or_default());
-        let conv = Images {
-            images: x.shape().first().copied().unwrap_or(0),
-            groups: self.conv.groups,
-            channels: filters[1],
-            filters: filters[0] / self.conv.groups,
-            sources: &sources(geometry)?,
-            area: [geometry.input.iter().product(), geometry.output.iter().product()],
-        };
-        let shape = [conv.images, conv.area[1], filters[0]];
-        let mut y: Vec<u8> = zeros(element_count(&shape)?)?;
-        let x_zero = x_zero.first().copied().unwrap_or(0);
-        match conv.convolve_to_bytes(x, x_zero, matrices, &w_zeros, &requantize, &mut y)? {
-            true => Tensor::from_byte_vector(zero.dtype(), shape, y).map(Some),
-            false => Ok(None),
-        }
-    }
-
-    /// Filters, channels of each, and taps, of weights whose groups have several filters.
-    fn filters(&self, w: &[usize]) -> Option<[usize; 3]> {
-        let &[filters, channels, ref kernel @ ..] = w else { return None };
-        let fits = self.conv.groups > 0 && filters % self.conv.groups == 0 && filters / self.conv.groups > 1;
-        let taps = kernel.iter().try_fold(1usize, |all, &size| all.checked_mul(size))?;
-        (fits && channels > 0 && taps > 0).then_some([filters, channels, taps])
-    }
-}
-
 const CASES: &[Case] = &[
     case(
         &[("pads", Ints(&[1, 1, 1, 1]))],
@@ -290,6 +182,39 @@ const CASES: &[Case] = &[
             Scalar(0.3),
             Typed(DType::U8, &[], &[118.0]),
             Typed(DType::I32, &[4], &[100.0, -5000.0, 3.0, 77.0]),
+        ],
+    ),
+    // One filter a channel.
+    case(
+        &[("group", Int(41)), ("pads", Ints(&[1, 1, 1, 1]))],
+        &[
+            Wide(DType::U8, &[2, 41, 5, 4]),
+            Scalar(0.02),
+            Typed(DType::U8, &[], &[120.0]),
+            Wide(DType::I8, &[41, 1, 3, 3]),
+            Scalar(0.03),
+            Typed(DType::I8, &[], &[-3.0]),
+            Scalar(0.1),
+            Typed(DType::U8, &[], &[118.0]),
+        ],
+    ),
+    case(
+        &[
+            ("group", Int(3)),
+            ("strides", Ints(&[2, 1])),
+            ("dilations", Ints(&[1, 2])),
+            ("pads", Ints(&[0, 3, 2, 1])),
+        ],
+        &[
+            Wide(DType::I8, &[1, 3, 7, 6]),
+            Scalar(0.02),
+            Typed(DType::I8, &[], &[-20.0]),
+            Wide(DType::I8, &[3, 1, 2, 3]),
+            Factors(&[0.03, 0.01, 0.02]),
+            Typed(DType::I8, &[3], &[0.0, 0.0, 0.0]),
+            Scalar(0.2),
+            Typed(DType::I8, &[], &[11.0]),
+            Typed(DType::I32, &[3], &[100.0, -5000.0, 3.0]),
         ],
     ),
 ];

@@ -97,8 +97,9 @@ fn by_integers(
     if let Some(conv) = node.op.downcast::<Conv>() {
         let &[filters, channels, ref kernel @ ..] = graph.constant(w.from)?.shape() else { return None };
         let terms = kernel.iter().fold(channels, |all, &size| all.saturating_mul(size));
-        // A channel to a filter is no product of matrices.
-        if terms > MOST_TERMS || conv.groups == 0 || filters / conv.groups < 2 {
+        // A filter to a group of channels is no product of matrices; one to a channel has a loop of its own.
+        let depthwise = channels == 1 && filters == conv.groups && kernel.len() == 2;
+        if terms > MOST_TERMS || conv.groups == 0 || filters / conv.groups < 2 && !depthwise {
             return None;
         }
         let by_filter = scales.len() == filters && w.axis == 0 && zeros.len() == scales.len();
