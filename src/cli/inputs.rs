@@ -19,7 +19,7 @@ pub struct InputOptions {
     #[arg(short = 'i', long = "input", value_name = "NAME=FILE")]
     pub input: Vec<String>,
     /// A folder with NAME.npy (or NAME.pb) of every input; other characters than A-Z a-z 0-9 _ . - are _ in
-    /// file names
+    /// file names. Or a data set of an ONNX test case, with input_0.pb and so on
     #[arg(long, value_name = "DIR")]
     pub inputs: Option<PathBuf>,
     /// A symbolic size, where no given input says it; repeatable. Sizes that nobody gives are 1. K=..V gives
@@ -150,9 +150,7 @@ impl InputOptions {
         }
         if let Some(folder) = &self.inputs {
             distinct_file_names(ports)?;
-            for port in ports {
-                files.extend(file_in(folder, port).map(|path| (port.name.clone(), path)));
-            }
+            files.extend(files_in(folder, ports).into_iter().map(|(port, path)| (port.name.clone(), path)));
         }
         Ok(files)
     }
@@ -166,16 +164,16 @@ impl InputOptions {
                     .remedy("--inputs takes a folder with NAME.npy of every input"));
             }
             distinct_file_names(ports)?;
-            for port in ports {
-                if let Some(path) = file_in(folder, port) {
-                    given.insert(port.name.clone(), onnx::read_tensor(&path)?);
-                }
+            for (port, path) in files_in(folder, ports) {
+                given.insert(port.name.clone(), onnx::read_tensor(&path)?);
             }
             if given.is_empty() && self.input.is_empty() && !ports.is_empty() {
                 let wanted: Vec<String> =
                     ports.iter().map(|port| format!("{}.npy", onnx::file_name(&port.name))).collect();
-                return Err(Error::file(folder, "holds none of the model's inputs")
-                    .remedy(format!("they are looked for as: {}", wanted.join(", "))));
+                return Err(Error::file(folder, "holds none of the model's inputs").remedy(format!(
+                    "they are looked for as: {}; or as input_0.pb and so on",
+                    wanted.join(", ")
+                )));
             }
         }
         let mut named = vec![];
@@ -197,11 +195,22 @@ impl InputOptions {
     }
 }
 
-/// The file of an input in a folder of all of them, if it is there.
-fn file_in(folder: &Path, port: &InputOutputInfo) -> Option<PathBuf> {
-    let stem = onnx::file_name(&port.name);
-    let paths = ["npy", "pb"].map(|ending| folder.join(format!("{stem}.{ending}")));
-    paths.into_iter().find(|path| path.exists())
+/// The files of inputs in a folder of all of them: by their names, or, where none is there, by their numbers.
+fn files_in<'a>(folder: &Path, ports: &'a [InputOutputInfo]) -> Vec<(&'a InputOutputInfo, PathBuf)> {
+    let named = |(_, port): (usize, &InputOutputInfo)| {
+        let stem = onnx::file_name(&port.name);
+        let paths = ["npy", "pb"].map(|ending| folder.join(format!("{stem}.{ending}")));
+        paths.into_iter().find(|path| path.exists())
+    };
+    let numbered = |(index, _): (usize, &InputOutputInfo)| {
+        Some(folder.join(format!("input_{index}.pb"))).filter(|path| path.exists())
+    };
+    let all = |find: &dyn Fn((usize, &'a InputOutputInfo)) -> Option<PathBuf>| -> Vec<_> {
+        let found = ports.iter().enumerate().map(|at| (at.1, find(at)));
+        found.filter_map(|(port, path)| Some((port, path?))).collect()
+    };
+    let by_name = all(&named);
+    if by_name.is_empty() { all(&numbered) } else { by_name }
 }
 
 /// `NAME=FILE`, where a name may hold `=` itself.

@@ -3,7 +3,8 @@
 //! cache.
 
 use super::bytes::{BytePanels, Rows, product_here, tiles, unsigned};
-use super::integer::{Images, Matrix};
+use super::integer::Matrix;
+use super::plane::Plane;
 use super::requantize::Requantize;
 use crate::error::Result;
 use crate::tensor::{DType, Tensor, zeros};
@@ -11,7 +12,7 @@ use crate::threads::{Elements, try_parallel_for};
 
 /// Bytes of gathered windows at a time: half of a second-level cache.
 const BLOCK: usize = 1 << 17;
-/// The most output pixels of a block, so that every thread has some.
+/// The most output pixels of a block.
 const MOST_PIXELS: usize = 192;
 
 /// Filters `[filters, channels, taps]` in the order of windows whose channels lie innermost: a matrix `[taps
@@ -30,7 +31,36 @@ pub fn pack(w: &Tensor, [filters, channels, taps]: [usize; 3], groups: usize) ->
     (0..groups).map(|group| Matrix::pack(&w, group * own * k, [k, own], [1, k])).collect()
 }
 
-impl Images<'_> {
+/// A convolution of images whose channels lie innermost, a group's sizes each.
+pub struct ByteImages<'a> {
+    pub images: usize,
+    pub groups: usize,
+    pub channels: usize,
+    pub filters: usize,
+    pub windows: Windows<'a>,
+    /// Pixels of an image and of a result.
+    pub area: [usize; 2],
+}
+
+/// Which pixels a window reads.
+pub enum Windows<'a> {
+    /// Over two axes.
+    Plane(Plane),
+    /// Over any: the pixel that tap `t` of output pixel `p` reads, at `t · pixels + p`; `usize::MAX` for
+    /// padding.
+    Table(&'a [usize]),
+}
+
+impl Windows<'_> {
+    fn taps(&self, pixels: usize) -> usize {
+        match self {
+            Self::Plane(plane) => plane.kernel[0] * plane.kernel[1],
+            Self::Table(sources) => sources.len() / pixels.max(1),
+        }
+    }
+}
+
+impl ByteImages<'_> {
     /// Results `[image, pixel, filter]` of x less its zero point by each group's matrices less the zero
     /// points of their filters: none, one, or one each. Whether there is such a form for these.
     pub fn convolve_to_bytes(
@@ -54,7 +84,7 @@ impl Images<'_> {
         let fits = bytes.len() == self.images * inside * self.groups * self.channels
             && y.len() == self.images * pixels * all
             && requantize.columns() == all
-            && k == self.channels * (self.sources.len() / pixels.max(1));
+            && k == self.channels * self.windows.taps(pixels);
         if !fits {
             return Ok(false);
         }
@@ -62,6 +92,9 @@ impl Images<'_> {
             return Ok(y.is_empty());
         }
         let block = (BLOCK / k).clamp(1, MOST_PIXELS.min(pixels));
+        // As many for each thread.
+        let blocks = pixels.div_ceil(block).next_multiple_of(rayon::current_num_threads().max(1));
+        let block = pixels.div_ceil(blocks);
         let blocks = pixels.div_ceil(block);
         let results = Elements(y.as_mut_ptr());
         try_parallel_for(self.images * self.groups * blocks, |part| {
@@ -69,9 +102,9 @@ impl Images<'_> {
             let (image, group) = (plane / self.groups, plane % self.groups);
             let count = block.min(pixels - first);
             let mut rows = Rows::new(count, k, shift)?;
-            let input = &bytes[image * inside * self.groups * self.channels..];
-            let zero = x_zero as u8 ^ flip;
-            rows.fill_here(count, |row, to| self.bytes_of_window(input, group, first + row, to, flip, zero));
+            let bytes = &bytes[image * inside * self.groups * self.channels..];
+            let from = Image { bytes, group, flip, padding: x_zero as u8 ^ flip };
+            rows.fill_here(count, |row, to| self.bytes_of_window(&from, first + row, to));
             let mut sums: Vec<i32> = zeros(count * self.filters)?;
             let zeros_here = match zeros_of {
                 [] | [_] => zeros_of,
@@ -91,28 +124,71 @@ impl Images<'_> {
     }
 
     /// The window of an output pixel: taps that read neighbours are copied at once.
-    fn bytes_of_window(&self, input: &[u8], group: usize, pixel: usize, to: &mut [u8], flip: u8, zero: u8) {
+    fn bytes_of_window(&self, image: &Image<'_>, pixel: usize, to: &mut [u8]) {
+        match &self.windows {
+            Windows::Plane(plane) => self.of_plane(plane, image, pixel, to),
+            Windows::Table(sources) => self.of_table(sources, image, pixel, to),
+        }
+    }
+
+    fn of_plane(&self, g: &Plane, image: &Image<'_>, pixel: usize, to: &mut [u8]) {
+        let (own, all) = (self.channels, self.groups * self.channels);
+        let (oy, ox) = (pixel / g.output[1], pixel % g.output[1]);
+        let along = g.taps(1, ox);
+        // Taps that read neighbours, whose channels follow one another.
+        let run = if self.groups == 1 && g.dilation[1] == 1 { along.len().max(1) } else { 1 };
+        for (ty, to) in to.chunks_exact_mut(g.kernel[1] * own).enumerate() {
+            let Some(row) = g.source(0, oy, ty) else {
+                to.fill(image.padding);
+                continue;
+            };
+            to[..along.start * own].fill(image.padding);
+            to[along.end * own..].fill(image.padding);
+            for tx in along.clone().step_by(run) {
+                let Some(column) = g.source(1, ox, tx) else { continue };
+                let from = (row * g.input[1] + column) * all + image.group * own;
+                image.copy(from, &mut to[tx * own..][..run * own]);
+            }
+        }
+    }
+
+    fn of_table(&self, sources: &[usize], image: &Image<'_>, pixel: usize, to: &mut [u8]) {
         let (pixels, own, all) = (self.area[1], self.channels, self.groups * self.channels);
-        let mut sources = self.sources.iter().skip(pixel).step_by(pixels).copied().peekable();
+        let mut sources = sources.iter().skip(pixel).step_by(pixels).copied().peekable();
         let mut at = 0;
         while let Some(from) = sources.next() {
             let mut count = 1;
             if from == usize::MAX {
-                to[at..at + own].fill(zero);
+                to[at..at + own].fill(image.padding);
                 at += own;
                 continue;
             }
             while self.groups == 1 && sources.next_if_eq(&(from + count)).is_some() {
                 count += 1;
             }
-            let from = &input[from * all + group * own..][..count * own];
-            let to = &mut to[at..at + count * own];
-            if flip == 0 {
-                to.copy_from_slice(from);
-            } else {
-                to.iter_mut().zip(from).for_each(|(to, &x)| *to = x ^ flip);
-            }
+            image.copy(from * all + image.group * own, &mut to[at..at + count * own]);
             at += count * own;
+        }
+    }
+}
+
+/// What windows are gathered from: an image, and which group's channels.
+struct Image<'a> {
+    bytes: &'a [u8],
+    group: usize,
+    /// What makes unsigned bytes of them.
+    flip: u8,
+    /// Unsigned, what lies outside.
+    padding: u8,
+}
+
+impl Image<'_> {
+    fn copy(&self, from: usize, to: &mut [u8]) {
+        let from = &self.bytes[from..][..to.len()];
+        if self.flip == 0 {
+            to.copy_from_slice(from);
+        } else {
+            to.iter_mut().zip(from).for_each(|(to, &x)| *to = x ^ self.flip);
         }
     }
 }

@@ -468,3 +468,13 @@ fn a_driver_that_takes_too_long_is_an_error() {
         assert!(said.contains(part), "{part}: {said}");
     }
 }
+
+/// As `verify` has it, each input by its number.
+#[test]
+fn a_test_cases_data_set_is_a_folder_of_inputs() {
+    let (model, data) = ("models/tiny/mlp/model.onnx", "models/tiny/mlp/test_data_set_0");
+    let run = |given: &[&str]| json(&arguments(&["run", model, "--device", "cpu", "--json", "-"], given));
+    let own = format!("input={data}/input_0.pb");
+    assert_eq!(run(&["--inputs", data]), run(&["-i", &own]));
+    assert_ne!(run(&["--inputs", data]), run(&[]));
+}

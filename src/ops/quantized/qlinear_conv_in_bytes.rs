@@ -4,9 +4,10 @@ use super::accumulate;
 use super::qlinear_conv::QLinearConv;
 use super::requantize;
 use crate::base::{EvalPrecision, Geometry, Operands};
+use crate::cpu_kernels::byte_conv::{ByteImages, Windows};
 use crate::cpu_kernels::bytes::tiles;
-use crate::cpu_kernels::integer::Images;
 use crate::cpu_kernels::panels::Packed;
+use crate::cpu_kernels::plane::Plane;
 use crate::cpu_kernels::{byte_conv, byte_depthwise};
 use crate::error::Result;
 use crate::ops::nn::conv::sources;
@@ -102,12 +103,20 @@ impl QLinearConv {
         };
         let numbers = |index: usize| inputs.optional(index).map(Tensor::to_i64s).transpose();
         let (x_zero, w_zeros) = (numbers(2)?.unwrap_or_default(), numbers(5)?.unwrap_or_default());
-        let conv = Images {
+        let table;
+        let windows = match geometry.input.len() {
+            2 => Windows::Plane(Plane::of(geometry)),
+            _ => {
+                table = sources(geometry)?;
+                Windows::Table(&table)
+            }
+        };
+        let conv = ByteImages {
             images: x.shape().first().copied().unwrap_or(0),
             groups: self.conv.groups,
             channels: filters[1],
             filters: filters[0] / self.conv.groups,
-            sources: &sources(geometry)?,
+            windows,
             area: [geometry.input.iter().product(), geometry.output.iter().product()],
         };
         let shape = [conv.images, conv.area[1], filters[0]];

@@ -121,8 +121,8 @@ impl Recurrent {
         let sequence = Sequence::of(&sizes, self.batch_first, inputs.optional(4))?;
         let dtype = inputs.required(0)?.dtype();
         let direction = |direction: usize| {
-            let values = Values::of(self, inputs, &sizes, &sequence, direction, panels, mode)?;
             let equations = self.equations(direction, inputs.optional(7).is_some());
+            let values = Values::of(self, inputs, &sequence, direction, panels, &equations, mode)?;
             let initial = (0..self.cell.states())
                 .map(|state| sequence.initial(dtype, inputs.optional(5 + state), direction))
                 .collect::<Result<Vec<_>>>()?;

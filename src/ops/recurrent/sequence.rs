@@ -27,6 +27,10 @@ impl Sequence {
         Ok(Self { sizes: *sizes, batch_first, lengths })
     }
 
+    pub fn sizes(&self) -> &Sizes {
+        &self.sizes
+    }
+
     pub fn steps(&self) -> usize {
         self.sizes.steps
     }

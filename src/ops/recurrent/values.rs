@@ -2,14 +2,14 @@
 
 use super::sequence::{Sequence, zero};
 use super::sizes::Sizes;
-use super::steps::Steps;
+use super::steps::{Equations, Steps};
 use super::{Cell, Recurrent};
 use crate::base::{EvalPrecision, Operands};
 use crate::cpu_kernels::gemm::{MatrixRef, gemm};
 use crate::cpu_kernels::panels::Panels;
 use crate::cpu_kernels::product::{Epilogue, Rows, product_on};
 use crate::error::Result;
-use crate::expression::{Pointwise, table};
+use crate::expression::{Fused, Pointwise, table};
 use crate::tensor::{DType, Real, Tensor, element_count, pool, zeros};
 
 /// Products of a step below this are left to one thread: cutting them takes longer.
@@ -26,6 +26,8 @@ pub struct Values<'a> {
     inputs: Vec<Tensor>,
     peepholes: Vec<Tensor>,
     reset_bias: Tensor,
+    /// The equations, made ready for float32: a step is so small that this would take longer than it does.
+    ready: Vec<(Pointwise, Fused)>,
     mode: EvalPrecision,
 }
 
@@ -33,13 +35,14 @@ impl<'a> Values<'a> {
     pub fn of(
         network: &Recurrent,
         given: Operands<'a, Tensor>,
-        sizes: &Sizes,
         sequence: &'a Sequence,
         direction: usize,
         panels: Option<&'a [Panels]>,
+        equations: &Equations,
         mode: EvalPrecision,
     ) -> Result<Self> {
         let (x, w, r) = (given.required(0)?, given.required(1)?, given.required(2)?);
+        let sizes = *sequence.sizes();
         let (gates, hidden) = (network.cell.gates(), sizes.hidden);
         let panels = panels.and_then(|all| all.get(direction * 2 * gates..(direction + 1) * 2 * gates));
         let rows = sequence.rows(x, network.reverse[direction])?;
@@ -67,9 +70,11 @@ impl<'a> Values<'a> {
             Some(all) => (0..3).map(|gate| vector(all, direction * 3 + gate)).collect::<Result<Vec<_>>>()?,
             None => vec![],
         };
+        let ready = equations.expressions().into_iter();
+        let ready = ready.filter_map(|e| Fused::of(&e).map(|fused| (e, fused))).collect();
         Ok(Self {
             sequence,
-            sizes: *sizes,
+            sizes,
             gates,
             direction,
             recurrence: r,
@@ -77,6 +82,7 @@ impl<'a> Values<'a> {
             inputs,
             peepholes,
             reset_bias,
+            ready,
             mode,
         })
     }
@@ -86,11 +92,32 @@ impl Steps for Values<'_> {
     type Array = Tensor;
 
     fn apply(&self, expression: &Pointwise, operands: &[&Tensor]) -> Result<Tensor> {
-        expression.eval(operands, self.mode)
+        let of_floats = |operand: &&Tensor| operand.dtype() == DType::F32;
+        let ready = self.ready.iter().find(|(of, _)| of == expression);
+        let Some((_, fused)) = ready.filter(|_| operands.iter().all(of_floats)) else {
+            return expression.eval(operands, self.mode);
+        };
+        let slices = operands.iter().map(|operand| operand.as_slice::<f32>()).collect::<Result<Vec<_>>>()?;
+        let Sizes { batch, hidden, .. } = self.sizes;
+        let mut made = pool::unset(element_count(&[batch, hidden])?)?;
+        let mut row: Vec<&[f32]> = Vec::with_capacity(slices.len());
+        for (at, to) in made.chunks_exact_mut(hidden.max(1)).enumerate() {
+            row.clear();
+            // What the whole batch shares is one row.
+            row.extend(slices.iter().map(|list| list.get(at * hidden..(at + 1) * hidden).unwrap_or(list)));
+            fused.run(&row, to);
+        }
+        Tensor::floats([batch, hidden], made)
     }
     fn input(&self, gate: usize, step: usize) -> Result<Tensor> {
         let Sizes { batch, hidden, .. } = self.sizes;
-        self.inputs[gate].strided([batch, hidden], &[hidden, 1], step * batch * hidden)
+        let (all, count) = (&self.inputs[gate], batch * hidden);
+        if all.dtype() != DType::F32 {
+            return all.strided([batch, hidden], &[hidden, 1], step * count);
+        }
+        let mut made = pool::unset(count)?;
+        made.copy_from_slice(&all.as_slice::<f32>()?[step * count..][..count]);
+        Tensor::floats([batch, hidden], made)
     }
     fn recurrent(&self, gate: usize, state: &Tensor) -> Result<Tensor> {
         let own = self.panels.map(|panels| &panels[self.gates + gate]);
