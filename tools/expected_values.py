@@ -12,6 +12,9 @@ tests/expected.rs compares eval with them.
 
 With --both, small cases that both answer are compared, and printed where the two differ by more than
 rounding. Needs Python's packages onnxruntime, onnx and numpy. Without OPERATOR all files are written anew.
+
+Convolutions and products of uint8 by int8 want a machine with VNNI: on others onnxruntime saturates sums of
+two products at 16 bits, and what keeps it from that is one of the rewrites.
 """
 import argparse
 import collections
