@@ -197,20 +197,17 @@ impl InputOptions {
 
 /// The files of inputs in a folder of all of them: by their names, or, where none is there, by their numbers.
 fn files_in<'a>(folder: &Path, ports: &'a [InputOutputInfo]) -> Vec<(&'a InputOutputInfo, PathBuf)> {
-    let named = |(_, port): (usize, &InputOutputInfo)| {
-        let stem = onnx::file_name(&port.name);
-        let paths = ["npy", "pb"].map(|ending| folder.join(format!("{stem}.{ending}")));
-        paths.into_iter().find(|path| path.exists())
+    let file = |stem: String, endings: &[&str]| {
+        let mut paths = endings.iter().map(|ending| folder.join(format!("{stem}.{ending}")));
+        paths.find(|path| path.exists())
     };
-    let numbered = |(index, _): (usize, &InputOutputInfo)| {
-        Some(folder.join(format!("input_{index}.pb"))).filter(|path| path.exists())
-    };
-    let all = |find: &dyn Fn((usize, &'a InputOutputInfo)) -> Option<PathBuf>| -> Vec<_> {
-        let found = ports.iter().enumerate().map(|at| (at.1, find(at)));
-        found.filter_map(|(port, path)| Some((port, path?))).collect()
-    };
-    let by_name = all(&named);
-    if by_name.is_empty() { all(&numbered) } else { by_name }
+    let named = |port: &'a InputOutputInfo| Some((port, file(onnx::file_name(&port.name), &["npy", "pb"])?));
+    let by_name: Vec<_> = ports.iter().filter_map(named).collect();
+    if !by_name.is_empty() {
+        return by_name;
+    }
+    let numbered = |(index, port)| Some((port, file(format!("input_{index}"), &["pb"])?));
+    ports.iter().enumerate().filter_map(numbered).collect()
 }
 
 /// `NAME=FILE`, where a name may hold `=` itself.

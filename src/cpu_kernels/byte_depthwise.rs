@@ -7,7 +7,7 @@ use crate::base::Geometry;
 use crate::error::Result;
 use crate::simd::{Loop, vectorised};
 use crate::tensor::{DType, Tensor, zeros};
-use crate::threads::{Elements, try_parallel_for};
+use crate::threads::try_chunks;
 
 /// Channels whose sums stay in registers: four vectors of 256 bits.
 const LANES: usize = 32;
@@ -83,13 +83,10 @@ fn lines<T: Copy + Into<i16> + Sync>(
 ) -> Result<()> {
     let (plane, line) = (&of.plane, of.plane.output[1] * of.channels);
     let image = plane.input[0] * plane.input[1] * of.channels;
-    let (count, results) = (y.len() / line, Elements(y.as_mut_ptr()));
-    try_parallel_for(count, |index| {
+    try_chunks(y, line, |index, y| {
         let (of_image, oy) = (index / plane.output[0], index % plane.output[0]);
         let mut sums: Vec<i32> = zeros(line)?;
         vectorised(Line { x: &x[of_image * image..][..image], of, oy, sums: &mut sums });
-        // SAFETY: `y` has `line` results for each line of each image; this part alone writes those of its own.
-        let y = unsafe { std::slice::from_raw_parts_mut(results.at(index * line), line) };
         for (sums, y) in sums.chunks_exact(of.channels).zip(y.chunks_exact_mut(of.channels)) {
             requantize.row(sums, 0, y);
         }

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::ops::Operator;
 use crate::tensor::{DType, Tensor};
 use crate::value::ValueType;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Names a value of one graph: what a session's inputs go by once they are matched by name.
@@ -107,23 +107,6 @@ impl Graph {
             Some(name) => error.at_tensor(name),
             None => error,
         }
-    }
-    /// The same graph without some of its outputs, and without the nodes that only they need.
-    pub(crate) fn without_outputs(&self, left_out: &HashSet<ValueId>) -> Self {
-        let outputs: Vec<ValueId> =
-            self.outputs.iter().copied().filter(|id| !left_out.contains(id)).collect();
-        let mut needed: HashSet<ValueId> = outputs.iter().copied().collect();
-        let mut nodes = vec![];
-        // A node stands behind those whose results it takes.
-        for node in self.nodes.iter().rev() {
-            if node.outputs.iter().flatten().any(|id| needed.contains(id)) {
-                needed.extend(node.inputs.iter().flatten());
-                nodes.push(node.clone());
-            }
-        }
-        nodes.reverse();
-        let (name, values, inputs) = (self.name.clone(), self.values.clone(), self.inputs.clone());
-        Self { name, values, nodes, inputs, outputs }
     }
     /// Adds a value. Names must be unique; `verify` says if they aren't.
     pub fn add_value(

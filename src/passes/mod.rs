@@ -8,7 +8,7 @@ mod batch_norm;
 mod bodies;
 mod common_subexpressions;
 mod conv_bias;
-mod dead_code;
+pub mod dead_code;
 mod elementwise_fusion;
 mod epilogue_fusion;
 mod fold_constants;

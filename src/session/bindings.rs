@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{self, GpuTensor, Made};
 use crate::graph::{Graph, ValueId};
 use crate::ops::Operator;
+use crate::passes::dead_code;
 use crate::plan::{Plan, mode_of};
 use crate::tensor::{DType, Tensor};
 use std::collections::{HashMap, HashSet};
@@ -199,8 +200,10 @@ impl Session {
         if placed.left_out.is_empty() {
             return self.prepare_for(placed.facts(), &fetch);
         }
-        let graph = if self.gpu().is_some() { self.planned() } else { &self.graph };
-        self.prepare_in(&graph.without_outputs(&placed.left_out), &self.plans, placed.facts(), &fetch)
+        let mut graph = self.prepared_graph().clone();
+        graph.outputs.retain(|id| !placed.left_out.contains(id));
+        dead_code::rewrite(&mut graph)?;
+        self.prepare_in(&graph, &self.plans, placed.facts(), &fetch)
     }
 
     /// Runs what this session prepared, with inputs of the same types and shapes that are on the host or on

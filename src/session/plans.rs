@@ -75,10 +75,12 @@ impl Session {
         inputs: HashMap<ValueId, Fact>,
         fetch: &dyn Fn(ValueId) -> Result<Option<Tensor>>,
     ) -> Result<Arc<Prepared>> {
-        match self.gpu() {
-            Some(_) => self.prepare_in(self.planned(), &self.plans, inputs, fetch),
-            None => self.prepare_in(&self.graph, &self.plans, inputs, fetch),
-        }
+        self.prepare_in(self.prepared_graph(), &self.plans, inputs, fetch)
+    }
+
+    /// The graph that runs are prepared of.
+    pub(super) fn prepared_graph(&self) -> &Graph {
+        if self.gpu().is_some() { self.planned() } else { &self.graph }
     }
 
     /// The same for a graph with plans of its own.

@@ -85,8 +85,8 @@ impl Prepared {
     }
 
     /// The outputs that a run makes.
-    #[doc(hidden)]
-    pub fn outputs(&self) -> impl Iterator<Item = ValueId> {
+    #[cfg(test)]
+    pub(crate) fn outputs(&self) -> impl Iterator<Item = ValueId> {
         self.made_for.outputs.iter().copied()
     }
 

@@ -8,12 +8,22 @@ use crate::tensor::{self, DType, Tensor};
 /// Prompts up to this length are read at once, scores and all: that takes little longer than one token does.
 const AT_ONCE: usize = 8;
 
+/// The scores that a run is read for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scores {
+    None,
+    /// For what comes behind the last token.
+    Last,
+    /// For what comes behind each.
+    All,
+}
+
 impl Decoder {
     /// Reads tokens; the scores `[vocabulary]` for what comes behind the last of them.
     ///
     /// Errors: no tokens, more than there is room for, and those of a run. What was read stays read.
     pub fn feed(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
-        self.read(tokens, false)
+        self.read(tokens, Scores::Last)
     }
 
     /// Reads tokens; the scores `[tokens, vocabulary]` for what comes behind each of them.
@@ -21,13 +31,14 @@ impl Decoder {
     /// Errors: those of [`Decoder::feed`], and a model that gives none but for the last token.
     pub fn feed_for_all(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
         if self.ports.last_alone && tokens.len() > 1 {
-            let rows: Result<Vec<_>> = tokens.iter().map(|token| self.read(&[*token], false)).collect();
+            let rows: Result<Vec<_>> =
+                tokens.iter().map(|token| self.read(&[*token], Scores::Last)).collect();
             return Ok(rows?.concat());
         }
-        self.read(tokens, true)
+        self.read(tokens, Scores::All)
     }
 
-    fn read(&mut self, tokens: &[u32], all: bool) -> Result<Vec<f32>> {
+    fn read(&mut self, tokens: &[u32], wanted: Scores) -> Result<Vec<f32>> {
         if tokens.is_empty() {
             return Err(Error::input("there are no tokens to read").remedy("give a prompt that isn't empty"));
         }
@@ -40,26 +51,24 @@ impl Decoder {
             ))
             .remedy_by("give a larger {} or a shorter prompt, or {}", &[Setting::Context, Setting::Window]));
         }
-        let unscored = match all || self.kind == CacheKind::None || tokens.len() <= AT_ONCE {
-            true => 0,
-            false => tokens.len() - 1,
-        };
+        let at_once = wanted == Scores::All || self.kind == CacheKind::None || tokens.len() <= AT_ONCE;
+        let unscored = if at_once { 0 } else { tokens.len() - 1 };
         let (unscored, scored) = tokens.split_at(unscored);
-        self.read_part(unscored, None)?;
-        self.read_part(scored, Some(all))
+        self.read_part(unscored, Scores::None)?;
+        self.read_part(scored, wanted)
     }
 
-    /// Reads tokens in pieces; the scores of all of them, or of the last, or none.
-    fn read_part(&mut self, tokens: &[u32], scored: Option<bool>) -> Result<Vec<f32>> {
+    /// Reads tokens in pieces.
+    fn read_part(&mut self, tokens: &[u32], wanted: Scores) -> Result<Vec<f32>> {
         let mut scores = vec![];
         let mut rest = tokens;
         while !rest.is_empty() {
-            let length = self.length_of_piece(rest.len(), scored.is_some());
+            let length = self.length_of_piece(rest.len(), wanted != Scores::None);
             let (piece, behind) = rest.split_at(length.min(rest.len()));
             rest = behind;
-            let all = scored == Some(true);
-            let wanted = all || scored.is_some() && rest.is_empty();
-            let logits = self.step(piece, length, wanted)?;
+            let all = wanted == Scores::All;
+            let scored = all || wanted == Scores::Last && rest.is_empty();
+            let logits = self.step(piece, length, scored)?;
             if let Some(logits) = logits {
                 scores.extend_from_slice(&rows(&logits, piece.len(), length, all)?);
             }

@@ -251,15 +251,20 @@ impl Engine for Conv {
 
     fn channels_last(&self, weights: Option<&[usize]>) -> ChannelsLast {
         // Two filters and more to a channel have no form of their own; a few groups do.
-        let served = weights.is_some_and(|w| {
-            w.len() == 4 && (self.groups == 1 || w[0] == self.groups && w[1] == 1 || w[1] >= 4)
-        });
+        let served =
+            weights.is_some_and(|w| w.len() == 4 && (self.groups == 1 || self.is_depthwise(w) || w[1] >= 4));
         let float = Fused::of(&self.epilogue).is_some() || self.epilogue.is_identity();
         if served && float { ChannelsLast::Asked } else { ChannelsLast::Never }
     }
 }
 
 impl Conv {
+    /// Whether weights of this shape are a filter for each channel, over two axes.
+    pub fn is_depthwise(&self, w: &[usize]) -> bool {
+        let &[filters, 1, height, width] = w else { return false };
+        filters > 0 && filters == self.groups && height > 0 && width > 0
+    }
+
     /// The sizes of a convolution of images `[n, h, w, c]`.
     pub fn sizes(
         &self,

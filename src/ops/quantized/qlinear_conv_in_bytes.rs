@@ -43,7 +43,7 @@ impl Engine for QLinearConv {
             return Ok(None);
         };
         let last = x.strided(vec![n, area, c], &[c * area, 1, area], 0)?;
-        let Some(y) = self.by_windows(&last, inputs, packed, &geometry)? else {
+        let Some(y) = self.in_bytes(&last, inputs, packed, &geometry)? else {
             return Ok(Some(vec![self.requantized(inputs, self.sums(inputs, packed)?, mode)?]));
         };
         let (filters, pixels) = (w.shape()[0], geometry.output.iter().product::<usize>());
@@ -61,14 +61,14 @@ impl Engine for QLinearConv {
         let (x, w) = (inputs.required(0)?, inputs.required(3)?);
         let &[n, height, width, c] = x.shape() else { return Ok(None) };
         let geometry = self.conv.geometry(&[n, c, height, width], w.shape(), None)?;
-        let Some(y) = self.by_windows(x, inputs, packed, &geometry)? else { return Ok(None) };
+        let Some(y) = self.in_bytes(x, inputs, packed, &geometry)? else { return Ok(None) };
         let shape = [n, geometry.output[0], geometry.output[1], w.shape()[0]];
         Ok(Some(vec![y.reshape(shape)?]))
     }
 
     fn channels_last(&self, weights: Option<&[usize]>) -> ChannelsLast {
         let bytes = weights.is_some_and(|w| {
-            w.len() == 4 && (self.is_depthwise(w) || !tiles().is_empty() && self.filters(w).is_some())
+            w.len() == 4 && (self.conv.is_depthwise(w) || !tiles().is_empty() && self.filters(w).is_some())
         });
         if bytes { ChannelsLast::Asked } else { ChannelsLast::Never }
     }
@@ -81,7 +81,7 @@ impl Engine for QLinearConv {
 impl QLinearConv {
     /// The result `[n, pixels, filters]` of an image `[n, …, c]` in place of input 0. `None`: there is no
     /// such form.
-    fn by_windows(
+    fn in_bytes(
         &self,
         x: &Tensor,
         inputs: Operands<'_, Tensor>,
@@ -89,73 +89,46 @@ impl QLinearConv {
         geometry: &Geometry,
     ) -> Result<Option<Tensor>> {
         let (w, zero) = (inputs.required(3)?, inputs.required(7)?);
-        if self.is_depthwise(w.shape()) {
-            return self.by_channels(x, inputs, geometry);
-        }
-        let Some(filters) = self.filters(w.shape()) else { return Ok(None) };
-        let own = match packed {
-            Some(_) => None,
-            None => byte_conv::pack(w, filters, self.conv.groups)?.map(Packed::Windows),
-        };
-        let Some(Packed::Windows(matrices)) = packed.or(own.as_ref()) else { return Ok(None) };
-        let Some(requantize) = requantize::in_a_loop(inputs, filters[0], self.beyond)? else {
-            return Ok(None);
-        };
+        let filters = w.shape().first().copied().unwrap_or(0);
+        let Some(requantize) = requantize::in_a_loop(inputs, filters, self.beyond)? else { return Ok(None) };
         let numbers = |index: usize| inputs.optional(index).map(Tensor::to_i64s).transpose();
         let (x_zero, w_zeros) = (numbers(2)?.unwrap_or_default(), numbers(5)?.unwrap_or_default());
-        let table;
-        let windows = match geometry.input.len() {
-            2 => Windows::Plane(Plane::of(geometry)),
-            _ => {
-                table = sources(geometry)?;
-                Windows::Table(&table)
-            }
-        };
-        let conv = ByteImages {
-            images: x.shape().first().copied().unwrap_or(0),
-            groups: self.conv.groups,
-            channels: filters[1],
-            filters: filters[0] / self.conv.groups,
-            windows,
-            area: [geometry.input.iter().product(), geometry.output.iter().product()],
-        };
-        let shape = [conv.images, conv.area[1], filters[0]];
-        let mut y: Vec<u8> = zeros(element_count(&shape)?)?;
         let x_zero = x_zero.first().copied().unwrap_or(0);
-        match conv.convolve_to_bytes(x, x_zero, matrices, &w_zeros, &requantize, &mut y)? {
-            true => Tensor::from_byte_vector(zero.dtype(), shape, y).map(Some),
-            false => Ok(None),
+        let [images, pixels] = [x.shape().first().copied().unwrap_or(0), geometry.output.iter().product()];
+        let shape = [images, pixels, filters];
+        let result = || zeros::<u8>(element_count(&shape)?);
+        let (mut y, made);
+        if self.conv.is_depthwise(w.shape()) {
+            let Some(filters) = byte_depthwise::filters(w, &w_zeros, filters)? else { return Ok(None) };
+            y = result()?;
+            made = byte_depthwise::depthwise(x, x_zero, &filters, geometry, &requantize, &mut y)?;
+        } else {
+            let Some(sizes) = self.filters(w.shape()) else { return Ok(None) };
+            let own = match packed {
+                Some(_) => None,
+                None => byte_conv::pack(w, sizes, self.conv.groups)?.map(Packed::Windows),
+            };
+            let Some(Packed::Windows(matrices)) = packed.or(own.as_ref()) else { return Ok(None) };
+            let table;
+            let windows = match geometry.input.len() {
+                2 => Windows::Plane(Plane::of(geometry)),
+                _ => {
+                    table = sources(geometry)?;
+                    Windows::Table(&table)
+                }
+            };
+            let conv = ByteImages {
+                images,
+                groups: self.conv.groups,
+                channels: sizes[1],
+                filters: filters / self.conv.groups,
+                windows,
+                area: [geometry.input.iter().product(), pixels],
+            };
+            y = result()?;
+            made = conv.convolve_to_bytes(x, x_zero, matrices, &w_zeros, &requantize, &mut y)?;
         }
-    }
-
-    /// The same where each channel has one filter.
-    fn by_channels(
-        &self,
-        x: &Tensor,
-        inputs: Operands<'_, Tensor>,
-        geometry: &Geometry,
-    ) -> Result<Option<Tensor>> {
-        let (w, zero, channels) = (inputs.required(3)?, inputs.required(7)?, self.conv.groups);
-        let Some(requantize) = requantize::in_a_loop(inputs, channels, self.beyond)? else {
-            return Ok(None);
-        };
-        let numbers = |index: usize| inputs.optional(index).map(Tensor::to_i64s).transpose();
-        let (x_zero, w_zeros) = (numbers(2)?.unwrap_or_default(), numbers(5)?.unwrap_or_default());
-        let Some(filters) = byte_depthwise::filters(w, &w_zeros, channels)? else { return Ok(None) };
-        let pixels = geometry.output.iter().product();
-        let shape = [x.shape().first().copied().unwrap_or(0), pixels, channels];
-        let mut y: Vec<u8> = zeros(element_count(&shape)?)?;
-        let x_zero = x_zero.first().copied().unwrap_or(0);
-        match byte_depthwise::depthwise(x, x_zero, &filters, geometry, &requantize, &mut y)? {
-            true => Tensor::from_byte_vector(zero.dtype(), shape, y).map(Some),
-            false => Ok(None),
-        }
-    }
-
-    /// Whether each channel has one filter, over two axes.
-    fn is_depthwise(&self, w: &[usize]) -> bool {
-        let &[filters, 1, height, width] = w else { return false };
-        filters > 0 && filters == self.conv.groups && height > 0 && width > 0
+        made.then(|| Tensor::from_byte_vector(zero.dtype(), shape, y)).transpose()
     }
 
     /// Filters, channels of each, and taps, of weights whose groups have several filters.

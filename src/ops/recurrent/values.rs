@@ -111,13 +111,7 @@ impl Steps for Values<'_> {
     }
     fn input(&self, gate: usize, step: usize) -> Result<Tensor> {
         let Sizes { batch, hidden, .. } = self.sizes;
-        let (all, count) = (&self.inputs[gate], batch * hidden);
-        if all.dtype() != DType::F32 {
-            return all.strided([batch, hidden], &[hidden, 1], step * count);
-        }
-        let mut made = pool::unset(count)?;
-        made.copy_from_slice(&all.as_slice::<f32>()?[step * count..][..count]);
-        Tensor::floats([batch, hidden], made)
+        self.inputs[gate].strided([batch, hidden], &[hidden, 1], step * batch * hidden)
     }
     fn recurrent(&self, gate: usize, state: &Tensor) -> Result<Tensor> {
         let own = self.panels.map(|panels| &panels[self.gates + gate]);

@@ -98,7 +98,7 @@ fn by_integers(
         let &[filters, channels, ref kernel @ ..] = graph.constant(w.from)?.shape() else { return None };
         let terms = kernel.iter().fold(channels, |all, &size| all.saturating_mul(size));
         // A filter to a group of channels is no product of matrices; one to a channel has a loop of its own.
-        let depthwise = channels == 1 && filters == conv.groups && kernel.len() == 2;
+        let depthwise = conv.is_depthwise(graph.constant(w.from)?.shape());
         if terms > MOST_TERMS || conv.groups == 0 || filters / conv.groups < 2 && !depthwise {
             return None;
         }
