@@ -22,6 +22,8 @@ pub trait Vector: Copy {
     fn over(self, divisor: Self) -> Self;
     fn times(self, other: Self) -> Self;
     fn minus(self, other: Self) -> Self;
+    /// The sum of all lanes.
+    fn sum(self) -> f32;
     /// The bits `shift..` of each word under a mask below 2²⁴, as numbers.
     ///
     /// # Safety
@@ -105,6 +107,10 @@ impl Vector for Plain {
         Self(std::array::from_fn(|lane| self.0[lane] - other.0[lane]))
     }
     #[inline(always)]
+    fn sum(self) -> f32 {
+        self.0.iter().sum()
+    }
+    #[inline(always)]
     unsafe fn codes(from: *const u32, shift: u32, mask: u32) -> Self {
         // SAFETY: the caller's promise. The codes are below 2²⁴, which int32 and float32 both hold.
         Self(std::array::from_fn(|lane| ((unsafe { from.add(lane).read() } >> shift & mask) as i32) as f32))
@@ -182,6 +188,10 @@ mod x86 {
             unsafe { _mm512_sub_ps(self, other) }
         }
         #[inline(always)]
+        fn sum(self) -> f32 {
+            unsafe { _mm512_reduce_add_ps(self) }
+        }
+        #[inline(always)]
         unsafe fn codes(from: *const u32, shift: u32, mask: u32) -> Self {
             unsafe {
                 let words = _mm512_loadu_si512(from.cast());
@@ -245,6 +255,14 @@ mod x86 {
         #[inline(always)]
         fn minus(self, other: Self) -> Self {
             unsafe { _mm256_sub_ps(self, other) }
+        }
+        #[inline(always)]
+        fn sum(self) -> f32 {
+            unsafe {
+                let four = _mm_add_ps(_mm256_castps256_ps128(self), _mm256_extractf128_ps::<1>(self));
+                let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+                _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+            }
         }
         #[inline(always)]
         unsafe fn codes(from: *const u32, shift: u32, mask: u32) -> Self {

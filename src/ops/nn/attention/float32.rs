@@ -1,6 +1,6 @@
 //! Attention of float32 as the CPU runs it: each head's two products over packed panels, heads in threads.
 
-use super::few::{self, Seen};
+use super::few;
 use super::reference::Bias;
 use super::{Attention, AttentionSizes, LENGTHS, MASK, PAST, Reach};
 use crate::base::Operands;
@@ -14,15 +14,21 @@ use crate::threads::try_chunks;
 use std::ops::Range;
 
 /// Where a head's rows of one operand lie: `start + row · row_stride + element · step`.
-struct Place {
-    start: usize,
-    row: usize,
+pub(super) struct Place {
+    pub start: usize,
+    pub row: usize,
     step: usize,
 }
 
 /// The rows of `[batch, heads, rows, depth]`, of `[batch, rows, heads · depth]`, or of `[batch, heads, depth,
 /// rows]`.
-fn place([heads, rows, depth]: [usize; 3], batch: usize, head: usize, flat: bool, transposed: bool) -> Place {
+pub(super) fn place(
+    [heads, rows, depth]: [usize; 3],
+    batch: usize,
+    head: usize,
+    flat: bool,
+    transposed: bool,
+) -> Place {
     match (flat, transposed) {
         (true, _) => {
             Place { start: batch * rows * heads * depth + head * depth, row: heads * depth, step: 1 }
@@ -60,7 +66,8 @@ pub fn attention(op: &Attention, inputs: Operands<'_, Tensor>) -> Result<Option<
     let lengths = inputs.optional(LENGTHS).map(Tensor::to_i64s).transpose()?;
     let reach_of = |b: usize| Reach::new(op, &sizes, lengths.as_ref().and_then(|list| list.get(b).copied()));
     if queries <= few::FEW && !op.transposed_keys {
-        few_queries(op, inputs, &sizes, &reach_of, [q, k, v], &mut y)?;
+        let reaches: Vec<Reach> = (0..batch).map(reach_of).collect();
+        few::attend(op, inputs, &sizes, &reaches, [q, k, v], &mut y)?;
         return if y.iter().any(|y| y.is_nan()) { Ok(None) } else { ordered(op, &sizes, y).map(Some) };
     }
     let limited =
@@ -132,57 +139,8 @@ fn ordered(op: &Attention, sizes: &AttentionSizes, y: Floats) -> Result<Tensor> 
     ordered.reshape(sizes.result(op))
 }
 
-/// Attention of few queries: each reads the keys that it sees where they lie.
-fn few_queries(
-    op: &Attention,
-    inputs: Operands<'_, Tensor>,
-    sizes: &AttentionSizes,
-    reach_of: &(dyn Fn(usize) -> Reach + Sync),
-    [q, k, v]: [&[f32]; 3],
-    y: &mut [f32],
-) -> Result<()> {
-    let AttentionSizes { heads, kv_heads, queries, keys, depth, value_depth, flat, .. } = *sizes;
-    let masked = inputs.optional(MASK).is_some();
-    let bias = if masked { Some(Bias::read(op, inputs, *sizes)?) } else { None };
-    let factor = op.factor(depth) as f32;
-    try_chunks(y, queries * value_depth, |index, y| {
-        let (b, h) = (index / heads, index % heads);
-        let kv = h / (heads / kv_heads);
-        let reach = reach_of(b);
-        let [from, of_keys, of_values] = [
-            place([heads, queries, depth], b, h, flat, false),
-            place([kv_heads, keys, depth], b, kv, flat, false),
-            place([kv_heads, keys, value_depth], b, kv, flat, false),
-        ];
-        let (mut scores, mut row, mut added) = (Floats::zeros(keys)?, vec![], vec![]);
-        for (query, y) in y.chunks_exact_mut(value_depth).enumerate() {
-            let (first, behind) = reach.of(query);
-            let count = behind.min(keys).saturating_sub(first);
-            if count == 0 {
-                y.fill(if op.zero_unseen { 0.0 } else { f32::NAN });
-                continue;
-            }
-            if let Some(bias) = &bias {
-                row.resize(keys, 0.0);
-                bias.row(b, h, query, &mut row);
-                added.clear();
-                added.extend(row.iter().skip(first).take(count).map(|&x| x as f32));
-            }
-            let seen = Seen {
-                keys: (&k[of_keys.start + first * of_keys.row..], of_keys.row),
-                values: (&v[of_values.start + first * of_values.row..], of_values.row),
-                added: masked.then_some(&added),
-                count,
-            };
-            let q = &q[from.start + query * from.row..][..depth];
-            few::attend(q, seen, factor, &mut scores, y);
-        }
-        Ok(())
-    })
-}
-
 /// What is added to all scores of a head, of the keys that are seen at all.
-fn table(
+pub(super) fn table(
     bias: &Bias<'_>,
     batch: usize,
     head: usize,
