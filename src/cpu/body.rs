@@ -1,7 +1,8 @@
 //! A graph that a node holds, as the CPU runs it.
 
 use super::inference::{Inference, infer};
-use super::program::{Program, Weights};
+use super::program::Program;
+use super::weights::Weights;
 use crate::base::{EvalPrecision, Fact, Infer};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, Graph};

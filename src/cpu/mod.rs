@@ -5,6 +5,8 @@ pub mod conv_block;
 pub mod inference;
 pub mod layout;
 pub mod program;
+pub mod weights;
+pub mod widened;
 
 use crate::base::{EvalPrecision, Fact, Infer, Operands, held, stored_f16};
 use crate::error::{Error, Result};

@@ -1,66 +1,23 @@
 //! A graph made ready to run on the CPU again and again: rewritten for the inputs' shapes, its weights
 //! packed, its memory kept.
 
-use super::conv_block::{self, ConvBlock};
-use super::layout;
-use super::{eval_node, eval_values};
+use super::conv_block;
+use super::weights::Weights;
+use super::{eval_node, eval_values, layout, widened};
 use crate::base::{EvalPrecision, Fact, Operands};
 use crate::cpu_kernels::panels::Packed;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, ValueId};
-use crate::ops::Operator;
 use crate::tensor::pool::Pool;
 use crate::tensor::{DType, Tensor};
 use crate::threads;
 use crate::value::Value;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Memory pools that wait for the next run: as many runs at once keep theirs.
 const KEPT_POOLS: usize = 4;
-
-/// Packed weights of a session, by constant and by the operator that reads it: programs for several shapes
-/// share them.
-#[derive(Default)]
-pub struct Weights {
-    kept: Mutex<HashMap<(usize, String), Weak<Packed>>>,
-}
-
-impl Weights {
-    /// What the node's operator makes of its constant inputs; made once, and freed with the last program that
-    /// holds it.
-    fn of(&self, graph: &Graph, node: &Node) -> Result<Option<Arc<Packed>>> {
-        let constants: Vec<Option<&Tensor>> =
-            node.inputs.iter().map(|id| id.and_then(|id| graph.constant(id))).collect();
-        // By type: the step holds several operators, each with weights of its own.
-        let Some(chain) = node.op.downcast::<ConvBlock>() else { return self.packed(&*node.op, &constants) };
-        let parts = chain.with_inputs(Operands::new(&constants)).map(|(part, others)| {
-            let constants: Vec<Option<&Tensor>> = std::iter::once(None).chain(others).collect();
-            self.packed(part, &constants)
-        });
-        Ok(parts.collect::<Result<Option<Vec<_>>>>()?.map(|parts| Arc::new(Packed::ConvBlock(parts))))
-    }
-
-    fn packed(&self, op: &dyn Operator, constants: &[Option<&Tensor>]) -> Result<Option<Arc<Packed>>> {
-        let Some(engine) = op.engine() else { return Ok(None) };
-        let given = engine.weights().iter().map(|&index| constants.get(index).copied().flatten());
-        let Some(given) = given.collect::<Option<Vec<_>>>() else { return Ok(None) };
-        let Some((first, others)) = given.split_first() else { return Ok(None) };
-        let others: Vec<usize> = others.iter().map(|other| other.identity()).collect();
-        // The text of an operator is all that decides how it packs.
-        let key = (first.identity(), format!("{op:?} {:?} {others:?}", first.shape()));
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = kept.get(&key).and_then(Weak::upgrade) {
-            return Ok(Some(found));
-        }
-        let Some(packed) = engine.pack(Operands::new(constants))?.map(Arc::new) else { return Ok(None) };
-        given.iter().for_each(|tensor| tensor.release());
-        kept.retain(|_, packed| packed.strong_count() > 0);
-        kept.insert(key, Arc::downgrade(&packed));
-        Ok(Some(packed))
-    }
-}
 
 /// What a run is made of.
 pub struct Program {
@@ -105,7 +62,9 @@ impl Program {
                 !node.outputs.iter().flatten().all(|id| known.get(id.0 as usize).is_some_and(Option::is_some))
             });
             if rewrite {
-                layout::rewrite(&mut graph, facts)?;
+                let mut facts = facts.to_vec();
+                widened::rewrite(&mut graph, &mut facts, weights)?;
+                layout::rewrite(&mut graph, &facts)?;
                 conv_block::rewrite(&mut graph);
             }
         }

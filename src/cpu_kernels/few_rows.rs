@@ -65,24 +65,36 @@ impl ByRows<'_> {
     #[inline(always)]
     unsafe fn together<V: Vector, const R: usize>(self) {
         let Self { a, b, y } = self;
-        for row in 0..b.rows {
-            let mut sums = [V::splat(0.0); R];
+        let mut row = 0;
+        while row < b.rows {
+            // Two rows of B at a time, so that one of A is loaded once for both; the last may be by itself.
+            let next = if row + 1 < b.rows { b.stride } else { 0 };
+            let mut sums = [[V::splat(0.0); 2]; R];
             let mut at = 0;
             while at < b.width {
                 let count = V::LANES.min(b.width - at);
                 // SAFETY: `at + count` elements of each row are there.
                 unsafe {
-                    let key = V::load(b.data.as_ptr().add(row * b.stride + at), count);
-                    for (r, sum) in sums.iter_mut().enumerate() {
-                        *sum = V::load(a.as_ptr().add(r * b.width + at), count).mul_add(key, *sum);
+                    let from = b.data.as_ptr().add(row * b.stride + at);
+                    let (first, second) = (V::load(from, count), V::load(from.add(next), count));
+                    for (r, sums) in sums.iter_mut().enumerate() {
+                        let own = V::load(a.as_ptr().add(r * b.width + at), count);
+                        sums[0] = own.mul_add(first, sums[0]);
+                        sums[1] = own.mul_add(second, sums[1]);
                     }
                 }
                 at += count;
             }
-            for (r, sum) in sums.iter().enumerate() {
+            for (r, sums) in sums.iter().enumerate() {
                 // SAFETY: row `r` of `y` has an element for each row of B.
-                unsafe { *y.get_unchecked_mut(r * b.rows + row) = sum.sum() };
+                unsafe {
+                    *y.get_unchecked_mut(r * b.rows + row) = sums[0].sum();
+                    if next > 0 {
+                        *y.get_unchecked_mut(r * b.rows + row + 1) = sums[1].sum();
+                    }
+                }
             }
+            row += 2;
         }
     }
 }

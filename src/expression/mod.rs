@@ -11,6 +11,7 @@ pub mod numbers;
 mod power;
 pub mod table;
 mod wgsl;
+pub mod widened;
 
 pub use fused::Fused;
 pub use table::Row;

@@ -18,7 +18,7 @@ pub type Apply<T> = Map<T, T>;
 pub struct Float {
     pub f32: Apply<f32>,
     pub f64: Apply<f64>,
-    /// An expression in the row's parameters.
+    /// An expression in the row's parameters. Empty: no GPU form.
     pub wgsl: &'static str,
 }
 
@@ -412,6 +412,11 @@ rows! {
     CAST = Row { name: "Cast", result: Result_::Target, ..UNARY };
     IDENTITY = Row { name: "Identity", ..UNARY };
 }
+
+/// A float32 rounded to what 16 bits hold. On the CPU alone, and so apart from the other rows: there 16-bit
+/// floats are held in float32.
+pub static TO_F16: Row = Row { name: "ToF16", float: float!(|x| x.to_f16_(), ""), ..UNARY };
+pub static TO_BF16: Row = Row { name: "ToBF16", float: float!(|x| x.to_bf16_(), ""), ..UNARY };
 
 /// Python's %: the remainder with the sign of the divisor; an infinite divisor leaves what has its sign and
 /// takes the rest in.

@@ -4,7 +4,7 @@ use super::Session;
 use super::precision_file::PrecisionFile;
 use crate::base::Precision;
 use crate::compiled::{self, Packed};
-use crate::cpu::program::Weights;
+use crate::cpu::weights::Weights;
 use crate::device::Device;
 use crate::error::{Error, Result, Setting};
 use crate::gpu::Constants;

@@ -25,7 +25,7 @@ use self::plans::PlanCache;
 use crate::base::EvalPrecision;
 use crate::base::Precision;
 use crate::compiled::Packed;
-use crate::cpu::program::{Program, Weights};
+use crate::cpu::{program::Program, weights::Weights};
 use crate::device::Device;
 use crate::error::{Error, Result, Setting};
 use crate::gpu::{Constants, GpuDevice};

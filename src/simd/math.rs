@@ -7,7 +7,7 @@
 //! The errors stated are in ulps of float32, against float64, over all inputs (a test samples them).
 #![allow(clippy::excessive_precision)]
 
-use crate::tensor::Real;
+use crate::tensor::{Real, round_to_odd};
 
 /// Functions of which float32 has a form of its own.
 pub trait Special: Real {
@@ -16,6 +16,10 @@ pub trait Special: Real {
     fn one_plus_exp_(self) -> Self;
     fn tanh_(self) -> Self;
     fn erf_(self) -> Self;
+    /// Rounded to the nearest float16, ties to even; infinite beyond.
+    fn to_f16_(self) -> Self;
+    /// The same for bfloat16.
+    fn to_bf16_(self) -> Self;
 }
 
 impl Special for f32 {
@@ -35,6 +39,14 @@ impl Special for f32 {
     fn erf_(self) -> f32 {
         erf(self)
     }
+    #[inline(always)]
+    fn to_f16_(self) -> f32 {
+        to_f16(self)
+    }
+    #[inline(always)]
+    fn to_bf16_(self) -> f32 {
+        to_bf16(self)
+    }
 }
 
 impl Special for f64 {
@@ -53,6 +65,12 @@ impl Special for f64 {
     fn erf_(self) -> f64 {
         erf_f64(self)
     }
+    fn to_f16_(self) -> f64 {
+        half::f16::from_f32(round_to_odd(self)).to_f64()
+    }
+    fn to_bf16_(self) -> f64 {
+        half::bf16::from_f32(round_to_odd(self)).to_f64()
+    }
 }
 
 /// `((first · x + second) · x + …)`: written out, since a loop over coefficients would keep the loop over
@@ -70,6 +88,28 @@ macro_rules! horner {
 fn choose(first: bool, a: f32, b: f32) -> f32 {
     let mask = (first as u32).wrapping_neg();
     f32::from_bits(a.to_bits() & mask | b.to_bits() & !mask)
+}
+
+/// The nearest float16, as a float32: ties to even, infinite from 65,520 on.
+#[inline(always)]
+pub fn to_f16(x: f32) -> f32 {
+    let bits = x.to_bits();
+    let (sign, size) = (bits & 0x8000_0000, bits & 0x7fff_ffff);
+    // 13 digits go; half of the last one that stays is added first, less a little where that is even.
+    let normal = size.wrapping_add(0xfff).wrapping_add(size >> 13 & 1) & !0x1fff;
+    // Below 2⁻¹⁴ steps are 2⁻²⁴, as those of float32 are from ½ on.
+    let small = (f32::from_bits(size) + 0.5) - 0.5;
+    let rounded = choose(size < 0x3880_0000, small, f32::from_bits(normal));
+    let rounded = choose(normal >= 0x4780_0000, f32::INFINITY, rounded);
+    choose(size > 0x7f80_0000, x, f32::from_bits(rounded.to_bits() | sign))
+}
+
+/// The nearest bfloat16, as a float32: ties to even.
+#[inline(always)]
+pub fn to_bf16(x: f32) -> f32 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff).wrapping_add(bits >> 16 & 1) & !0xffff;
+    choose(bits & 0x7fff_ffff > 0x7f80_0000, x, f32::from_bits(rounded))
 }
 
 /// eˣ as `value · 2ⁿ`, `value` from √½ to √2 within 2 ulp: x = n·ln 2 + r with ln 2 in two parts (Cody and

@@ -1,6 +1,7 @@
 //! Conversions between element types, by the rules of [ONNX's
 //! Cast](https://onnx.ai/onnx/operators/onnx__Cast.html).
 
+use super::half_store::round_to_odd;
 use super::{Boolean, DType, Element, Tensor, allocate, pool, zeros};
 use crate::error::{Error, Result};
 use crate::threads::chunks;
@@ -254,7 +255,7 @@ impl Number for f16 {
     }
     #[inline(always)]
     fn narrow(value: Wide) -> Self {
-        f16::from_f64(f64::narrow(value))
+        f16::from_f32(round_to_odd(f64::narrow(value)))
     }
 }
 impl Number for bf16 {
@@ -264,7 +265,7 @@ impl Number for bf16 {
     }
     #[inline(always)]
     fn narrow(value: Wide) -> Self {
-        bf16::from_f64(f64::narrow(value))
+        bf16::from_f32(round_to_odd(f64::narrow(value)))
     }
 }
 
@@ -328,7 +329,22 @@ fn direct(tensor: &Tensor, to: DType) -> Result<Option<Tensor>> {
             _ => Ok(None),
         }
     }
+    // By Rust's own conversion, which is ONNX's: integers wrap, floats saturate, and NaN is 0.
+    macro_rules! pairs {
+        ($($from:ident $T:ty => $to:ident $U:ty),*) => {
+            match (tensor.dtype(), to) {
+                $((DType::$from, DType::$to) => return into(tensor, |x: $T| x as $U),)*
+                _ => {}
+            }
+        };
+    }
+    pairs!(
+        I64 i64 => F32 f32, I32 i32 => F32 f32, I8 i8 => F32 f32, U8 u8 => F32 f32,
+        F32 f32 => I64 i64, F32 f32 => I32 i32, F32 f32 => I8 i8, F32 f32 => U8 u8,
+        I64 i64 => I32 i32, I32 i32 => I64 i64, F32 f32 => F64 f64, F64 f64 => F32 f32
+    );
     match (tensor.dtype(), to) {
+        (DType::Bool, DType::F32) => into(tensor, |x: Boolean| f32::from(u8::from(x.get()))),
         // By the machine's instructions, where it has them.
         (DType::F16, DType::F32) => {
             let from = tensor.as_slice::<f16>()?;
@@ -442,6 +458,46 @@ mod tests {
         assert!(
             Tensor::scalar(1.0f32).to_i128s().unwrap_err().message().contains("where integers were expected")
         );
+    }
+
+    /// Beside a tie by less than float32 can tell, or than half of a float64's bits can.
+    #[test]
+    fn sixteen_bits_are_rounded_once() {
+        let near = |tie: f64| [tie * (1.0 - 2f64.powi(-50)), tie, tie * (1.0 + 2f64.powi(-50))];
+        let of = |xs: &[f64], to: DType| {
+            cast(&Tensor::new([xs.len()], xs.to_vec()).unwrap(), to, true).unwrap().to_f64s().unwrap()
+        };
+        for sign in [1.0, -1.0] {
+            let cases = [
+                (DType::F16, 1.0, 2f64.powi(-10)),
+                (DType::F16, 2f64.powi(-24), 2f64.powi(-24)),
+                (DType::BF16, 1.0, 2f64.powi(-7)),
+                (DType::BF16, 2f64.powi(-133), 2f64.powi(-133)),
+            ];
+            for (dtype, odd, step) in cases.map(|(dtype, one, step)| (dtype, one + step, step)) {
+                // The tie goes to the even one below or above.
+                let (below, above) = (near(odd - step / 2.0), near(odd + step / 2.0));
+                let xs: Vec<f64> = below.iter().chain(&above).map(|x| x * sign).collect();
+                let (low, high) = (odd - step, odd + step);
+                let right = [low, low, odd, odd, high, high].map(|x| x * sign);
+                assert_eq!(of(&xs, dtype), right, "{dtype} {odd}");
+            }
+            assert_eq!(
+                of(&[sign * 65519.999_999_999, sign * 65520.0], DType::F16),
+                [sign * 65504.0, sign * f64::INFINITY]
+            );
+            assert_eq!(of(&[sign * 1e300], DType::F16), [sign * f64::INFINITY]);
+        }
+        // Of float32 and of integers, which take other ways.
+        let near_tie =
+            Tensor::new([2], vec![f32::from_bits(0x0020_8001), f32::from_bits(0x3f80_8001)]).unwrap();
+        let made = cast(&near_tie, DType::BF16, true).unwrap();
+        assert_eq!(
+            made.as_slice::<bf16>().unwrap().iter().map(|x| x.to_bits()).collect::<Vec<_>>(),
+            [0x21, 0x3f81]
+        );
+        let big = Tensor::int64s([(1 << 40) + (1 << 32) + 1]);
+        assert_eq!(cast(&big, DType::BF16, true).unwrap().to_f64s().unwrap(), [1.0078125 * 2f64.powi(40)]);
     }
 
     #[test]

@@ -20,6 +20,19 @@ pub fn count_saturated(values: &[f32]) -> usize {
     values.iter().filter(|x| x.is_finite() && x.abs() >= 65520.0).count()
 }
 
+/// A float32 that rounds to any shorter float as `x` does: cut off, and its last bit set where something was
+/// (S. Boldo and G. Melquiond, "Emulation of a FMA and correctly rounded sums", 2008). Rounding to nearest
+/// twice would take what lies just beside a tie for one.
+pub fn round_to_odd(x: f64) -> f32 {
+    let near = x as f32;
+    if f64::from(near) == x || x.is_nan() {
+        return near;
+    }
+    // One step back where it was rounded away from zero.
+    let cut = near.to_bits() - u32::from(f64::from(near).abs() > x.abs());
+    f32::from_bits(cut | 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

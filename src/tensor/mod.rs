@@ -19,7 +19,7 @@ pub use dtype::{Boolean, DType, Element};
 #[doc(hidden)]
 pub use fours::StridedRun;
 #[doc(hidden)]
-pub use half_store::{count_saturated, round_f16, to_f16};
+pub use half_store::{count_saturated, round_f16, round_to_odd, to_f16};
 
 use crate::error::{Error, Result};
 use std::fmt;
@@ -248,6 +248,14 @@ impl Tensor {
             && let Some(floats) = Arc::get_mut(bytes).and_then(|bytes| bytes.take())
         {
             pool::recycle(floats);
+        }
+    }
+
+    /// Whether another tensor shares the elements' memory.
+    pub(crate) fn is_shared(&self) -> bool {
+        match &self.data {
+            Data::Bytes(bytes) => Arc::strong_count(bytes) > 1,
+            Data::Strings(strings) => Arc::strong_count(strings) > 1,
         }
     }
 

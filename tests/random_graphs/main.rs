@@ -20,6 +20,7 @@ mod proto;
 mod quantised;
 mod shapes;
 mod sums;
+mod widened;
 mod write;
 
 use draw::Draw;

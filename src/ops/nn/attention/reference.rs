@@ -9,7 +9,7 @@ use crate::base::Operands;
 use crate::cpu_kernels::gemm::{MatrixRef, gemm};
 use crate::error::{Error, Result};
 use crate::tensor::index::{Odometer, broadcast_strides, strides};
-use crate::tensor::{DType, Real, Tensor, allocate, cast, element_count, zeros};
+use crate::tensor::{DType, Real, Tensor, allocate, cast, element_count, round_to_odd, zeros};
 
 /// What is added to the scores of one query, from the mask and the reach: −∞ for a key that it doesn't see.
 pub(crate) struct Bias<'a> {
@@ -193,7 +193,7 @@ pub fn attention<T: Real>(
 }
 
 fn rounded(x: f64) -> f64 {
-    half::bf16::from_f64(x).to_f64()
+    half::bf16::from_f32(round_to_odd(x)).to_f64()
 }
 
 /// Turns one query's products into its weights, and keeps the scores that the operator gives out.
