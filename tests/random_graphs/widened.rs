@@ -23,7 +23,7 @@ fn sixteen_bits_in_float32_are_the_same_to_the_bit() {
         let inputs = random.inputs();
         let named: Vec<(&str, Tensor)> = inputs.iter().map(|(name, x)| (name.as_str(), x.clone())).collect();
         let values = session.bind(&named).unwrap();
-        let mut graph = (**session.planned()).clone();
+        let mut graph = session.planned().clone();
         let known: HashMap<_, _> = values.iter().map(|(&id, tensor)| (id, Fact::of(tensor))).collect();
         let Inference::Complete(mut facts) = infer(&graph, &known).unwrap() else { continue };
         let small = |facts: &[Option<Fact>]| {
