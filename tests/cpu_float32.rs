@@ -101,6 +101,35 @@ fn convolutions() {
     }
 }
 
+/// Up to four filters over many channels, and one more.
+#[test]
+fn convolutions_of_few_filters() {
+    let mut n = Numbers(7);
+    for trial in 0..60 {
+        let side = [1, 3, 5, 9][n.below(4)];
+        let c = if side == 1 { 128 + n.below(80) } else { 15 + n.below(30) };
+        let window = Window {
+            kernel: None,
+            strides: Some(vec![1 + n.below(2), 1 + n.below(2)]),
+            dilations: Some(vec![1, 1 + n.below(3) / 2]),
+            pads: Some((0..4).map(|_| n.below(side + 1) / 2).collect()),
+            auto_pad: AutoPad::NotSet,
+            ceil_mode: false,
+        };
+        let mut epilogue = Pointwise::identity();
+        if n.below(2) == 0 {
+            epilogue.push([&table::RELU, &table::TANH][n.below(2)], vec![Arg::Operand(0)]);
+        }
+        let shape = [1 + n.below(2), c, 9 + n.below(12), 17 + n.below(30)];
+        let filters = [1 + n.below(5), c, side, side];
+        let (x, w) = (n.tensor(&shape), n.tensor(&filters));
+        let bias = (n.below(2) == 0).then(|| n.tensor(&w.shape()[..1]));
+        let what = format!("{trial}: {:?} with {:?}, {window:?}", x.shape(), w.shape());
+        let conv = Conv { window, groups: 1, epilogue };
+        agree(&conv, &[Some(x), Some(w), bias], c * side * side + 10, &what);
+    }
+}
+
 /// A wide convolution, a depthwise one and a 1×1 one, run band by band in a program, give the bits that the
 /// graph gives node by node.
 #[test]

@@ -71,7 +71,7 @@ struct Errors<'a> {
 
 /// The product of rows by a block of weights: n·u·Σ|ab|, and what both bring.
 fn multiplied(rows: &Numbers, weights: &Numbers, block: [usize; 2], arithmetic: f64) -> Result<Numbers> {
-    let times = |a: &Tensor, b: &Tensor| product(a, b, block, None);
+    let times = |a: &Tensor, b: &Tensor| product(a, b, block);
     let (size, weight) = (rows.magnitude()?, weights.magnitude()?);
     let value = times(&rows.value, &weights.value)?;
     let sums = times(&size, &weight)?;

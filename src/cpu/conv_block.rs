@@ -138,6 +138,7 @@ impl Bands<'_> {
         image >= SMALLEST
             && weights(self.first) + self.last.map_or(0, weights) <= HEAVIEST
             && self.last.is_none_or(|last| last.sizes.is_direct())
+            && [Some(self.first), self.last].iter().flatten().all(|part| part.packed.matrix().is_some())
     }
 
     fn run(&self, y: &mut [f32]) -> Result<()> {

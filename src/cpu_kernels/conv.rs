@@ -174,7 +174,7 @@ fn copies(from: &[f32], step: usize, to: &mut [f32], stride: usize, length: usiz
 }
 
 /// The windows of some pixels, their channels from `first` on.
-fn gather(
+pub(super) fn gather(
     x: &[f32],
     sizes: &ImageConv,
     first: usize,

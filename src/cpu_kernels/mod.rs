@@ -10,6 +10,7 @@ pub mod depthwise;
 pub mod depthwise_last;
 pub mod epilogue;
 pub mod extremes;
+pub mod few_filters;
 pub mod few_rows;
 pub mod gemm;
 pub mod integer;

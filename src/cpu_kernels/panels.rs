@@ -17,6 +17,8 @@ pub enum Packed {
     Windows(Vec<Matrix>),
     /// A depthwise filter `[taps, channels]`.
     Taps(Vec<f32>),
+    /// A few filters as rows, in the order of windows whose channels lie innermost.
+    Filters(Vec<f32>),
     /// Those of several operators that run as one.
     ConvBlock(Vec<Arc<Packed>>),
 }
@@ -26,14 +28,18 @@ impl Packed {
     pub fn matrix(&self) -> Option<&Panels> {
         match self {
             Packed::Panels(list) => list.first(),
-            Packed::Integers(_) | Packed::Windows(_) | Packed::Taps(_) | Packed::ConvBlock(_) => None,
+            Packed::Integers(_)
+            | Packed::Windows(_)
+            | Packed::Taps(_)
+            | Packed::Filters(_)
+            | Packed::ConvBlock(_) => None,
         }
     }
     pub fn bytes(&self) -> usize {
         match self {
             Packed::Panels(list) => list.iter().map(Panels::bytes).sum(),
             Packed::Integers(list) | Packed::Windows(list) => list.iter().map(Matrix::bytes).sum(),
-            Packed::Taps(list) => size_of_val(&list[..]),
+            Packed::Taps(list) | Packed::Filters(list) => size_of_val(&list[..]),
             Packed::ConvBlock(list) => list.iter().map(|packed| packed.bytes()).sum(),
         }
     }

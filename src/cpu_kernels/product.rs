@@ -110,12 +110,38 @@ pub fn product(
     } else {
         rayon::current_num_threads()
     };
-    product_on(threads, rows, m, b, epilogue, c, stride)
+    whole_product_on(threads, rows, m, b, epilogue, c, stride)
 }
 
 /// The same, cut for so many threads; 1 stays on the caller's.
+pub fn whole_product_on(
+    threads: usize,
+    rows: Rows<'_>,
+    m: usize,
+    b: &Panels,
+    epilogue: &Epilogue<'_>,
+    c: &mut [f32],
+    stride: usize,
+) -> Result<()> {
+    cut((threads, m == 1), rows, m, b, epilogue, c, stride)
+}
+
+/// The same of some rows of a product: the bits are those that they have among all.
 pub fn product_on(
     threads: usize,
+    rows: Rows<'_>,
+    m: usize,
+    b: &Panels,
+    epilogue: &Epilogue<'_>,
+    c: &mut [f32],
+    stride: usize,
+) -> Result<()> {
+    cut((threads, false), rows, m, b, epilogue, c, stride)
+}
+
+/// `alone`: A's one row is a product by itself.
+fn cut(
+    (threads, alone): (usize, bool),
     rows: Rows<'_>,
     m: usize,
     b: &Panels,
@@ -138,7 +164,7 @@ pub fn product_on(
     }
     let tile = RegisterTile::native();
     let height = tile.rows[b.groups - 1];
-    let job = Job { b, epilogue, target: Target { data: c.as_mut_ptr(), stride }, tile, height };
+    let job = Job { b, epilogue, target: Target { data: c.as_mut_ptr(), stride }, tile, height, alone };
     // Blocks of rows that leave every thread a few; where the rows don't suffice, blocks of panels too.
     let tasks = if threads == 1 { 1 } else { threads * 4 };
     let block = (BLOCK / k.clamp(1, STEP)).min(m.div_ceil(tasks)).next_multiple_of(height).max(height.min(m));
@@ -229,7 +255,7 @@ pub unsafe fn product_of_columns(
     let tile = RegisterTile::native();
     let height = tile.rows[b.groups - 1];
     let target = Target { data: target.data.wrapping_add(first), ..target };
-    let job = Job { b, epilogue: &own, target, tile, height };
+    let job = Job { b, epilogue: &own, target, tile, height, alone: false };
     job.run(data, b.k, 0..m, 0..b.count());
 }
 
@@ -240,6 +266,8 @@ struct Job<'a> {
     target: Target,
     tile: RegisterTile,
     height: usize,
+    /// Whether A's one row is a product by itself.
+    alone: bool,
 }
 
 impl Job<'_> {
@@ -307,7 +335,13 @@ impl Job<'_> {
                     };
                     // SAFETY: `product` checked that the rows of a, c, bias and residual lie in their slices;
                     // `lines` holds k lines of the panel; the rows and columns are this task's alone.
-                    unsafe { self.tile.run(&call, b.groups) };
+                    unsafe {
+                        if self.alone {
+                            self.tile.run_alone(&call, b.groups)
+                        } else {
+                            self.tile.run(&call, b.groups)
+                        }
+                    };
                     row += height;
                 }
             }

@@ -7,75 +7,52 @@ use std::sync::Arc;
 
 impl Tensor {
     /// The element at each coordinate is this tensor's at `sources[axis][coordinate]` along every axis, for
-    /// any type. `None` is not among them: each source is an element.
+    /// any type; where one of them is `None` it is `fill`'s, of the same type, or the type's zero.
     ///
-    /// Errors if a source lies outside, or there isn't a list for each axis.
-    pub fn gather_axes(&self, sources: &[Vec<usize>]) -> Result<Self> {
-        let inside = |(list, &size): (&Vec<usize>, &usize)| list.iter().all(|&at| at < size);
-        if sources.len() != self.rank() || !sources.iter().zip(&self.shape).all(inside) {
+    /// Errors if a source lies outside, there isn't a list for each axis, or `fill` isn't one element.
+    pub fn gather_axes(&self, sources: &[Vec<Option<usize>>], fill: Option<&Tensor>) -> Result<Self> {
+        let inside =
+            |(list, &size): (&Vec<Option<usize>>, &usize)| list.iter().flatten().all(|&at| at < size);
+        if sources.len() != self.rank()
+            || !sources.iter().zip(&self.shape).all(inside)
+            || fill.is_some_and(|fill| fill.dtype != self.dtype || fill.len() != 1)
+        {
             return Err(Error::internal("an element was gathered from outside its tensor"));
-        }
-        fn gathered<T: Element>(
-            from: &[u8],
-            rows: impl Fn(usize) -> usize + Sync,
-            last: &[usize],
-            to: &mut [T],
-        ) -> Result<()> {
-            let from: &[T] =
-                bytemuck::try_cast_slice(from).map_err(|_| Error::internal("elements are not aligned"))?;
-            let at_once = (1usize << 14).div_ceil(last.len().max(1));
-            chunks(to, at_once * last.len(), |chunk, to| {
-                for (row, to) in to.chunks_exact_mut(last.len()).enumerate() {
-                    let from = &from[rows(chunk * at_once + row)..];
-                    to.iter_mut().zip(last).for_each(|(to, &at)| *to = from[at]);
-                }
-            });
-            Ok(())
         }
         let shape: Vec<usize> = sources.iter().map(Vec::len).collect();
         let count = element_count(&shape)?;
         let Some((last, outer)) = sources.split_last() else { return Ok(self.clone()) };
-        let own = index::strides(&self.shape);
-        let rows = |mut row: usize| {
-            let mut at = 0;
-            for (list, stride) in outer.iter().zip(&own).rev() {
-                at += list[row % list.len()] * stride;
-                row /= list.len();
-            }
-            at
-        };
         if count == 0 {
             return self.pick(shape, |_| None);
         }
-        let data = match (&self.data, self.dtype.size()) {
-            (Data::Strings(_), _) => {
-                return self.pick(shape, |index| Some(rows(index / last.len()) + last[index % last.len()]));
+        let own = index::strides(&self.shape);
+        let row_of = |mut row: usize| {
+            let mut at = 0;
+            for (list, stride) in outer.iter().zip(&own).rev() {
+                at += list[row % list.len()]? * stride;
+                row /= list.len();
             }
-            (Data::Bytes(bytes), _) if self.dtype == DType::F32 => {
+            Some(at)
+        };
+        if self.dtype == DType::String {
+            let pool = fill.map_or_else(|| Ok(self.clone()), |fill| Self::chain(&[self, fill]))?;
+            let other = fill.map(|_| self.len());
+            return pool.pick(shape, |index| {
+                let at = row_of(index / last.len()).zip(last[index % last.len()]);
+                at.map(|(row, at)| row + at).or(other)
+            });
+        }
+        let rows = Rows { bytes: self.bytes(), fill: fill.map(Tensor::bytes), last, row_of };
+        let data = match self.dtype.size() {
+            _ if self.dtype == DType::F32 => {
                 let mut to = pool::unset(count)?;
-                gathered::<f32>(bytes.bytes(), rows, last, &mut to)?;
+                rows.gather::<f32>(&mut to)?;
                 return Self::floats(shape, to);
             }
-            (Data::Bytes(bytes), 8) => {
-                let mut to: Vec<u64> = zeros(count)?;
-                gathered(bytes.bytes(), rows, last, &mut to)?;
-                Arc::new(Owned(to)) as Arc<dyn Bytes>
-            }
-            (Data::Bytes(bytes), 4) => {
-                let mut to: Vec<u32> = zeros(count)?;
-                gathered(bytes.bytes(), rows, last, &mut to)?;
-                Arc::new(Owned(to))
-            }
-            (Data::Bytes(bytes), 2) => {
-                let mut to: Vec<u16> = zeros(count)?;
-                gathered(bytes.bytes(), rows, last, &mut to)?;
-                Arc::new(Owned(to))
-            }
-            (Data::Bytes(bytes), _) => {
-                let mut to: Vec<u8> = zeros(count)?;
-                gathered(bytes.bytes(), rows, last, &mut to)?;
-                Arc::new(Owned(to))
-            }
+            8 => rows.gathered::<u64>(count)?,
+            4 => rows.gathered::<u32>(count)?,
+            2 => rows.gathered::<u16>(count)?,
+            _ => rows.gathered::<u8>(count)?,
         };
         Ok(Self { dtype: self.dtype, shape, data: Data::Bytes(data) })
     }
@@ -136,6 +113,61 @@ impl Tensor {
             _ => Arc::new(Owned(copied::<u8>(all, new, targets)?)),
         };
         Ok(Self { dtype: self.dtype, shape: self.shape.clone(), data: Data::Bytes(data) })
+    }
+}
+
+/// Rows that are gathered from others, each along its one axis.
+struct Rows<'a, F> {
+    bytes: &'a [u8],
+    fill: Option<&'a [u8]>,
+    last: &'a [Option<usize>],
+    row_of: F,
+}
+
+impl<F: Fn(usize) -> Option<usize> + Sync> Rows<'_, F> {
+    fn gathered<T: Element>(&self, count: usize) -> Result<Arc<dyn Bytes>> {
+        let mut to: Vec<T> = zeros(count)?;
+        self.gather(&mut to)?;
+        Ok(Arc::new(Owned(to)))
+    }
+
+    fn gather<T: Element>(&self, to: &mut [T]) -> Result<()> {
+        let unaligned = |_| Error::internal("elements are not aligned");
+        let from: &[T] = bytemuck::try_cast_slice(self.bytes).map_err(unaligned)?;
+        let fill = self.fill.map(bytemuck::try_cast_slice::<u8, T>).transpose().map_err(unaligned)?;
+        let fill = fill.and_then(|fill| fill.first().copied()).unwrap_or_default();
+        let length = self.last.len().max(1);
+        // Neighbours that come from neighbours are copied together: (to, from, count).
+        let mut runs: Vec<(usize, usize, usize)> = vec![];
+        for (at, source) in self.last.iter().enumerate() {
+            let Some(source) = *source else { continue };
+            match runs.last_mut() {
+                Some((to, from, count)) if *to + *count == at && *from + *count == source => *count += 1,
+                _ => runs.push((at, source, 1)),
+            }
+        }
+        let whole = runs.iter().map(|run| run.2).sum::<usize>() == length;
+        let at_once = (1usize << 14).div_ceil(length);
+        chunks(to, at_once * length, |chunk, to| {
+            for (row, to) in to.chunks_exact_mut(length).enumerate() {
+                let Some(row) = (self.row_of)(chunk * at_once + row) else {
+                    to.fill(fill);
+                    continue;
+                };
+                let from = &from[row..];
+                if runs.len() * 4 > length {
+                    to.iter_mut().zip(self.last).for_each(|(to, at)| *to = at.map_or(fill, |at| from[at]));
+                    continue;
+                }
+                if !whole {
+                    to.fill(fill);
+                }
+                for &(start, source, count) in &runs {
+                    to[start..][..count].copy_from_slice(&from[source..][..count]);
+                }
+            }
+        });
+        Ok(())
     }
 }
 

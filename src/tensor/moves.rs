@@ -67,16 +67,7 @@ pub fn strided<T: Copy + Send + Sync>(
             for between_index in 0..between {
                 let (from, to) =
                     (&from[base + offset(between_index, &middle)..], &mut to[between_index * inner..]);
-                for row in (0..rows).step_by(TILE) {
-                    for column in (0..inner).step_by(TILE) {
-                        for r in row..(row + TILE).min(rows) {
-                            let to = &mut to[r * between * inner..];
-                            for c in column..(column + TILE).min(inner) {
-                                to[c] = from[c * step + r];
-                            }
-                        }
-                    }
-                }
+                turned(from, step, [rows, inner], to, between * inner);
             }
         };
         let size = rows * between * inner;
@@ -85,13 +76,7 @@ pub fn strided<T: Copy + Send + Sync>(
             let band = rows.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(TILE);
             chunks(to, band * inner, |index, to| {
                 let (first, rows) = (index * band, to.len() / inner);
-                for column in (0..inner).step_by(TILE) {
-                    for r in 0..rows {
-                        for c in column..(column + TILE).min(inner) {
-                            to[r * inner + c] = from[c * step + first + r];
-                        }
-                    }
-                }
+                turned(&from[first..], step, [rows, inner], to, inner);
             });
         } else if parallel {
             chunks(to, size, slab);
@@ -117,6 +102,35 @@ pub fn strided<T: Copy + Send + Sync>(
         to.chunks_exact_mut(inner).enumerate().for_each(|(index, to)| row(index, to));
     }
     Ok(())
+}
+
+/// Rows of `to`, `stride` apart, of the columns of `from`, which are `step` apart: `to[r][c] = from[c][r]`.
+///
+/// A square is read into memory of its own, line by line: where steps are a power of two, as an image's
+/// often are, its lines would drive each other out of the cache between one element and the next.
+fn turned<T: Copy>(from: &[T], step: usize, [rows, columns]: [usize; 2], to: &mut [T], stride: usize) {
+    let Some(&any) = from.first() else { return };
+    for row in (0..rows).step_by(TILE) {
+        for column in (0..columns).step_by(TILE) {
+            let (height, width) = (TILE.min(rows - row), TILE.min(columns - column));
+            if height < TILE || width < TILE {
+                for r in row..row + height {
+                    for c in column..column + width {
+                        to[r * stride + c] = from[c * step + r];
+                    }
+                }
+                continue;
+            }
+            let mut square = [[any; TILE]; TILE];
+            for (c, line) in square.iter_mut().enumerate() {
+                line.copy_from_slice(&from[(column + c) * step + row..][..TILE]);
+            }
+            for r in 0..TILE {
+                let to = &mut to[(row + r) * stride + column..][..TILE];
+                to.iter_mut().zip(&square).for_each(|(to, line)| *to = line[r]);
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::{Call, LANES, RegisterTile, by_rows};
 use std::arch::x86_64::*;
 
-pub const TILE: RegisterTile = RegisterTile { rows: [14, 12, 8, 6], run };
+pub const TILE: RegisterTile = RegisterTile { rows: [14, 12, 8, 6], run, run_alone: run };
 
 unsafe fn run(call: &Call, groups: usize) {
     match groups {

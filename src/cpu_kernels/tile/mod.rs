@@ -51,6 +51,8 @@ pub struct RegisterTile {
     /// Rows that one call may take, for panels of 1, 2, 3 and 4 lane groups; 0: this form has no such panels.
     pub rows: [usize; 4],
     run: unsafe fn(&Call, usize),
+    /// The same for a single row, whose sums may be added up in another order.
+    run_alone: unsafe fn(&Call, usize),
 }
 
 impl RegisterTile {
@@ -98,6 +100,17 @@ impl RegisterTile {
         debug_assert!(call.rows <= self.rows[groups - 1] && call.columns <= groups * LANES);
         // SAFETY: the caller's promise; the form was found to run on this machine.
         unsafe { (self.run)(call, groups) }
+    }
+
+    /// The same for the only row of a product. Its sums may come in another order than those of a row among
+    /// others: a product gives the same bits however it is cut, but two products may not.
+    ///
+    /// # Safety
+    /// As of [`RegisterTile::run`].
+    pub unsafe fn run_alone(&self, call: &Call, groups: usize) {
+        debug_assert!(call.rows == 1 && call.columns <= groups * LANES);
+        // SAFETY: as above.
+        unsafe { (self.run_alone)(call, groups) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Call, LANES, RegisterTile};
 
-pub const TILE: RegisterTile = RegisterTile { rows: [ROWS, 0, 0, 0], run };
+pub const TILE: RegisterTile = RegisterTile { rows: [ROWS, 0, 0, 0], run, run_alone: run };
 
 const ROWS: usize = 3;
 

@@ -7,10 +7,10 @@ use super::{conv_nd, window};
 use crate::base::{Bound, EvalPrecision, Fact, Geometry, Infer, Layout, Operands, Unsupported, View, Window};
 use crate::cpu_kernels::conv::{ImageConv, convolve, pack, pack_taps};
 use crate::cpu_kernels::depthwise::depthwise;
-use crate::cpu_kernels::depthwise_last;
 use crate::cpu_kernels::epilogue::PreparedEpilogue;
 use crate::cpu_kernels::gemm::{MatrixRef, gemm};
 use crate::cpu_kernels::panels::Packed;
+use crate::cpu_kernels::{depthwise_last, few_filters};
 use crate::error::{Error, Result};
 use crate::expression::{Fused, Pointwise};
 use crate::kernels::conv_nd::Channels;
@@ -244,6 +244,9 @@ impl Engine for Conv {
             Some(Packed::Taps(taps)) => {
                 depthwise_last::depthwise(x.as_slice()?, &sizes, taps, bias, &ready, &mut result)
             }
+            Some(Packed::Filters(filters)) => {
+                few_filters::convolve(x.as_slice()?, &sizes, filters, bias, &ready, &mut result)?
+            }
             Some(Packed::ConvBlock(_) | Packed::Integers(_) | Packed::Windows(_)) | None => return Ok(None),
         }
         Ok(Some(vec![Tensor::floats(shape, result)?]))
@@ -286,6 +289,8 @@ impl Conv {
         let ws = w.as_slice::<f32>()?;
         Ok(if depthwise {
             Packed::Taps(pack_taps(ws, out))
+        } else if few_filters::serves([out, channels, height, width], self.groups) {
+            Packed::Filters(few_filters::pack(ws, [out, channels, height, width]))
         } else {
             Packed::Panels(pack(ws, [out, channels, height, width], self.groups)?)
         })

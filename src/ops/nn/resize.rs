@@ -236,11 +236,11 @@ impl Resize {
         let taps = plan.iter().map(|axis| taps(axis, &self.sampling)).collect::<Result<Vec<Taps>>>()?;
         let shape: Vec<usize> = plan.iter().map(|axis| axis.output).collect();
         if self.moves_only() {
-            let sources: Vec<Vec<usize>> = taps
+            let sources: Vec<Vec<Option<usize>>> = taps
                 .iter()
-                .map(|taps| (0..taps.outside.len()).map(|out| taps.of(out)[0].0).collect())
+                .map(|taps| (0..taps.outside.len()).map(|out| Some(taps.of(out)[0].0)).collect())
                 .collect();
-            return Ok(vec![x.gather_axes(&sources)?]);
+            return Ok(vec![x.gather_axes(&sources, None)?]);
         }
         Ok(vec![match x.dtype() {
             DType::F32 => Tensor::new(shape, self.weighted::<f32>(x, x.as_slice()?.to_vec(), &taps, of)?)?,

@@ -61,7 +61,12 @@ impl Lower for Recurrent {
             .enumerate()
             .map(|(direction, &reverse)| Direction {
                 reverse,
-                expressions: self.equations(direction, at.has_input(7)).expressions(),
+                expressions: self
+                    .equations(direction, at.has_input(7))
+                    .expressions()
+                    .into_iter()
+                    .cloned()
+                    .collect(),
             })
             .collect();
         let extents = if self.batch_first {

@@ -5,6 +5,7 @@
 //! equations that are elementwise, an expression each.
 
 pub mod activation;
+mod float32;
 pub mod gru;
 mod lower;
 pub mod lstm;
@@ -122,7 +123,15 @@ impl Recurrent {
         let dtype = inputs.required(0)?.dtype();
         let direction = |direction: usize| {
             let equations = self.equations(direction, inputs.optional(7).is_some());
-            let values = Values::of(self, inputs, &sequence, direction, panels, &equations, mode)?;
+            if let Some(panels) = panels {
+                let count = float32::matrices(self.cell);
+                let own = panels.get(direction * count..(direction + 1) * count).unwrap_or_default();
+                let run = float32::run(self, inputs, &sequence, direction, own, &equations)?;
+                if let Some(run) = run {
+                    return Ok(run);
+                }
+            }
+            let values = Values::of(self, inputs, &sequence, direction, mode)?;
             let initial = (0..self.cell.states())
                 .map(|state| sequence.initial(dtype, inputs.optional(5 + state), direction))
                 .collect::<Result<Vec<_>>>()?;
@@ -216,7 +225,7 @@ impl Engine for Recurrent {
         &[1, 2]
     }
 
-    /// A direction's gates of W, then those of R, each in panels.
+    /// Each direction's weights in panels.
     fn pack(&self, inputs: Operands<'_, Tensor>) -> Result<Option<Packed>> {
         let (Some(w), Some(r)) = (inputs.optional(1), inputs.optional(2)) else { return Ok(None) };
         let (&[directions, rows, _], &[_, other, hidden]) = (w.shape(), r.shape()) else { return Ok(None) };
@@ -229,17 +238,14 @@ impl Engine for Recurrent {
         {
             return Ok(None);
         }
+        let (gates, input) = (self.cell.gates(), w.shape()[2]);
+        let rows = element_count(&[gates, hidden])?;
         let mut list = vec![];
         for direction in 0..directions {
-            for weights in [w, r] {
-                let k = weights.shape()[2];
-                let gate = element_count(&[hidden, k])?;
-                let all = weights.as_slice::<f32>()?;
-                for at in 0..self.cell.gates() {
-                    let part = &all[(direction * self.cell.gates() + at) * gate..][..gate];
-                    list.push(Panels::pack(part, k, hidden, 1, k)?);
-                }
-            }
+            let own = |all: &Tensor, k: usize| -> Result<Vec<f32>> {
+                Ok(all.as_slice::<f32>()?[direction * rows * k..][..rows * k].to_vec())
+            };
+            list.extend(float32::pack([&own(w, input)?, &own(r, hidden)?], self.cell, input, hidden)?);
         }
         Ok(Some(Packed::Panels(list)))
     }

@@ -35,7 +35,8 @@ impl Sequence {
         self.sizes.steps
     }
 
-    fn length(&self, batch: usize) -> usize {
+    /// The steps of one sequence of the batch.
+    pub fn length(&self, batch: usize) -> usize {
         self.lengths.as_ref().map_or(self.sizes.steps, |list| list[batch])
     }
 
@@ -52,12 +53,15 @@ impl Sequence {
         if !reverse && self.lengths.is_none() && (!self.batch_first || steps == 1 || batch == 1) {
             return x.reshape(shape);
         }
-        x.pick(shape, |at| {
-            let (row, column) = (at / input, at % input);
+        if input == 0 {
+            return x.pick(shape, |_| None);
+        }
+        let nothing = zero(x.dtype(), &[input])?;
+        Tensor::runs(&[x, &nothing], shape, input, |row| {
             let (step, of) = (row / batch, row % batch);
-            let place = self.turned(step, of, reverse)?;
+            let Some(place) = self.turned(step, of, reverse) else { return (1, 0) };
             let row = if self.batch_first { of * steps + place } else { place * batch + of };
-            Some(row * input + column)
+            (0, row * input)
         })
     }
 
@@ -89,24 +93,24 @@ impl Sequence {
     /// Y: the states after each step of each direction, where they belong; zeros behind a sequence's end.
     pub fn joined(&self, dtype: DType, made: &[(bool, Vec<Tensor>)]) -> Result<Tensor> {
         let Sizes { steps, batch, hidden, directions, .. } = self.sizes;
-        let nothing = zero(dtype, &[0])?;
+        let nothing = zero(dtype, &[hidden])?;
         let parts: Vec<&Tensor> =
-            std::iter::once(&nothing).chain(made.iter().flat_map(|(_, list)| list)).collect();
-        let pool = Tensor::chain(&parts)?;
+            made.iter().flat_map(|(_, list)| list).chain(std::iter::once(&nothing)).collect();
         let shape = if self.batch_first {
             [batch, steps, directions, hidden]
         } else {
             [steps, directions, batch, hidden]
         };
-        pool.pick(shape, |at| {
-            let (row, column) = (at / hidden, at % hidden);
+        Tensor::runs(&parts, shape, hidden, |row| {
             let (place, direction, of) = if self.batch_first {
                 (row / directions % steps, row % directions, row / directions / steps)
             } else {
                 (row / batch / directions, row / batch % directions, row % batch)
             };
-            let step = self.turned(place, of, made[direction].0)?;
-            Some(((direction * steps + step) * batch + of) * hidden + column)
+            match self.turned(place, of, made[direction].0) {
+                Some(step) => (direction * steps + step, of * hidden),
+                None => (parts.len() - 1, 0),
+            }
         })
     }
 

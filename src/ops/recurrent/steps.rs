@@ -54,11 +54,11 @@ impl Equations {
 
     /// What a step computes, in the order in which a step does: an LSTM's cell before its state, the reset of a
     /// GRU's before it, where it comes before the product.
-    pub fn expressions(&self) -> Vec<Pointwise> {
+    pub fn expressions(&self) -> Vec<&Pointwise> {
         match self {
-            Self::Rnn(equations) => vec![equations.hidden.clone()],
-            Self::Gru(equations) => equations.reset.iter().chain([&equations.hidden]).cloned().collect(),
-            Self::Lstm(equations) => vec![equations.cell.clone(), equations.hidden.clone()],
+            Self::Rnn(equations) => vec![&equations.hidden],
+            Self::Gru(equations) => equations.reset.iter().chain([&equations.hidden]).collect(),
+            Self::Lstm(equations) => vec![&equations.cell, &equations.hidden],
         }
     }
 

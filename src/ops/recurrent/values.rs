@@ -1,19 +1,14 @@
-//! A direction's steps in tensors of its type.
+//! A direction's steps in tensors of its type, plainly: the reference.
 
 use super::sequence::{Sequence, zero};
 use super::sizes::Sizes;
-use super::steps::{Equations, Steps};
+use super::steps::Steps;
 use super::{Cell, Recurrent};
 use crate::base::{EvalPrecision, Operands};
 use crate::cpu_kernels::gemm::{MatrixRef, gemm};
-use crate::cpu_kernels::panels::Panels;
-use crate::cpu_kernels::product::{Epilogue, Rows, product_on};
 use crate::error::Result;
-use crate::expression::{Fused, Pointwise, table};
-use crate::tensor::{DType, Real, Tensor, element_count, pool, zeros};
-
-/// Products of a step below this are left to one thread: cutting them takes longer.
-const SERIAL: usize = 1 << 18;
+use crate::expression::{Pointwise, table};
+use crate::tensor::{DType, Real, Tensor, element_count, zeros};
 
 pub struct Values<'a> {
     sequence: &'a Sequence,
@@ -21,13 +16,10 @@ pub struct Values<'a> {
     gates: usize,
     direction: usize,
     recurrence: &'a Tensor,
-    panels: Option<&'a [Panels]>,
     /// The input's part of each gate, `[steps · batch, hidden]`.
     inputs: Vec<Tensor>,
     peepholes: Vec<Tensor>,
     reset_bias: Tensor,
-    /// The equations, made ready for float32: a step is so small that this would take longer than it does.
-    ready: Vec<(Pointwise, Fused)>,
     mode: EvalPrecision,
 }
 
@@ -37,22 +29,18 @@ impl<'a> Values<'a> {
         given: Operands<'a, Tensor>,
         sequence: &'a Sequence,
         direction: usize,
-        panels: Option<&'a [Panels]>,
-        equations: &Equations,
         mode: EvalPrecision,
     ) -> Result<Self> {
         let (x, w, r) = (given.required(0)?, given.required(1)?, given.required(2)?);
         let sizes = *sequence.sizes();
         let (gates, hidden) = (network.cell.gates(), sizes.hidden);
-        let panels = panels.and_then(|all| all.get(direction * 2 * gates..(direction + 1) * 2 * gates));
         let rows = sequence.rows(x, network.reverse[direction])?;
         let vector = |of: &Tensor, at: usize| of.strided([hidden], &[1], at * hidden);
         let after = network.cell == Cell::Gru { linear_before_reset: true };
         let (add, mut inputs) = (Pointwise::of(&table::ADD, 2, &[]), vec![]);
         let mut reset_bias = zero(x.dtype(), &[hidden])?;
         for gate in 0..gates {
-            let own = panels.map(|panels| &panels[gate]);
-            let mut part = product(&rows, w, [direction * gates + gate, hidden], own)?;
+            let mut part = product(&rows, w, [direction * gates + gate, hidden])?;
             if let Some(biases) = given.optional(3) {
                 let at = direction * 2 * gates + gate;
                 let (of_x, of_h) = (vector(biases, at)?, vector(biases, at + gates)?);
@@ -70,21 +58,7 @@ impl<'a> Values<'a> {
             Some(all) => (0..3).map(|gate| vector(all, direction * 3 + gate)).collect::<Result<Vec<_>>>()?,
             None => vec![],
         };
-        let ready = equations.expressions().into_iter();
-        let ready = ready.filter_map(|e| Fused::of(&e).map(|fused| (e, fused))).collect();
-        Ok(Self {
-            sequence,
-            sizes,
-            gates,
-            direction,
-            recurrence: r,
-            panels,
-            inputs,
-            peepholes,
-            reset_bias,
-            ready,
-            mode,
-        })
+        Ok(Self { sequence, sizes, gates, direction, recurrence: r, inputs, peepholes, reset_bias, mode })
     }
 }
 
@@ -92,30 +66,14 @@ impl Steps for Values<'_> {
     type Array = Tensor;
 
     fn apply(&self, expression: &Pointwise, operands: &[&Tensor]) -> Result<Tensor> {
-        let of_floats = |operand: &&Tensor| operand.dtype() == DType::F32;
-        let ready = self.ready.iter().find(|(of, _)| of == expression);
-        let Some((_, fused)) = ready.filter(|_| operands.iter().all(of_floats)) else {
-            return expression.eval(operands, self.mode);
-        };
-        let slices = operands.iter().map(|operand| operand.as_slice::<f32>()).collect::<Result<Vec<_>>>()?;
-        let Sizes { batch, hidden, .. } = self.sizes;
-        let mut made = pool::unset(element_count(&[batch, hidden])?)?;
-        let mut row: Vec<&[f32]> = Vec::with_capacity(slices.len());
-        for (at, to) in made.chunks_exact_mut(hidden.max(1)).enumerate() {
-            row.clear();
-            // What the whole batch shares is one row.
-            row.extend(slices.iter().map(|list| list.get(at * hidden..(at + 1) * hidden).unwrap_or(list)));
-            fused.run(&row, to);
-        }
-        Tensor::floats([batch, hidden], made)
+        expression.eval(operands, self.mode)
     }
     fn input(&self, gate: usize, step: usize) -> Result<Tensor> {
         let Sizes { batch, hidden, .. } = self.sizes;
         self.inputs[gate].strided([batch, hidden], &[hidden, 1], step * batch * hidden)
     }
     fn recurrent(&self, gate: usize, state: &Tensor) -> Result<Tensor> {
-        let own = self.panels.map(|panels| &panels[self.gates + gate]);
-        product(state, self.recurrence, [self.direction * self.gates + gate, self.sizes.hidden], own)
+        product(state, self.recurrence, [self.direction * self.gates + gate, self.sizes.hidden])
     }
     fn peephole(&self, gate: usize) -> Option<&Tensor> {
         self.peepholes.get(gate)
@@ -128,26 +86,11 @@ impl Steps for Values<'_> {
     }
 }
 
-/// Rows times the transpose of block `index` of weights, each `[hidden, k]`, through panels where there are
-/// any.
-pub fn product(
-    rows: &Tensor,
-    weights: &Tensor,
-    [index, hidden]: [usize; 2],
-    panels: Option<&Panels>,
-) -> Result<Tensor> {
-    match (rows.dtype(), panels) {
-        (DType::F32, Some(panels)) => {
-            let (m, n, k) = (rows.shape()[0], panels.n, panels.k);
-            let mut made = pool::unset(element_count(&[m, n])?)?;
-            let small = m.saturating_mul(n).saturating_mul(k) < SERIAL;
-            let threads = if small { 1 } else { rayon::current_num_threads() };
-            let from = Rows::Dense { data: rows.as_slice()?, stride: k };
-            product_on(threads, from, m, panels, &Epilogue::default(), &mut made, n)?;
-            Tensor::floats([m, n], made)
-        }
-        (DType::F64, _) => plain::<f64>(rows, weights, [index, hidden]),
-        _ => plain::<f32>(rows, weights, [index, hidden]),
+/// Rows times the transpose of block `index` of weights, each `[hidden, k]`.
+pub fn product(rows: &Tensor, weights: &Tensor, block: [usize; 2]) -> Result<Tensor> {
+    match rows.dtype() {
+        DType::F64 => plain::<f64>(rows, weights, block),
+        _ => plain::<f32>(rows, weights, block),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::kernels::Lowering;
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Input, Lower, NodeView, OpDef, Operator};
-use crate::tensor::index::{axes, strides};
+use crate::tensor::index::axes;
 use crate::tensor::{Tensor, cast, element_count};
 use std::sync::Arc;
 
@@ -178,36 +178,16 @@ impl Operator for Pad {
             inputs.optional(3).map(Tensor::to_i64s).transpose()?,
         )?;
         let shape = self.shape(&edges)?;
-        if element_count(&shape)? == 0 {
-            return Ok(vec![x.pick(shape, |_| None)?]);
-        }
-        let own = strides(x.shape());
-        // For each axis and position, the offset of its source.
-        let offsets: Vec<Vec<Option<usize>>> = (0..shape.len())
-            .map(|axis| {
-                (0..shape[axis])
-                    .map(|at| edges[axis].source(*self, at).map(|source| source * own[axis]))
-                    .collect()
-            })
-            .collect();
-        let source = |index: usize| {
-            let (mut rest, mut offset) = (index, 0);
-            for axis in (0..shape.len()).rev() {
-                offset += offsets[axis][rest % shape[axis]]?;
-                rest /= shape[axis];
-            }
-            Some(offset)
+        element_count(&shape)?;
+        let source = |(edges, &size): (&Edges, &usize)| {
+            (0..size).map(|at| edges.source(*self, at)).collect::<Vec<Option<usize>>>()
         };
-        let Some(value) = inputs.optional(2) else { return Ok(vec![x.pick(shape.clone(), source)?]) };
-        let value = match x.dtype() {
-            dtype if dtype == value.dtype() => value.clone(),
-            dtype => cast(value, dtype, true)?,
-        };
-        if value.len() != 1 {
+        let sources: Vec<_> = edges.iter().zip(&shape).map(source).collect();
+        let value = inputs.optional(2).map(|value| cast(value, x.dtype(), true)).transpose()?;
+        if let Some(value) = value.as_ref().filter(|value| value.len() != 1) {
             return Err(Error::input(format!("the constant of a Pad has {} elements, not one", value.len())));
         }
-        let pool = Tensor::chain(&[x, &value])?;
-        Ok(vec![pool.pick(shape.clone(), |index| source(index).or(Some(x.len())))?])
+        Ok(vec![x.gather_axes(&sources, value.as_ref())?])
     }
 
     fn takes_any_type(&self) -> bool {
