@@ -17,6 +17,7 @@ use crate::kernels::{Lowering, Packing, conv, conv_transpose};
 use crate::ops::case::{Case, Given::*, Operand::*, case};
 use crate::ops::{Lower, NodeView, OpDef, Operator};
 use crate::tensor::{DType, Real, Tensor, element_count, zeros};
+use crate::threads::chunks;
 use std::sync::Arc;
 
 pub const DEF: OpDef = OpDef { domain: "", name: "ConvTranspose", since: 1, parse, cases: CASES };
@@ -295,14 +296,14 @@ impl ConvTranspose {
                 gemm(a, b, &mut products);
                 let output =
                     &mut result[(image * self.groups + group) * group_c * out_area..][..group_c * out_area];
-                for (row, products) in products.chunks_exact(in_area).enumerate() {
-                    let plane = &mut output[row / taps * out_area..][..out_area];
-                    for (&product, &to) in products.iter().zip(&targets[row % taps * in_area..][..in_area]) {
-                        if to != usize::MAX {
-                            plane[to] += product;
+                chunks(output, out_area, |channel, plane| {
+                    let products = &products[channel * taps * in_area..][..taps * in_area];
+                    for (&product, &to) in products.iter().zip(&targets) {
+                        if let Some(to) = plane.get_mut(to) {
+                            *to += product;
                         }
                     }
-                }
+                });
             }
         }
         with_bias(shape, result, bias, out_area)
@@ -345,19 +346,27 @@ fn targets(geometry: &Geometry) -> Result<Vec<usize>> {
     let area: usize = geometry.input.iter().product();
     let mut all = crate::tensor::allocate(element_count(&[taps, area])?)?;
     for tap in 0..taps {
-        for position in 0..area {
-            let (mut tap, mut position, mut to, mut scale) = (tap, position, Some(0), 1);
-            for axis in (0..geometry.input.len()).rev() {
-                let reach = position % geometry.input[axis] * geometry.stride[axis]
-                    + tap % geometry.kernel[axis] * geometry.dilation[axis];
-                let here =
-                    reach.checked_sub(geometry.begin[axis]).filter(|&here| here < geometry.output[axis]);
-                to = to.zip(here).map(|(to, here)| to + here * scale);
-                scale *= geometry.output[axis];
-                (tap, position) = (tap / geometry.kernel[axis], position / geometry.input[axis]);
-            }
-            all.push(to.unwrap_or(usize::MAX));
+        // Row by row, an axis after the other; the tap's place along an axis from the last one on.
+        let (mut rest, mut places) = (tap, vec![0; geometry.kernel.len()]);
+        for (place, &size) in places.iter_mut().zip(&geometry.kernel).rev() {
+            (*place, rest) = (rest % size, rest / size);
         }
+        let mut level = vec![0usize];
+        for (axis, place) in places.into_iter().enumerate() {
+            let along = (0..geometry.input[axis]).map(|position| {
+                let reach = position * geometry.stride[axis] + place * geometry.dilation[axis];
+                reach.checked_sub(geometry.begin[axis]).filter(|&here| here < geometry.output[axis])
+            });
+            let along: Vec<Option<usize>> = along.collect();
+            let next = level.iter().flat_map(|&base| {
+                along.iter().map(move |here| match here {
+                    Some(here) if base != usize::MAX => base * geometry.output[axis] + here,
+                    _ => usize::MAX,
+                })
+            });
+            level = next.collect();
+        }
+        all.append(&mut level);
     }
     Ok(all)
 }
