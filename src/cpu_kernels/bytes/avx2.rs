@@ -2,7 +2,7 @@
 //! added exactly. The even and the odd bytes of a lane are such pairs, so that nothing moves between lanes. 8
 //! registers hold sums of 4 rows by a lane group, group by group.
 
-use super::half::{HALF, HALVES, by_groups, mask};
+use super::half::{HALF, HALVES, by_groups, store};
 use super::{Call, GROUPS, LANES, STEP, Tile};
 use crate::cpu_kernels::tile::by_rows;
 use std::arch::x86_64::*;
@@ -44,9 +44,8 @@ unsafe fn tile<const N: usize, const ROWS: usize>(call: &Call) {
             a = a.add(STEP);
         }
         for h in 0..N {
-            let mask = mask(call, h);
             for r in 0..ROWS {
-                _mm256_maskstore_epi32(call.c.wrapping_add(r * call.stride_c + h * HALF), mask, sums[r][h]);
+                store(call, r, h, sums[r][h]);
             }
         }
     }

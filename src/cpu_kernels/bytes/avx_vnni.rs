@@ -1,6 +1,6 @@
 //! AVX-VNNI, the form for vectors of 256 bits: 12 registers hold sums of 6 rows by a lane group, group by group.
 
-use super::half::{HALF, HALVES, by_groups, mask};
+use super::half::{HALF, HALVES, by_groups, store};
 use super::{Call, GROUPS, LANES, STEP, Tile};
 use crate::cpu_kernels::tile::by_rows;
 use std::arch::x86_64::*;
@@ -34,9 +34,8 @@ unsafe fn tile<const N: usize, const ROWS: usize>(call: &Call) {
             a = a.add(STEP);
         }
         for h in 0..N {
-            let mask = mask(call, h);
             for r in 0..ROWS {
-                _mm256_maskstore_epi32(call.c.wrapping_add(r * call.stride_c + h * HALF), mask, sums[r][h]);
+                store(call, r, h, sums[r][h]);
             }
         }
     }

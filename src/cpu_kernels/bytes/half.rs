@@ -19,10 +19,22 @@ pub fn by_groups(call: &Call, tile: impl Fn(&Call)) {
     }
 }
 
-/// The lanes of a group's vector that lie within the columns.
+/// Stores a row's sums in a group's vector, those that lie within the columns.
+///
+/// # Safety
+/// `call.c` is as [`Call`] says, and `row` one of its rows.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub fn mask(call: &Call, half: usize) -> __m256i {
-    let left = call.columns.saturating_sub(half * HALF).min(HALF) as i32;
-    _mm256_cmpgt_epi32(_mm256_set1_epi32(left), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+pub unsafe fn store(call: &Call, row: usize, half: usize, sums: __m256i) {
+    let left = call.columns.saturating_sub(half * HALF).min(HALF);
+    let to = call.c.wrapping_add(row * call.stride_c + half * HALF);
+    // SAFETY: the caller's promise; lanes beyond the columns are masked out.
+    unsafe {
+        // A masked store takes an AMD machine as long as a dozen plain ones.
+        if left == HALF {
+            return _mm256_storeu_si256(to.cast(), sums);
+        }
+        let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        _mm256_maskstore_epi32(to, _mm256_cmpgt_epi32(_mm256_set1_epi32(left as i32), lanes), sums);
+    }
 }
