@@ -2,7 +2,7 @@
 
 use super::power::power;
 use super::table::{Apply, Integer, IntegerTest, Map};
-use super::{Arg, Fused, Pointwise, Row, Step};
+use super::{Arg, Fused, Pointwise, Row, Step, slabs};
 use crate::base::EvalPrecision;
 use crate::error::{Error, Result};
 use crate::simd::{Loop, vectorised};
@@ -23,6 +23,9 @@ impl Pointwise {
             && let Some(fused) = Fused::of(self)
         {
             return fused.eval(operands, &shape);
+        }
+        if let Some(result) = slabs::eval(self, operands, &shape, mode)? {
+            return Ok(result);
         }
         let spread = operands.iter().map(|operand| spread(operand, &shape)).collect::<Result<Vec<_>>>()?;
         let mut results: Vec<Tensor> = Vec::with_capacity(self.steps.len());
@@ -400,6 +403,44 @@ impl<T: Copy> Loop for Pick<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Slabs of rows, whole and in part, of operands that broadcast along every axis, give what each element
+    /// gives by itself.
+    #[test]
+    fn many_elements_of_several_types() {
+        use super::super::table;
+        let mut e = Pointwise { operands: 3, steps: vec![] };
+        let same = e.push(&table::EQUAL, vec![Arg::Operand(0), Arg::Operand(1)]);
+        let as_float = e.push_cast(same, DType::F32);
+        let number = |at: usize| (at * 7919 + 13) % 5;
+        let list = |shape: &[usize]| {
+            let count: usize = shape.iter().product();
+            Tensor::new(shape, (0..count).map(|at| number(at) as i32).collect::<Vec<_>>()).unwrap()
+        };
+        let bool_result = e.clone();
+        e.push(&table::MUL, vec![as_float, Arg::Operand(2)]);
+        for (shape, others) in [
+            ([3, 211, 257], [[3, 211, 1], [1, 1, 257]]),
+            ([70_000, 1, 2], [[70_000, 1, 2], [1, 1, 2]]),
+            ([1, 2, 50_001], [[1, 2, 1], [1, 1, 50_001]]),
+            ([400, 1, 300], [[400, 1, 1], [1, 1, 300]]),
+        ] {
+            let [a, b] = others.each_ref().map(|shape| list(shape));
+            let c = cast(&list(&[shape[0], 1, 1]), DType::F32, true).unwrap();
+            let made = e.eval(&[&a, &b, &c], EvalPrecision::Declared).unwrap();
+            let bools = Pointwise { steps: bool_result.steps[..1].to_vec(), operands: 2 };
+            let bools = bools.eval(&[&a, &b], EvalPrecision::Declared).unwrap();
+            assert_eq!((made.shape(), bools.shape()), (&shape[..], &shape[..]));
+            let wide = [&a, &b].map(|tensor| spread(tensor, &shape).unwrap());
+            let [x, y] = wide.each_ref().map(|tensor| tensor.as_slice::<i32>().unwrap());
+            let z = spread(&c, &shape).unwrap();
+            for (at, z) in z.as_slice::<f32>().unwrap().iter().enumerate() {
+                let same = x[at] == y[at];
+                assert_eq!(bools.as_slice::<Boolean>().unwrap()[at].get(), same);
+                assert_eq!(made.as_slice::<f32>().unwrap()[at], if same { *z } else { 0.0 });
+            }
+        }
+    }
 
     #[test]
     fn integers_to_fractional_powers() {

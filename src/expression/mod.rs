@@ -9,6 +9,7 @@ mod eval;
 mod fused;
 pub mod numbers;
 mod power;
+mod slabs;
 pub mod table;
 mod wgsl;
 pub mod widened;
