@@ -488,7 +488,7 @@ mod tests {
                 assert_eq!(of(&xs, dtype), right, "{dtype} {odd}");
             }
             assert_eq!(
-                of(&[sign * 65519.999_999_999, sign * 65520.0], DType::F16),
+                of(&[sign * 65_519.999_999_999, sign * 65_520.0], DType::F16),
                 [sign * 65504.0, sign * f64::INFINITY]
             );
             assert_eq!(of(&[sign * 1e300], DType::F16), [sign * f64::INFINITY]);
