@@ -267,6 +267,11 @@ fn node_time(node: &Node, operands: &[Option<&Value>], results: &[Value], time: 
         op_type: node.op_type.clone(),
         time,
         flops: node.op.flops(Operands::new(&facts.iter().map(Option::as_ref).collect::<Vec<_>>()), &results),
-        bytes: read.iter().flatten().chain(&made).map(|tensor| tensor.bytes().len() as u64).sum(),
+        bytes: read
+            .iter()
+            .flatten()
+            .chain(&made)
+            .map(|tensor| (tensor.len() * tensor.dtype().size()) as u64)
+            .sum(),
     }
 }

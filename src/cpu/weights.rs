@@ -7,9 +7,8 @@ use crate::cpu_kernels::panels::Packed;
 use crate::error::Result;
 use crate::graph::{Graph, Node};
 use crate::ops::Operator;
-use crate::tensor::{DType, Tensor, cast};
+use crate::tensor::{DType, Tensor};
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Packed weights of a session, by constant and by the operator that reads it: programs for several shapes
@@ -17,24 +16,18 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 #[derive(Default)]
 pub struct Weights {
     kept: Mutex<HashMap<(usize, String), Weak<Packed>>>,
-    /// Constants of 16-bit floats, each with the same in float32.
-    wide: Mutex<HashMap<(usize, DType), [Tensor; 2]>>,
+    /// Constants of 16-bit floats in float32.
+    wide: Mutex<HashMap<(usize, DType), Tensor>>,
 }
 
 impl Weights {
-    /// A constant of 16-bit floats in float32: cast once for all programs that hold the constant.
+    /// A constant of 16-bit floats in float32: cast once for all programs that hold it, when one reads it.
     pub(super) fn in_float32(&self, constant: &Tensor) -> Result<Tensor> {
         let mut kept = self.wide.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|_, [narrow, _]| narrow.is_shared());
-        Ok(match kept.entry((constant.identity(), constant.dtype())) {
-            Entry::Occupied(found) => found.get()[1].reshape(constant.shape())?,
-            Entry::Vacant(place) => {
-                let wide = cast(constant, DType::F32, true)?;
-                constant.release();
-                place.insert([constant.clone(), wide.clone()]);
-                wide
-            }
-        })
+        kept.retain(|_, wide| wide.is_shared());
+        let key = (constant.identity(), constant.dtype());
+        let wide = kept.entry(key).or_insert_with(|| Tensor::widened(constant));
+        wide.reshape(constant.shape())
     }
 
     /// What the node's operator makes of its constant inputs; made once, and freed with the last program that
@@ -63,7 +56,11 @@ impl Weights {
         if let Some(found) = kept.get(&key).and_then(Weak::upgrade) {
             return Ok(Some(found));
         }
-        let Some(packed) = engine.pack(Operands::new(constants))?.map(Arc::new) else { return Ok(None) };
+        // What is in float32 for this alone isn't kept.
+        let unread: Vec<Option<Tensor>> =
+            constants.iter().map(|constant| constant.map(Tensor::unread)).collect();
+        let unread: Vec<Option<&Tensor>> = unread.iter().map(Option::as_ref).collect();
+        let Some(packed) = engine.pack(Operands::new(&unread))?.map(Arc::new) else { return Ok(None) };
         given.iter().for_each(|tensor| tensor.release());
         kept.retain(|_, packed| packed.strong_count() > 0);
         kept.insert(key, Arc::downgrade(&packed));

@@ -217,8 +217,13 @@ impl Rewrite<'_> {
             return Some(Arc::new(Elementwise { expression: expression.widened(&types, false)? }));
         }
         let half_attention = node.op_type == "Attention" && !types.contains(&Some(DType::BF16));
-        if node.op.takes_any_type() && !half_attention && !ANY_TYPE.contains(&node.op_type.as_str()) {
-            return None;
+        if node.op.takes_any_type() && !half_attention {
+            // Of a table that is constant a few rows are read: these are cast, not the table.
+            let narrow = node.inputs.iter().flatten().filter(|&&id| self.is_narrow(id));
+            let constant = narrow.map(|&id| self.graph.constant(id).is_some());
+            if !ANY_TYPE.contains(&node.op_type.as_str()) || constant.reduce(|a, b| a && b) == Some(true) {
+                return None;
+            }
         }
         let Some(epilogue) = node.op.epilogue() else { return Some(node.op.clone()) };
         let others = types.get(EPILOGUE_OPERANDS..).unwrap_or_default();

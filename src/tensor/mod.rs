@@ -11,6 +11,7 @@ pub mod index;
 mod moves;
 #[doc(hidden)]
 pub mod pool;
+mod widened;
 
 #[doc(hidden)]
 pub use convert::Real;
@@ -34,6 +35,10 @@ trait Bytes: Send + Sync {
     }
     /// Lets the system have the memory where the elements can be read again.
     fn release(&self) {}
+    /// What the elements are made of, where they are made when they are read.
+    fn narrow(&self) -> Option<&Tensor> {
+        None
+    }
 }
 
 struct Owned<T>(Vec<T>);
@@ -274,7 +279,8 @@ impl Tensor {
     /// The number of elements.
     pub fn len(&self) -> usize {
         match &self.data {
-            Data::Bytes(bytes) => bytes.bytes().len() / self.dtype.size(),
+            // Not by the bytes: they may be there only once somebody reads them.
+            Data::Bytes(_) => self.shape.iter().product(),
             Data::Strings(strings) => strings.len(),
         }
     }
@@ -290,10 +296,13 @@ impl Tensor {
         }
     }
     /// Tells shared elements apart: two clones have the same identity, and no two live tensors with other
-    /// elements do.
+    /// numbers do.
     pub fn identity(&self) -> usize {
         match &self.data {
-            Data::Bytes(bytes) => Arc::as_ptr(bytes) as *const u8 as usize,
+            Data::Bytes(bytes) => match bytes.narrow() {
+                Some(narrow) => narrow.identity(),
+                None => Arc::as_ptr(bytes) as *const u8 as usize,
+            },
             Data::Strings(strings) => Arc::as_ptr(strings) as *const u8 as usize,
         }
     }
@@ -307,7 +316,11 @@ impl Tensor {
                 T::DTYPE
             )));
         }
-        bytemuck::try_cast_slice(self.bytes())
+        let bytes = self.bytes();
+        if bytes.is_empty() && !self.is_empty() {
+            return Err(Error::memory("no memory for a tensor's elements in float32"));
+        }
+        bytemuck::try_cast_slice(bytes)
             .map_err(|problem| Error::internal(format!("elements are not aligned: {problem}")))
     }
     /// The elements, if they are strings.
