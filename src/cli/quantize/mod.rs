@@ -121,8 +121,7 @@ impl Quantize {
         let quantized = |keep: &HashSet<String>| source.quantized(&form, keep).map_err(named);
         let all = quantized(&kept)?;
         let costs = measures.layers(&all).map_err(named)?;
-        let found =
-            search::fewest(&measures, &quantized, kept, all, &costs, self.tolerance).map_err(named)?;
+        let found = search::fewest(&measures, &quantized, kept, all, self.tolerance).map_err(named)?;
         let met = self.tolerance.is_none_or(|tolerance| found.error.max_rel <= tolerance);
         let met = met && !found.quantized.layers.is_empty();
         if met {

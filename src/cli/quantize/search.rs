@@ -3,7 +3,7 @@
 use super::measure::{Cost, Measures};
 use sardonyx::error::Result;
 use sardonyx::onnx::quantize::Quantized;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 /// A model and what it costs.
 pub struct Found {
@@ -11,25 +11,27 @@ pub struct Found {
     pub error: Cost,
 }
 
-/// `all`, which keeps `kept`, where that does; else with more kept, those that cost most by themselves first:
-/// as few of that order as bisection finds.
+/// `all`, which keeps `kept`, where that does; else with more kept, those first that put the outputs off furthest
+/// where nothing else is quantised: as few of that order as bisection finds. What a layer puts its own result off
+/// by says little of that: an embedding's rows go through everything, and a classifier's through nothing.
 pub fn fewest(
     measures: &Measures,
     quantized: &dyn Fn(&HashSet<String>) -> Result<Quantized>,
     kept: HashSet<String>,
     all: Quantized,
-    costs: &HashMap<String, Cost>,
     tolerance: Option<f64>,
 ) -> Result<Found> {
     let error = measures.whole(&all)?;
     let Some(tolerance) = tolerance.filter(|tolerance| error.max_rel > *tolerance) else {
         return Ok(Found { quantized: all, error });
     };
-    let mut order: Vec<(f64, &String)> = all
-        .layers
-        .iter()
-        .map(|layer| (costs.get(&layer.node).map_or(0.0, |cost| cost.max_rel), &layer.node))
-        .collect();
+    let nodes: Vec<&String> = all.layers.iter().map(|layer| &layer.node).collect();
+    let mut order: Vec<(f64, &String)> = vec![];
+    for &node in &nodes {
+        let others = nodes.iter().filter(|&&other| other != node).map(|&other| other.clone());
+        let alone = quantized(&kept.iter().cloned().chain(others).collect())?;
+        order.push((measures.whole(&alone)?.max_rel, node));
+    }
     order.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
     let with = |count: usize| {
         let more = order.iter().take(count).map(|(_, node)| (*node).clone());
