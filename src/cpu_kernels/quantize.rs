@@ -37,22 +37,33 @@ impl Scales<'_> {
 pub trait Quantized: Element + Copy {
     const LOW: f32;
     const HIGH: f32;
-    /// Of a whole number within the type's ends; of NaN 0.
+    /// Of a whole number; what is beyond the type's ends is these, and NaN 0.
     fn of(x: f32) -> Self;
     fn wide(self) -> f32;
 }
 macro_rules! quantized {
-    ($($t:ty),*) => { $(impl Quantized for $t {
+    ($($t:ty => $convert:expr),*) => { $(impl Quantized for $t {
         const LOW: f32 = <$t>::MIN as f32;
         const HIGH: f32 = <$t>::MAX as f32;
-        // By int32, for which machines have vectors: what comes is whole and within the type's ends, or NaN.
         #[inline(always)]
-        fn of(x: f32) -> Self { x as i32 as $t }
+        fn of(x: f32) -> Self {
+            // As Max and Min have it: NaN stays, and becomes 0.
+            let x = if x < Self::LOW { Self::LOW } else { x };
+            let x = if x > Self::HIGH { Self::HIGH } else { x };
+            $convert(if x.is_nan() { 0.0 } else { x }) as $t
+        }
         #[inline(always)]
         fn wide(self) -> f32 { self as f32 }
     })* };
 }
-quantized!(u8, i8, u16, i16, i32);
+/// A whole number of at most 2²² either way: adding 1.5·2²³ leaves it in the sum's last bits. A conversion that
+/// saturates, as Rust's does, is one for which machines have no vectors.
+#[inline(always)]
+fn small(x: f32) -> i32 {
+    const PLACE: f32 = 12_582_912.0;
+    ((x + PLACE).to_bits() as i32).wrapping_sub(PLACE.to_bits() as i32)
+}
+quantized!(u8 => small, i8 => small, u16 => small, i16 => small, i32 => |x: f32| x as i32);
 
 struct Down<'a, T> {
     from: &'a [f32],
@@ -65,10 +76,7 @@ impl<T: Quantized> Loop for Down<'_, T> {
     #[inline(always)]
     fn run(self) {
         for (to, &x) in self.to.iter_mut().zip(self.from) {
-            let y = (x / self.scale).round_ties_even() + self.zero;
-            // As Max and Min have it: NaN stays, and becomes 0.
-            let y = if y < T::LOW { T::LOW } else { y };
-            *to = T::of(if y > T::HIGH { T::HIGH } else { y });
+            *to = T::of((x / self.scale).round_ties_even() + self.zero);
         }
     }
 }
@@ -113,4 +121,19 @@ pub fn dequantize<T: Quantized>(xs: &[T], scales: &Scales<'_>) -> Result<Floats>
         });
     });
     Ok(ys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_of_16_bits_and_what_is_beyond() {
+        assert!((i16::MIN..=i16::MAX).all(|x| i16::of(x.into()) == x));
+        assert!((u16::MIN..=u16::MAX).all(|x| u16::of(x.into()) == x));
+        let beyond = [f32::NEG_INFINITY, -1e9, 300.0, f32::INFINITY, f32::NAN, -0.0];
+        assert_eq!(beyond.map(u8::of), [0, 0, 255, 255, 0, 0]);
+        assert_eq!(beyond.map(i8::of), [-128, -128, 127, 127, 0, 0]);
+        assert_eq!(beyond.map(i32::of), [i32::MIN, -1_000_000_000, 300, i32::MAX, 0, 0]);
+    }
 }
