@@ -34,6 +34,14 @@ fn keeps(step: &Step, dtype: DType) -> bool {
     step.row == &table::IDENTITY || KEEP.contains(&step.row) && step.args.iter().all(held)
 }
 
+/// Whether a step's arguments are of several types, which no function takes but a power.
+fn mixed(step: &Step, declared: &dyn Fn(&Arg) -> Option<DType>) -> bool {
+    let condition = usize::from(step.row == &table::WHERE);
+    let mut types = step.args.iter().skip(condition).filter_map(declared);
+    let first = types.next();
+    step.row != &table::POW && types.any(|dtype| Some(dtype) != first)
+}
+
 /// A float32 rounded to what a type of 16 bits holds.
 fn round(x: f32, dtype: DType) -> f32 {
     let mut rounded = [x];
@@ -47,7 +55,7 @@ impl Pointwise {
     /// The expression of `operands` with those of 16-bit floats held in float32, and so its result. What each
     /// step comes to is rounded as it was; with `rounds_first`, so is operand 0 before the first step.
     ///
-    /// `None`: a type is one that the expression doesn't have.
+    /// `None`: the expression doesn't take these types, which its evaluation says.
     pub fn widened(&self, operands: &[DType], rounds_first: bool) -> Option<Pointwise> {
         let types = self.types(operands).ok()?;
         let mut wide = Pointwise { operands: self.operands, steps: vec![] };
@@ -70,6 +78,9 @@ impl Pointwise {
             });
             let args = args.collect::<Option<Vec<Arg>>>()?;
             let from = step.args.iter().find_map(declared)?;
+            if mixed(step, &declared) {
+                return None;
+            }
             let result = if step.row == &table::CAST {
                 let value = *args.first()?;
                 let wide_already = from == DType::F32 || rounding(from).is_some();
@@ -171,6 +182,9 @@ mod tests {
             assert_eq!(right.dtype(), DType::F16);
             assert_eq!(made.bytes(), cast(&right, DType::F32, true).unwrap().bytes());
         }
+        // Types that don't go together stay what they are: an error.
+        assert!(e.widened(&[DType::F16, DType::BF16, DType::F32], false).is_none());
+        assert!(e.widened(&[DType::F16, DType::F16, DType::BF16], false).is_none());
         // Nothing to round, and what rounds alone.
         let identity = Pointwise::identity();
         assert_eq!(identity.widened(&[DType::F16], false).unwrap(), identity);
