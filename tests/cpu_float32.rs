@@ -194,7 +194,7 @@ fn chains_by_bands() {
         });
         // A kernel that doesn't fit is an error on either way.
         let Ok(expected) = expected else { continue };
-        let program = cpu::program::Program::new(graph, Some(&facts), true, &Default::default()).unwrap();
+        let program = cpu::program::Program::new(graph, Some(facts), true, &Default::default()).unwrap();
         assert_eq!(
             program.graph().nodes.iter().filter(|node| node.op_type == "Conv").count(),
             1,

@@ -47,14 +47,15 @@ impl Program {
     /// `rewrite` allows rewrites.
     pub fn new(
         mut graph: Graph,
-        facts: Option<&[Option<Fact>]>,
+        facts: Option<Vec<Option<Fact>>>,
         rewrite: bool,
         weights: &Weights,
     ) -> Result<Self> {
         let mut known: Vec<Option<Tensor>> =
             graph.values.iter().map(|value| value.constant.clone()).collect();
-        if let Some(facts) = facts {
-            for (known, fact) in known.iter_mut().zip(facts) {
+        let checked = facts.is_some();
+        if let Some(mut facts) = facts {
+            for (known, fact) in known.iter_mut().zip(&facts) {
                 *known = known.take().or_else(|| fact.as_ref().and_then(|fact| fact.value.clone()));
             }
             // What follows from shapes alone isn't computed again.
@@ -62,7 +63,6 @@ impl Program {
                 !node.outputs.iter().flatten().all(|id| known.get(id.0 as usize).is_some_and(Option::is_some))
             });
             if rewrite {
-                let mut facts = facts.to_vec();
                 widened::rewrite(&mut graph, &mut facts, weights)?;
                 layout::rewrite(&mut graph, &facts)?;
                 conv_block::rewrite(&mut graph);
@@ -82,7 +82,7 @@ impl Program {
             }
         }
         let known = known.into_iter().map(|known| known.map(Value::from)).collect();
-        Ok(Self { graph, known, packed, checked: facts.is_some(), dying, pools: Mutex::default() })
+        Ok(Self { graph, known, packed, checked, dying, pools: Mutex::default() })
     }
 
     /// Bytes of packed weights.

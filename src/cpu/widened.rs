@@ -95,13 +95,19 @@ impl Rewrite<'_> {
         self.fact(id).is_some_and(|fact| narrow(fact.dtype))
     }
 
-    /// A new value in float32 for another's elements.
-    fn add_wide(&mut self, id: ValueId) -> ValueId {
-        let name = self.graph.fresh_name(&format!("{} (float32)", self.graph.value(id).name));
-        let wide = self.graph.add_value(name, None, None);
+    /// A new value in float32, of another's shape and name.
+    fn add_float32(&mut self, id: ValueId, what: &str) -> ValueId {
+        let name = self.graph.fresh_name(&format!("{} ({what})", self.graph.value(id).name));
         let shape = self.fact(id).map(|fact| fact.shape.clone()).unwrap_or_default();
+        let made = self.graph.add_value(name, None, None);
         self.facts.resize(self.graph.values.len(), None);
-        self.facts[wide.0 as usize] = Some(Fact::new(DType::F32, shape));
+        self.facts[made.0 as usize] = Some(Fact::new(DType::F32, shape));
+        made
+    }
+
+    /// The new value that holds another's elements.
+    fn add_wide(&mut self, id: ValueId) -> ValueId {
+        let wide = self.add_float32(id, "float32");
         self.wide.insert(id, wide);
         wide
     }
@@ -186,10 +192,7 @@ impl Rewrite<'_> {
             self.left.insert(id, dtype);
             *to = Some(wide);
             if let Some(row) = rounding(dtype).filter(|_| !rounded) {
-                let name = self.graph.fresh_name(&format!("{} (unrounded)", self.graph.value(id).name));
-                let before = self.graph.add_value(name, None, None);
-                self.facts.resize(self.graph.values.len(), None);
-                self.facts[before.0 as usize] = self.fact(wide).cloned();
+                let before = self.add_float32(id, "unrounded");
                 *to = Some(before);
                 others.push((before, wide, Pointwise::of(row, 1, &[])));
             }

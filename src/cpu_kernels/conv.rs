@@ -6,7 +6,7 @@
 
 use super::epilogue::PreparedEpilogue;
 use super::panels::Panels;
-use super::product::{Rows, product, product_on};
+use super::product::{Cut, Rows, product, product_on};
 use crate::base::Geometry;
 use crate::error::{Error, Result};
 use std::ops::Range;
@@ -112,7 +112,8 @@ pub fn convolve_rows(
     } else {
         Rows::Gathered(&gather)
     };
-    ready.with(bias, 0, out, |epilogue| product_on(1, rows, pixels.len(), panels, epilogue, y, out))
+    ready
+        .with(bias, 0, out, |epilogue| product_on(Cut::part(1), rows, pixels.len(), panels, epilogue, y, out))
 }
 
 /// A 1×1 convolution of pixels `x` `[p, c]` to `y` `[p, m]`, which are those of the whole result from `first`
@@ -130,7 +131,7 @@ pub fn product_rows(
     let Some(panels) = panels.first() else { return Err(Error::internal("a convolution without panels")) };
     let rows = Rows::Dense { data: x, stride: channels };
     ready.with(bias, first * out, out, |epilogue| {
-        product_on(1, rows, y.len() / out.max(1), panels, epilogue, y, out)
+        product_on(Cut::part(1), rows, y.len() / out.max(1), panels, epilogue, y, out)
     })
 }
 

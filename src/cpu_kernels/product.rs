@@ -110,38 +110,31 @@ pub fn product(
     } else {
         rayon::current_num_threads()
     };
-    whole_product_on(threads, rows, m, b, epilogue, c, stride)
+    product_on(Cut::whole(threads), rows, m, b, epilogue, c, stride)
 }
 
-/// The same, cut for so many threads; 1 stays on the caller's.
-pub fn whole_product_on(
+/// How a product is cut.
+#[derive(Clone, Copy)]
+pub struct Cut {
+    /// Cut for so many threads; 1 stays on the caller's.
     threads: usize,
-    rows: Rows<'_>,
-    m: usize,
-    b: &Panels,
-    epilogue: &Epilogue<'_>,
-    c: &mut [f32],
-    stride: usize,
-) -> Result<()> {
-    cut((threads, m == 1), rows, m, b, epilogue, c, stride)
+    /// Whether the rows are some of a product's: each has the bits then that it has among all. A row that is the
+    /// only one may have its sums in another order.
+    part: bool,
 }
 
-/// The same of some rows of a product: the bits are those that they have among all.
+impl Cut {
+    pub fn whole(threads: usize) -> Self {
+        Self { threads, part: false }
+    }
+    pub fn part(threads: usize) -> Self {
+        Self { threads, part: true }
+    }
+}
+
+/// The same, cut so.
 pub fn product_on(
-    threads: usize,
-    rows: Rows<'_>,
-    m: usize,
-    b: &Panels,
-    epilogue: &Epilogue<'_>,
-    c: &mut [f32],
-    stride: usize,
-) -> Result<()> {
-    cut((threads, false), rows, m, b, epilogue, c, stride)
-}
-
-/// `alone`: A's one row is a product by itself.
-fn cut(
-    (threads, alone): (usize, bool),
+    Cut { threads, part }: Cut,
     rows: Rows<'_>,
     m: usize,
     b: &Panels,
@@ -164,7 +157,14 @@ fn cut(
     }
     let tile = RegisterTile::native();
     let height = tile.rows[b.groups - 1];
-    let job = Job { b, epilogue, target: Target { data: c.as_mut_ptr(), stride }, tile, height, alone };
+    let job = Job {
+        b,
+        epilogue,
+        target: Target { data: c.as_mut_ptr(), stride },
+        tile,
+        height,
+        alone: m == 1 && !part,
+    };
     // Blocks of rows that leave every thread a few; where the rows don't suffice, blocks of panels too.
     let tasks = if threads == 1 { 1 } else { threads * 4 };
     let block = (BLOCK / k.clamp(1, STEP)).min(m.div_ceil(tasks)).next_multiple_of(height).max(height.min(m));

@@ -43,6 +43,9 @@ pub(super) fn eval(
     {
         return Ok(None);
     }
+    let types: Vec<DType> = operands.iter().map(|operand| operand.dtype()).collect();
+    // An expression without a type says so where it is evaluated.
+    let Ok(dtype) = expression.result_type(&types) else { return Ok(None) };
     // The last axis of which the rows behind it don't fill a slab.
     let (mut axis, mut row) = (shape.len(), 1);
     while row < SLAB && axis > 0 {
@@ -57,8 +60,7 @@ pub(super) fn eval(
     let strides = operands.iter().map(own).collect();
     let each = shape[axis].div_ceil(rows);
     let slabs = Slabs { expression, operands, shape, strides, axis, row, rows, each, mode };
-    let first = slabs.slab(0)?.1;
-    match first.dtype() {
+    match mode.of(dtype) {
         DType::F32 => {
             let mut to = pool::unset(count)?;
             slabs.fill::<f32>(&mut to)?;

@@ -5,9 +5,9 @@
 //! at most 32, and for 128, and wrapped to their own width afterwards.
 #![allow(clippy::excessive_precision, clippy::approx_constant)] // one text serves float32 and float64
 
-use crate::simd::math::Special;
+use crate::simd::math::{Special, to_bf16, to_f16};
 use crate::simd::{Loop, vectorised};
-use crate::tensor::{Boolean, Real};
+use crate::tensor::{Boolean, Real, round_to_odd};
 
 /// A function over slices, one for each argument; a slice of one element repeats.
 pub type Map<T, R> = fn(&[&[T]], &mut [R]);
@@ -413,10 +413,21 @@ rows! {
     IDENTITY = Row { name: "Identity", ..UNARY };
 }
 
+/// A rounding of float32, and of float64 through what rounds to the same.
+macro_rules! rounded {
+    ($round:ident) => {
+        Some(Float {
+            f32: |args, out| one(args, out, $round),
+            f64: |args, out| one(args, out, |x| $round(round_to_odd(x)).into()),
+            wgsl: "",
+        })
+    };
+}
+
 /// A float32 rounded to what 16 bits hold. On the CPU alone, and so apart from the other rows: there 16-bit
 /// floats are held in float32.
-pub static TO_F16: Row = Row { name: "ToF16", float: float!(|x| x.to_f16_(), ""), ..UNARY };
-pub static TO_BF16: Row = Row { name: "ToBF16", float: float!(|x| x.to_bf16_(), ""), ..UNARY };
+pub static TO_F16: Row = Row { name: "ToF16", float: rounded!(to_f16), ..UNARY };
+pub static TO_BF16: Row = Row { name: "ToBF16", float: rounded!(to_bf16), ..UNARY };
 
 /// Python's %: the remainder with the sign of the divisor; an infinite divisor leaves what has its sign and
 /// takes the rest in.

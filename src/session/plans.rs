@@ -212,7 +212,7 @@ impl Session {
         if rewrite {
             facts = crate::passes::with_shapes(&mut graph, &facts)?;
         }
-        Program::new(graph, Some(&facts), rewrite, &self.weights).map(Some)
+        Program::new(graph, Some(facts), rewrite, &self.weights).map(Some)
     }
 
     /// A plan, or the inputs whose elements it needs.

@@ -7,7 +7,7 @@
 //! The errors stated are in ulps of float32, against float64, over all inputs (a test samples them).
 #![allow(clippy::excessive_precision)]
 
-use crate::tensor::{Real, round_to_odd};
+use crate::tensor::Real;
 
 /// Functions of which float32 has a form of its own.
 pub trait Special: Real {
@@ -16,10 +16,6 @@ pub trait Special: Real {
     fn one_plus_exp_(self) -> Self;
     fn tanh_(self) -> Self;
     fn erf_(self) -> Self;
-    /// Rounded to the nearest float16, ties to even; infinite beyond.
-    fn to_f16_(self) -> Self;
-    /// The same for bfloat16.
-    fn to_bf16_(self) -> Self;
 }
 
 impl Special for f32 {
@@ -39,14 +35,6 @@ impl Special for f32 {
     fn erf_(self) -> f32 {
         erf(self)
     }
-    #[inline(always)]
-    fn to_f16_(self) -> f32 {
-        to_f16(self)
-    }
-    #[inline(always)]
-    fn to_bf16_(self) -> f32 {
-        to_bf16(self)
-    }
 }
 
 impl Special for f64 {
@@ -64,12 +52,6 @@ impl Special for f64 {
     }
     fn erf_(self) -> f64 {
         erf_f64(self)
-    }
-    fn to_f16_(self) -> f64 {
-        half::f16::from_f32(round_to_odd(self)).to_f64()
-    }
-    fn to_bf16_(self) -> f64 {
-        half::bf16::from_f32(round_to_odd(self)).to_f64()
     }
 }
 

@@ -2,6 +2,7 @@
 //! Cast](https://onnx.ai/onnx/operators/onnx__Cast.html).
 
 use super::half_store::round_to_odd;
+use super::small_floats::{decode_small, encode_small};
 use super::{Boolean, DType, Element, Tensor, allocate, pool, zeros};
 use crate::error::{Error, Result};
 use crate::threads::chunks;
@@ -44,156 +45,23 @@ impl Real for f64 {
     }
 }
 
-/// The 8-bit and 4-bit float kinds as (exponent bits, mantissa bits, bias, kind of specials).
-#[derive(Clone, Copy, PartialEq)]
-enum Specials {
-    /// Infinities and NaN as in IEEE 754.
-    Ieee,
-    /// NaN is all ones; no infinity.
-    AllOnes,
-    /// NaN is negative zero; no infinity.
-    NegativeZero,
-    /// Neither.
-    None,
-}
-
-fn small_float(dtype: DType) -> Option<(u32, u32, i32, Specials)> {
-    Some(match dtype {
-        DType::F8E4M3FN => (4, 3, 7, Specials::AllOnes),
-        DType::F8E4M3FNUZ => (4, 3, 8, Specials::NegativeZero),
-        DType::F8E5M2 => (5, 2, 15, Specials::Ieee),
-        DType::F8E5M2FNUZ => (5, 2, 16, Specials::NegativeZero),
-        DType::F4E2M1 => (2, 1, 1, Specials::None),
-        _ => return None,
-    })
-}
-
-fn decode_small(dtype: DType, byte: u8) -> f64 {
-    if dtype == DType::F8E8M0 {
-        return if byte == 0xff { f64::NAN } else { 2f64.powi(byte as i32 - 127) };
-    }
-    let Some((e_bits, m_bits, bias, specials)) = small_float(dtype) else { return f64::NAN };
-    let sign = if byte >> (e_bits + m_bits) & 1 == 1 { -1.0 } else { 1.0 };
-    let exponent = (byte >> m_bits) as u32 & ((1 << e_bits) - 1);
-    let mantissa = byte as u32 & ((1 << m_bits) - 1);
-    let all = exponent == (1 << e_bits) - 1;
-    match specials {
-        Specials::Ieee if all => return if mantissa == 0 { sign * f64::INFINITY } else { f64::NAN },
-        Specials::AllOnes if all && mantissa == (1 << m_bits) - 1 => return f64::NAN,
-        Specials::NegativeZero if byte == 0x80 => return f64::NAN,
-        _ => {}
-    }
-    let scale = 2f64.powi(exponent.max(1) as i32 - bias - m_bits as i32);
-    let hidden = if exponent == 0 { 0 } else { 1 << m_bits };
-    sign * (hidden + mantissa) as f64 * scale
-}
-
-/// To nearest even; out of range saturates, or becomes infinity or NaN where `saturate` is off.
-fn encode_small(dtype: DType, x: f64, saturate: bool) -> u8 {
-    if dtype == DType::F8E8M0 {
-        // ONNX's default round_mode: up, to the next power of two.
-        if x.is_nan() || x <= 0.0 {
-            return if x == 0.0 { 0 } else { 0xff };
-        }
-        return (x.log2().ceil() + 127.0).clamp(0.0, 254.0) as u8;
-    }
-    let Some((e_bits, m_bits, bias, specials)) = small_float(dtype) else { return 0 };
-    let sign = if x.is_sign_negative() { 1u8 << (e_bits + m_bits) } else { 0 };
-    let nan = match specials {
-        Specials::Ieee => sign | (((1u8 << e_bits) - 1) << m_bits) | 1 << (m_bits - 1),
-        Specials::AllOnes => sign | ((1u8 << (e_bits + m_bits)) - 1),
-        Specials::NegativeZero => 0x80,
-        Specials::None => sign,
-    };
-    // The largest finite code, and what lies beyond it.
-    let (largest, beyond) = match specials {
-        Specials::Ieee => {
-            ((((1u8 << e_bits) - 2) << m_bits) | ((1 << m_bits) - 1), sign | ((1u8 << e_bits) - 1) << m_bits)
-        }
-        Specials::AllOnes => ((1u8 << (e_bits + m_bits)) - 2, nan),
-        Specials::NegativeZero => ((1u8 << (e_bits + m_bits)) - 1, nan),
-        Specials::None => ((1u8 << (e_bits + m_bits)) - 1, sign | ((1u8 << (e_bits + m_bits)) - 1)),
-    };
-    if x.is_nan() {
-        return nan;
-    }
-    let magnitude = x.abs();
-    if magnitude.is_infinite() {
-        return if saturate { sign | largest } else { beyond };
-    }
-    let lowest = 1 - bias;
-    let exponent = if magnitude == 0.0 { lowest } else { (magnitude.log2().floor() as i32).max(lowest) };
-    let step = 2f64.powi(exponent - m_bits as i32);
-    let units = (magnitude / step).round_ties_even() as u32;
-    // Units run past a binade's end into the next one by themselves.
-    let code = if exponent == lowest && units < 1 << m_bits {
-        units
-    } else {
-        (((exponent - lowest + 1) as u32) << m_bits) + (units - (1 << m_bits))
-    };
-    if code > largest as u32 {
-        return if saturate { sign | largest } else { beyond };
-    }
-    if code == 0 && specials == Specials::NegativeZero {
-        return 0;
-    }
-    sign | code as u8
-}
-
 /// Calls `$body` with `$T` bound to the Rust type of a dtype; the last arm is for all others.
 macro_rules! by_type {
     ($dtype:expr, $T:ident => $body:expr, _ => $other:expr) => {
+        by_type!($dtype, $T, $body, $other, F16 f16, BF16 bf16, F64 f64, F32 f32, I8 i8, I16 i16, I32 i32, I64 i64, U8 u8, U16 u16, U32 u32, U64 u64)
+    };
+    ($dtype:expr, $T:ident, $body:expr, $other:expr, $($variant:ident $element:ty),*) => {
         match $dtype {
-            DType::F64 => {
-                type $T = f64;
-                $body
-            }
-            DType::F32 => {
-                type $T = f32;
-                $body
-            }
-            DType::F16 => {
-                type $T = f16;
-                $body
-            }
-            DType::BF16 => {
-                type $T = bf16;
-                $body
-            }
-            DType::I8 => {
-                type $T = i8;
-                $body
-            }
-            DType::I16 => {
-                type $T = i16;
-                $body
-            }
-            DType::I32 => {
-                type $T = i32;
-                $body
-            }
-            DType::I64 => {
-                type $T = i64;
-                $body
-            }
-            DType::U8 => {
-                type $T = u8;
-                $body
-            }
-            DType::U16 => {
-                type $T = u16;
-                $body
-            }
-            DType::U32 => {
-                type $T = u32;
-                $body
-            }
-            DType::U64 => {
-                type $T = u64;
-                $body
-            }
-            _ => $other,
+            $(DType::$variant => { type $T = $element; $body })*
+            _ => $other
         }
+    };
+}
+
+/// The same of the types that Rust has itself.
+macro_rules! by_primitive {
+    ($dtype:expr, $T:ident => $body:expr, _ => $other:expr) => {
+        by_type!($dtype, $T, $body, $other, F64 f64, F32 f32, I8 i8, I16 i16, I32 i32, I64 i64, U8 u8, U16 u16, U32 u32, U64 u64)
     };
 }
 
@@ -309,6 +177,7 @@ fn widen(tensor: &Tensor) -> Result<Vec<Wide>> {
 const CHUNK: usize = 1 << 14;
 
 /// A conversion between types that Rust has, in one loop; `None` for others.
+#[allow(clippy::unnecessary_cast)] // written once for all types
 fn direct(tensor: &Tensor, to: DType) -> Result<Option<Tensor>> {
     fn into<T: Element, U: Element>(tensor: &Tensor, one: impl Fn(T) -> U + Sync) -> Result<Option<Tensor>> {
         let from = tensor.as_slice::<T>()?;
@@ -318,10 +187,9 @@ fn direct(tensor: &Tensor, to: DType) -> Result<Option<Tensor>> {
         });
         Tensor::new(tensor.shape(), list).map(Some)
     }
-    // To the types that are computed in; the others are rare.
-    fn from<T: Number>(tensor: &Tensor, to: DType) -> Result<Option<Tensor>> {
+    // Of 16-bit floats, to the types that are computed in; the others are rare.
+    fn from_half<T: Number>(tensor: &Tensor, to: DType) -> Result<Option<Tensor>> {
         match to {
-            DType::Bool => into(tensor, |x: T| Boolean::from(x.is_nonzero())),
             DType::F32 => into(tensor, |x: T| f32::narrow(x.wide())),
             DType::F64 => into(tensor, |x: T| f64::narrow(x.wide())),
             DType::I32 => into(tensor, |x: T| i32::narrow(x.wide())),
@@ -329,22 +197,7 @@ fn direct(tensor: &Tensor, to: DType) -> Result<Option<Tensor>> {
             _ => Ok(None),
         }
     }
-    // By Rust's own conversion, which is ONNX's: integers wrap, floats saturate, and NaN is 0.
-    macro_rules! pairs {
-        ($($from:ident $T:ty => $to:ident $U:ty),*) => {
-            match (tensor.dtype(), to) {
-                $((DType::$from, DType::$to) => return into(tensor, |x: $T| x as $U),)*
-                _ => {}
-            }
-        };
-    }
-    pairs!(
-        I64 i64 => F32 f32, I32 i32 => F32 f32, I8 i8 => F32 f32, U8 u8 => F32 f32,
-        F32 f32 => I64 i64, F32 f32 => I32 i32, F32 f32 => I8 i8, F32 f32 => U8 u8,
-        I64 i64 => I32 i32, I32 i32 => I64 i64, F32 f32 => F64 f64, F64 f64 => F32 f32
-    );
     match (tensor.dtype(), to) {
-        (DType::Bool, DType::F32) => into(tensor, |x: Boolean| f32::from(u8::from(x.get()))),
         // By the machine's instructions, where it has them.
         (DType::F16, DType::F32) => {
             let from = tensor.as_slice::<f16>()?;
@@ -362,10 +215,25 @@ fn direct(tensor: &Tensor, to: DType) -> Result<Option<Tensor>> {
             });
             Tensor::new(tensor.shape(), list).map(Some)
         }
-        (DType::Bool, to) => {
-            by_type!(to, U => into(tensor, |x: Boolean| U::narrow(Wide::Integer(x.get() as i128))), _ => Ok(None))
+        (DType::Bool, to) => by_type!(to, U => {
+            let [no, yes] = [0, 1].map(|x| U::narrow(Wide::Integer(x)));
+            into(tensor, |x: Boolean| if x.get() { yes } else { no })
+        }, _ => Ok(None)),
+        (other, DType::Bool) => {
+            by_type!(other, T => into(tensor, |x: T| Boolean::from(x.is_nonzero())), _ => Ok(None))
         }
-        (other, to) => by_type!(other, T => from::<T>(tensor, to), _ => Ok(None)),
+        (DType::F16, to) => from_half::<f16>(tensor, to),
+        (DType::BF16, to) => from_half::<bf16>(tensor, to),
+        // By Rust's own conversion, which is ONNX's: integers wrap, floats saturate, and NaN is 0.
+        (other, to) => by_primitive!(other, T => match to {
+            DType::F32 => into(tensor, |x: T| x as f32),
+            DType::F64 => into(tensor, |x: T| x as f64),
+            DType::I32 => into(tensor, |x: T| x as i32),
+            DType::I64 => into(tensor, |x: T| x as i64),
+            DType::I8 => into(tensor, |x: T| x as i8),
+            DType::U8 => into(tensor, |x: T| x as u8),
+            _ => Ok(None),
+        }, _ => Ok(None)),
     }
 }
 
@@ -503,24 +371,6 @@ mod tests {
         );
         let big = Tensor::int64s([(1 << 40) + (1 << 32) + 1]);
         assert_eq!(cast(&big, DType::BF16, true).unwrap().to_f64s().unwrap(), [1.0078125 * 2f64.powi(40)]);
-    }
-
-    #[test]
-    fn small_floats_come_back() {
-        for dtype in [DType::F8E4M3FN, DType::F8E4M3FNUZ, DType::F8E5M2, DType::F8E5M2FNUZ, DType::F4E2M1] {
-            let codes = if dtype == DType::F4E2M1 { 0..=15u8 } else { 0..=255u8 };
-            for code in codes {
-                let value = decode_small(dtype, code);
-                let back = encode_small(dtype, value, false);
-                assert!(
-                    back == code || value.is_nan() && decode_small(dtype, back).is_nan(),
-                    "{dtype} {code:#x} {value} {back:#x}"
-                );
-            }
-        }
-        assert_eq!(decode_small(DType::F8E4M3FN, 0x7e), 448.0);
-        assert_eq!(decode_small(DType::F8E5M2, 0x7b), 57344.0);
-        assert_eq!(encode_small(DType::F8E4M3FN, 1e9, true), 0x7e);
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod index;
 mod moves;
 #[doc(hidden)]
 pub mod pool;
+mod small_floats;
 mod widened;
 
 #[doc(hidden)]

@@ -8,7 +8,7 @@ use crate::base::{Bound, EvalPrecision, Fact, Infer, Layout, Operands, Unsupport
 use crate::cpu_kernels::epilogue::PreparedEpilogue;
 use crate::cpu_kernels::gemm::{MatrixRef, gemm};
 use crate::cpu_kernels::panels::{Packed, Panels};
-use crate::cpu_kernels::product::{Rows, product as product_of, product_on};
+use crate::cpu_kernels::product::{Cut, Rows, product as product_of, product_on};
 use crate::error::{Error, Result};
 use crate::expression::Pointwise;
 use crate::kernels::epilogue::OutputStage;
@@ -296,7 +296,7 @@ impl MatMul {
                 let panels = Panels::pack(&ys[at_b..][..s.k * s.n], s.k, s.n, s.n, 1)?;
                 let rows = Rows::Dense { data: &xs[at_a..][..s.m * s.k], stride: s.k };
                 applied.with(row, index * s.m * s.n, s.n, |epilogue| {
-                    product_on(each, rows, s.m, &panels, epilogue, c, s.n)
+                    product_on(Cut::part(each), rows, s.m, &panels, epilogue, c, s.n)
                 })
             })?;
         }

@@ -7,7 +7,7 @@ use super::steps::{Equations, Run, Steps};
 use super::{Cell, Recurrent};
 use crate::base::Operands;
 use crate::cpu_kernels::panels::Panels;
-use crate::cpu_kernels::product::{Epilogue, Rows, whole_product_on};
+use crate::cpu_kernels::product::{Cut, Epilogue, Rows, product_on};
 use crate::error::{Error, Result};
 use crate::expression::{Fused, Pointwise};
 use crate::tensor::{DType, Tensor, element_count, zeros};
@@ -111,7 +111,7 @@ pub fn run(
     let threads = rayon::current_num_threads().div_ceil(sizes.directions.max(1));
     let from = Rows::Dense { data: rows.as_slice()?, stride: of_inputs.k };
     let epilogue = Epilogue { bias: Some(&bias), ..Epilogue::default() };
-    whole_product_on(threads, from, count, of_inputs, &epilogue, &mut inputs, width)?;
+    product_on(Cut::whole(threads), from, count, of_inputs, &epilogue, &mut inputs, width)?;
 
     let shared = |list: &[f32]| Part { list: Rc::new(list.to_vec()), start: 0, stride: 0 };
     let peepholes = match given.optional(7) {
@@ -157,7 +157,7 @@ impl Float32<'_> {
         let small = made.len().saturating_mul(panels.k) < SERIAL;
         let from = Rows::Dense { data: &state.list[state.start..], stride: state.stride };
         let threads = if small { 1 } else { self.threads };
-        whole_product_on(threads, from, batch, panels, &Epilogue::default(), &mut made, panels.n)?;
+        product_on(Cut::whole(threads), from, batch, panels, &Epilogue::default(), &mut made, panels.n)?;
         Ok(Rc::new(made))
     }
 }

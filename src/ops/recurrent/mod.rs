@@ -240,12 +240,11 @@ impl Engine for Recurrent {
         }
         let (gates, input) = (self.cell.gates(), w.shape()[2]);
         let rows = element_count(&[gates, hidden])?;
+        let (w, r) = (w.as_slice::<f32>()?, r.as_slice::<f32>()?);
         let mut list = vec![];
         for direction in 0..directions {
-            let own = |all: &Tensor, k: usize| -> Result<Vec<f32>> {
-                Ok(all.as_slice::<f32>()?[direction * rows * k..][..rows * k].to_vec())
-            };
-            list.extend(float32::pack([&own(w, input)?, &own(r, hidden)?], self.cell, input, hidden)?);
+            let own = [(w, input), (r, hidden)].map(|(all, k)| &all[direction * rows * k..][..rows * k]);
+            list.extend(float32::pack(own, self.cell, input, hidden)?);
         }
         Ok(Some(Packed::Panels(list)))
     }

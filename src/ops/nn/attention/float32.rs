@@ -5,7 +5,7 @@ use super::reference::Bias;
 use super::{Attention, AttentionSizes, LENGTHS, MASK, PAST, Reach};
 use crate::base::Operands;
 use crate::cpu_kernels::panels::Panels;
-use crate::cpu_kernels::product::{Epilogue, Rows, whole_product_on};
+use crate::cpu_kernels::product::{Cut, Epilogue, Rows, product_on};
 use crate::cpu_kernels::rows;
 use crate::error::Result;
 use crate::tensor::pool::{self, Floats};
@@ -103,12 +103,12 @@ pub fn attention(op: &Attention, inputs: Operands<'_, Tensor>) -> Result<Option<
         let at = place([kv_heads, keys, depth], b, kv, flat, op.transposed_keys);
         let columns = Panels::pack(&k[at.start + seen.start * at.row..], depth, count, at.step, at.row)?;
         let (mut scores, mut weights) = (Floats::zeros(queries * count)?, Floats::zeros(queries * count)?);
-        whole_product_on(each, rows, queries, &columns, &Epilogue::default(), &mut scores, count)?;
+        product_on(Cut::whole(each), rows, queries, &columns, &Epilogue::default(), &mut scores, count)?;
         rows::biased_softmax(&scores, &mut weights, count, factor, added, op.zero_unseen);
         let at = place([kv_heads, keys, value_depth], b, kv, flat, false);
         let values = Panels::pack(&v[at.start + seen.start * at.row..], count, value_depth, at.row, 1)?;
-        whole_product_on(
-            each,
+        product_on(
+            Cut::whole(each),
             Rows::Dense { data: &weights, stride: count },
             queries,
             &values,
